@@ -1,1 +1,149 @@
-//! To come.
+//! The schema's home: the migrations of both databases, embedded, and how they are applied.
+//!
+//! The statements that use the schema live in `pp_lib::store`, not here.
+
+use std::error::Error;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::backend::Backend;
+use diesel::connection::LoadConnection;
+use diesel::migration::MigrationSource;
+use diesel::pg::PgConnection;
+use diesel::query_builder::SqlQuery;
+use diesel::query_dsl::LoadQuery;
+use diesel::sql_types::{Bool, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The advisory lock that lets one service migrate at a time; any number will do, as long as it is always this one.
+const LOCK: i64 = 0x7070_5f73_746f_7261;
+
+/// Why a schema is not, or was not made, what this program needs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// A migration or a question about migrations failed.
+    #[error("the schema could not be brought up to date: {0}")]
+    Failed(String),
+    /// Another service has held the migration lock all the time.
+    #[error("another service was still changing the schema after {0:?}")]
+    Locked(Duration),
+    /// The database has a schema that this program does not know.
+    #[error("the database's schema is not the one this program knows ({0})")]
+    Unknown(String),
+}
+
+#[derive(QueryableByName)]
+struct Locked {
+    #[diesel(sql_type = Bool)]
+    locked: bool,
+}
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+/// Applies what is missing on PostgreSQL. Services that start at once take turns; each waits at most `patience`.
+///
+/// The lock is polled: waiting inside the database would be a transaction that `CREATE INDEX CONCURRENTLY` waits for.
+pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<(), SchemaError> {
+    let failed = |error: diesel::result::Error| SchemaError::Failed(error.to_string());
+    let deadline = Instant::now() + patience;
+    while !sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS locked"))
+        .get_result::<Locked>(connection)
+        .map_err(failed)?
+        .locked
+    {
+        if Instant::now() >= deadline {
+            return Err(SchemaError::Locked(patience));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let migrated = run(connection, POSTGRES);
+    sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked"))
+        .get_result::<Locked>(connection)
+        .map_err(failed)?;
+    migrated
+}
+
+/// Applies what is missing on SQLite.
+pub fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError> {
+    run(connection, SQLITE)
+}
+
+/// Checks, changing nothing, that PostgreSQL has exactly the schema of this program.
+pub fn check_postgres(connection: &mut PgConnection) -> Result<(), SchemaError> {
+    check(connection, POSTGRES)
+}
+
+/// Checks, changing nothing, that SQLite has exactly the schema of this program.
+pub fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError> {
+    check(connection, SQLITE)
+}
+
+fn run<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<(), SchemaError>
+where
+    C: MigrationHarness<B>,
+    B: Backend,
+    EmbeddedMigrations: MigrationSource<B>,
+{
+    let failed = |error: Box<dyn Error + Send + Sync>| SchemaError::Failed(error.to_string());
+    let known = known_versions::<B>(&migrations)?;
+    let applied = connection.applied_migrations().map_err(failed)?;
+    // A newer program was here before: going on would be a guess about what its schema means.
+    if let Some(unknown) = applied
+        .iter()
+        .map(ToString::to_string)
+        .find(|version| !known.contains(version))
+    {
+        return Err(SchemaError::Unknown(format!(
+            "it has migration {unknown}, the last one known is {}",
+            known.join(", ")
+        )));
+    }
+    connection.run_pending_migrations(migrations).map_err(failed)?;
+    Ok(())
+}
+
+/// Reads diesel's own table instead of asking diesel, which would create it.
+fn check<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<(), SchemaError>
+where
+    C: Connection<Backend = B> + LoadConnection,
+    B: Backend,
+    EmbeddedMigrations: MigrationSource<B>,
+    SqlQuery: for<'query> LoadQuery<'query, C, Applied>,
+{
+    let applied = sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
+        .load::<Applied>(connection)
+        .map_err(|error| SchemaError::Unknown(format!("it has none that PP made: {error}")))?;
+    let applied: Vec<String> = applied.into_iter().map(|applied| applied.version).collect();
+    let known = known_versions::<B>(&migrations)?;
+    if applied == known {
+        Ok(())
+    } else {
+        let (applied, known) = (applied.join(", "), known.join(", "));
+        Err(SchemaError::Unknown(format!(
+            "it has migrations {applied}, this program {known}"
+        )))
+    }
+}
+
+fn known_versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<Vec<String>, SchemaError>
+where
+    EmbeddedMigrations: MigrationSource<B>,
+{
+    let known = MigrationSource::<B>::migrations(migrations).map_err(|error| SchemaError::Failed(error.to_string()))?;
+    let mut versions: Vec<String> = known
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect();
+    versions.sort_unstable();
+    Ok(versions)
+}

@@ -1,0 +1,137 @@
+//! The broker port: demands go out with a confirmation and come in with a window of unacknowledged ones.
+//!
+//! RabbitMQ and an in-process queue implement it, equal by the suite in `conformance::broker`. What a message means is
+//! decided by the flows; here it is bytes and properties.
+
+pub mod memory;
+pub mod queues;
+pub mod rabbitmq;
+mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::domain::{DemandedRow, MessageId};
+
+/// Why the broker did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// It cannot be reached, or the connection went away. A new try makes a new connection.
+    #[error("the broker is unavailable: {0}")]
+    Unavailable(String),
+    /// It refuses what this program needs, such as a queue with other arguments; trying again will not help.
+    #[error("the broker refused: {0}")]
+    Rejected(String),
+}
+
+/// What the broker's methods return.
+pub type Result<T> = std::result::Result<T, BrokerError>;
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its identity; unique within one call of [`Broker::publish`].
+    pub message_id: MessageId,
+    /// The row it is about, if there is one.
+    pub row: Option<DemandedRow>,
+    /// The JSON of the demand.
+    pub body: Bytes,
+}
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The broker has it safe in the queue.
+    Confirmed,
+    /// There was no queue to put it in; it is with nobody.
+    Returned,
+    /// The broker refused it, or its answer did not come: it may be in the queue or not.
+    Unconfirmed,
+}
+
+/// Something that cannot be computed, on its way to the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message's identity, if it had one.
+    pub message_id: Option<String>,
+    /// The message as it came.
+    pub body: Bytes,
+    /// Why it is dead.
+    pub reason: String,
+}
+
+/// Which queue to consume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Where demands are.
+    Demand,
+    /// Where dead letters wait to be stored.
+    DeadLetter,
+}
+
+/// What a message says about itself besides its body, as it came and not yet checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// AMQP's `message_id`.
+    pub message_id: Option<String>,
+    /// Header `work_code`.
+    pub work_code: Option<String>,
+    /// Header `generation`.
+    pub generation: Option<i32>,
+    /// Header `attempt`.
+    pub attempt: Option<i32>,
+    /// Header `reason`, of a dead letter.
+    pub reason: Option<String>,
+}
+
+/// A message that came in and waits to be acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its number within the subscription, growing by one from 1.
+    pub tag: u64,
+    /// How often it was delivered before and not acknowledged, as far as the broker counts.
+    pub delivery_count: u32,
+    /// What it says about itself.
+    pub properties: Properties,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A place for demands.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// Sends demands and waits for what becomes of each; one answer for each, in order. An error means that none was
+    /// sent.
+    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>>;
+
+    /// Puts dead letters where they are safe; an error leaves some possibly sent.
+    async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;
+
+    /// Begins to receive, with at most `prefetch` messages unacknowledged.
+    async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Subscription>>;
+
+    /// How many messages wait in a queue and are with nobody.
+    async fn ready_messages(&self, queue: Queue) -> Result<u64>;
+
+    /// Whether what is confirmed survives the end of this process.
+    fn durable(&self) -> bool;
+}
+
+/// A broker, whichever it is.
+pub type AnyBroker = Arc<dyn Broker>;
+
+/// Messages coming in. Dropping it gives back to the queue what is not acknowledged.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Waits for a message, then takes what else comes within `wait`, at most `max`. After an error the subscription
+    /// is over: its messages come again on a new one. Cancel safe: what a cancelled call had taken comes first in the
+    /// next one.
+    async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
+
+    /// Says that deliveries are finished with. The broker hears of a delivery once all before it are finished, too.
+    async fn acknowledge(&mut self, tags: &[u64]) -> Result<()>;
+}

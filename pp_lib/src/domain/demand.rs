@@ -1,0 +1,132 @@
+//! A demand for work: the message body that every client agrees on, and the identity that travels beside it.
+//!
+//! Bytes become a [`WorkDemand`] in `wire`; how identity is put into message properties is the broker adapter's.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AddUpTo, WorkCode};
+
+/// The body of a message: `{"add_up_to":2,"done":false}`. Unknown fields are ignored, `done` may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkDemand {
+    /// The bound of the sum.
+    pub add_up_to: AddUpTo,
+    /// Whether the work is done; a demand that says so asks for nothing.
+    #[serde(default)]
+    pub done: bool,
+}
+
+/// The idempotency key of a demand: printable ASCII, 1 to 255 bytes, as AMQP's `message_id` can carry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(String);
+
+/// A text that is no message id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageIdError;
+
+impl MessageId {
+    /// The longest id, in bytes.
+    pub const MAX_LENGTH: usize = 255;
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for MessageId {
+    type Error = MessageIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let printable = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        if !text.is_empty() && text.len() <= Self::MAX_LENGTH && printable {
+            Ok(Self(text))
+        } else {
+            Err(MessageIdError)
+        }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for MessageIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a message id is 1 to {} printable ASCII characters",
+            MessageId::MAX_LENGTH
+        )
+    }
+}
+
+impl std::error::Error for MessageIdError {}
+
+/// A demand that a worker can take up: what is asked for, and under which identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The idempotency key; two demands with one key are one work.
+    pub message_id: MessageId,
+    /// The bound of the sum.
+    pub add_up_to: AddUpTo,
+    /// The row that asks, when there is one already.
+    pub row: Option<DemandedRow>,
+}
+
+/// The state of a row at the moment its demand was sent; a row that has moved on since needs nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemandedRow {
+    /// The row's code.
+    pub work_code: WorkCode,
+    /// Grows with every update and redrive of the work.
+    pub generation: i32,
+    /// Grows with every retry and rescue of a generation, from 1.
+    pub attempt: i32,
+}
+
+/// Why a message asks for nothing that can be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DemandError {
+    /// The body is not the JSON of a demand; the parser's words.
+    Malformed(String),
+    /// The body says `done: true`.
+    AlreadyDone,
+    /// The message id or a header has a form that no producer of PP gives it; which one.
+    BadProperty(&'static str),
+}
+
+impl fmt::Display for DemandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "malformed demand: {why}"),
+            Self::AlreadyDone => f.write_str("the demand says that it is done already"),
+            Self::BadProperty(name) => write!(f, "malformed message property {name}"),
+        }
+    }
+}
+
+impl std::error::Error for DemandError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_are_short_and_printable() {
+        assert!(MessageId::try_from("a".repeat(255)).is_ok());
+        for bad in [
+            String::new(),
+            "a".repeat(256),
+            "a\nb".into(),
+            "é".into(),
+            "a\u{0}".into(),
+        ] {
+            assert_eq!(MessageId::try_from(bad), Err(MessageIdError));
+        }
+    }
+}

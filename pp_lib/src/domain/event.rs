@@ -1,0 +1,110 @@
+//! What happened to a work. Events are appended with the change they tell of and never altered.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::WorkCode;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Variable {
+    /// The API took the work in; value: the bound.
+    #[serde(rename = "work/created")]
+    WorkCreated,
+    /// An attempt began; no value.
+    #[serde(rename = "compute/start")]
+    ComputeStart,
+    /// The attempt that finished the work ended; no value.
+    #[serde(rename = "compute/stop")]
+    ComputeStop,
+    /// The work is done; value: the sum as text.
+    #[serde(rename = "compute/result")]
+    ComputeResult,
+    /// An attempt failed; value: the reason.
+    #[serde(rename = "compute/error")]
+    ComputeError,
+    /// The bound was changed; value: the new bound.
+    #[serde(rename = "work/updated")]
+    WorkUpdated,
+    /// The work was cancelled; no value.
+    #[serde(rename = "work/cancelled")]
+    WorkCancelled,
+    /// The work was taken out of the dead letters; no value.
+    #[serde(rename = "work/redriven")]
+    WorkRedriven,
+}
+
+impl Variable {
+    /// Every variable there is.
+    pub const ALL: [Self; 8] = [
+        Self::WorkCreated,
+        Self::ComputeStart,
+        Self::ComputeStop,
+        Self::ComputeResult,
+        Self::ComputeError,
+        Self::WorkUpdated,
+        Self::WorkCancelled,
+        Self::WorkRedriven,
+    ];
+
+    /// The name as it stands in JSON and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkCreated => "work/created",
+            Self::ComputeStart => "compute/start",
+            Self::ComputeStop => "compute/stop",
+            Self::ComputeResult => "compute/result",
+            Self::ComputeError => "compute/error",
+            Self::WorkUpdated => "work/updated",
+            Self::WorkCancelled => "work/cancelled",
+            Self::WorkRedriven => "work/redriven",
+        }
+    }
+}
+
+impl FromStr for Variable {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|variable| variable.as_str() == text)
+            .ok_or(())
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One line of a work's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Given by the store; the events of one work are ordered by it.
+    pub id: i64,
+    /// The work it tells of.
+    pub work_code: WorkCode,
+    /// What happened.
+    pub variable: Variable,
+    /// What belongs to it, see [`Variable`]; empty where nothing does.
+    pub value: String,
+    /// When, in Unix seconds by the database's clock.
+    pub created_on: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_and_database_use_one_name() {
+        for variable in Variable::ALL {
+            assert_eq!(serde_json::to_string(&variable).unwrap(), format!("\"{variable}\""));
+            assert_eq!(variable.as_str().parse(), Ok(variable));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What PP is about: works, the demands that ask for them, the events that tell of them, and the computation.
+//!
+//! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
+//! in from outside is parsed here once and is right from then on.
+
+mod computation;
+mod demand;
+mod event;
+mod work;
+mod work_code;
+
+pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingExample, Task};
+pub use demand::{Demand, DemandError, DemandedRow, MessageId, MessageIdError, WorkDemand};
+pub use event::{Event, Variable};
+pub use work::{AddUpTo, AddUpToError, Status, Work, WorkId};
+pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

@@ -1,0 +1,232 @@
+//! The store port: works, what is due, completions, events. PostgreSQL and SQLite implement it, equal by the suite in
+//! `conformance::store`.
+//!
+//! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
+//! `message_id`, completion is guarded by generation, attempt and status. So an adapter repeats on its own what failed
+//! for the connection's sake, until its timeout.
+
+pub mod postgres;
+pub mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::{AddUpTo, Event, MessageId, Status, Work, WorkCode, WorkCodePrefix, WorkId};
+
+/// Why the store did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It cannot be reached, or not in time. The same call may succeed later.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// It refused this very call; the same call will fail again.
+    #[error("the database refused: {0}")]
+    Rejected(String),
+}
+
+/// What the store's methods return.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A work to be inserted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWork {
+    /// The idempotency key, made before the first try.
+    pub message_id: MessageId,
+    /// Its code; the origin in it decides whether `work/created` is recorded.
+    pub work_code: WorkCode,
+    /// Its bound.
+    pub add_up_to: AddUpTo,
+}
+
+/// Which works a search is for; the newest come first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Codes that begin like this.
+    pub work_code: Option<WorkCodePrefix>,
+    /// Works in (`true`) or not in (`false`) this status.
+    pub status: Option<(Status, bool)>,
+    /// Created at this Unix second or later.
+    pub since: Option<i64>,
+    /// With an id below this one: where the page before ended.
+    pub before: Option<WorkId>,
+    /// At most so many.
+    pub limit: u16,
+}
+
+/// Works, as the API serves them. Deleted works are never among what is read.
+#[async_trait]
+pub trait WorkRows: Send + Sync {
+    /// Inserts works, due at once. One answer for each, in order: the work as it now stands, whether inserted now or
+    /// by an earlier call with the same `message_id`; `None` where another work has the code, so that a new code is
+    /// needed.
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
+
+    /// The works with these ids, in no particular order; unknown ids are left out.
+    async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>>;
+
+    /// The works with these codes, in no particular order; unknown codes are left out.
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>>;
+
+    /// The works that match, newest first.
+    async fn search(&self, search: &Search) -> Result<Vec<Work>>;
+}
+
+/// The history of works.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// The events of a work, oldest first, or `None` when there is no such work.
+    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>>;
+}
+
+/// A moment by the store's clock, for handing back to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueAt(pub i64);
+
+/// A due row, held for one dispatcher until `due_at`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The row.
+    pub id: WorkId,
+    /// Its idempotency key.
+    pub message_id: MessageId,
+    /// Its code.
+    pub work_code: WorkCode,
+    /// Its bound.
+    pub add_up_to: AddUpTo,
+    /// Its generation.
+    pub generation: i32,
+    /// Its attempt.
+    pub attempt: i32,
+    /// When the claim runs out and the row is due again.
+    pub due_at: DueAt,
+}
+
+/// The outbox: pending rows that are due, on their way to the broker.
+#[async_trait]
+pub trait DispatchRows: Send + Sync {
+    /// Takes the longest due pending rows, at most `limit`, and makes each due again after `hold`, so that no other
+    /// dispatcher takes it and none is lost with this one. Only rows that fell due `within` this long, if given.
+    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>>;
+
+    /// Records that claims were sent: nothing is due any more, except where the row moved on since it was claimed.
+    async fn mark_sent(&self, claims: &[Claim]) -> Result<()>;
+
+    /// Makes pending rows due again that were sent longer ago than this; how many.
+    async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
+}
+
+/// What an attempt at a demand came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It takes longer: the row is `running` and belongs to this worker until the lease runs out.
+    Running {
+        /// How long the worker may be silent.
+        lease: Duration,
+    },
+    /// Computed.
+    Done {
+        /// The sum.
+        result: i64,
+    },
+    /// Failed; to be tried again after the delay, as the next attempt.
+    Retry {
+        /// Why, for the events.
+        reason: String,
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// Failed for good: `failed`, and a dead letter.
+    Failed {
+        /// Why, for the events and the dead letter.
+        reason: String,
+    },
+}
+
+/// The state a row must be in for an outcome to take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// No row yet: the outcome comes with the row, unless the `message_id` has one already.
+    NoRow,
+    /// A pending row at this generation and attempt.
+    Pending {
+        /// The row's generation.
+        generation: i32,
+        /// The row's attempt.
+        attempt: i32,
+    },
+    /// A running row at this generation and attempt.
+    Running {
+        /// The row's generation.
+        generation: i32,
+        /// The row's attempt.
+        attempt: i32,
+    },
+}
+
+/// An outcome for the row of a demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The demand's identity, which finds the row.
+    pub message_id: MessageId,
+    /// The row's code, for a row that is not there yet.
+    pub work_code: WorkCode,
+    /// The bound that was computed; must be the row's.
+    pub add_up_to: AddUpTo,
+    /// What must hold.
+    pub guard: Guard,
+    /// What happens then.
+    pub outcome: Outcome,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It took effect, with its events.
+    Applied,
+    /// The guard did not hold: the row is settled, or has moved on. Nothing changed, and nothing is left to do.
+    Superseded,
+    /// Another work has the code of a row that was to be inserted. Nothing changed; a new code is needed.
+    CodeTaken,
+}
+
+/// A running attempt, by what guards it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The demand's identity.
+    pub message_id: MessageId,
+    /// The row's generation.
+    pub generation: i32,
+    /// The row's attempt.
+    pub attempt: i32,
+}
+
+/// Where workers record what they did.
+#[async_trait]
+pub trait Completion: Send + Sync {
+    /// Settles all of these or, on an error, none; one answer for each, in order. Each `message_id` may stand here
+    /// once.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
+
+    /// Extends the leases of running attempts; for each, in order, whether it still was this worker's.
+    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Pending rows by their code, whether due or not, for demands that name a row but not its state.
+    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>>;
+
+    /// Takes running rows whose lease ran out back to pending, as the next attempt and due at once; those that lost
+    /// more leases than `max_lost` fail for good. How many rows, at most `limit`.
+    async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64>;
+}
+
+/// The truth: everything a shell needs of a database.
+#[async_trait]
+pub trait Store: WorkRows + EventLog + DispatchRows + Completion {
+    /// Whether it answers, and knows the schema of this program.
+    async fn check(&self) -> Result<()>;
+}
+
+/// A store, whichever it is.
+pub type AnyStore = Arc<dyn Store>;

@@ -1,0 +1,7 @@
+//! The JSON that PP and its clients exchange, beyond the domain's own types: serde only, no transport.
+
+mod demand;
+mod problem;
+
+pub use demand::decode_demand;
+pub use problem::Problem;

@@ -1,0 +1,32 @@
+//! The one shape of every error that leaves the API: problem details, RFC 9457.
+
+use serde::{Deserialize, Serialize};
+
+/// An `application/problem+json` body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status' standard phrase.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong with this request, in words for its sender.
+    pub detail: String,
+}
+
+impl Problem {
+    /// The media type of these bodies.
+    pub const CONTENT_TYPE: &str = "application/problem+json";
+
+    /// A problem of a status.
+    pub fn new(status: u16, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+        }
+    }
+}

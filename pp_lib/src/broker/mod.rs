@@ -84,6 +84,8 @@ pub struct Properties {
     pub generation: Option<i32>,
     /// Header `attempt`.
     pub attempt: Option<i32>,
+    /// Header `failures`.
+    pub failures: Option<i32>,
     /// Header `reason`, of a dead letter.
     pub reason: Option<String>,
 }

@@ -8,6 +8,7 @@ mod identity;
 mod intake;
 mod paced;
 mod patience;
+mod produce;
 mod running;
 mod settle;
 
@@ -17,3 +18,4 @@ pub use dispatch::{DispatchError, DispatchSettings, Dispatcher};
 pub use identity::{new_message_id, new_work_code};
 pub use paced::{Paced, computation};
 pub use patience::Patience;
+pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};

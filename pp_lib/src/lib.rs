@@ -8,3 +8,7 @@ pub mod wire;
 pub mod broker;
 pub mod feed;
 pub mod store;
+
+pub mod actor;
+pub mod flow;
+pub mod health;

@@ -11,4 +11,12 @@ pub mod store;
 
 pub mod actor;
 pub mod flow;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub mod config;
+pub mod connect;
 pub mod health;
+pub mod logging;
+pub mod shutdown;

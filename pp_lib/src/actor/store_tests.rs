@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::domain::{AddUpTo, MessageId, Origin, Status};
-use crate::feed::memory::MemoryFeed;
 use crate::feed::AnyFeed;
+use crate::feed::memory::MemoryFeed;
 use crate::store::{Claim, Completion, DispatchRows, EventLog, Result, Run, Settled, Settlement, Store, WorkRows};
 
 const BAD: i32 = 13;

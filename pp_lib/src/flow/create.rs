@@ -1,10 +1,10 @@
 //! A work comes in: it gets its identity and its code here, and a bound when none was asked for.
 
 use rand::RngExt as _;
-use uuid::Uuid;
 
 use crate::actor::{ActorError, StoreHandle};
-use crate::domain::{AddUpTo, MessageId, Origin, Work, WorkCode};
+use crate::domain::{AddUpTo, Origin, Work};
+use crate::flow::{new_message_id, new_work_code};
 use crate::store::NewWork;
 
 /// More codes than this are never taken in a row; a store that says so is broken.
@@ -34,7 +34,7 @@ impl WorkService {
         for _ in 0..MOST_TRIES {
             let work = NewWork {
                 message_id: message_id.clone(),
-                work_code: random_code(Origin::Api),
+                work_code: new_work_code(Origin::Api),
                 add_up_to,
             };
             if let Some(work) = self.store.create(work).await? {
@@ -47,18 +47,7 @@ impl WorkService {
 }
 
 /// A bound from 1 to 99.
-pub fn random_bound() -> AddUpTo {
+fn random_bound() -> AddUpTo {
     let number: i64 = rand::rng().random_range(1..=99);
     AddUpTo::try_from(number).unwrap_or(AddUpTo::MIN)
-}
-
-/// A code that is free, but for one case in 10^17.
-pub fn random_code(origin: Origin) -> WorkCode {
-    WorkCode::new(origin, rand::random())
-}
-
-/// A fresh idempotency key. They grow with time, which keeps the index of them compact.
-pub fn new_message_id() -> MessageId {
-    // Hexadecimal digits and dashes always are a message id.
-    MessageId::try_from(Uuid::now_v7().to_string()).unwrap_or_else(|_| unreachable!("a UUID is printable"))
 }

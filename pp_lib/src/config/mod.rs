@@ -1,0 +1,12 @@
+//! What can be set, one struct a file, flattened into the arguments of each program: a flag is its variable without
+//! `PP_`, in kebab case. Values are parsed and bounded here, so that a wrong one is an error at start.
+
+mod broker;
+mod database;
+mod parse;
+mod runtime;
+
+pub use broker::{BrokerArgs, MEMORY_URL};
+pub use database::DatabaseArgs;
+pub use parse::{DurationText, duration, whole};
+pub use runtime::{LogFormat, RuntimeArgs};

@@ -1,0 +1,1 @@
+//! From URLs to adapters: the scheme alone decides, and a server that is not there yet is waited for.

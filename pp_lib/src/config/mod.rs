@@ -3,10 +3,12 @@
 
 mod broker;
 mod database;
+mod error;
 mod parse;
 mod runtime;
 
-pub use broker::{BrokerArgs, MEMORY_URL};
-pub use database::DatabaseArgs;
+pub use broker::{BrokerArgs, BrokerUrl};
+pub use database::{DatabaseArgs, DatabaseUrl};
+pub use error::{ConfigError, Secret};
 pub use parse::{DurationText, duration, whole};
 pub use runtime::{LogFormat, RuntimeArgs};

@@ -5,8 +5,8 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,7 +27,11 @@ enum Means {
 
 /// The servers among `kinds` whose programs are not on this machine.
 pub fn missing(kinds: &[Kind]) -> Vec<Kind> {
-    kinds.iter().copied().filter(|kind| programs::locate(*kind).is_err()).collect()
+    kinds
+        .iter()
+        .copied()
+        .filter(|kind| programs::locate(*kind).is_err())
+        .collect()
 }
 
 /// Installs what is missing among `kinds` and returns what was installed. The package manager's own output goes to
@@ -48,7 +52,9 @@ pub fn install(kinds: &[Kind]) -> Result<Vec<Kind>> {
         return Ok(missing);
     }
     let packages: Vec<&str> = missing.iter().map(|kind| kind.package()).collect();
-    let Some(means) = means() else { bail!(what_to_install(&packages)) };
+    let Some(means) = means() else {
+        bail!(what_to_install(&packages))
+    };
     run_script(&means, &packages, &folder.join("install.log"))?;
     for kind in &missing {
         programs::locate(*kind).with_context(|| format!("{} is installed, but", kind.package()))?;
@@ -94,9 +100,18 @@ fn run_script(means: &Means, packages: &[&str], log: &Path) -> Result<()> {
         .process_group(0)
         .spawn()
         .context("cannot start a shell for the installation")?;
-    child.stdin.take().context("the shell has no input")?.write_all(SCRIPT.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .context("the shell has no input")?
+        .write_all(SCRIPT.as_bytes())?;
     if !child.wait()?.success() {
-        bail!("installing {} failed, {} says:\n{}", packages.join(", "), log.display(), logs::tail(log, 15));
+        bail!(
+            "installing {} failed, {} says:\n{}",
+            packages.join(", "),
+            log.display(),
+            logs::tail(log, 15)
+        );
     }
     Ok(())
 }

@@ -50,7 +50,11 @@ impl Launch {
         launch.inherits = false;
         launch.account = Some(account);
         launch.folder = Some(folder.to_path_buf());
-        launch.env("PATH", path).env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env("HOME", folder)
+        launch
+            .env("PATH", path)
+            .env("LANG", "C.UTF-8")
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", folder)
     }
 
     /// A program of PP: it runs as this user, here, and inherits the environment.
@@ -104,7 +108,9 @@ impl Launch {
             Some(path) => command.stdin(std::fs::File::open(path)?),
             None => command.stdin(Stdio::null()),
         };
-        let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let output = command
+            .output()
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
         let said = [output.stdout, output.stderr].concat();
         anyhow::ensure!(
             output.status.success(),
@@ -125,13 +131,22 @@ impl Launch {
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         let wrapper: Vec<OsString> = match (lifetime, programs::in_path("setpriv"), programs::in_path("setsid")) {
             (Lifetime::Tied, Some(setpriv), _) => {
-                vec![setpriv.into(), "--pdeathsig".into(), self.death_signal.as_str().trim_start_matches("SIG").into(), "--".into()]
+                vec![
+                    setpriv.into(),
+                    "--pdeathsig".into(),
+                    self.death_signal.as_str().trim_start_matches("SIG").into(),
+                    "--".into(),
+                ]
             }
             (Lifetime::Detached, _, Some(setsid)) => vec![setsid.into()],
             _ => Vec::new(),
         };
         let mut command = self.command(&wrapper);
-        command.env(MARK, home).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command
+            .env(MARK, home)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
         // In a group of its own, Ctrl+C in the terminal does not reach it. setsid makes that group itself, and would have
         // to fork if it found itself leading one.
         if lifetime == Lifetime::Tied || wrapper.is_empty() {
@@ -146,7 +161,11 @@ impl Launch {
 
     /// The wrappers replace themselves by the program, so that the pid is the program's own.
     fn command(&self, wrapper: &[OsString]) -> Command {
-        let mut words = wrapper.iter().cloned().chain([self.program.clone().into()]).chain(self.args.iter().cloned());
+        let mut words = wrapper
+            .iter()
+            .cloned()
+            .chain([self.program.clone().into()])
+            .chain(self.args.iter().cloned());
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         if !self.inherits {
@@ -185,6 +204,9 @@ fn spawn_from_lasting_thread(command: Command) -> Result<ProcessId> {
         orders
     });
     let (answer, result) = mpsc::sync_channel(1);
-    spawner.send((command, answer)).ok().context("the thread that starts processes is gone")?;
+    spawner
+        .send((command, answer))
+        .ok()
+        .context("the thread that starts processes is gone")?;
     result.recv().context("the thread that starts processes is gone")?
 }

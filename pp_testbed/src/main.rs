@@ -2,7 +2,11 @@
 //!
 //! Only the command line lives here; each command has a file of its own in `commands`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what this program prints is its result")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what this program prints is its result"
+)]
 
 mod commands;
 
@@ -24,7 +28,13 @@ struct Args {
     #[arg(long, global = true, env = "PP_SERVERS", default_value = "auto")]
     servers: Choice,
     /// The folder that remembers what `up` started.
-    #[arg(long, global = true, env = "PP_STATE_DIR", default_value = ".pp", value_name = "FOLDER")]
+    #[arg(
+        long,
+        global = true,
+        env = "PP_STATE_DIR",
+        default_value = ".pp",
+        value_name = "FOLDER"
+    )]
     state_dir: PathBuf,
 }
 
@@ -45,7 +55,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Args { command, servers, state_dir } = Args::parse();
+    let Args {
+        command,
+        servers,
+        state_dir,
+    } = Args::parse();
     let result = match command {
         Command::WithServers(args) => with_servers::run(&args, servers),
         Command::Up(args) => up::run(&args, servers, &state_dir),

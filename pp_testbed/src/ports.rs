@@ -50,6 +50,14 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
 
 fn ephemeral_start() -> u16 {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let start = range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(DEFAULT_EPHEMERAL_START);
-    if start > SPAN + 1_024 { start } else { DEFAULT_EPHEMERAL_START }
+    let start = range
+        .split_whitespace()
+        .next()
+        .and_then(|low| low.parse().ok())
+        .unwrap_or(DEFAULT_EPHEMERAL_START);
+    if start > SPAN + 1_024 {
+        start
+    } else {
+        DEFAULT_EPHEMERAL_START
+    }
 }

@@ -43,7 +43,11 @@ impl ProcessId {
     pub fn of(pid: u32) -> Result<Self> {
         let pid = i32::try_from(pid)?;
         let stat = stat(pid).with_context(|| format!("there is no process {pid}"))?;
-        Ok(Self { pid, started_ticks: stat.started_ticks, boot_id: boot_id() })
+        Ok(Self {
+            pid,
+            started_ticks: stat.started_ticks,
+            boot_id: boot_id(),
+        })
     }
 
     /// Whether this very process still runs. One that ended but was not waited for yet does not.
@@ -112,8 +116,15 @@ impl ProcessId {
             }
             false
         };
-        let kin = table.iter().filter(|(pid, stat)| **pid != self.pid && !stat.dead && is_kin(**pid));
-        kin.map(|(pid, stat)| Self { pid: *pid, started_ticks: stat.started_ticks, boot_id: boot_id.clone() }).collect()
+        let kin = table
+            .iter()
+            .filter(|(pid, stat)| **pid != self.pid && !stat.dead && is_kin(**pid));
+        kin.map(|(pid, stat)| Self {
+            pid: *pid,
+            started_ticks: stat.started_ticks,
+            boot_id: boot_id.clone(),
+        })
+        .collect()
     }
 }
 
@@ -122,14 +133,22 @@ pub fn with_variable(variable: &str, value: &str) -> Vec<ProcessId> {
     let entry = format!("{variable}={value}");
     let has_entry = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
+        environment
+            .split(|byte| *byte == 0)
+            .any(|found| found == entry.as_bytes())
     };
-    let found = pids().filter(has_entry).filter_map(|pid| ProcessId::of(pid.unsigned_abs()).ok());
+    let found = pids()
+        .filter(has_entry)
+        .filter_map(|pid| ProcessId::of(pid.unsigned_abs()).ok());
     found.filter(ProcessId::is_alive).collect()
 }
 
 fn pids() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -147,5 +166,8 @@ fn stat(pid: i32) -> Option<Stat> {
 }
 
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }

@@ -41,7 +41,11 @@ fn executable(path: impl AsRef<Path>) -> Option<PathBuf> {
 /// Debian keeps one folder per major version, outside of `PATH`.
 fn newest_postgres() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let version = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(|name| name.parse::<u32>().ok());
+    let version = |path: &PathBuf| {
+        path.file_name()
+            .and_then(OsStr::to_str)
+            .and_then(|name| name.parse::<u32>().ok())
+    };
     let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
     folders.sort_by_key(version);
     let complete = |folder: PathBuf| {
@@ -70,14 +74,25 @@ impl Account {
     pub fn of(kind: Kind) -> Result<Self> {
         let euid = Uid::effective();
         if !euid.is_root() {
-            return Ok(Self { uid: euid.as_raw(), gid: Gid::effective().as_raw(), switch: false });
+            return Ok(Self {
+                uid: euid.as_raw(),
+                gid: Gid::effective().as_raw(),
+                switch: false,
+            });
         }
         for name in [kind.system_user(), "nobody"] {
             if let Some(user) = User::from_name(name)? {
-                return Ok(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw(), switch: true });
+                return Ok(Self {
+                    uid: user.uid.as_raw(),
+                    gid: user.gid.as_raw(),
+                    switch: true,
+                });
             }
         }
-        anyhow::bail!("{kind} must not run as root, and there is neither a user {} nor nobody", kind.system_user())
+        anyhow::bail!(
+            "{kind} must not run as root, and there is neither a user {} nor nobody",
+            kind.system_user()
+        )
     }
 
     /// Whether this account may pass through every folder from the root down to `folder`, which need not exist yet.

@@ -88,7 +88,8 @@ impl Kind {
         match self {
             Self::Postgres => format!("postgres://{USER}:{password}@127.0.0.1:{port}/{USER}"),
             Self::RabbitMq => format!("amqp://{USER}:{password}@127.0.0.1:{port}/%2f"),
-            Self::Redis => format!("redis://:{password}@127.0.0.1:{port}/0"),
+            // The user is named because redis-cli takes an empty name for a name.
+            Self::Redis => format!("redis://default:{password}@127.0.0.1:{port}/0"),
         }
     }
 }

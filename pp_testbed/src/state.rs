@@ -53,9 +53,17 @@ impl State {
         folder::make(folder, 0o711)?;
         let folder = folder.canonicalize()?;
         folder::make(&folder.join("logs"), 0o700)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join("lock"))?;
         lock.lock()?;
-        Ok(Self { remembered: read(&folder)?, folder, _lock: Some(lock) })
+        Ok(Self {
+            remembered: read(&folder)?,
+            folder,
+            _lock: Some(lock),
+        })
     }
 
     /// Only looks; nothing when there is no such folder.
@@ -63,8 +71,14 @@ impl State {
     /// # Errors
     /// When what is there cannot be read.
     pub fn look(folder: &Path) -> Result<Option<Self>> {
-        let Ok(folder) = folder.canonicalize() else { return Ok(None) };
-        Ok(Some(Self { remembered: read(&folder)?, folder, _lock: None }))
+        let Ok(folder) = folder.canonicalize() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            remembered: read(&folder)?,
+            folder,
+            _lock: None,
+        }))
     }
 
     /// The folder's absolute path.
@@ -84,7 +98,10 @@ impl State {
 
     /// The record of a service, when it still runs.
     pub fn running(&self, name: &str) -> Option<&Service> {
-        self.remembered.services.iter().find(|service| service.name == name && service.process.is_alive())
+        self.remembered
+            .services
+            .iter()
+            .find(|service| service.name == name && service.process.is_alive())
     }
 
     /// Remembers a service that was just started, in place of an older one of that name.

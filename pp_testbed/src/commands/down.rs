@@ -49,15 +49,28 @@ fn stop_services(state: &mut State) -> Result<()> {
         if service.process.ends_within(GRACE) {
             println!("stopped {}", service.name);
         } else {
-            eprintln!("pp_testbed: {} does not stop within {} s and is killed", service.name, GRACE.as_secs());
+            eprintln!(
+                "pp_testbed: {} does not stop within {} s and is killed",
+                service.name,
+                GRACE.as_secs()
+            );
             service.process.end(&[])?;
         }
-        family.iter().try_for_each(|process| process.end(&[(Signal::SIGTERM, Duration::from_secs(2))]))
+        family
+            .iter()
+            .try_for_each(|process| process.end(&[(Signal::SIGTERM, Duration::from_secs(2))]))
     };
     let services = std::mem::take(&mut state.remembered.services);
     let stopped: Vec<Result<()>> = thread::scope(|scope| {
         let stops: Vec<_> = services.iter().map(|service| scope.spawn(|| stop(service))).collect();
-        stops.into_iter().map(|handle| handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("stopping panicked")))).collect()
+        stops
+            .into_iter()
+            .map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("stopping panicked")))
+            })
+            .collect()
     });
     stopped.into_iter().collect::<Result<()>>()?;
     let (variable, value) = up::mark(state);
@@ -70,7 +83,9 @@ fn stop_services(state: &mut State) -> Result<()> {
 }
 
 fn stop_servers(purge: bool, state: &State) -> Result<()> {
-    let Some(compose) = state.remembered.compose else { return Ok(()) };
+    let Some(compose) = state.remembered.compose else {
+        return Ok(());
+    };
     let servers = Provided::of_state(compose, state.folder())?;
     servers.stop_all(purge)?;
     println!("stopped the servers");

@@ -25,13 +25,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
-    let known = service::all().map(|service| service.name).into_iter().chain(Kind::ALL.map(Kind::name));
-    let names: Vec<&str> = known.clone().filter(|name| args.name.as_deref().is_none_or(|wanted| wanted == *name)).collect();
+    let known = service::all()
+        .map(|service| service.name)
+        .into_iter()
+        .chain(Kind::ALL.map(Kind::name));
+    let names: Vec<&str> = known
+        .clone()
+        .filter(|name| args.name.as_deref().is_none_or(|wanted| wanted == *name))
+        .collect();
     if names.is_empty() {
-        bail!("no such service or server; there are {}", known.collect::<Vec<_>>().join(", "));
+        bail!(
+            "no such service or server; there are {}",
+            known.collect::<Vec<_>>().join(", ")
+        );
     }
     let state = State::look(folder)?.with_context(|| format!("nothing was started in {}", folder.display()))?;
-    let files: Vec<_> = names.iter().map(|name| state.log(name)).filter(|file| file.exists()).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| state.log(name))
+        .filter(|file| file.exists())
+        .collect();
     if files.is_empty() {
         return containers(args, &names, &state);
     }
@@ -45,13 +58,23 @@ pub(crate) fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
 
 fn containers(args: &Args, names: &[&str], state: &State) -> Result<ExitCode> {
     let is_server = Kind::ALL.iter().any(|kind| names.contains(&kind.name()));
-    ensure!(state.remembered.compose == Some(true) && is_server, "no log yet of {}", names.join(", "));
-    let Provided::Compose(servers) = Provided::of_state(true, state.folder())? else { bail!("no containers") };
+    ensure!(
+        state.remembered.compose == Some(true) && is_server,
+        "no log yet of {}",
+        names.join(", ")
+    );
+    let Provided::Compose(servers) = Provided::of_state(true, state.folder())? else {
+        bail!("no containers")
+    };
     let lines = args.lines.to_string();
     let mut command = servers.command(&["logs", "--tail", &lines]);
     if args.follow {
         command.arg("--follow");
     }
-    command.args(names.iter().filter(|name| Kind::ALL.iter().any(|kind| kind.name() == **name)));
+    command.args(
+        names
+            .iter()
+            .filter(|name| Kind::ALL.iter().any(|kind| kind.name() == **name)),
+    );
     Err(command.exec()).context("cannot run docker")
 }

@@ -24,12 +24,27 @@ pub(crate) struct Service {
 pub(crate) fn all() -> [Service; 3] {
     [
         ("pp_backend_api", "PP_API_BIND", "PP_API_BIND", "127.0.0.1:3000"),
-        ("task_consumer", "PP_PROBE_BIND", "PP_CONSUMER_PROBE_BIND", "127.0.0.1:3001"),
-        ("task_producer", "PP_PROBE_BIND", "PP_PRODUCER_PROBE_BIND", "127.0.0.1:3002"),
+        (
+            "task_consumer",
+            "PP_PROBE_BIND",
+            "PP_CONSUMER_PROBE_BIND",
+            "127.0.0.1:3001",
+        ),
+        (
+            "task_producer",
+            "PP_PROBE_BIND",
+            "PP_PRODUCER_PROBE_BIND",
+            "127.0.0.1:3002",
+        ),
     ]
     .map(|(name, bind_variable, up_variable, default)| {
         let bind = std::env::var(up_variable).ok().filter(|value| !value.is_empty());
-        Service { name, bind_variable, up_variable, bind: bind.unwrap_or_else(|| default.to_owned()) }
+        Service {
+            name,
+            bind_variable,
+            up_variable,
+            bind: bind.unwrap_or_else(|| default.to_owned()),
+        }
     })
 }
 
@@ -37,7 +52,12 @@ impl Service {
     /// The program, in the folder where this one is.
     pub(crate) fn program(&self) -> Result<PathBuf> {
         let program = std::env::current_exe()?.with_file_name(self.name);
-        ensure!(program.is_file(), "{} is not built: run `cargo build --bin {}`", program.display(), self.name);
+        ensure!(
+            program.is_file(),
+            "{} is not built: run `cargo build --bin {}`",
+            program.display(),
+            self.name
+        );
         Ok(program)
     }
 
@@ -47,13 +67,19 @@ impl Service {
             return Ok(());
         }
         let listener = TcpListener::bind(&self.bind);
-        listener.map(drop).with_context(|| format!("{} cannot listen on {} ({})", self.name, self.bind, self.up_variable))
+        listener
+            .map(drop)
+            .with_context(|| format!("{} cannot listen on {} ({})", self.name, self.bind, self.up_variable))
     }
 }
 
 /// Where clients reach what is bound to `bind`: `0.0.0.0` is no address to connect to.
 pub(crate) fn address(bind: &str) -> Result<SocketAddr> {
-    let mut address = bind.to_socket_addrs().ok().and_then(|mut all| all.next()).with_context(|| format!("no address: {bind}"))?;
+    let mut address = bind
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .with_context(|| format!("no address: {bind}"))?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
@@ -70,7 +96,10 @@ pub(crate) fn is_ready(bind: &str) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut status_line = [0; 12];
     stream.read_exact(&mut status_line)?;
     match status_line.strip_prefix(b"HTTP/1.1 ") {

@@ -11,14 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) fn receive() -> Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut streams = runtime.block_on(async {
-        anyhow::Ok((
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ))
-    })
-    .context("cannot watch for signals")?;
+    let mut streams = runtime
+        .block_on(async {
+            anyhow::Ok((
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+            ))
+        })
+        .context("cannot watch for signals")?;
     thread::spawn(move || {
         runtime.block_on(async {
             loop {

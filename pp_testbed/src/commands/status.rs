@@ -24,9 +24,17 @@ pub(crate) fn run(folder: &Path) -> Result<ExitCode> {
 pub(crate) fn print(state: &State) -> Result<()> {
     let mut rows = vec![["what", "runs as", "at", "state"].map(str::to_owned)];
     let variables = EnvFile::read(&state.env_file()).unwrap_or_default();
-    let servers = state.remembered.compose.map(|compose| Provided::of_state(compose, state.folder())).transpose()?;
+    let servers = state
+        .remembered
+        .compose
+        .map(|compose| Provided::of_state(compose, state.folder()))
+        .transpose()?;
     for kind in Kind::ALL {
-        rows.push(server_row(kind, servers.as_ref(), variables.get(kind.service_variable())));
+        rows.push(server_row(
+            kind,
+            servers.as_ref(),
+            variables.get(kind.service_variable()),
+        ));
     }
     for service in service::all() {
         let Some(running) = state.running(service.name) else {
@@ -37,7 +45,12 @@ pub(crate) fn print(state: &State) -> Result<()> {
             Ok(()) => "ready".to_owned(),
             Err(error) => format!("not ready: {error}"),
         };
-        rows.push([service.name.to_owned(), format!("pid {}", running.process.pid), running.bind.clone(), answer]);
+        rows.push([
+            service.name.to_owned(),
+            format!("pid {}", running.process.pid),
+            running.bind.clone(),
+            answer,
+        ]);
     }
     table::print(&rows);
     Ok(())
@@ -51,10 +64,17 @@ fn server_row(kind: Kind, servers: Option<&Provided>, url: Option<&str>) -> [Str
         (None, Some(url), own_url) if own_url.as_deref() != Some(url) => ("given".to_owned(), url.to_owned()),
         _ => return [kind.name(), "-", "-", "stopped"].map(str::to_owned),
     };
-    let place = Url::parse(&url).ok().and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)));
+    let place = Url::parse(&url)
+        .ok()
+        .and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)));
     let answer = match answers(kind, &url) {
         Ok(()) => "ready".to_owned(),
         Err(error) => format!("not ready: {error}"),
     };
-    [kind.name().to_owned(), means, place.unwrap_or_else(|| "-".to_owned()), answer]
+    [
+        kind.name().to_owned(),
+        means,
+        place.unwrap_or_else(|| "-".to_owned()),
+        answer,
+    ]
 }

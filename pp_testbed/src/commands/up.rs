@@ -30,7 +30,10 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
     let mut variables = EnvFile::default();
     start_servers(choice, &mut state, &mut variables)?;
     let services = service::all();
-    variables.set("PP_API_URL", &format!("http://{}", service::address(&services[0].bind)?));
+    variables.set(
+        "PP_API_URL",
+        &format!("http://{}", service::address(&services[0].bind)?),
+    );
     for service in &services {
         variables.set(service.up_variable, &service.bind);
     }
@@ -44,7 +47,11 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
 }
 
 fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<()> {
-    let given = |kind: &Kind| std::env::var(kind.service_variable()).ok().filter(|url| !url.is_empty());
+    let given = |kind: &Kind| {
+        std::env::var(kind.service_variable())
+            .ok()
+            .filter(|url| !url.is_empty())
+    };
     let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| given(kind).is_none()).collect();
     for kind in Kind::ALL {
         if let Some(url) = given(&kind) {
@@ -71,7 +78,9 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
 
 /// The means in use stay in use: other ones would have other data.
 fn means(choice: Choice, state: &State) -> Result<bool> {
-    let Some(known) = state.remembered.compose else { return choice.is_compose() };
+    let Some(known) = state.remembered.compose else {
+        return choice.is_compose();
+    };
     let asked = match choice {
         Choice::Auto => known,
         _ => choice.is_compose()?,
@@ -84,7 +93,10 @@ fn means(choice: Choice, state: &State) -> Result<bool> {
 }
 
 fn start_services(services: &[Service], state: &mut State, variables: &EnvFile) -> Result<()> {
-    let missing: Vec<&Service> = services.iter().filter(|service| state.running(service.name).is_none()).collect();
+    let missing: Vec<&Service> = services
+        .iter()
+        .filter(|service| state.running(service.name).is_none())
+        .collect();
     for service in &missing {
         service.program()?;
         service.check_address()?;
@@ -97,7 +109,11 @@ fn start_services(services: &[Service], state: &mut State, variables: &EnvFile) 
             }
         }
         let process = launch.spawn(state.folder(), &state.log(service.name), Lifetime::Detached)?;
-        state.add(state::Service { name: service.name.to_owned(), bind: service.bind.clone(), process })?;
+        state.add(state::Service {
+            name: service.name.to_owned(),
+            bind: service.bind.clone(),
+            process,
+        })?;
     }
     for service in &missing {
         wait_until_ready(service, state)?;
@@ -108,7 +124,11 @@ fn start_services(services: &[Service], state: &mut State, variables: &EnvFile) 
 fn wait_until_ready(service: &Service, state: &State) -> Result<()> {
     let is_alive = || state.running(service.name).is_some();
     let ready = wait::until_ok(&format!("{} is not ready", service.name), READY_LIMIT, || {
-        if is_alive() { service::is_ready(&service.bind) } else { Ok(()) }
+        if is_alive() {
+            service::is_ready(&service.bind)
+        } else {
+            Ok(())
+        }
     });
     let log = state.log(service.name);
     let end_of_log = || format!("the end of its log, {}:\n{}", log.display(), logs::tail(&log, 15));

@@ -22,7 +22,12 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 
@@ -43,7 +48,9 @@ pub(crate) fn run(args: &Args, choice: Choice) -> Result<ExitCode> {
     if let Ok(signal) = signals.try_recv() {
         return Ok(code_of_signal(signal as i32));
     }
-    let child = command.spawn().with_context(|| format!("cannot run {}", args.command[0].to_string_lossy()))?;
+    let child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", args.command[0].to_string_lossy()))?;
     let status = supervise(child, &signals)?;
     // The servers stop here, before the exit code tells anybody that all is over.
     drop(provided);
@@ -73,9 +80,17 @@ fn provide(choice: Choice, kinds: &[Kind]) -> Result<Provided> {
         install::ensure(kinds)?;
     }
     let servers = Provided::temporary(compose, kinds)?;
-    let means = if compose { "as containers" } else { "as private instances" };
+    let means = if compose {
+        "as containers"
+    } else {
+        "as private instances"
+    };
     let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-    eprintln!("pp_testbed: {} {means}, ready after {:.1} s", names.join(", "), begun.elapsed().as_secs_f32());
+    eprintln!(
+        "pp_testbed: {} {means}, ready after {:.1} s",
+        names.join(", "),
+        begun.elapsed().as_secs_f32()
+    );
     Ok(servers)
 }
 

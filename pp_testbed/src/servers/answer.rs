@@ -23,13 +23,18 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// When it does not answer, or not like this.
 pub fn answers(kind: Kind, url: &str) -> Result<()> {
     let url = Url::parse(url).with_context(|| format!("the URL of {kind} cannot be read"))?;
-    let host = url.host_str().with_context(|| format!("the URL of {kind} has no host"))?;
+    let host = url
+        .host_str()
+        .with_context(|| format!("the URL of {kind} has no host"))?;
     let standard_port = match kind {
         Kind::Postgres => 5432,
         Kind::RabbitMq => 5672,
         Kind::Redis => 6379,
     };
-    let address = (host, url.port().unwrap_or(standard_port)).to_socket_addrs()?.next().context("no such host")?;
+    let address = (host, url.port().unwrap_or(standard_port))
+        .to_socket_addrs()?
+        .next()
+        .context("no such host")?;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
@@ -43,7 +48,13 @@ pub fn answers(kind: Kind, url: &str) -> Result<()> {
 /// A start-up message; `R` asks for authentication, `E` says among others that the server is still starting.
 fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
     let mut message = 196_608_u32.to_be_bytes().to_vec();
-    for word in ["user", url.username(), "database", url.path().trim_start_matches('/'), ""] {
+    for word in [
+        "user",
+        url.username(),
+        "database",
+        url.path().trim_start_matches('/'),
+        "",
+    ] {
         message.extend([word.as_bytes(), b"\0"].concat());
     }
     let length = u32::try_from(message.len() + 4)?;
@@ -58,14 +69,22 @@ fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
 fn ask_redis(stream: &mut TcpStream, url: &Url) -> Result<()> {
     let mut expected = "+PONG\r\n".to_owned();
     if let Some(password) = url.password() {
-        let user = if url.username().is_empty() { "default" } else { url.username() };
+        let user = if url.username().is_empty() {
+            "default"
+        } else {
+            url.username()
+        };
         write!(stream, "AUTH {user} {password}\r\n")?;
         expected.insert_str(0, "+OK\r\n");
     }
     stream.write_all(b"PING\r\n")?;
     let mut reply = vec![0; expected.len()];
     stream.read_exact(&mut reply)?;
-    ensure!(reply == expected.as_bytes(), "it says {:?}", String::from_utf8_lossy(&reply));
+    ensure!(
+        reply == expected.as_bytes(),
+        "it says {:?}",
+        String::from_utf8_lossy(&reply)
+    );
     Ok(())
 }
 
@@ -133,10 +152,16 @@ fn expect(stream: &mut TcpStream, method: u16) -> Result<Vec<u8>> {
         _ => error.into(),
     })?;
     let length = usize::try_from(u32::from_be_bytes([head[3], head[4], head[5], head[6]]))?;
-    ensure!(head[0] == 1 && (4..1 << 20).contains(&length), "it does not speak AMQP 0-9-1");
+    ensure!(
+        head[0] == 1 && (4..1 << 20).contains(&length),
+        "it does not speak AMQP 0-9-1"
+    );
     let mut payload = vec![0; length + 1];
     stream.read_exact(&mut payload)?;
-    let (class, found) = (u16::from_be_bytes([payload[0], payload[1]]), u16::from_be_bytes([payload[2], payload[3]]));
+    let (class, found) = (
+        u16::from_be_bytes([payload[0], payload[1]]),
+        u16::from_be_bytes([payload[2], payload[3]]),
+    );
     if (class, found) != (CONNECTION, method) {
         bail!("it answers method {class}.{found}, not {CONNECTION}.{method}");
     }

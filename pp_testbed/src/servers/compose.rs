@@ -48,7 +48,12 @@ pub(super) fn is_available() -> bool {
 }
 
 fn succeeds(args: &[&str]) -> bool {
-    let command = Command::new("docker").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let command = Command::new("docker")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let Ok(mut child) = command else { return false };
     let mut status = None;
     wait::holds_within(ENGINE_LIMIT, || {
@@ -90,12 +95,20 @@ impl ComposeServers {
         let project = match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)?,
             Err(_) => {
-                let project = Project { name, ports: ports::free()? };
+                let project = Project {
+                    name,
+                    ports: ports::free()?,
+                };
                 fs::write(&file, serde_json::to_string(&project)?)?;
                 project
             }
         };
-        Ok(Self { password: folder::password(&home)?, home, project, temporary })
+        Ok(Self {
+            password: folder::password(&home)?,
+            home,
+            project,
+            temporary,
+        })
     }
 
     /// The URL of a server.
@@ -117,7 +130,9 @@ impl ComposeServers {
     /// Whether the server's container runs.
     pub fn is_running(&self, kind: Kind) -> bool {
         let output = self.command(&["ps", "--status", "running", "--services"]).output();
-        let names = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let names = output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
         names.lines().any(|name| name == kind.name())
     }
 
@@ -125,10 +140,18 @@ impl ComposeServers {
         let started: Vec<Kind> = kinds.iter().copied().filter(|kind| !self.is_running(*kind)).collect();
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
         let limit = START_LIMIT.as_secs().to_string();
-        self.run(&[&["up", "--detach", "--wait", "--wait-timeout", &limit], names.as_slice()].concat())?;
+        self.run(
+            &[
+                &["up", "--detach", "--wait", "--wait-timeout", &limit],
+                names.as_slice(),
+            ]
+            .concat(),
+        )?;
         for kind in kinds {
             let url = self.url(*kind);
-            wait::until_ok(&format!("{kind} does not serve"), Duration::from_secs(30), || answers(*kind, &url))?;
+            wait::until_ok(&format!("{kind} does not serve"), Duration::from_secs(30), || {
+                answers(*kind, &url)
+            })?;
         }
         Ok(started)
     }
@@ -141,21 +164,33 @@ impl ComposeServers {
     /// What of the project still runs.
     pub(super) fn left_behind(&self) -> Result<Vec<String>> {
         let output = self.output(&["ps", "--quiet"])?;
-        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 
     /// A compose command for this project, for example `logs`.
     pub fn command(&self, args: &[&str]) -> Command {
         let [postgres, rabbitmq, redis, management] = self.project.ports;
         let mut command = Command::new("docker");
-        command.args(["compose", "--project-name", &self.project.name, "--project-directory"]).arg(&self.home);
-        command.arg("--file").arg(self.home.join("docker-compose.yml")).args(args).stdin(Stdio::null());
+        command
+            .args(["compose", "--project-name", &self.project.name, "--project-directory"])
+            .arg(&self.home);
+        command
+            .arg("--file")
+            .arg(self.home.join("docker-compose.yml"))
+            .args(args)
+            .stdin(Stdio::null());
         for kind in ["POSTGRES", "RABBITMQ", "REDIS"] {
             command.env(format!("PP_{kind}_PASSWORD"), &self.password);
         }
-        for (name, port) in
-            [("POSTGRES", postgres), ("RABBITMQ", rabbitmq), ("REDIS", redis), ("RABBITMQ_MANAGEMENT", management)]
-        {
+        for (name, port) in [
+            ("POSTGRES", postgres),
+            ("RABBITMQ", rabbitmq),
+            ("REDIS", redis),
+            ("RABBITMQ_MANAGEMENT", management),
+        ] {
             command.env(format!("PP_{name}_PORT"), port.to_string());
         }
         command
@@ -168,7 +203,11 @@ impl ComposeServers {
     fn output(&self, args: &[&str]) -> Result<Output> {
         let output = self.command(args).output().context("cannot run docker")?;
         if !output.status.success() {
-            bail!("docker compose {} failed: {}", args[0], String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "docker compose {} failed: {}",
+                args[0],
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(output)
     }

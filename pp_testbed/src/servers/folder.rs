@@ -38,7 +38,11 @@ pub(crate) fn of_state(state: &Path) -> Result<PathBuf> {
         inside
     } else {
         let outside = PathBuf::from("/var/tmp").join(format!("pp-{}", fingerprint(&state)));
-        ensure!(is_reachable(&outside)?, "no folder that the servers' accounts can reach, not even {}", outside.display());
+        ensure!(
+            is_reachable(&outside)?,
+            "no folder that the servers' accounts can reach, not even {}",
+            outside.display()
+        );
         outside
     };
     make(&location, PASSAGE)?;
@@ -58,7 +62,10 @@ pub(crate) fn temporary() -> Result<PathBuf> {
     for parent in temporary_parents() {
         let folder = parent.join(format!("{TEMPORARY}{}", random_text(10)));
         if is_reachable(&folder)? && DirBuilder::new().mode(PASSAGE).create(&folder).is_ok() {
-            write_secret(&folder.join(OWNER), &serde_json::to_string(&ProcessId::of(std::process::id())?)?)?;
+            write_secret(
+                &folder.join(OWNER),
+                &serde_json::to_string(&ProcessId::of(std::process::id())?)?,
+            )?;
             return Ok(folder);
         }
     }
@@ -90,14 +97,19 @@ pub(crate) fn make(folder: &Path, mode: u32) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(folder);
     made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let owner = fs::symlink_metadata(folder)?.uid();
-    ensure!(owner == nix::unistd::geteuid().as_raw(), "{} belongs to another user", folder.display());
+    ensure!(
+        owner == nix::unistd::geteuid().as_raw(),
+        "{} belongs to another user",
+        folder.display()
+    );
     Ok(())
 }
 
 /// Makes a folder that only `account` may use.
 pub(crate) fn make_for(account: Account, folder: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    chown(folder, Some(account.uid), Some(account.gid)).with_context(|| format!("cannot give away {}", folder.display()))
+    chown(folder, Some(account.uid), Some(account.gid))
+        .with_context(|| format!("cannot give away {}", folder.display()))
 }
 
 /// Writes a file that only `account` may read.
@@ -114,7 +126,9 @@ pub(crate) fn write_secret(file: &Path, text: &str) -> Result<()> {
         _ => {}
     }
     let opened = OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
-    opened.with_context(|| format!("cannot write {}", file.display()))?.write_all(text.as_bytes())?;
+    opened
+        .with_context(|| format!("cannot write {}", file.display()))?
+        .write_all(text.as_bytes())?;
     Ok(())
 }
 
@@ -131,5 +145,9 @@ pub(crate) fn password(home: &Path) -> Result<String> {
 
 /// Letters and digits alone: nothing to escape in a URL, a configuration file or a shell.
 fn random_text(length: usize) -> String {
-    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(length)
+        .map(char::from)
+        .collect()
 }

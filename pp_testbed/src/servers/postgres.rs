@@ -13,8 +13,10 @@ use super::{USER, folder};
 use crate::launch::Launch;
 
 /// A "fast" shutdown ends the sessions; an "immediate" one is like a crash, and recovers like one.
-pub(super) const STOP: &[(Signal, Duration)] =
-    &[(Signal::SIGINT, Duration::from_secs(20)), (Signal::SIGQUIT, Duration::from_secs(5))];
+pub(super) const STOP: &[(Signal, Duration)] = &[
+    (Signal::SIGINT, Duration::from_secs(20)),
+    (Signal::SIGQUIT, Duration::from_secs(5)),
+];
 
 /// Makes the cluster, with PP's user and its database, unless it is there.
 pub(super) fn prepare(instance: &Instance) -> Result<()> {
@@ -30,16 +32,36 @@ pub(super) fn prepare(instance: &Instance) -> Result<()> {
     folder::make_for(instance.account, &unfinished)?;
     let password = unfinished.with_file_name("password");
     folder::write_for(instance.account, &password, &instance.password)?;
-    let initdb = Launch::server(instance.program.with_file_name("initdb"), instance.account, &instance.folder)
-        .args(["--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", USER])
-        .args(["--pwfile".as_ref(), password.as_os_str(), "--pgdata".as_ref(), unfinished.as_os_str()])
-        .run(None);
+    let initdb = Launch::server(
+        instance.program.with_file_name("initdb"),
+        instance.account,
+        &instance.folder,
+    )
+    .args([
+        "--encoding=UTF8",
+        "--locale=C",
+        "--auth=scram-sha-256",
+        "--username",
+        USER,
+    ])
+    .args([
+        "--pwfile".as_ref(),
+        password.as_os_str(),
+        "--pgdata".as_ref(),
+        unfinished.as_os_str(),
+    ])
+    .run(None);
     fs::remove_file(&password)?;
     initdb?;
     let statement = unfinished.with_file_name("create.sql");
     folder::write_for(instance.account, &statement, &format!("CREATE DATABASE {USER}\n"))?;
     Launch::server(&instance.program, instance.account, &instance.folder)
-        .args(["--single".as_ref(), "-D".as_ref(), unfinished.as_os_str(), "postgres".as_ref()])
+        .args([
+            "--single".as_ref(),
+            "-D".as_ref(),
+            unfinished.as_os_str(),
+            "postgres".as_ref(),
+        ])
         .run(Some(&statement))?;
     fs::remove_file(&statement)?;
     fs::rename(&unfinished, &data).context("cannot finish the cluster")

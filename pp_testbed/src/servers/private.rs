@@ -60,7 +60,14 @@ impl PrivateServers {
         let home = folder::temporary()?;
         let password = folder::password(&home)?;
         let logs = home.clone();
-        let servers = Self { home, logs, kinds: kinds.to_vec(), password, lifetime: Lifetime::Tied, temporary: true };
+        let servers = Self {
+            home,
+            logs,
+            kinds: kinds.to_vec(),
+            password,
+            lifetime: Lifetime::Tied,
+            temporary: true,
+        };
         servers.start(kinds)?;
         Ok(servers)
     }
@@ -74,7 +81,14 @@ impl PrivateServers {
         let logs = state.canonicalize()?.join("logs");
         folder::make(&logs, 0o700)?;
         let password = folder::password(&home)?;
-        Ok(Self { home, logs, kinds: kinds.to_vec(), password, lifetime: Lifetime::Detached, temporary: false })
+        Ok(Self {
+            home,
+            logs,
+            kinds: kinds.to_vec(),
+            password,
+            lifetime: Lifetime::Detached,
+            temporary: false,
+        })
     }
 
     /// The folder with the data.
@@ -92,7 +106,10 @@ impl PrivateServers {
 
     /// The server's own process, when it runs.
     pub fn process(&self, kind: Kind) -> Option<ProcessId> {
-        self.record(kind).ok().map(|record| record.process).filter(ProcessId::is_alive)
+        self.record(kind)
+            .ok()
+            .map(|record| record.process)
+            .filter(ProcessId::is_alive)
     }
 
     /// The server's log file.
@@ -106,9 +123,14 @@ impl PrivateServers {
     /// # Errors
     /// When one does not start; the others stay as they are.
     pub fn start(&self, kinds: &[Kind]) -> Result<Vec<Kind>> {
-        let started: Vec<Kind> = kinds.iter().copied().filter(|kind| self.process(*kind).is_none()).collect();
+        let started: Vec<Kind> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| self.process(*kind).is_none())
+            .collect();
         for kind in &started {
-            self.launch(*kind).with_context(|| format!("{kind} cannot be started"))?;
+            self.launch(*kind)
+                .with_context(|| format!("{kind} cannot be started"))?;
         }
         for kind in kinds {
             self.wait_until_serving(*kind)?;
@@ -121,11 +143,14 @@ impl PrivateServers {
     /// # Errors
     /// When something of it still runs after all deadlines.
     pub fn stop(&self, kind: Kind) -> Result<()> {
-        self.end(kind, match kind {
-            Kind::Postgres => postgres::STOP,
-            Kind::RabbitMq => rabbitmq::STOP,
-            Kind::Redis => redis::STOP,
-        })
+        self.end(
+            kind,
+            match kind {
+                Kind::Postgres => postgres::STOP,
+                Kind::RabbitMq => rabbitmq::STOP,
+                Kind::Redis => redis::STOP,
+            },
+        )
     }
 
     /// Kills a server with `SIGKILL`, as a crash would. [`Self::start`] brings it back.
@@ -159,7 +184,13 @@ impl PrivateServers {
     pub fn stop_all(&self) -> Result<()> {
         let results: Vec<Result<()>> = std::thread::scope(|scope| {
             let stops: Vec<_> = self.kinds.iter().map(|kind| scope.spawn(|| self.stop(*kind))).collect();
-            stops.into_iter().map(|stop| stop.join().unwrap_or_else(|_| Err(anyhow::anyhow!("stopping panicked")))).collect()
+            stops
+                .into_iter()
+                .map(|stop| {
+                    stop.join()
+                        .unwrap_or_else(|_| Err(anyhow::anyhow!("stopping panicked")))
+                })
+                .collect()
         });
         results.into_iter().collect::<Result<()>>()?;
         for process in self.left_behind() {
@@ -182,7 +213,13 @@ impl PrivateServers {
             Ok(record) if record.ports.iter().all(|port| ports::is_free(*port)) => record.ports,
             _ => ports::free()?,
         };
-        Ok(Instance { program: programs::locate(kind)?, account, folder, password: self.password.clone(), ports })
+        Ok(Instance {
+            program: programs::locate(kind)?,
+            account,
+            folder,
+            password: self.password.clone(),
+            ports,
+        })
     }
 
     fn launch(&self, kind: Kind) -> Result<()> {
@@ -199,7 +236,10 @@ impl PrivateServers {
                 rabbitmq::prepare(&instance)?;
                 let epmd = spawn(&rabbitmq::launch_epmd(&instance)?)?;
                 let is_up = || std::net::TcpStream::connect(("127.0.0.1", instance.ports[2])).is_ok();
-                ensure!(wait::holds_within(Duration::from_secs(10), is_up), "epmd does not listen");
+                ensure!(
+                    wait::holds_within(Duration::from_secs(10), is_up),
+                    "epmd does not listen"
+                );
                 (spawn(&rabbitmq::launch(&instance))?, Some(epmd))
             }
             Kind::Redis => {
@@ -207,7 +247,11 @@ impl PrivateServers {
                 (spawn(&redis::launch(&instance))?, None)
             }
         };
-        let record = Record { ports: instance.ports, process, epmd };
+        let record = Record {
+            ports: instance.ports,
+            process,
+            epmd,
+        };
         folder::write_secret(&self.record_file(kind), &serde_json::to_string(&record)?)
     }
 
@@ -219,7 +263,13 @@ impl PrivateServers {
             ended.set(!process.is_alive());
             if ended.get() { Ok(()) } else { answers(kind, &url) }
         });
-        let end_of_log = || format!("the end of its log, {}:\n{}", self.log(kind).display(), logs::tail(&self.log(kind), 20));
+        let end_of_log = || {
+            format!(
+                "the end of its log, {}:\n{}",
+                self.log(kind).display(),
+                logs::tail(&self.log(kind), 20)
+            )
+        };
         ensure!(!ended.get(), "{kind} ended while starting; {}", end_of_log());
         served.with_context(end_of_log)
     }
@@ -227,7 +277,10 @@ impl PrivateServers {
     fn end(&self, kind: Kind, steps: &[(Signal, Duration)]) -> Result<()> {
         let Ok(record) = self.record(kind) else { return Ok(()) };
         let mut family = record.process.family();
-        record.process.end(steps).with_context(|| format!("{kind} cannot be stopped"))?;
+        record
+            .process
+            .end(steps)
+            .with_context(|| format!("{kind} cannot be stopped"))?;
         if let Some(epmd) = record.epmd {
             family.extend(epmd.family());
             epmd.end(rabbitmq::STOP_EPMD)?;
@@ -243,7 +296,11 @@ impl PrivateServers {
 
     fn signal_all(&self, kind: Kind, signal: Signal) -> Result<()> {
         let process = self.process(kind).with_context(|| format!("{kind} does not run"))?;
-        process.family().iter().chain([&process]).try_for_each(|process| process.signal(signal))
+        process
+            .family()
+            .iter()
+            .chain([&process])
+            .try_for_each(|process| process.signal(signal))
     }
 
     fn record_file(&self, kind: Kind) -> PathBuf {
@@ -251,7 +308,8 @@ impl PrivateServers {
     }
 
     fn record(&self, kind: Kind) -> Result<Record> {
-        let text = fs::read_to_string(self.record_file(kind)).with_context(|| format!("{kind} was not started here"))?;
+        let text =
+            fs::read_to_string(self.record_file(kind)).with_context(|| format!("{kind} was not started here"))?;
         Ok(serde_json::from_str(&text)?)
     }
 }

@@ -30,7 +30,10 @@ impl Choice {
             Self::Private => Ok(false),
             Self::Auto => Ok(compose::is_available()),
             Self::Compose => {
-                ensure!(compose::is_available(), "PP_SERVERS=compose, but no Docker engine with the compose plugin answers");
+                ensure!(
+                    compose::is_available(),
+                    "PP_SERVERS=compose, but no Docker engine with the compose plugin answers"
+                );
                 Ok(true)
             }
         }
@@ -98,7 +101,9 @@ impl Provided {
     pub fn running_as(&self, kind: Kind) -> Option<String> {
         match self {
             Self::Private(servers) => Some(format!("pid {}", servers.process(kind)?.pid)),
-            Self::Compose(servers) => servers.is_running(kind).then(|| format!("container in {}", servers.project())),
+            Self::Compose(servers) => servers
+                .is_running(kind)
+                .then(|| format!("container in {}", servers.project())),
         }
     }
 
@@ -110,7 +115,11 @@ impl Provided {
         let left = match self {
             Self::Private(servers) => {
                 servers.stop_all()?;
-                servers.left_behind().iter().map(|process| format!("process {}", process.pid)).collect()
+                servers
+                    .left_behind()
+                    .iter()
+                    .map(|process| format!("process {}", process.pid))
+                    .collect()
             }
             Self::Compose(servers) => {
                 servers.stop_all(purge)?;

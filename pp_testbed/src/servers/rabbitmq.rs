@@ -19,7 +19,12 @@ pub(super) const STOP_EPMD: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration
 
 /// Writes the configuration and makes the folders.
 pub(super) fn prepare(instance: &Instance) -> Result<()> {
-    let Instance { folder: base, account, password, .. } = instance;
+    let Instance {
+        folder: base,
+        account,
+        password,
+        ..
+    } = instance;
     for name in ["mnesia", "log", "home", "config"] {
         folder::make_for(*account, &base.join(name))?;
     }
@@ -53,7 +58,11 @@ pub(super) fn launch_epmd(instance: &Instance) -> Result<Launch> {
 
 /// Where Debian keeps it when there is no link in `PATH`.
 fn newest_epmd() -> Option<std::path::PathBuf> {
-    let mut found: Vec<_> = fs::read_dir("/usr/lib/erlang").ok()?.flatten().map(|entry| entry.path().join("bin/epmd")).collect();
+    let mut found: Vec<_> = fs::read_dir("/usr/lib/erlang")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("bin/epmd"))
+        .collect();
     found.retain(|path| path.is_file());
     found.sort();
     found.pop()

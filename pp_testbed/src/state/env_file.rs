@@ -24,7 +24,10 @@ impl EnvFile {
 
     /// The value of a variable.
     pub fn get(&self, variable: &str) -> Option<&str> {
-        self.entries.iter().find(|(known, _)| known == variable).map(|(_, value)| value.as_str())
+        self.entries
+            .iter()
+            .find(|(known, _)| known == variable)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All variables with their values.
@@ -40,7 +43,9 @@ impl EnvFile {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = Self::default();
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (variable, value) = line.split_once('=').with_context(|| format!("{}: {line:?}", path.display()))?;
+            let (variable, value) = line
+                .split_once('=')
+                .with_context(|| format!("{}: {line:?}", path.display()))?;
             file.set(variable, &unquote(value));
         }
         Ok(file)
@@ -51,15 +56,25 @@ impl EnvFile {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let lines = self.entries.iter().map(|(variable, value)| format!("{variable}={}\n", quote(value)));
-        let text: String = ["# Written by `make up`; the Makefile's targets read it.\n".to_owned()].into_iter().chain(lines).collect();
+        let lines = self
+            .entries
+            .iter()
+            .map(|(variable, value)| format!("{variable}={}\n", quote(value)));
+        let text: String = ["# Written by `make up`; the Makefile's targets read it.\n".to_owned()]
+            .into_iter()
+            .chain(lines)
+            .collect();
         folder::write_secret(path, &text)
     }
 }
 
 fn quote(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
-    if value.chars().all(is_plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+    if value.chars().all(is_plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
 }
 
 fn unquote(value: &str) -> String {

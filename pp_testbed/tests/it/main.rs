@@ -1,0 +1,11 @@
+//! The testbed's own tests, in one program. What needs servers is in `on_servers`.
+
+mod compose_file;
+mod env_file;
+mod install_script;
+mod makefile;
+mod on_servers;
+mod ports;
+mod process_identity;
+mod state_folder;
+mod with_servers;

@@ -183,8 +183,11 @@ impl Launch {
 }
 
 fn spawn_now(mut command: Command) -> Result<ProcessId> {
-    let child = command.spawn()?;
-    ProcessId::of(child.id())
+    let mut child = command.spawn()?;
+    let process = ProcessId::of(child.id());
+    // Somebody has to take it off the process table when it ends.
+    thread::spawn(move || child.wait());
+    process
 }
 
 type Order = (Command, mpsc::SyncSender<Result<ProcessId>>);

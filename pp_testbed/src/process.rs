@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +52,7 @@ impl ProcessId {
     /// Whether this very process still runs. One that ended but was not waited for yet does not.
     pub fn is_alive(&self) -> bool {
         let Some(stat) = stat(self.pid) else { return false };
-        if stat.started_ticks != self.started_ticks || self.boot_id != boot_id() {
-            return false;
-        }
-        if stat.dead {
-            // Takes it off the process table when it is a child of ours; else its parent will.
-            let _ = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
-        }
-        !stat.dead
+        !stat.dead && stat.started_ticks == self.started_ticks && self.boot_id == boot_id()
     }
 
     /// Sends the signal, to this process and no other; one that is gone counts as signalled.

@@ -42,10 +42,11 @@ fn a_recycled_number_is_neither_alive_nor_signalled() {
 
 #[test]
 fn an_ended_process_is_not_alive_even_before_it_is_waited_for() {
-    let child = stranger("ended");
+    let mut child = stranger("ended");
     let id = ProcessId::of(child.id()).unwrap();
     id.end(&[(Signal::SIGTERM, Duration::from_secs(10))]).unwrap();
     assert!(!id.is_alive());
+    child.wait().unwrap();
 }
 
 #[test]

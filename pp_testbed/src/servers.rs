@@ -7,6 +7,7 @@
 mod answer;
 mod compose;
 pub(crate) mod folder;
+mod instance;
 mod postgres;
 mod private;
 mod provided;
@@ -15,7 +16,9 @@ mod redis;
 mod sweep;
 
 use std::fmt;
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use answer::answers;
@@ -80,6 +83,15 @@ impl Kind {
             Self::Postgres => "PP_DATABASE_URL",
             Self::RabbitMq => "PP_BROKER_URL",
             Self::Redis => "PP_CACHE_URL",
+        }
+    }
+
+    /// The signals that a private instance is stopped with, and the time each may take.
+    const fn stop_steps(self) -> &'static [(Signal, Duration)] {
+        match self {
+            Self::Postgres => postgres::STOP,
+            Self::RabbitMq => rabbitmq::STOP,
+            Self::Redis => redis::STOP,
         }
     }
 

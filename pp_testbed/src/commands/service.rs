@@ -102,6 +102,8 @@ pub(crate) fn is_ready(bind: &str) -> Result<()> {
     )?;
     let mut status_line = [0; 12];
     stream.read_exact(&mut status_line)?;
+    // Read to the end: closing with unread bytes would be an error in the service's log.
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
     match status_line.strip_prefix(b"HTTP/1.1 ") {
         Some(b"200") => Ok(()),
         Some(code) => bail!("it answers {}", String::from_utf8_lossy(code)),

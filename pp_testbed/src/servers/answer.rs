@@ -59,9 +59,12 @@ fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
     }
     let length = u32::try_from(message.len() + 4)?;
     stream.write_all(&[length.to_be_bytes().to_vec(), message].concat())?;
-    let mut kind = [0];
-    stream.read_exact(&mut kind)?;
-    ensure!(kind[0] == b'R', "it refuses sessions");
+    let mut head = [0; 5];
+    stream.read_exact(&mut head)?;
+    ensure!(head[0] == b'R', "it refuses sessions");
+    // Read to the message's end: the server would log a connection that is closed with unread bytes.
+    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]).clamp(4, 1024);
+    stream.read_exact(&mut vec![0; usize::try_from(length)? - 4])?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
-use super::private::Instance;
+use super::instance::Instance;
 use super::{USER, folder};
 use crate::launch::Launch;
 

@@ -9,34 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 
-use super::{Kind, answers, folder, postgres, rabbitmq, redis};
-use crate::launch::{self, Launch, Lifetime};
+use super::instance::{Instance, Record};
+use super::{Kind, answers, folder};
+use crate::launch::{self, Lifetime};
 use crate::process::{self, ProcessId};
 use crate::programs::{self, Account};
 use crate::{logs, ports, wait};
 
 /// The longest a server may take to start, on a busy machine with recovery to do.
 const START_LIMIT: Duration = Duration::from_secs(90);
-
-/// What one server is started with.
-pub(super) struct Instance {
-    pub(super) program: PathBuf,
-    pub(super) account: Account,
-    pub(super) folder: PathBuf,
-    pub(super) password: String,
-    /// The port it serves on; RabbitMQ's distribution and port mapper follow.
-    pub(super) ports: [u16; 3],
-}
-
-/// What is remembered of a server that was started.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    ports: [u16; 3],
-    process: ProcessId,
-    epmd: Option<ProcessId>,
-}
 
 /// PostgreSQL, RabbitMQ and Redis, or some of them, that belong to one folder and serve on ports of their own.
 #[derive(Debug)]
@@ -143,14 +125,7 @@ impl PrivateServers {
     /// # Errors
     /// When something of it still runs after all deadlines.
     pub fn stop(&self, kind: Kind) -> Result<()> {
-        self.end(
-            kind,
-            match kind {
-                Kind::Postgres => postgres::STOP,
-                Kind::RabbitMq => rabbitmq::STOP,
-                Kind::Redis => redis::STOP,
-            },
-        )
+        self.end(kind, kind.stop_steps())
     }
 
     /// Kills a server with `SIGKILL`, as a crash would. [`Self::start`] brings it back.
@@ -214,6 +189,7 @@ impl PrivateServers {
             _ => ports::free()?,
         };
         Ok(Instance {
+            kind,
             program: programs::locate(kind)?,
             account,
             folder,
@@ -225,34 +201,10 @@ impl PrivateServers {
     fn launch(&self, kind: Kind) -> Result<()> {
         // What a crash left, such as a port mapper without its node, would hold the ports.
         self.end(kind, &[])?;
-        let instance = self.instance(kind)?;
-        let spawn = |launch: &Launch| launch.spawn(&self.home, &self.log(kind), self.lifetime);
-        let (process, epmd) = match kind {
-            Kind::Postgres => {
-                postgres::prepare(&instance)?;
-                (spawn(&postgres::launch(&instance))?, None)
-            }
-            Kind::RabbitMq => {
-                rabbitmq::prepare(&instance)?;
-                let epmd = spawn(&rabbitmq::launch_epmd(&instance)?)?;
-                let is_up = || std::net::TcpStream::connect(("127.0.0.1", instance.ports[2])).is_ok();
-                ensure!(
-                    wait::holds_within(Duration::from_secs(10), is_up),
-                    "epmd does not listen"
-                );
-                (spawn(&rabbitmq::launch(&instance))?, Some(epmd))
-            }
-            Kind::Redis => {
-                redis::prepare(&instance)?;
-                (spawn(&redis::launch(&instance))?, None)
-            }
-        };
-        let record = Record {
-            ports: instance.ports,
-            process,
-            epmd,
-        };
-        folder::write_secret(&self.record_file(kind), &serde_json::to_string(&record)?)
+        let record = self
+            .instance(kind)?
+            .launch(&self.home, &self.log(kind), self.lifetime)?;
+        record.write(&self.record_file(kind))
     }
 
     fn wait_until_serving(&self, kind: Kind) -> Result<()> {
@@ -276,22 +228,7 @@ impl PrivateServers {
 
     fn end(&self, kind: Kind, steps: &[(Signal, Duration)]) -> Result<()> {
         let Ok(record) = self.record(kind) else { return Ok(()) };
-        let mut family = record.process.family();
-        record
-            .process
-            .end(steps)
-            .with_context(|| format!("{kind} cannot be stopped"))?;
-        if let Some(epmd) = record.epmd {
-            family.extend(epmd.family());
-            epmd.end(rabbitmq::STOP_EPMD)?;
-        }
-        // Children follow their parent within moments; until then they may hold its port or its data.
-        for process in family {
-            if !process.ends_within(Duration::from_secs(5)) {
-                process.end(&[])?;
-            }
-        }
-        Ok(())
+        record.end(steps).with_context(|| format!("{kind} cannot be stopped"))
     }
 
     fn signal_all(&self, kind: Kind, signal: Signal) -> Result<()> {
@@ -308,9 +245,7 @@ impl PrivateServers {
     }
 
     fn record(&self, kind: Kind) -> Result<Record> {
-        let text =
-            fs::read_to_string(self.record_file(kind)).with_context(|| format!("{kind} was not started here"))?;
-        Ok(serde_json::from_str(&text)?)
+        Record::read(&self.record_file(kind)).with_context(|| format!("{kind} was not started here"))
     }
 }
 

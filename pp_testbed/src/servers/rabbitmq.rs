@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::private::Instance;
+use super::instance::Instance;
 use super::{USER, folder};
 use crate::launch::Launch;
 use crate::programs;

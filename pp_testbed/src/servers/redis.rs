@@ -9,7 +9,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::folder;
-use super::private::Instance;
+use super::instance::Instance;
 use crate::launch::Launch;
 
 pub(super) const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(5))];

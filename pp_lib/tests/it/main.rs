@@ -1,0 +1,3 @@
+//! The adapters of pp_lib against their ports' suites.
+
+mod store;

@@ -13,6 +13,17 @@ use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
 use crate::store::{Claim, Completion, Guard, Result, Run, Settled, Settlement};
 
+/// A running row that is still the worker's.
+#[derive(QueryableByName)]
+struct Extended {
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+}
+
 /// A row, by the demand it belongs to.
 #[derive(QueryableByName)]
 pub(super) struct Found {
@@ -53,7 +64,7 @@ impl Completion for PostgresStore {
         let lease = microseconds(lease);
         let extended = self
             .run(move |connection| {
-                let found: Vec<Found> = sql_query(
+                let extended: Vec<Extended> = sql_query(
                     "WITH held AS MATERIALIZED (
                         SELECT works.id
                         FROM unnest($1, $2, $3) AS run (message_id, generation, attempt)
@@ -64,20 +75,22 @@ impl Completion for PostgresStore {
                     )
                     UPDATE works SET due_at = now() + $4 * interval '1 microsecond'
                     FROM held WHERE works.id = held.id
-                    RETURNING works.message_id",
+                    RETURNING works.message_id, works.generation, works.attempt",
                 )
                 .bind::<Array<Text>, _>(&message_ids)
                 .bind::<Array<Integer>, _>(&generations)
                 .bind::<Array<Integer>, _>(&attempts)
                 .bind::<BigInt, _>(lease)
                 .load(connection)?;
-                Ok(found.into_iter().map(|found| found.message_id).collect::<HashSet<_>>())
+                Ok(extended)
             })
             .await?;
-        Ok(runs
+        let extended: HashSet<(&str, i32, i32)> = extended
             .iter()
-            .map(|run| extended.contains(run.message_id.as_str()))
-            .collect())
+            .map(|row| (row.message_id.as_str(), row.generation, row.attempt))
+            .collect();
+        let still = |run: &Run| extended.contains(&(run.message_id.as_str(), run.generation, run.attempt));
+        Ok(runs.iter().map(still).collect())
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {

@@ -7,6 +7,8 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 /// Why an attempt failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// There was no connection to be had in the time there is.
+    Unreachable(String),
     /// The connection had been idle and was dead; the next one may live.
     Stale(String),
     /// The connection is of no use any more.
@@ -64,12 +66,6 @@ impl From<Error> for Failure {
 /// The first line of the server's message.
 fn words(information: &dyn DatabaseErrorInformation) -> String {
     information.message().lines().next().unwrap_or_default().to_owned()
-}
-
-/// The pool's error without its own first words, where the last attempt to connect said more.
-pub(super) fn without_prefix(text: &str) -> String {
-    let text = text.strip_prefix("timed out waiting for connection: ").unwrap_or(text);
-    text.to_owned()
 }
 
 #[cfg(test)]

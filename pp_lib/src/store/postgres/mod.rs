@@ -144,6 +144,7 @@ impl PostgresStore {
                     }
                     why = Some(text);
                 }
+                Ok(Err(Failure::Unreachable(text))) => return Err(StoreError::Unavailable(text)),
                 Ok(Err(Failure::Rejected(text))) => return Err(StoreError::Rejected(text)),
             }
             let pause = pauses.next().unwrap_or_default();
@@ -169,7 +170,7 @@ impl PostgresStore {
             let patience = (deadline - Instant::now()).mul_f32(0.9);
             let mut session = pool
                 .get_timeout(patience)
-                .map_err(|error| Failure::Broken(failure::without_prefix(&error.to_string())))?;
+                .map_err(|error| Failure::Unreachable(error.to_string()))?;
             session.run(|connection| attempt(connection))
         });
         once.await.unwrap_or_else(|lost| panicked(lost))

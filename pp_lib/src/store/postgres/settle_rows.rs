@@ -10,7 +10,7 @@ use super::completion::Found;
 use super::dispatch::microseconds;
 use super::failure::Failure;
 use crate::domain::Status;
-use crate::store::{Guard, Outcome, Settlement};
+use crate::store::Settlement;
 
 /// Settlements as columns, in the order of `message_id`.
 #[derive(Default)]
@@ -20,8 +20,8 @@ pub(super) struct SettleRows {
     origins: Vec<&'static str>,
     bounds: Vec<i32>,
     from: Vec<Option<&'static str>>,
-    generations: Vec<Option<i32>>,
-    attempts: Vec<Option<i32>>,
+    generations: Vec<i32>,
+    attempts: Vec<i32>,
     to: Vec<&'static str>,
     results: Vec<Option<i64>>,
     due: Vec<Option<i64>>,
@@ -40,28 +40,19 @@ impl SettleRows {
     }
 
     fn push(&mut self, settlement: &Settlement) {
-        let (from, generation, attempt) = match settlement.guard {
-            Guard::NoRow => (None, None, None),
-            Guard::Pending { generation, attempt } => (Some(Status::Pending), Some(generation), Some(attempt)),
-            Guard::Running { generation, attempt } => (Some(Status::Running), Some(generation), Some(attempt)),
-        };
-        let (to, result, due, reason) = match &settlement.outcome {
-            Outcome::Running { lease } => (Status::Running, None, Some(*lease), None),
-            Outcome::Done { result } => (Status::Done, Some(*result), None, None),
-            Outcome::Retry { reason, delay } => (Status::Pending, None, Some(*delay), Some(reason.clone())),
-            Outcome::Failed { reason } => (Status::Failed, None, None, Some(reason.clone())),
-        };
+        let Settlement { guard, outcome, .. } = settlement;
+        let (generation, attempt) = guard.run();
         self.message_ids.push(settlement.message_id.as_str().to_owned());
         self.codes.push(settlement.work_code.as_str().to_owned());
         self.origins.push(settlement.work_code.origin().as_str());
         self.bounds.push(settlement.add_up_to.get());
-        self.from.push(from.map(Status::as_str));
+        self.from.push(guard.status().map(Status::as_str));
         self.generations.push(generation);
         self.attempts.push(attempt);
-        self.to.push(to.as_str());
-        self.results.push(result);
-        self.due.push(due.map(microseconds));
-        self.reasons.push(reason);
+        self.to.push(outcome.status().as_str());
+        self.results.push(outcome.result());
+        self.due.push(outcome.due_in().map(microseconds));
+        self.reasons.push(outcome.reason().map(str::to_owned));
     }
 }
 
@@ -156,8 +147,8 @@ pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result
             .bind::<Array<Text>, _>(&rows.origins)
             .bind::<Array<Integer>, _>(&rows.bounds)
             .bind::<Array<Nullable<Text>>, _>(&rows.from)
-            .bind::<Array<Nullable<Integer>>, _>(&rows.generations)
-            .bind::<Array<Nullable<Integer>>, _>(&rows.attempts)
+            .bind::<Array<Integer>, _>(&rows.generations)
+            .bind::<Array<Integer>, _>(&rows.attempts)
             .bind::<Array<Text>, _>(&rows.to)
             .bind::<Array<Nullable<BigInt>>, _>(&rows.results)
             .bind::<Array<Nullable<BigInt>>, _>(&rows.due)

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use diesel::pg::Pg;
 use diesel::pg::data_types::PgTimestamp;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
@@ -69,6 +70,13 @@ pub(super) fn unix_seconds(moment: PgTimestamp) -> i64 {
 
 pub(super) fn unix_microseconds(moment: PgTimestamp) -> i64 {
     moment.0 + EPOCH_SECONDS * 1_000_000
+}
+
+/// A moment of the years that PostgreSQL knows; what is beyond them is as good as their ends.
+fn from_unix_seconds(moment: i64) -> PgTimestamp {
+    const THE_YEAR_1: i64 = -62_135_596_800;
+    const THE_YEAR_10000: i64 = 253_402_300_800;
+    PgTimestamp((moment.clamp(THE_YEAR_1, THE_YEAR_10000) - EPOCH_SECONDS) * 1_000_000)
 }
 
 pub(super) fn from_unix_microseconds(moment: i64) -> PgTimestamp {
@@ -151,61 +159,56 @@ impl WorkRows for PostgresStore {
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {
-        let everything = search.work_code.is_none();
-        let selection = search.work_code.as_ref().map(WorkCodePrefix::selection);
-        if matches!(selection, Some(PrefixSelection::Nothing)) {
-            return Ok(Vec::new());
-        }
-        let _ = everything;
         let search = search.clone();
-        self.run(move |connection| {
-            let mut query = sql_query(format!("SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL")).into_boxed::<Pg>();
-            let mut binds = 0;
-            let mut next = || {
-                binds += 1;
-                binds
-            };
-            // Names of statuses and origins are the program's own and stand in the text, so that partial indexes are
-            // seen to fit; whatever a user typed is bound.
-            match search.work_code.as_ref().map(WorkCodePrefix::selection) {
-                None | Some(PrefixSelection::All) => {}
-                Some(PrefixSelection::Nothing) => return Ok(Vec::new()),
-                Some(PrefixSelection::Origin(origin)) => {
-                    query = query.sql(format!(" AND origin = '{}'", origin.as_str()));
-                }
-                Some(PrefixSelection::Codes { from, to }) => {
-                    // The origin follows from the code; saying it gives a short prefix, which many codes share, the
-                    // index by origin to walk instead of all works.
-                    let origin = if from.starts_with("api-") { Origin::Api } else { Origin::Consumer };
-                    query = query
-                        .sql(format!(
-                            " AND origin = '{}' AND work_code >= ${} AND work_code < ${}",
-                            origin.as_str(),
-                            next(),
-                            next()
-                        ))
-                        .bind::<Text, _>(from.to_owned())
-                        .bind::<Text, _>(to);
-                }
-            }
-            if let Some((status, within)) = search.status {
-                let operator = if within { "=" } else { "<>" };
-                query = query.sql(format!(" AND status {operator} '{status}'"));
-            }
-            if let Some(since) = search.since {
-                let since = from_unix_microseconds(since.saturating_mul(1_000_000));
-                query = query
-                    .sql(format!(" AND created_on >= ${}", next()))
-                    .bind::<Timestamptz, _>(since);
-            }
-            if let Some(before) = search.before {
-                query = query.sql(format!(" AND id < ${}", next())).bind::<BigInt, _>(before.0);
-            }
-            let query = query
-                .sql(format!(" ORDER BY id DESC LIMIT ${}", next()))
-                .bind::<BigInt, _>(i64::from(search.limit));
-            works(query.load(connection)?)
+        self.run(move |connection| match selected(&search) {
+            None => Ok(Vec::new()),
+            Some(query) => works(query.load(connection)?),
         })
         .await
     }
+}
+
+/// The statement for a search, or nothing when nothing can match.
+///
+/// Names of statuses and origins are the program's own and stand in the text, so that partial indexes are seen to fit;
+/// whatever a user typed is bound.
+fn selected(search: &Search) -> Option<BoxedSqlQuery<'static, Pg, SqlQuery>> {
+    let mut query = sql_query(format!("SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL")).into_boxed::<Pg>();
+    let mut bound = 0;
+    let mut next = |condition: &str| {
+        bound += 1;
+        format!("{condition} ${bound}")
+    };
+    match search.work_code.as_ref().map(WorkCodePrefix::selection) {
+        None | Some(PrefixSelection::All) => {}
+        Some(PrefixSelection::Nothing) => return None,
+        Some(PrefixSelection::Origin(origin)) => query = query.sql(of_origin(origin)),
+        Some(PrefixSelection::Codes { from, to }) => {
+            // Where many codes share a prefix, the index by origin finds the newest ones without reading all of them.
+            let origin = Origin::ALL.into_iter().find(|origin| from.starts_with(origin.as_str()))?;
+            query = query
+                .sql(of_origin(origin))
+                .sql(next(" AND work_code >="))
+                .bind::<Text, _>(from.to_owned())
+                .sql(next(" AND work_code <"))
+                .bind::<Text, _>(to);
+        }
+    }
+    if let Some((status, within)) = search.status {
+        let operator = if within { "=" } else { "<>" };
+        query = query.sql(format!(" AND status {operator} '{status}'"));
+    }
+    if let Some(since) = search.since {
+        let since = from_unix_seconds(since);
+        query = query.sql(next(" AND created_on >=")).bind::<Timestamptz, _>(since);
+    }
+    if let Some(before) = search.before {
+        query = query.sql(next(" AND id <")).bind::<BigInt, _>(before.0);
+    }
+    let query = query.sql(next(" ORDER BY id DESC LIMIT"));
+    Some(query.bind::<BigInt, _>(i64::from(search.limit)))
+}
+
+fn of_origin(origin: Origin) -> String {
+    format!(" AND origin = '{}'", origin.as_str())
 }

@@ -71,7 +71,7 @@ const SETTLE: &str = "
     ), held AS MATERIALIZED (
         SELECT works.id, input.was, input.status, input.result, input.due, input.reason
         FROM input JOIN works USING (message_id, generation, attempt, add_up_to)
-        WHERE works.status = input.was AND works.deleted_on IS NULL
+        WHERE input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
         ORDER BY works.message_id
         FOR NO KEY UPDATE OF works
     ), updated AS (
@@ -93,17 +93,14 @@ const SETTLE: &str = "
         SELECT id, message_id, generation, attempt, status, result, was, reason FROM updated
     ), logged AS (
         INSERT INTO events (work_id, generation, variable, value)
-        SELECT id, generation, variable, value FROM (
-            SELECT id, generation, was, 'compute/start'::event_variable AS variable, '' AS value, 1 AS place
-            FROM changed WHERE was IS DISTINCT FROM 'running'
-            UNION ALL
-            SELECT id, generation, was, 'compute/stop', '', 2 FROM changed WHERE status = 'done'
-            UNION ALL
-            SELECT id, generation, was, 'compute/result', result::text, 3 FROM changed WHERE status = 'done'
-            UNION ALL
-            SELECT id, generation, was, 'compute/error', reason, 4 FROM changed WHERE status IN ('pending', 'failed')
-        ) AS event
-        ORDER BY id, place
+        SELECT id, generation,
+            unnest(CASE WHEN was = 'running' THEN '{}' ELSE '{compute/start}' END::event_variable[]
+                || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN '{compute/stop,compute/result}'
+                    ELSE '{compute/error}' END::event_variable[]),
+            unnest(CASE WHEN was = 'running' THEN '{}' ELSE ARRAY[''] END
+                || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN ARRAY['', result::text]
+                    ELSE ARRAY[reason] END)
+        FROM changed
     ), given_up AS (
         INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
         SELECT id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'

@@ -15,6 +15,6 @@ pub mod flow;
 pub mod conformance;
 
 pub mod config;
-pub mod connect;
+// pub mod connect;
 pub mod logging;
 pub mod shutdown;

@@ -11,7 +11,12 @@ use crate::broker::queues::QueueNames;
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
     /// `amqp://user:password@host:port/vhost`, or `memory:` within one process.
-    #[arg(id = "broker_url", long = "broker-url", env = "PP_BROKER_URL", hide_env_values = true)]
+    #[arg(
+        id = "broker_url",
+        long = "broker-url",
+        env = "PP_BROKER_URL",
+        hide_env_values = true
+    )]
     url: Option<Secret>,
 
     /// The beginning of the queues' names: `<prefix>.demand` and `<prefix>.deadletter`.
@@ -22,7 +27,9 @@ pub struct BrokerArgs {
 impl BrokerArgs {
     /// Which broker was named, for a program that holds every part of the system itself.
     pub fn address_or_memory(&self) -> Result<BrokerUrl, ConfigError> {
-        self.url.as_ref().map_or(Ok(BrokerUrl::Memory), |url| BrokerUrl::parse(url.expose()))
+        self.url
+            .as_ref()
+            .map_or(Ok(BrokerUrl::Memory), |url| BrokerUrl::parse(url.expose()))
     }
 
     /// Which broker was named, for a program that must share it with others.
@@ -83,13 +90,28 @@ mod tests {
 
     #[test]
     fn a_service_of_its_own_refuses_the_memory_broker() {
-        let args = |url: &str| BrokerArgs { url: Some(Secret::from(url)), queue_prefix: "pp.work".into() };
+        let args = |url: &str| BrokerArgs {
+            url: Some(Secret::from(url)),
+            queue_prefix: "pp.work".into(),
+        };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
-        let none = BrokerArgs { url: None, queue_prefix: "pp.work".into() };
-        for bad in [args("memory:"), args("redis://hunter2@h"), args("amqps://u:hunter2@h"), args("x"), none] {
+        let none = BrokerArgs {
+            url: None,
+            queue_prefix: "pp.work".into(),
+        };
+        for bad in [
+            args("memory:"),
+            args("redis://hunter2@h"),
+            args("amqps://u:hunter2@h"),
+            args("x"),
+            none,
+        ] {
             let error = bad.shared_address().unwrap_err().to_string();
-            assert!(error.starts_with("PP_BROKER_URL: ") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with("PP_BROKER_URL: ") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 }

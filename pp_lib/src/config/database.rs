@@ -12,7 +12,12 @@ use super::{ConfigError, Secret, duration, whole};
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
     /// `postgres://user:password@host:port/database`, or `sqlite://` and a file.
-    #[arg(id = "database_url", long = "database-url", env = "PP_DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        id = "database_url",
+        long = "database-url",
+        env = "PP_DATABASE_URL",
+        hide_env_values = true
+    )]
     url: Option<Secret>,
 
     /// Connections to PostgreSQL, or readers of a SQLite file.
@@ -28,7 +33,10 @@ impl DatabaseArgs {
     /// Which database was named, or the default one; a program without a default needs the variable.
     pub fn address(&self, default: Option<&str>) -> Result<DatabaseUrl, ConfigError> {
         let url = self.url.as_ref().map(Secret::expose).or(default);
-        DatabaseUrl::parse(url.ok_or(ConfigError::missing("PP_DATABASE_URL", "postgres://user:password@host/database"))?)
+        DatabaseUrl::parse(url.ok_or(ConfigError::missing(
+            "PP_DATABASE_URL",
+            "postgres://user:password@host/database",
+        ))?)
     }
 }
 
@@ -46,14 +54,19 @@ impl DatabaseUrl {
         let wrong = |why: &str| ConfigError::new("PP_DATABASE_URL", why);
         if let Some(file) = text.strip_prefix("sqlite://") {
             let usable = !file.is_empty() && !file.contains(['?', '\0']);
-            return usable.then(|| Self::Sqlite(file.to_owned())).ok_or(wrong("expected `sqlite://` and a file"));
+            return usable
+                .then(|| Self::Sqlite(file.to_owned()))
+                .ok_or(wrong("expected `sqlite://` and a file"));
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(wrong(&format!("unknown scheme `{}`, expected postgres:// or sqlite://", url.scheme())));
+            return Err(wrong(&format!(
+                "unknown scheme `{}`, expected postgres:// or sqlite://",
+                url.scheme()
+            )));
         }
-        let encrypted = |(key, value): (_, _)| key == "sslmode" && matches!(&*value, "require" | "verify-ca" | "verify-full");
-        if url.query_pairs().any(encrypted) {
+        let mut options = url.query_pairs();
+        if options.any(|(key, value)| key == "sslmode" && matches!(&*value, "require" | "verify-ca" | "verify-full")) {
             return Err(wrong("`sslmode` asks for TLS, which this program was built without"));
         }
         Ok(Self::Postgres(Secret::from(text)))
@@ -66,18 +79,39 @@ mod tests {
 
     #[test]
     fn the_scheme_alone_decides() {
-        assert!(matches!(DatabaseUrl::parse("postgres://u:p@h:1/d"), Ok(DatabaseUrl::Postgres(_))));
-        assert!(matches!(DatabaseUrl::parse("postgresql://h/d?sslmode=disable"), Ok(DatabaseUrl::Postgres(_))));
-        assert_eq!(DatabaseUrl::parse("sqlite://data/pp.sqlite"), Ok(DatabaseUrl::Sqlite("data/pp.sqlite".into())));
-        assert_eq!(DatabaseUrl::parse("sqlite:///tmp/x"), Ok(DatabaseUrl::Sqlite("/tmp/x".into())));
+        assert!(matches!(
+            DatabaseUrl::parse("postgres://u:p@h:1/d"),
+            Ok(DatabaseUrl::Postgres(_))
+        ));
+        assert!(matches!(
+            DatabaseUrl::parse("postgresql://h/d?sslmode=disable"),
+            Ok(DatabaseUrl::Postgres(_))
+        ));
+        assert_eq!(
+            DatabaseUrl::parse("sqlite://data/pp.sqlite"),
+            Ok(DatabaseUrl::Sqlite("data/pp.sqlite".into()))
+        );
+        assert_eq!(
+            DatabaseUrl::parse("sqlite:///tmp/x"),
+            Ok(DatabaseUrl::Sqlite("/tmp/x".into()))
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said_with_the_variable_and_without_the_password() {
-        let bad = ["", "data.sqlite", "mysql://u:hunter2@h/d", "sqlite://", "postgres://u:hunter2@h/d?sslmode=require"];
+        let bad = [
+            "",
+            "data.sqlite",
+            "mysql://u:hunter2@h/d",
+            "sqlite://",
+            "postgres://u:hunter2@h/d?sslmode=require",
+        ];
         for text in bad {
             let error = DatabaseUrl::parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("PP_DATABASE_URL: ") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with("PP_DATABASE_URL: ") && !error.contains("hunter2"),
+                "{error}"
+            );
             assert_eq!(error.lines().count(), 1);
         }
     }

@@ -13,7 +13,10 @@ pub struct ConfigError {
 impl ConfigError {
     /// A variable and what is wrong with its value; the value itself may be a secret and is not part of it.
     pub fn new(variable: &'static str, why: impl Into<String>) -> Self {
-        Self { variable, why: why.into() }
+        Self {
+            variable,
+            why: why.into(),
+        }
     }
 
     /// A variable that must be set.

@@ -123,6 +123,7 @@ impl Message {
             work_code: row.map(|row| row.work_code.as_str().to_owned()),
             generation: row.map(|row| row.generation),
             attempt: row.map(|row| row.attempt),
+            failures: row.map(|row| row.failures),
             ..Properties::default()
         };
         Self::new(properties, &outgoing.body)

@@ -10,6 +10,7 @@ const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
 const GENERATION: &str = "generation";
 const ATTEMPT: &str = "attempt";
+const FAILURES: &str = "failures";
 const REASON: &str = "reason";
 /// How often a quorum queue delivered the message before; from 4.0 the second counts what a lost consumer gave back.
 const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
@@ -28,6 +29,7 @@ impl Parcel {
             headers.insert(WORK_CODE.into(), AMQPValue::LongString(row.work_code.as_str().into()));
             headers.insert(GENERATION.into(), AMQPValue::LongInt(row.generation));
             headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.attempt));
+            headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
         }
         Self {
             message_id: Some(outgoing.message_id.as_str().into()),
@@ -100,6 +102,7 @@ fn properties(properties: &BasicProperties) -> Properties {
     };
     let generation = number(GENERATION);
     let attempt = number(ATTEMPT);
+    let failures = number(FAILURES);
     let work_code = match header(WORK_CODE).map_or(Read::Absent, text) {
         Read::Value(code) => Some(code),
         Read::Absent => None,
@@ -113,6 +116,7 @@ fn properties(properties: &BasicProperties) -> Properties {
         work_code,
         generation,
         attempt,
+        failures,
         // A dead letter is dead already, whatever its reason looks like.
         reason: header(REASON)
             .and_then(|reason| reason.as_long_string())

@@ -8,3 +8,6 @@ pub mod wire;
 pub mod broker;
 pub mod feed;
 pub mod store;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

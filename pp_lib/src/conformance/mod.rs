@@ -1,0 +1,3 @@
+//! The suites that every adapter of a port has to pass, one module per port. For tests only, behind a feature.
+
+pub mod broker;

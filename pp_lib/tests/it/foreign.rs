@@ -82,6 +82,5 @@ impl QueuesOfOneTest {
     pub(crate) async fn delete(self) {
         self.delete_queue(&self.names.demand).await;
         self.delete_queue(&self.names.dead_letter).await;
-        self.connection.close(200, "done".into()).await.unwrap();
     }
 }

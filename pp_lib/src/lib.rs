@@ -9,5 +9,12 @@ pub mod broker;
 pub mod feed;
 pub mod store;
 
+pub mod flow;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
+
+pub mod config;
+// pub mod connect;
+pub mod logging;
+pub mod shutdown;

@@ -16,12 +16,12 @@ use super::{Broker, BrokerError, DeadLetter, Delivery, Outgoing, Properties, Pub
 
 /// The broker inside this process. A clone is the same broker.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct MemoryBroker {
     demands: Arc<Line>,
     dead_letters: Arc<Line>,
 }
 
-impl Memory {
+impl MemoryBroker {
     /// How many messages a queue holds when nothing else is said.
     pub const DEFAULT_CAPACITY: usize = 10_000;
 
@@ -44,14 +44,14 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl Default for MemoryBroker {
     fn default() -> Self {
         Self::new(Self::DEFAULT_CAPACITY)
     }
 }
 
 #[async_trait]
-impl Broker for Memory {
+impl Broker for MemoryBroker {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
         let mut rest = messages;
         while !rest.is_empty() {
@@ -123,6 +123,7 @@ impl Message {
             work_code: row.map(|row| row.work_code.as_str().to_owned()),
             generation: row.map(|row| row.generation),
             attempt: row.map(|row| row.attempt),
+            failures: row.map(|row| row.failures),
             ..Properties::default()
         };
         Self::new(properties, &outgoing.body)
@@ -310,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn publishing_waits_for_room_and_goes_on_when_there_is() {
-        let broker = Memory::new(2);
+        let broker = MemoryBroker::new(2);
         assert!(!broker.durable());
         let publishing = tokio::spawn({
             let broker = broker.clone();
@@ -328,15 +329,15 @@ mod tests {
         assert_eq!(publishing.await.unwrap().unwrap(), [Published::Confirmed; 5]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_out_takes_room_until_it_is_acknowledged() {
-        let broker = Memory::new(2);
+        let broker = MemoryBroker::new(2);
         broker.publish(&demands(2)).await.unwrap();
         let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
         subscription.next_batch(2, Duration::ZERO).await.unwrap();
         let one = demands(1);
         let mut publishing = broker.publish(&one);
-        let full = tokio::time::timeout(Duration::from_secs(60), &mut publishing).await;
+        let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
         assert!(full.is_err());
         subscription.acknowledge(&[1]).await.unwrap();
         assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
@@ -344,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn dead_letters_without_room_are_refused_together() {
-        let broker = Memory::new(2);
+        let broker = MemoryBroker::new(2);
         let letter = DeadLetter {
             message_id: None,
             body: Bytes::new(),

@@ -101,6 +101,8 @@ pub struct Properties {
     pub generation: Option<i32>,
     /// Header `attempt`.
     pub attempt: Option<i32>,
+    /// Header `failures`.
+    pub failures: Option<i32>,
     /// Header `reason`, of a dead letter.
     pub reason: Option<String>,
     /// Which of these was there in a form that no producer of PP gives it, such as a number where a text belongs; it

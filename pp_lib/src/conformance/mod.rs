@@ -1,3 +1,4 @@
 //! The suites that every adapter of a port has to pass, one module per port. For tests only, behind a feature.
 
 pub mod broker;
+pub mod store;

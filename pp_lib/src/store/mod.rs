@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, Event, MessageId, Status, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,6 +100,8 @@ pub struct Claim {
     pub generation: i32,
     /// Its attempt.
     pub attempt: i32,
+    /// How many of the attempts before failed of themselves: all but those that lost their lease.
+    pub failures: i32,
     /// When the claim runs out and the row is due again.
     pub due_at: DueAt,
 }
@@ -145,6 +147,44 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The status of the row afterwards.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Running { .. } => Status::Running,
+            Self::Done { .. } => Status::Done,
+            Self::Retry { .. } => Status::Pending,
+            Self::Failed { .. } => Status::Failed,
+        }
+    }
+
+    /// How long from now the row is due: the end of its lease or its next attempt.
+    pub fn due_in(&self) -> Option<Duration> {
+        match self {
+            Self::Running { lease } => Some(*lease),
+            Self::Retry { delay, .. } => Some(*delay),
+            Self::Done { .. } | Self::Failed { .. } => None,
+        }
+    }
+
+    /// The sum, when there is one.
+    pub fn result(&self) -> Option<i64> {
+        if let Self::Done { result } = self {
+            Some(*result)
+        } else {
+            None
+        }
+    }
+
+    /// Why the attempt failed, when it did.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Retry { reason, .. } | Self::Failed { reason } => Some(reason),
+            Self::Running { .. } | Self::Done { .. } => None,
+        }
+    }
+}
+
 /// The state a row must be in for an outcome to take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
@@ -166,6 +206,25 @@ pub enum Guard {
     },
 }
 
+impl Guard {
+    /// The generation and attempt of the row; those of a row that is not there yet are the first.
+    pub fn run(self) -> (i32, i32) {
+        match self {
+            Self::NoRow => (1, 1),
+            Self::Pending { generation, attempt } | Self::Running { generation, attempt } => (generation, attempt),
+        }
+    }
+
+    /// The status the row must have, when there must be a row.
+    pub fn status(self) -> Option<Status> {
+        match self {
+            Self::NoRow => None,
+            Self::Pending { .. } => Some(Status::Pending),
+            Self::Running { .. } => Some(Status::Running),
+        }
+    }
+}
+
 /// An outcome for the row of a demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -179,6 +238,24 @@ pub struct Settlement {
     pub guard: Guard,
     /// What happens then.
     pub outcome: Outcome,
+}
+
+impl Settlement {
+    /// The events that tell of it, in order: an attempt that was not announced as running starts now.
+    pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
+        let started = !matches!(self.guard, Guard::Running { .. });
+        let result = self.outcome.result();
+        [
+            started.then(|| (Variable::ComputeStart, String::new())),
+            result.map(|_| (Variable::ComputeStop, String::new())),
+            result.map(|sum| (Variable::ComputeResult, sum.to_string())),
+            self.outcome
+                .reason()
+                .map(|reason| (Variable::ComputeError, reason.to_owned())),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// What became of a settlement.

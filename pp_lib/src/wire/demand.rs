@@ -4,6 +4,10 @@ use crate::domain::{DemandError, WorkDemand};
 
 /// Reads a message body; an error's text is short, whatever the message was.
 pub fn decode_demand(body: &[u8]) -> Result<WorkDemand, DemandError> {
+    // serde would take the array `[2]` for an object as well.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(DemandError::Malformed("an array, expected an object".to_owned()));
+    }
     let demand: WorkDemand = serde_json::from_slice(body).map_err(|error| {
         let mut why = error.to_string();
         why.truncate(why.floor_char_boundary(200));

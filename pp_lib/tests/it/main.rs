@@ -1,6 +1,12 @@
 //! The adapters against their conformance suites. Tests that need a server are in modules called `on_servers`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as the tests do: a panic is the report"
+)]
+
 mod broker;
 mod foreign;
 mod proxy;
 mod rabbitmq;
+mod store;

@@ -1,0 +1,401 @@
+//! The program as a user has it: typed flags in; output, errors and exit codes out, against a tiny server of one
+//! connection that answers whatever the test wants, wrong answers included.
+//!
+//! Not here: each rule of each flag and each way to cut a reply, which the unit tests go through.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as the tests do: a panic is the report"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Far longer than anything here takes; only a hanging program meets it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server of one connection: reads the request, then does with the connection what the test says.
+struct Server {
+    address: SocketAddr,
+    thread: JoinHandle<String>,
+}
+
+impl Server {
+    fn start(behaviour: impl FnOnce(TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let request = read_request(&mut stream);
+            behaviour(stream);
+            request
+        });
+        Self { address, thread }
+    }
+
+    /// Sends these bytes and closes the connection.
+    fn sending(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
+        Self::start(move |mut stream| stream.write_all(bytes.as_ref()).unwrap())
+    }
+
+    fn call(&self, flags: &[&str]) -> Called {
+        call(&[&["--port", &self.address.port().to_string()], flags].concat())
+    }
+
+    /// The request, once the connection has ended.
+    fn request(self) -> String {
+        self.thread.join().unwrap()
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let (mut request, mut length) = (String::new(), 0);
+    while !request.ends_with("\r\n\r\n") {
+        let start = request.len();
+        assert_ne!(
+            reader.read_line(&mut request).unwrap(),
+            0,
+            "the request ends in its head: {request:?}"
+        );
+        if let Some(value) = request[start..].strip_prefix("Content-Length: ") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    request + &String::from_utf8(body).unwrap()
+}
+
+/// What a user saw of one call.
+#[derive(Debug)]
+struct Called {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Called {
+    /// The reply's side of the output.
+    fn reply(&self) -> &str {
+        self.stdout.find("< ").map_or("", |start| &self.stdout[start..])
+    }
+
+    fn assert_error(&self, code: i32, line: &str) {
+        assert_eq!(
+            (self.code, self.stderr.as_str()),
+            (Some(code), format!("error: {line}\n").as_str()),
+            "{self:?}"
+        );
+    }
+}
+
+fn call(flags: &[&str]) -> Called {
+    let output = assert_cmd::cargo::cargo_bin_cmd!("cli_02")
+        .args(flags)
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
+    Called {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn a_work_is_created_and_every_byte_of_it_shown() {
+    let server = Server::sending("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nlocation: /work/1\r\n\r\n{\"id\":1}\n");
+    let port = server.address.port();
+    let called = server.call(&["--method", "POST", "--path", "/work", "--body", "{\"add_up_to\":4}"]);
+    let version = env!("CARGO_PKG_VERSION");
+    let head = [
+        "POST /work HTTP/1.1",
+        &format!("Host: 127.0.0.1:{port}"),
+        &format!("User-Agent: cli_02/{version}"),
+        "Connection: close",
+        "Content-Type: application/json",
+        "Content-Length: 15",
+    ];
+    let shown = format!("> {}\n>\n> {{\"add_up_to\":4}}\n", head.join("\n> "));
+    let reply = "< HTTP/1.1 200 OK\n< content-length: 9\n< location: /work/1\n<\n{\"id\":1}\n";
+    assert_eq!(called.stdout, shown + reply);
+    assert_eq!((called.code, called.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        server.request(),
+        format!("{}\r\n\r\n{{\"add_up_to\":4}}", head.join("\r\n"))
+    );
+}
+
+#[test]
+fn a_sized_reply_is_complete_though_the_connection_stays_open() {
+    let server = Server::start(|mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
+    });
+    let called = server.call(&[]);
+    assert_eq!(
+        (called.code, called.reply()),
+        (Some(0), "< HTTP/1.1 200 OK\n< Content-Length: 2\n<\nok\n")
+    );
+    server.request();
+}
+
+#[test]
+fn a_chunked_reply_is_shown_decoded() {
+    let server = Server::sending(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nA: b\r\n\r\n",
+    );
+    let called = server.call(&[]);
+    assert_eq!(
+        called.reply(),
+        "< HTTP/1.1 200 OK\n< Transfer-Encoding: chunked\n<\nhello, world\n< A: b\n<\n"
+    );
+    assert_eq!(called.code, Some(0));
+}
+
+#[test]
+fn a_reply_without_framing_lasts_until_the_close() {
+    let called = Server::sending("HTTP/1.0 200 OK\r\n\r\nall\nof it").call(&[]);
+    assert_eq!(
+        (called.code, called.reply()),
+        (Some(0), "< HTTP/1.0 200 OK\n<\nall\nof it\n")
+    );
+}
+
+#[test]
+fn interim_replies_are_shown_and_passed_over() {
+    let called = Server::sending("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").call(&[]);
+    assert_eq!(
+        (called.code, called.reply()),
+        (Some(0), "< HTTP/1.1 103 Early Hints\n<\n< HTTP/1.1 204 No Content\n<\n")
+    );
+}
+
+#[test]
+fn a_reply_to_head_is_complete_after_its_head() {
+    let server = Server::start(|mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n")
+            .unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
+    });
+    assert_eq!(server.call(&["--method", "HEAD"]).code, Some(0));
+    assert!(server.request().starts_with("HEAD / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn an_answer_of_4xx_or_5xx_exits_with_1() {
+    for status in ["404 Not Found", "422 Unprocessable Content", "503 Service Unavailable"] {
+        let server = Server::sending(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}"));
+        let called = server.call(&["--path", "/work/999"]);
+        let shown = format!("< HTTP/1.1 {status}\n< Content-Length: 2\n<\n{{}}\n");
+        assert_eq!(
+            (called.code, called.reply(), called.stderr.as_str()),
+            (Some(1), shown.as_str(), "")
+        );
+    }
+}
+
+#[test]
+fn a_reply_closed_early_is_shown_as_far_as_it_came_and_is_an_error() {
+    for (wire, middle) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"id\"",
+            "the reply's body",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\"id\"",
+            "the reply's chunked body",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Le", "the reply's head"),
+    ] {
+        let called = Server::sending(wire).call(&[]);
+        called.assert_error(
+            3,
+            &format!("the server closed the connection in the middle of {middle}"),
+        );
+        assert!(called.reply().starts_with("< HTTP/1.1 200 OK\n< "), "{called:?}");
+        assert!(
+            called.reply().ends_with("{\"id\"\n") || middle.ends_with("head"),
+            "{called:?}"
+        );
+    }
+    Server::sending("")
+        .call(&[])
+        .assert_error(3, "the server closed the connection without a reply");
+}
+
+#[test]
+fn what_is_not_http_is_shown_and_is_an_error() {
+    let called = Server::sending("SSH-2.0-OpenSSH_9.2\x1b[31m\r\n").call(&[]);
+    called.assert_error(3, "malformed reply: it does not begin as HTTP/1.x does");
+    assert_eq!(called.reply(), "< SSH-2.0-OpenSSH_9.2\\x1b[31m\n");
+}
+
+#[test]
+fn a_server_that_drips_does_not_extend_the_deadline() {
+    let server = Server::start(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        // A byte whenever the client has not hung up within 20 ms, for as long as it takes.
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        while stream.read(&mut [0]).is_err() && stream.write_all(b".").is_ok() {}
+    });
+    let start = Instant::now();
+    let called = server.call(&["--timeout", "1s"]);
+    assert!(
+        start.elapsed() >= Duration::from_secs(1) && start.elapsed() < PATIENCE / 3,
+        "{:?}",
+        start.elapsed()
+    );
+    called.assert_error(
+        3,
+        "no complete reply within 1s (--timeout), still waiting for the server",
+    );
+    assert!(
+        called.reply().starts_with("< HTTP/1.1 200 OK\n<\n.."),
+        "what came in time is shown: {called:?}"
+    );
+    server.request();
+}
+
+#[test]
+fn a_server_that_stops_in_its_head_meets_the_deadline() {
+    let server = Server::start(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
+    });
+    let called = server.call(&["--timeout", "1s"]);
+    called.assert_error(
+        3,
+        "no complete reply within 1s (--timeout), still waiting for the server",
+    );
+    assert_eq!(called.reply(), "< HTTP/1.1 200 OK\n< X: \n", "what came is shown");
+    server.request();
+}
+
+#[test]
+fn a_refused_port_is_unavailable() {
+    // The port is taken on one address of this machine, so that nobody else can open it on the other meanwhile.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let called = call(&["--host", "127.0.0.2", "--port", &port]);
+    called.assert_error(
+        3,
+        &format!("cannot connect to 127.0.0.2:{port}: Connection refused (os error 111)"),
+    );
+    assert_eq!(called.stdout, "", "nothing was sent, so nothing is shown as sent");
+}
+
+#[test]
+fn a_reply_too_large_is_cut_at_the_bound() {
+    let head = "HTTP/1.1 200 OK\r\n\r\n";
+    let server = Server::start(move |mut stream| {
+        stream.write_all(head.as_bytes()).unwrap();
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    let called = server.call(&["--max-bytes", "1KiB"]);
+    called.assert_error(3, "the reply is larger than 1024 bytes (--max-bytes)");
+    assert_eq!(
+        called.reply(),
+        format!("< HTTP/1.1 200 OK\n<\n{}\n", "x".repeat(1024 - head.len()))
+    );
+    server.request();
+}
+
+#[test]
+fn a_reply_that_announces_too_much_is_refused_at_once() {
+    let called = Server::sending("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n").call(&[]);
+    called.assert_error(3, "the reply is larger than 1048576 bytes (--max-bytes)");
+}
+
+#[test]
+fn lines_cannot_be_smuggled_into_the_request() {
+    // Nothing of it may reach a socket: were the flags taken, the refused connection would exit with 3.
+    let unused = ["--host", "127.0.0.2", "--port", "1"];
+    for flags in [
+        ["--path", "/ HTTP/1.1\r\nHost: x\r\n\r\nGET /two"],
+        ["--path", "/\nX: y"],
+        ["--header", "X: a\r\nContent-Length: 0"],
+        ["--header", "X\n: a"],
+        ["--header", "Transfer-Encoding: chunked"],
+        ["--method", "GET / HTTP/1.1\r\n"],
+    ] {
+        let called = call(&[&unused[..], &flags[..]].concat());
+        assert_eq!((called.code, called.stdout.as_str()), (Some(2), ""), "{called:?}");
+        assert!(
+            called.stderr.starts_with(&format!("error: {} \"", flags[0])),
+            "{called:?}"
+        );
+        assert_eq!(called.stderr.lines().count(), 1, "{called:?}");
+    }
+}
+
+#[test]
+fn a_bare_number_is_no_timeout() {
+    call(&["--timeout", "5"]).assert_error(2, "--timeout \"5\": has no unit; write 5s or 500ms");
+}
+
+#[test]
+fn a_body_cannot_act_on_the_terminal() {
+    let called = Server::sending(b"HTTP/1.1 200 OK\r\nX: \xff\r\n\r\n\x1b[2J\xffa\tb\r\n").call(&[]);
+    assert_eq!(
+        called.reply(),
+        "< HTTP/1.1 200 OK\n< X: \\xff\n<\n\\x1b[2J\\xffa\tb\\r\n"
+    );
+}
+
+#[test]
+fn a_host_may_be_a_name() {
+    let server = Server::sending("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(server.call(&["--host", "localhost"]).code, Some(0));
+    assert!(server.request().contains("\r\nHost: localhost:"));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let server = Server::start(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("cli_02"))
+        .args([
+            "--port",
+            &server.address.port().to_string(),
+            "--max-bytes",
+            "1GiB",
+            "--timeout",
+            "30s",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(first, "> GET / HTTP/1.1\n");
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()),
+        (Some(0), "")
+    );
+    server.request();
+}
+
+#[test]
+fn help_shows_every_default_and_the_exit_codes() {
+    let called = call(&["--help"]);
+    let help = called.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for default in ["127.0.0.1", "3000", "GET", "/", "none", "5s", "1MiB"] {
+        assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
+    assert!(help.contains("Exit codes: 0 answered") && called.code == Some(0));
+}

@@ -1,0 +1,14 @@
+//! What can be set, one struct a file, flattened into the arguments of each program: a flag is its variable without
+//! `PP_`, in kebab case. Values are parsed and bounded here, so that a wrong one is an error at start.
+
+mod broker;
+mod database;
+mod error;
+mod parse;
+mod runtime;
+
+pub use broker::{BrokerArgs, BrokerUrl};
+pub use database::{DatabaseArgs, DatabaseUrl};
+pub use error::{ConfigError, Secret};
+pub use parse::{DurationText, duration, whole};
+pub use runtime::{LogFormat, RuntimeArgs};

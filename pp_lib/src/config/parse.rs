@@ -1,0 +1,73 @@
+//! Parsers for values: durations carry their unit, counts have bounds.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Parses a duration such as `5s`, `250ms` or `1h 30m`. `0` needs no unit, any other bare number is refused.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits_only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits_only && text.bytes().any(|byte| byte != b'0') {
+        return Err(format!("a duration needs a unit, as in `{text}s` or `{text}ms`"));
+    }
+    if digits_only {
+        return Ok(Duration::ZERO);
+    }
+    let longest = Duration::from_secs(366 * 24 * 3600);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= longest => Ok(duration),
+        Ok(_) => Err("a duration is at most 366 days".to_owned()),
+        Err(error) => Err(format!("{error}; a duration is a number and a unit, as in `5s`")),
+    }
+}
+
+/// A duration as it is typed, for help texts and log lines.
+#[derive(Clone, Copy, Debug)]
+pub struct DurationText(pub Duration);
+
+impl fmt::Display for DurationText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// A parser for whole numbers within bounds.
+pub fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone,
+{
+    move |text| {
+        text.parse::<T>()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_a_unit() {
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["5", "", "s", "-1s", "5 parsecs", "1.5", "999years"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_bounds() {
+        assert_eq!(whole(1..=8_u16)("8"), Ok(8));
+        for bad in ["0", "9", "-1", "1.0", "x", "99999999999"] {
+            assert_eq!(
+                whole(1..=8_u16)(bad),
+                Err("expected a whole number from 1 to 8".to_owned()),
+                "{bad}"
+            );
+        }
+    }
+}

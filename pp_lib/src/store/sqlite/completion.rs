@@ -1,0 +1,288 @@
+//! What workers did: rows inserted or guardedly updated, with their events and dead letters, in one change.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::super::{Claim, Completion, Guard, Outcome, Result, Run, Settled, Settlement};
+use super::dispatch::{self, ClaimRow, millis};
+use super::{NOW, SqliteStore, json_rows};
+use crate::domain::WorkCode;
+
+#[derive(QueryableByName)]
+struct Changed {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+}
+
+#[derive(QueryableByName)]
+struct Extended {
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+}
+
+#[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Text)]
+    message_id: String,
+}
+
+#[derive(QueryableByName)]
+struct Rescued {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    status: String,
+}
+
+#[async_trait]
+impl Completion for SqliteStore {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let settlements = settlements.to_vec();
+        self.write(move |connection| settle(connection, &settlements)).await
+    }
+
+    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
+        let runs = runs.to_vec();
+        self.write(move |connection| {
+            let input = json_rows(
+                runs.iter()
+                    .map(|run| json!([run.message_id.as_str(), run.generation, run.attempt])),
+            );
+            let mine: Vec<Extended> = sql_query(format!(
+                "UPDATE works SET due_at = {NOW} + ? FROM json_each(?) AS input
+                 WHERE works.message_id = input.value ->> 0 AND works.status = 'running'
+                   AND works.generation = input.value ->> 1 AND works.attempt = input.value ->> 2
+                 RETURNING works.message_id, works.generation, works.attempt"
+            ))
+            .bind::<BigInt, _>(millis(lease))
+            .bind::<Text, _>(input)
+            .load(connection)?;
+            let mine: HashSet<(&str, i32, i32)> = mine
+                .iter()
+                .map(|row| (row.message_id.as_str(), row.generation, row.attempt))
+                .collect();
+            let still = |run: &Run| mine.contains(&(run.message_id.as_str(), run.generation, run.attempt));
+            Ok(runs.iter().map(still).collect())
+        })
+        .await
+    }
+
+    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
+        let codes = json_rows(codes.iter().map(|code| json!(code)));
+        self.read(move |connection| {
+            let columns = dispatch::COLUMNS;
+            let rows: Vec<ClaimRow> = sql_query(format!(
+                "SELECT {columns} FROM works
+                 WHERE work_code IN (SELECT value FROM json_each(?)) AND status = 'pending'"
+            ))
+            .bind::<Text, _>(codes)
+            .load(connection)?;
+            rows.into_iter().map(ClaimRow::into_claim).collect()
+        })
+        .await
+    }
+
+    async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
+        self.write(move |connection| rescue(connection, max_lost, limit)).await
+    }
+}
+
+fn settle(connection: &mut SqliteConnection, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
+    let (new, existing): (Vec<&Settlement>, Vec<&Settlement>) = settlements
+        .iter()
+        .partition(|settlement| settlement.guard == Guard::NoRow);
+    let mut changed = if new.is_empty() {
+        Vec::new()
+    } else {
+        insert(connection, &new)?
+    };
+    if !existing.is_empty() {
+        changed.extend(update(connection, &existing)?);
+    }
+    let ids: HashMap<&str, i64> = changed.iter().map(|row| (row.message_id.as_str(), row.id)).collect();
+    let applied: Vec<(i64, &Settlement)> = settlements
+        .iter()
+        .filter_map(|settlement| ids.get(settlement.message_id.as_str()).map(|id| (*id, settlement)))
+        .collect();
+    record_events(connection, &applied)?;
+    record_dead_letters(connection, &applied)?;
+
+    let skipped = new
+        .iter()
+        .map(|settlement| settlement.message_id.as_str())
+        .filter(|id| !ids.contains_key(id));
+    let known = known(connection, skipped.collect())?;
+    Ok(settlements
+        .iter()
+        .map(|settlement| match settlement.message_id.as_str() {
+            id if ids.contains_key(id) => Settled::Applied,
+            id if settlement.guard == Guard::NoRow && !known.contains(id) => Settled::CodeTaken,
+            _ => Settled::Superseded,
+        })
+        .collect())
+}
+
+fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
+    let input = json_rows(settlements.iter().map(|settlement| {
+        let (outcome, code) = (&settlement.outcome, &settlement.work_code);
+        let (id, origin) = (settlement.message_id.as_str(), code.origin().as_str());
+        let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
+        let attempt = next_attempt(settlement);
+        json!([
+            code,
+            origin,
+            id,
+            settlement.add_up_to,
+            status,
+            outcome.result(),
+            attempt,
+            due_in
+        ])
+    }));
+    sql_query(format!(
+        "INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, attempt, due_at)
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+                {NOW} + (value ->> 7)
+         FROM json_each(?) WHERE true
+         ON CONFLICT DO NOTHING RETURNING id, message_id"
+    ))
+    .bind::<Text, _>(input)
+    .load(connection)
+}
+
+fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
+    let input = json_rows(settlements.iter().map(|settlement| {
+        let (outcome, id) = (&settlement.outcome, settlement.message_id.as_str());
+        let (generation, attempt) = settlement.guard.run();
+        let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
+        let from = settlement.guard.status().map(|status| status.as_str());
+        let next = next_attempt(settlement);
+        json!([
+            id,
+            generation,
+            attempt,
+            from,
+            settlement.add_up_to,
+            status,
+            outcome.result(),
+            next,
+            due_in
+        ])
+    }));
+    sql_query(format!(
+        "UPDATE works SET status = input.value ->> 5, result = input.value ->> 6, attempt = input.value ->> 7,
+                due_at = {NOW} + (input.value ->> 8), sent_at = NULL, version = version + 1, updated_on = {NOW}
+         FROM json_each(?) AS input
+         WHERE works.message_id = input.value ->> 0 AND works.generation = input.value ->> 1
+           AND works.attempt = input.value ->> 2 AND works.status = input.value ->> 3
+           AND works.add_up_to = input.value ->> 4 AND works.deleted_on IS NULL
+         RETURNING works.id, works.message_id"
+    ))
+    .bind::<Text, _>(input)
+    .load(connection)
+}
+
+fn next_attempt(settlement: &Settlement) -> i32 {
+    let (_, attempt) = settlement.guard.run();
+    if matches!(settlement.outcome, Outcome::Retry { .. }) {
+        attempt + 1
+    } else {
+        attempt
+    }
+}
+
+fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
+    let input = json_rows(applied.iter().flat_map(|(id, settlement)| {
+        let (generation, _) = settlement.guard.run();
+        settlement
+            .events()
+            .map(move |(variable, value)| json!([id, generation, variable.as_str(), value]))
+    }));
+    insert_events(connection, input)
+}
+
+fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    sql_query(
+        "INSERT INTO events (work_id, generation, variable, value)
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
+}
+
+fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
+    let failed = applied.iter().filter_map(|(id, settlement)| match &settlement.outcome {
+        Outcome::Failed { reason } => Some(json!([id, reason])),
+        _ => None,
+    });
+    insert_dead_letters(connection, json_rows(failed))
+}
+
+/// The work's own row has the rest of what a dead letter says.
+fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    if input == "[]" {
+        return Ok(());
+    }
+    sql_query(
+        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
+         FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
+         ON CONFLICT DO NOTHING",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
+}
+
+fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResult<HashSet<String>> {
+    if message_ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let known: Vec<Known> =
+        sql_query("SELECT message_id FROM works WHERE message_id IN (SELECT value FROM json_each(?))")
+            .bind::<Text, _>(json_rows(message_ids.into_iter().map(|id| json!(id))))
+            .load(connection)?;
+    Ok(known.into_iter().map(|row| row.message_id).collect())
+}
+
+fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> QueryResult<u64> {
+    const REASON: &str = "the worker fell silent and lost its lease";
+    let rescued: Vec<Rescued> = sql_query(format!(
+        "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
+                status = iif(lost_leases < ?1, 'pending', 'failed'),
+                attempt = iif(lost_leases < ?1, attempt + 1, attempt),
+                due_at = iif(lost_leases < ?1, {NOW}, NULL)
+         WHERE id IN (SELECT id FROM works
+                      WHERE status IN ('pending', 'running') AND status = 'running' AND due_at <= {NOW}
+                      ORDER BY due_at LIMIT ?2)
+         RETURNING id, status"
+    ))
+    .bind::<Integer, _>(max_lost)
+    .bind::<Integer, _>(i32::from(limit))
+    .load(connection)?;
+    let ids = json_rows(rescued.iter().map(|row| json!(row.id)));
+    sql_query(
+        "INSERT INTO events (work_id, generation, variable, value)
+         SELECT works.id, generation, 'compute/error', ?1
+         FROM json_each(?2) AS input JOIN works ON works.id = input.value ORDER BY input.key",
+    )
+    .bind::<Text, _>(REASON)
+    .bind::<Text, _>(ids)
+    .execute(connection)?;
+    let failed = rescued.iter().filter(|row| row.status == "failed");
+    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, REASON]))))?;
+    Ok(rescued.len() as u64)
+}

@@ -1,0 +1,107 @@
+//! What is due, claimed and sent.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::super::{Claim, DispatchRows, DueAt, Result};
+use super::{NOW, SqliteStore, json_rows, unexpected};
+use crate::domain::{AddUpTo, MessageId, WorkId};
+
+/// The columns of a [`ClaimRow`].
+pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
+     attempt - 1 - lost_leases AS failures, due_at";
+
+#[derive(QueryableByName)]
+pub(super) struct ClaimRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Integer)]
+    add_up_to: i32,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    due_at: Option<i64>,
+}
+
+impl ClaimRow {
+    pub(super) fn into_claim(self) -> QueryResult<Claim> {
+        Ok(Claim {
+            id: WorkId(self.id),
+            message_id: MessageId::try_from(self.message_id).map_err(|_| unexpected("message_id"))?,
+            work_code: self.work_code.parse().map_err(|_| unexpected("work_code"))?,
+            add_up_to: AddUpTo::try_from(i64::from(self.add_up_to)).map_err(|_| unexpected("add_up_to"))?,
+            generation: self.generation,
+            attempt: self.attempt,
+            failures: self.failures,
+            due_at: DueAt(self.due_at.unwrap_or_default()),
+        })
+    }
+}
+
+#[async_trait]
+impl DispatchRows for SqliteStore {
+    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+        let oldest = within.map_or(i64::MAX, millis);
+        self.write(move |connection| {
+            let rows: Vec<ClaimRow> = sql_query(format!(
+                "UPDATE works SET due_at = {NOW} + ?, sent_at = {NOW} WHERE id IN (
+                     SELECT id FROM works
+                     WHERE status IN ('pending', 'running') AND status = 'pending'
+                       AND due_at <= {NOW} AND due_at >= {NOW} - ?
+                     ORDER BY due_at LIMIT ?)
+                 RETURNING {COLUMNS}"
+            ))
+            .bind::<BigInt, _>(millis(hold))
+            .bind::<BigInt, _>(oldest)
+            .bind::<Integer, _>(i32::from(limit))
+            .load(connection)?;
+            rows.into_iter().map(ClaimRow::into_claim).collect()
+        })
+        .await
+    }
+
+    async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
+        let claims = json_rows(claims.iter().map(|claim| json!([claim.id, claim.due_at.0])));
+        self.write(move |connection| {
+            sql_query(
+                "UPDATE works SET due_at = NULL FROM json_each(?) AS input
+                 WHERE works.id = input.value ->> 0 AND works.due_at = input.value ->> 1 AND works.status = 'pending'",
+            )
+            .bind::<Text, _>(claims)
+            .execute(connection)
+            .map(|_| ())
+        })
+        .await
+    }
+
+    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+        self.write(move |connection| {
+            sql_query(format!(
+                "UPDATE works SET due_at = {NOW}, sent_at = NULL
+                 WHERE status IN ('pending', 'running') AND status = 'pending'
+                   AND due_at IS NULL AND sent_at <= {NOW} - ?"
+            ))
+            .bind::<BigInt, _>(millis(longer_than))
+            .execute(connection)
+            .map(|rows| rows as u64)
+        })
+        .await
+    }
+}
+
+/// A duration as the database counts it.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

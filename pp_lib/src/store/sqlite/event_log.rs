@@ -1,0 +1,62 @@
+//! The history of a work.
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::super::{EventLog, Result};
+use super::{SqliteStore, unexpected};
+use crate::domain::{Event, WorkCode, WorkId};
+
+#[derive(QueryableByName)]
+struct CodeRow {
+    #[diesel(sql_type = Text)]
+    work_code: String,
+}
+
+#[derive(QueryableByName)]
+struct EventRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    variable: String,
+    #[diesel(sql_type = Text)]
+    value: String,
+    #[diesel(sql_type = BigInt)]
+    created_on: i64,
+}
+
+impl EventRow {
+    fn into_event(self, work_code: &WorkCode) -> QueryResult<Event> {
+        Ok(Event {
+            id: self.id,
+            work_code: work_code.clone(),
+            variable: self.variable.parse().map_err(|()| unexpected("variable"))?,
+            value: self.value,
+            created_on: self.created_on.div_euclid(1000),
+        })
+    }
+}
+
+#[async_trait]
+impl EventLog for SqliteStore {
+    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+        self.read(move |connection| {
+            let work = sql_query("SELECT work_code FROM works WHERE id = ? AND deleted_on IS NULL")
+                .bind::<BigInt, _>(id.0)
+                .get_result::<CodeRow>(connection)
+                .optional()?;
+            let Some(work) = work else { return Ok(None) };
+            let work_code = work.work_code.parse().map_err(|_| unexpected("work_code"))?;
+            let rows: Vec<EventRow> =
+                sql_query("SELECT id, variable, value, created_on FROM events WHERE work_id = ? ORDER BY id")
+                    .bind::<BigInt, _>(id.0)
+                    .load(connection)?;
+            rows.into_iter()
+                .map(|row| row.into_event(&work_code))
+                .collect::<QueryResult<Vec<_>>>()
+                .map(Some)
+        })
+        .await
+    }
+}

@@ -1,0 +1,170 @@
+//! The one writer of the file: a thread that runs all changes that wait in one transaction, each in a savepoint of its
+//! own, and answers after the commit. A disk write costs the same for one change as for hundreds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, QueryResult};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::{Result, StoreError};
+use super::{connect_writer, store_error};
+
+/// How many changes may wait, and how many at most share a commit.
+const WAITING: usize = 1024;
+
+/// The way to the writing thread, which ends when this is dropped.
+pub(super) struct Writer {
+    changes: mpsc::Sender<Box<dyn Change>>,
+}
+
+impl Writer {
+    /// Opens the file and starts the thread.
+    pub(super) fn open(path: &str) -> Result<Self> {
+        let connection = connect_writer(path)?;
+        let (changes, waiting) = mpsc::channel(WAITING);
+        let path = path.to_owned();
+        thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || run(&path, connection, waiting))
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { changes })
+    }
+
+    /// Runs a change within the next commit.
+    pub(super) async fn write<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    {
+        self.send(|reply| Statement {
+            change: Some(change),
+            outcome: None,
+            reply,
+            alone: false,
+        })
+        .await
+    }
+
+    /// Runs something outside of any transaction.
+    pub(super) async fn alone<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> T + Send + 'static,
+    {
+        let change = |connection: &mut SqliteConnection| Ok(change(connection));
+        self.send(|reply| Statement {
+            change: Some(change),
+            outcome: None,
+            reply,
+            alone: true,
+        })
+        .await
+    }
+
+    async fn send<T, C: Change + 'static>(&self, change: impl FnOnce(oneshot::Sender<Result<T>>) -> C) -> Result<T> {
+        let gone = || StoreError::Unavailable("the writer of the database file has ended".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.changes.send(Box::new(change(reply))).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// A change that waits for its commit.
+trait Change: Send {
+    /// Whether it must not be part of a transaction.
+    fn alone(&self) -> bool;
+    /// Runs it and keeps what it answered.
+    fn run(&mut self, connection: &mut SqliteConnection);
+    /// Answers whoever asked for it.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Statement<T, F> {
+    change: Option<F>,
+    outcome: Option<QueryResult<T>>,
+    reply: oneshot::Sender<Result<T>>,
+    alone: bool,
+}
+
+impl<T, F> Change for Statement<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send,
+{
+    fn alone(&self) -> bool {
+        self.alone
+    }
+
+    fn run(&mut self, connection: &mut SqliteConnection) {
+        self.outcome = self.change.take().map(|change| {
+            if self.alone {
+                change(connection)
+            } else {
+                connection.transaction(change)
+            }
+        });
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let nothing = || Err(StoreError::Unavailable("the change was not run".to_owned()));
+        let outcome = self
+            .outcome
+            .map_or_else(nothing, |outcome| outcome.map_err(store_error));
+        // Its own error says more than the commit's, which it may have caused.
+        let _ = self.reply.send(outcome.and_then(|value| committed.map(|()| value)));
+    }
+}
+
+fn run(path: &str, connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Change>>) {
+    let mut connection = Some(connection);
+    let mut next = waiting.blocking_recv();
+    while let Some(first) = next.take() {
+        let mut batch = vec![first];
+        while !batch[0].alone() && batch.len() < WAITING {
+            match waiting.try_recv() {
+                Ok(change) if change.alone() => {
+                    next = Some(change);
+                    break;
+                }
+                Ok(change) => batch.push(change),
+                Err(_) => break,
+            }
+        }
+        let committed = commit(path, &mut connection, &mut batch);
+        for change in batch {
+            change.answer(committed.clone());
+        }
+        if next.is_none() {
+            next = waiting.blocking_recv();
+        }
+    }
+}
+
+/// Runs a batch in one transaction. After an error or a panic the connection is made anew: its transaction may be in
+/// any state, as after a full disk.
+fn commit(path: &str, connection: &mut Option<SqliteConnection>, batch: &mut [Box<dyn Change>]) -> Result<()> {
+    let mut usable = match connection.take() {
+        Some(connection) => connection,
+        None => connect_writer(path)?,
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        if batch[0].alone() {
+            batch[0].run(&mut usable);
+            return Ok(());
+        }
+        usable.immediate_transaction(|connection| {
+            batch.iter_mut().for_each(|change| change.run(connection));
+            Ok(())
+        })
+    }));
+    match outcome {
+        Ok(Ok(())) => {
+            *connection = Some(usable);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(store_error(error)),
+        Err(_) => Err(StoreError::Unavailable("a change of the database panicked".to_owned())),
+    }
+}

@@ -16,12 +16,12 @@ use super::{Broker, BrokerError, DeadLetter, Delivery, Outgoing, Properties, Pub
 
 /// The broker inside this process. A clone is the same broker.
 #[derive(Clone, Debug)]
-pub struct MemoryBroker {
+pub struct Memory {
     demands: Arc<Line>,
     dead_letters: Arc<Line>,
 }
 
-impl MemoryBroker {
+impl Memory {
     /// How many messages a queue holds when nothing else is said.
     pub const DEFAULT_CAPACITY: usize = 10_000;
 
@@ -44,14 +44,14 @@ impl MemoryBroker {
     }
 }
 
-impl Default for MemoryBroker {
+impl Default for Memory {
     fn default() -> Self {
         Self::new(Self::DEFAULT_CAPACITY)
     }
 }
 
 #[async_trait]
-impl Broker for MemoryBroker {
+impl Broker for Memory {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
         let mut rest = messages;
         while !rest.is_empty() {
@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn publishing_waits_for_room_and_goes_on_when_there_is() {
-        let broker = MemoryBroker::new(2);
+        let broker = Memory::new(2);
         assert!(!broker.durable());
         let publishing = tokio::spawn({
             let broker = broker.clone();
@@ -331,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_out_takes_room_until_it_is_acknowledged() {
-        let broker = MemoryBroker::new(2);
+        let broker = Memory::new(2);
         broker.publish(&demands(2)).await.unwrap();
         let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
         subscription.next_batch(2, Duration::ZERO).await.unwrap();
@@ -345,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn dead_letters_without_room_are_refused_together() {
-        let broker = MemoryBroker::new(2);
+        let broker = Memory::new(2);
         let letter = DeadLetter {
             message_id: None,
             body: Bytes::new(),

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use pp_lib::broker::AnyBroker;
-use pp_lib::broker::memory::MemoryBroker;
+use pp_lib::broker::memory::Memory;
 use pp_lib::broker_suite;
 use pp_lib::conformance::broker::Harness;
 
-struct Embedded(MemoryBroker);
+struct Embedded(Memory);
 
 impl Harness for Embedded {
     async fn start() -> Self {
-        Self(MemoryBroker::default())
+        Self(Memory::default())
     }
 
     fn broker(&self) -> AnyBroker {

@@ -66,7 +66,12 @@ pub struct Args {
     pub broker: BrokerArgs,
 
     /// Where health and metrics are served, `off` for nowhere; with --once they never are.
-    #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3002", help_heading = "Process")]
+    #[arg(
+        long,
+        env = "PP_PROBE_BIND",
+        default_value = "127.0.0.1:3002",
+        help_heading = "Process"
+    )]
     pub probe_bind: String,
 
     /// How the process comes up, stops and logs.

@@ -16,7 +16,9 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
     (0..config.count).map(move |index| {
         let id = slot.demand_id(schedule, &config.queue_prefix, index);
         // Remainder of 128 bits: each bound is as likely as any other, to 36 decimals.
-        let bound = config.add_up_to.unwrap_or_else(|| bound((id.as_u128() % u128::from(MOST)) as u8));
+        let bound = config
+            .add_up_to
+            .unwrap_or_else(|| bound((id.as_u128() % u128::from(MOST)) as u8));
         NewDemand {
             message_id: message_id(id),
             add_up_to: bound,
@@ -28,7 +30,9 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
 pub(crate) fn fresh(config: &ProducerConfig) -> impl Iterator<Item = NewDemand> {
     std::iter::repeat_with(|| NewDemand {
         message_id: new_message_id(),
-        add_up_to: config.add_up_to.unwrap_or_else(|| bound(rand::rng().random_range(0..MOST))),
+        add_up_to: config
+            .add_up_to
+            .unwrap_or_else(|| bound(rand::rng().random_range(0..MOST))),
     })
 }
 

@@ -94,7 +94,10 @@ impl Report {
         let seconds = self.since.elapsed().as_secs_f64();
         log::info!("rate: {} confirmed in {seconds:.1} s", self.confirmed);
         if self.forgiven > 0 {
-            log::warn!("rate: {} left out, they are taken more slowly than asked for", self.forgiven);
+            log::warn!(
+                "rate: {} left out, they are taken more slowly than asked for",
+                self.forgiven
+            );
         }
     }
 }

@@ -71,7 +71,9 @@ impl Outlet {
         if open.is_empty() {
             Ok(())
         } else {
-            Err(format!("{returned} demands returned as unroutable, {unconfirmed} unconfirmed"))
+            Err(format!(
+                "{returned} demands returned as unroutable, {unconfirmed} unconfirmed"
+            ))
         }
     }
 

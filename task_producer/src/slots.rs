@@ -100,7 +100,10 @@ impl Slot {
     /// The id of its demand with this number: the same in every producer with the same schedule and queues.
     pub(crate) fn demand_id(&self, schedule: &Schedule, queue_prefix: &str, index: u32) -> Uuid {
         let second = self.0.timestamp();
-        let name = format!("{}\n{}\n{queue_prefix}\n{second}\n{index}", schedule.text, schedule.zone);
+        let name = format!(
+            "{}\n{}\n{queue_prefix}\n{second}\n{index}",
+            schedule.text, schedule.zone
+        );
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 }
@@ -154,7 +157,10 @@ mod tests {
 
     #[test]
     fn a_pattern_without_seconds_ticks_at_the_full_minute() {
-        assert_eq!(slots("30 * * * *", "UTC", "2026-01-01T00:00:00Z", 1), ["2026-01-01T00:30:00Z"]);
+        assert_eq!(
+            slots("30 * * * *", "UTC", "2026-01-01T00:00:00Z", 1),
+            ["2026-01-01T00:30:00Z"]
+        );
     }
 
     #[test]
@@ -212,11 +218,17 @@ mod tests {
         let schedule = schedule("0 30 * * * *", "Europe/Berlin");
         let first = schedule.next_after("2026-10-25T00:00:00Z".parse().unwrap()).unwrap();
         let again = schedule.next_after(first.at()).unwrap();
-        assert_eq!((first.to_string(), again.to_string()), (
-            "2026-10-25T02:30:00+02:00".to_owned(),
-            "2026-10-25T02:30:00+01:00".to_owned()
-        ));
-        assert_ne!(first.demand_id(&schedule, "pp.work", 0), again.demand_id(&schedule, "pp.work", 0));
+        assert_eq!(
+            (first.to_string(), again.to_string()),
+            (
+                "2026-10-25T02:30:00+02:00".to_owned(),
+                "2026-10-25T02:30:00+01:00".to_owned()
+            )
+        );
+        assert_ne!(
+            first.demand_id(&schedule, "pp.work", 0),
+            again.demand_id(&schedule, "pp.work", 0)
+        );
     }
 
     #[test]
@@ -243,14 +255,27 @@ mod tests {
     #[test]
     fn what_never_ticks_or_is_no_schedule_is_one_line_with_the_variable() {
         let long = "*".repeat(LONGEST_TEXT + 1);
-        let bad = ["", "x", "* * *", "61 * * * * *", "0 0 0 31 2 *", "1\n2", &long, "* * * * * * 1999", "1/0 * * * * *"];
+        let bad = [
+            "",
+            "x",
+            "* * *",
+            "61 * * * * *",
+            "0 0 0 31 2 *",
+            "1\n2",
+            &long,
+            "* * * * * * 1999",
+            "1/0 * * * * *",
+        ];
         for pattern in bad {
             let line = Schedule::parse(pattern, "UTC").unwrap_err().to_string();
             assert!(line.starts_with("PP_SCHEDULE: ") && line.lines().count() == 1, "{line}");
         }
         for zone in ["", "Mars/Base", "UTC\n", "utc+1"] {
             let line = Schedule::parse("* * * * * *", zone).unwrap_err().to_string();
-            assert!(line.starts_with("PP_TIME_ZONE: ") && line.lines().count() == 1, "{line}");
+            assert!(
+                line.starts_with("PP_TIME_ZONE: ") && line.lines().count() == 1,
+                "{line}"
+            );
         }
     }
 }

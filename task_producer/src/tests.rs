@@ -68,8 +68,14 @@ impl DemandSink for Sink {
                 vec![Published::Confirmed; demands.len()]
             }
         };
-        let kept = demands.iter().zip(&answers).filter(|(_, answer)| **answer == Published::Confirmed);
-        self.confirmed.lock().unwrap().extend(kept.map(|(demand, _)| demand.clone()));
+        let kept = demands
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| **answer == Published::Confirmed);
+        self.confirmed
+            .lock()
+            .unwrap()
+            .extend(kept.map(|(demand, _)| demand.clone()));
         Ok(answers)
     }
 }
@@ -102,7 +108,9 @@ fn stop_after(duration: Duration) -> CancellationToken {
 #[tokio::test(start_paused = true)]
 async fn once_is_one_tick_of_distinct_demands_with_random_or_given_bounds() {
     let sink = Sink::answering([]);
-    run(config(Mode::Once, 4500), sink.clone(), CancellationToken::new()).await.unwrap();
+    run(config(Mode::Once, 4500), sink.clone(), CancellationToken::new())
+        .await
+        .unwrap();
     let demands = sink.confirmed();
     assert_eq!((demands.len(), ids(&demands).len()), (4500, 4500));
     let bounds: BTreeSet<i32> = demands.iter().map(|demand| demand.add_up_to.get()).collect();
@@ -126,7 +134,9 @@ async fn what_is_not_confirmed_is_offered_again_with_its_id_and_nothing_else_is(
         Answer::Each(vec![Confirmed, Returned, Unconfirmed]),
         Answer::Each(vec![Returned, Confirmed]),
     ]);
-    run(config(Mode::Once, 3), sink.clone(), CancellationToken::new()).await.unwrap();
+    run(config(Mode::Once, 3), sink.clone(), CancellationToken::new())
+        .await
+        .unwrap();
     let offers = sink.offers();
     assert_eq!(offers.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 2, 1]);
     assert_eq!(offers[0], offers[1]);
@@ -138,7 +148,8 @@ async fn what_is_not_confirmed_is_offered_again_with_its_id_and_nothing_else_is(
 #[tokio::test(start_paused = true)]
 async fn once_says_how_far_it_came_when_it_is_stopped() {
     let outage = || std::iter::repeat_with(|| Answer::Unavailable).take(10_000);
-    let sink = Sink::answering(std::iter::once(Answer::Each(vec![Published::Confirmed, Published::Returned])).chain(outage()));
+    let sink =
+        Sink::answering(std::iter::once(Answer::Each(vec![Published::Confirmed, Published::Returned])).chain(outage()));
     let stop = stop_after(Duration::from_secs(60));
     let ended = run(config(Mode::Once, 2), sink, stop).await;
     assert_eq!(ended, Err(ProducerError::Interrupted { confirmed: 1, count: 2 }));
@@ -200,7 +211,13 @@ async fn slots_more_than_an_hour_late_are_skipped() {
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_kept_and_a_slow_sink_sets_the_pace() {
     let quick = Sink::answering([]);
-    run(config(Mode::Rate(500), 1), quick.clone(), stop_after(Duration::from_secs(10))).await.unwrap();
+    run(
+        config(Mode::Rate(500), 1),
+        quick.clone(),
+        stop_after(Duration::from_secs(10)),
+    )
+    .await
+    .unwrap();
     let count = quick.confirmed().len();
     assert!((4950..=5000).contains(&count), "{count}");
     assert_eq!(ids(&quick.confirmed()).len(), count);
@@ -209,7 +226,13 @@ async fn a_rate_is_kept_and_a_slow_sink_sets_the_pace() {
         pace: Duration::from_secs(4),
         ..Sink::default()
     });
-    run(config(Mode::Rate(500), 1), slow.clone(), stop_after(Duration::from_secs(20))).await.unwrap();
+    run(
+        config(Mode::Rate(500), 1),
+        slow.clone(),
+        stop_after(Duration::from_secs(20)),
+    )
+    .await
+    .unwrap();
     assert!(slow.offers().iter().all(|offer| offer.len() <= 500));
     assert!(slow.confirmed().len() <= 2500);
 }

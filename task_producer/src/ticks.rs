@@ -21,7 +21,12 @@ const TOO_LATE: TimeDelta = TimeDelta::hours(1);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Produces slot by slot, from the first after now until the shutdown.
-pub(crate) async fn run(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet, clock: impl Fn() -> DateTime<Utc>) {
+pub(crate) async fn run(
+    config: &ProducerConfig,
+    schedule: &Schedule,
+    outlet: &Outlet,
+    clock: impl Fn() -> DateTime<Utc>,
+) {
     log::info!("producing {} per tick of {schedule}", config.count);
     let mut last = clock();
     loop {

@@ -2,8 +2,7 @@
 //!
 //! Only what all of them share: what happens when a server goes away is tested with the adapter that has one.
 
-// The cases are tests: their panic is their report.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(clippy::unwrap_used, reason = "the cases are tests: a panic is their report")]
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -158,6 +157,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         work_code: "api-0123456789".parse().unwrap(),
         generation: 3,
         attempt: i32::MAX,
+        failures: 2,
     };
     let with_row = Outgoing {
         row: Some(row),
@@ -178,6 +178,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         work_code: Some("api-0123456789".into()),
         generation: Some(3),
         attempt: Some(i32::MAX),
+        failures: Some(2),
         ..Properties::default()
     };
     let without = Properties {

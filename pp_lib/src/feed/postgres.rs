@@ -91,7 +91,10 @@ fn config(url: &str) -> Option<Config> {
         .filter(|pair| pair.split_once('=').is_some_and(|(name, _)| KNOWN.contains(&name)));
     let url = format!("{base}?{}", known.collect::<Vec<_>>().join("&"));
     let mut config: Config = url.parse().ok()?;
-    if !["postgres://", "postgresql://"].iter().any(|scheme| base.starts_with(scheme)) {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| base.starts_with(scheme))
+    {
         return None;
     }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {

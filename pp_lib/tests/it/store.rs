@@ -86,7 +86,11 @@ mod on_servers {
     }
 
     async fn count(database: &Database, of: &str) -> i64 {
-        let row = database.client().await.query_one(&format!("SELECT count(*) FROM {of}"), &[]).await;
+        let row = database
+            .client()
+            .await
+            .query_one(&format!("SELECT count(*) FROM {of}"), &[])
+            .await;
         row.unwrap().get(0)
     }
 
@@ -120,7 +124,10 @@ mod on_servers {
         assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
         let client = database.client().await;
         store.migrate(TIMEOUT).await.unwrap();
-        client.batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')").await.unwrap();
+        client
+            .batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')")
+            .await
+            .unwrap();
         assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
         assert!(matches!(store.migrate(TIMEOUT).await, Err(StoreError::Rejected(_))));
     }
@@ -135,7 +142,10 @@ mod on_servers {
         assert!(!format!("{config:?}").contains("s3cret"));
         let error = PostgresStore::open(config).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-        assert!(error.to_string().contains("refused") && !error.to_string().contains("s3cret"), "{error}");
+        assert!(
+            error.to_string().contains("refused") && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +223,10 @@ mod on_servers {
             assert_eq!(applied(&first.unwrap()) + applied(&second.unwrap()), 400);
             assert_eq!(works.len(), 200);
         }
-        assert_eq!(count(&database, "events WHERE variable = 'compute/result'").await, 10 * 400);
+        assert_eq!(
+            count(&database, "events WHERE variable = 'compute/result'").await,
+            10 * 400
+        );
         assert_eq!(count(&database, "events").await, 10 * (400 * 3 + 200));
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         let client = database.client().await;
@@ -261,7 +274,10 @@ mod on_servers {
             all.extend(dispatcher.await.unwrap());
         }
         assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (2000, 2000));
-        assert_eq!(count(&database, "works WHERE status = 'done' AND due_at IS NULL").await, 2000);
+        assert_eq!(
+            count(&database, "works WHERE status = 'done' AND due_at IS NULL").await,
+            2000
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +290,15 @@ mod on_servers {
         });
         let created = store.create(&twice).await.unwrap();
         assert_eq!(created[0], created[1]);
-        assert_eq!(store.events(created[0].as_ref().unwrap().id).await.unwrap().unwrap().len(), 1);
+        assert_eq!(
+            store
+                .events(created[0].as_ref().unwrap().id)
+                .await
+                .unwrap()
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +311,13 @@ mod on_servers {
         let delete = "UPDATE works SET deleted_on = now(), status = 'cancelled', due_at = NULL";
         client.batch_execute(delete).await.unwrap();
         assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
-        assert!(store.by_codes(std::slice::from_ref(&work.work_code)).await.unwrap().is_empty());
+        assert!(
+            store
+                .by_codes(std::slice::from_ref(&work.work_code))
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(store.events(work.id).await.unwrap(), None);
         let search = Search {
             work_code: WorkCodePrefix::parse(work.work_code.as_str()),
@@ -313,7 +343,10 @@ mod on_servers {
             };
             assert_eq!(store.settle(&[late]).await.unwrap(), [Settled::Superseded]);
         }
-        assert!(store.create(&wanted).await.unwrap()[0].is_some(), "the memory that removes duplicates");
+        assert!(
+            store.create(&wanted).await.unwrap()[0].is_some(),
+            "the memory that removes duplicates"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,11 @@ use anyhow::Result;
 use pp_testbed::install;
 use pp_testbed::servers::Kind;
 
+use super::output;
+
 pub(crate) fn run() -> Result<ExitCode> {
     ensure(&Kind::ALL)?;
-    println!("PostgreSQL, RabbitMQ and Redis are installed");
+    output::line("PostgreSQL, RabbitMQ and Redis are installed");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,8 +17,11 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use pp_lib::flow::WorkService;
+use pp_lib::actor::StoreActor;
+use pp_lib::feed::AnyFeed;
+use pp_lib::flow::{WorkService, watch_store};
 use pp_lib::health::Health;
+use pp_lib::store::AnyStore;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{ApiArgs, bind};
@@ -47,6 +50,31 @@ pub struct Parts {
 struct Api {
     works: WorkService,
     config: Config,
+}
+
+/// The whole service over a store: its actor, its health, and requests until the shutdown.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve(
+    args: &ApiArgs,
+    grace: Duration,
+    listener: TcpListener,
+    store: AnyStore,
+    feed: &AnyFeed,
+    health: &Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
+    let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
+    let parts = Parts {
+        works: WorkService::new(handle),
+        health: health.clone(),
+    };
+    let served = run(args.config(grace), listener, parts, shutdown).await;
+    actor.stop().await;
+    watch.await?;
+    Ok(served?)
 }
 
 /// Serves requests until the shutdown, then finishes those under way.

@@ -1,1 +1,359 @@
-//! To come.
+//! The in-process broker: two bounded queues in memory, for one process that runs everything.
+//!
+//! It keeps the contract of the port, but nothing survives the process: what it carries must be backed by a row.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::window::Window;
+use super::{Broker, BrokerError, DeadLetter, Delivery, Outgoing, Properties, Published, Queue, Result, Subscription};
+
+/// The broker inside this process. A clone is the same broker.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    demands: Arc<Line>,
+    dead_letters: Arc<Line>,
+}
+
+impl Memory {
+    /// How many messages a queue holds when nothing else is said.
+    pub const DEFAULT_CAPACITY: usize = 10_000;
+
+    /// A broker whose queues hold at most `capacity` messages each, those that are out with a subscription included.
+    ///
+    /// Where there is no room, [`Broker::publish`] waits until there is, and [`Broker::dead_letter`] takes none of its
+    /// letters and says [`BrokerError::Unavailable`].
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            demands: Arc::new(Line::new(capacity)),
+            dead_letters: Arc::new(Line::new(capacity)),
+        }
+    }
+
+    fn line(&self, queue: Queue) -> &Arc<Line> {
+        match queue {
+            Queue::Demand => &self.demands,
+            Queue::DeadLetter => &self.dead_letters,
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_CAPACITY)
+    }
+}
+
+#[async_trait]
+impl Broker for Memory {
+    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let put = self.demands.when(|queue| queue.put_what_fits(rest)).await;
+            self.demands.changed.notify_waiters();
+            rest = &rest[put..];
+        }
+        Ok(vec![Published::Confirmed; messages.len()])
+    }
+
+    async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
+        {
+            let mut queue = self.dead_letters.lock();
+            if queue.room() < letters.len() {
+                return Err(BrokerError::Unavailable("the queue of dead letters is full".into()));
+            }
+            letters
+                .iter()
+                .map(Message::dead_letter)
+                .for_each(|letter| queue.push(letter));
+        }
+        self.dead_letters.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Subscription>> {
+        Ok(Box::new(MemorySubscription {
+            line: self.line(queue).clone(),
+            prefetch: usize::from(prefetch.max(1)),
+            out: BTreeMap::new(),
+            last_tag: 0,
+            taken: Vec::new(),
+            window: Window::default(),
+        }))
+    }
+
+    async fn ready_messages(&self, queue: Queue) -> Result<u64> {
+        Ok(self.line(queue).lock().ready.len() as u64)
+    }
+
+    fn durable(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    /// Its place in the queue, which it keeps when it comes back.
+    place: u64,
+    delivery_count: u32,
+    properties: Properties,
+    body: Bytes,
+}
+
+impl Message {
+    fn new(properties: Properties, body: &Bytes) -> Self {
+        Self {
+            place: 0,
+            delivery_count: 0,
+            properties,
+            body: body.clone(),
+        }
+    }
+
+    fn demand(outgoing: &Outgoing) -> Self {
+        let row = outgoing.row.as_ref();
+        let properties = Properties {
+            message_id: Some(outgoing.message_id.as_str().to_owned()),
+            work_code: row.map(|row| row.work_code.as_str().to_owned()),
+            generation: row.map(|row| row.generation),
+            attempt: row.map(|row| row.attempt),
+            failures: row.map(|row| row.failures),
+            ..Properties::default()
+        };
+        Self::new(properties, &outgoing.body)
+    }
+
+    fn dead_letter(letter: &DeadLetter) -> Self {
+        let properties = Properties {
+            message_id: letter.carried_id().map(str::to_owned),
+            reason: Some(letter.carried_reason().to_owned()),
+            ..Properties::default()
+        };
+        Self::new(properties, &letter.body)
+    }
+}
+
+/// One queue and those who wait for it to change.
+#[derive(Debug)]
+struct Line {
+    queue: Mutex<Messages>,
+    changed: Notify,
+}
+
+impl Line {
+    fn new(capacity: usize) -> Self {
+        let queue = Messages {
+            capacity: capacity.max(1),
+            ready: BTreeMap::new(),
+            out: 0,
+            last_place: 0,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Messages> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries at once and after every change, until the attempt has a result.
+    async fn when<T>(&self, mut attempt: impl FnMut(&mut Messages) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let result = attempt(&mut self.lock());
+            if let Some(result) = result {
+                return result;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Messages {
+    capacity: usize,
+    /// By their place.
+    ready: BTreeMap<u64, Message>,
+    /// How many are out with a subscription.
+    out: usize,
+    last_place: u64,
+}
+
+impl Messages {
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.ready.len() + self.out)
+    }
+
+    fn push(&mut self, message: Message) {
+        self.last_place += 1;
+        let place = self.last_place;
+        self.ready.insert(place, Message { place, ..message });
+    }
+
+    /// Puts the first of these in, as many as there is room for; how many, if any.
+    fn put_what_fits(&mut self, messages: &[Outgoing]) -> Option<usize> {
+        let fitting = self.room().min(messages.len());
+        messages[..fitting]
+            .iter()
+            .map(Message::demand)
+            .for_each(|message| self.push(message));
+        (fitting > 0).then_some(fitting)
+    }
+}
+
+struct MemorySubscription {
+    line: Arc<Line>,
+    prefetch: usize,
+    /// What this subscription has and did not acknowledge, by its tag.
+    out: BTreeMap<u64, Message>,
+    last_tag: u64,
+    /// Taken by a call of `next_batch` that may have been cancelled before it handed them over.
+    taken: Vec<Delivery>,
+    window: Window,
+}
+
+impl MemorySubscription {
+    /// Waits until there is something to take and this subscription may have it, then takes it.
+    async fn take(&mut self, max: usize) {
+        let Self {
+            line,
+            prefetch,
+            out,
+            last_tag,
+            taken,
+            ..
+        } = self;
+        line.when(|queue| {
+            let before = taken.len();
+            while taken.len() < max && out.len() < *prefetch {
+                let Some((_, message)) = queue.ready.pop_first() else {
+                    break;
+                };
+                *last_tag += 1;
+                taken.push(Delivery {
+                    tag: *last_tag,
+                    delivery_count: message.delivery_count,
+                    properties: message.properties.clone(),
+                    body: message.body.clone(),
+                });
+                queue.out += 1;
+                out.insert(*last_tag, message);
+            }
+            (taken.len() > before).then_some(())
+        })
+        .await;
+    }
+}
+
+#[async_trait]
+impl Subscription for MemorySubscription {
+    async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let max = max.max(1);
+        if self.taken.is_empty() {
+            self.take(max).await;
+        }
+        let deadline = Instant::now() + wait;
+        while self.taken.len() < max && self.out.len() < self.prefetch {
+            if timeout_at(deadline, self.take(max)).await.is_err() {
+                break;
+            }
+        }
+        let handed_over = self.taken.len().min(max);
+        Ok(self.taken.drain(..handed_over).collect())
+    }
+
+    async fn acknowledge(&mut self, tags: &[u64]) -> Result<()> {
+        if let Some(last) = self.window.finish(tags) {
+            let unfinished = self.out.split_off(&(last + 1));
+            let finished = std::mem::replace(&mut self.out, unfinished);
+            self.line.lock().out -= finished.len();
+            self.line.changed.notify_waiters();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for MemorySubscription {
+    fn drop(&mut self) {
+        let mut queue = self.line.lock();
+        queue.out -= self.out.len();
+        for mut message in std::mem::take(&mut self.out).into_values() {
+            message.delivery_count = message.delivery_count.saturating_add(1);
+            queue.ready.insert(message.place, message);
+        }
+        drop(queue);
+        self.line.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::MessageId;
+
+    fn demands(count: usize) -> Vec<Outgoing> {
+        let demand = |number: usize| Outgoing {
+            message_id: MessageId::try_from(number.to_string()).unwrap(),
+            row: None,
+            body: Bytes::new(),
+        };
+        (0..count).map(demand).collect()
+    }
+
+    #[tokio::test]
+    async fn publishing_waits_for_room_and_goes_on_when_there_is() {
+        let broker = Memory::new(2);
+        assert!(!broker.durable());
+        let publishing = tokio::spawn({
+            let broker = broker.clone();
+            async move { broker.publish(&demands(5)).await }
+        });
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        for tag in 1..=5 {
+            let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
+            assert_eq!(received[0].tag, tag);
+            let ready = broker.ready_messages(Queue::Demand).await.unwrap();
+            assert!(ready < 2, "{ready} wait beside the one that is out");
+            assert_eq!(received[0].properties.message_id, Some((tag - 1).to_string()));
+            subscription.acknowledge(&[tag]).await.unwrap();
+        }
+        assert_eq!(publishing.await.unwrap().unwrap(), [Published::Confirmed; 5]);
+    }
+
+    #[tokio::test]
+    async fn what_is_out_takes_room_until_it_is_acknowledged() {
+        let broker = Memory::new(2);
+        broker.publish(&demands(2)).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        subscription.next_batch(2, Duration::ZERO).await.unwrap();
+        let one = demands(1);
+        let mut publishing = broker.publish(&one);
+        let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
+        assert!(full.is_err());
+        subscription.acknowledge(&[1]).await.unwrap();
+        assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
+    }
+
+    #[tokio::test]
+    async fn dead_letters_without_room_are_refused_together() {
+        let broker = Memory::new(2);
+        let letter = DeadLetter {
+            message_id: None,
+            body: Bytes::new(),
+            reason: String::new(),
+        };
+        broker.dead_letter(std::slice::from_ref(&letter)).await.unwrap();
+        let full = broker.dead_letter(&[letter.clone(), letter]).await;
+        assert!(matches!(full, Err(BrokerError::Unavailable(_))), "{full:?}");
+        assert_eq!(broker.ready_messages(Queue::DeadLetter).await.unwrap(), 1);
+    }
+}

@@ -64,6 +64,23 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
+impl DeadLetter {
+    /// The longest reason that travels, in bytes; what is longer is cut.
+    pub const MAX_REASON_LENGTH: usize = 1024;
+
+    /// The message id in a form that every adapter carries; one that is too long is left behind.
+    fn carried_id(&self) -> Option<&str> {
+        self.message_id
+            .as_deref()
+            .filter(|id| id.len() <= MessageId::MAX_LENGTH)
+    }
+
+    /// The reason, cut to what travels.
+    fn carried_reason(&self) -> &str {
+        &self.reason[..self.reason.floor_char_boundary(Self::MAX_REASON_LENGTH)]
+    }
+}
+
 /// Which queue to consume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
@@ -84,8 +101,13 @@ pub struct Properties {
     pub generation: Option<i32>,
     /// Header `attempt`.
     pub attempt: Option<i32>,
+    /// Header `failures`.
+    pub failures: Option<i32>,
     /// Header `reason`, of a dead letter.
     pub reason: Option<String>,
+    /// Which of these was there in a form that no producer of PP gives it, such as a number where a text belongs; it
+    /// is missing above, and must not be taken for one that never was there.
+    pub malformed: Option<&'static str>,
 }
 
 /// A message that came in and waits to be acknowledged.

@@ -1,25 +1,76 @@
-//! Which queues the broker holds for this deployment.
+//! Where the broker is and which queues it holds for this deployment.
 
 use clap::Args;
+use url::Url;
 
+use super::{ConfigError, Secret};
 use crate::broker::queues::QueueNames;
 
-/// The broker within one process.
-pub const MEMORY_URL: &str = "memory:";
-
-/// The settings of the broker, but for its address.
+/// The settings of the broker.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
+    /// `amqp://user:password@host:port/vhost`, or `memory:` within one process.
+    #[arg(
+        id = "broker_url",
+        long = "broker-url",
+        env = "PP_BROKER_URL",
+        hide_env_values = true
+    )]
+    url: Option<Secret>,
+
     /// The beginning of the queues' names: `<prefix>.demand` and `<prefix>.deadletter`.
     #[arg(long = "queue-prefix", env = "PP_QUEUE_PREFIX", default_value = QueueNames::DEFAULT_PREFIX, value_parser = prefix)]
     pub queue_prefix: String,
 }
 
 impl BrokerArgs {
+    /// Which broker was named, for a program that holds every part of the system itself.
+    pub fn address_or_memory(&self) -> Result<BrokerUrl, ConfigError> {
+        self.url
+            .as_ref()
+            .map_or(Ok(BrokerUrl::Memory), |url| BrokerUrl::parse(url.expose()))
+    }
+
+    /// Which broker was named, for a program that must share it with others.
+    pub fn shared_address(&self) -> Result<BrokerUrl, ConfigError> {
+        let missing = || ConfigError::missing("PP_BROKER_URL", "amqp://user:password@host:5672");
+        match BrokerUrl::parse(self.url.as_ref().ok_or_else(missing)?.expose())? {
+            BrokerUrl::Memory => Err(ConfigError::new(
+                "PP_BROKER_URL",
+                "`memory:` reaches nobody outside this process; only pp_standalone can use it, expected amqp://",
+            )),
+            shared => Ok(shared),
+        }
+    }
+
     /// The queues' names.
     pub fn queue_names(&self) -> QueueNames {
         QueueNames::new(&self.queue_prefix)
+    }
+}
+
+/// A broker, by what its URL's scheme says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerUrl {
+    /// RabbitMQ.
+    RabbitMq(Secret),
+    /// Within this process.
+    Memory,
+}
+
+impl BrokerUrl {
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wrong = |why: &str| ConfigError::new("PP_BROKER_URL", why);
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
+        match url.scheme() {
+            "amqp" => Ok(Self::RabbitMq(Secret::from(text))),
+            "amqps" => Err(wrong("`amqps://` asks for TLS, which this program was built without")),
+            other => Err(wrong(&format!("unknown scheme `{other}`, expected amqp:// or memory:"))),
+        }
     }
 }
 
@@ -30,5 +81,37 @@ fn prefix(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected 1 to 200 letters, digits, `.`, `_` or `-`, not beginning with `amq.`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_its_own_refuses_the_memory_broker() {
+        let args = |url: &str| BrokerArgs {
+            url: Some(Secret::from(url)),
+            queue_prefix: "pp.work".into(),
+        };
+        assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
+        assert!(args("amqp://u:p@h").shared_address().is_ok());
+        let none = BrokerArgs {
+            url: None,
+            queue_prefix: "pp.work".into(),
+        };
+        for bad in [
+            args("memory:"),
+            args("redis://hunter2@h"),
+            args("amqps://u:hunter2@h"),
+            args("x"),
+            none,
+        ] {
+            let error = bad.shared_address().unwrap_err().to_string();
+            assert!(
+                error.starts_with("PP_BROKER_URL: ") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
     }
 }

@@ -582,7 +582,7 @@ mod cases {
             claims.extend(claim(&store).await);
             !claims.is_empty()
         });
-        assert_eq!((claims[0].attempt, claims[0].generation), (2, 1));
+        assert_eq!((claims[0].attempt, claims[0].generation, claims[0].failures), (2, 1, 1));
         let again = settlement(&claims[0], retry(LEASE));
         assert_eq!(settle_one(&store, again).await, Settled::Applied);
         assert!(claim(&store).await.is_empty(), "due later");
@@ -708,7 +708,10 @@ mod cases {
         settle_one(&store, kept).await;
         eventually!(store.rescue(3, 100).await.unwrap() == 1);
         let claims = claim(&store).await;
-        assert_eq!((claims.len(), claims[0].id, claims[0].attempt), (1, work.id, 2));
+        assert_eq!(
+            (claims.len(), claims[0].id, claims[0].attempt, claims[0].failures),
+            (1, work.id, 2, 0)
+        );
         let late = Settlement {
             guard: Guard::Running {
                 generation: 1,

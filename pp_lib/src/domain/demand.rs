@@ -87,6 +87,8 @@ pub struct DemandedRow {
     pub generation: i32,
     /// Grows with every retry and rescue of a generation, from 1.
     pub attempt: i32,
+    /// How many of the attempts before failed of themselves, rather than with their worker.
+    pub failures: i32,
 }
 
 /// Why a message asks for nothing that can be computed.

@@ -100,6 +100,8 @@ pub struct Claim {
     pub generation: i32,
     /// Its attempt.
     pub attempt: i32,
+    /// How many of the attempts before failed of themselves: all but those that lost their lease.
+    pub failures: i32,
     /// When the claim runs out and the row is due again.
     pub due_at: DueAt,
 }

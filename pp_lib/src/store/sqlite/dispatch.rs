@@ -12,7 +12,8 @@ use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, MessageId, WorkId};
 
 /// The columns of a [`ClaimRow`].
-pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, due_at";
+pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
+     attempt - 1 - lost_leases AS failures, due_at";
 
 #[derive(QueryableByName)]
 pub(super) struct ClaimRow {
@@ -28,6 +29,8 @@ pub(super) struct ClaimRow {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
     #[diesel(sql_type = Nullable<BigInt>)]
     due_at: Option<i64>,
 }
@@ -41,6 +44,7 @@ impl ClaimRow {
             add_up_to: AddUpTo::try_from(i64::from(self.add_up_to)).map_err(|_| unexpected("add_up_to"))?,
             generation: self.generation,
             attempt: self.attempt,
+            failures: self.failures,
             due_at: DueAt(self.due_at.unwrap_or_default()),
         })
     }

@@ -1,0 +1,193 @@
+//! One connection with one channel, its queues declared: made, judged and, by being dropped, given up.
+//!
+//! Nothing here recovers by itself. Whoever meets an error drops the link and opens another when it is needed.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use lapin::options::ConfirmSelectOptions;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
+use tokio::time::timeout;
+
+use super::super::{BrokerError, Result, queues::QueueNames};
+use super::RabbitMqConfig;
+use super::greeting::{MajorVersion, major_version};
+use super::topology::{self, Arguments};
+
+const HEARTBEAT_SECONDS: u16 = 5;
+const ACCESS_REFUSED: u16 = 403;
+const PRECONDITION_FAILED: u16 = 406;
+const NOT_ALLOWED: u16 = 530;
+
+/// Where the server is and what it has to have.
+pub(super) struct Server {
+    uri: AMQPUri,
+    pub(super) names: QueueNames,
+    pub(super) config: RabbitMqConfig,
+}
+
+/// An open connection and its channel.
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) channel: Channel,
+    pub(super) version: MajorVersion,
+}
+
+/// What a link is for; a connection is known to the server's operator by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Publish,
+    Consume,
+}
+
+impl Server {
+    /// Reads the URL; an error does not repeat it, because it has a password.
+    pub(super) fn new(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
+        const FORM: &str = "the broker's URL must be amqp://user:password@host:port/virtual-host";
+        let bad_url = |why: &str| BrokerError::Rejected(format!("{FORM}: {why}"));
+        let parsed = url::Url::parse(url).map_err(|error| bad_url(&error.to_string()))?;
+        let mut uri: AMQPUri = url.parse().map_err(|_| bad_url("it has another form"))?;
+        if uri.scheme != AMQPScheme::AMQP {
+            return Err(bad_url("TLS is not built in"));
+        }
+        if let Some(url::Host::Ipv6(address)) = parsed.host() {
+            uri.authority.host = address.to_string();
+        }
+        if let Some(name) = [&names.demand, &names.dead_letter]
+            .into_iter()
+            .find(|name| name.len() > 255)
+        {
+            return Err(BrokerError::Rejected(format!(
+                "a queue's name has at most 255 bytes: {name}"
+            )));
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        Ok(Self { uri, names, config })
+    }
+
+    /// Tries again and again to open a link, as long as one connect may take.
+    pub(super) async fn reopen(&self, purpose: Purpose) -> Result<Link> {
+        let mut last = None;
+        let patience = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(1))
+            .with_jitter()
+            .without_max_times();
+        let open = (|| self.open(purpose))
+            .retry(patience)
+            .when(|error| matches!(error, BrokerError::Unavailable(_)))
+            .notify(|error, _| last = Some(error.clone()));
+        let opened = timeout(self.config.connect_timeout, open).await;
+        opened.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.no_answer("to connect"))))
+    }
+
+    /// Opens a link, once.
+    pub(super) async fn open(&self, purpose: Purpose) -> Result<Link> {
+        let link = timeout(self.config.connect_timeout, self.connect(purpose)).await;
+        link.unwrap_or_else(|_| Err(self.no_answer("to connect")))
+    }
+
+    async fn connect(&self, purpose: Purpose) -> Result<Link> {
+        let authority = &self.uri.authority;
+        let version = major_version(&authority.host, authority.port)
+            .await
+            .map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address())))?;
+        let name = match purpose {
+            Purpose::Publish => format!("{} publishes", self.config.name),
+            Purpose::Consume => format!("{} consumes", self.config.name),
+        };
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let runtime = lapin::runtime::default_runtime().map_err(|error| self.refused(&error))?;
+        let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, runtime)
+            .await
+            .map_err(|error| self.refused(&error))?;
+        self.declare(&connection, version).await?;
+        let channel = connection
+            .create_channel()
+            .await
+            .map_err(|error| self.refused(&error))?;
+        if purpose == Purpose::Publish {
+            let confirm = channel.confirm_select(ConfirmSelectOptions::default());
+            confirm.await.map_err(|error| self.refused(&error))?;
+        }
+        Ok(Link {
+            connection,
+            channel,
+            version,
+        })
+    }
+
+    /// Declares the queues on a channel of its own, because a refusal ends the channel.
+    pub(super) async fn declare(&self, connection: &Connection, version: MajorVersion) -> Result<()> {
+        let arguments = Arguments::of(version);
+        match self.declare_with(connection, arguments).await {
+            Err(error) if reply_code(&error) == Some(PRECONDITION_FAILED) => {
+                // A queue from before the server's upgrade to 4.0 is still right, but for its new default limit.
+                let before = Arguments::LimitLeftOut;
+                if arguments == before || self.declare_with(connection, before).await.is_err() {
+                    return Err(self.refused(&error));
+                }
+                log::warn!(
+                    "{} and {} are from before the server's upgrade to 4.0, which drops a message after 20 deliveries: \
+                     set a policy with delivery-limit -1 for them",
+                    self.names.demand,
+                    self.names.dead_letter
+                );
+                Ok(())
+            }
+            declared => declared.map_err(|error| self.refused(&error)),
+        }
+    }
+
+    async fn declare_with(&self, connection: &Connection, arguments: Arguments) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        topology::declare(&channel, &self.names, arguments).await
+    }
+
+    /// What an error means while a link is being made, when some will be the same with every try.
+    fn refused(&self, error: &Error) -> BrokerError {
+        let told = format!("{}: {error}", self.address());
+        match reply_code(error) {
+            Some(PRECONDITION_FAILED) => BrokerError::Rejected(format!(
+                "a queue exists with other arguments, which cannot be changed: delete it, or use another prefix ({told})"
+            )),
+            Some(ACCESS_REFUSED | NOT_ALLOWED) => BrokerError::Rejected(told),
+            _ => BrokerError::Unavailable(told),
+        }
+    }
+
+    /// What an error means once a link was made: it is over.
+    pub(super) fn lost(&self, error: &Error) -> BrokerError {
+        BrokerError::Unavailable(format!("{}: {error}", self.address()))
+    }
+
+    /// The server took too long.
+    pub(super) fn no_answer(&self, to: &str) -> BrokerError {
+        BrokerError::Unavailable(format!("{}: no answer in time {to}", self.address()))
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+}
+
+impl Link {
+    /// Whether it looks usable; the server may have gone without a word all the same.
+    pub(super) fn connected(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Whether the server takes no messages for now, for want of memory or disk.
+    pub(super) fn blocked(&self) -> bool {
+        self.connected() && self.connection.status().blocked()
+    }
+}
+
+/// AMQP's code in an error that the server sent.
+pub(super) fn reply_code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}

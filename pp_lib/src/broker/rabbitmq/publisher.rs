@@ -1,0 +1,224 @@
+//! Publishing with confirmation, in windows: a whole window is sent, then all of its answers are awaited.
+//!
+//! The link is held by the call that uses it and put back only when all is well, so that a call that fails, or is
+//! dropped halfway, leaves nothing behind: the next one opens another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::poll;
+use lapin::options::BasicPublishOptions;
+use lapin::types::ShortString;
+use lapin::{Confirmation, PublisherConfirm};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+use super::super::{BrokerError, Published, Queue, Result};
+use super::connection::{Link, Purpose, Server};
+use super::message::Parcel;
+use super::topology;
+
+/// The most messages in one window.
+const WINDOW_MESSAGES: usize = 2_000;
+/// A window ends with the message that reaches this many bytes of bodies.
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// The publishing side of one process. One call at a time has the link.
+pub(super) struct Publisher {
+    server: Arc<Server>,
+    link: Mutex<Option<Link>>,
+}
+
+impl Publisher {
+    /// Begins with a link that is open.
+    pub(super) fn new(server: Arc<Server>, link: Link) -> Self {
+        Self {
+            server,
+            link: Mutex::new(Some(link)),
+        }
+    }
+
+    /// Sends to a queue; an error means that nothing was sent.
+    pub(super) async fn publish(&self, queue: Queue, parcels: &[Parcel]) -> Result<Vec<Published>> {
+        if parcels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut place = self.turn().await?;
+        let link = self.take_link(&mut place).await?;
+        let mut outcomes = Vec::with_capacity(parcels.len());
+        for window in windows(parcels) {
+            let (published, healthy) = self.send(&link, queue, window).await;
+            outcomes.extend(published);
+            if !healthy {
+                outcomes.resize(parcels.len(), Published::Unconfirmed);
+                // Blocked, the answers are only late.
+                *place = link.blocked().then_some(link);
+                return Ok(outcomes);
+            }
+        }
+        let returned = outcomes
+            .iter()
+            .filter(|outcome| **outcome == Published::Returned)
+            .count();
+        *place = match returned {
+            0 => Some(link),
+            _ => self.declared_again(link, queue, returned).await,
+        };
+        Ok(outcomes)
+    }
+
+    /// How many messages are ready in a queue; a queue that is missing has none and is declared again.
+    pub(super) async fn ready_messages(&self, queue: Queue) -> Result<u64> {
+        let mut place = self.turn().await?;
+        let link = self.take_link(&mut place).await?;
+        let ask = async {
+            let channel = link.connection.create_channel().await?;
+            topology::ready_messages(&channel, self.server.names.get(queue)).await
+        };
+        let ready = timeout(self.server.config.answer_timeout, ask)
+            .await
+            .map_err(|_| self.server.no_answer("about a queue"))?
+            .map_err(|error| self.server.lost(&error))?;
+        *place = match ready {
+            Some(_) => Some(link),
+            None => self.declared_again(link, queue, 0).await,
+        };
+        Ok(ready.unwrap_or(0))
+    }
+
+    async fn turn(&self) -> Result<MutexGuard<'_, Option<Link>>> {
+        let turn = timeout(self.server.config.confirm_timeout, self.link.lock()).await;
+        turn.map_err(|_| self.server.no_answer("to those who publish before"))
+    }
+
+    /// Takes the link or opens another. A server that is short of memory or disk reads nothing from a link; that one
+    /// stays where it is, as another would be blocked just the same.
+    async fn take_link(&self, place: &mut Option<Link>) -> Result<Link> {
+        if place.as_ref().is_some_and(Link::blocked) {
+            let why = "it takes no messages for now, for want of memory or disk";
+            return Err(BrokerError::Unavailable(why.into()));
+        }
+        if let Some(link) = place.take().filter(Link::connected) {
+            return Ok(link);
+        }
+        let link = self.server.reopen(Purpose::Publish).await?;
+        log::info!("connected to the broker again, to publish");
+        Ok(link)
+    }
+
+    /// Sends one window; what became of each, and whether the link is still good.
+    async fn send(&self, link: &Link, queue: Queue, window: &[Parcel]) -> (Vec<Published>, bool) {
+        let name = ShortString::from(self.server.names.get(queue));
+        let mandatory = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let mut outcomes = vec![Published::Unconfirmed; window.len()];
+        let mut returned: HashSet<Option<ShortString>> = HashSet::new();
+        let mut lost = None;
+        let sent_and_answered = async {
+            let mut sends = Vec::with_capacity(window.len());
+            for parcel in window {
+                let properties = parcel.properties();
+                let send = link
+                    .channel
+                    .basic_publish("".into(), name.clone(), mandatory, &parcel.body, properties);
+                let mut send = Box::pin(send);
+                // Polled once, it stands in the connection's line, in this order; writing goes on meanwhile.
+                let first = poll!(send.as_mut());
+                sends.push((send, first));
+            }
+            for (outcome, (send, first)) in outcomes.iter_mut().zip(sends) {
+                let sent = match first {
+                    Poll::Ready(sent) => sent,
+                    Poll::Pending => send.await,
+                };
+                match answer(sent).await {
+                    Ok(confirmation) => {
+                        if confirmation.is_ack() {
+                            *outcome = Published::Confirmed;
+                        }
+                        let message = confirmation.take_message();
+                        returned.extend(message.map(|message| message.delivery.properties.message_id().clone()));
+                    }
+                    Err(error) => lost = Some(self.server.lost(&error)),
+                }
+            }
+        };
+        if timeout(self.server.config.confirm_timeout, sent_and_answered)
+            .await
+            .is_err()
+        {
+            lost = Some(self.server.no_answer("to what was published"));
+        }
+        if let Some(lost) = &lost {
+            log::warn!("publishing: {lost}");
+        }
+        // The library hangs a returned message on whichever confirmation comes next: only the ids are to be trusted.
+        for (outcome, parcel) in outcomes.iter_mut().zip(window) {
+            if returned.contains(&parcel.message_id) {
+                *outcome = Published::Returned;
+            }
+        }
+        (outcomes, lost.is_none())
+    }
+
+    /// Declares the queues for those who come next; nothing when that fails, and then it is done while connecting.
+    async fn declared_again(&self, link: Link, missing: Queue, returned: usize) -> Option<Link> {
+        let name = self.server.names.get(missing);
+        let declare = self.server.declare(&link.connection, link.version);
+        match timeout(self.server.config.answer_timeout, declare).await {
+            Ok(Ok(())) => {
+                log::warn!("there was no queue {name}, it is declared again; {returned} messages came back");
+                Some(link)
+            }
+            Ok(Err(error)) => {
+                log::warn!("there was no queue {name}; {returned} messages came back; {error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+async fn answer(sent: lapin::Result<PublisherConfirm>) -> lapin::Result<Confirmation> {
+    sent?.await
+}
+
+fn windows(parcels: &[Parcel]) -> impl Iterator<Item = &[Parcel]> {
+    let mut rest = parcels;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |parcel: &&Parcel| {
+            let fits = bytes < WINDOW_BYTES;
+            bytes += parcel.body.len();
+            fits
+        };
+        let length = rest.iter().take(WINDOW_MESSAGES).take_while(fits).count();
+        let (window, later) = rest.split_at(length);
+        rest = later;
+        (length > 0).then_some(window)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_bounded_in_messages_and_in_bytes() {
+        let lengths = |bodies: &[usize]| {
+            let parcel = |length: &usize| Parcel {
+                message_id: None,
+                headers: lapin::types::FieldTable::default(),
+                body: vec![0; *length].into(),
+            };
+            let parcels: Vec<_> = bodies.iter().map(parcel).collect();
+            windows(&parcels).map(<[Parcel]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&vec![1; 4_500]), [2_000, 2_000, 500]);
+        assert_eq!(lengths(&[1, WINDOW_BYTES, 1, WINDOW_BYTES - 1, 1]), [2, 2, 1]);
+    }
+}

@@ -1,0 +1,122 @@
+//! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
+
+use crate::broker::{DeadLetter, Delivery};
+use crate::domain::{Demand, DemandError, DemandedRow, MessageId, WorkCode};
+use crate::wire::decode_demand;
+
+use super::new_message_id;
+
+/// What a delivery turned out to be.
+#[derive(Debug)]
+pub(super) enum Intake {
+    /// A demand that can be computed.
+    Demand(Demand),
+    /// A demand for a row that does not say in which state the row was; no part of PP sends such.
+    Unresolved(WorkCode),
+    /// Nothing that anybody can compute.
+    Dead(DeadLetter),
+}
+
+/// Reads a delivery. A message without an id of its own gets one: each copy of it is a work.
+pub(super) fn read(delivery: &Delivery) -> Intake {
+    parse(delivery).unwrap_or_else(|error| Intake::Dead(dead_letter(delivery, &error.to_string())))
+}
+
+/// A delivery as a dead letter.
+pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
+    DeadLetter {
+        message_id: delivery.properties.message_id.clone(),
+        body: delivery.body.clone(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
+    let properties = &delivery.properties;
+    if let Some(name) = properties.malformed {
+        return Err(DemandError::BadProperty(name));
+    }
+    let add_up_to = decode_demand(&delivery.body)?.add_up_to;
+    let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
+        Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,
+        None => new_message_id(),
+    };
+    let Some(work_code) = &properties.work_code else {
+        return Ok(Intake::Demand(Demand {
+            message_id,
+            add_up_to,
+            row: None,
+        }));
+    };
+    let work_code: WorkCode = work_code.parse().map_err(|_| DemandError::BadProperty("work_code"))?;
+    let (Some(generation), Some(attempt)) = (properties.generation, properties.attempt) else {
+        return Ok(Intake::Unresolved(work_code));
+    };
+    let failures = properties.failures.unwrap_or(0);
+    let row = Some(DemandedRow {
+        work_code,
+        generation,
+        attempt,
+        failures,
+    });
+    Ok(Intake::Demand(Demand {
+        message_id,
+        add_up_to,
+        row,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::Properties;
+
+    fn delivery(body: &str, properties: Properties) -> Delivery {
+        Delivery {
+            tag: 1,
+            delivery_count: 0,
+            properties,
+            body: Bytes::from(body.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_foreign_demand_gets_an_identity_of_its_own() {
+        let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
+        let ids = [read(&foreign), read(&foreign)].map(|intake| match intake {
+            Intake::Demand(Demand {
+                message_id, row: None, ..
+            }) => message_id,
+            other => panic!("{other:?}"),
+        });
+        assert_ne!(ids[0], ids[1]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_dead_with_its_reason() {
+        let id = |id: &str| Properties {
+            message_id: Some(id.to_owned()),
+            ..Properties::default()
+        };
+        let code = Properties {
+            work_code: Some("api-%".to_owned()),
+            ..Properties::default()
+        };
+        for (body, properties, reason) in [
+            ("{", Properties::default(), "malformed demand"),
+            (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),
+            (r#"{"add_up_to":2}"#, id("\u{1}"), "message_id"),
+            (r#"{"add_up_to":2}"#, code, "work_code"),
+        ] {
+            match read(&delivery(body, properties)) {
+                Intake::Dead(letter) => {
+                    assert!(letter.reason.contains(reason), "{}", letter.reason);
+                    assert_eq!(letter.body, body);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Works that take longer than their batch: their rows say `running`, their leases are extended, and what they come to
+//! is recorded when they end. One task owns them all.
+
+use std::collections::HashMap;
+use std::iter;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempt, Attempts};
+use super::settle::{Fate, settle};
+use crate::domain::ComputeError;
+use crate::store::{AnyStore, Run, Settlement};
+
+/// A computation under way, which lives in a task of its own.
+pub(super) struct Slow {
+    /// What it is an attempt at; its row says `running`.
+    pub(super) attempt: Attempt,
+    /// Its task.
+    pub(super) task: tokio::task::JoinHandle<Result<i64, ComputeError>>,
+    /// The place that it takes up until it is settled.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Looks after slow works until the channel is closed and all have ended. Once `abandon` is cancelled, what is still
+/// under way is handed back: its lease ends at once, and another worker takes it up.
+pub(super) struct Running {
+    pub(super) store: AnyStore,
+    pub(super) attempts: Attempts,
+    pub(super) lease: Duration,
+    pub(super) abandon: CancellationToken,
+}
+
+struct Entry {
+    attempt: Attempt,
+    computation: AbortHandle,
+    _place: OwnedSemaphorePermit,
+}
+
+type Ended = JoinSet<Result<i64, ComputeError>>;
+
+impl Running {
+    pub(super) async fn run(self, mut incoming: mpsc::Receiver<Slow>) {
+        let mut entries: HashMap<Id, Entry> = HashMap::new();
+        let mut ended = Ended::new();
+        let mut heartbeat = interval(self.lease / 3);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = true;
+        while open || !entries.is_empty() {
+            tokio::select! {
+                () = self.abandon.cancelled() => return self.hand_back(&entries).await,
+                slow = incoming.recv(), if open => match slow {
+                    Some(Slow { attempt, task, place }) => {
+                        let computation = task.abort_handle();
+                        let id = ended.spawn(async { task.await.unwrap_or_else(|_| Err(cancelled())) }).id();
+                        entries.insert(id, Entry { attempt, computation, _place: place });
+                    }
+                    None => open = false,
+                },
+                Some(first) = ended.join_next_with_id() => {
+                    let all = iter::once(first).chain(iter::from_fn(|| ended.try_join_next_with_id()));
+                    let finished: Vec<_> = all
+                        .filter_map(Result::ok)
+                        .filter_map(|(id, result)| entries.remove(&id).map(|entry| (entry, result)))
+                        .collect();
+                    self.record(finished).await;
+                }
+                _ = heartbeat.tick(), if !entries.is_empty() => self.extend(&entries).await,
+            }
+        }
+    }
+
+    async fn record(&self, finished: Vec<(Entry, Result<i64, ComputeError>)>) {
+        let mut settlements: Vec<Settlement> = finished
+            .iter()
+            .map(|(entry, result)| {
+                entry
+                    .attempt
+                    .settlement(self.attempts.judge(&entry.attempt, result.clone()))
+            })
+            .collect();
+        // The leases of what is not recorded run out, and another worker computes it again.
+        for (index, fate) in settle(&self.store, &mut settlements, &self.abandon)
+            .await
+            .into_iter()
+            .enumerate()
+        {
+            if let Fate::Refused(reason) = fate {
+                log::error!("the result of {} was refused: {reason}", settlements[index].work_code);
+            }
+        }
+    }
+
+    /// A lease that is not this worker's any more ends the computation: the work was cancelled, changed or rescued.
+    async fn extend(&self, entries: &HashMap<Id, Entry>) {
+        let (runs, handles): (Vec<Run>, Vec<&AbortHandle>) = entries
+            .values()
+            .map(|entry| (entry.attempt.lease(), &entry.computation))
+            .unzip();
+        match self.store.extend_leases(&runs, self.lease).await {
+            Ok(mine) => mine
+                .iter()
+                .zip(handles)
+                .filter(|(mine, _)| !**mine)
+                .for_each(|(_, handle)| handle.abort()),
+            Err(error) => log::warn!("{} leases were not extended: {error}", runs.len()),
+        }
+    }
+
+    async fn hand_back(&self, entries: &HashMap<Id, Entry>) {
+        let runs: Vec<Run> = entries.values().map(|entry| entry.attempt.lease()).collect();
+        entries.values().for_each(|entry| entry.computation.abort());
+        match self.store.extend_leases(&runs, Duration::ZERO).await {
+            Ok(_) => log::info!("{} works under way were handed back", runs.len()),
+            Err(error) => log::warn!(
+                "{} works under way wait for their leases to run out: {error}",
+                runs.len()
+            ),
+        }
+    }
+}
+
+/// What an aborted computation counts as; its settlement finds that the row has moved on.
+fn cancelled() -> ComputeError {
+    ComputeError::Transient("cancelled".to_owned())
+}

@@ -1,0 +1,64 @@
+//! Bringing outcomes into the store, whatever it takes: waiting while it is away, taking a batch apart when something
+//! in it is refused, and a new code when one is taken.
+
+use std::collections::VecDeque;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Patience, new_work_code};
+use crate::store::{AnyStore, Settled, Settlement, StoreError};
+
+/// What became of a settlement in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It took effect.
+    Applied,
+    /// Somebody else had settled the matter.
+    Superseded,
+    /// The store will never take it; its words.
+    Refused(String),
+    /// The program was stopped before the store took it; nothing is known about it.
+    Abandoned,
+}
+
+/// Settles all; one fate for each, in order. Returns without having settled all only once `abandon` is cancelled.
+pub(super) async fn settle(store: &AnyStore, all: &mut [Settlement], abandon: &CancellationToken) -> Vec<Fate> {
+    let mut fates = vec![Fate::Abandoned; all.len()];
+    let mut patience = Patience::new("recording results");
+    let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
+    while let Some(part) = parts.pop_front().filter(|_| !abandon.is_cancelled()) {
+        if part.is_empty() {
+            continue;
+        }
+        let batch: Vec<Settlement> = part.iter().map(|index| all[*index].clone()).collect();
+        match store.settle(&batch).await {
+            Ok(settled) => {
+                patience.recovered();
+                let mut again = Vec::new();
+                for (index, settled) in part.into_iter().zip(settled) {
+                    match settled {
+                        Settled::Applied => fates[index] = Fate::Applied,
+                        Settled::Superseded => fates[index] = Fate::Superseded,
+                        Settled::CodeTaken => {
+                            all[index].work_code = new_work_code(all[index].work_code.origin());
+                            again.push(index);
+                        }
+                    }
+                }
+                parts.push_front(again);
+            }
+            Err(StoreError::Rejected(reason)) if part.len() == 1 => fates[part[0]] = Fate::Refused(reason),
+            Err(StoreError::Rejected(reason)) => {
+                log::debug!("a batch of {} was refused and is taken apart: {reason}", part.len());
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push_front(second.to_vec());
+                parts.push_front(first.to_vec());
+            }
+            Err(error) => {
+                parts.push_front(part);
+                patience.wait(&error, abandon).await;
+            }
+        }
+    }
+    fates
+}

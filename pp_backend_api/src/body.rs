@@ -1,5 +1,9 @@
 //! Request bodies: read within a limit and a deadline, then parsed with errors that help.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
@@ -19,11 +23,29 @@ pub(crate) struct Unread {
 
 impl From<Unread> for HttpResponse {
     fn from(unread: Unread) -> Self {
-        let mut response = unread.error.error_response();
-        // As long as the rest of the body has an owner, the server closes the connection after the response; without
-        // one it would go on to wait for a body that may never end.
-        response.extensions_mut().insert(unread.payload);
-        response
+        let Unread { error, payload } = unread;
+        error
+            .error_response()
+            .map_body(|_, body| Beside { body, _unread: payload }.boxed())
+    }
+}
+
+/// A response's body beside the rest of the request's. As long as that has an owner, the server closes the connection
+/// after the response; without one it would go on to wait for a body that may never end.
+struct Beside {
+    body: BoxBody,
+    _unread: Payload,
+}
+
+impl MessageBody for Beside {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Keeps an eye on the servers for the health pages, also while nobody asks them for anything.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -43,13 +45,15 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
 }
 
 async fn check(store: &AnyStore, part: &Part) {
-    match timeout(PATIENCE, store.check()).await {
-        Ok(Ok(())) => part.up(),
-        // The reason is shown to everybody, the driver's words are not.
-        Ok(Err(error)) => {
+    let asked = timeout(PATIENCE, AssertUnwindSafe(store.check()).catch_unwind());
+    // The reason is shown to everybody, the driver's words are not.
+    match asked.await {
+        Ok(Ok(Ok(()))) => part.up(),
+        Ok(Ok(Err(error))) => {
             log::debug!("store check: {error}");
             part.down("the database is unavailable");
         }
+        Ok(Err(_)) => part.down("the check of the database broke"),
         Err(_) => part.down("the database does not answer"),
     }
 }

@@ -18,12 +18,6 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Installs what is missing and tells so, on standard error: the output may be another command's.
 pub(crate) fn ensure(kinds: &[Kind]) -> Result<()> {
-    let missing = install::missing(kinds);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages: Vec<&str> = missing.iter().map(|kind| kind.package()).collect();
-    eprintln!("pp_testbed: installing {}", packages.join(", "));
-    install::install(kinds)?;
+    install::install(kinds, |packages| eprintln!("pp_testbed: installing {packages}"))?;
     Ok(())
 }

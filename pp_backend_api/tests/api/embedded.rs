@@ -1,0 +1,56 @@
+//! Servers over SQLite in a temporary folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pp_backend_api::Config;
+use pp_lib::actor::StoreOptions;
+use pp_lib::store::AnyStore;
+use pp_lib::store::sqlite::SqliteStore;
+use tempfile::TempDir;
+
+use super::server::{CONFIG, Server};
+
+/// A server, and the folder that is removed after it.
+pub(crate) struct Embedded {
+    server: Server,
+    _folder: TempDir,
+}
+
+impl std::ops::Deref for Embedded {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl std::ops::DerefMut for Embedded {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+pub(crate) fn server() -> Embedded {
+    server_with(CONFIG)
+}
+
+pub(crate) fn server_with(config: Config) -> Embedded {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let path = folder.path().join("pp.sqlite");
+    let store: AnyStore = runtime.block_on(async {
+        let store = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        Arc::new(store) as AnyStore
+    });
+    let server = Server::start(runtime, store, config, StoreOptions::default());
+    Embedded {
+        server,
+        _folder: folder,
+    }
+}

@@ -1,0 +1,143 @@
+//! The store is gone, refuses, breaks, hangs, is asked too much: what clients see of it.
+
+use std::time::{Duration, Instant};
+
+use pp_backend_api::Config;
+use pp_lib::actor::StoreOptions;
+
+use super::client::{Answer, send};
+use super::faulty::{Faulty, Mood};
+use super::server::{CONFIG, Server};
+
+const PATHS: [(&str, &str); 5] = [
+    ("POST", "/work"),
+    ("GET", "/work/1"),
+    ("GET", "/work/code/api-0000000000"),
+    ("GET", "/work/search"),
+    ("GET", "/work/1/events"),
+];
+
+/// Waits for a condition.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn server(mood: Mood, config: Config, options: StoreOptions) -> (std::sync::Arc<Faulty>, Server) {
+    let store = Faulty::new(mood);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = Server::start(runtime, store.any(), config, options);
+    (store, server)
+}
+
+fn all(server: &Server) -> impl Iterator<Item = Answer> {
+    PATHS
+        .map(|(method, path)| send(server.address, method, path, &[], None))
+        .into_iter()
+}
+
+#[test]
+fn a_store_that_is_gone_is_503_until_it_is_back() {
+    let (store, server) = server(Mood::Gone, CONFIG, StoreOptions::default());
+    for answer in all(&server) {
+        let detail = answer.problem(503);
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(!detail.contains("secret"), "{detail}");
+    }
+    until("readiness sees it", || {
+        server.get("/health/ready").body.contains("the database is unavailable")
+    });
+    let unready = server.get("/health/ready");
+    assert_eq!(unready.problem(503), "store: the database is unavailable");
+    assert_eq!(server.get("/health/live").status, 200);
+
+    store.become_(Mood::Well);
+    assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
+    until("readiness sees it", || server.get("/health/ready").status == 200);
+}
+
+#[test]
+fn a_store_that_refuses_or_breaks_is_500_without_its_words() {
+    for mood in [Mood::Refusing, Mood::Panicking] {
+        let (store, server) = server(mood, CONFIG, StoreOptions::default());
+        for answer in all(&server) {
+            let detail = answer.problem(500);
+            assert!(!detail.contains("secret") && !detail.contains("demand"), "{detail}");
+        }
+        store.become_(Mood::Well);
+        assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
+    }
+}
+
+#[test]
+fn a_store_that_hangs_is_503_in_time() {
+    let config = Config {
+        request_timeout: Duration::from_millis(200),
+        ..CONFIG
+    };
+    let (store, server) = server(Mood::Hanging, config, StoreOptions::default());
+    for answer in all(&server) {
+        answer.problem(503);
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    store.permits.add_permits(100);
+}
+
+#[test]
+fn what_is_too_much_is_refused_at_once_and_what_was_taken_is_answered() {
+    let options = StoreOptions {
+        mailbox: 4,
+        ..StoreOptions::default()
+    };
+    let (store, server) = server(Mood::Hanging, CONFIG, options);
+    let address = server.address;
+    let ask = || std::thread::spawn(move || send(address, "POST", "/work", &[], None));
+    // One group that hangs, four that wait for it, and the rest.
+    let clients: Vec<_> = (0..30).map(|_| ask()).collect();
+    until("the rest is refused", || {
+        clients.iter().filter(|client| client.is_finished()).count() >= 20
+    });
+    // Reads have a mailbox of their own; so do the health pages, which have none.
+    assert_eq!(server.get("/health/live").status, 200);
+    store.become_(Mood::Well);
+    assert_eq!(server.get("/work/search").status, 200);
+    store.permits.add_permits(100);
+    let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(taken.len() >= 5, "{}", taken.len());
+    assert!(refused.len() >= 20, "{}", refused.len());
+    for answer in refused {
+        assert!(answer.problem(503).contains("too many"));
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[test]
+fn a_stop_finishes_what_is_under_way() {
+    let (store, mut server) = server(Mood::Hanging, CONFIG, StoreOptions::default());
+    let address = server.address;
+    let client = std::thread::spawn(move || send(address, "POST", "/work", &[], None));
+    until("the request is under way", || {
+        store.permits.available_permits() == 0 && in_flight(&server)
+    });
+    server.shut_down();
+    until("nobody new is let in", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
+    store.permits.add_permits(100);
+    assert_eq!(client.join().unwrap().status, 200);
+    server.stopped();
+}
+
+/// The one request that hangs is in the store when a second one of its kind would have to wait behind it; the health
+/// page answers meanwhile.
+fn in_flight(server: &Server) -> bool {
+    server.get("/health/live").status == 200
+}

@@ -1,0 +1,142 @@
+//! A store that does what a test wants of it, for what a real one does only on bad days.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pp_lib::domain::{Event, Status, Work, WorkCode, WorkId};
+use pp_lib::store::{
+    AnyStore, Claim, Completion, DispatchRows, EventLog, NewWork, Result, Run, Search, Settled, Settlement, Store,
+    StoreError, WorkRows,
+};
+use tokio::sync::Semaphore;
+
+/// How the store is today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mood {
+    Well,
+    Gone,
+    Refusing,
+    Panicking,
+    Hanging,
+}
+
+/// The store, and the means to change its mood.
+pub(crate) struct Faulty {
+    mood: AtomicU8,
+    /// A call that hangs goes on with a permit.
+    pub(crate) permits: Semaphore,
+}
+
+impl Faulty {
+    pub(crate) fn new(mood: Mood) -> Arc<Self> {
+        let mood = AtomicU8::new(mood as u8);
+        Arc::new(Self {
+            mood,
+            permits: Semaphore::new(0),
+        })
+    }
+
+    pub(crate) fn any(self: &Arc<Self>) -> AnyStore {
+        self.clone()
+    }
+
+    pub(crate) fn become_(&self, mood: Mood) {
+        self.mood.store(mood as u8, Ordering::SeqCst);
+    }
+
+    async fn act(&self) -> Result<()> {
+        let mood = self.mood.load(Ordering::SeqCst);
+        if mood == Mood::Gone as u8 {
+            return Err(StoreError::Unavailable("secret driver text".into()));
+        }
+        if mood == Mood::Refusing as u8 {
+            return Err(StoreError::Rejected("secret: SELECT".into()));
+        }
+        assert!(mood != Mood::Panicking as u8, "panicking on demand");
+        if mood == Mood::Hanging as u8 {
+            self.permits.acquire().await.unwrap().forget();
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl WorkRows for Faulty {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        self.act().await?;
+        let row = |work: &NewWork| Work {
+            id: WorkId(1),
+            work_code: work.work_code.clone(),
+            add_up_to: work.add_up_to,
+            created_on: 0,
+            updated_on: 0,
+            status: Status::Pending,
+            result: None,
+            version: 1,
+        };
+        Ok(works.iter().map(|work| Some(row(work))).collect())
+    }
+
+    async fn by_ids(&self, _: &[WorkId]) -> Result<Vec<Work>> {
+        self.act().await.map(|()| Vec::new())
+    }
+
+    async fn by_codes(&self, _: &[WorkCode]) -> Result<Vec<Work>> {
+        self.act().await.map(|()| Vec::new())
+    }
+
+    async fn search(&self, _: &Search) -> Result<Vec<Work>> {
+        self.act().await.map(|()| Vec::new())
+    }
+}
+
+#[async_trait]
+impl EventLog for Faulty {
+    async fn events(&self, _: WorkId) -> Result<Option<Vec<Event>>> {
+        self.act().await.map(|()| None)
+    }
+}
+
+#[async_trait]
+impl DispatchRows for Faulty {
+    async fn claim(&self, _: Option<Duration>, _: Duration, _: u16) -> Result<Vec<Claim>> {
+        unreachable!("not the API's")
+    }
+
+    async fn mark_sent(&self, _: &[Claim]) -> Result<()> {
+        unreachable!("not the API's")
+    }
+
+    async fn release_sent(&self, _: Duration) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+}
+
+#[async_trait]
+impl Completion for Faulty {
+    async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>> {
+        unreachable!("not the API's")
+    }
+
+    async fn extend_leases(&self, _: &[Run], _: Duration) -> Result<Vec<bool>> {
+        unreachable!("not the API's")
+    }
+
+    async fn pending(&self, _: &[WorkCode]) -> Result<Vec<Claim>> {
+        unreachable!("not the API's")
+    }
+
+    async fn rescue(&self, _: i32, _: u16) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn check(&self) -> Result<()> {
+        self.act().await
+    }
+}

@@ -1,0 +1,12 @@
+//! The API over real HTTP on a free port: embedded on SQLite, on real servers, and over a store that fails on demand.
+
+mod client;
+mod embedded;
+mod faults;
+mod faulty;
+mod problems;
+mod raw;
+mod reads;
+mod searches;
+mod server;
+mod works;

@@ -1,0 +1,170 @@
+//! Works by id and by code, their history, the index and the health pages.
+
+use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
+use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::store::{Guard, Outcome, Settlement};
+use serde_json::Value;
+
+use super::client::send;
+use super::embedded::{Embedded, server};
+
+#[test]
+fn a_work_is_found_by_its_id_and_by_its_code() {
+    let server = server();
+    let work = server.created(4);
+    let (id, code) = (&work["id"], work["work_code"].as_str().unwrap());
+    let by_id = server.get(&format!("/work/{id}"));
+    assert_eq!((by_id.status, by_id.json()), (200, work.clone()));
+    let by_code = server.get(&format!("/work/code/{code}"));
+    assert_eq!((by_code.status, by_code.json()), (200, work.clone()));
+    let head = send(server.address, "HEAD", &format!("/work/{id}"), &[], None);
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), by_id.body.len().to_string());
+}
+
+#[test]
+fn what_is_no_number_is_a_mistake_and_what_is_out_of_range_is_not_there() {
+    let server = server();
+    server.created(4);
+    for path in [
+        "/work/x",
+        "/work/1x",
+        "/work/1.5",
+        "/work/+1",
+        "/work/-",
+        "/work/0x1",
+        "/work/%20",
+        "/work/1%00",
+    ] {
+        let detail = server.get(path).problem(400);
+        assert!(detail.contains("number"), "{path}: {detail}");
+    }
+    server.get("/work/x/events").problem(400);
+    for id in [
+        "0",
+        "-1",
+        "2",
+        "2147483648",
+        "9223372036854775807",
+        "9223372036854775808",
+        &"9".repeat(1000),
+    ] {
+        server.get(&format!("/work/{id}")).problem(404);
+        server.get(&format!("/work/{id}/events")).problem(404);
+    }
+    for code in [
+        "api-0000000000",
+        "x",
+        "API-0000000000",
+        "api-%27OR%201=1",
+        "api-%00",
+        "api-%ff",
+        &"a".repeat(5000),
+    ] {
+        server.get(&format!("/work/code/{code}")).problem(404);
+    }
+}
+
+#[test]
+fn the_version_is_the_etag_and_who_has_it_gets_no_body() {
+    let server = server();
+    let path = format!("/work/{}", server.created(4)["id"]);
+    assert_eq!(server.get(&path).header("etag"), "\"1\"");
+    let asked = |tag: &str| send(server.address, "GET", &path, &[("if-none-match", tag)], None);
+    for known in ["\"1\"", "W/\"1\"", "*", "\"7\", \"1\""] {
+        let answer = asked(known);
+        assert_eq!(
+            (answer.status, answer.body.as_str(), answer.header("etag")),
+            (304, "", "\"1\""),
+            "{known}"
+        );
+    }
+    for other in ["\"2\"", "1", "", "W/\"11\""] {
+        assert_eq!(asked(other).status, 200, "{other}");
+    }
+}
+
+/// Lets a work of the bound 100 be computed, as the consumer would.
+fn consumed(server: &Embedded) -> Value {
+    let add_up_to = AddUpTo::try_from(100).unwrap();
+    let settlement = Settlement {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Consumer),
+        add_up_to,
+        guard: Guard::NoRow,
+        outcome: Outcome::Done {
+            result: AddUpToSum::sum(add_up_to),
+        },
+    };
+    let code = settlement.work_code.clone();
+    server.runtime.block_on(server.store.settle(&[settlement])).unwrap();
+    server.get(&format!("/work/code/{code}")).json()
+}
+
+#[test]
+fn a_history_is_oldest_first() {
+    let server = server();
+    let created = server.created(5);
+    let events = server.get(&format!("/work/{}/events", created["id"]));
+    assert_eq!(events.status, 200);
+    let events = events.json();
+    assert_eq!(events.as_array().unwrap().len(), 1, "{events}");
+    assert_eq!(events[0]["work_code"], created["work_code"]);
+    assert_eq!(
+        (&events[0]["variable"], &events[0]["value"]),
+        (&"work/created".into(), &"5".into())
+    );
+
+    let work = consumed(&server);
+    assert_eq!(
+        (&work["done"], &work["status"], &work["result"]),
+        (&true.into(), &"done".into(), &5050.into())
+    );
+    let events = server.get(&format!("/work/{}/events", work["id"])).json();
+    let told: Vec<_> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (&event["variable"], &event["value"]))
+        .collect();
+    let (start, stop, result) = (
+        Value::from("compute/start"),
+        "compute/stop".into(),
+        "compute/result".into(),
+    );
+    let (nothing, sum) = (Value::from(""), Value::from("5050"));
+    assert_eq!(told, [(&start, &nothing), (&stop, &nothing), (&result, &sum)]);
+    let ids: Vec<_> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["id"].as_i64().unwrap())
+        .collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+}
+
+#[test]
+fn the_index_lists_routes_that_work() {
+    let server = server();
+    let work = server.created(5);
+    let index = server.get("/");
+    assert_eq!(index.status, 200);
+    for route in index.json()["routes"].as_array().unwrap() {
+        let path = route["path"].as_str().unwrap();
+        let path = path
+            .replace("{id}", &work["id"].to_string())
+            .replace("{code}", work["work_code"].as_str().unwrap());
+        let answer = send(server.address, route["method"].as_str().unwrap(), &path, &[], None);
+        assert_eq!(answer.status, 200, "{route} {answer:?}");
+    }
+}
+
+#[test]
+fn the_health_pages_are_mounted() {
+    let server = server();
+    assert_eq!(server.get("/health/live").json()["status"], "live");
+    super::faults::until("the store is up", || server.get("/health/ready").status == 200);
+    let ready = server.get("/health/ready").json();
+    assert_eq!(ready["status"], "ready", "{ready}");
+    assert_eq!(ready["parts"][0]["name"], "store", "{ready}");
+}

@@ -1,0 +1,94 @@
+//! A running API for one test.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pp_backend_api::{Config, Parts};
+use pp_lib::actor::{StoreActor, StoreOptions};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::flow::{WorkService, watch_store};
+use pp_lib::health::Health;
+use pp_lib::store::AnyStore;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// The limits of a test's server, where the test does not choose its own.
+pub(crate) const CONFIG: Config = Config {
+    body_limit: 64 * 1024,
+    request_timeout: Duration::from_secs(10),
+    grace: Duration::from_secs(10),
+};
+
+/// Stops when it is dropped, and then fails the test if it did not stop well.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: AnyStore,
+    pub(crate) runtime: Arc<Runtime>,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts an API over a store; the runtime is the one that the store was opened on.
+    pub(crate) fn start(runtime: Runtime, store: AnyStore, config: Config, options: StoreOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, runtime) = (CancellationToken::new(), Arc::new(runtime));
+        let serving = serve(store.clone(), config, options, listener, shutdown.clone());
+        let own = Arc::clone(&runtime);
+        let running = std::thread::spawn(move || own.block_on(serving));
+        Self {
+            address,
+            store,
+            runtime,
+            shutdown,
+            running: Some(running),
+        }
+    }
+
+    /// Begins to stop, without waiting for it.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the server has stopped.
+    pub(crate) fn stopped(&mut self) {
+        self.running.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(running) = self.running.take()
+            && running.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the server did not stop well");
+        }
+    }
+}
+
+async fn serve(
+    store: AnyStore,
+    config: Config,
+    options: StoreOptions,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) {
+    let feed: AnyFeed = Arc::new(MemoryFeed::new());
+    let (actor, handle) = StoreActor::start(&store, &feed, options);
+    let health = Health::new();
+    let watching = watch_store(store, health.part("store", true), shutdown.clone());
+    let watching = tokio::spawn(watching);
+    let parts = Parts {
+        works: WorkService::new(handle),
+        health,
+    };
+    pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
+    watching.await.unwrap();
+    actor.stop().await;
+}

@@ -1,1 +1,117 @@
-//! To come.
+//! The REST API: HTTP in front of the flows of `pp_lib`, and nothing else. No SQL, no queues.
+//!
+//! [`run`] is handed everything that is shared or belongs to the process: the listener, the work service, the health
+//! registry, the shutdown. So several services can live in one process.
+
+mod args;
+mod body;
+mod contain;
+mod error;
+mod etag;
+mod routes;
+
+use std::io;
+use std::net::TcpListener;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use pp_lib::actor::StoreActor;
+use pp_lib::feed::AnyFeed;
+use pp_lib::flow::{WorkService, watch_store};
+use pp_lib::health::Health;
+use pp_lib::store::AnyStore;
+use tokio_util::sync::CancellationToken;
+
+pub use args::{ApiArgs, bind};
+
+/// What limits a request and the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The largest body that is read, in bytes.
+    pub body_limit: usize,
+    /// How long a request's head may take, its body, and its answer.
+    pub request_timeout: Duration,
+    /// How long a stop waits for requests under way.
+    pub grace: Duration,
+}
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct Parts {
+    /// The works.
+    pub works: WorkService,
+    /// What the health pages show.
+    pub health: Health,
+}
+
+/// What every handler sees.
+struct Api {
+    works: WorkService,
+    config: Config,
+}
+
+/// The whole service over a store: its actor, its health, and requests until the shutdown.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve(
+    args: &ApiArgs,
+    grace: Duration,
+    listener: TcpListener,
+    store: AnyStore,
+    feed: &AnyFeed,
+    health: &Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
+    let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
+    let parts = Parts {
+        works: WorkService::new(handle),
+        health: health.clone(),
+    };
+    let served = run(args.config(grace), listener, parts, shutdown).await;
+    actor.stop().await;
+    watch.await?;
+    Ok(served?)
+}
+
+/// Serves requests until the shutdown, then finishes those under way.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
+    let Parts { works, health } = parts;
+    let stopping = health.clone();
+    let signal = async move {
+        shutdown.cancelled().await;
+        stopping.stopping();
+    };
+    let api = web::Data::new(Api { works, config });
+    let app = move || {
+        App::new()
+            .app_data(api.clone())
+            .wrap(from_fn(contain::contain))
+            .configure(routes::configure)
+            .configure(pp_probe::configure(health.clone()))
+            .default_service(pp_probe::not_found())
+    };
+    let server = HttpServer::new(app)
+        .workers(workers())
+        .client_request_timeout(config.request_timeout)
+        .keep_alive(Duration::from_secs(60))
+        .tcp_nodelay(true)
+        .shutdown_timeout(config.grace.as_secs().max(1))
+        .shutdown_signal(signal)
+        .listen(listener)?
+        .run();
+    server.await
+}
+
+/// Handlers only pass requests on to the actors, which need the processors more.
+fn workers() -> usize {
+    available_parallelism()
+        .map_or(1, |cores| cores.get().div_ceil(2))
+        .min(8)
+}

@@ -1,21 +1,25 @@
 //! From addresses to adapters: the scheme alone decides, and a server that is not there yet is waited for.
 
 use std::fmt::Display;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::broker::memory::MemoryBroker;
+use backon::{ExponentialBuilder, Retryable as _};
+use tokio::time::timeout;
+
+use crate::broker::memory::Memory;
 use crate::broker::queues::QueueNames;
-use crate::broker::rabbitmq::RabbitMq;
+use crate::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use crate::broker::{AnyBroker, BrokerError};
-use crate::config::{BrokerUrl, DatabaseArgs, DatabaseUrl};
+use crate::config::{BrokerUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::feed::postgres::PostgresFeed;
 use crate::store::postgres::{PostgresConfig, PostgresStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{AnyStore, StoreError};
+use crate::store::{AnyStore, Store as _, StoreError};
 
 /// Why a program cannot start: one line.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,8 +29,121 @@ pub struct StartError(String);
 /// Whether a program may change the schema of a database it connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// It brings the schema up to date.
+    /// It brings the schema up to date, and makes a file that is not there.
     Migrate,
     /// It only makes sure that it knows the schema.
     Check,
+}
+
+/// Opens a database; a server that is not there yet is waited for, so long.
+pub async fn store(
+    address: &DatabaseUrl,
+    args: &DatabaseArgs,
+    schema: Schema,
+    patience: Duration,
+) -> Result<AnyStore, StartError> {
+    match address {
+        DatabaseUrl::Sqlite(file) => sqlite(file, args, schema)
+            .await
+            .map_err(|why| wrong("PP_DATABASE_URL", why)),
+        DatabaseUrl::Postgres(url) => postgres(url, args, schema, patience)
+            .await
+            .map_err(|why| wrong("PP_DATABASE_URL", why)),
+    }
+}
+
+/// The feed that belongs to a database.
+pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
+    match address {
+        DatabaseUrl::Sqlite(_) => Ok(Arc::new(MemoryFeed::new())),
+        DatabaseUrl::Postgres(url) => match PostgresFeed::connect(url.expose()) {
+            Ok(feed) => Ok(Arc::new(feed)),
+            Err(error) => Err(wrong("PP_DATABASE_URL", error.to_string())),
+        },
+    }
+}
+
+/// Opens a broker; a server that is not there yet is waited for, so long.
+pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) -> Result<AnyBroker, StartError> {
+    let BrokerUrl::RabbitMq(url) = address else {
+        return Ok(Arc::new(Memory::default()));
+    };
+    let connect = || RabbitMq::connect(url.expose(), names.clone(), RabbitMqConfig::default());
+    let broker = wait_for("RabbitMQ", patience, connect, |error| {
+        matches!(error, BrokerError::Unavailable(_))
+    })
+    .await;
+    broker
+        .map(|broker| Arc::new(broker) as AnyBroker)
+        .map_err(|why| wrong("PP_BROKER_URL", why))
+}
+
+async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnyStore, String> {
+    if schema == Schema::Check && !Path::new(file).is_file() {
+        return Err(format!("there is no database file {file}"));
+    }
+    let open = |error: StoreError| format!("{file}: {error}");
+    let store = SqliteStore::open(file, args.pool, args.timeout).map_err(open)?;
+    match schema {
+        Schema::Migrate => store.migrate().await.map_err(open)?,
+        Schema::Check => store.check().await.map_err(open)?,
+    }
+    Ok(Arc::new(store))
+}
+
+async fn postgres(url: &Secret, args: &DatabaseArgs, schema: Schema, patience: Duration) -> Result<AnyStore, String> {
+    let connect = || async {
+        let config = PostgresConfig {
+            url: url.expose().to_owned(),
+            pool: args.pool,
+            timeout: args.timeout,
+        };
+        let store = PostgresStore::open(config).await?;
+        match schema {
+            Schema::Migrate => store.migrate(patience).await?,
+            Schema::Check => store.check().await?,
+        }
+        Ok(Arc::new(store) as AnyStore)
+    };
+    wait_for("PostgreSQL", patience, connect, |error| {
+        matches!(error, StoreError::Unavailable(_))
+    })
+    .await
+}
+
+/// Tries until it works, until it cannot work, or until patience ends; logs the first failure and what came of it.
+async fn wait_for<T, E, F>(
+    server: &str,
+    patience: Duration,
+    connect: impl FnMut() -> F,
+    worth_waiting: impl FnMut(&E) -> bool,
+) -> Result<T, String>
+where
+    E: Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let backoff = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times();
+    let mut last = String::new();
+    let connected = connect.retry(backoff).when(worth_waiting).notify(|error, _| {
+        if last.is_empty() {
+            log::info!("waiting for {server}, at most {}: {error}", DurationText(patience));
+        }
+        last = error.to_string();
+    });
+    match timeout(patience, connected).await {
+        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Err(_) if last.is_empty() => Err(format!("{server} did not answer within {}", DurationText(patience))),
+        Err(_) => Err(format!(
+            "{server} was not there within {}: {last}",
+            DurationText(patience)
+        )),
+    }
+}
+
+fn wrong(variable: &str, why: String) -> StartError {
+    StartError(format!("{variable}: {why}"))
 }

@@ -9,12 +9,14 @@ pub mod broker;
 pub mod feed;
 pub mod store;
 
+pub mod actor;
 pub mod flow;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
 pub mod config;
-// pub mod connect;
+pub mod connect;
+pub mod health;
 pub mod logging;
 pub mod shutdown;

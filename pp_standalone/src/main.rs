@@ -1,3 +1,25 @@
-//! To come.
+//! `pp_standalone`: all of PP in one process.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use pp_lib::{logging, shutdown};
+use pp_standalone::{Args, Started, run};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::init(&args.runtime);
+    let outcome = async { run(args, shutdown::on_signal()?, welcome).await };
+    logging::exit_code(outcome.await)
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "this is for the person who started it, not for the log"
+)]
+fn welcome(started: &Started) {
+    let Started { api, data } = started;
+    println!("PP is running: {api}  (data in {data}, Ctrl-C stops it)");
+    println!("Try:  curl -X POST {api}/work");
+}

@@ -1,1 +1,43 @@
-//! To come.
+//! The worker as a service: consuming and dispatching, side by side. What they do is in `pp_lib::flow`.
+
+mod args;
+
+use std::time::Duration;
+
+use pp_lib::broker::AnyBroker;
+use pp_lib::feed::AnyFeed;
+use pp_lib::flow::{Consumer, Dispatcher, computation, watch_store};
+use pp_lib::health::Health;
+use pp_lib::store::AnyStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use args::{ConsumerArgs, Dispatch};
+
+/// What the worker works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where works are.
+    pub store: AnyStore,
+    /// Where demands are.
+    pub broker: AnyBroker,
+    /// What tells that something is due.
+    pub feed: AnyFeed,
+}
+
+/// Works until `shutdown` is cancelled, then finishes what is under way or hands it back within `grace`.
+pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &Health, shutdown: CancellationToken) {
+    let Parts { store, broker, feed } = parts;
+    let tasks = TaskTracker::new();
+    tasks.spawn(watch_store(store.clone(), health.part("store", true), shutdown.clone()));
+    if let Some(settings) = args.dispatch() {
+        let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed, settings);
+        tasks.spawn(dispatcher.run(health.part("dispatcher", false), shutdown.clone()));
+    }
+    if let Some(settings) = args.consume(grace) {
+        let consumer = Consumer::new(store, broker, computation(args.pace), settings);
+        tasks.spawn(consumer.run(health.part("consumer", true), shutdown));
+    }
+    tasks.close();
+    tasks.wait().await;
+}

@@ -1,3 +1,56 @@
-//! To come.
+//! `task_consumer`: takes demands from the queue, computes, and records works and events.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs};
+use pp_lib::connect::{self, Schema};
+use pp_lib::health::Health;
+use pp_lib::{logging, shutdown};
+use pp_probe::ProbeBind;
+use task_consumer::{ConsumerArgs, Parts};
+
+/// Takes work demands from RabbitMQ, computes them, and records works and events in PostgreSQL.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    consumer: ConsumerArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Where the health pages are served, or `off`.
+    #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3001")]
+    probe_bind: ProbeBind,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::init(&args.runtime);
+    logging::exit_code(run(args).await)
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal()?;
+    let health = Health::new();
+    let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
+    if let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await {
+        task_consumer::run(&args.consumer, args.runtime.grace, parts?, &health, shutdown).await;
+    }
+    probe.await?;
+    Ok(())
+}
+
+async fn connect(args: &Args) -> anyhow::Result<Parts> {
+    let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
+    let patience = args.runtime.startup_timeout;
+    Ok(Parts {
+        store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
+        broker: connect::broker(&broker, args.broker.queue_names(), patience).await?,
+        feed: connect::feed(&database)?,
+    })
+}

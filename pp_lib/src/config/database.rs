@@ -30,13 +30,21 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// Which database was named, or the default one; a program without a default needs the variable.
-    pub fn address(&self, default: Option<&str>) -> Result<DatabaseUrl, ConfigError> {
-        let url = self.url.as_ref().map(Secret::expose).or(default);
-        DatabaseUrl::parse(url.ok_or(ConfigError::missing(
-            "PP_DATABASE_URL",
-            "postgres://user:password@host/database",
-        ))?)
+    /// Which database was named, or the default one.
+    pub fn address_or(&self, default: &str) -> Result<DatabaseUrl, ConfigError> {
+        DatabaseUrl::parse(self.url.as_ref().map_or(default, Secret::expose))
+    }
+
+    /// Which database was named, for a program that shares it with others.
+    pub fn shared_address(&self) -> Result<DatabaseUrl, ConfigError> {
+        let missing = || ConfigError::missing("PP_DATABASE_URL", "postgres://user:password@host/database");
+        match DatabaseUrl::parse(self.url.as_ref().ok_or_else(missing)?.expose())? {
+            DatabaseUrl::Sqlite(_) => Err(ConfigError::new(
+                "PP_DATABASE_URL",
+                "one process at a time can use a SQLite file; this one needs postgres://, pp_standalone does not",
+            )),
+            shared @ DatabaseUrl::Postgres(_) => Ok(shared),
+        }
     }
 }
 

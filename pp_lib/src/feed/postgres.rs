@@ -1,1 +1,193 @@
-//! To come.
+//! The feed between processes, over `LISTEN` and `NOTIFY` on a connection of its own.
+//!
+//! A commit is told of after it, not in it: a `NOTIFY` inside makes commits wait for each other.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+
+use super::{Feed, Waiter};
+
+/// The channel in the database.
+const CHANNEL: &str = "pp_feed";
+/// Pokes that come closer together go out as one.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long the server may take to connect, and for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What libpq understands in a URL and this client does not; none of it is about the feed.
+const KNOWN: [&str; 9] = [
+    "application_name",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "user",
+];
+
+/// Why there is no feed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// Not a URL that names a PostgreSQL server.
+    #[error("the URL is not one of a PostgreSQL server")]
+    Url,
+}
+
+/// Wakes waiters in every process that listens on the same database.
+#[derive(Debug)]
+pub struct PostgresFeed {
+    waiters: Arc<watch::Sender<u64>>,
+    pokes: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl PostgresFeed {
+    /// A feed over the database of this URL. It connects in the background and again whenever it has to; each time it
+    /// wakes everybody once, for what may have been missed. To be called within a tokio runtime.
+    pub fn connect(url: &str) -> Result<Self, FeedError> {
+        let config = config(url).ok_or(FeedError::Url)?;
+        let waiters = Arc::new(watch::Sender::new(0));
+        let pokes = Arc::new(Notify::new());
+        let task = tokio::spawn(keep_connected(config, Arc::clone(&waiters), Arc::clone(&pokes)));
+        Ok(Self {
+            waiters,
+            pokes,
+            task: task.abort_handle(),
+        })
+    }
+}
+
+impl Feed for PostgresFeed {
+    fn poke(&self) {
+        wake(&self.waiters);
+        self.pokes.notify_one();
+    }
+
+    fn listen(&self) -> Waiter {
+        Waiter(self.waiters.subscribe())
+    }
+}
+
+impl Drop for PostgresFeed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn config(url: &str) -> Option<Config> {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let known = query
+        .split('&')
+        .filter(|pair| pair.split_once('=').is_some_and(|(name, _)| KNOWN.contains(&name)));
+    let url = format!("{base}?{}", known.collect::<Vec<_>>().join("&"));
+    let mut config: Config = url.parse().ok()?;
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| base.starts_with(scheme))
+    {
+        return None;
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        config.host("localhost");
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("pp feed");
+    }
+    config
+        .connect_timeout(PATIENCE)
+        .keepalives(true)
+        .keepalives_idle(PATIENCE)
+        .keepalives_interval(Duration::from_secs(2))
+        .keepalives_retries(3)
+        .tcp_user_timeout(2 * PATIENCE);
+    Some(config)
+}
+
+fn wake(waiters: &watch::Sender<u64>) {
+    waiters.send_modify(|count| *count += 1);
+}
+
+async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes: Arc<Notify>) {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .without_max_times()
+        .with_jitter();
+    let mut pauses = backoff.build();
+    loop {
+        let (why, lived) = converse(&config, &waiters, &pokes).await;
+        if lived {
+            pauses = backoff.build();
+        }
+        log::warn!("the change feed lost its connection and makes a new one; polls go on meanwhile: {why}");
+        sleep(pauses.next().unwrap_or(PATIENCE)).await;
+    }
+}
+
+/// Connects, hears and tells, until something fails: what, and whether there had been a connection.
+async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify) -> (String, bool) {
+    let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => return (words(&error), false),
+        Err(_) => return ("no answer to the attempt to connect".to_owned(), false),
+    };
+    let mut telling = pin!(tell(&client, waiters, pokes));
+    let hearing = async {
+        loop {
+            match poll_fn(|context| connection.poll_message(context)).await {
+                Some(Ok(AsyncMessage::Notification(_))) => wake(waiters),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return words(&error),
+                None => return "closed".to_owned(),
+            }
+        }
+    };
+    let why = tokio::select! {
+        why = hearing => why,
+        why = &mut telling => why,
+    };
+    (why, true)
+}
+
+/// Listens, wakes everybody for what was missed, and then tells of pokes.
+async fn tell(client: &Client, waiters: &watch::Sender<u64>, pokes: &Notify) -> String {
+    let listen = format!("LISTEN {CHANNEL}");
+    if let Err(why) = execute(client, &listen).await {
+        return why;
+    }
+    wake(waiters);
+    let notify = format!("NOTIFY {CHANNEL}");
+    loop {
+        pokes.notified().await;
+        if let Err(why) = execute(client, &notify).await {
+            // Told on the next connection.
+            pokes.notify_one();
+            return why;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn execute(client: &Client, statement: &str) -> Result<(), String> {
+    match timeout(PATIENCE, client.batch_execute(statement)).await {
+        Ok(done) => done.map_err(|error| words(&error)),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
+/// The server's words where there are some; the client's own never quote the URL.
+fn words(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}

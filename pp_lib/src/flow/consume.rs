@@ -20,6 +20,7 @@ use super::settle::{Fate, settle};
 use super::{Patience, new_work_code};
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Queue, Subscription};
 use crate::domain::{Computation, ComputeError, Demand, DemandedRow, MessageId, Origin, WorkCode};
+use crate::health::Part;
 use crate::store::{AnyStore, Outcome, Settlement};
 
 /// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.
@@ -86,7 +87,8 @@ impl Consumer {
     }
 
     /// Works until `shutdown` is cancelled; then finishes what is under way, or hands it back after the grace period.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// `part` shows whether it can.
+    pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let abandon = CancellationToken::new();
         let (slow, incoming) = mpsc::channel(usize::from(self.settings.batch));
         let running = Running {
@@ -104,16 +106,22 @@ impl Consumer {
                 abandon.cancel();
             }
         });
-        self.subscribe(&shutdown, &abandon, slow).await;
+        self.subscribe(part, &shutdown, &abandon, slow).await;
         if let Err(error) = running.await {
             log::error!("looking after running works ended: {error}");
         }
     }
 
     /// Takes batches from one subscription after the other.
-    async fn subscribe(&self, shutdown: &CancellationToken, abandon: &CancellationToken, slow: mpsc::Sender<Slow>) {
+    async fn subscribe(
+        &self,
+        part: Part,
+        shutdown: &CancellationToken,
+        abandon: &CancellationToken,
+        slow: mpsc::Sender<Slow>,
+    ) {
         let places = Arc::new(Semaphore::new(usize::from(self.settings.batch)));
-        let mut patience = Patience::new("taking demands");
+        let mut patience = Patience::shown("taking demands", part);
         while !shutdown.is_cancelled() {
             let error = match self.broker.subscribe(Queue::Demand, self.settings.prefetch).await {
                 Ok(subscription) => {

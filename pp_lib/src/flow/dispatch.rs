@@ -12,6 +12,7 @@ use super::Patience;
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published, Queue};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::feed::AnyFeed;
+use crate::health::Part;
 use crate::store::{AnyStore, Claim, StoreError};
 
 /// How long a claimed row is nobody else's: far longer than a broker takes to confirm.
@@ -67,9 +68,9 @@ impl Dispatcher {
         }
     }
 
-    /// Dispatches until `shutdown` is cancelled.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let mut patience = Patience::new("dispatching");
+    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can.
+    pub async fn run(self, part: Part, shutdown: CancellationToken) {
+        let mut patience = Patience::shown("dispatching", part);
         let mut pokes = self.feed.listen();
         let mut next_sweep = Instant::now();
         // What a broker in memory held ended with the process that held it.

@@ -33,6 +33,9 @@ pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
 
 fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
     let properties = &delivery.properties;
+    if let Some(name) = properties.malformed {
+        return Err(DemandError::BadProperty(name));
+    }
     let add_up_to = decode_demand(&delivery.body)?.add_up_to;
     let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
         Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,

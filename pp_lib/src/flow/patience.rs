@@ -6,21 +6,39 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Part;
+
 /// The trouble of one flow with one server.
 pub struct Patience {
     what: &'static str,
+    part: Option<Part>,
     waiting: Option<ExponentialBackoff>,
 }
 
 impl Patience {
     /// No trouble so far; `what` cannot go on when there is some.
     pub fn new(what: &'static str) -> Self {
-        Self { what, waiting: None }
+        Self {
+            what,
+            part: None,
+            waiting: None,
+        }
+    }
+
+    /// The same, shown on the health pages.
+    pub fn shown(what: &'static str, part: Part) -> Self {
+        Self {
+            part: Some(part),
+            ..Self::new(what)
+        }
     }
 
     /// Something failed: logs it when it is new, then waits. Whether to try again: not once `shutdown` is cancelled.
     pub async fn wait(&mut self, error: &impl Display, shutdown: &CancellationToken) -> bool {
         let what = self.what;
+        if let Some(part) = &self.part {
+            part.down("it waits for a server");
+        }
         let waiting = self.waiting.get_or_insert_with(|| {
             log::warn!("{what} waits: {error}");
             backoff()
@@ -35,6 +53,9 @@ impl Patience {
 
     /// Something succeeded.
     pub fn recovered(&mut self) {
+        if let Some(part) = &self.part {
+            part.up();
+        }
         if self.waiting.take().is_some() {
             log::info!("{} goes on", self.what);
         }

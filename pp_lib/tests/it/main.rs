@@ -1,4 +1,4 @@
-//! The adapters against their conformance suites. Tests that need a server are in modules called `on_servers`.
+//! The adapters of pp_lib against their ports' suites. Tests that need a server are in modules called `on_servers`.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,7 +6,9 @@
 )]
 
 mod broker;
+mod feed;
 mod foreign;
+mod postgres;
 mod proxy;
 mod rabbitmq;
 mod store;

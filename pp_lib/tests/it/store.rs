@@ -18,3 +18,350 @@ mod embedded {
 
     pp_lib::store_suite!(fresh);
 }
+
+/// PostgreSQL in a database of its own.
+mod on_servers {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use pp_lib::domain::{AddUpTo, Origin, WorkCodePrefix};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
+    use pp_lib::store::{
+        AnyStore, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Search, Settled,
+        Settlement, Store as _, StoreError, WorkRows as _,
+    };
+
+    use crate::postgres::Database;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const HOLD: Duration = Duration::from_secs(30);
+
+    async fn open(database: &Database, pool: u32) -> PostgresStore {
+        let config = PostgresConfig {
+            url: database.url.clone(),
+            pool,
+            timeout: TIMEOUT,
+        };
+        PostgresStore::open(config).await.unwrap()
+    }
+
+    async fn migrated(pool: u32) -> (PostgresStore, Database) {
+        let database = Database::create().await;
+        let store = open(&database, pool).await;
+        store.migrate(TIMEOUT).await.unwrap();
+        (store, database)
+    }
+
+    async fn fresh() -> (AnyStore, Database) {
+        let (store, database) = migrated(4).await;
+        (Arc::new(store), database)
+    }
+
+    pp_lib::store_suite!(fresh);
+
+    fn works(count: i64) -> Vec<NewWork> {
+        let work = |number| NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::try_from(number).unwrap(),
+        };
+        (1..=count).map(work).collect()
+    }
+
+    fn demands(count: i64) -> Vec<Settlement> {
+        let demand = |number| Settlement {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: AddUpTo::try_from(number).unwrap(),
+            guard: Guard::NoRow,
+            outcome: Outcome::Done { result: number },
+        };
+        (1..=count).map(demand).collect()
+    }
+
+    fn applied(settled: &[Settled]) -> usize {
+        settled.iter().filter(|settled| **settled == Settled::Applied).count()
+    }
+
+    async fn count(database: &Database, of: &str) -> i64 {
+        let row = database
+            .client()
+            .await
+            .query_one(&format!("SELECT count(*) FROM {of}"), &[])
+            .await;
+        row.unwrap().get(0)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn services_that_start_at_once_on_an_empty_database_all_come_up() {
+        let database = Database::create().await;
+        let services: Vec<_> = (0..6)
+            .map(|_| {
+                let url = database.url.clone();
+                tokio::spawn(async move {
+                    let config = PostgresConfig {
+                        url,
+                        pool: 1,
+                        timeout: TIMEOUT,
+                    };
+                    let store = PostgresStore::open(config).await?;
+                    store.migrate(TIMEOUT).await?;
+                    store.check().await
+                })
+            })
+            .collect();
+        for service in services {
+            service.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_without_the_schema_does_not_pass_the_check() {
+        let database = Database::create().await;
+        let store = open(&database, 1).await;
+        assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
+        let client = database.client().await;
+        store.migrate(TIMEOUT).await.unwrap();
+        client
+            .batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')")
+            .await
+            .unwrap();
+        assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
+        assert!(matches!(store.migrate(TIMEOUT).await, Err(StoreError::Rejected(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_is_not_there_is_unavailable_in_time_and_without_the_password() {
+        let config = PostgresConfig {
+            url: "postgres://pp:s3cret@127.0.0.1:1/pp".to_owned(),
+            pool: 1,
+            timeout: Duration::from_millis(300),
+        };
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let error = PostgresStore::open(config).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        assert!(
+            error.to_string().contains("refused") && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calls_get_through_after_every_session_was_terminated() {
+        let (store, database) = migrated(8).await;
+        let client = database.client().await;
+        for _ in 0..5 {
+            // All connections of the pool are in use, then idle, then dead.
+            let settling = (0..8).map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { store.settle(&demands(20)).await.unwrap() })
+            });
+            for settled in settling.collect::<Vec<_>>() {
+                assert_eq!(applied(&settled.await.unwrap()), 20);
+            }
+            terminate(&client).await;
+        }
+        assert_eq!(count(&database, "works").await, 5 * 8 * 20);
+        assert_eq!(count(&database, "events").await, 3 * 5 * 8 * 20);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sessions_terminated_in_mid_statement_lose_and_double_nothing() {
+        let (store, database) = migrated(4).await;
+        let client = database.client().await;
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for _ in 0..25 {
+                        store.settle(&demands(100)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            terminate(&client).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        assert_eq!(count(&database, "works WHERE status = 'done'").await, 4 * 25 * 100);
+        assert_eq!(count(&database, "events").await, 3 * 4 * 25 * 100);
+    }
+
+    async fn terminate(client: &tokio_postgres::Client) {
+        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pp'";
+        client.query(terminate, &[]).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_stores_settle_the_same_demands_once_and_meet_no_deadlock() {
+        let (one, database) = migrated(4).await;
+        let two = open(&database, 4).await;
+        for _ in 0..10 {
+            let works = one.create(&works(200)).await.unwrap();
+            let mut same = demands(200);
+            for claim in one.claim(None, HOLD, 1000).await.unwrap() {
+                same.push(Settlement {
+                    message_id: claim.message_id,
+                    work_code: claim.work_code,
+                    add_up_to: claim.add_up_to,
+                    guard: Guard::Pending {
+                        generation: claim.generation,
+                        attempt: claim.attempt,
+                    },
+                    outcome: Outcome::Done { result: 1 },
+                });
+            }
+            let mut reversed = same.clone();
+            reversed.reverse();
+            let (first, second) = tokio::join!(one.settle(&same), two.settle(&reversed));
+            assert_eq!(applied(&first.unwrap()) + applied(&second.unwrap()), 400);
+            assert_eq!(works.len(), 200);
+        }
+        assert_eq!(
+            count(&database, "events WHERE variable = 'compute/result'").await,
+            10 * 400
+        );
+        assert_eq!(count(&database, "events").await, 10 * (400 * 3 + 200));
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        let client = database.client().await;
+        assert_eq!(client.query_one(deadlocks, &[]).await.unwrap().get::<_, i64>(0), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dispatchers_share_what_is_due_while_workers_settle_it() {
+        let (store, database) = migrated(8).await;
+        for _ in 0..5 {
+            store.create(&works(400)).await.unwrap();
+        }
+        let dispatchers = (0..4).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                loop {
+                    let claims = store.claim(None, HOLD, 50).await.unwrap();
+                    if claims.is_empty() {
+                        return mine;
+                    }
+                    let settlements: Vec<Settlement> = claims
+                        .iter()
+                        .rev()
+                        .map(|claim| Settlement {
+                            message_id: claim.message_id.clone(),
+                            work_code: claim.work_code.clone(),
+                            add_up_to: claim.add_up_to,
+                            guard: Guard::Pending {
+                                generation: 1,
+                                attempt: 1,
+                            },
+                            outcome: Outcome::Done { result: 1 },
+                        })
+                        .collect();
+                    let (sent, settled) = tokio::join!(store.mark_sent(&claims), store.settle(&settlements));
+                    sent.unwrap();
+                    assert_eq!(applied(&settled.unwrap()), claims.len());
+                    mine.extend(claims.into_iter().map(|claim| claim.id));
+                }
+            })
+        });
+        let mut all = Vec::new();
+        for dispatcher in dispatchers.collect::<Vec<_>>() {
+            all.extend(dispatcher.await.unwrap());
+        }
+        assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (2000, 2000));
+        assert_eq!(
+            count(&database, "works WHERE status = 'done' AND due_at IS NULL").await,
+            2000
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn works_with_one_message_id_are_one_work() {
+        let (store, _database) = migrated(1).await;
+        let mut twice = works(1);
+        twice.push(NewWork {
+            work_code: new_work_code(Origin::Api),
+            ..twice[0].clone()
+        });
+        let created = store.create(&twice).await.unwrap();
+        assert_eq!(created[0], created[1]);
+        assert_eq!(
+            store
+                .events(created[0].as_ref().unwrap().id)
+                .await
+                .unwrap()
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_deleted_is_not_read_and_not_settled() {
+        let (store, database) = migrated(1).await;
+        let wanted = works(1);
+        let work = store.create(&wanted).await.unwrap().remove(0).unwrap();
+        let claim = store.claim(None, HOLD, 1).await.unwrap().remove(0);
+        let client = database.client().await;
+        let delete = "UPDATE works SET deleted_on = now(), status = 'cancelled', due_at = NULL";
+        client.batch_execute(delete).await.unwrap();
+        assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
+        assert!(
+            store
+                .by_codes(std::slice::from_ref(&work.work_code))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(store.events(work.id).await.unwrap(), None);
+        let search = Search {
+            work_code: WorkCodePrefix::parse(work.work_code.as_str()),
+            status: None,
+            since: None,
+            before: None,
+            limit: 10,
+        };
+        assert!(store.search(&search).await.unwrap().is_empty());
+        for guard in [
+            Guard::NoRow,
+            Guard::Pending {
+                generation: 1,
+                attempt: 1,
+            },
+        ] {
+            let late = Settlement {
+                message_id: claim.message_id.clone(),
+                work_code: claim.work_code.clone(),
+                add_up_to: claim.add_up_to,
+                guard,
+                outcome: Outcome::Done { result: 1 },
+            };
+            assert_eq!(store.settle(&[late]).await.unwrap(), [Settled::Superseded]);
+        }
+        assert!(
+            store.create(&wanted).await.unwrap()[0].is_some(),
+            "the memory that removes duplicates"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failure_leaves_a_dead_letter_with_its_reason() {
+        let (store, database) = migrated(1).await;
+        let mut demand = demands(1);
+        demand[0].outcome = Outcome::Failed {
+            reason: "never".to_owned(),
+        };
+        store.settle(&demand).await.unwrap();
+        let letter = "SELECT reason, attempts, message_id FROM dead_letters JOIN works USING (message_id)
+            WHERE dead_letters.work_id = works.id AND dead_letters.generation = works.generation";
+        let letter = database.client().await.query_one(letter, &[]).await.unwrap();
+        assert_eq!(letter.get::<_, String>(0), "never");
+        assert_eq!(letter.get::<_, i32>(1), 1);
+        assert_eq!(letter.get::<_, String>(2), demand[0].message_id.as_str());
+    }
+}

@@ -1,1 +1,208 @@
-//! To come.
+//! The store on PostgreSQL: the pool of connections, and how a call gets through to the server.
+//!
+//! The statements are in the modules below, one for each part of the port; the schema is `pp_storage`'s.
+//!
+//! Two rules keep those who write at once from waiting for each other in a circle: a statement that waits for locks on
+//! several rows takes them in the order of `message_id`; every other one skips what is locked.
+
+mod completion;
+mod dispatch;
+mod event_log;
+mod failure;
+mod session;
+mod settle_rows;
+mod work_rows;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use diesel::pg::PgConnection;
+use diesel::r2d2::{NopErrorHandler, Pool};
+use diesel::{RunQueryDsl as _, sql_query};
+use pp_storage::SchemaError;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::failure::Failure;
+use self::session::Sessions;
+use super::{Result, Store, StoreError};
+
+/// How to reach PostgreSQL.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`, as libpq understands it.
+    pub url: String,
+    /// How many connections there are at most.
+    pub pool: u32,
+    /// How long a call may take, with everything it waits for and every new try.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for PostgresConfig {
+    /// Without the URL: there is a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, pool, timeout } = self;
+        f.debug_struct("PostgresConfig")
+            .field("pool", pool)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Works in a PostgreSQL database.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: Pool<Sessions>,
+    /// As many as there are connections: who waits for one waits here, without a thread.
+    turns: Arc<Semaphore>,
+    sessions: Sessions,
+    timeout: Duration,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("pool", &self.pool.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Connects, waiting for the server no longer than the timeout; asks nothing about the schema.
+    pub async fn open(config: PostgresConfig) -> Result<Self> {
+        let PostgresConfig { url, pool, timeout } = config;
+        let sessions = Sessions::new(&url, timeout).map_err(StoreError::Rejected)?;
+        let turns = Arc::new(Semaphore::new(pool.max(1) as usize));
+        let pool = Pool::builder()
+            .max_size(pool.max(1))
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            // How long a call waits is said with each call; this only bounds the pauses between attempts to connect.
+            .connection_timeout(timeout.min(Duration::from_secs(1)))
+            .error_handler(Box::new(NopErrorHandler))
+            .build_unchecked(sessions.clone());
+        let store = Self {
+            pool,
+            turns,
+            sessions,
+            timeout,
+        };
+        store
+            .run(|connection| Ok(sql_query("SELECT 1").execute(connection).map(drop)?))
+            .await?;
+        Ok(store)
+    }
+
+    /// Brings the schema up to date, on a connection of its own. Services that start at once take turns; each waits no
+    /// longer than `patience`.
+    pub async fn migrate(&self, patience: Duration) -> Result<()> {
+        let sessions = self.sessions.clone();
+        let migrating = spawn_blocking(move || {
+            let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
+            pp_storage::migrate_postgres(&mut connection, patience)
+                .map_err(|error| schema_error(&mut connection, &error))
+        });
+        migrating.await.unwrap_or_else(|lost| panicked(lost))
+    }
+
+    /// Runs an attempt on a connection of the pool, and again what failed for the connection's or the moment's sake,
+    /// until the timeout.
+    async fn run<T, F>(&self, attempt: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut PgConnection) -> std::result::Result<T, Failure> + Send + Sync + 'static,
+    {
+        /// How often to try what may or may not fail again.
+        const UNCLEAR_TRIES: u32 = 3;
+
+        let attempt = Arc::new(attempt);
+        let deadline = Instant::now() + self.timeout;
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(10))
+            .with_max_delay(Duration::from_millis(500))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        let (mut why, mut unclear) = (None, 0);
+        loop {
+            match timeout_at(deadline, self.once(Arc::clone(&attempt), deadline)).await {
+                Err(_) => break,
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(Failure::Stale(text))) => {
+                    why = Some(text);
+                    continue;
+                }
+                Ok(Err(Failure::Broken(text) | Failure::Busy(text))) => why = Some(text),
+                Ok(Err(Failure::Unclear(text))) => {
+                    unclear += 1;
+                    if unclear == UNCLEAR_TRIES {
+                        return Err(StoreError::Rejected(text));
+                    }
+                    why = Some(text);
+                }
+                Ok(Err(Failure::Unreachable(text))) => return Err(StoreError::Unavailable(text)),
+                Ok(Err(Failure::Rejected(text))) => return Err(StoreError::Rejected(text)),
+            }
+            let pause = pauses.next().unwrap_or_default();
+            if Instant::now() + pause >= deadline {
+                break;
+            }
+            sleep(pause).await;
+        }
+        let why = why.unwrap_or_else(|| format!("no answer within {:?}", self.timeout));
+        Err(StoreError::Unavailable(why))
+    }
+
+    async fn once<T, F>(&self, attempt: Arc<F>, deadline: Instant) -> std::result::Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Fn(&mut PgConnection) -> std::result::Result<T, Failure> + Send + Sync + 'static,
+    {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let pool = self.pool.clone();
+        let once = spawn_blocking(move || {
+            let _turn = turn;
+            // A little less than what is left, so that the reason is known before the time is up.
+            let patience = (deadline - Instant::now()).mul_f32(0.9);
+            let mut session = pool
+                .get_timeout(patience)
+                .map_err(|error| Failure::Unreachable(error.to_string()))?;
+            session.run(|connection| attempt(connection))
+        });
+        once.await.unwrap_or_else(|lost| panicked(lost))
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn check(&self) -> Result<()> {
+        self.run(|connection| {
+            let checked = pp_storage::check_postgres(connection);
+            // What has failed may be the connection rather than the schema: then this fails too.
+            sql_query("SELECT 1").execute(connection)?;
+            checked.map_err(|error| Failure::Rejected(error.to_string()))
+        })
+        .await
+    }
+}
+
+fn schema_error(connection: &mut PgConnection, error: &SchemaError) -> StoreError {
+    let alive = sql_query("SELECT 1").execute(connection).is_ok();
+    if matches!(error, SchemaError::Locked(_)) || !alive {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Rejected(error.to_string())
+    }
+}
+
+/// A panic in a blocking task goes on in the task that waits for it; there is no other reason for losing it.
+fn panicked<T>(lost: tokio::task::JoinError) -> T {
+    match lost.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(lost) => panic!("{lost}"),
+    }
+}

@@ -1,0 +1,130 @@
+# One line for each target: `make`. Variables given to make (PP_SCHEDULE=…, ARGS=…) reach the programs.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+# Where the servers of `make up` and `make test` come from: auto, compose or private.
+PP_SERVERS ?= auto
+# What `make up` remembers.
+PP_STATE_DIR ?= .pp
+export PP_SERVERS PP_STATE_DIR
+
+CARGO ?= cargo
+# Arguments for the programs of run, run-*, cli-* and logs.
+ARGS ?=
+# Not empty: `make up` starts the servers alone.
+SERVERS_ONLY ?=
+
+# Evaluated where they are used, so that `make` alone starts no Cargo.
+target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+testbed = $(target_dir)/debug/pp_testbed
+has_nextest = $(shell $(CARGO) nextest --version 2>/dev/null)
+
+# Programs and tests in one build, with one set of features: nothing is compiled twice for the sake of a feature.
+build_tests = $(CARGO) build --locked --workspace --bins --tests
+# $(1) selects tests for nextest, $(2) for cargo test.
+run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace $(1),$(CARGO) test --locked $(2))
+with_servers = $(testbed) with-servers -- $(call run_tests,$(1),$(2))
+
+# Reads what `make up` wrote. What the caller set wins over it.
+read_env = own="$$(export -p | grep '^export PP_' || true)"; \
+	if [ -f "$(abspath $(PP_STATE_DIR))/env" ]; then set -a; . "$(abspath $(PP_STATE_DIR))/env"; set +a; fi; \
+	eval "$$own"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### a system on this machine
+
+.PHONY: run up down status logs
+run: ## everything in one process, embedded: needs no server (ARGS=…)
+	@$(CARGO) run --locked --bin pp_standalone -- $(ARGS)
+
+up: ## servers and services, one process each; starts what is missing (SERVERS_ONLY=1, PP_SERVERS=private|compose)
+	@$(CARGO) build --locked --workspace --bins
+	@$(testbed) up $(if $(SERVERS_ONLY),--servers-only)
+
+# An earlier build of the testbed will do: these must work while the code does not compile.
+down: ## stop what `make up` started; data stays (ARGS=--purge removes it)
+	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
+	@$(testbed) down $(ARGS)
+
+status: ## what runs where
+	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
+	@$(testbed) status
+
+logs: ## the last lines of all logs (ARGS="task_consumer --follow")
+	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
+	@$(testbed) logs $(ARGS)
+
+##### tests
+
+.PHONY: test test-fast db-test queue-test http-integration-test bench-drain
+test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
+	$(build_tests)
+	$(call with_servers,,--workspace)
+	$(if $(has_nextest),$(CARGO) test --locked --workspace --doc)
+
+test-fast: ## the embedded half of the tests: no server
+	$(call run_tests,-E 'not test(/on_servers/)',--workspace -- --skip on_servers)
+
+db-test: ## the store's tests, on real PostgreSQL and on SQLite
+	$(build_tests)
+	$(call with_servers,-E 'test(/store/)',--workspace store)
+
+queue-test: ## the broker's tests, on real RabbitMQ and in process
+	$(build_tests)
+	$(call with_servers,-E 'test(/broker/)',--workspace broker)
+
+http-integration-test: ## the tests of the REST API
+	$(build_tests)
+	$(call with_servers,-E 'package(pp_backend_api)',--package pp_backend_api)
+
+bench-drain: ## how fast one consumer drains the queue; a release build, prints, asserts nothing
+	$(CARGO) build --locked --profile bench-release --bin task_consumer
+	$(CARGO) run --locked --profile bench-release --bin pp_testbed -- bench-drain $(ARGS)
+
+##### the code
+
+.PHONY: lint fmt doc ci version
+lint: ## formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+doc: ## the API documentation, in target/doc
+	$(CARGO) doc --locked --workspace --no-deps
+
+ci: ## what the continuous integration runs
+	.ci/run
+
+version: ## the version of PP
+	@sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml
+
+##### single operations, on the servers of `make up` or on those named by PP_DATABASE_URL, PP_BROKER_URL, PP_CACHE_URL
+
+.PHONY: create-db connect-db run-pp-backend-api run-task-producer run-task-consumer cli-run-01 cli-run-02
+create-db: ## create the database and run its migrations
+	@$(read_env); exec $(CARGO) run --locked --quiet --bin pp_storage -- migrate
+
+connect-db: ## a psql session in the database
+	@$(read_env); exec psql "$${PP_DATABASE_URL:?is not set: run make up, or name a database}" $(ARGS)
+
+run-pp-backend-api: ## the REST API in the foreground (ARGS=…)
+	@$(read_env); exec $(CARGO) run --locked --bin pp_backend_api -- $(ARGS)
+
+run-task-producer: ## the producer in the foreground (ARGS="--once")
+	@$(read_env); exec $(CARGO) run --locked --bin task_producer -- $(ARGS)
+
+run-task-consumer: ## the consumer in the foreground (ARGS=…)
+	@$(read_env); exec $(CARGO) run --locked --bin task_consumer -- $(ARGS)
+
+cli-run-01: ## the operator's tool (ARGS="--id 2 --call-type db", by default: search)
+	@$(read_env); exec $(CARGO) run --locked --quiet --bin cli_01 -- $(or $(ARGS),search)
+
+cli-run-02: ## the raw HTTP client (ARGS="--path /stats")
+	@$(read_env); exec $(CARGO) run --locked --quiet --bin cli_02 -- $(ARGS)

@@ -1,0 +1,162 @@
+//! The API's own settings, which the standalone program flattens into its own as well.
+
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bytesize::ByteSize;
+use clap::Args;
+use pp_lib::actor::StoreOptions;
+use pp_lib::config::{duration, whole};
+
+use crate::Config;
+
+/// The settings of the REST API.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "API")]
+pub struct ApiArgs {
+    /// Where the API listens.
+    #[arg(long, env = "PP_API_BIND", value_name = "HOST:PORT", default_value = "127.0.0.1:3000", value_parser = host_and_port)]
+    pub api_bind: String,
+
+    /// The largest request body [unit: bytes, as in 256KiB].
+    #[arg(long, env = "PP_BODY_LIMIT", value_name = "SIZE", default_value = "256KiB", value_parser = size)]
+    pub body_limit: usize,
+
+    /// How long a request's head may take, its body, and its answer [unit: duration, as in 10s].
+    #[arg(long, env = "PP_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
+    pub request_timeout: Duration,
+
+    /// How many requests of a kind may wait for the store; one more is answered with 503.
+    #[arg(long, env = "PP_MAILBOX", value_name = "COUNT", default_value = "1024", value_parser = whole(1..=1_000_000_usize))]
+    pub mailbox: usize,
+
+    /// How many waiting requests become one statement at most.
+    #[arg(long, env = "PP_STORE_BATCH", value_name = "COUNT", default_value = "512", value_parser = whole(1..=8192_usize))]
+    pub store_batch: usize,
+}
+
+impl ApiArgs {
+    /// How the server is run; `grace` is the process' own setting.
+    pub fn config(&self, grace: Duration) -> Config {
+        Config {
+            body_limit: self.body_limit,
+            request_timeout: self.request_timeout,
+            grace,
+        }
+    }
+
+    /// How the store's actor is run.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            mailbox: self.mailbox,
+            batch: self.store_batch,
+            ..StoreOptions::default()
+        }
+    }
+}
+
+/// Opens the listener of `PP_API_BIND`.
+///
+/// # Errors
+/// In one line for the operator, with the address and the variable.
+pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!("port {port} is taken"),
+            std::io::ErrorKind::PermissionDenied => format!("port {port} is not permitted"),
+            _ => error.to_string(),
+        };
+        anyhow!("cannot listen on {address}: {why}; choose another address with PP_API_BIND (--api-bind)")
+    })
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let numbered = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if numbered && text.to_socket_addrs().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a host and a port, as in 127.0.0.1:3000".to_owned())
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    const LARGEST: u64 = 1 << 30;
+    let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
+    bytes
+        .filter(|bytes| (1..=LARGEST).contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "expected a size from 1B to 1GiB, as in 256KiB".to_owned())
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a request needs some time".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<ApiArgs, String> {
+        let command = ApiArgs::augment_args(clap::Command::new("api"));
+        let matches = command.try_get_matches_from([&["api"], args].concat());
+        let matches = matches.map_err(|error| error.to_string())?;
+        ApiArgs::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.api_bind, "127.0.0.1:3000");
+        assert_eq!(
+            (args.body_limit, args.request_timeout),
+            (262_144, Duration::from_secs(10))
+        );
+        let options = args.store_options();
+        assert_eq!((options.mailbox, options.batch), (1024, 512));
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_in_words_that_name_its_setting() {
+        for (flag, value) in [
+            ("--api-bind", "3000"),
+            ("--api-bind", "127.0.0.1:70000"),
+            ("--body-limit", "0"),
+            ("--body-limit", "lots"),
+            ("--body-limit", "2GiB"),
+            ("--request-timeout", "10"),
+            ("--request-timeout", "0"),
+            ("--mailbox", "0"),
+            ("--store-batch", "-1"),
+        ] {
+            let argument = format!("{flag}={value}");
+            let error = parse(&[&argument]).unwrap_err();
+            assert!(
+                error.contains(flag) && error.contains("expected") || error.contains("need"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_one_line_with_the_port_and_the_variable() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = bind(&address.to_string()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "cannot listen on {address}: port {} is taken; choose another address with PP_API_BIND (--api-bind)",
+                address.port()
+            )
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Request bodies: read within a limit and a deadline, then parsed with errors that help.
+
+use actix_web::dev::Payload;
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use pp_lib::domain::AddUpTo;
+use serde::{Deserialize, Deserializer};
+use tokio::time::timeout;
+
+use crate::Config;
+use crate::error::ApiError;
+
+/// A body that was not read to its end.
+pub(crate) struct Unread {
+    error: ApiError,
+    payload: Payload,
+}
+
+impl From<Unread> for HttpResponse {
+    fn from(unread: Unread) -> Self {
+        let mut response = unread.error.error_response();
+        // As long as the rest of the body has an owner, the server closes the connection after the response; without
+        // one it would go on to wait for a body that may never end.
+        response.extensions_mut().insert(unread.payload);
+        response
+    }
+}
+
+/// Reads the whole body; empty when there is none.
+pub(crate) async fn read(config: &Config, request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Unread> {
+    let mut payload = payload.into_inner();
+    let outcome = match declared_length(request) {
+        Some(length) if length > config.body_limit => Err(too_large(config)),
+        _ => timeout(config.request_timeout, collect(config, &mut payload))
+            .await
+            .unwrap_or_else(|_| Err(too_slow(config))),
+    };
+    outcome.map_err(|error| Unread { error, payload })
+}
+
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    request
+        .headers()
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+async fn collect(config: &Config, payload: &mut Payload) -> Result<Bytes, ApiError> {
+    use futures_util::StreamExt as _;
+    let mut body = web::BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::bad_request("the body ended before it was complete"))?;
+        if body.len() + chunk.len() > config.body_limit {
+            return Err(too_large(config));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn too_large(config: &Config) -> ApiError {
+    let detail = format!("a body may have at most {} bytes", config.body_limit);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+fn too_slow(config: &Config) -> ApiError {
+    let millis = config.request_timeout.as_millis();
+    ApiError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        format!("the body took longer than {millis} ms"),
+    )
+}
+
+/// The body of `POST /work`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    #[serde(default, deserialize_with = "given")]
+    add_up_to: Option<AddUpTo>,
+}
+
+/// A field may be left out, but not be `null`.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddUpTo>, D::Error> {
+    AddUpTo::deserialize(deserializer).map(Some)
+}
+
+/// The bound that a body asks for, if it does.
+pub(crate) fn bound_asked_for(request: &HttpRequest, body: &[u8]) -> Result<Option<AddUpTo>, ApiError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    expect_json(request)?;
+    // A struct may also be read from an array of its fields, which nobody means.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let parsed = if is_object {
+        serde_json::from_slice::<Create>(body).map(|create| create.add_up_to)
+    } else {
+        serde_json::from_slice::<serde::de::IgnoredAny>(body)
+            .and_then(|_| Err(serde::de::Error::custom(r#"expected an object, as in {"add_up_to":5}"#)))
+    };
+    parsed.map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => ApiError::unprocessable(shortened(&error)),
+        _ => ApiError::bad_request(format!("the body is not JSON: {}", shortened(&error))),
+    })
+}
+
+fn expect_json(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(ApiError::unsupported(
+            "the body must not be encoded: leave out the header Content-Encoding",
+        ));
+    }
+    let value = request.headers().get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(ApiError::unsupported(
+            "a body needs the header `Content-Type: application/json`",
+        ))
+    }
+}
+
+/// What the parser says, which may repeat what it was given.
+fn shortened(error: &serde_json::Error) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(200));
+    text
+}

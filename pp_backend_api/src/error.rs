@@ -1,0 +1,100 @@
+//! The one type of error that leaves the API, always as problem details.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use pp_lib::actor::ActorError;
+use pp_lib::store::StoreError;
+
+/// A status, and what its sender should know.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+}
+
+/// What is said of anything that is the program's fault: what went wrong inside is the log's business.
+const INTERNAL: &str = "something went wrong inside; the log of the service has more";
+
+impl ApiError {
+    /// An error of a status.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
+        Self { status, detail }
+    }
+
+    /// 400.
+    pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404.
+    pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 415.
+    pub(crate) fn unsupported(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// 422.
+    pub(crate) fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 503, to be tried again.
+    pub(crate) fn unavailable(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 500.
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+    }
+
+    /// What is made of an error that only has a status.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        if status.is_server_error() {
+            Self::new(status, INTERNAL)
+        } else {
+            Self::new(status, "the request cannot be understood")
+        }
+    }
+}
+
+impl From<ActorError> for ApiError {
+    fn from(error: ActorError) -> Self {
+        match error {
+            ActorError::Overloaded => Self::unavailable("too many requests wait already; try again in a moment"),
+            ActorError::Stopped => Self::unavailable("the service is stopping"),
+            ActorError::Store(StoreError::Unavailable(_)) => {
+                Self::unavailable("the database is unavailable; try again in a moment")
+            }
+            _ => Self::internal(),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = pp_probe::problem(self.status, self.detail.as_ref());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let second = header::HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, second);
+        }
+        response
+    }
+}

@@ -1,0 +1,126 @@
+//! `/work/search`, and `/work` read: works by what is asked in the query, newest first, in pages.
+
+use actix_web::http::header::LINK;
+use actix_web::{HttpRequest, HttpResponse, web};
+use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
+use pp_lib::store::Search;
+use serde::Deserialize;
+use url::form_urlencoded::Serializer;
+
+use crate::Api;
+use crate::error::ApiError;
+
+const DEFAULT_LIMIT: u16 = 50;
+const MOST: u16 = 1000;
+/// The last second of the year 9999: later than any work, and far from every limit of a database.
+const LATEST: i64 = 253_402_300_799;
+
+/// The parameters as they stand in the query; each at most once, others are refused.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    work_code: Option<String>,
+    status: Option<String>,
+    done: Option<String>,
+    since: Option<String>,
+    limit: Option<String>,
+    before: Option<String>,
+}
+
+pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let params = web::Query::<Params>::from_query(request.query_string())
+        .map_err(|error| ApiError::bad_request(shortened(&error.to_string())))?
+        .into_inner();
+    let mut search = parse(&params)?;
+    let limit = usize::from(search.limit);
+    // One more than asked for tells whether there is a next page.
+    search.limit += 1;
+    let mut works = api.ask(api.works.store().search(search)).await?;
+    let more = works.len() > limit;
+    works.truncate(limit);
+    let mut response = HttpResponse::Ok();
+    if let (true, Some(last)) = (more, works.last()) {
+        let query = next_query(&params, last.id);
+        response.insert_header((LINK, format!("<{}?{query}>; rel=\"next\"", request.path())));
+    }
+    Ok(response.json(works))
+}
+
+fn parse(params: &Params) -> Result<Search, ApiError> {
+    let work_code = params.work_code.as_deref().map(prefix).transpose()?;
+    let since = params.since.as_deref().map(|text| number("since", text)).transpose()?;
+    let before = params
+        .before
+        .as_deref()
+        .map(|text| number("before", text))
+        .transpose()?;
+    Ok(Search {
+        work_code,
+        status: status(params)?,
+        since: since.map(|since| since.clamp(0, LATEST)),
+        before: before.map(WorkId),
+        limit: params.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?,
+    })
+}
+
+fn prefix(text: &str) -> Result<WorkCodePrefix, ApiError> {
+    let prefix = WorkCodePrefix::parse(text).filter(|_| !text.contains('\0'));
+    let most = WorkCodePrefix::MAX_LENGTH;
+    prefix.ok_or_else(|| ApiError::bad_request(format!("work_code is at most {most} bytes, none of them zero")))
+}
+
+fn number(name: &str, text: &str) -> Result<i64, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))
+}
+
+fn limit(text: &str) -> Result<u16, ApiError> {
+    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+    limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MOST}")))
+}
+
+/// `status` and `done` may both be given, as long as some work can be both.
+fn status(params: &Params) -> Result<Option<(Status, bool)>, ApiError> {
+    let status = params.status.as_deref().map(parse_status).transpose()?;
+    let done = params.done.as_deref().map(parse_done).transpose()?;
+    match (status, done) {
+        (Some(status), Some(done)) if (status == Status::Done) != done => Err(ApiError::bad_request(format!(
+            "done={done} and status={status} contradict each other"
+        ))),
+        (Some(status), _) => Ok(Some((status, true))),
+        (None, done) => Ok(done.map(|done| (Status::Done, done))),
+    }
+}
+
+fn parse_status(text: &str) -> Result<Status, ApiError> {
+    let names = || Status::ALL.map(Status::as_str).join(", ");
+    text.parse()
+        .map_err(|()| ApiError::bad_request(format!("status must be one of {}", names())))
+}
+
+fn parse_done(text: &str) -> Result<bool, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::bad_request("done must be true or false"))
+}
+
+/// The same question, from where this page ended.
+fn next_query(params: &Params, last: WorkId) -> String {
+    let mut query = Serializer::new(String::new());
+    for (name, value) in [
+        ("work_code", &params.work_code),
+        ("status", &params.status),
+        ("done", &params.done),
+        ("since", &params.since),
+        ("limit", &params.limit),
+    ] {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.append_pair("before", &last.to_string()).finish()
+}
+
+/// What the parser says, which may repeat what it was given.
+fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(200)].to_owned()
+}

@@ -1,0 +1,334 @@
+//! The store's actor over a store that waits, refuses and breaks on demand.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::domain::{AddUpTo, MessageId, Origin, Status};
+use crate::feed::AnyFeed;
+use crate::feed::memory::MemoryFeed;
+use crate::store::{Claim, Completion, DispatchRows, EventLog, Result, Run, Settled, Settlement, Store, WorkRows};
+
+const BAD: i32 = 13;
+const BROKEN: i32 = 14;
+const UNREACHABLE: i32 = 15;
+const TAKEN: i32 = 16;
+
+/// A store whose calls wait for a permit each; some bounds make `create` fail.
+struct Moody {
+    permits: Semaphore,
+    calls: Mutex<Vec<String>>,
+    last_id: AtomicI64,
+}
+
+impl Moody {
+    async fn call(&self, what: &str, keys: Vec<i64>) {
+        self.calls.lock().unwrap().push(format!("{what} {keys:?}"));
+        self.permits.acquire().await.unwrap().forget();
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn row(&self, work: &NewWork) -> Option<Work> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        (work.add_up_to.get() != TAKEN).then(|| row(id, work.work_code.clone()))
+    }
+}
+
+fn row(id: i64, work_code: WorkCode) -> Work {
+    Work {
+        id: WorkId(id),
+        work_code,
+        add_up_to: AddUpTo::MIN,
+        created_on: 0,
+        updated_on: 0,
+        status: Status::Pending,
+        result: None,
+        version: 1,
+    }
+}
+
+fn code(number: u8) -> WorkCode {
+    WorkCode::new(Origin::Api, [number; 10])
+}
+
+fn new_work(bound: i32) -> NewWork {
+    NewWork {
+        message_id: MessageId::try_from(format!("message {bound}")).unwrap(),
+        work_code: code(u8::try_from(bound).unwrap()),
+        add_up_to: AddUpTo::try_from(i64::from(bound)).unwrap(),
+    }
+}
+
+#[async_trait]
+impl WorkRows for Moody {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        let bounds: Vec<_> = works.iter().map(|work| i64::from(work.add_up_to.get())).collect();
+        self.call("create", bounds.clone()).await;
+        let any = |bound: i32| bounds.contains(&i64::from(bound));
+        assert!(!any(BROKEN), "broken on demand");
+        if any(UNREACHABLE) {
+            return Err(StoreError::Unavailable("gone".into()));
+        }
+        if any(BAD) {
+            return Err(StoreError::Rejected("bad".into()));
+        }
+        Ok(works.iter().map(|work| self.row(work)).collect())
+    }
+
+    async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        self.call("by_ids", ids.iter().map(|id| id.0).collect()).await;
+        // Out of order, and what is above 100 is unknown.
+        Ok(ids
+            .iter()
+            .rev()
+            .filter(|id| id.0 <= 100)
+            .map(|id| row(id.0, code(0)))
+            .collect())
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        self.call("by_codes", vec![i64::try_from(codes.len()).unwrap()]).await;
+        Ok(codes.iter().rev().map(|code| row(1, code.clone())).collect())
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Work>> {
+        self.call("search", vec![search.limit.into()]).await;
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl EventLog for Moody {
+    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+        self.call("events", vec![id.0]).await;
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl DispatchRows for Moody {
+    async fn claim(&self, _: Option<Duration>, _: Duration, _: u16) -> Result<Vec<Claim>> {
+        unreachable!("not the actor's")
+    }
+
+    async fn mark_sent(&self, _: &[Claim]) -> Result<()> {
+        unreachable!("not the actor's")
+    }
+
+    async fn release_sent(&self, _: Duration) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
+}
+
+#[async_trait]
+impl Completion for Moody {
+    async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>> {
+        unreachable!("not the actor's")
+    }
+
+    async fn extend_leases(&self, _: &[Run], _: Duration) -> Result<Vec<bool>> {
+        unreachable!("not the actor's")
+    }
+
+    async fn pending(&self, _: &[WorkCode]) -> Result<Vec<Claim>> {
+        unreachable!("not the actor's")
+    }
+
+    async fn rescue(&self, _: i32, _: u16) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
+}
+
+#[async_trait]
+impl Store for Moody {
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Rig {
+    store: Arc<Moody>,
+    handle: StoreHandle,
+    actor: StoreActor,
+    feed: AnyFeed,
+}
+
+fn rig() -> Rig {
+    let store = Arc::new(Moody {
+        permits: Semaphore::new(0),
+        calls: Mutex::default(),
+        last_id: AtomicI64::default(),
+    });
+    let feed: AnyFeed = Arc::new(MemoryFeed::new());
+    let options = StoreOptions {
+        mailbox: 8,
+        read_lanes: 1,
+        ..StoreOptions::default()
+    };
+    let any: AnyStore = store.clone();
+    let (actor, handle) = StoreActor::start(&any, &feed, options);
+    Rig {
+        store,
+        handle,
+        actor,
+        feed,
+    }
+}
+
+impl Rig {
+    /// Asks for a work of each bound; the first is under way before the others wait.
+    async fn create(
+        &self,
+        bounds: &[i32],
+    ) -> Vec<tokio::task::JoinHandle<std::result::Result<Option<Work>, ActorError>>> {
+        let mut asked = Vec::new();
+        for bound in bounds {
+            let (handle, work) = (self.handle.clone(), new_work(*bound));
+            asked.push(tokio::spawn(async move { handle.create(work).await }));
+            self.settle().await;
+        }
+        asked
+    }
+
+    /// Lets everything run as far as it can without a permit.
+    async fn settle(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_while_a_group_commits_is_the_next_group() {
+    let rig = rig();
+    let mut waiter = rig.feed.listen();
+    let asked = rig.create(&[1, 2, 3, 4]).await;
+    assert_eq!(rig.store.calls(), ["create [1]"]);
+    rig.store.permits.add_permits(2);
+    for (ask, bound) in asked.into_iter().zip(1_u8..) {
+        assert_eq!(ask.await.unwrap().unwrap().unwrap().work_code, code(bound));
+    }
+    assert_eq!(rig.store.calls(), ["create [1]", "create [2, 3, 4]"]);
+    waiter.changed().await;
+}
+
+#[tokio::test]
+async fn one_bad_work_does_not_fail_its_neighbours() {
+    let rig = rig();
+    let asked = rig.create(&[1, 2, BAD, TAKEN, 5]).await;
+    rig.store.permits.add_permits(100);
+    let mut answers = Vec::new();
+    for ask in asked {
+        answers.push(match ask.await.unwrap() {
+            Ok(Some(work)) => work.work_code.to_string(),
+            Ok(None) => "taken".to_owned(),
+            Err(error) => error.to_string(),
+        });
+    }
+    let good = |number| code(number).to_string();
+    assert_eq!(
+        answers,
+        [
+            good(1),
+            good(2),
+            "the database refused: bad".to_owned(),
+            "taken".to_owned(),
+            good(5)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_or_breaks_fails_its_group_only() {
+    let rig = rig();
+    let asked = rig.create(&[1, 2, UNREACHABLE]).await;
+    rig.store.permits.add_permits(2);
+    let mut answers = Vec::new();
+    for ask in asked {
+        answers.push(ask.await.unwrap());
+    }
+    assert!(matches!(
+        &answers[..],
+        [
+            Ok(_),
+            Err(ActorError::Store(StoreError::Unavailable(_))),
+            Err(ActorError::Store(_))
+        ]
+    ));
+    rig.store.permits.add_permits(2);
+    assert!(matches!(
+        rig.handle.create(new_work(BROKEN)).await,
+        Err(ActorError::Failed)
+    ));
+    assert!(rig.handle.create(new_work(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
+    let rig = rig();
+    let ask = |id| {
+        let handle = rig.handle.clone();
+        tokio::spawn(async move { handle.get(WorkId(id)).await })
+    };
+    let mut asked = vec![ask(50)];
+    rig.settle().await;
+    asked.extend([7, 3, 101, 7].map(ask));
+    rig.settle().await;
+    rig.store.permits.add_permits(2);
+    let mut ids = Vec::new();
+    for ask in asked {
+        ids.push(ask.await.unwrap().unwrap().map(|work| work.id.0));
+    }
+    assert_eq!(ids, [Some(50), Some(7), Some(3), None, Some(7)]);
+    assert_eq!(rig.store.calls(), ["by_ids [50]", "by_ids [3, 7, 101]"]);
+    rig.store.permits.add_permits(1);
+    let found = rig.handle.by_code(code(9)).await.unwrap().unwrap();
+    assert_eq!(found.work_code, code(9));
+}
+
+#[tokio::test]
+async fn one_kind_of_request_does_not_wait_behind_another() {
+    let rig = rig();
+    let _creates = rig.create(&[1, 2]).await;
+    let (searching, reading) = (rig.handle.clone(), rig.handle.clone());
+    let search = Search {
+        work_code: None,
+        status: None,
+        since: None,
+        before: None,
+        limit: 50,
+    };
+    let _search = tokio::spawn(async move { searching.search(search).await });
+    let _events = tokio::spawn(async move { reading.events(WorkId(4)).await });
+    rig.settle().await;
+    let mut calls = rig.store.calls();
+    calls.sort_unstable();
+    assert_eq!(calls, ["create [1]", "events [4]", "search [50]"]);
+}
+
+#[tokio::test]
+async fn a_full_mailbox_refuses_and_a_stop_finishes_what_waits() {
+    let rig = rig();
+    // One under way and eight that wait.
+    let asked = rig.create(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).await;
+    assert!(matches!(
+        rig.handle.create(new_work(10)).await,
+        Err(ActorError::Overloaded)
+    ));
+    rig.store.permits.add_permits(2);
+    rig.actor.stop().await;
+    for ask in asked {
+        assert!(ask.await.unwrap().unwrap().is_some());
+    }
+    assert!(matches!(
+        rig.handle.create(new_work(11)).await,
+        Err(ActorError::Stopped)
+    ));
+}

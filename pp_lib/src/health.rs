@@ -1,0 +1,225 @@
+//! How the parts of a process are doing, for whoever asks whether it can serve. The pages are `pp_probe`'s.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use serde::Serialize;
+
+/// How a part is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not yet able to do anything.
+    Starting,
+    /// As it should be.
+    Up,
+    /// It does what it should, but not as well or not all of it.
+    Degraded,
+    /// It does nothing.
+    Down,
+}
+
+/// The health of a process; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Registry>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    stopping: AtomicBool,
+    parts: RwLock<Vec<Part>>,
+}
+
+/// One part of a process, for whoever knows how it does; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Part {
+    name: &'static str,
+    essential: bool,
+    condition: Arc<Mutex<(State, &'static str)>>,
+}
+
+/// Whether the process can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readiness {
+    /// Everything is as it should be.
+    Ready,
+    /// Some promised calls can be served, or all of them less well.
+    Degraded,
+    /// No promised call can be served.
+    Unready,
+    /// It finishes what it has and takes nothing new.
+    Stopping,
+}
+
+/// A snapshot of everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The sum of it.
+    pub status: Readiness,
+    /// Every part, in the order they were registered.
+    pub parts: Vec<PartReport>,
+}
+
+/// A snapshot of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartReport {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is doing.
+    pub state: State,
+    /// Why it is not up; empty when it is.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub reason: &'static str,
+    /// Whether nothing can be served without it.
+    pub essential: bool,
+}
+
+impl Health {
+    /// Without parts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The part of this name, registered as starting when it is new. Without an `essential` part that works, no
+    /// promised call can be served.
+    pub fn part(&self, name: &'static str, essential: bool) -> Part {
+        let mut parts = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.iter().find(|part| part.name == name) {
+            return part.clone();
+        }
+        let part = Part {
+            name,
+            essential,
+            condition: Arc::new(Mutex::new((State::Starting, "it has not started yet"))),
+        };
+        parts.push(part.clone());
+        part
+    }
+
+    /// From now on the process is not ready: it is stopping.
+    pub fn stopping(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// How everything is doing.
+    pub fn report(&self) -> Report {
+        let parts = self.0.parts.read().unwrap_or_else(PoisonError::into_inner);
+        let parts: Vec<_> = parts.iter().map(Part::report).collect();
+        let useless = |part: &PartReport| matches!(part.state, State::Starting | State::Down);
+        let status = if self.0.stopping.load(Ordering::Relaxed) {
+            Readiness::Stopping
+        } else if parts.iter().any(|part| part.essential && useless(part)) {
+            Readiness::Unready
+        } else if parts.iter().any(|part| part.state != State::Up) {
+            Readiness::Degraded
+        } else {
+            Readiness::Ready
+        };
+        Report { status, parts }
+    }
+}
+
+impl Report {
+    /// Whether requests should be sent here.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.status, Readiness::Ready | Readiness::Degraded)
+    }
+
+    /// What is wrong, in one line; empty when nothing is.
+    pub fn trouble(&self) -> String {
+        let mut lines: Vec<_> = self
+            .parts
+            .iter()
+            .filter(|part| part.state != State::Up)
+            .map(|part| format!("{}: {}", part.name, part.reason))
+            .collect();
+        if self.status == Readiness::Stopping {
+            lines.insert(0, "the service is stopping".to_owned());
+        }
+        lines.join("; ")
+    }
+}
+
+impl Part {
+    /// It is as it should be.
+    pub fn up(&self) {
+        self.set(State::Up, "");
+    }
+
+    /// It does less than it should, and why, in words for everybody.
+    pub fn degraded(&self, reason: &'static str) {
+        self.set(State::Degraded, reason);
+    }
+
+    /// It does nothing, and why, in words for everybody.
+    pub fn down(&self, reason: &'static str) {
+        self.set(State::Down, reason);
+    }
+
+    fn set(&self, state: State, reason: &'static str) {
+        let mut condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        if *condition == (state, reason) {
+            return;
+        }
+        *condition = (state, reason);
+        drop(condition);
+        match state {
+            State::Up | State::Starting => log::info!("{} is up", self.name),
+            State::Degraded => log::warn!("{} is degraded: {reason}", self.name),
+            State::Down => log::error!("{} is down: {reason}", self.name),
+        }
+    }
+
+    fn report(&self) -> PartReport {
+        let (state, reason) = *self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        PartReport {
+            name: self.name,
+            state,
+            reason,
+            essential: self.essential,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_essential_part_that_does_nothing_makes_it_unready() {
+        let health = Health::new();
+        assert_eq!(health.report().status, Readiness::Ready);
+        let (store, cache) = (health.part("store", true), health.part("cache", false));
+        assert_eq!(health.report().status, Readiness::Unready);
+        store.up();
+        assert_eq!(health.report().status, Readiness::Degraded);
+        cache.up();
+        assert_eq!(health.report().status, Readiness::Ready);
+        cache.down("the cache is gone");
+        store.degraded("slow");
+        let report = health.report();
+        assert!(report.is_ready());
+        assert_eq!(report.status, Readiness::Degraded);
+        assert_eq!(report.trouble(), "store: slow; cache: the cache is gone");
+        health.part("store", true).down("the database is unavailable");
+        assert_eq!(health.report().status, Readiness::Unready);
+        store.up();
+        health.stopping();
+        assert!(!health.report().is_ready());
+        assert_eq!(
+            health.report().trouble(),
+            "the service is stopping; cache: the cache is gone"
+        );
+    }
+
+    #[test]
+    fn a_part_is_json_with_its_reason() {
+        let health = Health::new();
+        health.part("store", true).up();
+        health.part("cache", false).down("gone");
+        assert_eq!(
+            serde_json::to_string(&health.report()).unwrap(),
+            r#"{"status":"degraded","parts":[{"name":"store","state":"up","essential":true},{"name":"cache","state":"down","reason":"gone","essential":false}]}"#
+        );
+    }
+}

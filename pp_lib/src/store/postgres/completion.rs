@@ -1,0 +1,146 @@
+//! What workers record: settlements, leases and the rescue of those that ran out.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::PostgresStore;
+use super::dispatch::{COLUMNS, ClaimRow, microseconds};
+use super::settle_rows::{self, SettleRows};
+use crate::domain::WorkCode;
+use crate::store::{Claim, Completion, Guard, Result, Run, Settled, Settlement};
+
+/// A running row that is still the worker's.
+#[derive(QueryableByName)]
+struct Extended {
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+}
+
+/// A row, by the demand it belongs to.
+#[derive(QueryableByName)]
+pub(super) struct Found {
+    #[diesel(sql_type = Text)]
+    pub(super) message_id: String,
+}
+
+#[async_trait]
+impl Completion for PostgresStore {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = SettleRows::new(settlements);
+        let (applied, present) = self
+            .run(move |connection| settle_rows::settle(connection, &rows))
+            .await?;
+        Ok(settlements
+            .iter()
+            .map(|settlement| {
+                let among = |found: &HashSet<String>| found.contains(settlement.message_id.as_str());
+                if among(&applied) {
+                    Settled::Applied
+                } else if settlement.guard != Guard::NoRow || among(&present) {
+                    Settled::Superseded
+                } else {
+                    Settled::CodeTaken
+                }
+            })
+            .collect())
+    }
+
+    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let message_ids: Vec<String> = runs.iter().map(|run| run.message_id.as_str().to_owned()).collect();
+        let generations: Vec<i32> = runs.iter().map(|run| run.generation).collect();
+        let attempts: Vec<i32> = runs.iter().map(|run| run.attempt).collect();
+        let lease = microseconds(lease);
+        let extended = self
+            .run(move |connection| {
+                let extended: Vec<Extended> = sql_query(
+                    "WITH held AS MATERIALIZED (
+                        SELECT works.id
+                        FROM unnest($1, $2, $3) AS run (message_id, generation, attempt)
+                        JOIN works USING (message_id, generation, attempt)
+                        WHERE works.status = 'running'
+                        ORDER BY works.message_id
+                        FOR NO KEY UPDATE OF works
+                    )
+                    UPDATE works SET due_at = now() + $4 * interval '1 microsecond'
+                    FROM held WHERE works.id = held.id
+                    RETURNING works.message_id, works.generation, works.attempt",
+                )
+                .bind::<Array<Text>, _>(&message_ids)
+                .bind::<Array<Integer>, _>(&generations)
+                .bind::<Array<Integer>, _>(&attempts)
+                .bind::<BigInt, _>(lease)
+                .load(connection)?;
+                Ok(extended)
+            })
+            .await?;
+        let extended: HashSet<(&str, i32, i32)> = extended
+            .iter()
+            .map(|row| (row.message_id.as_str(), row.generation, row.attempt))
+            .collect();
+        let still = |run: &Run| extended.contains(&(run.message_id.as_str(), run.generation, run.attempt));
+        Ok(runs.iter().map(still).collect())
+    }
+
+    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
+        let codes: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
+        self.run(move |connection| {
+            let rows: Vec<ClaimRow> = sql_query(format!(
+                "SELECT {COLUMNS} FROM works
+                WHERE work_code = ANY($1) AND status = 'pending' AND deleted_on IS NULL"
+            ))
+            .bind::<Array<Text>, _>(&codes)
+            .load(connection)?;
+            rows.into_iter().map(ClaimRow::into_claim).collect()
+        })
+        .await
+    }
+
+    async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
+        self.run(move |connection| {
+            let rescued = sql_query(
+                "WITH lost AS MATERIALIZED (
+                    SELECT id FROM works
+                    WHERE status = 'running' AND due_at <= now()
+                    ORDER BY due_at LIMIT $2
+                    FOR NO KEY UPDATE SKIP LOCKED
+                ), freed AS (
+                    UPDATE works SET
+                        status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
+                        attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
+                        due_at = CASE WHEN lost_leases < $1 THEN now() END,
+                        lost_leases = lost_leases + 1, sent_at = NULL,
+                        version = version + 1, updated_on = now()
+                    FROM lost WHERE works.id = lost.id
+                    RETURNING works.id, works.generation, works.attempt, works.message_id, works.status
+                ), logged AS (
+                    INSERT INTO events (work_id, generation, variable, value)
+                    SELECT id, generation, 'compute/error', 'lease lost' FROM freed
+                ), given_up AS (
+                    INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+                    SELECT id, generation, message_id, 'lease lost', attempt FROM freed WHERE status = 'failed'
+                    ON CONFLICT DO NOTHING
+                )
+                SELECT message_id FROM freed",
+            )
+            .bind::<Integer, _>(max_lost)
+            .bind::<BigInt, _>(i64::from(limit))
+            .load::<Found>(connection)?;
+            Ok(rescued.len() as u64)
+        })
+        .await
+    }
+}

@@ -1,0 +1,144 @@
+//! The outbox: claims of due rows, and what became of them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::PostgresStore;
+use super::failure::Failure;
+use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
+use crate::domain::WorkId;
+use crate::store::{Claim, DispatchRows, DueAt, Result};
+
+/// How many rows one statement makes due again: few enough to be done well within the statement timeout.
+const RELEASED_AT_ONCE: i64 = 5_000;
+
+/// The columns of a [`ClaimRow`].
+pub(super) const COLUMNS: &str =
+    "id, message_id, work_code, add_up_to, generation, attempt, attempt - 1 - lost_leases AS failures, due_at";
+
+/// A pending row.
+#[derive(QueryableByName)]
+pub(super) struct ClaimRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Integer)]
+    add_up_to: i32,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    due_at: Option<PgTimestamp>,
+}
+
+impl ClaimRow {
+    pub(super) fn into_claim(self) -> std::result::Result<Claim, Failure> {
+        let id = self.id;
+        Ok(Claim {
+            id: WorkId(id),
+            message_id: parsed(id, self.message_id.try_into())?,
+            work_code: parsed(id, self.work_code.parse())?,
+            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
+            generation: self.generation,
+            attempt: self.attempt,
+            failures: self.failures,
+            due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
+        })
+    }
+}
+
+/// A duration for `* interval '1 microsecond'`, which counts exactly up to here: some thirty years.
+pub(super) fn microseconds(duration: Duration) -> i64 {
+    const MOST: i64 = 1_000_000_000_000_000;
+    i64::try_from(duration.as_micros()).map_or(MOST, |micros| micros.min(MOST))
+}
+
+#[async_trait]
+impl DispatchRows for PostgresStore {
+    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+        let (within, hold) = (within.map(microseconds), microseconds(hold));
+        self.run(move |connection| {
+            let rows: Vec<ClaimRow> = sql_query(format!(
+                "UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
+                WHERE id = ANY(ARRAY(
+                    SELECT id FROM works
+                    WHERE status = 'pending' AND due_at <= now()
+                        AND ($1 IS NULL OR due_at > now() - $1 * interval '1 microsecond')
+                    ORDER BY due_at LIMIT $3
+                    FOR NO KEY UPDATE SKIP LOCKED
+                ))
+                RETURNING {COLUMNS}",
+            ))
+            .bind::<Nullable<BigInt>, _>(within)
+            .bind::<BigInt, _>(hold)
+            .bind::<BigInt, _>(i64::from(limit))
+            .load(connection)?;
+            rows.into_iter().map(ClaimRow::into_claim).collect()
+        })
+        .await
+    }
+
+    async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
+        let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
+        let due: Vec<PgTimestamp> = claims
+            .iter()
+            .map(|claim| from_unix_microseconds(claim.due_at.0))
+            .collect();
+        // A row that somebody holds is moving on; should that come to nothing, it is sent once more.
+        self.run(move |connection| {
+            sql_query(
+                "UPDATE works SET due_at = NULL
+                WHERE id = ANY(ARRAY(
+                    SELECT works.id FROM unnest($1, $2) AS claimed (id, due_at)
+                    JOIN works ON works.id = claimed.id AND works.due_at = claimed.due_at
+                    WHERE works.status = 'pending'
+                    FOR NO KEY UPDATE OF works SKIP LOCKED
+                ))",
+            )
+            .bind::<Array<BigInt>, _>(&ids)
+            .bind::<Array<Timestamptz>, _>(&due)
+            .execute(connection)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+        let longer_than = microseconds(longer_than);
+        let mut released = 0;
+        loop {
+            let some = self
+                .run(move |connection| {
+                    let released = sql_query(
+                        "UPDATE works SET due_at = now(), sent_at = NULL
+                        WHERE id = ANY(ARRAY(
+                            SELECT id FROM works
+                            WHERE status = 'pending' AND due_at IS NULL
+                                AND sent_at <= now() - $1 * interval '1 microsecond'
+                            LIMIT $2
+                            FOR NO KEY UPDATE SKIP LOCKED
+                        ))",
+                    )
+                    .bind::<BigInt, _>(longer_than)
+                    .bind::<BigInt, _>(RELEASED_AT_ONCE)
+                    .execute(connection)?;
+                    Ok(released)
+                })
+                .await?;
+            released += some as u64;
+            if (some as i64) < RELEASED_AT_ONCE {
+                return Ok(released);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The statement that settles a batch, and the arrays it is given.
+
+use std::collections::HashSet;
+
+use diesel::pg::PgConnection;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
+use diesel::{RunQueryDsl as _, sql_query};
+
+use super::completion::Found;
+use super::dispatch::microseconds;
+use super::failure::Failure;
+use crate::domain::Status;
+use crate::store::Settlement;
+
+/// Settlements as columns, in the order of `message_id`.
+#[derive(Default)]
+pub(super) struct SettleRows {
+    message_ids: Vec<String>,
+    codes: Vec<String>,
+    origins: Vec<&'static str>,
+    bounds: Vec<i32>,
+    from: Vec<Option<&'static str>>,
+    generations: Vec<i32>,
+    attempts: Vec<i32>,
+    to: Vec<&'static str>,
+    results: Vec<Option<i64>>,
+    due: Vec<Option<i64>>,
+    reasons: Vec<Option<String>>,
+}
+
+impl SettleRows {
+    pub(super) fn new(settlements: &[Settlement]) -> Self {
+        let mut sorted: Vec<&Settlement> = settlements.iter().collect();
+        sorted.sort_unstable_by(|one, other| one.message_id.cmp(&other.message_id));
+        let mut rows = Self::default();
+        for settlement in sorted {
+            rows.push(settlement);
+        }
+        rows
+    }
+
+    fn push(&mut self, settlement: &Settlement) {
+        let Settlement { guard, outcome, .. } = settlement;
+        let (generation, attempt) = guard.run();
+        self.message_ids.push(settlement.message_id.as_str().to_owned());
+        self.codes.push(settlement.work_code.as_str().to_owned());
+        self.origins.push(settlement.work_code.origin().as_str());
+        self.bounds.push(settlement.add_up_to.get());
+        self.from.push(guard.status().map(Status::as_str));
+        self.generations.push(generation);
+        self.attempts.push(attempt);
+        self.to.push(outcome.status().as_str());
+        self.results.push(outcome.result());
+        self.due.push(outcome.due_in().map(microseconds));
+        self.reasons.push(outcome.reason().map(str::to_owned));
+    }
+}
+
+/// Events are derived from what really changed: the start where the attempt had not been started, then its end.
+const SETTLE: &str = "
+    WITH input AS MATERIALIZED (
+        SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
+            AS input (message_id, work_code, origin, add_up_to, was, generation, attempt, status, result, due, reason)
+    ), inserted AS (
+        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, attempt, due_at)
+        SELECT work_code, origin, message_id, add_up_to, status, result,
+            CASE status WHEN 'pending' THEN 2 ELSE 1 END, now() + due * interval '1 microsecond'
+        FROM input WHERE was IS NULL
+        ON CONFLICT DO NOTHING
+        RETURNING id, message_id, generation, status, result
+    ), held AS MATERIALIZED (
+        SELECT works.id, input.was, input.status, input.result, input.due, input.reason
+        FROM input JOIN works USING (message_id, generation, attempt, add_up_to)
+        WHERE input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
+        ORDER BY works.message_id
+        FOR NO KEY UPDATE OF works
+    ), updated AS (
+        UPDATE works SET
+            status = held.status, result = held.result,
+            attempt = attempt + CASE held.status WHEN 'pending' THEN 1 ELSE 0 END,
+            due_at = now() + held.due * interval '1 microsecond', sent_at = NULL,
+            version = version + 1, updated_on = now()
+        FROM held WHERE works.id = held.id
+        RETURNING works.id, works.message_id, works.generation, works.attempt, works.status, works.result,
+            held.was, held.reason
+    ), changed AS (
+        SELECT inserted.id, message_id, generation, 1 AS attempt, inserted.status, inserted.result,
+            NULL::work_status AS was, failed.reason
+        FROM inserted
+        LEFT JOIN (SELECT message_id, reason FROM input WHERE was IS NULL AND reason IS NOT NULL) AS failed
+            USING (message_id)
+        UNION ALL
+        SELECT id, message_id, generation, attempt, status, result, was, reason FROM updated
+    ), logged AS (
+        INSERT INTO events (work_id, generation, variable, value)
+        SELECT id, generation,
+            unnest(CASE WHEN was = 'running' THEN '{}' ELSE '{compute/start}' END::event_variable[]
+                || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN '{compute/stop,compute/result}'
+                    ELSE '{compute/error}' END::event_variable[]),
+            unnest(CASE WHEN was = 'running' THEN '{}' ELSE ARRAY[''] END
+                || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN ARRAY['', result::text]
+                    ELSE ARRAY[reason] END)
+        FROM changed
+    ), given_up AS (
+        INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+        SELECT id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'
+        ON CONFLICT DO NOTHING
+    )
+    SELECT message_id FROM changed";
+
+/// The usual batch: demands without a row, all computed.
+const SETTLE_DONE: &str = "
+    WITH inserted AS (
+        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
+        SELECT work_code, origin, message_id, add_up_to, 'done', result
+        FROM unnest($1, $2, $3::work_origin[], $4, $5) AS input (message_id, work_code, origin, add_up_to, result)
+        ON CONFLICT DO NOTHING
+        RETURNING id, message_id, generation, result
+    ), logged AS (
+        INSERT INTO events (work_id, generation, variable, value)
+        SELECT id, generation, unnest('{compute/start,compute/stop,compute/result}'::event_variable[]),
+            unnest(ARRAY['', '', result::text])
+        FROM inserted
+    )
+    SELECT message_id FROM inserted";
+
+type MessageIds = HashSet<String>;
+
+/// Settles them; which took effect, and which of the others have a row.
+pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result<(MessageIds, MessageIds), Failure> {
+    let plain = rows.from.iter().all(Option::is_none) && rows.results.iter().all(Option::is_some);
+    let applied: Vec<Found> = if plain && std::env::var_os("PP_GENERAL").is_none() {
+        sql_query(SETTLE_DONE)
+            .bind::<Array<Text>, _>(&rows.message_ids)
+            .bind::<Array<Text>, _>(&rows.codes)
+            .bind::<Array<Text>, _>(&rows.origins)
+            .bind::<Array<Integer>, _>(&rows.bounds)
+            .bind::<Array<Nullable<BigInt>>, _>(&rows.results)
+            .load(connection)?
+    } else {
+        sql_query(SETTLE)
+            .bind::<Array<Text>, _>(&rows.message_ids)
+            .bind::<Array<Text>, _>(&rows.codes)
+            .bind::<Array<Text>, _>(&rows.origins)
+            .bind::<Array<Integer>, _>(&rows.bounds)
+            .bind::<Array<Nullable<Text>>, _>(&rows.from)
+            .bind::<Array<Integer>, _>(&rows.generations)
+            .bind::<Array<Integer>, _>(&rows.attempts)
+            .bind::<Array<Text>, _>(&rows.to)
+            .bind::<Array<Nullable<BigInt>>, _>(&rows.results)
+            .bind::<Array<Nullable<BigInt>>, _>(&rows.due)
+            .bind::<Array<Nullable<Text>>, _>(&rows.reasons)
+            .load(connection)?
+    };
+    let applied: MessageIds = applied.into_iter().map(|found| found.message_id).collect();
+    let skipped: Vec<&str> = (rows.message_ids.iter().zip(&rows.from))
+        .filter(|(message_id, from)| from.is_none() && !applied.contains(message_id.as_str()))
+        .map(|(message_id, _)| message_id.as_str())
+        .collect();
+    if skipped.is_empty() {
+        return Ok((applied, MessageIds::new()));
+    }
+    let present: Vec<Found> = sql_query("SELECT message_id FROM works WHERE message_id = ANY($1)")
+        .bind::<Array<Text>, _>(skipped)
+        .load(connection)?;
+    Ok((applied, present.into_iter().map(|found| found.message_id).collect()))
+}

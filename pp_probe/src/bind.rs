@@ -1,0 +1,57 @@
+//! Where a service without an API of its own serves its pages.
+
+use std::future::Future;
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use pp_lib::health::Health;
+use tokio_util::sync::CancellationToken;
+
+/// The value of `PP_PROBE_BIND`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeBind {
+    /// No pages.
+    Off,
+    /// At this host and port.
+    At(String),
+}
+
+impl FromStr for ProbeBind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            address if address.to_socket_addrs().is_ok() => Ok(Self::At(address.to_owned())),
+            _ => Err("expected a host and a port, as in 127.0.0.1:3001, or `off`".to_owned()),
+        }
+    }
+}
+
+impl ProbeBind {
+    /// Opens the address at once, so that one that is taken is an error at start; the pages are served by the future.
+    ///
+    /// # Errors
+    /// In one line that names the variable.
+    pub fn open(
+        &self,
+        health: Health,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+        let listener = match self {
+            Self::Off => None,
+            Self::At(address) => Some(TcpListener::bind(address).with_context(|| {
+                format!("cannot serve health pages on {address}; choose another address, or `off`, with PP_PROBE_BIND")
+            })?),
+        };
+        Ok(async move {
+            let Some(listener) = listener else {
+                return shutdown.cancelled().await;
+            };
+            if let Err(error) = crate::serve(listener, health, shutdown).await {
+                log::error!("the health pages are gone: {error}");
+            }
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! `/health/live` and `/health/ready`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use pp_lib::health::{Health, Report};
+use pp_lib::wire::Problem;
+use serde::Serialize;
+
+/// Mounts the pages.
+pub fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config
+            .app_data(web::Data::new(health))
+            .service(page("/health/live").route(crate::get().to(live)))
+            .service(page("/health/ready").route(crate::get().to(ready)));
+    }
+}
+
+fn page(path: &str) -> actix_web::Resource {
+    web::resource(path).default_service(crate::others("GET, HEAD"))
+}
+
+/// Answers as long as the process does anything at all.
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({"status": "live"}))
+}
+
+/// 200 while any promised call can be served, with what is degraded; else 503.
+async fn ready(health: web::Data<Health>) -> HttpResponse {
+    let report = health.report();
+    if report.is_ready() {
+        HttpResponse::Ok().json(report)
+    } else {
+        not_ready(&report)
+    }
+}
+
+/// Problem details, and beside them what a healthy answer has.
+#[derive(Serialize)]
+struct NotReady<'a> {
+    #[serde(flatten)]
+    problem: Problem,
+    readiness: pp_lib::health::Readiness,
+    parts: &'a [pp_lib::health::PartReport],
+}
+
+fn not_ready(report: &Report) -> HttpResponse {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let body = NotReady {
+        problem: Problem::new(status.as_u16(), "Service Unavailable", report.trouble()),
+        readiness: report.status,
+        parts: &report.parts,
+    };
+    HttpResponse::build(status)
+        .content_type(Problem::CONTENT_TYPE)
+        .insert_header(("retry-after", "1"))
+        .body(serde_json::to_string(&body).unwrap_or_default())
+}

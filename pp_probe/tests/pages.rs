@@ -1,0 +1,68 @@
+//! The pages over real HTTP.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use pp_lib::health::Health;
+use tokio_util::sync::CancellationToken;
+
+fn ask(address: SocketAddr, line: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn liveness_and_readiness_until_the_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, shutdown) = (Health::new(), CancellationToken::new());
+    let store = health.part("store", true);
+    let server = tokio::spawn(pp_probe::serve(listener, health.clone(), shutdown.clone()));
+    let asked = move |line: &'static str| tokio::task::spawn_blocking(move || ask(address, line));
+
+    let live = asked("GET /health/live").await.unwrap();
+    assert!(
+        live.starts_with("HTTP/1.1 200 OK") && live.ends_with(r#"{"status":"live"}"#),
+        "{live}"
+    );
+
+    let unready = asked("GET /health/ready").await.unwrap();
+    assert!(unready.starts_with("HTTP/1.1 503 "), "{unready}");
+    assert!(unready.contains("content-type: application/problem+json"), "{unready}");
+    assert!(
+        unready.contains(r#""detail":"store: it has not started yet""#),
+        "{unready}"
+    );
+
+    store.up();
+    health.part("cache", false).down("the cache is gone");
+    let ready = asked("GET /health/ready").await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 200 OK"), "{ready}");
+    assert!(
+        ready.contains(r#"{"status":"degraded""#) && ready.contains("the cache is gone"),
+        "{ready}"
+    );
+
+    let head = asked("HEAD /health/ready").await.unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    let post = asked("POST /health/ready").await.unwrap();
+    assert!(
+        post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"),
+        "{post}"
+    );
+    let nothing = asked("GET /nothing").await.unwrap();
+    assert!(
+        nothing.starts_with("HTTP/1.1 404 ") && nothing.contains("application/problem+json"),
+        "{nothing}"
+    );
+
+    shutdown.cancel();
+    server.await.unwrap().unwrap();
+    assert!(!health.report().is_ready());
+}

@@ -1,0 +1,36 @@
+//! All that can be set: the arguments of every service, and the data folder.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use pp_backend_api::ApiArgs;
+use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs};
+use task_consumer::ConsumerArgs;
+
+/// All of PP in one process: REST API, worker and dispatcher, on SQLite, with nothing installed.
+#[derive(Parser, Clone, Debug)]
+#[command(version)]
+pub struct Args {
+    /// The folder of the database, made when it is not there; one process at a time uses it.
+    #[arg(long, env = "PP_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// How the process comes up, stops and logs.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+impl Args {
+    /// The database that is used when none is named.
+    pub(crate) fn default_database(&self) -> String {
+        format!("sqlite://{}", self.data_dir.join("pp.sqlite").display())
+    }
+}

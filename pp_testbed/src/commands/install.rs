@@ -1,0 +1,23 @@
+//! `install`: the packages that are missing.
+//!
+//! The other commands call [`ensure`] before they start private servers.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use pp_testbed::install;
+use pp_testbed::servers::Kind;
+
+use super::output;
+
+pub(crate) fn run() -> Result<ExitCode> {
+    ensure(&Kind::ALL)?;
+    output::line("PostgreSQL, RabbitMQ and Redis are installed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what is missing and tells so, on standard error: the output may be another command's.
+pub(crate) fn ensure(kinds: &[Kind]) -> Result<()> {
+    install::install(kinds, |packages| eprintln!("pp_testbed: installing {packages}"))?;
+    Ok(())
+}

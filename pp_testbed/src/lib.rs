@@ -1,0 +1,17 @@
+//! The servers PP needs, for tests and for `make up`: PostgreSQL, RabbitMQ and Redis, started for whoever asks and
+//! stopped without a trace.
+//!
+//! The modules in reading order: [`servers`] is what other test code uses; [`install`] and [`programs`] find or fetch the
+//! server programs; [`process`], [`launch`], [`ports`] and [`wait`] are the tools beneath; [`state`] is what `make up`
+//! remembers between two commands. The commands themselves belong to the binary. No service of PP is known here but by
+//! the name of its program.
+
+pub mod install;
+pub mod launch;
+pub mod logs;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod servers;
+pub mod state;
+pub mod wait;

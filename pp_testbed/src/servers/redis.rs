@@ -1,0 +1,34 @@
+//! A private Redis: a cache and nothing else.
+//!
+//! It keeps nothing on disk: PP's truth is in PostgreSQL, and a cache that comes back empty is a case that PP must handle
+//! anyway. Memory is bounded; beyond the bound the keys used least lately go first, as they would in production.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::folder;
+use super::instance::Instance;
+use crate::launch::Launch;
+
+pub(super) const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(5))];
+
+/// Writes the configuration; the password stands in a file because a command line is everybody's to read.
+pub(super) fn prepare(instance: &Instance) -> Result<()> {
+    let data = instance.folder.join("data");
+    folder::make_for(instance.account, &data)?;
+    let configuration = format!(
+        "bind 127.0.0.1\nprotected-mode yes\nport {}\ndaemonize no\nlogfile \"\"\ndir \"{}\"\n\
+         requirepass {}\nsave \"\"\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
+        instance.ports[0],
+        data.display(),
+        instance.password
+    );
+    folder::write_for(instance.account, &instance.folder.join("redis.conf"), &configuration)
+}
+
+/// The server process.
+pub(super) fn launch(instance: &Instance) -> Launch {
+    Launch::server(&instance.program, instance.account, &instance.folder).arg(instance.folder.join("redis.conf"))
+}

@@ -1,0 +1,110 @@
+//! The worker's own settings, which the standalone program flattens into its own as well.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use pp_lib::config::{duration, whole};
+use pp_lib::flow::{ConsumeSettings, DispatchSettings};
+
+/// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
+const MAX_LOST_LEASES: i32 = 100;
+
+/// The settings of the worker.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Worker")]
+pub struct ConsumerArgs {
+    /// How many messages may be with this worker, unacknowledged.
+    #[arg(long, env = "PP_PREFETCH", default_value = "2000", value_parser = whole(1..=u16::MAX))]
+    pub prefetch: u16,
+
+    /// How many demands are computed at once and recorded together.
+    #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
+    pub batch: u16,
+
+    /// How long a batch waits for more demands once it has one [unit: duration, as in 5ms].
+    #[arg(long, env = "PP_BATCH_WAIT", default_value = "5ms", value_parser = duration)]
+    pub batch_wait: Duration,
+
+    /// How often a work may fail before it is given up.
+    #[arg(long, env = "PP_MAX_ATTEMPTS", default_value = "5", value_parser = whole(1..=1000_i32))]
+    pub max_attempts: i32,
+
+    /// How long a worker may be silent about a running work before another takes it [unit: duration, as in 4s].
+    #[arg(long, env = "PP_LEASE", default_value = "4s", value_parser = lease)]
+    pub lease: Duration,
+
+    /// How long one computation may take [unit: duration, as in 15m].
+    #[arg(long, env = "PP_WORK_TIMEOUT", default_value = "15m", value_parser = duration)]
+    pub work_timeout: Duration,
+
+    /// How long each addition takes, to imitate heavy work [unit: duration, as in 10ms].
+    #[arg(long, env = "PP_PACE", default_value = "0", value_parser = duration)]
+    pub pace: Duration,
+
+    /// Whether this process also sends what is due in the database to the queue, or does nothing else.
+    #[arg(long, env = "PP_DISPATCH", default_value = "on")]
+    pub dispatch: Dispatch,
+
+    /// How far back the frequent look for due works goes; older ones are found every minute [unit: duration, as in 6h].
+    #[arg(long, env = "PP_DISPATCH_WITHIN", default_value = "6h", value_parser = duration)]
+    pub dispatch_within: Duration,
+
+    /// How often due works are looked for without being woken [unit: duration, as in 1s].
+    #[arg(long, env = "PP_DISPATCH_POLL", default_value = "1s", value_parser = poll)]
+    pub dispatch_poll: Duration,
+}
+
+/// What a process does about due works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dispatch {
+    /// It works and dispatches.
+    On,
+    /// It works; others dispatch.
+    Off,
+    /// It dispatches; others work.
+    Only,
+}
+
+impl ConsumerArgs {
+    /// How demands are taken and computed, unless the process only dispatches.
+    pub fn consume(&self, grace: Duration) -> Option<ConsumeSettings> {
+        (self.dispatch != Dispatch::Only).then(|| ConsumeSettings {
+            prefetch: self.prefetch,
+            batch: self.batch,
+            batch_wait: self.batch_wait,
+            max_attempts: self.max_attempts,
+            lease: self.lease,
+            work_timeout: self.work_timeout,
+            grace,
+        })
+    }
+
+    /// How due works are sent, unless others do that.
+    pub fn dispatch(&self) -> Option<DispatchSettings> {
+        (self.dispatch != Dispatch::Off).then(|| DispatchSettings {
+            within: self.dispatch_within,
+            poll: self.dispatch_poll,
+            max_lost_leases: MAX_LOST_LEASES,
+        })
+    }
+}
+
+/// Three heartbeats fit into a lease.
+fn lease(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(300), "a lease", text)
+}
+
+/// A poll that never waits would be a busy loop.
+fn poll(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(10), "a poll", text)
+}
+
+fn at_least(shortest: Duration, what: &str, text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|value| {
+        if value >= shortest {
+            Ok(value)
+        } else {
+            Err(format!("{what} is at least {shortest:?}"))
+        }
+    })
+}

@@ -52,7 +52,10 @@ mod on_servers {
             WHERE datname = current_database() AND pid <> pg_backend_pid()";
         let client = database.client().await;
         assert_eq!(client.query(terminate, &[]).await.unwrap().len(), 2);
-        assert!(heard(&mut at_one).await && heard(&mut at_two).await, "for what was missed");
+        assert!(
+            heard(&mut at_one).await && heard(&mut at_two).await,
+            "for what was missed"
+        );
         // Each comes back at its own time, so one poke may be too early for the other.
         quiet(&mut at_two).await;
         let deadline = Instant::now() + SOON;

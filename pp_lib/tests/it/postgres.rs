@@ -20,7 +20,10 @@ impl Database {
         let mut url = server();
         let admin = connect(url.as_str()).await;
         // The process id of a test run that was killed may come back.
-        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.unwrap();
+        admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .await
+            .unwrap();
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         url.set_path(&name);
         Self {
@@ -40,7 +43,10 @@ impl Drop for Database {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A runtime of its own: the test's may be on its way out.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async { connect(server().as_str()).await.batch_execute(&drop).await })
         });
         if !std::thread::panicking() {

@@ -23,7 +23,7 @@ mod embedded {
 mod on_servers {
     use std::collections::HashSet;
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use pp_lib::domain::{AddUpTo, Origin, WorkCodePrefix};
     use pp_lib::flow::{new_message_id, new_work_code};
@@ -86,7 +86,11 @@ mod on_servers {
     }
 
     async fn count(database: &Database, of: &str) -> i64 {
-        let row = database.client().await.query_one(&format!("SELECT count(*) FROM {of}"), &[]).await;
+        let row = database
+            .client()
+            .await
+            .query_one(&format!("SELECT count(*) FROM {of}"), &[])
+            .await;
         row.unwrap().get(0)
     }
 
@@ -120,7 +124,10 @@ mod on_servers {
         assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
         let client = database.client().await;
         store.migrate(TIMEOUT).await.unwrap();
-        client.batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')").await.unwrap();
+        client
+            .batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')")
+            .await
+            .unwrap();
         assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
         assert!(matches!(store.migrate(TIMEOUT).await, Err(StoreError::Rejected(_))));
     }
@@ -135,7 +142,10 @@ mod on_servers {
         assert!(!format!("{config:?}").contains("s3cret"));
         let error = PostgresStore::open(config).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-        assert!(error.to_string().contains("refused") && !error.to_string().contains("s3cret"), "{error}");
+        assert!(
+            error.to_string().contains("refused") && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +223,10 @@ mod on_servers {
             assert_eq!(applied(&first.unwrap()) + applied(&second.unwrap()), 400);
             assert_eq!(works.len(), 200);
         }
-        assert_eq!(count(&database, "events WHERE variable = 'compute/result'").await, 10 * 400);
+        assert_eq!(
+            count(&database, "events WHERE variable = 'compute/result'").await,
+            10 * 400
+        );
         assert_eq!(count(&database, "events").await, 10 * (400 * 3 + 200));
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         let client = database.client().await;
@@ -261,7 +274,10 @@ mod on_servers {
             all.extend(dispatcher.await.unwrap());
         }
         assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (2000, 2000));
-        assert_eq!(count(&database, "works WHERE status = 'done' AND due_at IS NULL").await, 2000);
+        assert_eq!(
+            count(&database, "works WHERE status = 'done' AND due_at IS NULL").await,
+            2000
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +290,15 @@ mod on_servers {
         });
         let created = store.create(&twice).await.unwrap();
         assert_eq!(created[0], created[1]);
-        assert_eq!(store.events(created[0].as_ref().unwrap().id).await.unwrap().unwrap().len(), 1);
+        assert_eq!(
+            store
+                .events(created[0].as_ref().unwrap().id)
+                .await
+                .unwrap()
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +311,13 @@ mod on_servers {
         let delete = "UPDATE works SET deleted_on = now(), status = 'cancelled', due_at = NULL";
         client.batch_execute(delete).await.unwrap();
         assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
-        assert!(store.by_codes(std::slice::from_ref(&work.work_code)).await.unwrap().is_empty());
+        assert!(
+            store
+                .by_codes(std::slice::from_ref(&work.work_code))
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(store.events(work.id).await.unwrap(), None);
         let search = Search {
             work_code: WorkCodePrefix::parse(work.work_code.as_str()),
@@ -313,7 +343,10 @@ mod on_servers {
             };
             assert_eq!(store.settle(&[late]).await.unwrap(), [Settled::Superseded]);
         }
-        assert!(store.create(&wanted).await.unwrap()[0].is_some(), "the memory that removes duplicates");
+        assert!(
+            store.create(&wanted).await.unwrap()[0].is_some(),
+            "the memory that removes duplicates"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -330,5 +363,43 @@ mod on_servers {
         assert_eq!(letter.get::<_, String>(0), "never");
         assert_eq!(letter.get::<_, i32>(1), 1);
         assert_eq!(letter.get::<_, String>(2), demand[0].message_id.as_str());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_search_for_an_origin_does_not_walk_past_the_other_ones_works() {
+        let (store, database) = migrated(1).await;
+        let client = database.client().await;
+        let burst = |origin: &str| {
+            format!(
+                "INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
+                SELECT '{origin}-' || substr(md5(n::text), 1, 10), '{origin}', '{origin}' || n, n, 'done', 1
+                FROM generate_series(1, 20000) AS n"
+            )
+        };
+        let both = format!("{}; {}; ANALYZE works", burst("api"), burst("consumer"));
+        client.batch_execute(&both).await.unwrap();
+        for prefix in ["api", "api-b"] {
+            let search = Search {
+                work_code: WorkCodePrefix::parse(prefix),
+                status: None,
+                since: None,
+                before: None,
+                limit: 20,
+            };
+            assert_eq!(store.search(&search).await.unwrap().len(), 20);
+        }
+        // The server counts late.
+        let scans = "SELECT sum(idx_scan) FILTER (WHERE indexrelname = 'works_pkey')::bigint,
+            sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE relname = 'works'";
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let row = client.query_one(scans, &[]).await.unwrap();
+            assert_eq!(row.get::<_, i64>(0), 0, "all works were walked");
+            if row.get::<_, i64>(1) == 2 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the searches used no index");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

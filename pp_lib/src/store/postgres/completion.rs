@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::{ClaimRow, microseconds};
+use super::dispatch::{CLAIMED, ClaimRow, microseconds};
 use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
 use crate::store::{Claim, Completion, Guard, Result, Run, Settled, Settlement};
@@ -38,7 +38,9 @@ impl Completion for PostgresStore {
             return Ok(Vec::new());
         }
         let rows = SettleRows::new(settlements);
-        let (applied, present) = self.run(move |connection| settle_rows::settle(connection, &rows)).await?;
+        let (applied, present) = self
+            .run(move |connection| settle_rows::settle(connection, &rows))
+            .await?;
         Ok(settlements
             .iter()
             .map(|settlement| {
@@ -96,10 +98,10 @@ impl Completion for PostgresStore {
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
         let codes: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
         self.run(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(
-                "SELECT id, message_id, work_code, add_up_to, generation, attempt, due_at FROM works
-                WHERE work_code = ANY($1) AND status = 'pending' AND deleted_on IS NULL",
-            )
+            let rows: Vec<ClaimRow> = sql_query(format!(
+                "SELECT {CLAIMED} FROM works
+                WHERE work_code = ANY($1) AND status = 'pending' AND deleted_on IS NULL"
+            ))
             .bind::<Array<Text>, _>(&codes)
             .load(connection)?;
             rows.into_iter().map(ClaimRow::into_claim).collect()

@@ -16,6 +16,10 @@ use crate::store::{Claim, DispatchRows, DueAt, Result};
 /// How many rows one statement makes due again: few enough to be done well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
 
+/// The columns of a [`ClaimRow`].
+pub(super) const CLAIMED: &str =
+    "id, message_id, work_code, add_up_to, generation, attempt, attempt - 1 - lost_leases AS failures, due_at";
+
 /// A pending row.
 #[derive(QueryableByName)]
 pub(super) struct ClaimRow {
@@ -31,6 +35,8 @@ pub(super) struct ClaimRow {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     due_at: Option<PgTimestamp>,
 }
@@ -45,6 +51,7 @@ impl ClaimRow {
             add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
             generation: self.generation,
             attempt: self.attempt,
+            failures: self.failures,
             due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
         })
     }
@@ -61,7 +68,7 @@ impl DispatchRows for PostgresStore {
     async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
         let (within, hold) = (within.map(microseconds), microseconds(hold));
         self.run(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(
+            let rows: Vec<ClaimRow> = sql_query(format!(
                 "UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
                 WHERE id = ANY(ARRAY(
                     SELECT id FROM works
@@ -70,8 +77,8 @@ impl DispatchRows for PostgresStore {
                     ORDER BY due_at LIMIT $3
                     FOR NO KEY UPDATE SKIP LOCKED
                 ))
-                RETURNING id, message_id, work_code, add_up_to, generation, attempt, due_at",
-            )
+                RETURNING {CLAIMED}"
+            ))
             .bind::<Nullable<BigInt>, _>(within)
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
@@ -83,7 +90,10 @@ impl DispatchRows for PostgresStore {
 
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
         let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
-        let due: Vec<PgTimestamp> = claims.iter().map(|claim| from_unix_microseconds(claim.due_at.0)).collect();
+        let due: Vec<PgTimestamp> = claims
+            .iter()
+            .map(|claim| from_unix_microseconds(claim.due_at.0))
+            .collect();
         // A row that somebody holds is moving on; should that come to nothing, it is sent once more.
         self.run(move |connection| {
             sql_query(

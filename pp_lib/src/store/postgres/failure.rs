@@ -22,7 +22,11 @@ pub(super) enum Failure {
 }
 
 /// Sessions that are ended by the server.
-const BROKEN: [&str; 3] = ["terminating connection", "the database system is", "server closed the connection"];
+const BROKEN: [&str; 3] = [
+    "terminating connection",
+    "the database system is",
+    "server closed the connection",
+];
 
 /// What may go better the next time: 40001, 40P01, 55P03, 57014, class 53.
 const BUSY: [&str; 12] = [
@@ -77,7 +81,10 @@ mod tests {
         let failure = |kind, text: &str| Failure::from(Error::DatabaseError(kind, Box::new(text.to_owned())));
         let unknown = |text: &str| failure(DatabaseErrorKind::Unknown, text);
         assert!(matches!(unknown("deadlock detected"), Failure::Busy(_)));
-        assert!(matches!(unknown("canceling statement due to lock timeout"), Failure::Busy(_)));
+        assert!(matches!(
+            unknown("canceling statement due to lock timeout"),
+            Failure::Busy(_)
+        ));
         assert!(matches!(
             unknown("terminating connection due to administrator command"),
             Failure::Broken(_)

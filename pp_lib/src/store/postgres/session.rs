@@ -30,7 +30,10 @@ pub(super) struct Session {
 impl Sessions {
     /// What is to be connected to, or why that is no URL for this.
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, String> {
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
             return Err("the URL does not begin with postgres://".to_owned());
         }
         let seconds = timeout.as_secs().max(2);

@@ -185,7 +185,9 @@ fn selected(search: &Search) -> Option<BoxedSqlQuery<'static, Pg, SqlQuery>> {
         Some(PrefixSelection::Origin(origin)) => query = query.sql(of_origin(origin)),
         Some(PrefixSelection::Codes { from, to }) => {
             // Where many codes share a prefix, the index by origin finds the newest ones without reading all of them.
-            let origin = Origin::ALL.into_iter().find(|origin| from.starts_with(origin.as_str()))?;
+            let origin = Origin::ALL
+                .into_iter()
+                .find(|origin| from.starts_with(origin.as_str()))?;
             query = query
                 .sql(of_origin(origin))
                 .sql(next(" AND work_code >="))

@@ -34,7 +34,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let database = args.database.shared_address()?;
     let connect = async {
         let store = connect::store(&database, &args.database, Schema::Migrate, args.runtime.startup_timeout).await?;
-        anyhow::Ok((store, connect::feed(&database).await?))
+        anyhow::Ok((store, connect::feed(&database)?))
     };
     match shutdown.run_until_cancelled(connect).await {
         None => Ok(()),

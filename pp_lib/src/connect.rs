@@ -13,9 +13,11 @@ use crate::broker::memory::Memory;
 use crate::broker::queues::QueueNames;
 use crate::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use crate::broker::{AnyBroker, BrokerError};
-use crate::config::{BrokerUrl, DatabaseArgs, DatabaseUrl, DurationText};
+use crate::config::{BrokerUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
+use crate::feed::postgres::PostgresFeed;
+use crate::store::postgres::{PostgresConfig, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{AnyStore, Store as _, StoreError};
 
@@ -44,15 +46,20 @@ pub async fn store(
         DatabaseUrl::Sqlite(file) => sqlite(file, args, schema)
             .await
             .map_err(|why| wrong("PP_DATABASE_URL", why)),
-        DatabaseUrl::Postgres(_) => Err(StartError("PostgreSQL is to come".to_owned())),
+        DatabaseUrl::Postgres(url) => postgres(url, args, schema, patience)
+            .await
+            .map_err(|why| wrong("PP_DATABASE_URL", why)),
     }
 }
 
 /// The feed that belongs to a database.
-pub async fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
+pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
     match address {
         DatabaseUrl::Sqlite(_) => Ok(Arc::new(MemoryFeed::new())),
-        DatabaseUrl::Postgres(_) => Err(StartError("PostgreSQL is to come".to_owned())),
+        DatabaseUrl::Postgres(url) => match PostgresFeed::connect(url.expose()) {
+            Ok(feed) => Ok(Arc::new(feed)),
+            Err(error) => Err(wrong("PP_DATABASE_URL", error.to_string())),
+        },
     }
 }
 
@@ -82,6 +89,26 @@ async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnySt
         Schema::Check => store.check().await.map_err(open)?,
     }
     Ok(Arc::new(store))
+}
+
+async fn postgres(url: &Secret, args: &DatabaseArgs, schema: Schema, patience: Duration) -> Result<AnyStore, String> {
+    let connect = || async {
+        let config = PostgresConfig {
+            url: url.expose().to_owned(),
+            pool: args.pool,
+            timeout: args.timeout,
+        };
+        let store = PostgresStore::open(config).await?;
+        match schema {
+            Schema::Migrate => store.migrate(patience).await?,
+            Schema::Check => store.check().await?,
+        }
+        Ok(Arc::new(store) as AnyStore)
+    };
+    wait_for("PostgreSQL", patience, connect, |error| {
+        matches!(error, StoreError::Unavailable(_))
+    })
+    .await
 }
 
 /// Tries until it works, until it cannot work, or until patience ends; logs the first failure and what came of it.

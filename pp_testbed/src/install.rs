@@ -35,13 +35,13 @@ pub fn missing(kinds: &[Kind]) -> Vec<Kind> {
 }
 
 /// Installs what is missing among `kinds` and returns what was installed. The package manager's own output goes to
-/// a log file, and its last lines into the error when it fails.
+/// a log file, and its last lines into the error when it fails. `announce` is told the packages before it begins.
 ///
 /// Two processes that install at the same time take turns; the second finds nothing left to do.
 ///
 /// # Errors
 /// One line naming the packages, when this user may not install them or there is no `apt-get`.
-pub fn install(kinds: &[Kind]) -> Result<Vec<Kind>> {
+pub fn install(kinds: &[Kind], announce: impl FnOnce(&str)) -> Result<Vec<Kind>> {
     if missing(kinds).is_empty() {
         return Ok(Vec::new());
     }
@@ -55,6 +55,7 @@ pub fn install(kinds: &[Kind]) -> Result<Vec<Kind>> {
     let Some(means) = means() else {
         bail!(what_to_install(&packages))
     };
+    announce(&packages.join(", "));
     run_script(&means, &packages, &folder.join("install.log"))?;
     for kind in &missing {
         programs::locate(*kind).with_context(|| format!("{} is installed, but", kind.package()))?;

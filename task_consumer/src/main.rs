@@ -51,6 +51,6 @@ async fn connect(args: &Args) -> anyhow::Result<Parts> {
     Ok(Parts {
         store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
         broker: connect::broker(&broker, args.broker.queue_names(), patience).await?,
-        feed: connect::feed(&database).await?,
+        feed: connect::feed(&database)?,
     })
 }

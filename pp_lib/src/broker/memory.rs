@@ -294,3 +294,66 @@ impl Drop for MemorySubscription {
         self.line.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::MessageId;
+
+    fn demands(count: usize) -> Vec<Outgoing> {
+        let demand = |number: usize| Outgoing {
+            message_id: MessageId::try_from(number.to_string()).unwrap(),
+            row: None,
+            body: Bytes::new(),
+        };
+        (0..count).map(demand).collect()
+    }
+
+    #[tokio::test]
+    async fn publishing_waits_for_room_and_goes_on_when_there_is() {
+        let broker = Memory::new(2);
+        assert!(!broker.durable());
+        let publishing = tokio::spawn({
+            let broker = broker.clone();
+            async move { broker.publish(&demands(5)).await }
+        });
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        for tag in 1..=5 {
+            let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
+            assert_eq!(received[0].tag, tag);
+            let ready = broker.ready_messages(Queue::Demand).await.unwrap();
+            assert!(ready < 2, "{ready} wait beside the one that is out");
+            assert_eq!(received[0].properties.message_id, Some((tag - 1).to_string()));
+            subscription.acknowledge(&[tag]).await.unwrap();
+        }
+        assert_eq!(publishing.await.unwrap().unwrap(), [Published::Confirmed; 5]);
+    }
+
+    #[tokio::test]
+    async fn what_is_out_takes_room_until_it_is_acknowledged() {
+        let broker = Memory::new(2);
+        broker.publish(&demands(2)).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        subscription.next_batch(2, Duration::ZERO).await.unwrap();
+        let one = demands(1);
+        let mut publishing = broker.publish(&one);
+        let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
+        assert!(full.is_err());
+        subscription.acknowledge(&[1]).await.unwrap();
+        assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
+    }
+
+    #[tokio::test]
+    async fn dead_letters_without_room_are_refused_together() {
+        let broker = Memory::new(2);
+        let letter = DeadLetter {
+            message_id: None,
+            body: Bytes::new(),
+            reason: String::new(),
+        };
+        broker.dead_letter(std::slice::from_ref(&letter)).await.unwrap();
+        let full = broker.dead_letter(&[letter.clone(), letter]).await;
+        assert!(matches!(full, Err(BrokerError::Unavailable(_))), "{full:?}");
+        assert_eq!(broker.ready_messages(Queue::DeadLetter).await.unwrap(), 1);
+    }
+}

@@ -2,12 +2,14 @@
 //! `PP_`, in kebab case. Values are parsed and bounded here, so that a wrong one is an error at start.
 
 mod broker;
+mod command_line;
 mod database;
 mod error;
 mod parse;
 mod runtime;
 
 pub use broker::{BrokerArgs, BrokerUrl};
+pub use command_line::command_line;
 pub use database::{DatabaseArgs, DatabaseUrl};
 pub use error::{ConfigError, Secret};
 pub use parse::{DurationText, duration, whole};

@@ -1,3 +1,4 @@
-//! What every adapter of a port does, as suites: one a port, run against each adapter.
+//! The suites that every adapter of a port has to pass, one module per port. For tests only, behind a feature.
 
+pub mod broker;
 pub mod store;

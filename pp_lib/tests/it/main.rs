@@ -1,7 +1,14 @@
-//! The adapters of pp_lib against their ports' suites.
+//! The adapters of pp_lib against their ports' suites. Tests that need a server are in modules called `on_servers`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as the tests do: a panic is the report"
+)]
 
+mod broker;
 mod feed;
+mod foreign;
 mod postgres;
+mod proxy;
+mod rabbitmq;
 mod store;

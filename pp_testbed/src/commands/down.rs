@@ -14,7 +14,7 @@ use pp_testbed::process;
 use pp_testbed::servers::Provided;
 use pp_testbed::state::{Service, State};
 
-use super::up;
+use super::{output, up};
 
 /// The services' own grace period is 20 s by default (`PP_GRACE`); they get a little more.
 const GRACE: Duration = Duration::from_secs(25);
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
             fs::remove_dir_all(state.folder())?;
         }
     }
-    println!("nothing left running");
+    output::line("nothing left running");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -47,7 +47,7 @@ fn stop_services(state: &mut State) -> Result<()> {
         let family = service.process.family();
         service.process.signal(Signal::SIGTERM)?;
         if service.process.ends_within(GRACE) {
-            println!("stopped {}", service.name);
+            output::line(&format!("stopped {}", service.name));
         } else {
             eprintln!(
                 "pp_testbed: {} does not stop within {} s and is killed",
@@ -88,7 +88,7 @@ fn stop_servers(purge: bool, state: &State) -> Result<()> {
     };
     let servers = Provided::of_state(compose, state.folder())?;
     servers.stop_all(purge)?;
-    println!("stopped the servers");
+    output::line("stopped the servers");
     if let Provided::Private(private) = &servers
         && purge
     {

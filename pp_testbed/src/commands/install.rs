@@ -8,20 +8,16 @@ use anyhow::Result;
 use pp_testbed::install;
 use pp_testbed::servers::Kind;
 
+use super::output;
+
 pub(crate) fn run() -> Result<ExitCode> {
     ensure(&Kind::ALL)?;
-    println!("PostgreSQL, RabbitMQ and Redis are installed");
+    output::line("PostgreSQL, RabbitMQ and Redis are installed");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Installs what is missing and tells so, on standard error: the output may be another command's.
 pub(crate) fn ensure(kinds: &[Kind]) -> Result<()> {
-    let missing = install::missing(kinds);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages: Vec<&str> = missing.iter().map(|kind| kind.package()).collect();
-    eprintln!("pp_testbed: installing {}", packages.join(", "));
-    install::install(kinds)?;
+    install::install(kinds, |packages| eprintln!("pp_testbed: installing {packages}"))?;
     Ok(())
 }

@@ -10,12 +10,12 @@ use pp_testbed::servers::{Kind, Provided, answers};
 use pp_testbed::state::{EnvFile, State};
 use url::Url;
 
-use super::{service, table};
+use super::{output, service};
 
 pub(crate) fn run(folder: &Path) -> Result<ExitCode> {
     match State::look(folder)? {
         Some(state) => print(&state)?,
-        None => println!("nothing was started in {}", folder.display()),
+        None => output::line(&format!("nothing was started in {}", folder.display())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,16 +52,20 @@ pub(crate) fn print(state: &State) -> Result<()> {
             answer,
         ]);
     }
-    table::print(&rows);
+    output::table(&rows);
     Ok(())
 }
 
 fn server_row(kind: Kind, servers: Option<&Provided>, url: Option<&str>) -> [String; 4] {
-    let own = servers.and_then(|servers| Some((servers.running_as(kind)?, servers.url(kind).ok()?)));
-    let is_private = matches!(servers, Some(Provided::Private(_)));
-    let (means, url) = match (own, url, servers.and_then(|servers| servers.url(kind).ok())) {
-        (Some((means, url)), _, _) => (if is_private { format!("private, {means}") } else { means }, url),
-        (None, Some(url), own_url) if own_url.as_deref() != Some(url) => ("given".to_owned(), url.to_owned()),
+    let own_url = servers.and_then(|servers| servers.url(kind).ok());
+    let running = servers.and_then(|servers| servers.running_as(kind));
+    let (means, url) = match (url, own_url, running) {
+        // What the services were told counts, also while a server of our own runs idle beside it.
+        (Some(url), own_url, _) if own_url.as_deref() != Some(url) => ("given".to_owned(), url.to_owned()),
+        (_, Some(url), Some(means)) if matches!(servers, Some(Provided::Private(_))) => {
+            (format!("private, {means}"), url)
+        }
+        (_, Some(url), Some(means)) => (means, url),
         _ => return [kind.name(), "-", "-", "stopped"].map(str::to_owned),
     };
     let place = Url::parse(&url)

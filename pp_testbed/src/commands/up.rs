@@ -13,7 +13,7 @@ use pp_testbed::state::{self, EnvFile, State};
 use pp_testbed::{logs, wait};
 
 use super::service::{self, Service};
-use super::{install, status};
+use super::{install, output, status};
 
 /// Longer than a service waits for its servers by default (`PP_STARTUP_TIMEOUT`, 60 s).
 const READY_LIMIT: Duration = Duration::from_secs(75);
@@ -47,10 +47,19 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
 }
 
 fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<()> {
+    let own = state
+        .remembered
+        .compose
+        .map(|compose| Provided::of_state(compose, state.folder()))
+        .transpose()?;
+    let is_own = |kind: &Kind, url: &String| {
+        own.as_ref()
+            .is_some_and(|own| own.url(*kind).is_ok_and(|own| own == *url))
+    };
+    // Somebody who sourced the env file has our own URLs in the environment; those servers are still ours to start.
     let given = |kind: &Kind| {
-        std::env::var(kind.service_variable())
-            .ok()
-            .filter(|url| !url.is_empty())
+        let url = std::env::var(kind.service_variable()).ok();
+        url.filter(|url| !url.is_empty() && !is_own(kind, url))
     };
     let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| given(kind).is_none()).collect();
     for kind in Kind::ALL {
@@ -137,13 +146,13 @@ fn wait_until_ready(service: &Service, state: &State) -> Result<()> {
 }
 
 fn print_next(servers_only: bool, api: &Service, state: &State) {
-    println!();
-    println!("variables:  {}", state.env_file().display());
+    output::line("");
+    output::line(&format!("variables:  {}", state.env_file().display()));
     match service::address(&api.bind) {
-        Ok(address) if !servers_only => println!("next:       curl -X POST http://{address}/work"),
-        _ => println!("next:       make run-pp-backend-api"),
+        Ok(address) if !servers_only => output::line(&format!("next:       curl -X POST http://{address}/work")),
+        _ => output::line("next:       make run-pp-backend-api"),
     }
-    println!("then:       make status, make logs, make down");
+    output::line("then:       make status, make logs, make down");
 }
 
 /// The mark of everything that belongs to a state folder's services.

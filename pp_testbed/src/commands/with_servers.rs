@@ -1,6 +1,7 @@
 //! `with-servers`: provides servers for one command and stops them when it ends, however it ends.
 //!
-//! A server whose variable is set already is used as it is, and neither started nor stopped.
+//! A server whose variable is set already is used as it is, and neither started nor stopped. When this program itself is
+//! killed with SIGKILL, the kernel ends the private servers; their folder, and containers, go when the next one starts.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;

@@ -34,7 +34,7 @@ fn left_behind(home: &Path) -> Vec<ProcessId> {
 /// One test for the whole life, since starting takes seconds.
 #[test]
 fn private_servers_crash_return_on_the_same_port_and_leave_nothing() {
-    install::install(&Kind::ALL).unwrap();
+    install::install(&Kind::ALL, |_| ()).unwrap();
     let servers = PrivateServers::temporary(&Kind::ALL).unwrap();
     let home = servers.home().to_path_buf();
     let mut all = Vec::new();

@@ -83,52 +83,53 @@ fn delivery_count(redelivered: bool, headers: Option<&FieldTable>) -> u32 {
 }
 
 fn properties(properties: &BasicProperties) -> Properties {
-    let mut malformed = None;
     let headers = properties.headers().as_ref().map(FieldTable::inner);
-    let header = |name| headers.and_then(|headers| headers.get(name));
-    let mut number = |name| match header(name).map_or(Read::Absent, whole_number) {
-        Read::Value(number) => match i32::try_from(number) {
-            Ok(number) => Some(number),
-            Err(_) => {
-                malformed.get_or_insert(name);
-                None
-            }
-        },
-        Read::Absent => None,
-        Read::Malformed => {
-            malformed.get_or_insert(name);
-            None
-        }
+    let header = |name| {
+        headers
+            .and_then(|headers| headers.get(name))
+            .unwrap_or(&AMQPValue::Void)
     };
-    let generation = number(GENERATION);
-    let attempt = number(ATTEMPT);
-    let failures = number(FAILURES);
-    let work_code = match header(WORK_CODE).map_or(Read::Absent, text) {
-        Read::Value(code) => Some(code),
-        Read::Absent => None,
-        Read::Malformed => {
-            malformed.get_or_insert(WORK_CODE);
-            None
-        }
-    };
+    let mut malformed = None;
+    let mut number = |name| header_number(header(name)).known_or_noted(name, &mut malformed);
+    let (generation, attempt, failures) = (number(GENERATION), number(ATTEMPT), number(FAILURES));
     Properties {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
-        work_code,
+        work_code: text(header(WORK_CODE)).known_or_noted(WORK_CODE, &mut malformed),
         generation,
         attempt,
         failures,
         // A dead letter is dead already, whatever its reason looks like.
-        reason: header(REASON)
-            .and_then(|reason| reason.as_long_string())
-            .map(ToString::to_string),
+        reason: header(REASON).as_long_string().map(ToString::to_string),
         malformed,
     }
 }
 
+/// What was found in a header.
 enum Read<T> {
     Value(T),
     Absent,
     Malformed,
+}
+
+impl<T> Read<T> {
+    fn known_or_noted(self, name: &'static str, malformed: &mut Option<&'static str>) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent => None,
+            Self::Malformed => {
+                malformed.get_or_insert(name);
+                None
+            }
+        }
+    }
+}
+
+fn header_number(value: &AMQPValue) -> Read<i32> {
+    match whole_number(value) {
+        Read::Value(number) => i32::try_from(number).map_or(Read::Malformed, Read::Value),
+        Read::Absent => Read::Absent,
+        Read::Malformed => Read::Malformed,
+    }
 }
 
 fn text(value: &AMQPValue) -> Read<String> {

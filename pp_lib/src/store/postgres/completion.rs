@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::{CLAIMED, ClaimRow, microseconds};
+use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
 use crate::store::{Claim, Completion, Guard, Result, Run, Settled, Settlement};
@@ -99,7 +99,7 @@ impl Completion for PostgresStore {
         let codes: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
         self.run(move |connection| {
             let rows: Vec<ClaimRow> = sql_query(format!(
-                "SELECT {CLAIMED} FROM works
+                "SELECT {COLUMNS} FROM works
                 WHERE work_code = ANY($1) AND status = 'pending' AND deleted_on IS NULL"
             ))
             .bind::<Array<Text>, _>(&codes)

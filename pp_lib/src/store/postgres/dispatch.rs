@@ -17,7 +17,7 @@ use crate::store::{Claim, DispatchRows, DueAt, Result};
 const RELEASED_AT_ONCE: i64 = 5_000;
 
 /// The columns of a [`ClaimRow`].
-pub(super) const CLAIMED: &str =
+pub(super) const COLUMNS: &str =
     "id, message_id, work_code, add_up_to, generation, attempt, attempt - 1 - lost_leases AS failures, due_at";
 
 /// A pending row.
@@ -77,7 +77,7 @@ impl DispatchRows for PostgresStore {
                     ORDER BY due_at LIMIT $3
                     FOR NO KEY UPDATE SKIP LOCKED
                 ))
-                RETURNING {CLAIMED}"
+                RETURNING {COLUMNS}",
             ))
             .bind::<Nullable<BigInt>, _>(within)
             .bind::<BigInt, _>(hold)

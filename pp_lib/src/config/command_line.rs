@@ -1,0 +1,102 @@
+//! From the command line and the environment to a program's arguments, and one line for what is wrong with them.
+//!
+//! Which arguments there are, each program says; what they mean together is checked after this.
+
+use std::env;
+use std::io::{self, Write as _};
+use std::process;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Command, Parser};
+
+/// The exit code of a command line that cannot be used.
+const USAGE: i32 = 2;
+
+/// Reads the arguments of this process. Ends it with 0 after `--help` and `--version`, and with 2 after one line on
+/// standard error that names the flag or the variable which is wrong.
+pub fn command_line<P: Parser>() -> P {
+    P::try_parse().unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        let line = one_line(&error, &P::command());
+        // When even standard error is closed, the exit code is all there is left to say.
+        let _ = writeln!(io::stderr().lock(), "error: {line}");
+        process::exit(USAGE)
+    })
+}
+
+/// Clap's words up to the first empty line, after which it explains usage.
+fn one_line(error: &clap::Error, command: &Command) -> String {
+    let text = error.to_string();
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    let line = words.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    match variable(error, command) {
+        Some(variable) => format!("{variable}: {line}"),
+        None => line.to_owned(),
+    }
+}
+
+/// The variable that the wrong value came from, if it did not come from a flag.
+fn variable(error: &clap::Error, command: &Command) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
+        return None;
+    };
+    let variable = arguments(command).find(|arg| arg.to_string() == *flag)?.get_env()?;
+    (env::var(variable).ok()? == *value).then(|| variable.to_string_lossy().into_owned())
+}
+
+fn arguments(command: &Command) -> Box<dyn Iterator<Item = &Arg> + '_> {
+    let below = command.get_subcommands().flat_map(arguments);
+    Box::new(command.get_arguments().chain(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Args {
+        // PATH stands in for a variable of PP, since a test cannot set one safely.
+        #[arg(long, env = "PATH", value_parser = super::super::whole(1..=9_u8))]
+        count: u8,
+        #[arg(long)]
+        id: u8,
+    }
+
+    fn line(args: &[&str]) -> String {
+        let error = Args::try_parse_from([&["program"], args].concat()).unwrap_err();
+        one_line(&error, &Args::command())
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_variable_or_by_its_flag() {
+        let from_variable = line(&["--id", "1"]);
+        assert!(from_variable.starts_with("PATH: invalid value '"), "{from_variable}");
+        assert!(
+            from_variable.ends_with("expected a whole number from 1 to 9"),
+            "{from_variable}"
+        );
+        assert_eq!(
+            line(&["--count", "x"]),
+            "invalid value 'x' for '--count <COUNT>': expected a whole number from 1 to 9"
+        );
+    }
+
+    #[test]
+    fn everything_else_is_one_line_too() {
+        assert_eq!(
+            line(&["--count", "1"]),
+            "the following required arguments were not provided: --id <ID>"
+        );
+        assert_eq!(line(&["--idd", "1"]), "unexpected argument '--idd' found");
+    }
+}

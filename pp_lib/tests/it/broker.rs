@@ -1,0 +1,53 @@
+//! The broker's adapters against the suite of the port.
+
+use std::sync::Arc;
+
+use pp_lib::broker::AnyBroker;
+use pp_lib::broker::memory::Memory;
+use pp_lib::broker_suite;
+use pp_lib::conformance::broker::Harness;
+
+struct Embedded(Memory);
+
+impl Harness for Embedded {
+    async fn start() -> Self {
+        Self(Memory::default())
+    }
+
+    fn broker(&self) -> AnyBroker {
+        Arc::new(self.0.clone())
+    }
+
+    async fn stop(self) {}
+}
+
+mod embedded {
+    use super::*;
+
+    broker_suite!(Embedded);
+}
+
+mod on_servers {
+    use super::*;
+    use crate::foreign::QueuesOfOneTest;
+
+    broker_suite!(OnRabbitMq);
+
+    struct OnRabbitMq(QueuesOfOneTest, AnyBroker);
+
+    impl Harness for OnRabbitMq {
+        async fn start() -> Self {
+            let queues = QueuesOfOneTest::new().await;
+            let broker = Arc::new(queues.broker().await);
+            Self(queues, broker)
+        }
+
+        fn broker(&self) -> AnyBroker {
+            self.1.clone()
+        }
+
+        async fn stop(self) {
+            self.0.delete().await;
+        }
+    }
+}

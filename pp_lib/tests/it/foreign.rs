@@ -1,0 +1,86 @@
+//! A client that is not PP: it prepares and cleans up queues, and publishes what PP never would.
+
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use pp_lib::broker::queues::QueueNames;
+use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
+use uuid::Uuid;
+
+/// The server of these tests.
+pub(crate) fn server_url() -> String {
+    std::env::var("PP_TEST_RABBITMQ_URL")
+        .expect("PP_TEST_RABBITMQ_URL names no RabbitMQ server: run these tests with `make test`, which starts one")
+}
+
+/// Queue names that no other test has, and a connection of the foreign client.
+pub(crate) struct QueuesOfOneTest {
+    pub(crate) names: QueueNames,
+    connection: Connection,
+}
+
+impl QueuesOfOneTest {
+    pub(crate) async fn new() -> Self {
+        Self {
+            names: QueueNames::new(&format!("pp.test.{}", Uuid::new_v4().simple())),
+            connection: Connection::connect(&server_url(), ConnectionProperties::default())
+                .await
+                .unwrap(),
+        }
+    }
+
+    /// The adapter on these queues.
+    pub(crate) async fn broker(&self) -> RabbitMq {
+        self.broker_at(&server_url()).await
+    }
+
+    /// The adapter on these queues, by another way to the server.
+    pub(crate) async fn broker_at(&self, url: &str) -> RabbitMq {
+        let config = RabbitMqConfig {
+            name: self.names.demand.clone(),
+            ..RabbitMqConfig::default()
+        };
+        RabbitMq::connect(url, self.names.clone(), config).await.unwrap()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        self.connection.create_channel().await.unwrap()
+    }
+
+    /// Publishes to the queue of demands as anyone can.
+    pub(crate) async fn publish(&self, properties: BasicProperties, body: &[u8]) {
+        let channel = self.channel().await;
+        let queue = self.names.demand.as_str().into();
+        channel
+            .basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties)
+            .await
+            .unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Makes the queue of demands one that PP cannot use.
+    pub(crate) async fn declare_classic(&self) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+        let queue = self.names.demand.as_str().into();
+        self.channel()
+            .await
+            .queue_declare(queue, QueueDeclareOptions::durable(), arguments)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete_queue(&self, name: &str) {
+        self.channel()
+            .await
+            .queue_delete(name.into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
+    }
+
+    /// Cleans up; every test ends with it.
+    pub(crate) async fn delete(self) {
+        self.delete_queue(&self.names.demand).await;
+        self.delete_queue(&self.names.dead_letter).await;
+    }
+}

@@ -1,0 +1,315 @@
+//! What only a broker with a server has: foreign clients, queues that vanish, connections that break.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use pp_lib::broker::queues::QueueNames;
+use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
+use pp_lib::broker::{Broker, BrokerError, DeadLetter, Properties, Published, Queue, Subscription};
+use pp_lib::conformance::broker::{assert_numbers, demand, publish, receive, until_ready};
+use tokio::time::timeout;
+
+use crate::foreign::{QueuesOfOneTest, server_url};
+use crate::proxy::Proxy;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// Fails with everything it is asked, which has to be soon.
+async fn assert_over(subscription: &mut dyn Subscription) {
+    for _ in 0..2 {
+        let next = timeout(DEADLINE, subscription.next_batch(10, AT_ONCE)).await.unwrap();
+        assert!(matches!(next, Err(BrokerError::Unavailable(_))), "{next:?}");
+        assert!(matches!(
+            subscription.acknowledge(&[1]).await,
+            Err(BrokerError::Unavailable(_))
+        ));
+    }
+}
+
+async fn connect_error(url: &str) -> BrokerError {
+    let config = RabbitMqConfig {
+        connect_timeout: Duration::from_secs(2),
+        ..RabbitMqConfig::default()
+    };
+    let connected = RabbitMq::connect(url, QueueNames::new("pp.test.none"), config).await;
+    connected.err().unwrap_or_else(|| panic!("{url} can be connected to"))
+}
+
+mod embedded {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bad_url_is_refused_without_repeating_it() {
+        for url in [
+            "",
+            "secret",
+            "amqp:secret",
+            "http://user:secret@localhost/",
+            "amqps://user:secret@localhost/",
+            "amqp://user:secret@localhost:99999/",
+            "amqp://user:secret@[::1/",
+            "amqp://user:secret@localhost/?heartbeat=secret",
+        ] {
+            let error = connect_error(url).await;
+            assert!(matches!(error, BrokerError::Rejected(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_or_does_not_answer_is_unavailable() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let silent = connect_error(&format!("amqp://user:secret@{address}/")).await;
+        drop(listener);
+        let closed = connect_error(&format!("amqp://user:secret@{address}/")).await;
+        for error in [silent, closed] {
+            assert!(matches!(error, BrokerError::Unavailable(_)), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains(&address.to_string()) && !text.contains("secret"),
+                "{text}"
+            );
+        }
+    }
+}
+
+mod on_servers {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_foreign_message_without_properties_is_received() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        let body = br#"{"add_up_to":2,"done":false}"#;
+        queues.publish(BasicProperties::default(), body).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let received = receive(&mut *subscription, 1).await;
+        assert_eq!(received[0].properties, Properties::default());
+        assert_eq!(&received[0].body[..], body);
+        assert_eq!(received[0].delivery_count, 0);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn malformed_headers_are_named_and_harm_nobody() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        let bad = [
+            ("work_code", AMQPValue::LongString(vec![0xff, 0xfe].into())),
+            ("generation", AMQPValue::LongString("1".into())),
+            ("attempt", AMQPValue::LongLongInt(i64::MAX)),
+        ];
+        for (name, value) in bad.clone() {
+            let mut headers = FieldTable::default();
+            headers.insert(name.into(), value);
+            headers.insert("of no concern".into(), AMQPValue::Double(0.5));
+            queues
+                .publish(BasicProperties::default().with_headers(headers), b"{}")
+                .await;
+        }
+        publish(&broker, 0..1).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let received = receive(&mut *subscription, 4).await;
+        let malformed: Vec<_> = received.iter().map(|delivery| delivery.properties.malformed).collect();
+        assert_eq!(
+            malformed,
+            [Some("work_code"), Some("generation"), Some("attempt"), None]
+        );
+        assert_numbers(&received[3..], 0..1);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_its_queue_a_message_comes_back_and_the_next_one_finds_it_again() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        queues.delete_queue(&queues.names.demand).await;
+        let messages: Vec<_> = (0..3_000).map(demand).collect();
+        let published = broker.publish(&messages).await.unwrap();
+        assert_eq!(published, vec![Published::Returned; 3_000]);
+        publish(&broker, 0..3_000).await;
+        until_ready(&broker, Queue::Demand, 3_000).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_missing_queue_has_nothing_ready_and_is_declared_again() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        queues.delete_queue(&queues.names.demand).await;
+        queues.delete_queue(&queues.names.dead_letter).await;
+        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        publish(&broker, 0..1).await;
+        let letter = DeadLetter {
+            message_id: None,
+            body: "{}".into(),
+            reason: "a test".into(),
+        };
+        broker.dead_letter(&[letter]).await.unwrap();
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dead_letters_without_their_queue_are_not_taken_for_safe() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        queues.delete_queue(&queues.names.dead_letter).await;
+        let letter = |id: Option<&str>| DeadLetter {
+            message_id: id.map(str::to_owned),
+            body: "{}".into(),
+            reason: "a test".into(),
+        };
+        let letters = [letter(None), letter(Some("one"))];
+        let lost = broker.dead_letter(&letters).await;
+        assert!(matches!(lost, Err(BrokerError::Unavailable(_))), "{lost:?}");
+        broker.dead_letter(&letters).await.unwrap();
+        until_ready(&broker, Queue::DeadLetter, 2).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_subscription_ends_with_its_queue() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        queues.delete_queue(&queues.names.demand).await;
+        assert_over(&mut *subscription).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        publish(&broker, 0..1).await;
+        assert_numbers(&receive(&mut *subscription, 1).await, 0..1);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_cut_publishing_goes_on_and_a_new_subscription_gets_the_messages() {
+        let queues = QueuesOfOneTest::new().await;
+        let proxy = Proxy::to(&server_url()).await;
+        let broker = queues.broker_at(proxy.url()).await;
+        publish(&broker, 0..6).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 5).await.unwrap();
+        receive(&mut *subscription, 5).await;
+        subscription.acknowledge(&[1, 2]).await.unwrap();
+        // That another one comes shows that the acknowledgement arrived.
+        receive(&mut *subscription, 1).await;
+        proxy.cut();
+        assert_over(&mut *subscription).await;
+        // Publishing notices with its first try, whose message may be there or not.
+        let publishing = timeout(DEADLINE, async {
+            let mut number = 6;
+            while broker.publish(&[demand(number)]).await.unwrap() != [Published::Confirmed] {
+                number += 1;
+            }
+            number
+        });
+        let last = publishing.await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+        let mut ids: Vec<String> = Vec::new();
+        while !ids.contains(&format!("demand-{last}")) {
+            let one = receive(&mut *subscription, 1).await;
+            ids.extend(one.into_iter().filter_map(|delivery| delivery.properties.message_id));
+        }
+        assert_eq!(ids[..4], ["demand-2", "demand-3", "demand-4", "demand-5"]);
+        assert!(ids[4..].len() <= last - 5, "{ids:?}");
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cut_while_publishing_confirms_only_what_is_there() {
+        let queues = QueuesOfOneTest::new().await;
+        let proxy = Proxy::to(&server_url()).await;
+        let broker = queues.broker_at(proxy.url()).await;
+        let messages: Vec<_> = (0..5_000).map(demand).collect();
+        let cut = async {
+            // A connection of the test's own sees the first of them arrive.
+            let witness = queues.broker().await;
+            while witness.ready_messages(Queue::Demand).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            proxy.cut();
+        };
+        let (published, ()) = tokio::join!(broker.publish(&messages), cut);
+        let published = published.unwrap();
+        assert_eq!(published.len(), messages.len());
+        assert!(!published.contains(&Published::Returned));
+        let mut subscription = broker.subscribe(Queue::Demand, 10_000).await.unwrap();
+        let mut missing: BTreeSet<_> = messages
+            .iter()
+            .zip(&published)
+            .filter(|(_, published)| **published == Published::Confirmed)
+            .map(|(message, _)| message.message_id.to_string())
+            .collect();
+        while !missing.is_empty() {
+            for delivery in receive(&mut *subscription, 1).await {
+                missing.remove(&delivery.properties.message_id.unwrap());
+            }
+        }
+        publish(&broker, 0..1).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_waits_for_ever_on_a_frozen_connection() {
+        let queues = QueuesOfOneTest::new().await;
+        let proxy = Proxy::to(&server_url()).await;
+        let soon = RabbitMqConfig {
+            connect_timeout: Duration::from_millis(500),
+            confirm_timeout: Duration::from_millis(500),
+            answer_timeout: Duration::from_millis(500),
+            ..RabbitMqConfig::default()
+        };
+        let broker = RabbitMq::connect(proxy.url(), queues.names.clone(), soon)
+            .await
+            .unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        proxy.freeze(true);
+        assert_eq!(broker.publish(&[demand(0)]).await.unwrap(), [Published::Unconfirmed]);
+        let again = broker.publish(&[demand(0)]).await;
+        assert!(matches!(again, Err(BrokerError::Unavailable(_))), "{again:?}");
+        assert!(matches!(
+            broker.ready_messages(Queue::Demand).await,
+            Err(BrokerError::Unavailable(_))
+        ));
+        assert!(matches!(
+            broker.subscribe(Queue::Demand, 1).await,
+            Err(BrokerError::Unavailable(_))
+        ));
+        // Here it is the missing heartbeat that tells.
+        assert_over(&mut *subscription).await;
+        proxy.freeze(false);
+        publish(&broker, 1..2).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_queue_with_other_arguments_is_refused_in_plain_words() {
+        let queues = QueuesOfOneTest::new().await;
+        queues.declare_classic().await;
+        let connected = RabbitMq::connect(&server_url(), queues.names.clone(), RabbitMqConfig::default()).await;
+        let error = connected.err().unwrap();
+        assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
+        assert!(
+            error.to_string().contains("a queue exists with other arguments"),
+            "{error}"
+        );
+        assert!(error.to_string().contains(&queues.names.demand), "{error}");
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_login_or_virtual_host_that_is_refused_stays_so() {
+        let mut url = url::Url::parse(&server_url()).unwrap();
+        url.set_path("/no-such-host");
+        let no_host = connect_error(url.as_str()).await;
+        url.set_username("nobody").unwrap();
+        url.set_password(Some("secret")).unwrap();
+        let no_login = connect_error(url.as_str()).await;
+        for error in [no_host, no_login] {
+            assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

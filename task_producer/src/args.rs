@@ -1,0 +1,135 @@
+//! What can be set: the schedule and what each tick makes, for whoever holds a producer, and the service's own ways to
+//! run.
+
+use clap::{Args as ClapArgs, Parser};
+use pp_lib::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
+use pp_lib::domain::AddUpTo;
+
+use crate::slots::Schedule;
+use crate::{Mode, ProducerConfig};
+
+/// The schedule and what each of its ticks makes; part of every program that can produce.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(next_help_heading = "Schedule")]
+pub struct ScheduleArgs {
+    /// When to produce: a cron pattern, with seconds first where it has six fields; `1/4` is every 4 from 1 on.
+    #[arg(long, env = "PP_SCHEDULE", default_value = "1/4 * * * * *")]
+    pub schedule: String,
+
+    /// Whose clocks the schedule goes by: an IANA time zone such as Europe/Berlin.
+    #[arg(long, env = "PP_TIME_ZONE", default_value = "UTC")]
+    pub time_zone: String,
+
+    /// Demands per tick [unit: demands, 1 to 100000].
+    #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=100_000_u32))]
+    pub count: u32,
+
+    /// The bound of every demand, 1 to 2147483647 [default: random, 1 to 99 each].
+    #[arg(long, env = "PP_ADD_UP_TO")]
+    pub add_up_to: Option<AddUpTo>,
+}
+
+impl ScheduleArgs {
+    /// A producer on the schedule, for queues of this prefix.
+    ///
+    /// # Errors
+    /// When the schedule or the time zone cannot be used.
+    pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
+        Ok(ProducerConfig {
+            mode: Mode::Scheduled(Schedule::parse(&self.schedule, &self.time_zone)?),
+            count: self.count,
+            add_up_to: self.add_up_to,
+            queue_prefix: queue_prefix.to_owned(),
+            grace: runtime.grace,
+        })
+    }
+}
+
+/// Publishes work demands on a cron schedule.
+#[derive(Debug, Parser)]
+#[command(name = "task_producer", version, max_term_width = 100)]
+pub struct Args {
+    /// When and what to produce.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+
+    /// One tick now, then exit.
+    #[arg(long, help_heading = "Schedule", conflicts_with = "rate")]
+    pub once: bool,
+
+    /// Instead of the schedule, without pause: so many demands per second, for load [unit: demands/s, 1 to 1000000].
+    #[arg(long, help_heading = "Schedule", value_name = "N", value_parser = whole(1..=1_000_000_u32))]
+    pub rate: Option<u32>,
+
+    /// Where demands go.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    /// Where health and metrics are served, `off` for nowhere; with --once they never are.
+    #[arg(
+        long,
+        env = "PP_PROBE_BIND",
+        default_value = "127.0.0.1:3002",
+        help_heading = "Process"
+    )]
+    pub probe_bind: String,
+
+    /// How the process comes up, stops and logs.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+impl Args {
+    /// The producer that these arguments ask for.
+    ///
+    /// # Errors
+    /// When the schedule or the time zone cannot be used, even where `--once` or `--rate` does without.
+    pub fn config(&self) -> Result<ProducerConfig, ConfigError> {
+        let mut config = self.schedule.config(&self.runtime, &self.broker.queue_prefix)?;
+        if self.once {
+            config.mode = Mode::Once;
+        } else if let Some(rate) = self.rate {
+            config.mode = Mode::Rate(rate);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["task_producer"], args].concat())
+    }
+
+    #[test]
+    fn clap_finds_no_fault_in_the_flags() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn one_way_to_run_is_chosen() {
+        let mode = |args: &[&str]| parse(args).unwrap().config().unwrap().mode;
+        assert!(matches!(mode(&[]), Mode::Scheduled(_)));
+        assert!(matches!(mode(&["--once"]), Mode::Once));
+        assert!(matches!(mode(&["--rate", "5"]), Mode::Rate(5)));
+        assert!(parse(&["--once", "--rate", "5"]).is_err());
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        for bad in [
+            ["--count", "0"],
+            ["--count", "100001"],
+            ["--rate", "0"],
+            ["--rate", "1000001"],
+            ["--add-up-to", "0"],
+            ["--add-up-to", "2147483648"],
+        ] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

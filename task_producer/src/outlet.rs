@@ -1,0 +1,84 @@
+//! Demands on their way out: offered in windows, and again with the same ids until they are confirmed.
+//!
+//! Which demands there are, and when, is decided by who hands them over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pp_lib::broker::Published;
+use pp_lib::flow::{DemandSink, NewDemand, Patience};
+use tokio_util::sync::CancellationToken;
+
+/// How many demands are offered at once: enough to keep a broker busy, few enough to hold in memory.
+const WINDOW: usize = 2000;
+
+/// The way to one sink.
+pub(crate) struct Outlet {
+    sink: Arc<dyn DemandSink>,
+    shutdown: CancellationToken,
+    grace: Duration,
+}
+
+impl Outlet {
+    /// To this sink until the shutdown; what is offered by then is waited for, at most for the grace period.
+    pub(crate) fn new(sink: Arc<dyn DemandSink>, shutdown: CancellationToken, grace: Duration) -> Self {
+        Self { sink, shutdown, grace }
+    }
+
+    /// When to stop.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Hands demands over until all are confirmed, or until the shutdown; how many are confirmed.
+    pub(crate) async fn deliver(&self, mut demands: impl Iterator<Item = NewDemand>) -> u64 {
+        let mut confirmed = 0;
+        while !self.shutdown.is_cancelled() {
+            let window: Vec<NewDemand> = demands.by_ref().take(WINDOW).collect();
+            if window.is_empty() {
+                break;
+            }
+            confirmed += self.deliver_window(window).await;
+        }
+        confirmed
+    }
+
+    async fn deliver_window(&self, mut open: Vec<NewDemand>) -> u64 {
+        let all = open.len();
+        let mut patience = Patience::new("the producer");
+        while let Err(trouble) = self.attempt(&mut open).await {
+            if !patience.wait(&trouble, &self.shutdown).await {
+                break;
+            }
+        }
+        if open.is_empty() {
+            patience.recovered();
+        }
+        (all - open.len()) as u64
+    }
+
+    /// Offers what is open and keeps of it what is not confirmed.
+    async fn attempt(&self, open: &mut Vec<NewDemand>) -> Result<(), String> {
+        let answers = tokio::select! {
+            answers = self.sink.offer(open) => answers.map_err(|error| error.to_string())?,
+            () = self.out_of_time() => return Err("the stop could not wait for an answer any longer".to_owned()),
+        };
+        let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
+        let (returned, confirmed) = (count(Published::Returned), count(Published::Confirmed));
+        let unconfirmed = open.len() - returned - confirmed;
+        let mut answers = answers.into_iter();
+        open.retain(|_| answers.next() != Some(Published::Confirmed));
+        if open.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "{returned} demands returned as unroutable, {unconfirmed} unconfirmed"
+            ))
+        }
+    }
+
+    async fn out_of_time(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(self.grace).await;
+    }
+}

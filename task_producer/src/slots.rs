@@ -1,0 +1,281 @@
+//! The slots of a schedule: the seconds at which it ticks, and the identities of the demands that each tick makes.
+//!
+//! Waiting for a slot and publishing its demands is not done here.
+
+use std::fmt;
+use std::str::FromStr as _;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::CronParser;
+use pp_lib::config::ConfigError;
+use pp_lib::domain::MessageId;
+use uuid::Uuid;
+
+/// Longer than any sensible schedule; what is longer is a mistake.
+const LONGEST_TEXT: usize = 200;
+
+/// What the ids of scheduled demands are derived under: any UUID does, as long as it never changes.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7c0e_4b2a_93d1_5f68_a1c7_2e9d_6b40_f853);
+
+/// When to tick: a cron pattern by the clocks of a time zone.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    text: String,
+    cron: Cron,
+    zone: Tz,
+}
+
+impl Schedule {
+    /// A pattern of five fields, or six with seconds first, and an IANA time zone.
+    ///
+    /// # Errors
+    /// When one of them is not understood, or when the pattern never ticks.
+    pub fn parse(pattern: &str, zone: &str) -> Result<Self, ConfigError> {
+        let wrong = |why: String| ConfigError::new("PP_SCHEDULE", why);
+        if pattern.len() > LONGEST_TEXT {
+            return Err(wrong(format!("longer than {LONGEST_TEXT} bytes")));
+        }
+        let text = pattern.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown = text.escape_debug();
+        let cron = parser()
+            .parse(&text)
+            .map_err(|error| wrong(format!("`{shown}` is no schedule: {error}")))?;
+        let schedule = Self {
+            cron,
+            zone: parse_zone(zone)?,
+            text: text.clone(),
+        };
+        match schedule.next_after(Utc::now()) {
+            Some(_) => Ok(schedule),
+            None => Err(wrong(format!("`{shown}` never ticks"))),
+        }
+    }
+
+    /// The first slot later than a moment.
+    pub fn next_after(&self, moment: DateTime<Utc>) -> Option<Slot> {
+        let local = moment.with_timezone(&self.zone);
+        self.cron.find_next_occurrence(&local, false).ok().map(Slot)
+    }
+}
+
+/// Pattern and time zone, as log lines show them.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.text, self.zone)
+    }
+}
+
+/// `1/4`, from 1 on every 4, is what existing schedules use, but not what croner accepts by itself.
+fn parser() -> CronParser {
+    CronParser::builder().sloppy_ranges(true).build()
+}
+
+fn parse_zone(name: &str) -> Result<Tz, ConfigError> {
+    Tz::from_str(name).map_err(|_| {
+        let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
+        ConfigError::new(
+            "PP_TIME_ZONE",
+            format!("`{shown}` is no IANA time zone, such as `Europe/Berlin`"),
+        )
+    })
+}
+
+/// One tick of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(DateTime<Tz>);
+
+impl Slot {
+    /// The moment it is for.
+    pub fn at(&self) -> DateTime<Utc> {
+        self.0.to_utc()
+    }
+
+    /// How long ago that was; negative while it is to come.
+    pub fn age(&self, now: DateTime<Utc>) -> TimeDelta {
+        now - self.at()
+    }
+
+    /// The id of its demand with this number: the same in every producer with the same schedule and queues.
+    pub(crate) fn demand_id(&self, schedule: &Schedule, queue_prefix: &str, index: u32) -> Uuid {
+        let second = self.0.timestamp();
+        let name = format!(
+            "{}\n{}\n{queue_prefix}\n{second}\n{index}",
+            schedule.text, schedule.zone
+        );
+        Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    }
+}
+
+/// By the clocks of the schedule's time zone.
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
+
+/// A UUID as the identity of a demand.
+pub(crate) fn message_id(id: Uuid) -> MessageId {
+    MessageId::try_from(id.to_string()).unwrap_or_else(|_| unreachable!("a UUID is printable and short"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(pattern: &str, zone: &str) -> Schedule {
+        Schedule::parse(pattern, zone).unwrap()
+    }
+
+    /// The slots after a moment, each as it is shown.
+    fn slots(pattern: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
+        let schedule = schedule(pattern, zone);
+        let mut moment = after.parse::<DateTime<Utc>>().unwrap();
+        std::iter::repeat_with(|| {
+            let slot = schedule.next_after(moment).unwrap();
+            moment = slot.at();
+            slot.to_string()
+        })
+        .take(count)
+        .collect()
+    }
+
+    #[test]
+    fn the_default_ticks_every_four_seconds_from_the_first_second() {
+        let found = slots("1/4 * * * * *", "UTC", "2026-01-01T00:00:52.5Z", 4);
+        assert_eq!(
+            found,
+            [
+                "2026-01-01T00:00:53Z",
+                "2026-01-01T00:00:57Z",
+                "2026-01-01T00:01:01Z",
+                "2026-01-01T00:01:05Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pattern_without_seconds_ticks_at_the_full_minute() {
+        assert_eq!(
+            slots("30 * * * *", "UTC", "2026-01-01T00:00:00Z", 1),
+            ["2026-01-01T00:30:00Z"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_leave_out_is_made_up_for_right_after_the_gap() {
+        // Berlin, 29 March 2026: 02:00 is followed by 03:00.
+        assert_eq!(
+            slots("0 30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3),
+            [
+                "2026-03-28T02:30:00+01:00",
+                "2026-03-29T03:00:00+02:00",
+                "2026-03-30T02:30:00+02:00"
+            ]
+        );
+        assert_eq!(
+            slots("0 */30 * * * *", "Europe/Berlin", "2026-03-29T00:29:00Z", 3),
+            [
+                "2026-03-29T01:30:00+01:00",
+                "2026-03-29T03:00:00+02:00",
+                "2026-03-29T03:30:00+02:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_repeat_ticks_once_a_day_but_an_interval_goes_on() {
+        // Berlin, 25 October 2026: 03:00 is followed by 02:00.
+        assert_eq!(
+            slots("0 30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
+        );
+        assert_eq!(
+            slots("0 */30 * * * *", "Europe/Berlin", "2026-10-25T00:00:00Z", 4),
+            [
+                "2026-10-25T02:30:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T02:30:00+01:00",
+                "2026-10-25T03:00:00+01:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_slot_of_an_interval_is_left_out_or_repeated_over_a_whole_year_of_changes() {
+        let schedule = schedule("0 */15 * * * *", "America/New_York");
+        let mut moment = "2026-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        for _ in 0..(365 * 24 * 4) {
+            let next = schedule.next_after(moment).unwrap().at();
+            assert_eq!(next - moment, TimeDelta::minutes(15), "after {moment}");
+            moment = next;
+        }
+    }
+
+    #[test]
+    fn the_repeated_hour_has_ids_of_its_own() {
+        let schedule = schedule("0 30 * * * *", "Europe/Berlin");
+        let first = schedule.next_after("2026-10-25T00:00:00Z".parse().unwrap()).unwrap();
+        let again = schedule.next_after(first.at()).unwrap();
+        assert_eq!(
+            (first.to_string(), again.to_string()),
+            (
+                "2026-10-25T02:30:00+02:00".to_owned(),
+                "2026-10-25T02:30:00+01:00".to_owned()
+            )
+        );
+        assert_ne!(
+            first.demand_id(&schedule, "pp.work", 0),
+            again.demand_id(&schedule, "pp.work", 0)
+        );
+    }
+
+    #[test]
+    fn ids_are_the_same_everywhere_and_differ_by_all_they_are_derived_from() {
+        let moment = "2026-01-01T00:00:00Z".parse().unwrap();
+        let id = |pattern: &str, zone: &str, prefix: &str, index: u32| {
+            let schedule = schedule(pattern, zone);
+            schedule.next_after(moment).unwrap().demand_id(&schedule, prefix, index)
+        };
+        let one = id("1/4 * * * * *", "UTC", "pp.work", 0);
+        // Written down, because an id that changes with a release would make slots twice during its roll-out.
+        assert_eq!(one.to_string(), "PINNED");
+        assert_eq!(id("  1/4 *  * * * * ", "UTC", "pp.work", 0), one);
+        for other in [
+            id("1/5 * * * * *", "UTC", "pp.work", 0),
+            id("1/4 * * * * *", "Europe/Berlin", "pp.work", 0),
+            id("1/4 * * * * *", "UTC", "other", 0),
+            id("1/4 * * * * *", "UTC", "pp.work", 1),
+        ] {
+            assert_ne!(other, one);
+        }
+    }
+
+    #[test]
+    fn what_never_ticks_or_is_no_schedule_is_one_line_with_the_variable() {
+        let long = "*".repeat(LONGEST_TEXT + 1);
+        let bad = [
+            "",
+            "x",
+            "* * *",
+            "61 * * * * *",
+            "0 0 0 31 2 *",
+            "1\n2",
+            &long,
+            "* * * * * * 1999",
+            "1/0 * * * * *",
+        ];
+        for pattern in bad {
+            let line = Schedule::parse(pattern, "UTC").unwrap_err().to_string();
+            assert!(line.starts_with("PP_SCHEDULE: ") && line.lines().count() == 1, "{line}");
+        }
+        for zone in ["", "Mars/Base", "UTC\n", "utc+1"] {
+            let line = Schedule::parse("* * * * * *", zone).unwrap_err().to_string();
+            assert!(
+                line.starts_with("PP_TIME_ZONE: ") && line.lines().count() == 1,
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The producer against a sink that does what the test says, on tokio's paused time: hours pass at once.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use pp_lib::broker::{BrokerError, Published};
+use pp_lib::flow::{DemandSink, NewDemand, SinkError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::outlet::Outlet;
+use crate::{Mode, ProducerConfig, ProducerError, Schedule, run, ticks};
+
+/// What the sink answers to one offer; after the last one it confirms everything.
+enum Answer {
+    Unavailable,
+    /// One answer for each demand of the offer.
+    Each(Vec<Published>),
+    /// None for so long, then as unavailable.
+    After(Duration),
+}
+
+/// A sink that keeps every offer.
+#[derive(Default)]
+struct Sink {
+    answers: Mutex<VecDeque<Answer>>,
+    offers: Mutex<Vec<Vec<NewDemand>>>,
+    confirmed: Mutex<Vec<NewDemand>>,
+    /// How long it takes to confirm an offer.
+    pace: Duration,
+}
+
+impl Sink {
+    fn answering(answers: impl IntoIterator<Item = Answer>) -> Arc<Self> {
+        Arc::new(Self {
+            answers: Mutex::new(answers.into_iter().collect()),
+            ..Self::default()
+        })
+    }
+
+    fn offers(&self) -> Vec<Vec<NewDemand>> {
+        self.offers.lock().unwrap().clone()
+    }
+
+    fn confirmed(&self) -> Vec<NewDemand> {
+        self.confirmed.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl DemandSink for Sink {
+    async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
+        self.offers.lock().unwrap().push(demands.to_vec());
+        let answer = self.answers.lock().unwrap().pop_front();
+        let unavailable = || SinkError::from(BrokerError::Unavailable("the test says so".to_owned()));
+        let answers = match answer {
+            Some(Answer::Unavailable) => return Err(unavailable()),
+            Some(Answer::After(delay)) => {
+                tokio::time::sleep(delay).await;
+                return Err(unavailable());
+            }
+            Some(Answer::Each(answers)) => answers,
+            None => {
+                tokio::time::sleep(self.pace).await;
+                vec![Published::Confirmed; demands.len()]
+            }
+        };
+        let kept = demands
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| **answer == Published::Confirmed);
+        self.confirmed
+            .lock()
+            .unwrap()
+            .extend(kept.map(|(demand, _)| demand.clone()));
+        Ok(answers)
+    }
+}
+
+fn config(mode: Mode, count: u32) -> ProducerConfig {
+    ProducerConfig {
+        mode,
+        count,
+        add_up_to: None,
+        queue_prefix: "pp.work".to_owned(),
+        grace: Duration::from_secs(20),
+    }
+}
+
+fn ids(demands: &[NewDemand]) -> BTreeSet<String> {
+    demands.iter().map(|demand| demand.message_id.to_string()).collect()
+}
+
+/// A token that is cancelled when this much paused time has passed.
+fn stop_after(duration: Duration) -> CancellationToken {
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(duration).await;
+        stop.cancel();
+    });
+    token
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_is_one_tick_of_distinct_demands_with_random_or_given_bounds() {
+    let sink = Sink::answering([]);
+    run(config(Mode::Once, 4500), sink.clone(), CancellationToken::new())
+        .await
+        .unwrap();
+    let demands = sink.confirmed();
+    assert_eq!((demands.len(), ids(&demands).len()), (4500, 4500));
+    let bounds: BTreeSet<i32> = demands.iter().map(|demand| demand.add_up_to.get()).collect();
+    assert_eq!(bounds, (1..=99).collect());
+    assert!(sink.offers().iter().all(|offer| offer.len() <= 2000));
+
+    let sink = Sink::answering([]);
+    let given = ProducerConfig {
+        add_up_to: Some("100".parse().unwrap()),
+        ..config(Mode::Once, 3)
+    };
+    run(given, sink.clone(), CancellationToken::new()).await.unwrap();
+    assert!(sink.confirmed().iter().all(|demand| demand.add_up_to.get() == 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_confirmed_is_offered_again_with_its_id_and_nothing_else_is() {
+    use Published::{Confirmed, Returned, Unconfirmed};
+    let sink = Sink::answering([
+        Answer::Unavailable,
+        Answer::Each(vec![Confirmed, Returned, Unconfirmed]),
+        Answer::Each(vec![Returned, Confirmed]),
+    ]);
+    run(config(Mode::Once, 3), sink.clone(), CancellationToken::new())
+        .await
+        .unwrap();
+    let offers = sink.offers();
+    assert_eq!(offers.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 2, 1]);
+    assert_eq!(offers[0], offers[1]);
+    assert_eq!(offers[1][1..], offers[2]);
+    assert_eq!(offers[2][..1], offers[3]);
+    assert_eq!(ids(&sink.confirmed()), ids(&offers[0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_says_how_far_it_came_when_it_is_stopped() {
+    let outage = || std::iter::repeat_with(|| Answer::Unavailable).take(10_000);
+    let sink =
+        Sink::answering(std::iter::once(Answer::Each(vec![Published::Confirmed, Published::Returned])).chain(outage()));
+    let stop = stop_after(Duration::from_secs(60));
+    let ended = run(config(Mode::Once, 2), sink, stop).await;
+    assert_eq!(ended, Err(ProducerError::Interrupted { confirmed: 1, count: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_never_answers_holds_a_stop_no_longer_than_the_grace_period() {
+    let sink = Sink::answering([Answer::After(Duration::from_secs(3600))]);
+    let started = Instant::now();
+    let ended = run(config(Mode::Once, 1), sink, stop_after(Duration::from_secs(5))).await;
+    assert_eq!(ended, Err(ProducerError::Interrupted { confirmed: 0, count: 1 }));
+    assert_eq!(started.elapsed().as_secs(), 25);
+}
+
+/// Runs the schedule for a while of simulated time; the clock is the paused one.
+async fn scheduled(pattern: &str, count: u32, sink: Arc<Sink>, lasting: Duration) {
+    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
+    let began = Instant::now();
+    let clock = move || start + TimeDelta::from_std(began.elapsed()).unwrap();
+    let schedule = Schedule::parse(pattern, "UTC").unwrap();
+    let config = config(Mode::Once, count);
+    let outlet = Outlet::new(sink, stop_after(lasting), config.grace);
+    ticks::run(&config, &schedule, &outlet, clock).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_producers_on_one_schedule_make_the_same_demands() {
+    let (one, other) = (Sink::answering([]), Sink::answering([]));
+    let lasting = Duration::from_secs(14);
+    tokio::join!(
+        scheduled("1/4 * * * * *", 3, one.clone(), lasting),
+        scheduled("1/4 * * * * *", 3, other.clone(), lasting),
+    );
+    // The slots of the seconds 1, 5, 9 and 13.
+    assert_eq!(one.confirmed().len(), 12);
+    assert_eq!(ids(&one.confirmed()).len(), 12);
+    assert_eq!(one.confirmed(), other.confirmed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_of_an_outage_come_late_and_in_order() {
+    let expected = Sink::answering([]);
+    scheduled("* * * * * *", 1, expected.clone(), Duration::from_millis(60_500)).await;
+    let late = Sink::answering([Answer::After(Duration::from_secs(45))]);
+    scheduled("* * * * * *", 1, late.clone(), Duration::from_millis(60_500)).await;
+    assert_eq!(late.confirmed().len(), 60);
+    assert_eq!(late.confirmed(), expected.confirmed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_more_than_an_hour_late_are_skipped() {
+    let sink = Sink::answering([Answer::After(Duration::from_secs(3 * 3600))]);
+    let lasting = Duration::from_secs(3 * 3600 + 59);
+    scheduled("0 */10 * * * *", 1, sink.clone(), lasting).await;
+    // 00:10, which was offered at 00:10 and again at 03:10, then 02:20 to 03:10.
+    assert_eq!(sink.confirmed().len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept_and_a_slow_sink_sets_the_pace() {
+    let quick = Sink::answering([]);
+    run(
+        config(Mode::Rate(500), 1),
+        quick.clone(),
+        stop_after(Duration::from_secs(10)),
+    )
+    .await
+    .unwrap();
+    let count = quick.confirmed().len();
+    assert!((4950..=5000).contains(&count), "{count}");
+    assert_eq!(ids(&quick.confirmed()).len(), count);
+
+    let slow = Arc::new(Sink {
+        pace: Duration::from_secs(4),
+        ..Sink::default()
+    });
+    run(
+        config(Mode::Rate(500), 1),
+        slow.clone(),
+        stop_after(Duration::from_secs(20)),
+    )
+    .await
+    .unwrap();
+    assert!(slow.offers().iter().all(|offer| offer.len() <= 500));
+    assert!(slow.confirmed().len() <= 2500);
+}

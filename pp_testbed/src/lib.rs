@@ -3,11 +3,13 @@
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`install`] and [`programs`] find or fetch the
 //! server programs; [`process`], [`launch`], [`ports`] and [`wait`] are the tools beneath; [`state`] is what `make up`
-//! remembers between two commands. The commands themselves belong to the binary. No service of PP is known here but by
-//! the name of its program.
+//! remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it. The
+//! commands themselves belong to the binary.
 
+pub mod demands;
 pub mod install;
 pub mod launch;
+pub mod ledger;
 pub mod logs;
 pub mod ports;
 pub mod process;

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{down, install, logs, status, up, with_servers};
+use crate::commands::{bench_drain, down, install, logs, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -50,6 +50,8 @@ enum Command {
     Logs(logs::Args),
     /// Stops what `up` started, and makes sure of it.
     Down(down::Args),
+    /// Measures how fast one consumer works off a full queue.
+    BenchDrain(bench_drain::Args),
     /// Installs the server packages that are missing.
     Install,
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Status => status::run(&state_dir),
         Command::Logs(args) => logs::run(&args, &state_dir),
         Command::Down(args) => down::run(&args, &state_dir),
+        Command::BenchDrain(args) => bench_drain::run(&args, servers),
         Command::Install => install::run(),
     };
     result.unwrap_or_else(|error| {

@@ -24,7 +24,7 @@ use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio_util::sync::CancellationToken;
 
-pub use args::{ApiArgs, bind};
+pub use args::{ApiArgs, Command, bind};
 
 /// What limits a request and the server.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,8 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     };
     let server = HttpServer::new(app)
         .workers(workers())
-        .client_request_timeout(config.request_timeout)
+        // Measured by a clock that is up to half a second behind: a shorter one could be over at once.
+        .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
         .keep_alive(Duration::from_secs(60))
         .tcp_nodelay(true)
         .shutdown_timeout(config.grace.as_secs().max(1))

@@ -4,6 +4,7 @@ mod client;
 mod embedded;
 mod faults;
 mod faulty;
+mod on_servers;
 mod problems;
 mod raw;
 mod reads;

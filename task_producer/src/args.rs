@@ -4,6 +4,7 @@
 use clap::{Args as ClapArgs, Parser};
 use pp_lib::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
 use pp_lib::domain::AddUpTo;
+use pp_probe::ProbeBind;
 
 use crate::slots::Schedule;
 use crate::{Mode, ProducerConfig};
@@ -65,14 +66,14 @@ pub struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,
 
-    /// Where health and metrics are served, `off` for nowhere; with --once they never are.
+    /// Where the health pages are served, or `off`; with --once they never are.
     #[arg(
         long,
         env = "PP_PROBE_BIND",
         default_value = "127.0.0.1:3002",
         help_heading = "Process"
     )]
-    pub probe_bind: String,
+    probe_bind: ProbeBind,
 
     /// How the process comes up, stops and logs.
     #[command(flatten)]
@@ -92,6 +93,15 @@ impl Args {
             config.mode = Mode::Rate(rate);
         }
         Ok(config)
+    }
+
+    /// Where the health pages are served: nowhere for one tick, which may well be made beside a running producer.
+    pub fn probe(&self) -> ProbeBind {
+        if self.once {
+            ProbeBind::Off
+        } else {
+            self.probe_bind.clone()
+        }
     }
 }
 

@@ -1,41 +1,46 @@
-//! The producer as a service: arguments, logger, signals, broker and probe; what it does is the library's.
+//! `task_producer`: publishes work demands on a cron schedule.
 
-use std::io::{self, Write as _};
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use pp_lib::broker::AnyBroker;
 use pp_lib::config::command_line;
-use pp_lib::flow::BrokerSink;
+use pp_lib::flow::{BrokerSink, watch_broker};
 use pp_lib::health::Health;
 use pp_lib::{connect, logging, shutdown};
-use task_producer::Args;
+use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match produce(command_line()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Not a line of the log: it must be seen whatever the log is set to.
-            let _ = writeln!(io::stderr().lock(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let args: Args = command_line();
+    logging::init(&args.runtime);
+    logging::exit_code(run(args).await)
 }
 
-async fn produce(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.config()?;
-    let address = args.broker.shared_address()?;
-    logging::init(&args.runtime);
-    let shutdown = shutdown::on_signal().context("signals cannot be listened to")?;
-    let probe = bind_probe(&args)?;
-    let broker = connect::broker(&address, args.broker.queue_names(), args.runtime.startup_timeout).await?;
-    let ended = CancellationToken::new();
-    let probe = probe.map(|listener| tokio::spawn(serve(listener, broker.clone(), ended.clone())));
-    let outcome = task_producer::run(config, Arc::new(BrokerSink::new(broker)), shutdown).await;
+    let shutdown = shutdown::on_signal()?;
+    let (health, ended) = (Health::new(), CancellationToken::new());
+    let probe = tokio::spawn(args.probe().open(health.clone(), ended.clone())?);
+    let produced = produce(&args, config, &health, shutdown).await;
     ended.cancel();
-    Ok(outcome?)
+    probe.await?;
+    produced
+}
+
+async fn produce(
+    args: &Args,
+    config: ProducerConfig,
+    health: &Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let part = health.part("broker", true);
+    let (address, names) = (args.broker.shared_address()?, args.broker.queue_names());
+    let connecting = connect::broker(&address, names, args.runtime.startup_timeout);
+    let Some(broker) = shutdown.run_until_cancelled(connecting).await else {
+        return Ok(());
+    };
+    let broker = broker?;
+    tokio::spawn(watch_broker(broker.clone(), part, shutdown.clone()));
+    Ok(task_producer::run(config, Arc::new(BrokerSink::new(broker)), shutdown).await?)
 }

@@ -202,7 +202,7 @@ async fn slots_of_an_outage_come_late_and_in_order() {
 #[tokio::test(start_paused = true)]
 async fn slots_more_than_an_hour_late_are_skipped() {
     let sink = Sink::answering([Answer::After(Duration::from_secs(3 * 3600))]);
-    let lasting = Duration::from_secs(3 * 3600 + 59);
+    let lasting = Duration::from_secs(3 * 3600 + 659);
     scheduled("0 */10 * * * *", 1, sink.clone(), lasting).await;
     // 00:10, which was offered at 00:10 and again at 03:10, then 02:20 to 03:10.
     assert_eq!(sink.confirmed().len(), 7);

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -21,7 +22,7 @@ const CHANNEL: &str = "pp_feed";
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long the server may take to connect, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What libpq understands in a URL and this client does not; none of it is about the feed.
+/// What this client understands of a URL. libpq knows more, none of it about the feed.
 const KNOWN: [&str; 9] = [
     "application_name",
     "connect_timeout",
@@ -141,11 +142,17 @@ async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify)
         Ok(Err(error)) => return (words(&error), false),
         Err(_) => return ("no answer to the attempt to connect".to_owned(), false),
     };
-    let mut telling = pin!(tell(&client, waiters, pokes));
+    // Which session this is, for not being woken twice by what was poked here; none has the number 0.
+    let this = AtomicI32::new(0);
+    let mut telling = pin!(tell(&client, &this, waiters, pokes));
     let hearing = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
-                Some(Ok(AsyncMessage::Notification(_))) => wake(waiters),
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    if notification.process_id() != this.load(Ordering::Relaxed) {
+                        wake(waiters);
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return words(&error),
                 None => return "closed".to_owned(),
@@ -160,16 +167,21 @@ async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify)
 }
 
 /// Listens, wakes everybody for what was missed, and then tells of pokes.
-async fn tell(client: &Client, waiters: &watch::Sender<u64>, pokes: &Notify) -> String {
-    let listen = format!("LISTEN {CHANNEL}");
-    if let Err(why) = execute(client, &listen).await {
-        return why;
+async fn tell(client: &Client, this: &AtomicI32, waiters: &watch::Sender<u64>, pokes: &Notify) -> String {
+    let listening = answered(async {
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        let row = client.query_one("SELECT pg_backend_pid()", &[]).await?;
+        row.try_get(0)
+    });
+    match listening.await {
+        Ok(number) => this.store(number, Ordering::Relaxed),
+        Err(why) => return why,
     }
     wake(waiters);
     let notify = format!("NOTIFY {CHANNEL}");
     loop {
         pokes.notified().await;
-        if let Err(why) = execute(client, &notify).await {
+        if let Err(why) = answered(client.batch_execute(&notify)).await {
             // Told on the next connection.
             pokes.notify_one();
             return why;
@@ -178,9 +190,9 @@ async fn tell(client: &Client, waiters: &watch::Sender<u64>, pokes: &Notify) -> 
     }
 }
 
-async fn execute(client: &Client, statement: &str) -> Result<(), String> {
-    match timeout(PATIENCE, client.batch_execute(statement)).await {
-        Ok(done) => done.map_err(|error| words(&error)),
+async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
+    match timeout(PATIENCE, question).await {
+        Ok(answer) => answer.map_err(|error| words(&error)),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }
@@ -190,4 +202,23 @@ fn words(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
         .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_means_what_it_means_to_libpq() {
+        let url = "postgres://p%40p:a%2Fb%40c%3Ad%25e%3Ff+g@10.0.0.1:5433/d%20b?sslmode=prefer&tcp_user_timeout=1&options=-c%20a%3Db";
+        let config = config(url).unwrap();
+        assert_eq!(config.get_user(), Some("p@p"));
+        assert_eq!(config.get_password(), Some(&b"a/b@c:d%e?f+g"[..]));
+        assert_eq!(
+            (config.get_dbname(), config.get_options()),
+            (Some("d b"), Some("-c a=b"))
+        );
+        assert_eq!(config.get_ports(), [5433]);
+        assert!(!format!("{config:?}").contains("a/b@c"));
+    }
 }

@@ -22,4 +22,4 @@ pub use identity::{new_message_id, new_work_code};
 pub use paced::{Paced, computation};
 pub use patience::Patience;
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
-pub use watch::watch_store;
+pub use watch::{watch_broker, watch_store};

@@ -1,4 +1,4 @@
-//! Keeps an eye on the store for the health pages, also while nobody asks it for anything.
+//! Keeps an eye on the servers for the health pages, also while nobody asks them for anything.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::{AnyBroker, Queue};
 use crate::health::Part;
 use crate::store::AnyStore;
 
@@ -23,6 +24,24 @@ pub async fn watch_store(store: AnyStore, part: Part, shutdown: CancellationToke
             }
         })
         .await;
+}
+
+/// Checks the broker about once a second and records what it finds, until the shutdown.
+pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationToken) {
+    let watching = async {
+        loop {
+            match timeout(PATIENCE, broker.ready_messages(Queue::Demand)).await {
+                Ok(Ok(_)) => part.up(),
+                Ok(Err(error)) => {
+                    log::debug!("broker check: {error}");
+                    part.down("the broker is unavailable");
+                }
+                Err(_) => part.down("the broker does not answer"),
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    shutdown.run_until_cancelled(watching).await;
 }
 
 async fn check(store: &AnyStore, part: &Part) {

@@ -252,6 +252,19 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_cancelled_publish_leaves_nothing_behind_for_the_next() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        let messages: Vec<_> = (0..2_000).map(demand).collect();
+        for _ in 0..3 {
+            let cancelled = timeout(AT_ONCE, broker.publish(&messages)).await;
+            assert!(cancelled.is_err());
+            publish(&broker, 0..10).await;
+        }
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn nothing_waits_for_ever_on_a_frozen_connection() {
         let queues = QueuesOfOneTest::new().await;
         let proxy = Proxy::to(&server_url()).await;
@@ -261,9 +274,8 @@ mod on_servers {
             answer_timeout: Duration::from_millis(500),
             ..RabbitMqConfig::default()
         };
-        let broker = RabbitMq::connect(proxy.url(), queues.names.clone(), soon)
-            .await
-            .unwrap();
+        let url = format!("{}?heartbeat=1", proxy.url());
+        let broker = RabbitMq::connect(&url, queues.names.clone(), soon).await.unwrap();
         let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
         proxy.freeze(true);
         assert_eq!(broker.publish(&[demand(0)]).await.unwrap(), [Published::Unconfirmed]);

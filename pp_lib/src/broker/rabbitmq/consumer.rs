@@ -72,7 +72,7 @@ impl RabbitSubscription {
             }
             Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
                 Err(BrokerError::Unavailable(format!(
-                    "{}: the properties of a message in it are not UTF-8, which ends every subscription: \
+                    "{}: the properties of a message in it cannot be read, such as text that is not UTF-8; \
                      remove that message from the queue",
                     self.consumer.queue()
                 )))

@@ -106,7 +106,7 @@ impl PostgresStore {
             pp_storage::migrate_postgres(&mut connection, patience)
                 .map_err(|error| schema_error(&mut connection, &error))
         });
-        migrating.await.unwrap_or_else(|lost| panicked(lost))
+        migrating.await.unwrap_or_else(panicked)
     }
 
     /// Runs an attempt on a connection of the pool, and again what failed for the connection's or the moment's sake,
@@ -173,7 +173,7 @@ impl PostgresStore {
                 .map_err(|error| Failure::Unreachable(error.to_string()))?;
             session.run(|connection| attempt(connection))
         });
-        once.await.unwrap_or_else(|lost| panicked(lost))
+        once.await.unwrap_or_else(panicked)
     }
 }
 

@@ -35,7 +35,8 @@ CREATE TABLE works (
 ) STRICT;
 
 CREATE INDEX works_unfinished ON works (due_at) WHERE status IN ('pending', 'running');
-CREATE INDEX works_origin ON works (origin, id DESC);
+CREATE INDEX works_api ON works (id) WHERE origin = 'api';
+CREATE INDEX works_consumer ON works (id) WHERE origin = 'consumer';
 CREATE INDEX works_rare ON works (status, id DESC) WHERE status IN ('failed', 'cancelled');
 CREATE INDEX works_created_on ON works (created_on);
 

@@ -104,7 +104,9 @@ impl Works for Api {
     fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure> {
         let request = self.agent.post(format!("{}/work", self.base));
         let reply = match add_up_to {
-            Some(add_up_to) => request.send_json(json!({ "add_up_to": add_up_to })),
+            Some(add_up_to) => request
+                .content_type("application/json")
+                .send(json!({ "add_up_to": add_up_to }).to_string()),
             None => request.send_empty(),
         };
         self.answer(reply)

@@ -54,7 +54,12 @@ pub(crate) struct Args {
     timeout: Duration,
 
     /// Where the API is, for call type http.
-    #[arg(long, env = "PP_API_URL", value_name = "URL", default_value = "http://127.0.0.1:3000")]
+    #[arg(
+        long,
+        env = "PP_API_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:3000"
+    )]
     api_url: String,
 
     #[command(flatten)]
@@ -144,8 +149,14 @@ impl Args {
     pub(crate) fn resolve(self) -> Result<Settings, Failure> {
         let timeout = self.timeout;
         let source = match self.call_type {
-            CallType::Http => Source::Http { url: self.api_url, timeout },
-            CallType::Db => Source::Db { args: self.database, timeout },
+            CallType::Http => Source::Http {
+                url: self.api_url,
+                timeout,
+            },
+            CallType::Db => Source::Db {
+                args: self.database,
+                timeout,
+            },
         };
         Ok(Settings {
             command: command(self.id, self.work_code, self.action)?,
@@ -233,7 +244,9 @@ mod tests {
     use super::*;
 
     fn resolve(args: &[&str]) -> Result<Settings, Failure> {
-        Args::try_parse_from([&["cli_01"], args].concat()).expect("clap takes these").resolve()
+        Args::try_parse_from([&["cli_01"], args].concat())
+            .expect("clap takes these")
+            .resolve()
     }
 
     fn usage(args: &[&str]) -> String {
@@ -250,7 +263,10 @@ mod tests {
 
     #[test]
     fn the_lookup_needs_exactly_one_of_its_two_flags() {
-        assert!(matches!(resolve(&["--id", "7"]).unwrap().command, Command::Show(WorkId(7))));
+        assert!(matches!(
+            resolve(&["--id", "7"]).unwrap().command,
+            Command::Show(WorkId(7))
+        ));
         let listed = resolve(&["--work-code", "api-"]).unwrap().command;
         assert!(matches!(listed, Command::Search(Search { limit: 50, .. })));
         for wrong in [&[][..], &["--id", "7", "--work-code", "x"], &["--id", "7", "create"]] {
@@ -264,7 +280,17 @@ mod tests {
         for args in [["--call-type", "db", "create"], ["create", "--call-type", "db"]] {
             assert!(matches!(resolve(&args).unwrap().source, Source::Db { .. }), "{args:?}");
         }
-        let settings = resolve(&["events", "--id", "3", "--database-timeout", "7s", "--output", "json", "--call-type", "db"]);
+        let settings = resolve(&[
+            "events",
+            "--id",
+            "3",
+            "--database-timeout",
+            "7s",
+            "--output",
+            "json",
+            "--call-type",
+            "db",
+        ]);
         let settings = settings.unwrap();
         assert_eq!(settings.output, Output::Json);
         assert!(matches!(settings.source, Source::Db { args, .. } if args.timeout == Duration::from_secs(7)));
@@ -277,8 +303,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(found(&["--done", "false"]), Some((Status::Done, false)));
-        assert_eq!(found(&["--done", "false", "--status", "failed"]), Some((Status::Failed, true)));
-        assert_eq!(found(&["--done", "true", "--status", "done"]), Some((Status::Done, true)));
+        assert_eq!(
+            found(&["--done", "false", "--status", "failed"]),
+            Some((Status::Failed, true))
+        );
+        assert_eq!(
+            found(&["--done", "true", "--status", "done"]),
+            Some((Status::Done, true))
+        );
         for wrong in [["true", "failed"], ["false", "done"]] {
             let line = usage(&["search", "--done", wrong[0], "--status", wrong[1]]);
             assert!(line.contains("contradict"), "{line}");

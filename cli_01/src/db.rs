@@ -32,7 +32,9 @@ impl Database {
     /// Opens the database that was named, or the default one.
     pub(crate) fn open(mut args: DatabaseArgs, default: &str, timeout: Duration) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
-        let address = args.address_or(default).map_err(|error| Failure::Usage(error.to_string()))?;
+        let address = args
+            .address_or(default)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         // One caller at a time needs one connection.
         args.pool = 1;
         args.timeout = args.timeout.min(timeout);

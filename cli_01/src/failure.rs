@@ -36,7 +36,11 @@ pub(crate) fn one_line(text: &str) -> String {
     const MOST: usize = 400;
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let line: String = text.trim().chars().map(plain).take(MOST).collect();
-    if text.trim().chars().count() > MOST { line + "…" } else { line }
+    if text.trim().chars().count() > MOST {
+        line + "…"
+    } else {
+        line
+    }
 }
 
 #[cfg(test)]

@@ -57,8 +57,9 @@ impl Api {
         if reply.status() != StatusCode::OK {
             return Err(self.refused(reply.status(), &body));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| Failure::Unavailable(format!("{} does not answer as the API of PP does: {error}", self.base)))
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::Unavailable(format!("{} does not answer as the API of PP does: {error}", self.base))
+        })
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
@@ -119,7 +120,10 @@ fn parameters(search: &Search) -> Vec<(&'static str, String)> {
         (Status::Done, done) => ("done", done.to_string()),
         (status, _) => ("status", status.to_string()),
     });
-    let work_code = search.work_code.as_ref().map(|prefix| ("work_code", prefix.as_str().to_owned()));
+    let work_code = search
+        .work_code
+        .as_ref()
+        .map(|prefix| ("work_code", prefix.as_str().to_owned()));
     let since = search.since.map(|since| ("since", since.to_string()));
     let limit = ("limit", search.limit.to_string());
     [work_code, status, since, Some(limit)].into_iter().flatten().collect()
@@ -134,7 +138,11 @@ fn base(url: &str) -> Result<String, Failure> {
         Some("https") => return Err(wrong("`https://` asks for TLS, which this program was built without")),
         _ => return Err(wrong("not a URL with the scheme http")),
     }
-    if parsed.query().is_some() || parsed.authority().is_none_or(|authority| authority.as_str().contains('@')) {
+    if parsed.query().is_some()
+        || parsed
+            .authority()
+            .is_none_or(|authority| authority.as_str().contains('@'))
+    {
         return Err(wrong("has more than host, port and path"));
     }
     Ok(url.trim_end_matches('/').to_owned())
@@ -153,9 +161,21 @@ mod tests {
         ] {
             assert_eq!(base(good).unwrap(), expected);
         }
-        for bad in ["", "localhost:3000", "https://h", "ftp://h", "http://u:hunter2@h", "http://h/?a=b", "http://", "/work"] {
+        for bad in [
+            "",
+            "localhost:3000",
+            "https://h",
+            "ftp://h",
+            "http://u:hunter2@h",
+            "http://h/?a=b",
+            "http://",
+            "/work",
+        ] {
             let line = base(bad).unwrap_err().to_string();
-            assert!(line.starts_with("PP_API_URL: ") && !line.contains("hunter2"), "{bad}: {line}");
+            assert!(
+                line.starts_with("PP_API_URL: ") && !line.contains("hunter2"),
+                "{bad}: {line}"
+            );
         }
     }
 
@@ -168,7 +188,15 @@ mod tests {
             before: None,
             limit: 3,
         };
-        let expected = [("work_code", "api-&x"), ("done", "false"), ("since", "7"), ("limit", "3")];
-        assert_eq!(parameters(&search), expected.map(|(name, value)| (name, value.to_owned())));
+        let expected = [
+            ("work_code", "api-&x"),
+            ("done", "false"),
+            ("since", "7"),
+            ("limit", "3"),
+        ];
+        assert_eq!(
+            parameters(&search),
+            expected.map(|(name, value)| (name, value.to_owned()))
+        );
     }
 }

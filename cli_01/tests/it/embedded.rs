@@ -19,11 +19,17 @@ fn prepared() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
     let file = folder.path().join("data/pp.sqlite");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
         store.migrate().await.unwrap();
-        store.create(&[new_work("m1", FIRST, "4"), new_work("m2", SECOND, "100")]).await.unwrap();
+        store
+            .create(&[new_work("m1", FIRST, "4"), new_work("m2", SECOND, "100")])
+            .await
+            .unwrap();
         store.settle(&[done("m1", FIRST, "4")]).await.unwrap();
     });
     folder
@@ -40,8 +46,13 @@ fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
 fn done(message_id: &str, code: &str, bound: &str) -> Settlement {
     let work = new_work(message_id, code, bound);
     Settlement {
-        guard: Guard::Pending { generation: 1, attempt: 1 },
-        outcome: Outcome::Done { result: AddUpToSum::sum(work.add_up_to) },
+        guard: Guard::Pending {
+            generation: 1,
+            attempt: 1,
+        },
+        outcome: Outcome::Done {
+            result: AddUpToSum::sum(work.add_up_to),
+        },
         message_id: work.message_id,
         work_code: work.work_code,
         add_up_to: work.add_up_to,
@@ -87,7 +98,10 @@ fn a_prefix_lists_works_newest_first() {
     assert_eq!(codes(&["search"]), [SECOND, FIRST]);
     assert_eq!(codes(&["search", "--limit", "1"]), [SECOND]);
     assert_eq!(codes(&["search", "--done", "true"]), [FIRST]);
-    assert_eq!(codes(&["search", "--status", "pending", "--work-code", "consumer-"]), [SECOND]);
+    assert_eq!(
+        codes(&["search", "--status", "pending", "--work-code", "consumer-"]),
+        [SECOND]
+    );
     let table = db(folder.path(), &["--work-code", "consumer-"]).done();
     assert!(table.starts_with(" ID") || table.starts_with("ID"), "{table}");
     assert!(table.contains(SECOND) && !table.contains(FIRST), "{table}");
@@ -97,10 +111,18 @@ fn a_prefix_lists_works_newest_first() {
 fn events_are_the_history_in_order() {
     let folder = prepared();
     let events: Vec<pp_lib::domain::Event> = json(db(folder.path(), &["events", "--id", "1", "--output", "json"]));
-    let told: Vec<_> = events.iter().map(|event| (event.variable.as_str(), event.value.as_str())).collect();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| (event.variable.as_str(), event.value.as_str()))
+        .collect();
     assert_eq!(
         told,
-        [("work/created", "4"), ("compute/start", ""), ("compute/stop", ""), ("compute/result", "10")]
+        [
+            ("work/created", "4"),
+            ("compute/start", ""),
+            ("compute/stop", ""),
+            ("compute/result", "10")
+        ]
     );
     let table = db(folder.path(), &["events", "--id", "1"]).done();
     assert_eq!(table.lines().count(), 5, "{table}");
@@ -117,7 +139,10 @@ fn what_is_not_there_is_one_line_and_code_1() {
     db(folder.path(), &["--work-code", "api-zzz"]).failed(1, "no work matches");
     db(folder.path(), &["--work-code", "%"]).failed(1, "no work matches");
     let empty = db(folder.path(), &["--work-code", "api-zzz", "--output", "json"]);
-    assert_eq!((empty.code, empty.stdout.as_str(), empty.stderr.as_str()), (Some(1), "[]\n", "error: no work matches\n"));
+    assert_eq!(
+        (empty.code, empty.stdout.as_str(), empty.stderr.as_str()),
+        (Some(1), "[]\n", "error: no work matches\n")
+    );
 }
 
 #[test]
@@ -126,7 +151,10 @@ fn a_work_is_created_like_one_of_the_api() {
     let created: Work = json(db(folder.path(), &["create", "--add-up-to", "100", "--output", "json"]));
     assert_eq!((created.id.0, created.add_up_to.get(), created.version), (3, 100, 1));
     assert!(created.work_code.as_str().starts_with("api-"));
-    assert_eq!(json::<Work>(db(folder.path(), &["--id", "3", "--output", "json"])), created);
+    assert_eq!(
+        json::<Work>(db(folder.path(), &["--id", "3", "--output", "json"])),
+        created
+    );
     let history = db(folder.path(), &["events", "--id", "3"]).done();
     assert_eq!(history.lines().count(), 2, "{history}");
     let random: Work = json(db(folder.path(), &["create", "--output", "json"]));
@@ -154,8 +182,13 @@ fn a_schema_that_is_not_known_is_one_line_and_left_alone() {
     let expected = "error: PP_DATABASE_URL: other.sqlite: the database refused: \
                     the database's schema is not the one this program knows (it has none that PP made";
     assert!(called.stderr.starts_with(expected), "{called:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"");
 
-    fs::write(&file, "no database at all, but long enough to be taken for one".repeat(40)).unwrap();
+    fs::write(
+        &file,
+        "no database at all, but long enough to be taken for one".repeat(40),
+    )
+    .unwrap();
     let called = call(folder.path(), &["--id", "1", "--call-type", "db"], &named);
     assert_eq!((called.code, called.stderr.lines().count()), (Some(3), 1), "{called:?}");
 }
@@ -163,9 +196,16 @@ fn a_schema_that_is_not_known_is_one_line_and_left_alone() {
 #[test]
 fn a_server_that_is_not_there_is_code_3_and_its_password_is_not_told() {
     let named = [("PP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d")];
-    let called = call(Path::new("."), &["--id", "1", "--call-type", "db", "--timeout", "300ms"], &named);
+    let called = call(
+        Path::new("."),
+        &["--id", "1", "--call-type", "db", "--timeout", "300ms"],
+        &named,
+    );
     assert_eq!((called.code, called.stdout.as_str()), (Some(3), ""), "{called:?}");
-    assert!(called.stderr.starts_with("error: PP_DATABASE_URL: ") && !called.stderr.contains("hunter2"), "{called:?}");
+    assert!(
+        called.stderr.starts_with("error: PP_DATABASE_URL: ") && !called.stderr.contains("hunter2"),
+        "{called:?}"
+    );
     assert_eq!(called.stderr.lines().count(), 1, "{called:?}");
 }
 
@@ -174,6 +214,8 @@ fn a_file_may_be_asked_while_another_process_has_it_open() {
     let folder = prepared();
     let file = folder.path().join("data/pp.sqlite");
     let _open = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
-    let output = command(folder.path(), &["--id", "1", "--call-type", "db"], &[]).output().unwrap();
+    let output = command(folder.path(), &["--id", "1", "--call-type", "db"], &[])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
 }

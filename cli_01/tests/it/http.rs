@@ -71,7 +71,11 @@ fn read_request(stream: &mut TcpStream) -> String {
     let (mut request, mut length) = (String::new(), 0);
     while !request.ends_with("\r\n\r\n") {
         let start = request.len();
-        assert_ne!(reader.read_line(&mut request).unwrap(), 0, "the request ends in its head: {request:?}");
+        assert_ne!(
+            reader.read_line(&mut request).unwrap(),
+            0,
+            "the request ends in its head: {request:?}"
+        );
         let line = request[start..].to_ascii_lowercase();
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
@@ -104,12 +108,28 @@ fn searches_and_histories_are_asked_for_as_the_api_has_them() {
     let server = Server::json(&format!("[{WORK}]"));
     let found = server.call(&["--work-code", "api-b&q", "--output", "json"]).done();
     assert_eq!(found, format!("[{WORK}]\n"));
-    assert_eq!(server.request().0, "GET /work/search?work_code=api-b%26q&limit=50 HTTP/1.1");
+    assert_eq!(
+        server.request().0,
+        "GET /work/search?work_code=api-b%26q&limit=50 HTTP/1.1"
+    );
 
     let server = Server::json(&format!("[{WORK}]"));
-    let args = ["search", "--status", "failed", "--done", "false", "--since", "1634115736", "--limit", "2"];
+    let args = [
+        "search",
+        "--status",
+        "failed",
+        "--done",
+        "false",
+        "--since",
+        "1634115736",
+        "--limit",
+        "2",
+    ];
     assert_eq!(server.call(&args).done().lines().count(), 2);
-    assert_eq!(server.request().0, "GET /work/search?status=failed&since=1634115736&limit=2 HTTP/1.1");
+    assert_eq!(
+        server.request().0,
+        "GET /work/search?status=failed&since=1634115736&limit=2 HTTP/1.1"
+    );
 
     let server = Server::json(&format!("[{EVENT}]"));
     let told = server.call(&["events", "--id", "21", "--output", "json"]).done();
@@ -124,13 +144,22 @@ fn a_work_is_created_with_a_bound_or_without() {
     assert_eq!(server.request(), ("POST /work HTTP/1.1".to_owned(), String::new()));
     let server = Server::json(WORK);
     server.call(&["create", "--add-up-to", "4"]).done();
-    assert_eq!(server.request(), ("POST /work HTTP/1.1".to_owned(), r#"{"add_up_to":4}"#.to_owned()));
+    assert_eq!(
+        server.request(),
+        ("POST /work HTTP/1.1".to_owned(), r#"{"add_up_to":4}"#.to_owned())
+    );
 }
 
 #[test]
 fn the_apis_own_words_are_the_error_line() {
-    for (status, code) in [("404 Not Found", 1), ("400 Bad Request", 2), ("503 Service Unavailable", 3)] {
-        Server::problem(status, "it says why").call(&["--id", "21"]).failed(code, "it says why");
+    for (status, code) in [
+        ("404 Not Found", 1),
+        ("400 Bad Request", 2),
+        ("503 Service Unavailable", 3),
+    ] {
+        Server::problem(status, "it says why")
+            .call(&["--id", "21"])
+            .failed(code, "it says why");
     }
     let server = Server::problem("404 Not Found", "two\\nlines\\u001b[2J");
     server.call(&["--id", "21"]).failed(1, "two lines [2J");
@@ -138,8 +167,12 @@ fn the_apis_own_words_are_the_error_line() {
 
 #[test]
 fn an_empty_answer_is_code_1() {
-    Server::json("[]").call(&["--work-code", "api-"]).failed(1, "no work matches");
-    Server::json("[]").call(&["events", "--id", "3"]).failed(1, "work 3 has no events yet");
+    Server::json("[]")
+        .call(&["--work-code", "api-"])
+        .failed(1, "no work matches");
+    Server::json("[]")
+        .call(&["events", "--id", "3"])
+        .failed(1, "work 3 has no events yet");
 }
 
 #[test]
@@ -151,14 +184,21 @@ fn what_is_no_api_of_pp_is_said_in_one_line() {
         Server::json(&WORK.replace("\"done\",", "\"lost\",")),
         Server::json(&format!("[{WORK}]")),
         Server::start(|mut stream| stream.write_all(b"SSH-2.0-x\r\n\r\n").unwrap()),
-        Server::start(|mut stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{").unwrap()),
+        Server::start(|mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
+                .unwrap()
+        }),
         Server::start(drop),
     ];
     for server in garbage {
         let called = server.call(&["--id", "21"]);
         assert_eq!((called.code, called.stdout.as_str()), (Some(3), ""), "{called:?}");
         assert_eq!(called.stderr.lines().count(), 1, "{called:?}");
-        assert!(called.stderr.starts_with(&format!("error: {} ", server.url)), "{called:?}");
+        assert!(
+            called.stderr.starts_with(&format!("error: {} ", server.url)),
+            "{called:?}"
+        );
     }
     let server = Server::answering("302 Found\r\nLocation: http://127.0.0.1:1/", "text/html", "");
     let line = format!("{} answers 302 Found", server.url);
@@ -191,7 +231,12 @@ fn a_slow_answer_is_given_up_on() {
 fn an_api_that_is_down_is_code_3() {
     // Bound and dropped: nobody listens there now.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    call(Path::new("."), &["--id", "1", "--api-url", &format!("http://{address}/")], &[]).failed(
+    call(
+        Path::new("."),
+        &["--id", "1", "--api-url", &format!("http://{address}/")],
+        &[],
+    )
+    .failed(
         3,
         &format!("http://{address} cannot be reached (--api-url, PP_API_URL): Connection refused (os error 111)"),
     );

@@ -62,8 +62,14 @@ fn call(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Called {
 fn what_cannot_be_meant_is_one_line_and_code_2() {
     let here = Path::new(".");
     let both_or_neither = [
-        (vec![], "one of --id and --work-code is needed, or a subcommand; see --help"),
-        (vec!["--id", "1", "--work-code", "api-"], "--id and --work-code exclude each other"),
+        (
+            vec![],
+            "one of --id and --work-code is needed, or a subcommand; see --help",
+        ),
+        (
+            vec!["--id", "1", "--work-code", "api-"],
+            "--id and --work-code exclude each other",
+        ),
         (
             vec!["--id", "1", "events", "--id", "1"],
             "--id and --work-code of a subcommand are written after it",

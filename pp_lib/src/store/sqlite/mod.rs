@@ -51,6 +51,7 @@ impl SqliteStore {
         self.writer
             .alone(pp_storage::migrate_sqlite)
             .await?
+            .map(drop)
             .map_err(schema_error)
     }
 

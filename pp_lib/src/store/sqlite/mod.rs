@@ -63,6 +63,7 @@ impl SqliteStore {
         self.writer
             .alone(pp_storage::migrate_sqlite)
             .await?
+            .map(drop)
             .map_err(schema_error)
     }
 

@@ -7,26 +7,9 @@ use anyhow::anyhow;
 use bytesize::ByteSize;
 use clap::Args;
 use pp_lib::actor::StoreOptions;
-use pp_lib::config::{DatabaseArgs, RuntimeArgs, duration, whole};
+use pp_lib::config::{duration, whole};
 
 use crate::Config;
-
-/// The REST API of PP.
-#[derive(clap::Parser, Clone, Debug)]
-#[command(name = "pp_backend_api", version, about)]
-pub struct Command {
-    /// The API.
-    #[command(flatten)]
-    pub api: ApiArgs,
-
-    /// The database.
-    #[command(flatten)]
-    pub database: DatabaseArgs,
-
-    /// The process.
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
-}
 
 /// The settings of the REST API.
 #[derive(Args, Clone, Debug)]

@@ -22,9 +22,10 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{WorkService, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use args::{ApiArgs, Command, bind};
+pub use args::{ApiArgs, bind};
 
 /// What limits a request and the server.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,8 @@ pub async fn serve(
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
-    actor.stop().await;
+    // What the server has answered is done; what it gave up on has this long.
+    let _ = timeout(grace, actor.stop()).await;
     watch.await?;
     Ok(served?)
 }

@@ -61,6 +61,8 @@ fn arguments(command: &Command) -> Box<dyn Iterator<Item = &Arg> + '_> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[derive(Debug, Parser)]

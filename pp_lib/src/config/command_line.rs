@@ -19,7 +19,10 @@ pub fn command_line<P: Parser>() -> P {
         if !error.use_stderr() {
             error.exit();
         }
-        let line = one_line(&error, &P::command());
+        let mut command = P::command();
+        // Before it is built, clap's arguments cannot be shown.
+        command.build();
+        let line = one_line(&error, &command);
         // When even standard error is closed, the exit code is all there is left to say.
         let _ = writeln!(io::stderr().lock(), "error: {line}");
         process::exit(USAGE)

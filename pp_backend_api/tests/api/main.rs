@@ -8,6 +8,7 @@ mod faults;
 mod faulty;
 mod on_servers;
 mod problems;
+mod program;
 mod raw;
 mod reads;
 mod searches;

@@ -126,5 +126,5 @@ run-task-consumer: ## the consumer in the foreground (ARGS=…)
 cli-run-01: ## the operator's tool (ARGS="--id 2 --call-type db", by default: search)
 	@$(read_env); exec $(CARGO) run --locked --quiet --bin cli_01 -- $(or $(ARGS),search)
 
-cli-run-02: ## the raw HTTP client (ARGS="--path /stats")
+cli-run-02: ## the raw HTTP client (ARGS="--path /work/1")
 	@$(read_env); exec $(CARGO) run --locked --quiet --bin cli_02 -- $(ARGS)

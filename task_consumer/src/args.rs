@@ -69,7 +69,8 @@ impl ConsumerArgs {
     /// How demands are taken and computed, unless the process only dispatches.
     pub fn consume(&self, grace: Duration) -> Option<ConsumeSettings> {
         (self.dispatch != Dispatch::Only).then_some(ConsumeSettings {
-            prefetch: self.prefetch,
+            // More would only wait here for the batch before, away from other workers.
+            prefetch: self.prefetch.min(self.batch.saturating_mul(2)),
             batch: self.batch,
             batch_wait: self.batch_wait,
             max_attempts: self.max_attempts,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Consumer, Dispatcher, computation, watch_store};
+use pp_lib::flow::{Consumer, Dispatcher, computation, supervise, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +31,19 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
     let tasks = TaskTracker::new();
     tasks.spawn(watch_store(store.clone(), health.part("store", true), shutdown.clone()));
     if let Some(settings) = args.dispatch() {
-        let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed, settings);
-        tasks.spawn(dispatcher.run(health.part("dispatcher", false), shutdown.clone()));
+        let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
+        let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
+        tasks.spawn(supervise("dispatcher", part.clone(), shutdown.clone(), move || {
+            let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
+            dispatcher.run(part.clone(), shutdown.clone())
+        }));
     }
     if let Some(settings) = args.consume(grace) {
-        let consumer = Consumer::new(store, broker, computation(args.pace), settings);
-        tasks.spawn(consumer.run(health.part("consumer", true), shutdown));
+        let (part, computation) = (health.part("consumer", true), computation(args.pace));
+        tasks.spawn(supervise("consumer", part.clone(), shutdown.clone(), move || {
+            let consumer = Consumer::new(store.clone(), broker.clone(), computation.clone(), settings.clone());
+            consumer.run(part.clone(), shutdown.clone())
+        }));
     }
     tasks.close();
     tasks.wait().await;

@@ -23,6 +23,7 @@ macro_rules! store_suite {
             prefixes_are_literal
             claims_each_due_row_once_and_marks_it_sent
             a_claim_that_is_not_marked_runs_out
+            claims_that_are_given_back_are_due_at_once
             concurrent_claims_share_the_rows
             the_time_range_bounds_only_the_fast_claim
             settles_a_demand_without_a_row_once
@@ -390,10 +391,25 @@ mod cases {
         eventually!(!store.claim(None, HOLD, 10).await.unwrap().is_empty());
         // The first dispatcher comes too late to say that its message is the one on its way.
         store.mark_sent(&lost).await.unwrap();
-        assert_eq!(
-            store.release_sent(Duration::ZERO).await.unwrap(),
-            0,
-            "held by the second claim, not sent"
+        let row = store.pending(&[lost[0].work_code.clone()]).await.unwrap().remove(0);
+        assert!(row.due_at.0 > lost[0].due_at.0, "held by the second claim, not sent");
+    }
+
+    pub async fn claims_that_are_given_back_are_due_at_once(store: AnyStore) {
+        created(&store, &[1, 2]).await;
+        let claims = claim(&store).await;
+        settle_one(
+            &store,
+            settlement(&claims[0], done(i64::from(claims[0].add_up_to.get()))),
+        )
+        .await;
+        store.give_back(&claims).await.unwrap();
+        let again = claim(&store).await;
+        assert_eq!((again.len(), again[0].id), (1, claims[1].id), "but not what moved on");
+        store.give_back(&claims).await.unwrap();
+        assert!(
+            claim(&store).await.is_empty(),
+            "nor what somebody else has claimed since"
         );
     }
 
@@ -770,10 +786,12 @@ mod cases {
             0,
             "sent just now"
         );
-        assert_eq!(store.release_sent(Duration::ZERO).await.unwrap(), 1);
-        let again: Vec<WorkId> = claim(&store).await.into_iter().map(|claim| claim.id).collect();
-        assert_eq!(again.len(), 2, "the released one and the one that was never claimed");
-        assert!(again.contains(&claims[0].id) && !again.contains(&claims[1].id));
+        let released = store.release_sent(Duration::ZERO).await.unwrap();
+        assert_eq!(
+            released, 2,
+            "the one that was sent and the one whose claim is still held"
+        );
+        assert_eq!(claim(&store).await.len(), 3);
     }
 
     pub async fn pending_rows_are_found_by_code(store: AnyStore) {

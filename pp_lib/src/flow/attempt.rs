@@ -132,9 +132,11 @@ impl Attempts {
             Err(ComputeError::Permanent(reason)) => Outcome::Failed {
                 reason: bounded(reason),
             },
-            Err(ComputeError::Transient(reason)) if attempt.failures + 1 >= self.max_attempts => Outcome::Failed {
-                reason: bounded(reason),
-            },
+            Err(ComputeError::Transient(reason)) if attempt.failures.saturating_add(1) >= self.max_attempts => {
+                Outcome::Failed {
+                    reason: bounded(reason),
+                }
+            }
             Err(ComputeError::Transient(reason)) => Outcome::Retry {
                 reason: bounded(reason),
                 delay: delay_after(attempt.failures),

@@ -180,7 +180,11 @@ impl Consumer {
 
         for ((job, progress), fate) in jobs.into_iter().zip(progress).zip(fates) {
             match (&fate, progress) {
-                (Fate::Abandoned, _) => continue,
+                (Fate::Abandoned, Progress::Slow(task)) => {
+                    task.abort();
+                    continue;
+                }
+                (Fate::Abandoned, Progress::Ended(_)) => continue,
                 (Fate::Applied, Progress::Slow(task)) => {
                     let place = place(places).await;
                     let _ = slow

@@ -19,6 +19,8 @@ use crate::store::{AnyStore, Claim, StoreError};
 const HOLD: Duration = Duration::from_secs(30);
 /// How many rows are claimed and published together.
 const BATCH: u16 = 1000;
+/// How many batches are sent before anything else is looked after.
+const BATCHES_IN_A_ROW: usize = 20;
 /// How often older rows and lost messages are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -55,6 +57,12 @@ pub enum DispatchError {
     NotTaken(usize, usize),
 }
 
+/// Whether the last look left anything that is due.
+enum Due {
+    Nothing,
+    More,
+}
+
 type Result<T> = std::result::Result<T, DispatchError>;
 
 impl Dispatcher {
@@ -83,7 +91,7 @@ impl Dispatcher {
                     next_sweep = Instant::now() + SWEEP;
                 }
                 self.rescue().await?;
-                self.drain(Some(self.settings.within)).await
+                self.send_due(Some(self.settings.within)).await
             };
             // A publish may wait for room; a stop does not wait for it. Its claims run out and are taken again.
             let outcome = tokio::select! {
@@ -91,7 +99,8 @@ impl Dispatcher {
                 () = shutdown.cancelled() => return,
             };
             match outcome {
-                Ok(_) => {
+                Ok(Due::More) => patience.recovered(),
+                Ok(Due::Nothing) => {
                     patience.recovered();
                     tokio::select! {
                         () = pokes.changed() => {}
@@ -106,22 +115,29 @@ impl Dispatcher {
         }
     }
 
-    /// Sends everything that is due and fell due `within` that time, if given; how many rows.
-    pub async fn drain(&self, within: Option<Duration>) -> Result<usize> {
-        let mut sent = 0;
-        loop {
+    /// Sends what is due and fell due `within` that time, if given; not all of a long backlog at once, so that rescue
+    /// and sweep have their turns.
+    async fn send_due(&self, within: Option<Duration>) -> Result<Due> {
+        for _ in 0..BATCHES_IN_A_ROW {
             let claims = self.store.claim(within, HOLD, BATCH).await?;
             if claims.is_empty() {
-                return Ok(sent);
+                return Ok(Due::Nothing);
             }
-            sent += claims.len();
             self.send(&claims).await?;
         }
+        Ok(Due::More)
     }
 
     async fn send(&self, claims: &[Claim]) -> Result<()> {
         let messages: Vec<Outgoing> = claims.iter().map(message).collect();
-        let published = self.broker.publish(&messages).await?;
+        let published = match self.broker.publish(&messages).await {
+            Ok(published) => published,
+            Err(error) => {
+                // Nothing was sent: the next dispatcher that reaches the broker need not wait for the claims to run out.
+                self.store.give_back(claims).await?;
+                return Err(error.into());
+            }
+        };
         let confirmed: Vec<Claim> = claims
             .iter()
             .zip(published)
@@ -131,10 +147,11 @@ impl Dispatcher {
         self.store.mark_sent(&confirmed).await?;
         let missing = claims.len() - confirmed.len();
         if missing > 0 {
-            Err(DispatchError::NotTaken(missing, claims.len()))
-        } else {
-            Ok(())
+            // Those that are not marked are the ones given back; which may be in the queue as well, which does no harm.
+            self.store.give_back(claims).await?;
+            return Err(DispatchError::NotTaken(missing, claims.len()));
         }
+        Ok(())
     }
 
     /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
@@ -146,7 +163,9 @@ impl Dispatcher {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
         }
-        self.drain(None).await?;
+        while let Due::More = self.send_due(None).await? {
+            self.rescue().await?;
+        }
         Ok(())
     }
 

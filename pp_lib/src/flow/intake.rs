@@ -53,6 +53,9 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
         return Ok(Intake::Unresolved(work_code));
     };
     let failures = properties.failures.unwrap_or(0);
+    if generation < 1 || attempt < 1 || !(0..attempt).contains(&failures) {
+        return Err(DemandError::BadProperty("generation, attempt or failures"));
+    }
     let row = Some(DemandedRow {
         work_code,
         generation,
@@ -104,11 +107,21 @@ mod tests {
             work_code: Some("api-%".to_owned()),
             ..Properties::default()
         };
+        let counters = |generation, attempt, failures| Properties {
+            work_code: Some("api-0123456789".to_owned()),
+            generation: Some(generation),
+            attempt: Some(attempt),
+            failures: Some(failures),
+            ..Properties::default()
+        };
         for (body, properties, reason) in [
             ("{", Properties::default(), "malformed demand"),
             (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),
             (r#"{"add_up_to":2}"#, id("\u{1}"), "message_id"),
             (r#"{"add_up_to":2}"#, code, "work_code"),
+            (r#"{"add_up_to":2}"#, counters(0, 1, 0), "generation"),
+            (r#"{"add_up_to":2}"#, counters(1, -1, 0), "attempt"),
+            (r#"{"add_up_to":2}"#, counters(1, 1, i32::MAX), "failures"),
         ] {
             match read(&delivery(body, properties)) {
                 Intake::Dead(letter) => {

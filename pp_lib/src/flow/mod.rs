@@ -12,6 +12,7 @@ mod patience;
 mod produce;
 mod running;
 mod settle;
+mod supervise;
 mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
@@ -22,4 +23,5 @@ pub use identity::{new_message_id, new_work_code};
 pub use paced::{Paced, computation};
 pub use patience::Patience;
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
+pub use supervise::supervise;
 pub use watch::{watch_broker, watch_store};

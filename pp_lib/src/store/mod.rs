@@ -27,6 +27,9 @@ pub enum StoreError {
     Rejected(String),
 }
 
+/// Why an attempt ended whose worker fell silent; for events and dead letters.
+pub(crate) const LEASE_LOST: &str = "lease lost";
+
 /// What the store's methods return.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -116,7 +119,10 @@ pub trait DispatchRows: Send + Sync {
     /// Records that claims were sent: nothing is due any more, except where the row moved on since it was claimed.
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()>;
 
-    /// Makes pending rows due again that were sent longer ago than this; how many.
+    /// Gives claims back whose rows were not sent: they are due again at once, except where the row moved on.
+    async fn give_back(&self, claims: &[Claim]) -> Result<()>;
+
+    /// Makes pending rows due again that were claimed or sent longer ago than this; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
 }
 

@@ -11,7 +11,7 @@ use super::PostgresStore;
 use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
-use crate::store::{Claim, Completion, Guard, Result, Run, Settled, Settlement};
+use crate::store::{Claim, Completion, Guard, LEASE_LOST, Result, Run, Settled, Settlement};
 
 /// A running row that is still the worker's.
 #[derive(QueryableByName)]
@@ -111,7 +111,7 @@ impl Completion for PostgresStore {
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
         self.run(move |connection| {
-            let rescued = sql_query(
+            let rescued = sql_query(format!(
                 "WITH lost AS MATERIALIZED (
                     SELECT id FROM works
                     WHERE status = 'running' AND due_at <= now()
@@ -128,14 +128,14 @@ impl Completion for PostgresStore {
                     RETURNING works.id, works.generation, works.attempt, works.message_id, works.status
                 ), logged AS (
                     INSERT INTO events (work_id, generation, variable, value)
-                    SELECT id, generation, 'compute/error', 'lease lost' FROM freed
+                    SELECT id, generation, 'compute/error', '{LEASE_LOST}' FROM freed
                 ), given_up AS (
                     INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-                    SELECT id, generation, message_id, 'lease lost', attempt FROM freed WHERE status = 'failed'
+                    SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
                     ON CONFLICT DO NOTHING
                 )
                 SELECT message_id FROM freed",
-            )
+            ))
             .bind::<Integer, _>(max_lost)
             .bind::<BigInt, _>(i64::from(limit))
             .load::<Found>(connection)?;

@@ -89,28 +89,11 @@ impl DispatchRows for PostgresStore {
     }
 
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
-        let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
-        let due: Vec<PgTimestamp> = claims
-            .iter()
-            .map(|claim| from_unix_microseconds(claim.due_at.0))
-            .collect();
-        // A row that somebody holds is moving on; should that come to nothing, it is sent once more.
-        self.run(move |connection| {
-            sql_query(
-                "UPDATE works SET due_at = NULL
-                WHERE id = ANY(ARRAY(
-                    SELECT works.id FROM unnest($1, $2) AS claimed (id, due_at)
-                    JOIN works ON works.id = claimed.id AND works.due_at = claimed.due_at
-                    WHERE works.status = 'pending'
-                    FOR NO KEY UPDATE OF works SKIP LOCKED
-                ))",
-            )
-            .bind::<Array<BigInt>, _>(&ids)
-            .bind::<Array<Timestamptz>, _>(&due)
-            .execute(connection)?;
-            Ok(())
-        })
-        .await
+        self.end_claims(claims, "due_at = NULL").await
+    }
+
+    async fn give_back(&self, claims: &[Claim]) -> Result<()> {
+        self.end_claims(claims, "due_at = now(), sent_at = NULL").await
     }
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
@@ -123,8 +106,7 @@ impl DispatchRows for PostgresStore {
                         "UPDATE works SET due_at = now(), sent_at = NULL
                         WHERE id = ANY(ARRAY(
                             SELECT id FROM works
-                            WHERE status = 'pending' AND due_at IS NULL
-                                AND sent_at <= now() - $1 * interval '1 microsecond'
+                            WHERE status = 'pending' AND sent_at <= now() - $1 * interval '1 microsecond'
                             LIMIT $2
                             FOR NO KEY UPDATE SKIP LOCKED
                         ))",
@@ -140,5 +122,34 @@ impl DispatchRows for PostgresStore {
                 return Ok(released);
             }
         }
+    }
+}
+
+impl PostgresStore {
+    /// Changes the rows that are still as they were claimed. One that somebody holds is moving on; should that come to
+    /// nothing, it is sent once more.
+    async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
+        let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
+        let due: Vec<PgTimestamp> = claims
+            .iter()
+            .map(|claim| from_unix_microseconds(claim.due_at.0))
+            .collect();
+        let sql = format!(
+            "UPDATE works SET {change}
+            WHERE id = ANY(ARRAY(
+                SELECT works.id FROM unnest($1, $2) AS claimed (id, due_at)
+                JOIN works ON works.id = claimed.id AND works.due_at = claimed.due_at
+                WHERE works.status = 'pending'
+                FOR NO KEY UPDATE OF works SKIP LOCKED
+            ))"
+        );
+        self.run(move |connection| {
+            sql_query(sql.as_str())
+                .bind::<Array<BigInt>, _>(&ids)
+                .bind::<Array<Timestamptz>, _>(&due)
+                .execute(connection)?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -76,6 +76,14 @@ impl PostgresStore {
     pub async fn open(config: PostgresConfig) -> Result<Self> {
         let PostgresConfig { url, pool, timeout } = config;
         let sessions = Sessions::new(&url, timeout).map_err(StoreError::Rejected)?;
+        let once = sessions.clone();
+        let first = spawn_blocking(move || once.connect_plainly().map(drop));
+        if let Ok(Err(why)) = first.await {
+            return Err(match is_final(&why) {
+                true => StoreError::Rejected(why),
+                false => StoreError::Unavailable(why),
+            });
+        }
         let turns = Arc::new(Semaphore::new(pool.max(1) as usize));
         let pool = Pool::builder()
             .max_size(pool.max(1))
@@ -189,6 +197,13 @@ impl Store for PostgresStore {
         })
         .await
     }
+}
+
+/// Whether waiting for the server cannot help: it is there, and does not know this user or database.
+fn is_final(why: &str) -> bool {
+    ["authentication failed", "does not exist", "no pg_hba.conf entry"]
+        .iter()
+        .any(|words| why.contains(words))
 }
 
 fn schema_error(connection: &mut PgConnection, error: &SchemaError) -> StoreError {

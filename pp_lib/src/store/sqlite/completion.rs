@@ -9,7 +9,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{Claim, Completion, Guard, Outcome, Result, Run, Settled, Settlement};
+use super::super::{Claim, Completion, Guard, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
 use super::dispatch::{self, ClaimRow, millis};
 use super::{NOW, SqliteStore, json_rows};
 use crate::domain::WorkCode;
@@ -85,7 +85,7 @@ impl Completion for SqliteStore {
             let columns = dispatch::COLUMNS;
             let rows: Vec<ClaimRow> = sql_query(format!(
                 "SELECT {columns} FROM works
-                 WHERE work_code IN (SELECT value FROM json_each(?)) AND status = 'pending'"
+                 WHERE work_code IN (SELECT value FROM json_each(?)) AND status = 'pending' AND deleted_on IS NULL"
             ))
             .bind::<Text, _>(codes)
             .load(connection)?;
@@ -259,7 +259,6 @@ fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResu
 }
 
 fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> QueryResult<u64> {
-    const REASON: &str = "the worker fell silent and lost its lease";
     let rescued: Vec<Rescued> = sql_query(format!(
         "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
                 status = iif(lost_leases < ?1, 'pending', 'failed'),
@@ -279,10 +278,10 @@ fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> Query
          SELECT works.id, generation, 'compute/error', ?1
          FROM json_each(?2) AS input JOIN works ON works.id = input.value ORDER BY input.key",
     )
-    .bind::<Text, _>(REASON)
+    .bind::<Text, _>(LEASE_LOST)
     .bind::<Text, _>(ids)
     .execute(connection)?;
     let failed = rescued.iter().filter(|row| row.status == "failed");
-    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, REASON]))))?;
+    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
     Ok(rescued.len() as u64)
 }

@@ -73,17 +73,12 @@ impl DispatchRows for SqliteStore {
     }
 
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
-        let claims = json_rows(claims.iter().map(|claim| json!([claim.id, claim.due_at.0])));
-        self.write(move |connection| {
-            sql_query(
-                "UPDATE works SET due_at = NULL FROM json_each(?) AS input
-                 WHERE works.id = input.value ->> 0 AND works.due_at = input.value ->> 1 AND works.status = 'pending'",
-            )
-            .bind::<Text, _>(claims)
-            .execute(connection)
-            .map(|_| ())
-        })
-        .await
+        self.end_claims(claims, "due_at = NULL").await
+    }
+
+    async fn give_back(&self, claims: &[Claim]) -> Result<()> {
+        self.end_claims(claims, &format!("due_at = {NOW}, sent_at = NULL"))
+            .await
     }
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
@@ -91,13 +86,26 @@ impl DispatchRows for SqliteStore {
             sql_query(format!(
                 "UPDATE works SET due_at = {NOW}, sent_at = NULL
                  WHERE status IN ('pending', 'running') AND status = 'pending'
-                   AND due_at IS NULL AND sent_at <= {NOW} - ?"
+                   AND sent_at <= {NOW} - ?"
             ))
             .bind::<BigInt, _>(millis(longer_than))
             .execute(connection)
             .map(|rows| rows as u64)
         })
         .await
+    }
+}
+
+impl SqliteStore {
+    /// Changes the rows that are still as they were claimed.
+    async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
+        let claims = json_rows(claims.iter().map(|claim| json!([claim.id, claim.due_at.0])));
+        let sql = format!(
+            "UPDATE works SET {change} FROM json_each(?) AS input
+             WHERE works.id = input.value ->> 0 AND works.due_at = input.value ->> 1 AND works.status = 'pending'"
+        );
+        self.write(move |connection| sql_query(sql).bind::<Text, _>(claims).execute(connection).map(|_| ()))
+            .await
     }
 }
 

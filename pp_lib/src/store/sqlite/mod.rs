@@ -136,6 +136,7 @@ fn store_error(error: diesel::result::Error) -> StoreError {
             CheckViolation | ForeignKeyViolation | NotNullViolation | UniqueViolation,
             info,
         ) => StoreError::Rejected(info.message().to_owned()),
+        diesel::result::Error::DeserializationError(why) => StoreError::Rejected(why.to_string()),
         other => StoreError::Unavailable(other.to_string()),
     }
 }

@@ -66,6 +66,7 @@ pub async fn serve(
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    log::info!("the API listens on http://{}", listener.local_addr()?);
     let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let parts = Parts {
@@ -73,7 +74,7 @@ pub async fn serve(
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
-    // What the server has answered is done; what it gave up on has this long.
+    // What was answered is committed; what was given up on has this long.
     let _ = timeout(grace, actor.stop()).await;
     watch.await?;
     Ok(served?)
@@ -99,7 +100,6 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
             .configure(pp_probe::configure(health.clone()))
             .default_service(pp_probe::not_found())
     };
-    log::info!("the API listens on http://{}", listener.local_addr()?);
     let server = HttpServer::new(app)
         .workers(workers())
         // Measured by a clock that is up to half a second behind: a shorter one could be over at once.

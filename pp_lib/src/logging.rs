@@ -1,8 +1,6 @@
 //! How a log line looks. Only a `main` calls [`init`]: the logger belongs to the process.
 
-use std::fmt::Display;
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use chrono::{SecondsFormat, Utc};
 use env_logger::{Builder, WriteStyle};
@@ -37,17 +35,6 @@ pub fn init(args: &RuntimeArgs) {
         }),
     };
     builder.init();
-}
-
-/// What a `main` ends with; an error becomes one line of the log.
-pub fn exit_code(outcome: Result<(), impl Display>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Collects the fields of a record.

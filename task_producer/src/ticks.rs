@@ -78,14 +78,13 @@ async fn wait_for(slot: Slot, outlet: &Outlet, clock: impl Fn() -> DateTime<Utc>
 
 async fn produce(config: &ProducerConfig, schedule: &Schedule, slot: Slot, outlet: &Outlet, now: DateTime<Utc>) {
     let age = slot.age(now);
-    if age > PUNCTUAL {
-        log::warn!("slot {slot} comes {} s late", age.num_seconds());
-    }
     let confirmed = outlet.deliver(demands::of_slot(config, schedule, slot)).await;
     let count = u64::from(config.count);
-    if confirmed == count {
-        log::info!("slot {slot}: {confirmed} confirmed");
-    } else {
+    if confirmed < count {
         log::warn!("slot {slot}: {confirmed} of {count} confirmed before the stop");
+    } else if age > PUNCTUAL {
+        log::warn!("slot {slot}, {} s late: {confirmed} confirmed", age.num_seconds());
+    } else {
+        log::info!("slot {slot}: {confirmed} confirmed");
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! What it publishes is tested in the library, on paused time.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as the tests do: a panic is the report"
+)]
+
 use std::time::Duration;
 
 /// Exit code and standard error of a start with these settings alone.

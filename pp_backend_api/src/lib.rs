@@ -100,7 +100,6 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
             .configure(pp_probe::configure(health.clone()))
             .default_service(pp_probe::not_found())
     };
-    log::info!("the API listens on http://{}", listener.local_addr()?);
     let server = HttpServer::new(app)
         .workers(workers())
         // Measured by a clock that is up to half a second behind: a shorter one could be over at once.

@@ -1,7 +1,7 @@
 //! A store that does what a test wants of it, for what a real one does only on bad days.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ pub(crate) enum Mood {
 /// The store, and the means to change its mood.
 pub(crate) struct Faulty {
     mood: AtomicU8,
+    /// How often something was to be created.
+    pub(crate) creates: AtomicUsize,
     /// A call that hangs goes on with a permit.
     pub(crate) permits: Semaphore,
 }
@@ -35,6 +37,7 @@ impl Faulty {
         let mood = AtomicU8::new(mood as u8);
         Arc::new(Self {
             mood,
+            creates: AtomicUsize::new(0),
             permits: Semaphore::new(0),
         })
     }
@@ -66,6 +69,7 @@ impl Faulty {
 #[async_trait]
 impl WorkRows for Faulty {
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        self.creates.fetch_add(1, Ordering::SeqCst);
         self.act().await?;
         let row = |work: &NewWork| Work {
             id: WorkId(1),

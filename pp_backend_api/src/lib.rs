@@ -22,6 +22,7 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{WorkService, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{ApiArgs, bind};
@@ -65,6 +66,7 @@ pub async fn serve(
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    log::info!("the API listens on http://{}", listener.local_addr()?);
     let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let parts = Parts {
@@ -72,7 +74,8 @@ pub async fn serve(
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
-    actor.stop().await;
+    // What was answered is committed; what was given up on has this long.
+    let _ = timeout(grace, actor.stop()).await;
     watch.await?;
     Ok(served?)
 }
@@ -99,7 +102,8 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     };
     let server = HttpServer::new(app)
         .workers(workers())
-        .client_request_timeout(config.request_timeout)
+        // Measured by a clock that is up to half a second behind: a shorter one could be over at once.
+        .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
         .keep_alive(Duration::from_secs(60))
         .tcp_nodelay(true)
         .shutdown_timeout(config.grace.as_secs().max(1))

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pp_backend_api::ApiArgs;
-use pp_lib::config::{DatabaseArgs, RuntimeArgs};
+use pp_lib::config::{DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
 use pp_lib::health::Health;
 use pp_lib::{logging, shutdown};
@@ -23,7 +23,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = command_line();
     logging::init(&args.runtime);
     logging::exit_code(run(args).await)
 }

@@ -83,10 +83,13 @@ async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnySt
         return Err(format!("there is no database file {file}"));
     }
     let open = |error: StoreError| format!("{file}: {error}");
+    // Before it is opened as a store: a file of somebody else is left as it is.
+    if schema == Schema::Check {
+        SqliteStore::check_file(file).map_err(open)?;
+    }
     let store = SqliteStore::open(file, args.pool, args.timeout).map_err(open)?;
-    match schema {
-        Schema::Migrate => store.migrate().await.map_err(open)?,
-        Schema::Check => store.check().await.map_err(open)?,
+    if schema == Schema::Migrate {
+        store.migrate().await.map_err(open)?;
     }
     Ok(Arc::new(store))
 }

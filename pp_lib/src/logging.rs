@@ -1,7 +1,7 @@
 //! How a log line looks. Only a `main` calls [`init`]: the logger belongs to the process.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 use chrono::{SecondsFormat, Utc};
@@ -39,12 +39,12 @@ pub fn init(args: &RuntimeArgs) {
     builder.init();
 }
 
-/// What a `main` ends with; an error becomes one line of the log.
+/// What a `main` ends with; an error becomes one line that is seen whatever the log is set to.
 pub fn exit_code(outcome: Result<(), impl Display>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error:#}");
+            let _ = writeln!(stderr().lock(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ use clap::Parser;
 use pp_backend_api::ApiArgs;
 use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs};
 use task_consumer::ConsumerArgs;
+use task_producer::ScheduleArgs;
 
 /// All of PP in one process: REST API, worker and dispatcher, on SQLite, with nothing installed.
 #[derive(Parser, Clone, Debug)]
@@ -15,10 +16,16 @@ pub struct Args {
     #[arg(long, env = "PP_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
+    /// Also produce demands, on the schedule.
+    #[arg(long)]
+    pub(crate) produce: bool,
+
     #[command(flatten)]
     pub(crate) api: ApiArgs,
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]

@@ -5,50 +5,18 @@ mod args;
 mod lock;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use pp_lib::config::BrokerUrl;
-use pp_lib::config::DatabaseUrl;
 use pp_lib::connect::{self, Schema};
+use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::health::Health;
 use task_consumer::Parts;
+use task_producer::ProducerConfig;
 use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 pub use lock::FolderLock;
-
-/// Runs everything until `shutdown` is cancelled. `ready` is told the address of the API once it answers.
-///
-/// # Errors
-/// When something cannot start; the message is one line.
-pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
-    let listener = pp_backend_api::bind(&args.api.api_bind)?;
-    let lock = FolderLock::take(&args.data_dir)?;
-    let started = Started {
-        api: format!("http://{}", listener.local_addr()?),
-        data: args.data_dir.display().to_string(),
-    };
-    let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await else {
-        return Ok(());
-    };
-    let parts = parts?;
-    let (health, grace) = (Health::new(), args.runtime.grace);
-    ready(&started);
-    // The API stops first: what it has acknowledged by then is a row that the next start finds.
-    let api = pp_backend_api::serve(
-        &args.api,
-        grace,
-        listener,
-        parts.store.clone(),
-        &parts.feed,
-        &health,
-        shutdown.clone(),
-    );
-    let worker = task_consumer::run(&args.consumer, grace, parts.clone(), &health, shutdown.clone());
-    let (served, ()) = tokio::join!(stopping_all(api, &shutdown), worker);
-    drop(lock);
-    served.context("the API ended")
-}
 
 /// What is said when everything is up.
 #[derive(Clone, Debug)]
@@ -59,20 +27,61 @@ pub struct Started {
     pub data: String,
 }
 
-/// A part whose end is the end of all.
-async fn stopping_all<T>(part: impl Future<Output = T>, shutdown: &CancellationToken) -> T {
-    let outcome = part.await;
-    shutdown.cancel();
-    outcome
+/// Runs everything until `shutdown` is cancelled, or until the API cannot go on. `ready` is told where things are.
+///
+/// # Errors
+/// When something cannot start; the message is one line.
+pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
+    let listener = pp_backend_api::bind(&args.api.api_bind)?;
+    let _lock = FolderLock::take(&args.data_dir)?;
+    let produce = args
+        .produce
+        .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
+        .transpose()?;
+    let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await else {
+        return Ok(());
+    };
+    let parts = parts?;
+    let data = args.data_dir.canonicalize().unwrap_or_else(|_| args.data_dir.clone());
+    ready(&Started {
+        api: format!("http://{}", listener.local_addr()?),
+        data: data.display().to_string(),
+    });
+
+    let (health, grace, Parts { store, feed, .. }) = (Health::new(), args.runtime.grace, parts.clone());
+    let producer = producer(produce, &parts, shutdown.clone());
+    let api = pp_backend_api::serve(&args.api, grace, listener, store, &feed, &health, shutdown.clone());
+    let worker = task_consumer::run(&args.consumer, grace, parts.clone(), &health, shutdown.clone());
+    let (served, produced, ()) = tokio::join!(ending_all(api, &shutdown), producer, worker);
+    served.context("the API ended")?;
+    produced
 }
 
 async fn connect(args: &Args) -> anyhow::Result<Parts> {
-    let database: DatabaseUrl = args.database.address_or(&args.default_database())?;
-    let broker: BrokerUrl = args.broker.address_or_memory()?;
+    let database = args.database.address_or(&args.default_database())?;
+    let broker = args.broker.address_or_memory()?;
     let patience = args.runtime.startup_timeout;
     Ok(Parts {
         store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
         broker: connect::broker(&broker, args.broker.queue_names(), patience).await?,
         feed: connect::feed(&database)?,
     })
+}
+
+/// Demands that a broker would forget with this process become rows at once.
+async fn producer(config: Option<ProducerConfig>, parts: &Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let Some(config) = config else { return Ok(()) };
+    let sink: Arc<dyn DemandSink> = if parts.broker.durable() {
+        Arc::new(BrokerSink::new(parts.broker.clone()))
+    } else {
+        Arc::new(StoreSink::new(parts.store.clone(), parts.feed.clone()))
+    };
+    Ok(task_producer::run(config, sink, shutdown).await?)
+}
+
+/// A part whose end is the end of all.
+async fn ending_all<T>(part: impl Future<Output = T>, shutdown: &CancellationToken) -> T {
+    let outcome = part.await;
+    shutdown.cancel();
+    outcome
 }

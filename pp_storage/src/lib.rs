@@ -50,10 +50,11 @@ struct Applied {
     version: String,
 }
 
-/// Applies what is missing on PostgreSQL. Services that start at once take turns; each waits at most `patience`.
+/// Applies what is missing on PostgreSQL; the names of what was applied, in order. Services that start at once take
+/// turns; each waits at most `patience`.
 ///
 /// The lock is polled: waiting inside the database would be a transaction that `CREATE INDEX CONCURRENTLY` waits for.
-pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<(), SchemaError> {
+pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<Vec<String>, SchemaError> {
     let failed = |error: diesel::result::Error| SchemaError::Failed(error.to_string());
     let deadline = Instant::now() + patience;
     while !sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS locked"))
@@ -73,8 +74,8 @@ pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Re
     migrated
 }
 
-/// Applies what is missing on SQLite.
-pub fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError> {
+/// Applies what is missing on SQLite; the names of what was applied, in order.
+pub fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<Vec<String>, SchemaError> {
     run(connection, SQLITE)
 }
 
@@ -88,7 +89,7 @@ pub fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError
     check(connection, SQLITE)
 }
 
-fn run<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<(), SchemaError>
+fn run<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, SchemaError>
 where
     C: MigrationHarness<B>,
     B: Backend,
@@ -108,8 +109,13 @@ where
             known.join(", ")
         )));
     }
-    connection.run_pending_migrations(migrations).map_err(failed)?;
-    Ok(())
+    let pending = connection.pending_migrations(migrations).map_err(failed)?;
+    let mut names = Vec::with_capacity(pending.len());
+    for migration in pending {
+        connection.run_migration(&*migration).map_err(failed)?;
+        names.push(migration.name().to_string());
+    }
+    Ok(names)
 }
 
 /// Reads diesel's own table instead of asking diesel, which would create it.

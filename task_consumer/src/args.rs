@@ -68,7 +68,7 @@ pub enum Dispatch {
 impl ConsumerArgs {
     /// How demands are taken and computed, unless the process only dispatches.
     pub fn consume(&self, grace: Duration) -> Option<ConsumeSettings> {
-        (self.dispatch != Dispatch::Only).then(|| ConsumeSettings {
+        (self.dispatch != Dispatch::Only).then_some(ConsumeSettings {
             prefetch: self.prefetch,
             batch: self.batch,
             batch_wait: self.batch_wait,
@@ -81,7 +81,7 @@ impl ConsumerArgs {
 
     /// How due works are sent, unless others do that.
     pub fn dispatch(&self) -> Option<DispatchSettings> {
-        (self.dispatch != Dispatch::Off).then(|| DispatchSettings {
+        (self.dispatch != Dispatch::Off).then_some(DispatchSettings {
             within: self.dispatch_within,
             poll: self.dispatch_poll,
             max_lost_leases: MAX_LOST_LEASES,

@@ -37,7 +37,7 @@ impl ScheduleArgs {
     /// When the schedule or the time zone cannot be used.
     pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
         Ok(ProducerConfig {
-            mode: Mode::Scheduled(Schedule::parse(&self.schedule, &self.time_zone)?),
+            mode: Mode::Scheduled(Box::new(Schedule::parse(&self.schedule, &self.time_zone)?)),
             count: self.count,
             add_up_to: self.add_up_to,
             queue_prefix: queue_prefix.to_owned(),

@@ -44,7 +44,7 @@ pub struct ProducerConfig {
 #[derive(Clone, Debug)]
 pub enum Mode {
     /// At each slot of a schedule, until the shutdown.
-    Scheduled(Schedule),
+    Scheduled(Box<Schedule>),
     /// One tick now.
     Once,
     /// So many demands per second, until the shutdown.

@@ -19,7 +19,7 @@ pub fn command_line<P: Parser>() -> P {
         if !error.use_stderr() {
             error.exit();
         }
-        let line = one_line(&error, &P::command());
+        let line = one_line(&error, P::command());
         // When even standard error is closed, the exit code is all there is left to say.
         let _ = writeln!(io::stderr().lock(), "error: {line}");
         process::exit(USAGE)
@@ -27,7 +27,9 @@ pub fn command_line<P: Parser>() -> P {
 }
 
 /// Clap's words up to the first empty line, after which it explains usage.
-fn one_line(error: &clap::Error, command: &Command) -> String {
+fn one_line(error: &clap::Error, mut command: Command) -> String {
+    // What an argument is called, clap only knows of a command that was built.
+    command.build();
     let text = error.to_string();
     let words: Vec<&str> = text
         .lines()
@@ -36,7 +38,7 @@ fn one_line(error: &clap::Error, command: &Command) -> String {
         .collect();
     let line = words.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    match variable(error, command) {
+    match variable(error, &command) {
         Some(variable) => format!("{variable}: {line}"),
         None => line.to_owned(),
     }
@@ -61,10 +63,14 @@ fn arguments(command: &Command) -> Box<dyn Iterator<Item = &Arg> + '_> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[derive(Debug, Parser)]
     struct Args {
+        #[arg(long)]
+        _quick: bool,
         // PATH stands in for a variable of PP, since a test cannot set one safely.
         #[arg(long, env = "PATH", value_parser = super::super::whole(1..=9_u8))]
         count: u8,
@@ -74,7 +80,7 @@ mod tests {
 
     fn line(args: &[&str]) -> String {
         let error = Args::try_parse_from([&["program"], args].concat()).unwrap_err();
-        one_line(&error, &Args::command())
+        one_line(&error, Args::command())
     }
 
     #[test]

@@ -152,11 +152,12 @@ impl Status {
     /// redrive.
     pub const fn may_become(self, next: Self) -> bool {
         use Status::{Cancelled, Done, Failed, Pending, Running};
-        match (self, next) {
-            (Pending | Running, Done | Failed | Cancelled) | (Pending, Running) => true,
-            (Pending | Running | Done | Failed, Pending) => true,
-            _ => false,
-        }
+        matches!(
+            (self, next),
+            (Pending | Running, Done | Failed | Cancelled)
+                | (Pending, Running)
+                | (Pending | Running | Done | Failed, Pending)
+        )
     }
 }
 

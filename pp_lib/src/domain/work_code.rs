@@ -129,6 +129,11 @@ impl WorkCodePrefix {
         (text.len() <= Self::MAX_LENGTH).then(|| Self(text.to_owned()))
     }
 
+    /// The prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// What a store has to look for.
     pub fn selection(&self) -> PrefixSelection<'_> {
         let prefix = self.0.as_str();

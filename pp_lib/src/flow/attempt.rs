@@ -87,6 +87,11 @@ impl Attempt {
 
     /// An outcome for its row.
     pub(super) fn settlement(&self, outcome: Outcome) -> Settlement {
+        debug_assert!(
+            self.guard
+                .status()
+                .is_none_or(|status| status.may_become(outcome.status()))
+        );
         Settlement {
             message_id: self.message_id.clone(),
             work_code: self.work_code.clone(),

@@ -105,3 +105,68 @@ fn row(demand: &NewDemand) -> NewWork {
         add_up_to: demand.add_up_to,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::memory::Memory;
+    use crate::broker::{Broker as _, Queue};
+    use crate::feed::Feed as _;
+    use crate::feed::memory::MemoryFeed;
+    use crate::flow::new_message_id;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{DispatchRows as _, WorkRows as _};
+
+    fn demands(count: usize) -> Vec<NewDemand> {
+        let demand = || NewDemand {
+            message_id: new_message_id(),
+            add_up_to: "2".parse().unwrap(),
+        };
+        std::iter::repeat_with(demand).take(count).collect()
+    }
+
+    #[tokio::test]
+    async fn on_the_broker_a_demand_is_what_every_client_sends() {
+        let broker = Arc::new(Memory::default());
+        let demands = demands(2);
+        let answers = BrokerSink::new(broker.clone()).offer(&demands).await.unwrap();
+        assert_eq!(answers, [Published::Confirmed; 2]);
+        let mut queue = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let got = queue.next_batch(2, Duration::from_secs(5)).await.unwrap();
+        for (delivery, demand) in got.iter().zip(&demands) {
+            assert_eq!(&delivery.body[..], br#"{"add_up_to":2,"done":false}"#);
+            assert_eq!(
+                delivery.properties.message_id.as_deref(),
+                Some(demand.message_id.as_str())
+            );
+            assert_eq!(delivery.properties.work_code, None);
+        }
+        assert_eq!(got.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn in_the_store_a_demand_is_one_row_that_is_due_however_often_it_is_offered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let (store, feed) = (Arc::new(store), Arc::new(MemoryFeed::new()));
+        let mut waiter = feed.listen();
+        let sink = StoreSink::new(store.clone(), feed);
+        let demands = demands(3);
+        for _ in 0..2 {
+            assert_eq!(sink.offer(&demands).await.unwrap(), [Published::Confirmed; 3]);
+            tokio::time::timeout(Duration::from_secs(5), waiter.changed())
+                .await
+                .unwrap();
+        }
+        let due = store.claim(None, Duration::from_secs(30), 10).await.unwrap();
+        assert_eq!(due.len(), 3);
+        assert!(due.iter().all(|claim| claim.work_code.origin() == Origin::Consumer));
+        let works = store.by_ids(&[due[0].id]).await.unwrap();
+        assert_eq!(works[0].add_up_to.get(), 2);
+    }
+}

@@ -7,6 +7,7 @@
 
 mod broker;
 mod feed;
+mod flow;
 mod foreign;
 mod postgres;
 mod proxy;

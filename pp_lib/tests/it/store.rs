@@ -354,13 +354,13 @@ mod on_servers {
         let (store, database) = migrated(1).await;
         let mut demand = demands(1);
         demand[0].outcome = Outcome::Failed {
-            reason: "never".to_owned(),
+            reason: "never\0again".to_owned(),
         };
         store.settle(&demand).await.unwrap();
         let letter = "SELECT reason, attempts, message_id FROM dead_letters JOIN works USING (message_id)
             WHERE dead_letters.work_id = works.id AND dead_letters.generation = works.generation";
         let letter = database.client().await.query_one(letter, &[]).await.unwrap();
-        assert_eq!(letter.get::<_, String>(0), "never");
+        assert_eq!(letter.get::<_, String>(0), "never\u{fffd}again");
         assert_eq!(letter.get::<_, i32>(1), 1);
         assert_eq!(letter.get::<_, String>(2), demand[0].message_id.as_str());
     }

@@ -104,6 +104,7 @@ impl PostgresStore {
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
+                .map(drop)
                 .map_err(|error| schema_error(&mut connection, &error))
         });
         migrating.await.unwrap_or_else(panicked)

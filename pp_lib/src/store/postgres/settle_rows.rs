@@ -52,7 +52,9 @@ impl SettleRows {
         self.to.push(outcome.status().as_str());
         self.results.push(outcome.result());
         self.due.push(outcome.due_in().map(microseconds));
-        self.reasons.push(outcome.reason().map(str::to_owned));
+        // The one character that PostgreSQL keeps in no text; a reason may come from anywhere.
+        self.reasons
+            .push(outcome.reason().map(|reason| reason.replace('\0', "\u{fffd}")));
     }
 }
 

@@ -46,11 +46,24 @@ impl SqliteStore {
         Ok(Self { writer, readers })
     }
 
+    /// Whether a file that exists has the schema of this program. A file that has not is left as it is, while opening
+    /// a store on it would change its journal mode. Blocks.
+    pub fn check_file(path: &str) -> Result<()> {
+        use diesel::connection::SimpleConnection as _;
+        let mut reader =
+            SqliteConnection::establish(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        reader
+            .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")
+            .map_err(store_error)?;
+        pp_storage::check_sqlite(&mut reader).map_err(schema_error)
+    }
+
     /// Brings the schema up to date.
     pub async fn migrate(&self) -> Result<()> {
         self.writer
             .alone(pp_storage::migrate_sqlite)
             .await?
+            .map(drop)
             .map_err(schema_error)
     }
 

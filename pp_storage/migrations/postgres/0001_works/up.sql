@@ -46,8 +46,6 @@ CREATE TABLE works (
     CONSTRAINT works_finished_is_not_due CHECK (due_at IS NULL OR status IN ('pending', 'running')),
     CONSTRAINT works_running_has_lease CHECK (due_at IS NOT NULL OR status <> 'running')
 ) WITH (
-    -- A row is written up to three times; room on its page keeps it there.
-    fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02
 );

@@ -1,0 +1,341 @@
+//! What is typed, and what it comes to: a command and the place that answers it, every value checked.
+//!
+//! Without a subcommand it is the lookup that existing scripts call: `--id N` or `--work-code C`.
+
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use pp_lib::config::{DatabaseArgs, DurationText, duration, whole};
+use pp_lib::domain::{AddUpTo, Status, WorkCodePrefix, WorkId};
+use pp_lib::store::Search;
+
+use crate::commands::{Command, Works};
+use crate::db::Database;
+use crate::failure::Failure;
+use crate::http::Api;
+use crate::output::Output;
+
+/// How many works a search finds, unless told otherwise; as the API has it.
+const LIMIT: u16 = 50;
+
+/// The last second of the year 9999.
+const LATEST: i64 = 253_402_300_799;
+
+const DATABASE: &str = "sqlite://data/pp.sqlite";
+
+const NOTES: &str = "Exit codes:
+  0  done
+  1  not found, or nothing matches
+  2  usage
+  3  the API or the database is unavailable, or not one that this program knows";
+
+/// Creates and looks up works, over HTTP or straight in the database.
+#[derive(Debug, Parser)]
+#[command(name = "cli_01", version, max_term_width = 100, after_help = NOTES, mut_args(anywhere))]
+pub(crate) struct Args {
+    /// Show the work with this id.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    id: Option<i64>,
+
+    /// List the newest 50 works whose code begins like this.
+    #[arg(long, value_name = "CODE")]
+    work_code: Option<String>,
+
+    /// Whom to ask.
+    #[arg(long, value_enum, default_value = "http")]
+    call_type: CallType,
+
+    /// How to print: JSON as the API's, or a table for people.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+
+    /// How long a call may take, all in all [unit: duration, as in 5s].
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = timeout)]
+    timeout: Duration,
+
+    /// Where the API is, for call type http.
+    #[arg(
+        long,
+        env = "PP_API_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:3000"
+    )]
+    api_url: String,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CallType {
+    /// The API.
+    Http,
+    /// The database, whose schema is never changed.
+    Db,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a work.
+    Create {
+        /// The bound of the sum, 1 to 2147483647 [default: random, 1 to 99].
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        add_up_to: Option<AddUpTo>,
+    },
+    /// List works, newest first.
+    Search(SearchArgs),
+    /// Show the history of a work, oldest first.
+    Events {
+        /// The work's id.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        id: i64,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+struct SearchArgs {
+    /// Only works whose code begins like this.
+    #[arg(long, value_name = "CODE")]
+    work_code: Option<String>,
+
+    /// Only works in this status: pending, running, done, failed or cancelled.
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Option<Status>,
+
+    /// Only works that are done (true) or not done (false).
+    #[arg(long, value_name = "BOOL")]
+    done: Option<bool>,
+
+    /// Only works created at this time or later [unit: Unix seconds].
+    #[arg(long, value_name = "UNIX", value_parser = whole(0..=LATEST))]
+    since: Option<i64>,
+
+    /// At most so many works, 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = LIMIT, value_parser = whole(1..=1000_u16))]
+    limit: u16,
+}
+
+/// What to do, whom to ask, how to print.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) command: Command,
+    pub(crate) source: Source,
+    pub(crate) output: Output,
+}
+
+/// Whom to ask, and how.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Http { url: String, timeout: Duration },
+    Db { args: DatabaseArgs, timeout: Duration },
+}
+
+impl Source {
+    /// Makes ready to ask.
+    pub(crate) fn open(self) -> Result<Box<dyn Works>, Failure> {
+        Ok(match self {
+            Self::Http { url, timeout } => Box::new(Api::new(&url, timeout)?),
+            Self::Db { args, timeout } => Box::new(Database::open(args, DATABASE, timeout)?),
+        })
+    }
+}
+
+impl Args {
+    /// Checks what clap cannot.
+    pub(crate) fn resolve(self) -> Result<Settings, Failure> {
+        let timeout = self.timeout;
+        let source = match self.call_type {
+            CallType::Http => Source::Http {
+                url: self.api_url,
+                timeout,
+            },
+            CallType::Db => Source::Db {
+                args: self.database,
+                timeout,
+            },
+        };
+        Ok(Settings {
+            command: command(self.id, self.work_code, self.action)?,
+            source,
+            output: self.output,
+        })
+    }
+}
+
+fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -> Result<Command, Failure> {
+    let usage = |why: &str| Err(Failure::Usage(why.to_owned()));
+    match (id, work_code, action) {
+        (Some(id), None, None) => Ok(Command::Show(WorkId(id))),
+        (None, Some(code), None) => Ok(Command::Search(Search {
+            work_code: Some(prefix(&code)?),
+            status: None,
+            since: None,
+            before: None,
+            limit: LIMIT,
+        })),
+        (None, None, None) => usage("one of --id and --work-code is needed, or a subcommand; see --help"),
+        (Some(_), Some(_), None) => usage("--id and --work-code exclude each other"),
+        (None, None, Some(action)) => action.command(),
+        (_, _, Some(_)) => usage("--id and --work-code of a subcommand are written after it"),
+    }
+}
+
+impl Action {
+    fn command(self) -> Result<Command, Failure> {
+        Ok(match self {
+            Self::Create { add_up_to } => Command::Create(add_up_to),
+            Self::Events { id } => Command::Events(WorkId(id)),
+            Self::Search(search) => Command::Search(Search {
+                work_code: search.work_code.as_deref().map(prefix).transpose()?,
+                status: status_and_done(search.status, search.done)?,
+                since: search.since,
+                before: None,
+                limit: search.limit,
+            }),
+        })
+    }
+}
+
+fn prefix(text: &str) -> Result<WorkCodePrefix, Failure> {
+    let most = WorkCodePrefix::MAX_LENGTH;
+    WorkCodePrefix::parse(text).ok_or_else(|| Failure::Usage(format!("--work-code is longer than {most} bytes")))
+}
+
+/// Both may be given, as long as some work can be both.
+fn status_and_done(status: Option<Status>, done: Option<bool>) -> Result<Option<(Status, bool)>, Failure> {
+    match (status, done) {
+        (Some(status), Some(done)) if (status == Status::Done) != done => Err(Failure::Usage(format!(
+            "--status {status} and --done {done} contradict each other"
+        ))),
+        (Some(status), _) => Ok(Some((status, true))),
+        (None, done) => Ok(done.map(|done| (Status::Done, done))),
+    }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    text.parse()
+        .map_err(|()| format!("expected one of {}", Status::ALL.map(Status::as_str).join(", ")))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(3600));
+    let timeout = duration(text)?;
+    if (least..=most).contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err(format!("expected {} to {}", DurationText(least), DurationText(most)))
+    }
+}
+
+/// What says how to ask may stand before a subcommand or after it.
+fn anywhere(argument: clap::Arg) -> clap::Arg {
+    let of_the_lookup = ["id", "work_code"].contains(&argument.get_id().as_str());
+    argument.global(!of_the_lookup)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Settings, Failure> {
+        Args::try_parse_from([&["cli_01"], args].concat())
+            .expect("clap takes these")
+            .resolve()
+    }
+
+    fn usage(args: &[&str]) -> String {
+        match resolve(args) {
+            Err(Failure::Usage(line)) => line,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault_in_the_flags() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_lookup_needs_exactly_one_of_its_two_flags() {
+        assert!(matches!(
+            resolve(&["--id", "7"]).unwrap().command,
+            Command::Show(WorkId(7))
+        ));
+        let listed = resolve(&["--work-code", "api-"]).unwrap().command;
+        assert!(matches!(listed, Command::Search(Search { limit: 50, .. })));
+        for wrong in [&[][..], &["--id", "7", "--work-code", "x"], &["--id", "7", "create"]] {
+            assert!(usage(wrong).contains("--id and --work-code"));
+        }
+        assert!(usage(&["--work-code", &"a".repeat(65)]).contains("64 bytes"));
+    }
+
+    #[test]
+    fn how_to_ask_may_stand_before_or_after_a_subcommand() {
+        for args in [["--call-type", "db", "create"], ["create", "--call-type", "db"]] {
+            assert!(matches!(resolve(&args).unwrap().source, Source::Db { .. }), "{args:?}");
+        }
+        let settings = resolve(&[
+            "events",
+            "--id",
+            "3",
+            "--database-timeout",
+            "7s",
+            "--output",
+            "json",
+            "--call-type",
+            "db",
+        ]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.output, Output::Json);
+        assert!(matches!(settings.source, Source::Db { args, .. } if args.timeout == Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn status_and_done_agree_or_are_refused() {
+        let found = |args: &[&str]| match resolve(&[&["search"], args].concat()).unwrap().command {
+            Command::Search(search) => search.status,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found(&["--done", "false"]), Some((Status::Done, false)));
+        assert_eq!(
+            found(&["--done", "false", "--status", "failed"]),
+            Some((Status::Failed, true))
+        );
+        assert_eq!(
+            found(&["--done", "true", "--status", "done"]),
+            Some((Status::Done, true))
+        );
+        for wrong in [["true", "failed"], ["false", "done"]] {
+            let line = usage(&["search", "--done", wrong[0], "--status", wrong[1]]);
+            assert!(line.contains("contradict"), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_have_bounds() {
+        for bad in [
+            &["--id", "x"][..],
+            &["--id", "99999999999999999999"],
+            &["--id", "1", "--timeout", "5"],
+            &["--id", "1", "--timeout", "0"],
+            &["--id", "1", "--timeout", "2h"],
+            &["--id", "1", "--call-type", "ftp"],
+            &["search", "--limit", "0"],
+            &["search", "--limit", "1001"],
+            &["search", "--since", "-1"],
+            &["search", "--status", "lost"],
+            &["create", "--add-up-to", "0"],
+            &["create", "--add-up-to", "-5"],
+            &["create", "--add-up-to", "2147483648"],
+            &["events"],
+        ] {
+            assert!(Args::try_parse_from([&["cli_01"], bad].concat()).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Works from the database itself, through the store's port. The schema is checked and never changed; what does not
+//! exist is not made.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pp_lib::actor::{StoreActor, StoreOptions};
+use pp_lib::config::{DatabaseArgs, DurationText};
+use pp_lib::connect::{self, Schema};
+use pp_lib::domain::{AddUpTo, Event, Work, WorkId};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::flow::WorkService;
+use pp_lib::store::{AnyStore, Search};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::commands::Works;
+use crate::failure::Failure;
+
+/// A database that has the schema this program knows.
+pub(crate) struct Database {
+    store: AnyStore,
+    runtime: &'static Runtime,
+    /// When to give up.
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Database {
+    /// Opens the database that was named, or the default one.
+    pub(crate) fn open(mut args: DatabaseArgs, default: &str, timeout: Duration) -> Result<Self, Failure> {
+        let deadline = Instant::now() + timeout;
+        let address = args
+            .address_or(default)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        // One caller at a time needs one connection.
+        args.pool = 1;
+        args.timeout = args.timeout.min(timeout);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        // Never dropped: that would wait for a call to a database which does not answer.
+        let runtime = Box::leak(Box::new(runtime.map_err(unavailable)?));
+        let opening = connect::store(&address, &args, Schema::Check, timeout);
+        let store = runtime.block_on(opening).map_err(unavailable)?;
+        Ok(Self {
+            store,
+            runtime,
+            deadline,
+            timeout,
+        })
+    }
+
+    /// Waits for an answer within what is left of the time.
+    fn ask<T>(&self, question: impl Future<Output = Result<T, impl Display>>) -> Result<T, Failure> {
+        let bounded = async { tokio::time::timeout_at(self.deadline.into(), question).await };
+        match self.runtime.block_on(bounded) {
+            Ok(answer) => answer.map_err(unavailable),
+            Err(_) => Err(Failure::Unavailable(format!(
+                "the database did not answer within {}",
+                DurationText(self.timeout)
+            ))),
+        }
+    }
+}
+
+impl Works for Database {
+    fn work(&self, id: WorkId) -> Result<Work, Failure> {
+        let found = self.ask(self.store.by_ids(&[id]))?;
+        found.into_iter().next().ok_or_else(|| no_such_work(id))
+    }
+
+    fn search(&self, search: &Search) -> Result<Vec<Work>, Failure> {
+        self.ask(self.store.search(search))
+    }
+
+    fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
+        self.ask(self.store.events(id))?.ok_or_else(|| no_such_work(id))
+    }
+
+    fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure> {
+        // A feed that nobody hears: the dispatcher's poll finds the row within a second, while a poke from here might
+        // not be sent before this process ends.
+        let feed: AnyFeed = Arc::new(MemoryFeed::new());
+        self.ask(async {
+            let (_actor, store) = StoreActor::start(&self.store, &feed, StoreOptions::default());
+            WorkService::new(store).create(add_up_to).await
+        })
+    }
+}
+
+fn no_such_work(id: WorkId) -> Failure {
+    Failure::NotFound(format!("there is no work {id}"))
+}
+
+fn unavailable(error: impl Display) -> Failure {
+    Failure::Unavailable(error.to_string())
+}

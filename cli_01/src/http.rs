@@ -1,0 +1,202 @@
+//! Works over the REST API: requests, and what its answers mean here. An answer that no API of PP gives is an error,
+//! not a panic, and no answer is read without bound.
+
+use std::time::Duration;
+
+use pp_lib::config::DurationText;
+use pp_lib::domain::{AddUpTo, Event, Status, Work, WorkId};
+use pp_lib::store::Search;
+use pp_lib::wire::Problem;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use ureq::http::{Response, StatusCode, Uri};
+use ureq::{Agent, Body, RequestBuilder};
+
+use crate::commands::Works;
+use crate::failure::Failure;
+
+/// More than a thousand works, and than the history of any.
+const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
+
+/// The API at an address.
+pub(crate) struct Api {
+    agent: Agent,
+    base: String,
+    timeout: Duration,
+}
+
+impl Api {
+    /// For requests that take so long at most, each.
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, Failure> {
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // The address that was given is the one that is asked.
+            .proxy(None)
+            .user_agent(concat!("cli_01/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .build();
+        Ok(Self {
+            agent: config.new_agent(),
+            base: base(url)?,
+            timeout,
+        })
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder<ureq::typestate::WithoutBody> {
+        self.agent.get(format!("{}{path}", self.base))
+    }
+
+    /// What the API says, if it is a success in the form expected.
+    fn answer<T: DeserializeOwned>(&self, reply: Result<Response<Body>, ureq::Error>) -> Result<T, Failure> {
+        let mut reply = reply.map_err(|error| self.unreachable(&error))?;
+        let body = reply.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        if reply.status() != StatusCode::OK {
+            return Err(self.refused(reply.status(), &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::Unavailable(format!("{} does not answer as the API of PP does: {error}", self.base))
+        })
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let base = &self.base;
+        Failure::Unavailable(match error {
+            ureq::Error::Timeout(_) => format!("{base} did not answer within {}", DurationText(self.timeout)),
+            ureq::Error::BodyExceedsLimit(limit) => format!("{base} answers with more than {limit} bytes"),
+            ureq::Error::Io(error) => format!("{base} cannot be reached (--api-url, PP_API_URL): {error}"),
+            ureq::Error::HostNotFound => format!("{base} cannot be reached (--api-url, PP_API_URL): unknown host"),
+            other => format!("{base} does not answer as the API of PP does: {other}"),
+        })
+    }
+
+    /// What was asked for is wrong or not there, or it is the API's trouble.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let line = match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) if !problem.detail.is_empty() => problem.detail,
+            _ => format!("{} answers {status}", self.base),
+        };
+        match status {
+            StatusCode::NOT_FOUND => Failure::NotFound(line),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(line),
+            _ => Failure::Unavailable(line),
+        }
+    }
+}
+
+impl Works for Api {
+    fn work(&self, id: WorkId) -> Result<Work, Failure> {
+        self.answer(self.get(&format!("/work/{id}")).call())
+    }
+
+    fn search(&self, search: &Search) -> Result<Vec<Work>, Failure> {
+        let pairs = parameters(search);
+        let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+        self.answer(self.get("/work/search").query_pairs(pairs).call())
+    }
+
+    fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
+        self.answer(self.get(&format!("/work/{id}/events")).call())
+    }
+
+    fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure> {
+        let request = self.agent.post(format!("{}/work", self.base));
+        let reply = match add_up_to {
+            Some(add_up_to) => request
+                .content_type("application/json")
+                .send(json!({ "add_up_to": add_up_to }).to_string()),
+            None => request.send_empty(),
+        };
+        self.answer(reply)
+    }
+}
+
+/// The search as the API's query.
+fn parameters(search: &Search) -> Vec<(&'static str, String)> {
+    let status = search.status.map(|wanted| match wanted {
+        (Status::Done, done) => ("done", done.to_string()),
+        (status, _) => ("status", status.to_string()),
+    });
+    let work_code = search
+        .work_code
+        .as_ref()
+        .map(|prefix| ("work_code", prefix.as_str().to_owned()));
+    let since = search.since.map(|since| ("since", since.to_string()));
+    let limit = ("limit", search.limit.to_string());
+    [work_code, status, since, Some(limit)].into_iter().flatten().collect()
+}
+
+/// Scheme, host and perhaps a path, without a slash at the end.
+fn base(url: &str) -> Result<String, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("PP_API_URL: {why}, expected http://host:port"));
+    let parsed: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
+    match parsed.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(wrong("`https://` asks for TLS, which this program was built without")),
+        _ => return Err(wrong("not a URL with the scheme http")),
+    }
+    if parsed.query().is_some()
+        || parsed
+            .authority()
+            .is_none_or(|authority| authority.as_str().contains('@'))
+    {
+        return Err(wrong("has more than host, port and path"));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_http_address_is_taken() {
+        for (good, expected) in [
+            ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+            ("http://localhost/", "http://localhost"),
+            ("http://[::1]:3000/pp/", "http://[::1]:3000/pp"),
+        ] {
+            assert_eq!(base(good).unwrap(), expected);
+        }
+        for bad in [
+            "",
+            "localhost:3000",
+            "https://h",
+            "ftp://h",
+            "http://u:hunter2@h",
+            "http://h/?a=b",
+            "http://",
+            "/work",
+        ] {
+            let line = base(bad).unwrap_err().to_string();
+            assert!(
+                line.starts_with("PP_API_URL: ") && !line.contains("hunter2"),
+                "{bad}: {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_search_becomes_a_query() {
+        let search = Search {
+            work_code: pp_lib::domain::WorkCodePrefix::parse("api-&x"),
+            status: Some((Status::Done, false)),
+            since: Some(7),
+            before: None,
+            limit: 3,
+        };
+        let expected = [
+            ("work_code", "api-&x"),
+            ("done", "false"),
+            ("since", "7"),
+            ("limit", "3"),
+        ];
+        assert_eq!(
+            parameters(&search),
+            expected.map(|(name, value)| (name, value.to_owned()))
+        );
+    }
+}

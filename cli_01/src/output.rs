@@ -1,0 +1,153 @@
+//! How answers are printed: one JSON document exactly as the API's, which does not change, or a table for people, which
+//! may.
+
+use std::io::{self, Write as _};
+
+use chrono::DateTime;
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use pp_lib::domain::{Event, Work};
+use serde::Serialize;
+
+use crate::failure::one_line;
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For scripts: the API's JSON, one document.
+    Json,
+}
+
+impl Output {
+    /// One work.
+    pub(crate) fn work(self, work: &Work) -> io::Result<()> {
+        match self {
+            Self::Json => json(work),
+            Self::Table => table(works_table(std::slice::from_ref(work))),
+        }
+    }
+
+    /// Works; none are an empty array, but no table.
+    pub(crate) fn works(self, works: &[Work]) -> io::Result<()> {
+        match self {
+            Self::Json => json(works),
+            Self::Table if works.is_empty() => Ok(()),
+            Self::Table => table(works_table(works)),
+        }
+    }
+
+    /// Events; none are an empty array, but no table.
+    pub(crate) fn events(self, events: &[Event]) -> io::Result<()> {
+        match self {
+            Self::Json => json(events),
+            Self::Table if events.is_empty() => Ok(()),
+            Self::Table => table(events_table(events)),
+        }
+    }
+}
+
+fn json<T: Serialize + ?Sized>(document: &T) -> io::Result<()> {
+    let mut output = io::BufWriter::new(io::stdout().lock());
+    serde_json::to_writer(&mut output, document)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+fn table(table: Table) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for line in table.trim_fmt().lines() {
+        writeln!(output, "{}", line.trim_end())?;
+    }
+    output.flush()
+}
+
+fn works_table(works: &[Work]) -> Table {
+    let mut table = plain(&[
+        "ID",
+        "WORK CODE",
+        "ADD UP TO",
+        "STATUS",
+        "RESULT",
+        "CREATED (UTC)",
+        "UPDATED (UTC)",
+        "VERSION",
+    ]);
+    align_right(&mut table, &[0, 2, 4, 7]);
+    table.add_rows(works.iter().map(|work| {
+        [
+            work.id.to_string(),
+            work.work_code.to_string(),
+            work.add_up_to.to_string(),
+            work.status.to_string(),
+            work.result.map_or_else(|| "-".to_owned(), |sum| sum.to_string()),
+            time(work.created_on),
+            time(work.updated_on),
+            work.version.to_string(),
+        ]
+    }));
+    table
+}
+
+fn events_table(events: &[Event]) -> Table {
+    let mut table = plain(&["ID", "WORK CODE", "VARIABLE", "VALUE", "CREATED (UTC)"]);
+    align_right(&mut table, &[0]);
+    table.add_rows(events.iter().map(|event| {
+        [
+            event.id.to_string(),
+            event.work_code.to_string(),
+            event.variable.to_string(),
+            one_line(&event.value),
+            time(event.created_on),
+        ]
+    }));
+    table
+}
+
+fn plain(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for index in columns {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// A Unix second in readable form.
+fn time(second: i64) -> String {
+    DateTime::from_timestamp(second, 0).map_or_else(
+        || format!("second {second}"),
+        |time| time.format("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_readable_and_impossible_ones_do_not_panic() {
+        assert_eq!(time(1_634_115_736), "2021-10-13 09:02:16");
+        assert_eq!(time(i64::MAX), format!("second {}", i64::MAX));
+    }
+
+    #[test]
+    fn an_event_cannot_steer_the_terminal() {
+        let event = Event {
+            id: 1,
+            work_code: "api-bjq8euwsEA".parse().unwrap(),
+            variable: "compute/error".parse().unwrap(),
+            value: "first\nsecond\x1b[2J".to_owned(),
+            created_on: 0,
+        };
+        let table = events_table(&[event]).trim_fmt();
+        assert_eq!(table.lines().count(), 2);
+        assert!(table.contains("first second [2J") && !table.contains('\x1b'));
+    }
+}

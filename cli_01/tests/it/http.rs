@@ -1,0 +1,263 @@
+//! `--call-type http` against a server of one connection, which does with it what the test says.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use crate::{Called, PATIENCE, call};
+
+const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}"#;
+const EVENT: &str =
+    r#"{"id":7,"work_code":"api-bjq8euwsEA","variable":"compute/result","value":"10","created_on":1634115737}"#;
+
+/// A server of one connection.
+struct Server {
+    url: String,
+    thread: JoinHandle<String>,
+}
+
+impl Server {
+    /// Reads the request, then does this.
+    fn start(behaviour: impl FnOnce(TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let request = read_request(&mut stream);
+            behaviour(stream);
+            request
+        });
+        Self { url, thread }
+    }
+
+    fn answering(status: &str, kind: &str, body: impl Into<String>) -> Self {
+        let body = body.into();
+        let length = body.len();
+        let reply = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        // The client may have seen enough before it has seen all.
+        Self::start(move |mut stream| drop(stream.write_all(reply.as_bytes())))
+    }
+
+    fn json(body: &str) -> Self {
+        Self::answering("200 OK", "application/json", body)
+    }
+
+    fn problem(status: &str, detail: &str) -> Self {
+        let number = &status[..3];
+        let body = format!(r#"{{"type":"about:blank","title":"x","status":{number},"detail":"{detail}"}}"#);
+        Self::answering(status, "application/problem+json", body)
+    }
+
+    fn call(&self, args: &[&str]) -> Called {
+        call(Path::new("."), args, &[("PP_API_URL", &self.url)])
+    }
+
+    /// The request line and the body, once the connection has ended.
+    fn request(self) -> (String, String) {
+        let request = self.thread.join().unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let (mut request, mut length) = (String::new(), 0);
+    while !request.ends_with("\r\n\r\n") {
+        let start = request.len();
+        assert_ne!(
+            reader.read_line(&mut request).unwrap(),
+            0,
+            "the request ends in its head: {request:?}"
+        );
+        let line = request[start..].to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    request + &String::from_utf8(body).unwrap()
+}
+
+#[test]
+fn a_work_is_shown_by_its_id() {
+    let server = Server::json(WORK);
+    let table = server.call(&["--id", "21", "--call-type", "http"]).done();
+    let lines: Vec<&str> = table.lines().map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "ID  WORK CODE       ADD UP TO  STATUS  RESULT  CREATED (UTC)        UPDATED (UTC)        VERSION",
+            "21  api-bjq8euwsEA          4  done        10  2021-10-13 09:02:16  2021-10-13 09:02:17        2",
+        ]
+    );
+    assert_eq!(server.request().0, "GET /work/21 HTTP/1.1");
+    let json = Server::json(WORK).call(&["--id", "21", "--output", "json"]).done();
+    assert_eq!(json, format!("{WORK}\n"));
+}
+
+#[test]
+fn searches_and_histories_are_asked_for_as_the_api_has_them() {
+    let server = Server::json(&format!("[{WORK}]"));
+    let found = server.call(&["--work-code", "api-b&q", "--output", "json"]).done();
+    assert_eq!(found, format!("[{WORK}]\n"));
+    assert_eq!(
+        server.request().0,
+        "GET /work/search?work_code=api-b%26q&limit=50 HTTP/1.1"
+    );
+
+    let server = Server::json(&format!("[{WORK}]"));
+    let args = [
+        "search",
+        "--status",
+        "failed",
+        "--done",
+        "false",
+        "--since",
+        "1634115736",
+        "--limit",
+        "2",
+    ];
+    assert_eq!(server.call(&args).done().lines().count(), 2);
+    assert_eq!(
+        server.request().0,
+        "GET /work/search?status=failed&since=1634115736&limit=2 HTTP/1.1"
+    );
+
+    let server = Server::json(&format!("[{EVENT}]"));
+    let told = server.call(&["events", "--id", "21", "--output", "json"]).done();
+    assert_eq!(told, format!("[{EVENT}]\n"));
+    assert_eq!(server.request().0, "GET /work/21/events HTTP/1.1");
+}
+
+#[test]
+fn a_work_is_created_with_a_bound_or_without() {
+    let server = Server::json(WORK);
+    assert_eq!(server.call(&["create", "--output", "json"]).done(), format!("{WORK}\n"));
+    assert_eq!(server.request(), ("POST /work HTTP/1.1".to_owned(), String::new()));
+    let server = Server::json(WORK);
+    server.call(&["create", "--add-up-to", "4"]).done();
+    assert_eq!(
+        server.request(),
+        ("POST /work HTTP/1.1".to_owned(), r#"{"add_up_to":4}"#.to_owned())
+    );
+}
+
+#[test]
+fn the_apis_own_words_are_the_error_line() {
+    for (status, code) in [
+        ("404 Not Found", 1),
+        ("400 Bad Request", 2),
+        ("503 Service Unavailable", 3),
+    ] {
+        Server::problem(status, "it says why")
+            .call(&["--id", "21"])
+            .failed(code, "it says why");
+    }
+    let server = Server::problem("404 Not Found", "two\\nlines\\u001b[2J");
+    server.call(&["--id", "21"]).failed(1, "two lines [2J");
+}
+
+#[test]
+fn an_empty_answer_is_code_1() {
+    Server::json("[]")
+        .call(&["--work-code", "api-"])
+        .failed(1, "no work matches");
+    Server::json("[]")
+        .call(&["events", "--id", "3"])
+        .failed(1, "work 3 has no events yet");
+}
+
+#[test]
+fn what_is_no_api_of_pp_is_said_in_one_line() {
+    let garbage = [
+        Server::answering("200 OK", "text/html", "<html>\n"),
+        Server::json(""),
+        Server::json("{}"),
+        Server::json(&WORK.replace("\"done\",", "\"lost\",")),
+        Server::json(&format!("[{WORK}]")),
+        Server::start(|mut stream| stream.write_all(b"SSH-2.0-x\r\n\r\n").unwrap()),
+        Server::start(|mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
+                .unwrap()
+        }),
+        Server::start(drop),
+    ];
+    for server in garbage {
+        let called = server.call(&["--id", "21"]);
+        assert_eq!((called.code, called.stdout.as_str()), (Some(3), ""), "{called:?}");
+        assert_eq!(called.stderr.lines().count(), 1, "{called:?}");
+        assert!(
+            called.stderr.starts_with(&format!("error: {} ", server.url)),
+            "{called:?}"
+        );
+    }
+    let server = Server::answering("302 Found\r\nLocation: http://127.0.0.1:1/", "text/html", "");
+    let line = format!("{} answers 302 Found", server.url);
+    server.call(&["--id", "21"]).failed(3, &line);
+    let server = Server::answering("404 Not Found", "text/html", "<html>");
+    let line = format!("{} answers 404 Not Found", server.url);
+    server.call(&["--id", "21"]).failed(1, &line);
+}
+
+#[test]
+fn an_answer_without_end_is_not_read_to_the_end() {
+    let server = Server::json(&"[".repeat(17 * 1024 * 1024));
+    let line = format!("{} answers with more than 16777216 bytes", server.url);
+    server.call(&["--work-code", ""]).failed(3, &line);
+}
+
+#[test]
+fn a_slow_answer_is_given_up_on() {
+    for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"] {
+        let server = Server::start(move |mut stream| {
+            stream.write_all(head.as_bytes()).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "the client closes first");
+        });
+        let line = format!("{} did not answer within 300ms", server.url);
+        server.call(&["--id", "21", "--timeout", "300ms"]).failed(3, &line);
+    }
+}
+
+#[test]
+fn an_api_that_is_down_is_code_3() {
+    // Bound and dropped: nobody listens there now.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    call(
+        Path::new("."),
+        &["--id", "1", "--api-url", &format!("http://{address}/")],
+        &[],
+    )
+    .failed(
+        3,
+        &format!("http://{address} cannot be reached (--api-url, PP_API_URL): Connection refused (os error 111)"),
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let (closed, answer) = mpsc::channel::<()>();
+    let server = Server::start(move |mut stream| {
+        answer.recv_timeout(PATIENCE).unwrap();
+        let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{WORK}", WORK.len());
+        stream.write_all(reply.as_bytes()).unwrap();
+    });
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_cli_01"))
+        .args(["--id", "21", "--api-url", &server.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    closed.send(()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

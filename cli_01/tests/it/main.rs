@@ -1,0 +1,120 @@
+//! The program as a user has it: typed flags in; output, error lines and exit codes out.
+//!
+//! `embedded` asks a SQLite file, `http` an API that answers whatever the test wants, wrong answers included.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as the tests do: a panic is the report"
+)]
+
+mod embedded;
+mod http;
+
+use std::path::Path;
+use std::time::Duration;
+
+/// Far longer than anything here takes; only a hanging program meets it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a user saw of one call.
+#[derive(Debug)]
+struct Called {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Called {
+    /// It did what was asked, without a word on standard error.
+    fn done(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        self.stdout
+    }
+
+    /// It failed with this code and this one line, and printed nothing else.
+    fn failed(self, code: i32, line: &str) {
+        assert_eq!(self.stdout, "", "{self:?}");
+        assert_eq!(
+            (self.code, self.stderr.as_str()),
+            (Some(code), format!("error: {line}\n").as_str())
+        );
+    }
+}
+
+/// The program in a folder, with no settings but these.
+fn command(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> assert_cmd::Command {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("cli_01");
+    command.env_clear().envs(variables.iter().copied()).current_dir(folder);
+    command.args(args).timeout(PATIENCE);
+    command
+}
+
+fn call(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Called {
+    let output = command(folder, args, variables).output().unwrap();
+    Called {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_one_line_and_code_2() {
+    let here = Path::new(".");
+    let both_or_neither = [
+        (
+            vec![],
+            "one of --id and --work-code is needed, or a subcommand; see --help",
+        ),
+        (
+            vec!["--id", "1", "--work-code", "api-"],
+            "--id and --work-code exclude each other",
+        ),
+        (
+            vec!["--id", "1", "events", "--id", "1"],
+            "--id and --work-code of a subcommand are written after it",
+        ),
+    ];
+    for (args, line) in both_or_neither {
+        call(here, &args, &[]).failed(2, line);
+    }
+    call(here, &["--id", "one"], &[]).failed(2, "invalid value 'one' for '--id <N>': invalid digit found in string");
+    call(here, &["--id", "1", "--timeout", "5"], &[]).failed(
+        2,
+        "invalid value '5' for '--timeout <DURATION>': a duration needs a unit, as in `5s` or `5ms`",
+    );
+    call(here, &["--id", "1"], &[("PP_API_URL", "redis://127.0.0.1")]).failed(
+        2,
+        "PP_API_URL: not a URL with the scheme http, expected http://host:port",
+    );
+    let secret = [("PP_DATABASE_URL", "mysql://u:hunter2@h/d")];
+    call(here, &["--id", "1", "--call-type", "db"], &secret).failed(
+        2,
+        "PP_DATABASE_URL: unknown scheme `mysql`, expected postgres:// or sqlite://",
+    );
+    let pool = [("PP_DATABASE_POOL", "many")];
+    call(here, &["--id", "1"], &pool).failed(
+        2,
+        "PP_DATABASE_POOL: invalid value 'many' for '--database-pool <database_pool>': expected a whole number from 1 to 200",
+    );
+}
+
+#[test]
+fn help_shows_defaults_variables_and_units_but_no_secrets() {
+    let secret = [("PP_DATABASE_URL", "postgres://u:hunter2@h/d")];
+    let help = call(Path::new("."), &["--help"], &secret).done();
+    for wanted in [
+        "PP_API_URL",
+        "http://127.0.0.1:3000",
+        "PP_DATABASE_URL",
+        "[default: 5s]",
+        "[unit: duration",
+        "Exit codes:",
+        "create",
+        "search",
+        "events",
+    ] {
+        assert!(help.contains(wanted), "{wanted} in {help}");
+    }
+    assert!(!help.contains("hunter2"), "{help}");
+}

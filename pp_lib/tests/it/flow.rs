@@ -1,0 +1,386 @@
+//! The flows end to end, on the embedded adapters: what goes in comes out, whatever the computation does.
+
+mod embedded {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+    use pp_lib::broker::memory::Memory;
+    use pp_lib::broker::{AnyBroker, Outgoing, Queue};
+    use pp_lib::domain::{
+        AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, FailingExample, MessageId, Origin, Status, Task,
+        Work, WorkId,
+    };
+    use pp_lib::feed::Feed as _;
+    use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::health::Health;
+    use pp_lib::store::sqlite::SqliteStore;
+    use pp_lib::store::{AnyStore, NewWork, Search};
+    use tokio::task::JoinHandle;
+    use tokio_util::sync::CancellationToken;
+
+    struct System {
+        store: AnyStore,
+        broker: AnyBroker,
+        feed: Arc<MemoryFeed>,
+        shutdown: CancellationToken,
+        tasks: Vec<JoinHandle<()>>,
+        folder: tempfile::TempDir,
+    }
+
+    const LEASE: Duration = Duration::from_millis(600);
+
+    impl System {
+        async fn idle() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("pp.sqlite");
+            let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
+            store.migrate().await.unwrap();
+            Self {
+                store: Arc::new(store),
+                broker: Arc::new(Memory::default()),
+                feed: Arc::new(MemoryFeed::new()),
+                shutdown: CancellationToken::new(),
+                tasks: Vec::new(),
+                folder,
+            }
+        }
+
+        async fn computing(computation: impl Computation) -> Self {
+            let mut system = Self::idle().await;
+            system.dispatch();
+            system.consume(computation, Duration::from_secs(10));
+            system
+        }
+
+        fn consume(&mut self, computation: impl Computation, grace: Duration) {
+            let settings = ConsumeSettings {
+                prefetch: 200,
+                batch: 100,
+                batch_wait: Duration::from_millis(5),
+                max_attempts: 3,
+                lease: LEASE,
+                work_timeout: Duration::from_secs(60),
+                grace,
+            };
+            let consumer = Consumer::new(self.store.clone(), self.broker.clone(), Arc::new(computation), settings);
+            let part = Health::new().part("consumer", true);
+            self.tasks.push(tokio::spawn(consumer.run(part, self.shutdown.clone())));
+        }
+
+        fn dispatch(&mut self) {
+            let settings = DispatchSettings {
+                within: Duration::from_secs(3600),
+                poll: Duration::from_millis(50),
+                max_lost_leases: 10,
+            };
+            let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), self.feed.clone(), settings);
+            let part = Health::new().part("dispatcher", true);
+            self.tasks
+                .push(tokio::spawn(dispatcher.run(part, self.shutdown.clone())));
+        }
+
+        async fn create(&self, bounds: impl IntoIterator<Item = i64>) -> Vec<WorkId> {
+            let works: Vec<NewWork> = bounds.into_iter().map(new_work).collect();
+            let created = self.store.create(&works).await.unwrap();
+            self.feed.poke();
+            created.into_iter().map(|work| work.unwrap().id).collect()
+        }
+
+        async fn send(&self, messages: &[Outgoing]) {
+            self.broker.publish(messages).await.unwrap();
+        }
+
+        /// Waits until all these works are finished.
+        async fn finished(&self, ids: &[WorkId]) -> HashMap<WorkId, Work> {
+            self.until(|works| {
+                let finished = |work: &Work| matches!(work.status, Status::Done | Status::Failed);
+                ids.iter().all(|id| works.get(id).is_some_and(finished))
+            })
+            .await
+        }
+
+        async fn until(&self, holds: impl Fn(&HashMap<WorkId, Work>) -> bool) -> HashMap<WorkId, Work> {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            loop {
+                let works: HashMap<WorkId, Work> = self.works().await.into_iter().map(|work| (work.id, work)).collect();
+                if holds(&works) {
+                    return works;
+                }
+                assert!(Instant::now() < deadline, "not within 30 s, but {works:#?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+
+        async fn works(&self) -> Vec<Work> {
+            let all = Search {
+                work_code: None,
+                status: None,
+                since: None,
+                before: None,
+                limit: 1000,
+            };
+            self.store.search(&all).await.unwrap()
+        }
+
+        async fn history(&self, id: WorkId) -> Vec<String> {
+            let events = self.store.events(id).await.unwrap().unwrap();
+            events.into_iter().map(|event| event.variable.to_string()).collect()
+        }
+
+        /// Stops everything; the folder of the database is kept by whoever wants to look at it.
+        async fn stop(mut self) -> tempfile::TempDir {
+            self.halt().await;
+            self.folder
+        }
+
+        async fn halt(&mut self) {
+            self.shutdown.cancel();
+            for task in self.tasks.drain(..) {
+                task.await.unwrap();
+            }
+        }
+    }
+
+    fn new_work(bound: i64) -> NewWork {
+        NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::try_from(bound).unwrap(),
+        }
+    }
+
+    fn message(message_id: MessageId, row: Option<DemandedRow>, body: &'static [u8]) -> Outgoing {
+        Outgoing {
+            message_id,
+            row,
+            body: Bytes::from_static(body),
+        }
+    }
+
+    fn sum(work: &Work) -> Option<i64> {
+        Some(AddUpToSum::sum(work.add_up_to))
+    }
+
+    const DONE: [&str; 4] = ["work/created", "compute/start", "compute/stop", "compute/result"];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_created_work_is_computed_with_its_events_once() {
+        let system = System::computing(AddUpToSum).await;
+        let ids = system.create(1..=500).await;
+        for (id, work) in system.finished(&ids).await {
+            assert_eq!((work.status, work.result), (Status::Done, sum(&work)));
+            assert_eq!(system.history(id).await, DONE);
+        }
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn failures_are_retried_and_given_up_and_their_neighbours_finish() {
+        let system = System::computing(FailingExample).await;
+        let ids = system.create([4, 13, 17, 19, 100]).await;
+        let works = system.finished(&ids).await;
+        let told = [
+            (4, Status::Done, vec!["start", "stop", "result"]),
+            (13, Status::Failed, vec!["start", "error"]),
+            (
+                17,
+                Status::Done,
+                vec!["start", "error", "start", "error", "start", "stop", "result"],
+            ),
+            (
+                19,
+                Status::Failed,
+                vec!["start", "error", "start", "error", "start", "error"],
+            ),
+            (100, Status::Done, vec!["start", "stop", "result"]),
+        ];
+        for ((bound, status, events), id) in told.into_iter().zip(ids) {
+            let work = &works[&id];
+            assert_eq!((work.add_up_to.get(), work.status), (bound, status));
+            let history: Vec<String> = system.history(id).await.split_off(1);
+            let expected: Vec<String> = events.into_iter().map(|name| format!("compute/{name}")).collect();
+            assert_eq!(history, expected, "of {bound}");
+        }
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn demands_without_a_row_become_consumer_works_and_copies_of_one_are_one() {
+        let mut system = System::idle().await;
+        let id = new_message_id();
+        let other = message(new_message_id(), None, br#"{"add_up_to":3}"#);
+        system
+            .send(&[message(id.clone(), None, br#"{"add_up_to":2,"done":false}"#), other])
+            .await;
+        system
+            .send(&[message(id.clone(), None, br#"{"add_up_to":2,"done":false}"#)])
+            .await;
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        system
+            .until(|works| works.len() == 2 && works.values().all(Work::done))
+            .await;
+        // And once more after it is done.
+        system
+            .send(&[message(id, None, br#"{"add_up_to":2,"done":false}"#)])
+            .await;
+        let last = message(new_message_id(), None, br#"{"add_up_to":9}"#);
+        system.send(&[last]).await;
+        let works = system
+            .until(|works| works.values().any(|work| work.add_up_to.get() == 9 && work.done()))
+            .await;
+        assert_eq!(works.len(), 3);
+        for (id, work) in works {
+            assert_eq!((work.work_code.origin(), work.result), (Origin::Consumer, sum(&work)));
+            assert_eq!(
+                system.history(id).await,
+                ["compute/start", "compute/stop", "compute/result"]
+            );
+        }
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_read_is_a_dead_letter_and_its_neighbours_finish() {
+        let mut system = System::idle().await;
+        let bodies: [&[u8]; 6] = [
+            b"{",
+            b"\xff\xfe",
+            br#"{"add_up_to":"2"}"#,
+            br#"{"add_up_to":0}"#,
+            br#"{"add_up_to":2,"done":true}"#,
+            b"",
+        ];
+        for body in bodies {
+            system
+                .send(&[message(new_message_id(), None, br#"{"add_up_to":2}"#)])
+                .await;
+            system.send(&[message(new_message_id(), None, body)]).await;
+        }
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        system
+            .until(|works| works.len() == 6 && works.values().all(Work::done))
+            .await;
+        let mut dead = system.broker.subscribe(Queue::DeadLetter, 100).await.unwrap();
+        let mut letters = Vec::new();
+        while letters.len() < bodies.len() {
+            letters.extend(dead.next_batch(100, Duration::ZERO).await.unwrap());
+        }
+        for (letter, body) in letters.iter().zip(bodies) {
+            assert_eq!(letter.body, body);
+            assert!(!letter.properties.reason.as_deref().unwrap_or_default().is_empty());
+        }
+        assert_eq!(system.works().await.len(), 6);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_demand_that_names_a_row_is_worked_off_by_the_rows_own_bound() {
+        let mut system = System::idle().await;
+        let ids = system.create([5]).await;
+        let work = system.store.by_ids(&ids).await.unwrap().remove(0);
+        let forged = DemandedRow {
+            work_code: work.work_code.clone(),
+            generation: 1,
+            attempt: 1,
+            failures: 0,
+        };
+        let unknown = DemandedRow {
+            work_code: new_work_code(Origin::Api),
+            ..forged.clone()
+        };
+        // Another bound than the row's, and a row that is not there: acknowledged, and nothing comes of it.
+        system
+            .send(&[message(new_message_id(), Some(unknown), br#"{"add_up_to":7}"#)])
+            .await;
+        system
+            .send(&[message(new_message_id(), Some(forged), br#"{"add_up_to":7}"#)])
+            .await;
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        system.dispatch();
+        let works = system.finished(&ids).await;
+        assert_eq!((works.len(), works[&ids[0]].result), (1, Some(15)));
+        assert_eq!(system.history(ids[0]).await, DONE);
+        system.stop().await;
+    }
+
+    /// Takes its time, which is the bound in milliseconds.
+    struct Slow;
+
+    impl Computation for Slow {
+        fn compute(&self, task: &Task) -> Computing {
+            let add_up_to = task.add_up_to;
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(u64::from(add_up_to.get().unsigned_abs()))).await;
+                Ok(AddUpToSum::sum(add_up_to))
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_takes_long_is_running_meanwhile_and_keeps_its_lease() {
+        let system = System::computing(Slow).await;
+        let long = i64::try_from(LEASE.as_millis()).unwrap() * 3;
+        let ids = system.create([1, 2, 3, long]).await;
+        let works = system.until(|works| works[&ids[3]].status == Status::Running).await;
+        assert_eq!(works[&ids[3]].version, 2);
+        for (id, work) in system.finished(&ids).await {
+            assert_eq!((work.status, work.result), (Status::Done, sum(&work)));
+            assert_eq!(system.history(id).await, DONE, "its lease was never lost");
+        }
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_finishes_what_is_under_way() {
+        let system = System::computing(Slow).await;
+        let ids = system.create([1000]).await;
+        system.until(|works| works[&ids[0]].status == Status::Running).await;
+        let (store, folder) = (system.store.clone(), system.stop().await);
+        assert!(store.by_ids(&ids).await.unwrap()[0].done());
+        drop(folder);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_hands_back_what_takes_too_long() {
+        let mut system = System::idle().await;
+        system.consume(Slow, Duration::from_millis(50));
+        system.dispatch();
+        let ids = system.create([50_000]).await;
+        system.until(|works| works[&ids[0]].status == Status::Running).await;
+        let begun = Instant::now();
+        system.halt().await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        system.shutdown = CancellationToken::new();
+        system.dispatch();
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        let works = system.finished(&ids).await;
+        assert_eq!(works[&ids[0]].status, Status::Done);
+        let expected = [
+            "work/created",
+            "compute/start",
+            "compute/error",
+            "compute/start",
+            "compute/stop",
+            "compute/result",
+        ];
+        assert_eq!(system.history(ids[0]).await, expected);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_dispatcher_sent_and_the_broker_lost_is_sent_again_at_start() {
+        let mut system = System::idle().await;
+        let ids = system.create(1..=20).await;
+        let claims = system.store.claim(None, Duration::from_secs(30), 100).await.unwrap();
+        system.store.mark_sent(&claims).await.unwrap();
+        // The broker has none of them, as after the end of the process that held it.
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        system.dispatch();
+        let works = system.finished(&ids).await;
+        assert!(works.values().all(Work::done));
+        system.stop().await;
+    }
+}

@@ -1,0 +1,145 @@
+//! What `pp_storage migrate` makes of a database, and what it says.
+
+use std::process::Command;
+
+/// Exit code, standard output and standard error.
+fn migrate(url: Option<&str>) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pp_storage"));
+    command.arg("migrate").env_remove("PP_DATABASE_URL");
+    if let Some(url) = url {
+        command.env("PP_DATABASE_URL", url);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+mod embedded {
+    use diesel::Connection as _;
+    use diesel::sqlite::SqliteConnection;
+
+    use super::migrate;
+
+    #[test]
+    fn a_file_gets_the_schema_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite").display().to_string();
+        let url = format!("sqlite://{file}");
+        assert_eq!(
+            migrate(Some(&url)),
+            (0, "applied 0001_works\n".to_owned(), String::new())
+        );
+        let again = (0, "the schema was up to date\n".to_owned(), String::new());
+        assert_eq!(migrate(Some(&url)), again);
+        let mut connection = SqliteConnection::establish(&file).unwrap();
+        pp_storage::check_sqlite(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_one_line_with_the_variable_and_without_the_password() {
+        let urls = [
+            None,
+            Some(""),
+            Some("sqlite://"),
+            Some("sqlite:///no/such/folder/pp.sqlite"),
+            Some("mysql://pp:s3cret@localhost/pp"),
+            Some("postgres://pp:s3cret@127.0.0.1:1/pp"),
+            Some("postgres://pp:s3cr%zzet@localhost/pp"),
+            Some("postgres://pp:s3cret@localhost:notaport/pp"),
+        ];
+        for url in urls {
+            let (code, out, said) = migrate(url);
+            assert_eq!((code, out.as_str()), (1, ""), "{url:?}");
+            assert!(
+                said.starts_with("error: PP_DATABASE_URL: ") && said.lines().count() == 1 && !said.contains("s3cr"),
+                "{said}"
+            );
+        }
+    }
+}
+
+mod on_servers {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+    use diesel::pg::PgConnection;
+    use url::Url;
+
+    use super::migrate;
+
+    fn server() -> Url {
+        let url = std::env::var("PP_TEST_POSTGRES_URL")
+            .expect("PP_TEST_POSTGRES_URL is not set: `make test` starts a PostgreSQL server and sets it");
+        url.parse().unwrap()
+    }
+
+    /// A database that is not there; dropped with this in case it is by then.
+    struct Missing {
+        name: String,
+        url: Url,
+    }
+
+    impl Missing {
+        fn new(what: &str) -> Self {
+            // A name that must be quoted to keep its case.
+            let name = format!("pp_Storage_{what}_{}", std::process::id());
+            let mut url = server();
+            url.set_path(&name);
+            let missing = Self { name, url };
+            missing.drop_database().unwrap();
+            missing
+        }
+
+        fn drop_database(&self) -> diesel::QueryResult<()> {
+            let drop = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name);
+            PgConnection::establish(server().as_str()).unwrap().batch_execute(&drop)
+        }
+    }
+
+    impl Drop for Missing {
+        fn drop(&mut self) {
+            let _ = self.drop_database();
+        }
+    }
+
+    #[test]
+    fn a_missing_database_is_created_and_gets_the_schema() {
+        let missing = Missing::new("create");
+        let created = format!("created the database {}\napplied 0001_works\n", missing.name);
+        assert_eq!(migrate(Some(missing.url.as_str())), (0, created, String::new()));
+        let again = (0, "the schema was up to date\n".to_owned(), String::new());
+        assert_eq!(migrate(Some(missing.url.as_str())), again);
+        let mut connection = PgConnection::establish(missing.url.as_str()).unwrap();
+        pp_storage::check_postgres(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn several_at_once_create_it_once() {
+        let missing = Missing::new("at_once");
+        let outputs: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| migrate(Some(missing.url.as_str()))))
+                .collect();
+            running.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(outputs.iter().all(|(code, ..)| *code == 0), "{outputs:?}");
+        let said = |text: &str| outputs.iter().filter(|(_, out, _)| out.contains(text)).count();
+        assert_eq!(
+            (said("created the database"), said("applied 0001_works")),
+            (1, 1),
+            "{outputs:?}"
+        );
+    }
+
+    #[test]
+    fn a_login_that_is_refused_says_so_without_the_password() {
+        let mut url = server();
+        url.set_username("nobody_at_all").unwrap();
+        url.set_password(Some("s3cret")).unwrap();
+        let (code, _, said) = migrate(Some(url.as_str()));
+        assert_eq!(code, 1);
+        assert!(
+            said.contains("nobody_at_all") && !said.contains("s3cret") && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The service as an operator has it: what cannot be set is one line that names the variable, and an exit code.
+//!
+//! What it publishes is tested in the library, on paused time.
+
+use std::time::Duration;
+
+/// Exit code and standard error of a start with these settings alone.
+fn start(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("task_producer");
+    command
+        .env_clear()
+        .env("PP_PROBE_BIND", "off")
+        .envs(variables.iter().copied());
+    let output = command.args(args).timeout(Duration::from_secs(30)).output().unwrap();
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
+    for (variable, value, why) in [
+        ("PP_SCHEDULE", "61 * * * * *", "`61 * * * * *` is no schedule"),
+        ("PP_SCHEDULE", "0 0 0 31 2 *", "`0 0 0 31 2 *` never ticks"),
+        ("PP_TIME_ZONE", "Mars/Base", "`Mars/Base` is no IANA time zone"),
+        ("PP_COUNT", "0", "expected a whole number from 1 to 100000"),
+        (
+            "PP_ADD_UP_TO",
+            "-1",
+            "add_up_to must be a whole number from 1 to 2147483647",
+        ),
+        ("PP_BROKER_URL", "memory:", "reaches nobody outside this process"),
+        ("PP_BROKER_URL", "redis://u:hunter2@h", "unknown scheme `redis`"),
+        ("PP_PROBE_BIND", "nowhere", "expected a host and a port"),
+        ("PP_GRACE", "5", "a duration needs a unit"),
+    ] {
+        let (code, line) = start(&[], &[(variable, value)]);
+        assert!(matches!(code, Some(1 | 2)), "{code:?} {line}");
+        assert!(line.contains(&format!("{variable}: ")) && line.contains(why), "{line}");
+        assert!(line.lines().count() == 1 && !line.contains("hunter2"), "{line}");
+    }
+    let (code, line) = start(&[], &[]);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("PP_BROKER_URL: not set"), "{line}");
+}
+
+#[test]
+fn flags_that_exclude_each_other_are_a_usage_error() {
+    let (code, line) = start(&["--once", "--rate", "5"], &[]);
+    assert_eq!(code, Some(2));
+    assert_eq!(line, "error: the argument '--once' cannot be used with '--rate <N>'\n");
+}
+
+#[test]
+fn a_broker_that_does_not_come_up_is_waited_for_so_long() {
+    // Nobody listens at port 1.
+    let variables = [
+        ("PP_BROKER_URL", "amqp://u:hunter2@127.0.0.1:1"),
+        ("PP_STARTUP_TIMEOUT", "300ms"),
+    ];
+    let (code, lines) = start(&["--once"], &variables);
+    assert_eq!(code, Some(1));
+    let last = lines.lines().last().unwrap();
+    assert!(
+        last.contains("PP_BROKER_URL: RabbitMQ was not there within 300ms"),
+        "{lines}"
+    );
+    assert!(!lines.contains("hunter2"), "{lines}");
+}

@@ -7,7 +7,7 @@ use pp_backend_api::ApiArgs;
 use pp_lib::config::{DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
 use pp_lib::health::Health;
-use pp_lib::{logging, shutdown};
+use pp_lib::{logging, program, shutdown};
 
 /// Takes work in over REST and serves what became of it.
 #[derive(Parser, Debug)]
@@ -21,11 +21,10 @@ struct Args {
     runtime: RuntimeArgs,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    logging::exit_code(run(args).await)
+    program::run(run(args))
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {

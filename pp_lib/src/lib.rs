@@ -19,4 +19,5 @@ pub mod config;
 pub mod connect;
 pub mod health;
 pub mod logging;
+pub mod program;
 pub mod shutdown;

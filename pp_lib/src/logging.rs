@@ -1,8 +1,6 @@
 //! How a log line looks. Only a `main` calls [`init`]: the logger belongs to the process.
 
-use std::fmt::Display;
-use std::io::{Write as _, stderr};
-use std::process::ExitCode;
+use std::io::Write as _;
 
 use chrono::{SecondsFormat, Utc};
 use env_logger::{Builder, WriteStyle};
@@ -37,17 +35,6 @@ pub fn init(args: &RuntimeArgs) {
         }),
     };
     builder.init();
-}
-
-/// What a `main` ends with; an error becomes one line that is seen whatever the log is set to.
-pub fn exit_code(outcome: Result<(), impl Display>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(stderr().lock(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Collects the fields of a record.

@@ -3,15 +3,13 @@
 use std::process::ExitCode;
 
 use pp_lib::config::command_line;
-use pp_lib::{logging, shutdown};
+use pp_lib::{logging, program, shutdown};
 use pp_standalone::{Args, Started, run};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    let outcome = async { run(args, shutdown::on_signal()?, welcome).await };
-    logging::exit_code(outcome.await)
+    program::run(async { run(args, shutdown::on_signal()?, welcome).await })
 }
 
 #[expect(

@@ -6,7 +6,7 @@ use clap::Parser;
 use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
 use pp_lib::health::Health;
-use pp_lib::{logging, shutdown};
+use pp_lib::{logging, program, shutdown};
 use pp_probe::ProbeBind;
 use task_consumer::{ConsumerArgs, Parts};
 
@@ -27,11 +27,10 @@ struct Args {
     probe_bind: ProbeBind,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    logging::exit_code(run(args).await)
+    program::run(run(args))
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {

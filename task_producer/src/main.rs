@@ -6,15 +6,14 @@ use std::sync::Arc;
 use pp_lib::config::command_line;
 use pp_lib::flow::{BrokerSink, watch_broker};
 use pp_lib::health::Health;
-use pp_lib::{connect, logging, shutdown};
+use pp_lib::{connect, logging, program, shutdown};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    logging::exit_code(run(args).await)
+    program::run(run(args))
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {

@@ -176,7 +176,8 @@ fn find(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<W
 fn status_condition(status: Status, wanted: bool) -> &'static str {
     match (status, wanted) {
         (Status::Failed | Status::Cancelled, true) => " AND status IN ('failed', 'cancelled') AND status = ?",
-        (_, true) => " AND status = ?",
+        (Status::Pending | Status::Running, true) => " AND status IN ('pending', 'running') AND status = ?",
+        (Status::Done, true) => " AND status = ?",
         (_, false) => " AND status <> ?",
     }
 }

@@ -113,6 +113,10 @@ impl DispatchRows for Faulty {
     async fn release_sent(&self, _: Duration) -> Result<u64> {
         unreachable!("not the API's")
     }
+
+    async fn release_claimed(&self) -> Result<u64> {
+        unreachable!("not the API's")
+    }
 }
 
 #[async_trait]

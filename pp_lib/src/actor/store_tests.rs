@@ -125,6 +125,10 @@ impl DispatchRows for Moody {
     async fn release_sent(&self, _: Duration) -> Result<u64> {
         unreachable!("not the actor's")
     }
+
+    async fn release_claimed(&self) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
 }
 
 #[async_trait]

@@ -38,6 +38,7 @@ macro_rules! store_suite {
             a_lease_that_runs_out_is_rescued
             too_many_lost_leases_fail
             sent_rows_are_released
+            claimed_rows_are_released_sent_or_not
             pending_rows_are_found_by_code
             the_largest_sum_is_kept_exactly
         );
@@ -774,6 +775,23 @@ mod cases {
         let again: Vec<WorkId> = claim(&store).await.into_iter().map(|claim| claim.id).collect();
         assert_eq!(again.len(), 2, "the released one and the one that was never claimed");
         assert!(again.contains(&claims[0].id) && !again.contains(&claims[1].id));
+    }
+
+    pub async fn claimed_rows_are_released_sent_or_not(store: AnyStore) {
+        let works = created(&store, &[1, 2, 3, 4]).await;
+        let claims = store.claim(None, HOLD, 3).await.unwrap();
+        store.mark_sent(&claims[..1]).await.unwrap();
+        settle_one(&store, settlement(&claims[2], done(claims[2].add_up_to.get().into()))).await;
+        assert_eq!(store.release_claimed().await.unwrap(), 2);
+        let mut again: Vec<WorkId> = claim(&store).await.into_iter().map(|claim| claim.id).collect();
+        let mut unfinished: Vec<WorkId> = works.iter().map(|work| work.id).collect();
+        unfinished.retain(|id| *id != claims[2].id);
+        again.sort_unstable_by_key(|id| id.0);
+        unfinished.sort_unstable_by_key(|id| id.0);
+        assert_eq!(again, unfinished, "none of what is done, all of the rest");
+        // Who claimed before that comes too late to say that its message is on its way.
+        store.mark_sent(&claims).await.unwrap();
+        assert_eq!(store.release_sent(Duration::ZERO).await.unwrap(), 0);
     }
 
     pub async fn pending_rows_are_found_by_code(store: AnyStore) {

@@ -73,13 +73,15 @@ impl Dispatcher {
         let mut patience = Patience::shown("dispatching", part);
         let mut pokes = self.feed.listen();
         let mut next_sweep = Instant::now();
-        // What a broker in memory held ended with the process that held it.
-        let mut lost_after = if self.broker.durable() { SWEEP } else { Duration::ZERO };
+        let mut forgotten = !self.broker.durable();
         while !shutdown.is_cancelled() {
             let round = async {
+                if forgotten {
+                    self.start_over().await?;
+                    forgotten = false;
+                }
                 if Instant::now() >= next_sweep {
-                    self.sweep(lost_after).await?;
-                    lost_after = SWEEP;
+                    self.sweep().await?;
                     next_sweep = Instant::now() + SWEEP;
                 }
                 self.rescue().await?;
@@ -139,14 +141,17 @@ impl Dispatcher {
 
     /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
     /// nothing that waits. Those that are with a worker right now are sent twice, which does no harm.
-    async fn sweep(&self, lost_after: Duration) -> Result<()> {
+    async fn sweep(&self) -> Result<()> {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
-            let released = self.store.release_sent(lost_after).await?;
-            if released > 0 {
-                log::info!("{released} works that were sent and not heard of are sent again");
-            }
+            say_released(self.store.release_sent(SWEEP).await?);
         }
         self.drain(None).await?;
+        Ok(())
+    }
+
+    /// What a broker in memory held, or was about to be given, ended with the process that held it.
+    async fn start_over(&self) -> Result<()> {
+        say_released(self.store.release_claimed().await?);
         Ok(())
     }
 
@@ -156,6 +161,12 @@ impl Dispatcher {
             log::warn!("{rescued} works lost their worker");
         }
         Ok(())
+    }
+}
+
+fn say_released(released: u64) {
+    if released > 0 {
+        log::info!("{released} works that were sent and not heard of are sent again");
     }
 }
 

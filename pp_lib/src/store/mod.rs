@@ -118,6 +118,10 @@ pub trait DispatchRows: Send + Sync {
 
     /// Makes pending rows due again that were sent longer ago than this; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
+
+    /// Makes all pending rows due again that were claimed, sent or not; how many. For whoever knows that neither a
+    /// dispatcher nor a broker has them any more.
+    async fn release_claimed(&self) -> Result<u64>;
 }
 
 /// What an attempt at a demand came to.

@@ -114,21 +114,32 @@ impl DispatchRows for PostgresStore {
     }
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+        self.release("due_at IS NULL", longer_than).await
+    }
+
+    async fn release_claimed(&self) -> Result<u64> {
+        self.release("TRUE", Duration::ZERO).await
+    }
+}
+
+impl PostgresStore {
+    /// Makes pending rows due again that were claimed longer ago than this and meet the condition, some at a time.
+    async fn release(&self, condition: &'static str, longer_than: Duration) -> Result<u64> {
         let longer_than = microseconds(longer_than);
         let mut released = 0;
         loop {
             let some = self
                 .run(move |connection| {
-                    let released = sql_query(
+                    let released = sql_query(format!(
                         "UPDATE works SET due_at = now(), sent_at = NULL
                         WHERE id = ANY(ARRAY(
                             SELECT id FROM works
-                            WHERE status = 'pending' AND due_at IS NULL
+                            WHERE status = 'pending' AND {condition}
                                 AND sent_at <= now() - $1 * interval '1 microsecond'
                             LIMIT $2
                             FOR NO KEY UPDATE SKIP LOCKED
-                        ))",
-                    )
+                        ))"
+                    ))
                     .bind::<BigInt, _>(longer_than)
                     .bind::<BigInt, _>(RELEASED_AT_ONCE)
                     .execute(connection)?;

@@ -99,6 +99,18 @@ impl DispatchRows for SqliteStore {
         })
         .await
     }
+
+    async fn release_claimed(&self) -> Result<u64> {
+        self.write(move |connection| {
+            sql_query(format!(
+                "UPDATE works SET due_at = {NOW}, sent_at = NULL
+                 WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
+            ))
+            .execute(connection)
+            .map(|rows| rows as u64)
+        })
+        .await
+    }
 }
 
 /// A duration as the database counts it.

@@ -36,6 +36,8 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let health = Health::new();
+    // Known before it is connected to: a process without any part would count as ready.
+    health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
     if let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await {
         task_consumer::run(&args.consumer, args.runtime.grace, parts?, &health, shutdown).await;

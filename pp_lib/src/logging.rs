@@ -15,7 +15,7 @@ pub fn init(args: &RuntimeArgs) {
     builder.parse_filters(&args.log);
     // The drivers tell every reconnect in their own words; the services say it once in theirs.
     if !args.log.contains('=') {
-        for noisy in ["lapin", "tokio_postgres", "r2d2", "actix_server", "async_rs"] {
+        for noisy in ["lapin", "tokio_postgres", "r2d2", "actix_server", "async_rs", "tracing"] {
             builder.filter_module(noisy, log::LevelFilter::Error);
         }
     }

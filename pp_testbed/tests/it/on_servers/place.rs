@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
@@ -66,13 +66,14 @@ impl Place {
     pub(crate) async fn publish_as_a_stranger(&self, bodies: &[Vec<u8>]) {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         for body in bodies {
             let (queue, options) = (self.queues().demand, BasicPublishOptions::default());
             let sent = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default());
-            sent.await.unwrap();
+            let confirmed = sent.await.unwrap().await.unwrap();
+            assert!(confirmed.is_ack(), "{confirmed:?}");
         }
-        // The answer to this comes after all of it was taken.
-        channel.close(200, "done".into()).await.unwrap();
+        connection.close(200, "done".into()).await.unwrap();
     }
 
     /// Gives everything back.

@@ -18,8 +18,8 @@ async fn an_idle_service_stops_at_once() {
     for name in ["pp_backend_api", "task_consumer", "task_producer"] {
         let [port] = ports::free().unwrap();
         let bind = format!("127.0.0.1:{port}");
-        // A tick that never comes.
-        let program = place.service(name).set("PP_SCHEDULE", "0 0 0 30 2 *");
+        // A tick that hardly ever comes.
+        let program = place.service(name).set("PP_SCHEDULE", "0 0 0 29 2 *");
         let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
         Api::at(port).ready(&mut process);
         processes.push((name, process));

@@ -24,7 +24,7 @@ has_nextest = $(shell $(CARGO) nextest --version 2>/dev/null)
 # Programs and tests in one build, with one set of features: nothing is compiled twice for the sake of a feature.
 build_tests = $(CARGO) build --locked --workspace --bins --tests
 # $(1) selects tests for nextest, $(2) for cargo test.
-run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace $(1),$(CARGO) test --locked $(2))
+run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-fail-fast $(1),$(CARGO) test --locked $(2))
 with_servers = $(testbed) with-servers -- $(call run_tests,$(1),$(2))
 
 # Reads what `make up` wrote. What the caller set wins over it.

@@ -88,15 +88,14 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
     let Ok(mut server) = PgConnection::establish(maintenance.as_str()) else {
         return Err(first);
     };
-    if exists(&mut server, &name)? {
-        return Err(first);
-    }
-    let quoted = name.replace('"', "\"\"");
-    match server.batch_execute(&format!("CREATE DATABASE \"{quoted}\"")) {
-        Ok(()) => println!("created the database {name}"),
-        // Somebody else was faster.
-        Err(_) if exists(&mut server, &name)? => {}
-        Err(error) => return Err(format!("the database {name} cannot be created: {error}")),
+    if !exists(&mut server, &name)? {
+        let quoted = name.replace('"', "\"\"");
+        match server.batch_execute(&format!("CREATE DATABASE \"{quoted}\"")) {
+            Ok(()) => println!("created the database {name}"),
+            // Somebody else was faster.
+            Err(_) if exists(&mut server, &name)? => {}
+            Err(error) => return Err(format!("the database {name} cannot be created: {error}")),
+        }
     }
     PgConnection::establish(url).map_err(|error| in_words(&error))
 }

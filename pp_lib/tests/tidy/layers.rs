@@ -20,7 +20,12 @@ const KNOWN_TO: [(&[&str], &[&str]); 5] = [
     (&["redis"], &["pp_lib/src/cache/redis.rs"]),
     (
         &["tokio_postgres"],
-        &["pp_lib/src/feed/postgres.rs", "pp_lib/tests/it/", "pp_testbed/"],
+        &[
+            "pp_lib/src/feed/postgres.rs",
+            "pp_testbed/",
+            "pp_lib/tests/it/",
+            "pp_backend_api/tests/",
+        ],
     ),
     (
         &["actix_web", "actix_http", "actix_rt", "actix"],

@@ -50,7 +50,7 @@ pub(crate) fn without_tests(code: &str) -> String {
 
 /// The first names of all paths, whether imported or written out, as in `diesel` of `diesel::sql_query`.
 pub(crate) fn roots(code: &str) -> BTreeSet<&str> {
-    let mut roots: BTreeSet<&str> = imports(code).into_iter().map(|import| first_name(import)).collect();
+    let mut roots: BTreeSet<&str> = imports(code).into_iter().map(first_name).collect();
     let words = words(code);
     for (at, word) in words {
         let (before, after) = (&code[..at], &code[at + word.len()..]);

@@ -32,8 +32,9 @@ pub struct Started {
 /// # Errors
 /// When something cannot start; the message is one line.
 pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
-    let listener = pp_backend_api::bind(&args.api.api_bind)?;
+    // First, or a second process with the same settings would hear of the port.
     let _lock = FolderLock::take(&args.data_dir)?;
+    let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let produce = args
         .produce
         .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))

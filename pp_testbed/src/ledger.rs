@@ -10,15 +10,18 @@ pub struct Ledger {
     client: Client,
 }
 
-/// What the database holds of works without an API origin.
+/// What the database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Works that are done with the right sum.
     pub done: i64,
     /// Works that are anything else.
     pub unfinished: i64,
-    /// Works whose events are not start, stop and result, each once and in this order, after failed attempts only.
+    /// Works whose events are not start, stop and result, each once and in this order, after failed attempts only, and
+    /// after created where it came over the API.
     pub wrong_history: i64,
+    /// Attempts that ended with an error, or with their worker.
+    pub failed_attempts: i64,
     /// Events that belong to no work.
     pub orphans: i64,
     /// All events.
@@ -43,15 +46,23 @@ impl Ledger {
     /// # Errors
     /// When there is one of that name, or the server refuses.
     pub async fn create_database(url: &str, name: &str) -> Result<String> {
-        ensure!(
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
-            "a plain name"
-        );
+        ensure_plain(name)?;
         let admin = Self::connect(url).await?;
         admin.client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         let mut url = url::Url::parse(url)?;
         url.set_path(name);
         Ok(url.into())
+    }
+
+    /// Removes a database that [`Self::create_database`] made, whoever is connected to it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn drop_database(url: &str, name: &str) -> Result<()> {
+        ensure_plain(name)?;
+        let admin = Self::connect(url).await?;
+        let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        Ok(admin.client.batch_execute(&sql).await?)
     }
 
     /// How many works were ever inserted or tried to: cheap, and never less than how many there are.
@@ -87,14 +98,18 @@ impl Ledger {
         let sql = "
             WITH history AS (
                 SELECT work_id, string_agg(split_part(variable::text, '/', 2), ' ' ORDER BY id) AS told
-                FROM events WHERE variable::text LIKE 'compute/%' GROUP BY work_id
+                FROM events GROUP BY work_id
             )
             SELECT count(*) FILTER (WHERE right_sum), count(*) FILTER (WHERE NOT right_sum),
-                   count(*) FILTER (WHERE coalesce(told, '') !~ '^(start error )*start stop result$'),
+                   count(*) FILTER (WHERE coalesce(told, '') !~
+                       CASE WHEN from_api THEN '^created (start error )*start stop result$'
+                            ELSE '^(start error )*start stop result$' END),
+                   (SELECT count(*) FROM events WHERE variable = 'compute/error'),
                    (SELECT count(*) FROM events WHERE NOT EXISTS (SELECT FROM works WHERE works.id = work_id)),
                    (SELECT count(*) FROM events)
             FROM (
-                SELECT id, status = 'done' AND result = add_up_to::bigint * (add_up_to::bigint + 1) / 2 AS right_sum
+                SELECT id, starts_with(work_code, 'api-') AS from_api,
+                       status = 'done' AND result = add_up_to::bigint * (add_up_to::bigint + 1) / 2 AS right_sum
                 FROM works
             ) AS works LEFT JOIN history ON history.work_id = works.id";
         let row = self.client.query_one(sql, &[]).await?;
@@ -102,8 +117,9 @@ impl Ledger {
             done: row.try_get(0)?,
             unfinished: row.try_get(1)?,
             wrong_history: row.try_get(2)?,
-            orphans: row.try_get(3)?,
-            events: row.try_get(4)?,
+            failed_attempts: row.try_get(3)?,
+            orphans: row.try_get(4)?,
+            events: row.try_get(5)?,
         })
     }
 
@@ -122,4 +138,11 @@ impl Ledger {
     async fn number(&self, sql: &str) -> Result<i64> {
         Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
     }
+}
+
+/// A name that needs no quotes.
+fn ensure_plain(name: &str) -> Result<()> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    ensure!(plain, "not a plain name: {name}");
+    Ok(())
 }

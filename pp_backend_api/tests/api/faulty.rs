@@ -114,6 +114,10 @@ impl DispatchRows for Faulty {
         unreachable!("not the API's")
     }
 
+    async fn give_back(&self, _: &[Claim]) -> Result<()> {
+        unreachable!("not the API's")
+    }
+
     async fn release_sent(&self, _: Duration) -> Result<u64> {
         unreachable!("not the API's")
     }

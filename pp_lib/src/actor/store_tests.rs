@@ -122,6 +122,10 @@ impl DispatchRows for Moody {
         unreachable!("not the actor's")
     }
 
+    async fn give_back(&self, _: &[Claim]) -> Result<()> {
+        unreachable!("not the actor's")
+    }
+
     async fn release_sent(&self, _: Duration) -> Result<u64> {
         unreachable!("not the actor's")
     }

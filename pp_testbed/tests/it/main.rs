@@ -1,13 +1,19 @@
-//! The testbed's own tests, in one program. What needs servers is in `on_servers`.
+//! The testbed's own tests, and those of PP as several processes, in one program. What needs servers is in `on_servers`.
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod compose_file;
+mod dice;
 mod env_file;
+mod http;
 mod install_script;
+mod load;
 mod makefile;
 mod on_servers;
 mod ports;
 mod process_identity;
+mod program;
+mod standalone;
+mod start;
 mod state_folder;
 mod with_servers;

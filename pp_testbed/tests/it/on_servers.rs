@@ -1,5 +1,12 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
+mod kills;
+mod outbox;
+mod place;
+mod stop;
+mod stranger;
+mod up_and_down;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,111 @@
+//! A place of one test on the servers of all: a database, two queues, and the programs that use them.
+
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use pp_lib::broker::queues::QueueNames;
+use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
+use pp_testbed::ledger::Ledger;
+use pp_testbed::servers::Kind;
+use pp_testbed::wait;
+use tokio::time::Instant;
+
+use crate::program::Program;
+
+/// What a test uses alone; it ends with [`Place::leave`].
+pub(crate) struct Place {
+    pub(crate) ledger: Ledger,
+    pub(crate) prefix: String,
+    pub(crate) rabbitmq: String,
+    name: String,
+    postgres: String,
+    database: String,
+}
+
+impl Place {
+    /// An empty database with PP's schema, and names for queues that nobody has.
+    pub(crate) async fn new() -> Self {
+        let (postgres, rabbitmq) = (server(Kind::Postgres), server(Kind::RabbitMq));
+        let name = format!("procs_{:016x}", rand::random::<u64>());
+        let database = Ledger::create_database(&postgres, &name).await.unwrap();
+        let config = PostgresConfig {
+            url: database.clone(),
+            pool: 1,
+            timeout: Duration::from_secs(10),
+        };
+        let store = PostgresStore::open(config).await.unwrap();
+        store.migrate(Duration::from_secs(60)).await.unwrap();
+        Self {
+            ledger: Ledger::connect(&database).await.unwrap(),
+            prefix: format!("pp.test.{name}"),
+            rabbitmq,
+            name,
+            postgres,
+            database,
+        }
+    }
+
+    /// One of PP's services, in this place and without health pages.
+    pub(crate) fn service(&self, name: &str) -> Program {
+        Program::new(name)
+            .set("PP_DATABASE_URL", &self.database)
+            .set("PP_BROKER_URL", &self.rabbitmq)
+            .set("PP_QUEUE_PREFIX", &self.prefix)
+            .set("PP_PROBE_BIND", "off")
+            .set("PP_STARTUP_TIMEOUT", "20s")
+    }
+
+    /// The names of its queues.
+    pub(crate) fn queues(&self) -> QueueNames {
+        QueueNames::new(&self.prefix)
+    }
+
+    /// Publishes messages to the queue of demands as a client does that knows nothing of PP but the queue's name:
+    /// without properties, without a declaration.
+    pub(crate) async fn publish_as_a_stranger(&self, bodies: &[Vec<u8>]) {
+        let connection = self.connect().await;
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        for body in bodies {
+            let (queue, options) = (self.queues().demand, BasicPublishOptions::default());
+            let sent = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default());
+            let confirmed = sent.await.unwrap().await.unwrap();
+            assert!(confirmed.is_ack(), "{confirmed:?}");
+        }
+        connection.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Gives everything back.
+    pub(crate) async fn leave(self) {
+        let channel = self.connect().await.create_channel().await.unwrap();
+        for queue in [self.queues().demand, self.queues().dead_letter] {
+            let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+            deleted.await.unwrap();
+        }
+        Ledger::drop_database(&self.postgres, &self.name).await.unwrap();
+    }
+
+    async fn connect(&self) -> Connection {
+        Connection::connect(&self.rabbitmq, ConnectionProperties::default())
+            .await
+            .unwrap()
+    }
+}
+
+/// The URL of a server of these tests.
+pub(crate) fn server(kind: Kind) -> String {
+    let variable = kind.test_variable();
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} names no {kind} server: run these tests with `make test`, which starts one")
+    })
+}
+
+/// Looks again and again until `condition` holds.
+pub(crate) async fn until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        tokio::time::sleep(wait::PAUSE / 10).await;
+    }
+}

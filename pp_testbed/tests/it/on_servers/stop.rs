@@ -1,0 +1,106 @@
+//! Every service stops on SIGTERM: at once when idle, and without loss when busy.
+
+use std::time::{Duration, Instant};
+
+use pp_testbed::demands::Demands;
+use pp_testbed::ports;
+
+use super::place::{Place, until};
+use crate::http::Api;
+use crate::load::Told;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_service_stops_at_once() {
+    let place = Place::new().await;
+    let mut processes = Vec::new();
+    for name in ["pp_backend_api", "task_consumer", "task_producer"] {
+        let [port] = ports::free().unwrap();
+        let bind = format!("127.0.0.1:{port}");
+        // A tick that hardly ever comes.
+        let program = place.service(name).set("PP_SCHEDULE", "0 0 0 29 2 *");
+        let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
+        Api::at(port).ready(&mut process);
+        processes.push((name, process));
+    }
+    for (name, process) in processes {
+        let begun = Instant::now();
+        let ended = process.terminate();
+        assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{name}: {:?}",
+            begun.elapsed()
+        );
+    }
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_finishes_what_it_has_and_leaves_the_rest() {
+    const DEMANDS: usize = 2_000;
+    let place = Place::new().await;
+    let queue = Demands::connect(&place.rabbitmq, &place.prefix).await.unwrap();
+    let ids = queue.publish(DEMANDS).await.unwrap();
+    let worker = || {
+        place
+            .service("task_consumer")
+            .set("PP_BATCH", "20")
+            .set("PP_PREFETCH", "100")
+            .start()
+    };
+    let first = worker();
+    until("some are done", LIMIT, async || {
+        place.ledger.done().await.unwrap() > 100
+    })
+    .await;
+    let ended = first.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let total = i64::try_from(DEMANDS).unwrap();
+    assert!(place.ledger.done().await.unwrap() < total, "it was not busy any more");
+
+    let second = worker();
+    until("all are done", LIMIT, async || {
+        place.ledger.done().await.unwrap() == total
+    })
+    .await;
+    assert_eq!(second.terminate().code, Some(0));
+    let account = place.ledger.account().await.unwrap();
+    assert_eq!(
+        (account.done, account.wrong_history, account.events),
+        (total, 0, 3 * total),
+        "{account:?}"
+    );
+    assert_eq!(place.ledger.lost(&ids).await.unwrap(), Vec::<String>::new());
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_api_answers_what_it_has_taken() {
+    let place = Place::new().await;
+    let [port] = ports::free().unwrap();
+    let api = Api::at(port);
+    let service = || {
+        let program = place
+            .service("pp_backend_api")
+            .set("PP_API_BIND", format!("127.0.0.1:{port}"));
+        let mut process = program.start();
+        api.ready(&mut process);
+        process
+    };
+    let (told, first) = (Told::default(), service());
+    told.post_during(&api, || {
+        told.await_more(100);
+        let begun = Instant::now();
+        let ended = first.terminate();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    });
+    let second = service();
+    let works = api.all();
+    let ids: Vec<i64> = works.iter().map(|work| work["id"].as_i64().unwrap()).collect();
+    assert!(told.ids().iter().all(|id| ids.contains(id)), "acknowledged and lost");
+    drop(second);
+    place.leave().await;
+}

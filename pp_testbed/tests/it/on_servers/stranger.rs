@@ -1,0 +1,120 @@
+//! Messages of clients that are not PP: what can be computed is, what cannot is a dead letter with its reason, and
+//! harms nobody.
+
+use std::time::Duration;
+
+use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
+use pp_lib::broker::{Broker as _, Queue};
+use pp_testbed::ports;
+
+use super::place::{Place, until};
+use crate::http::Api;
+use crate::program::Process;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A worker that has declared the queues.
+fn worker(place: &Place) -> Process {
+    let [probe] = ports::free().unwrap();
+    let program = place.service("task_consumer");
+    let mut worker = program.set("PP_PROBE_BIND", format!("127.0.0.1:{probe}")).start();
+    Api::at(probe).ready(&mut worker);
+    worker
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_properties_is_worked_off() {
+    let place = Place::new().await;
+    let worker = worker(&place);
+    let message = br#"{"add_up_to":2,"done":false}"#.to_vec();
+    place.publish_as_a_stranger(&[message.clone(), message]).await;
+    until("both are done", LIMIT, async || place.ledger.done().await.unwrap() == 2).await;
+    assert_eq!(worker.terminate().code, Some(0));
+
+    // Each copy of a message without an identity is a work.
+    let [api_port] = ports::free().unwrap();
+    let api = Api::at(api_port);
+    let mut service = place
+        .service("pp_backend_api")
+        .set("PP_API_BIND", format!("127.0.0.1:{api_port}"))
+        .start();
+    api.ready(&mut service);
+    let works = api.get("/work/search?work_code=consumer-");
+    let works = works.as_array().unwrap();
+    assert_eq!(works.len(), 2, "{works:?}");
+    for work in works {
+        assert_eq!(
+            (&work["add_up_to"], &work["status"], &work["result"]),
+            (&2.into(), &"done".into(), &3.into()),
+            "{work}"
+        );
+        let (events, result) = api.history(work["id"].as_i64().unwrap());
+        assert_eq!(events, ["compute/start", "compute/stop", "compute/result"]);
+        assert_eq!(result.as_deref(), Some("3"));
+    }
+    drop(service);
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_a_dead_letter_and_its_neighbours_finish() {
+    let dead: [(&str, Vec<u8>); 9] = [
+        ("no JSON", b"add up to two, please".to_vec()),
+        ("no UTF-8", b"{\"add_up_to\":2,\"done\":false,\"\xff\":1}".to_vec()),
+        ("wrong type", br#"{"add_up_to":"2","done":false}"#.to_vec()),
+        ("no whole number", br#"{"add_up_to":1.5,"done":false}"#.to_vec()),
+        ("out of range", br#"{"add_up_to":2147483648,"done":false}"#.to_vec()),
+        ("zero", br#"{"add_up_to":0,"done":false}"#.to_vec()),
+        ("done already", br#"{"add_up_to":2,"done":true}"#.to_vec()),
+        ("nothing", Vec::new()),
+        ("10 MB", vec![b'7'; 10 << 20]),
+    ];
+    let place = Place::new().await;
+    let worker = worker(&place);
+    let mut messages = Vec::new();
+    for (_, body) in &dead {
+        messages.push(br#"{"add_up_to":3}"#.to_vec());
+        messages.push(body.clone());
+    }
+    messages.push(br#"{"add_up_to":3,"done":false,"colour":"blue"}"#.to_vec());
+    place.publish_as_a_stranger(&messages).await;
+    let neighbours = i64::try_from(dead.len() + 1).unwrap();
+    until("the neighbours are done", LIMIT, async || {
+        place.ledger.done().await.unwrap() == neighbours
+    })
+    .await;
+
+    let broker = RabbitMq::connect(&place.rabbitmq, place.queues(), RabbitMqConfig::default())
+        .await
+        .unwrap();
+    let mut letters = broker.subscribe(Queue::DeadLetter, 100).await.unwrap();
+    let mut found = Vec::new();
+    while found.len() < dead.len() {
+        let next = letters.next_batch(100, Duration::ZERO);
+        let batch = tokio::time::timeout(LIMIT, next)
+            .await
+            .expect("dead letters are missing")
+            .unwrap();
+        letters
+            .acknowledge(&batch.iter().map(|letter| letter.tag).collect::<Vec<_>>())
+            .await
+            .unwrap();
+        found.extend(batch);
+    }
+    drop(letters);
+    for (what, body) in &dead {
+        let letter = found.iter().find(|letter| letter.body == body);
+        let letter = letter.unwrap_or_else(|| panic!("{what}: no dead letter has its body"));
+        let reason = letter.properties.reason.as_deref().unwrap_or_default();
+        assert!(!reason.is_empty(), "{what}: no reason");
+        assert!(!reason.contains("SQL"), "{reason}");
+    }
+    assert_eq!(worker.terminate().code, Some(0));
+    let account = place.ledger.account().await.unwrap();
+    assert_eq!(
+        (account.done, account.unfinished, account.wrong_history),
+        (neighbours, 0, 0),
+        "{account:?}"
+    );
+    place.leave().await;
+}

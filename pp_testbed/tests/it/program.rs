@@ -1,0 +1,191 @@
+//! PP's programs as processes of a test: found beside the test's own, without the caller's settings, and ended with it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pp_testbed::{programs, wait};
+use tempfile::TempDir;
+
+/// The longest a program may take to start, or to end after it was told to.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// A program about to be run.
+pub(crate) struct Program {
+    name: String,
+    command: Command,
+}
+
+impl Program {
+    /// The program, with no variable of PP set.
+    pub(crate) fn new(name: &str) -> Self {
+        let program = path(name);
+        // The kernel ends it when this thread ends, should the test itself be killed.
+        let mut command = match programs::in_path("setpriv") {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let ours = std::env::vars_os().map(|(variable, _)| variable);
+        for variable in ours.filter(|variable| variable.as_encoded_bytes().starts_with(b"PP_")) {
+            command.env_remove(variable);
+        }
+        Self {
+            name: name.to_owned(),
+            command,
+        }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(mut self, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
+    /// Adds arguments, those of `words` one by one.
+    pub(crate) fn args(mut self, words: &str) -> Self {
+        self.command.args(words.split_whitespace());
+        self
+    }
+
+    /// The folder that it runs in.
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Starts it in the background.
+    pub(crate) fn start(mut self) -> Process {
+        let said = tempfile::tempdir().unwrap();
+        let file = |name: &str| fs::File::create(said.path().join(name)).unwrap();
+        let child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap();
+        Process {
+            name: self.name,
+            child,
+            said,
+        }
+    }
+
+    /// Runs it to its end, which it must reach in time.
+    pub(crate) fn run(self) -> Ended {
+        self.run_within(LIMIT)
+    }
+
+    /// The same, for what takes its time.
+    pub(crate) fn run_within(self, limit: Duration) -> Ended {
+        self.start().ends_within(limit)
+    }
+}
+
+/// A program of this build.
+pub(crate) fn path(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_pp_testbed")).with_file_name(name);
+    assert!(
+        program.is_file(),
+        "{} is not built: run `make test`, or `cargo build --workspace --bins` first",
+        program.display()
+    );
+    program
+}
+
+/// A program that runs; it is killed when this is dropped.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    said: TempDir,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(mut self) {
+        assert!(self.is_running(), "{} ended by itself: {}", self.name, self.stderr());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits.
+    pub(crate) fn terminate(self) -> Ended {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.ends_within(LIMIT)
+    }
+
+    /// Waits for its end.
+    fn ends_within(mut self, limit: Duration) -> Ended {
+        assert!(
+            wait::holds_within(limit, || !self.is_running()),
+            "{} does not end within {limit:?}",
+            self.name
+        );
+        Ended {
+            code: self.child.wait().unwrap().code(),
+            stdout: self.read("stdout"),
+            stderr: self.stderr(),
+        }
+    }
+
+    /// Whether it did not end yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.read("stderr")
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) fn says(&mut self, text: &str) {
+        self.is_seen_to(&format!("say {text:?}"), |process| process.stderr().contains(text));
+    }
+
+    /// Waits until `condition` holds, while it runs.
+    pub(crate) fn is_seen_to(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !condition(self) {
+            assert!(self.is_running(), "{} ended: {}", self.name, self.stderr());
+            assert!(
+                Instant::now() < deadline,
+                "{} was not seen to {what}: {}",
+                self.name,
+                self.stderr()
+            );
+            std::thread::sleep(wait::PAUSE);
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.said.path().join(name)).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "--- {} wrote:\n{}", self.name, self.stderr());
+        }
+    }
+}

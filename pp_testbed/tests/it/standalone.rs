@@ -1,0 +1,250 @@
+//! `pp_standalone` as people run it: its first five minutes, and what is left when it is killed, again and again.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pp_testbed::{ports, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::dice::Dice;
+use crate::http::Api;
+use crate::load::Told;
+use crate::program::{Process, Program};
+
+/// A data folder and a port that one process after the other uses.
+struct Home {
+    folder: TempDir,
+    api: Api,
+}
+
+impl Home {
+    fn new() -> Self {
+        let [port] = ports::free().unwrap();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            api: Api::at(port),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn program(&self) -> Program {
+        Program::new("pp_standalone")
+            .folder(self.path())
+            .set("PP_API_BIND", format!("127.0.0.1:{}", self.api.port))
+    }
+
+    fn start(&self) -> Process {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, variables: &[(&str, &str)]) -> Process {
+        let program = self.program();
+        let program = variables
+            .iter()
+            .fold(program, |program, (name, value)| program.set(name, value));
+        let mut process = program.start();
+        self.api.ready(&mut process);
+        process
+    }
+
+    /// Waits until every work is done.
+    fn all_done(&self, limit: Duration) {
+        let unfinished = || self.api.get("/work?done=false&limit=1");
+        assert!(
+            wait::holds_within(limit, || unfinished().as_array().unwrap().is_empty()),
+            "not done within {limit:?}: {:?}",
+            unfinished()
+        );
+    }
+
+    /// Every work is right, everything acknowledged is there, and nothing is that nobody asked for.
+    fn is_exact(&self, told: &Told) {
+        let works = self.api.all();
+        for work in &works {
+            self.is_right(work);
+        }
+        let ids = |work: &Value| work["id"].as_i64().unwrap();
+        let mut there: Vec<i64> = works.iter().map(ids).collect();
+        there.sort_unstable();
+        let acknowledged = told.ids();
+        let lost: Vec<&i64> = acknowledged
+            .iter()
+            .filter(|id| there.binary_search(id).is_err())
+            .collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        assert!(
+            there.len() <= acknowledged.len() + told.failed(),
+            "{} works, though {} were acknowledged and {} had no answer",
+            there.len(),
+            acknowledged.len(),
+            told.failed()
+        );
+    }
+
+    fn is_right(&self, work: &Value) {
+        let bound = work["add_up_to"].as_i64().unwrap();
+        let sum = bound * (bound + 1) / 2;
+        assert_eq!(
+            (work["status"].as_str(), work["done"].as_bool()),
+            (Some("done"), Some(true)),
+            "{work}"
+        );
+        assert_eq!(work["result"], sum, "{work}");
+        let (events, result) = self.api.history(work["id"].as_i64().unwrap());
+        assert_eq!(events, EVENTS, "{work}");
+        assert_eq!(result, Some(sum.to_string()), "{work}");
+    }
+}
+
+const EVENTS: [&str; 4] = ["work/created", "compute/start", "compute/stop", "compute/result"];
+
+#[test]
+fn the_first_five_minutes() {
+    let home = Home::new();
+    let process = home.start();
+    let random = home.api.post("");
+    assert!((1..=99).contains(&random["add_up_to"].as_i64().unwrap()), "{random}");
+    let hundred = home.api.post(r#"{"add_up_to":100}"#);
+    assert_eq!(hundred["id"], 2, "{hundred}");
+    home.all_done(Duration::from_secs(10));
+    let work = home.api.get("/work/2");
+    assert_eq!(work["result"], 5050, "{work}");
+    home.is_right(&work);
+    home.is_right(&home.api.get("/work/1"));
+
+    // The tool finds the file where the folder is, with nothing set.
+    let shown = |arguments: &str| Program::new("cli_01").folder(home.path()).args(arguments).run();
+    let table = shown("--id 2 --call-type db");
+    assert!(table.code == Some(0) && table.stdout.contains("5050"), "{table:?}");
+    let json = shown("--id 2 --call-type db --output json");
+    assert_eq!(serde_json::from_str::<Value>(&json.stdout).unwrap(), work, "{json:?}");
+    let bytes = Program::new("cli_02").args(&format!("--port {}", home.api.port)).run();
+    assert_eq!(bytes.code, Some(0), "{bytes:?}");
+    assert!(
+        bytes.stdout.contains("> GET / HTTP/1.1") && bytes.stdout.contains("< HTTP/1.1 200"),
+        "{bytes:?}"
+    );
+
+    process.kill();
+    let again = home.start();
+    assert_eq!(home.api.get("/work/2"), work);
+    let third = home.api.post("{}");
+    assert_eq!(third["id"], 3, "{third}");
+    home.all_done(Duration::from_secs(10));
+    assert_eq!(again.terminate().code, Some(0));
+}
+
+#[test]
+fn it_says_where_it_is_and_what_to_try() {
+    let home = Home::new();
+    let process = home.start();
+    let ended = process.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let url = format!("http://127.0.0.1:{}", home.api.port);
+    assert!(ended.stdout.contains(&format!("curl -X POST {url}/work")), "{ended:?}");
+    assert!(ended.stdout.contains("data in"), "{ended:?}");
+}
+
+#[test]
+fn a_second_one_on_the_same_folder_says_so_and_ends() {
+    let home = Home::new();
+    let _first = home.start();
+    let [other] = ports::free().unwrap();
+    // With the same port as well, the folder is what is wrong: another port would not help.
+    for port in [other, home.api.port] {
+        let second = home.program().set("PP_API_BIND", format!("127.0.0.1:{port}")).run();
+        assert_eq!(second.code, Some(1), "{second:?}");
+        assert_eq!(second.stderr.lines().count(), 1, "{second:?}");
+        assert!(
+            second.stderr.contains("PP_DATA_DIR") && second.stderr.contains("./data is in use"),
+            "{second:?}"
+        );
+        assert_eq!(second.stdout, "", "{second:?}");
+    }
+    assert!(home.api.is_ready());
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_done_twice_when_it_is_killed_under_load() {
+    const KILLS: usize = 6;
+    let (home, told, mut dice) = (Home::new(), Told::default(), Dice::new());
+    for _ in 0..KILLS {
+        let process = home.start();
+        told.post_during(&home.api, || {
+            told.await_more(dice.roll("works until the next kill", 1..=120));
+            process.kill();
+        });
+    }
+    let process = home.start();
+    // What was on its way to the worker is not waited for as long as a claim lasts, which is 30 s.
+    home.all_done(Duration::from_secs(20));
+    home.is_exact(&told);
+    assert_eq!(process.terminate().code, Some(0));
+}
+
+#[test]
+fn a_stop_under_load_is_clean_and_in_time() {
+    let (home, told) = (Home::new(), Told::default());
+    let process = home.start_with(&[("PP_GRACE", "5s")]);
+    told.post_during(&home.api, || {
+        told.await_more(100);
+        let begun = Instant::now();
+        let ended = process.terminate();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    });
+    let _again = home.start();
+    home.all_done(Duration::from_secs(20));
+    home.is_exact(&told);
+}
+
+#[test]
+fn what_was_pending_at_a_kill_is_done_soon_after_the_next_start() {
+    let home = Home::new();
+    // Everything is sent to a worker that does not exist.
+    let process = home.start_with(&[("PP_DISPATCH", "only")]);
+    let told = Told::default();
+    told.post_during(&home.api, || told.await_more(50));
+    assert_eq!(
+        home.api
+            .get("/work?status=pending&limit=1000")
+            .as_array()
+            .unwrap()
+            .len(),
+        told.count()
+    );
+    process.kill();
+    let _again = home.start();
+    home.all_done(Duration::from_secs(10));
+    home.is_exact(&told);
+}
+
+#[test]
+fn what_was_running_at_a_kill_starts_anew_when_its_lease_ends() {
+    let home = Home::new();
+    let process = home.start_with(&[("PP_PACE", "10s"), ("PP_LEASE", "1s")]);
+    let id = home.api.post(r#"{"add_up_to":7}"#)["id"].as_i64().unwrap();
+    let path = format!("/work/{id}");
+    assert!(wait::holds_within(
+        Duration::from_secs(10),
+        || home.api.get(&path)["status"] == "running"
+    ));
+    process.kill();
+    let _again = home.start();
+    home.all_done(Duration::from_secs(10));
+    assert_eq!(home.api.get(&path)["result"], 28);
+    let (events, _) = home.api.history(id);
+    let expected = [
+        "work/created",
+        "compute/start",
+        "compute/error",
+        "compute/start",
+        "compute/stop",
+        "compute/result",
+    ];
+    assert_eq!(events, expected);
+}

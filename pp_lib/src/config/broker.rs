@@ -14,6 +14,7 @@ pub struct BrokerArgs {
     #[arg(
         id = "broker_url",
         long = "broker-url",
+        value_name = "URL",
         env = "PP_BROKER_URL",
         hide_env_values = true
     )]

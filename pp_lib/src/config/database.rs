@@ -15,17 +15,18 @@ pub struct DatabaseArgs {
     #[arg(
         id = "database_url",
         long = "database-url",
+        value_name = "URL",
         env = "PP_DATABASE_URL",
         hide_env_values = true
     )]
     url: Option<Secret>,
 
     /// Connections to PostgreSQL, or readers of a SQLite file.
-    #[arg(id = "database_pool", long = "database-pool", env = "PP_DATABASE_POOL", default_value = "8", value_parser = whole(1..=200_u32))]
+    #[arg(id = "database_pool", long = "database-pool", value_name = "COUNT", env = "PP_DATABASE_POOL", default_value = "8", value_parser = whole(1..=200_u32))]
     pub pool: u32,
 
     /// How long one call may take, waiting for a connection and repeats included [unit: duration, as in 5s].
-    #[arg(id = "database_timeout", long = "database-timeout", env = "PP_DATABASE_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(id = "database_timeout", long = "database-timeout", value_name = "DURATION", env = "PP_DATABASE_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
 }
 

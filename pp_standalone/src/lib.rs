@@ -5,9 +5,11 @@ mod args;
 mod lock;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use pp_lib::config::DatabaseUrl;
 use pp_lib::connect::{self, Schema};
 use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::health::Health;
@@ -33,17 +35,19 @@ pub struct Started {
 /// When something cannot start; the message is one line.
 pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
     // First, or a second process with the same settings would hear of the port.
-    let _lock = FolderLock::take(&args.data_dir)?;
+    let database = args.database.address_or(&args.default_database())?;
+    let folder = folder_of(&database, &args.data_dir);
+    let _lock = FolderLock::take(folder)?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let produce = args
         .produce
         .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
-    let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await else {
+    let Some(parts) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
         return Ok(());
     };
     let parts = parts?;
-    let data = args.data_dir.canonicalize().unwrap_or_else(|_| args.data_dir.clone());
+    let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
         api: format!("http://{}", listener.local_addr()?),
         data: data.display().to_string(),
@@ -58,14 +62,24 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     produced
 }
 
-async fn connect(args: &Args) -> anyhow::Result<Parts> {
-    let database = args.database.address_or(&args.default_database())?;
+/// The folder that this process has for itself: the one with the database, wherever that was put.
+fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
+    match database {
+        DatabaseUrl::Sqlite(file) => match Path::new(file).parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        },
+        DatabaseUrl::Postgres(_) => data_dir,
+    }
+}
+
+async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Parts> {
     let broker = args.broker.address_or_memory()?;
     let patience = args.runtime.startup_timeout;
     Ok(Parts {
-        store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
+        store: connect::store(database, &args.database, Schema::Migrate, patience).await?,
         broker: connect::broker(&broker, args.broker.queue_names(), patience).await?,
-        feed: connect::feed(&database)?,
+        feed: connect::feed(database)?,
     })
 }
 

@@ -11,13 +11,15 @@ use crate::program::{Ended, Program};
 const DATABASE: (&str, &str) = ("PP_DATABASE_URL", "postgres://pp:s3cret@127.0.0.1:1/pp");
 const BROKER: (&str, &str) = ("PP_BROKER_URL", "amqp://pp:s3cret@127.0.0.1:1/%2f");
 const SOON: (&str, &str) = ("PP_STARTUP_TIMEOUT", "1s");
+/// How long one try to reach the database takes at most.
+const TRY: (&str, &str) = ("PP_DATABASE_TIMEOUT", "300ms");
 const NO_PAGES: (&str, &str) = ("PP_PROBE_BIND", "off");
 const SERVICES: [&str; 3] = ["pp_backend_api", "task_consumer", "task_producer"];
 
 /// A service that would start if its servers were there, with other settings on top; an empty one is taken away.
 fn service(name: &str, settings: &[(&str, &str)]) -> Program {
     let [port] = ports::free().unwrap();
-    let usual = [DATABASE, BROKER, SOON];
+    let usual = [DATABASE, BROKER, SOON, TRY];
     let given = |variable: &str| settings.iter().any(|(given, _)| *given == variable);
     let program = Program::new(name).set("PP_API_BIND", format!("127.0.0.1:{port}"));
     // The API has no health pages beside its own, and knows no setting for them.
@@ -182,14 +184,7 @@ fn a_stop_does_not_wait_for_servers() {
             ("PP_DATABASE_URL", &*hanging_database),
             ("PP_BROKER_URL", &*hanging_broker),
         ];
-        let hanging = service(
-            name,
-            &[
-                &hanging[..],
-                &[("PP_STARTUP_TIMEOUT", "60s"), ("PP_DATABASE_TIMEOUT", "1s")],
-            ]
-            .concat(),
-        );
+        let hanging = service(name, &[&hanging[..], &[("PP_STARTUP_TIMEOUT", "60s")]].concat());
         for program in [refused, hanging] {
             let mut process = program.start();
             process.says("waiting for");

@@ -34,7 +34,7 @@ async fn killed_while_draining(place: &Place, demands: usize, kills: usize, sett
         let aim = have
             + dice.roll(
                 &format!("works until the next kill, after {have}"),
-                1..=(demands - have) / (kills - kill + 1),
+                1..=(demands - have) / (kills - kill + 3),
             );
         until("works are done", LIMIT, async || done().await >= aim).await;
         victim.kill();

@@ -95,7 +95,7 @@ fn what_cannot_be_meant_is_one_line_and_code_2() {
     let pool = [("PP_DATABASE_POOL", "many")];
     call(here, &["--id", "1"], &pool).failed(
         2,
-        "PP_DATABASE_POOL: invalid value 'many' for '--database-pool <database_pool>': expected a whole number from 1 to 200",
+        "PP_DATABASE_POOL: invalid value 'many' for '--database-pool <COUNT>': expected a whole number from 1 to 200",
     );
 }
 

@@ -15,8 +15,9 @@ use crate::feed::AnyFeed;
 use crate::health::Part;
 use crate::store::{AnyStore, Claim, StoreError};
 
-/// How long a claimed row is nobody else's: far longer than a broker takes to confirm.
-const HOLD: Duration = Duration::from_secs(30);
+/// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long
+/// the rows of a dispatcher that dies have to wait.
+const HOLD: Duration = Duration::from_secs(12);
 /// How many rows are claimed and published together.
 const BATCH: u16 = 1000;
 /// How many batches are sent before anything else is looked after.

@@ -66,6 +66,12 @@ impl Attempt {
         }
     }
 
+    /// Whether it was demanded when the row had moved on from where the other attempt saw it.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        let state = |attempt: &Self| (attempt.guard != Guard::NoRow, attempt.guard.run());
+        state(self) > state(other)
+    }
+
     /// The same attempt once its row says that it is running.
     pub(super) fn running(self) -> Self {
         let (generation, attempt) = self.guard.run();

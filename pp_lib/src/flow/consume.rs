@@ -4,6 +4,7 @@
 //! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row settled.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,11 +231,23 @@ impl Consumer {
         let mut jobs: HashMap<MessageId, Job> = HashMap::with_capacity(deliveries.len());
         let (mut finished, mut dead, mut unresolved) = (Vec::new(), Vec::new(), Vec::new());
         let mut add = |demand: Demand, tag: u64| {
-            let job = jobs.entry(demand.message_id.clone()).or_insert_with(|| Job {
-                attempt: Attempt::new(demand, || new_work_code(Origin::Consumer)),
-                tags: Vec::with_capacity(1),
-            });
-            job.tags.push(tag);
+            let attempt = Attempt::new(demand, || new_work_code(Origin::Consumer));
+            match jobs.entry(attempt.message_id.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Job {
+                        attempt,
+                        tags: vec![tag],
+                    });
+                }
+                Entry::Occupied(mut entry) => {
+                    let job = entry.get_mut();
+                    // The row can only be at the newest of the states that its demands name.
+                    if attempt.is_newer_than(&job.attempt) {
+                        job.attempt = attempt;
+                    }
+                    job.tags.push(tag);
+                }
+            }
         };
         for delivery in deliveries {
             match intake::read(delivery) {

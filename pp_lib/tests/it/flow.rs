@@ -17,7 +17,7 @@ mod embedded {
     use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
     use pp_lib::health::Health;
     use pp_lib::store::sqlite::SqliteStore;
-    use pp_lib::store::{AnyStore, NewWork, Search};
+    use pp_lib::store::{AnyStore, Guard, NewWork, Outcome, Search, Settlement};
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
 
@@ -303,6 +303,43 @@ mod embedded {
         let works = system.finished(&ids).await;
         assert_eq!((works.len(), works[&ids[0]].result), (1, Some(15)));
         assert_eq!(system.history(ids[0]).await, DONE);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_two_demands_for_one_row_the_one_that_knows_its_state_counts() {
+        let mut system = System::idle().await;
+        let ids = system.create([5]).await;
+        let first = system.store.claim(None, LEASE, 1).await.unwrap().remove(0);
+        let retry = Settlement {
+            message_id: first.message_id.clone(),
+            work_code: first.work_code.clone(),
+            add_up_to: first.add_up_to,
+            guard: Guard::Pending {
+                generation: 1,
+                attempt: 1,
+            },
+            outcome: Outcome::Retry {
+                reason: "not now".to_owned(),
+                delay: Duration::from_secs(600),
+            },
+        };
+        system.store.settle(&[retry]).await.unwrap();
+        let demand = |attempt| {
+            let work_code = first.work_code.clone();
+            let row = DemandedRow {
+                work_code,
+                generation: 1,
+                attempt,
+                failures: attempt - 1,
+            };
+            message(first.message_id.clone(), Some(row), br#"{"add_up_to":5}"#)
+        };
+        for attempt in [1, 2, 1] {
+            system.send(&[demand(attempt)]).await;
+        }
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        assert_eq!(system.finished(&ids).await[&ids[0]].result, Some(15));
         system.stop().await;
     }
 

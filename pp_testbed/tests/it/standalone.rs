@@ -180,8 +180,8 @@ fn nothing_acknowledged_is_lost_or_done_twice_when_it_is_killed_under_load() {
         });
     }
     let process = home.start();
-    // What was on its way to the worker is not waited for as long as a claim lasts, which is 30 s.
-    home.all_done(Duration::from_secs(20));
+    // What was on its way to the worker is not waited for as long as a claim lasts, which is 12 s.
+    home.all_done(Duration::from_secs(10));
     home.is_exact(&told);
     assert_eq!(process.terminate().code, Some(0));
 }

@@ -9,7 +9,7 @@ use crate::dice::Dice;
 use crate::http::Api;
 use crate::load::Told;
 
-/// A dispatcher killed between its claim and its message leaves rows that are nobody's for half a minute.
+/// A dispatcher killed between its claim and its message leaves rows that are nobody's until the claim runs out.
 const LIMIT: Duration = Duration::from_secs(75);
 
 #[tokio::test(flavor = "multi_thread")]

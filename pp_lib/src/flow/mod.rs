@@ -2,12 +2,12 @@
 
 mod attempt;
 mod blocking;
+mod computation;
 mod consume;
 mod create;
 mod dispatch;
 mod identity;
 mod intake;
-mod paced;
 mod patience;
 mod produce;
 mod running;
@@ -16,11 +16,11 @@ mod supervise;
 mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
+pub use computation::{Paced, computation};
 pub use consume::{ConsumeSettings, Consumer};
 pub use create::WorkService;
 pub use dispatch::{DispatchError, DispatchSettings, Dispatcher};
 pub use identity::{new_message_id, new_work_code};
-pub use paced::{Paced, computation};
 pub use patience::Patience;
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
 pub use supervise::supervise;

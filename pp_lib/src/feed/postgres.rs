@@ -141,12 +141,7 @@ async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes:
 }
 
 /// Connects, hears and tells, until something fails: what, and whether there had been a connection.
-async fn converse(
-    config: &Config,
-    lost: &AtomicBool,
-    waiters: &watch::Sender<u64>,
-    pokes: &Notify,
-) -> (String, bool) {
+async fn converse(config: &Config, lost: &AtomicBool, waiters: &watch::Sender<u64>, pokes: &Notify) -> (String, bool) {
     let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),

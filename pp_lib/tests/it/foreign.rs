@@ -1,6 +1,6 @@
 //! A client that is not PP: it prepares and cleans up queues, and publishes what PP never would.
 
-use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use pp_lib::broker::queues::QueueNames;
@@ -50,11 +50,11 @@ impl QueuesOfOneTest {
     /// Publishes to the queue of demands as anyone can.
     pub(crate) async fn publish(&self, properties: BasicProperties, body: &[u8]) {
         let channel = self.channel().await;
+        // A channel that is closed right away may overtake what was published on it; a confirmation does not.
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let queue = self.names.demand.as_str().into();
-        channel
-            .basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties)
-            .await
-            .unwrap();
+        let sent = channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties);
+        assert!(sent.await.unwrap().await.unwrap().is_ack());
         channel.close(200, "done".into()).await.unwrap();
     }
 

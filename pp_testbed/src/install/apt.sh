@@ -5,6 +5,8 @@
 # answers "forbidden by policy" for the time of the installation, postgresql-common is told not to create its "main"
 # cluster, and the units are disabled so that the next boot does not start them either. What stood there before is put
 # back however this script ends.
+#
+# RabbitMQ brings Erlang along, whose units for its port mapper are disabled too, unless Erlang was here before.
 set -eu
 
 policy=/usr/sbin/policy-rc.d
@@ -41,6 +43,11 @@ chmod 755 "$policy"
 mkdir -p "$(dirname "$cluster")"
 echo 'create_main_cluster = false' >"$cluster"
 
+port_mapper='epmd.socket epmd.service'
+if [ -e /lib/systemd/system/epmd.socket ]; then
+    port_mapper=
+fi
+
 export DEBIAN_FRONTEND=noninteractive
 
 install() {
@@ -53,8 +60,12 @@ if ! install "$@"; then
     install "$@"
 fi
 
-if command -v systemctl >/dev/null 2>&1; then
-    for unit in "$@"; do
+for unit in "$@" $port_mapper; do
+    if command -v systemctl >/dev/null 2>&1; then
         systemctl disable "$unit" >/dev/null 2>&1 || true
-    done
-fi
+    else
+        # Packages leave their links also where no systemd is installed yet; update-rc.d knows services alone.
+        update-rc.d "$unit" disable >/dev/null 2>&1 || true
+        rm -f /etc/systemd/system/*.wants/"$unit"
+    fi
+done

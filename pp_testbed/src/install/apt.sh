@@ -12,8 +12,25 @@ set -eu
 policy=/usr/sbin/policy-rc.d
 saved=/usr/sbin/policy-rc.d.saved-by-pp
 cluster=/etc/postgresql-common/createcluster.d/zz-pp-no-main-cluster.conf
+units="$*"
+if [ ! -e /lib/systemd/system/epmd.socket ]; then
+    units="$units epmd.socket epmd.service"
+fi
 
-restore() {
+disable_units() {
+    for unit in $units; do
+        if command -v systemctl >/dev/null 2>&1; then
+            systemctl disable "$unit" >/dev/null 2>&1 || true
+        else
+            # Packages leave their links also where no systemd is installed yet; update-rc.d knows services alone.
+            update-rc.d "$unit" disable >/dev/null 2>&1 || true
+            rm -f /etc/systemd/system/*.wants/"$unit"
+        fi
+    done
+}
+
+# Also after an installation that was interrupted: the next run may find nothing left to install.
+leave() {
     trap - EXIT INT TERM HUP
     if [ -e "$saved" ]; then
         mv -f "$saved" "$policy"
@@ -22,6 +39,7 @@ restore() {
     fi
     rm -f "$cluster"
     rmdir "$(dirname "$cluster")" "$(dirname "$(dirname "$cluster")")" 2>/dev/null || true
+    disable_units
 }
 
 # A run that was killed without mercy left its own policy behind: what it had saved is the original.
@@ -31,8 +49,8 @@ elif grep -qs 'written by pp_testbed' "$policy"; then
     rm -f "$policy"
 fi
 
-trap restore EXIT
-trap 'restore; exit 130' INT TERM HUP
+trap leave EXIT
+trap 'leave; exit 130' INT TERM HUP
 
 if [ -e "$policy" ]; then
     cp -p "$policy" "$saved"
@@ -42,11 +60,6 @@ printf '#!/bin/sh\n# written by pp_testbed for the time of an installation\nexit
 chmod 755 "$policy"
 mkdir -p "$(dirname "$cluster")"
 echo 'create_main_cluster = false' >"$cluster"
-
-port_mapper='epmd.socket epmd.service'
-if [ -e /lib/systemd/system/epmd.socket ]; then
-    port_mapper=
-fi
 
 export DEBIAN_FRONTEND=noninteractive
 
@@ -59,13 +72,3 @@ if ! install "$@"; then
     apt-get update
     install "$@"
 fi
-
-for unit in "$@" $port_mapper; do
-    if command -v systemctl >/dev/null 2>&1; then
-        systemctl disable "$unit" >/dev/null 2>&1 || true
-    else
-        # Packages leave their links also where no systemd is installed yet; update-rc.d knows services alone.
-        update-rc.d "$unit" disable >/dev/null 2>&1 || true
-        rm -f /etc/systemd/system/*.wants/"$unit"
-    fi
-done

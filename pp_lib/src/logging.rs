@@ -13,7 +13,7 @@ use crate::config::{LogFormat, RuntimeArgs};
 pub fn init(args: &RuntimeArgs) {
     let mut builder = Builder::new();
     builder.parse_filters(&args.log);
-    // The drivers tell every reconnect in their own words; the services say it once in theirs.
+    // The drivers tell every error that they return as well; the services say it once, in their own words.
     if !args.log.contains('=') {
         for noisy in [
             "lapin",
@@ -23,7 +23,7 @@ pub fn init(args: &RuntimeArgs) {
             "async_rs",
             "tracing::span",
         ] {
-            builder.filter_module(noisy, log::LevelFilter::Error);
+            builder.filter_module(noisy, log::LevelFilter::Off);
         }
     }
     match args.log_format {

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -125,18 +125,28 @@ async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes:
         .without_max_times()
         .with_jitter();
     let mut pauses = backoff.build();
+    let lost = AtomicBool::new(false);
     loop {
-        let (why, lived) = converse(&config, &waiters, &pokes).await;
+        let (why, lived) = converse(&config, &lost, &waiters, &pokes).await;
         if lived {
             pauses = backoff.build();
         }
-        log::warn!("the change feed lost its connection and makes a new one; polls go on meanwhile: {why}");
+        if lost.swap(true, Ordering::Relaxed) {
+            log::debug!("the change feed is still without a connection: {why}");
+        } else {
+            log::warn!("the change feed makes a new connection, polls go on meanwhile: {why}");
+        }
         sleep(pauses.next().unwrap_or(PATIENCE)).await;
     }
 }
 
 /// Connects, hears and tells, until something fails: what, and whether there had been a connection.
-async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify) -> (String, bool) {
+async fn converse(
+    config: &Config,
+    lost: &AtomicBool,
+    waiters: &watch::Sender<u64>,
+    pokes: &Notify,
+) -> (String, bool) {
     let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),
@@ -144,7 +154,7 @@ async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify)
     };
     // Which session this is, for not being woken twice by what was poked here; none has the number 0.
     let this = AtomicI32::new(0);
-    let mut telling = pin!(tell(&client, &this, waiters, pokes));
+    let mut telling = pin!(tell(&client, &this, lost, waiters, pokes));
     let hearing = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
@@ -167,7 +177,13 @@ async fn converse(config: &Config, waiters: &watch::Sender<u64>, pokes: &Notify)
 }
 
 /// Listens, wakes everybody for what was missed, and then tells of pokes.
-async fn tell(client: &Client, this: &AtomicI32, waiters: &watch::Sender<u64>, pokes: &Notify) -> String {
+async fn tell(
+    client: &Client,
+    this: &AtomicI32,
+    lost: &AtomicBool,
+    waiters: &watch::Sender<u64>,
+    pokes: &Notify,
+) -> String {
     let listening = answered(async {
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
         let row = client.query_one("SELECT pg_backend_pid()", &[]).await?;
@@ -176,6 +192,9 @@ async fn tell(client: &Client, this: &AtomicI32, waiters: &watch::Sender<u64>, p
     match listening.await {
         Ok(number) => this.store(number, Ordering::Relaxed),
         Err(why) => return why,
+    }
+    if lost.swap(false, Ordering::Relaxed) {
+        log::info!("the change feed is connected again");
     }
     wake(waiters);
     let notify = format!("NOTIFY {CHANNEL}");

@@ -5,13 +5,32 @@
 # answers "forbidden by policy" for the time of the installation, postgresql-common is told not to create its "main"
 # cluster, and the units are disabled so that the next boot does not start them either. What stood there before is put
 # back however this script ends.
+#
+# RabbitMQ brings Erlang along, whose units for its port mapper are disabled too, unless Erlang was here before.
 set -eu
 
 policy=/usr/sbin/policy-rc.d
 saved=/usr/sbin/policy-rc.d.saved-by-pp
 cluster=/etc/postgresql-common/createcluster.d/zz-pp-no-main-cluster.conf
+units="$*"
+if [ ! -e /lib/systemd/system/epmd.socket ]; then
+    units="$units epmd.socket epmd.service"
+fi
 
-restore() {
+disable_units() {
+    for unit in $units; do
+        if command -v systemctl >/dev/null 2>&1; then
+            systemctl disable "$unit" >/dev/null 2>&1 || true
+        else
+            # Packages leave their links also where no systemd is installed yet; update-rc.d knows services alone.
+            update-rc.d "$unit" disable >/dev/null 2>&1 || true
+            rm -f /etc/systemd/system/*.wants/"$unit"
+        fi
+    done
+}
+
+# Also after an installation that was interrupted: the next run may find nothing left to install.
+leave() {
     trap - EXIT INT TERM HUP
     if [ -e "$saved" ]; then
         mv -f "$saved" "$policy"
@@ -20,6 +39,7 @@ restore() {
     fi
     rm -f "$cluster"
     rmdir "$(dirname "$cluster")" "$(dirname "$(dirname "$cluster")")" 2>/dev/null || true
+    disable_units
 }
 
 # A run that was killed without mercy left its own policy behind: what it had saved is the original.
@@ -29,8 +49,8 @@ elif grep -qs 'written by pp_testbed' "$policy"; then
     rm -f "$policy"
 fi
 
-trap restore EXIT
-trap 'restore; exit 130' INT TERM HUP
+trap leave EXIT
+trap 'leave; exit 130' INT TERM HUP
 
 if [ -e "$policy" ]; then
     cp -p "$policy" "$saved"
@@ -51,10 +71,4 @@ install() {
 if ! install "$@"; then
     apt-get update
     install "$@"
-fi
-
-if command -v systemctl >/dev/null 2>&1; then
-    for unit in "$@"; do
-        systemctl disable "$unit" >/dev/null 2>&1 || true
-    done
 fi

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod blocking;
+mod caution;
 mod computation;
 mod consume;
 mod create;

@@ -68,6 +68,7 @@ test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded a
 	$(if $(has_nextest),$(CARGO) test --locked --workspace --doc)
 
 test-fast: ## the embedded half of the tests: no server
+	$(build_tests)
 	$(call run_tests,-E 'not test(/on_servers/)',--workspace -- --skip on_servers)
 
 db-test: ## the store's tests, on real PostgreSQL and on SQLite

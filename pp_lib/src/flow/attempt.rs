@@ -81,11 +81,6 @@ impl Attempt {
         }
     }
 
-    /// Whether its row says that it is running.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.guard, Guard::Running { .. })
-    }
-
     /// What guards its lease.
     pub(super) fn lease(&self) -> Run {
         let (generation, attempt) = self.guard.run();

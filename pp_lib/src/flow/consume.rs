@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Attempts};
-use super::caution::{self, Caution};
 use super::intake::{self, Intake};
 use super::running::{Running, Slow};
 use super::settle::{Fate, settle};
@@ -67,34 +66,6 @@ enum Progress {
     Slow(JoinHandle<Result<i64, ComputeError>>),
 }
 
-impl Progress {
-    fn abort(self) {
-        if let Self::Slow(task) = self {
-            task.abort();
-        }
-    }
-}
-
-/// What a worker has at hand beside its subscription.
-struct Hands {
-    /// As many as works may be under way at once.
-    places: Arc<Semaphore>,
-    /// To whom looks after slow works.
-    slow: mpsc::Sender<Slow>,
-    /// Cancelled when the grace period is over.
-    abandon: CancellationToken,
-}
-
-impl Hands {
-    /// Leaves a work whose row says `running` to whom looks after those. There is a place for it, since a batch is never
-    /// larger than what was free.
-    async fn take_over(&self, attempt: Attempt, task: JoinHandle<Result<i64, ComputeError>>) {
-        if let Ok(place) = self.places.clone().acquire_owned().await {
-            let _ = self.slow.send(Slow { attempt, task, place }).await;
-        }
-    }
-}
-
 impl Consumer {
     /// A worker that computes with `computation`.
     pub fn new(
@@ -136,24 +107,27 @@ impl Consumer {
                 abandon.cancel();
             }
         });
-        let places = Arc::new(Semaphore::new(usize::from(self.settings.batch)));
-        let hands = Hands { places, slow, abandon };
-        self.subscribe(part, &shutdown, &hands).await;
-        // Without it no slow work can come any more.
-        drop(hands);
+        self.subscribe(part, &shutdown, &abandon, slow).await;
         if let Err(error) = running.await {
             log::error!("looking after running works ended: {error}");
         }
     }
 
     /// Takes batches from one subscription after the other.
-    async fn subscribe(&self, part: Part, shutdown: &CancellationToken, hands: &Hands) {
+    async fn subscribe(
+        &self,
+        part: Part,
+        shutdown: &CancellationToken,
+        abandon: &CancellationToken,
+        slow: mpsc::Sender<Slow>,
+    ) {
+        let places = Arc::new(Semaphore::new(usize::from(self.settings.batch)));
         let mut patience = Patience::shown("taking demands", part);
         while !shutdown.is_cancelled() {
             let error = match self.broker.subscribe(Queue::Demand, self.settings.prefetch).await {
                 Ok(subscription) => {
                     patience.recovered();
-                    self.take(subscription, shutdown, hands).await
+                    self.take(subscription, &places, shutdown, abandon, &slow).await
                 }
                 Err(error) => Err(error),
             };
@@ -166,14 +140,16 @@ impl Consumer {
     async fn take(
         &self,
         mut subscription: Box<dyn Subscription>,
+        places: &Arc<Semaphore>,
         shutdown: &CancellationToken,
-        hands: &Hands,
+        abandon: &CancellationToken,
+        slow: &mpsc::Sender<Slow>,
     ) -> broker::Result<()> {
         loop {
             let next = async {
                 // At least one free place, then as many demands as there are places.
-                drop(hands.places.acquire().await);
-                let free = hands.places.available_permits().max(1);
+                drop(places.acquire().await);
+                let free = places.available_permits().max(1);
                 subscription.next_batch(free, self.settings.batch_wait).await
             };
             let deliveries = tokio::select! {
@@ -181,34 +157,47 @@ impl Consumer {
                 () = shutdown.cancelled() => return Ok(()),
                 deliveries = next => deliveries?,
             };
-            for (caution, deliveries) in caution::groups(deliveries) {
-                self.process(caution, &deliveries, &mut *subscription, hands).await?;
-            }
+            let finished = self.process(deliveries, places, abandon, slow).await?;
+            subscription.acknowledge(&finished).await?;
         }
     }
 
-    /// Works off deliveries and acknowledges what is finished with, as far as this worker is concerned.
+    /// Works off one batch; the tags of what is finished with, as far as this worker is concerned.
     async fn process(
         &self,
-        caution: Caution,
-        deliveries: &[Delivery],
-        subscription: &mut dyn Subscription,
-        hands: &Hands,
-    ) -> broker::Result<()> {
-        let (mut jobs, mut finished, mut dead) = self.sort(deliveries, &hands.abandon).await;
-        if caution == Caution::RecordFirst {
-            jobs = self.announce(jobs, subscription, hands).await?;
-        }
+        deliveries: Vec<Delivery>,
+        places: &Arc<Semaphore>,
+        abandon: &CancellationToken,
+        slow: &mpsc::Sender<Slow>,
+    ) -> broker::Result<Vec<u64>> {
+        let (jobs, mut finished, mut dead) = self.sort(&deliveries, abandon).await;
         let progress = self.compute(&jobs).await;
-        let fates = self.settle(&jobs, &progress, hands).await;
+        let mut settlements: Vec<Settlement> = jobs
+            .iter()
+            .zip(&progress)
+            .map(|(job, progress)| job.attempt.settlement(self.outcome(progress)))
+            .collect();
+        let fates = settle(&self.store, &mut settlements, abandon).await;
+
         for ((job, progress), fate) in jobs.into_iter().zip(progress).zip(fates) {
             match (&fate, progress) {
-                (Fate::Abandoned, progress) => {
-                    progress.abort();
+                (Fate::Abandoned, Progress::Slow(task)) => {
+                    task.abort();
                     continue;
                 }
-                (Fate::Applied, Progress::Slow(task)) => hands.take_over(job.attempt.running(), task).await,
-                (_, progress) => progress.abort(),
+                (Fate::Abandoned, Progress::Ended(_)) => continue,
+                (Fate::Applied, Progress::Slow(task)) => {
+                    let place = place(places).await;
+                    let _ = slow
+                        .send(Slow {
+                            attempt: job.attempt.running(),
+                            task,
+                            place,
+                        })
+                        .await;
+                }
+                (_, Progress::Slow(task)) => task.abort(),
+                (_, Progress::Ended(_)) => {}
             }
             if let Fate::Refused(reason) = fate {
                 log::error!("a demand is a dead letter: {reason}");
@@ -220,59 +209,8 @@ impl Consumer {
         if !dead.is_empty() {
             self.broker.dead_letter(&dead).await?;
         }
-        subscription.acknowledge(&finished).await
-    }
-
-    /// Records jobs as running before they are computed, and acknowledges them: should one of them take this process
-    /// down, its row counts that. Those that are this worker's to compute.
-    async fn announce(
-        &self,
-        jobs: Vec<Job>,
-        subscription: &mut dyn Subscription,
-        hands: &Hands,
-    ) -> broker::Result<Vec<Job>> {
-        let lease = self.settings.lease;
-        let mut settlements: Vec<Settlement> = jobs
-            .iter()
-            .map(|job| job.attempt.settlement(Outcome::Running { lease }))
-            .collect();
-        let fates = settle(&self.store, &mut settlements, &hands.abandon).await;
-        let (mut running, mut finished) = (Vec::new(), Vec::new());
-        for (job, fate) in jobs.into_iter().zip(fates) {
-            match fate {
-                Fate::Applied => {
-                    finished.extend(&job.tags);
-                    running.push(Job {
-                        attempt: job.attempt.running(),
-                        tags: Vec::new(),
-                    });
-                }
-                Fate::Superseded => finished.extend(&job.tags),
-                // Computed as if there were no need for caution, which says what is wrong with it.
-                Fate::Refused(_) => running.push(job),
-                Fate::Abandoned => {}
-            }
-        }
-        subscription.acknowledge(&finished).await?;
-        Ok(running)
-    }
-
-    /// Settles what jobs have come to; one fate for each. What is recorded as running already and still runs is
-    /// settled as far as that goes.
-    async fn settle(&self, jobs: &[Job], progress: &[Progress], hands: &Hands) -> Vec<Fate> {
-        let mut fates = vec![Fate::Applied; jobs.len()];
-        let open: Vec<usize> = (0..jobs.len())
-            .filter(|index| !(matches!(progress[*index], Progress::Slow(_)) && jobs[*index].attempt.is_running()))
-            .collect();
-        let mut settlements: Vec<Settlement> = open
-            .iter()
-            .map(|index| jobs[*index].attempt.settlement(self.outcome(&progress[*index])))
-            .collect();
-        let settled = settle(&self.store, &mut settlements, &hands.abandon).await;
-        open.into_iter()
-            .zip(settled)
-            .for_each(|(index, fate)| fates[index] = fate);
-        fates
+        finished.sort_unstable();
+        Ok(finished)
     }
 
     fn outcome(&self, progress: &Progress) -> Outcome {
@@ -397,4 +335,13 @@ impl Consumer {
         }
         progress
     }
+}
+
+/// The place of a work that turned out slow; there is one, since a batch is never larger than what was free.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    places
+        .clone()
+        .acquire_owned()
+        .await
+        .unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
 }

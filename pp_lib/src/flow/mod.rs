@@ -2,7 +2,6 @@
 
 mod attempt;
 mod blocking;
-mod caution;
 mod computation;
 mod consume;
 mod create;

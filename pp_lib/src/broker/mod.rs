@@ -154,6 +154,7 @@ pub trait Subscription: Send {
     /// next one.
     async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
 
-    /// Says that deliveries are finished with. The broker hears of a delivery once all before it are finished, too.
+    /// Says that deliveries are finished with. The broker hears of a delivery once all before it are finished, too. After
+    /// an error the subscription is over, as with [`Self::next_batch`].
     async fn acknowledge(&mut self, tags: &[u64]) -> Result<()>;
 }

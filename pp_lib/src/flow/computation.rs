@@ -9,7 +9,7 @@ use crate::domain::{Computation, ComputeError, Computing, Task};
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A computation that takes `pace` for each of the numbers up to the bound.
-pub struct Paced {
+struct Paced {
     inner: Arc<dyn Computation>,
     pace: Duration,
 }

@@ -46,7 +46,7 @@ pub struct Dispatcher {
 
 /// Why a round of dispatching failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DispatchError {
+enum DispatchError {
     /// The store's trouble.
     #[error(transparent)]
     Store(#[from] StoreError),

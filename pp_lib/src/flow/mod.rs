@@ -16,10 +16,10 @@ mod supervise;
 mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
-pub use computation::{Paced, computation};
+pub use computation::computation;
 pub use consume::{ConsumeSettings, Consumer};
 pub use create::WorkService;
-pub use dispatch::{DispatchError, DispatchSettings, Dispatcher};
+pub use dispatch::{DispatchSettings, Dispatcher};
 pub use identity::{new_message_id, new_work_code};
 pub use patience::Patience;
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};

@@ -59,7 +59,7 @@ impl DispatchRows for SqliteStore {
                 "UPDATE works SET due_at = {NOW} + ?, sent_at = {NOW} WHERE id IN (
                      SELECT id FROM works
                      WHERE status IN ('pending', 'running') AND status = 'pending'
-                       AND due_at <= {NOW} AND due_at >= {NOW} - ?
+                       AND due_at <= {NOW} AND due_at > {NOW} - ?
                      ORDER BY due_at LIMIT ?)
                  RETURNING {COLUMNS}"
             ))

@@ -109,6 +109,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
         add_up_to,
+        run_at: None,
     });
     let created = store.create(&new.collect::<Vec<_>>()).await.unwrap();
     feed.poke();

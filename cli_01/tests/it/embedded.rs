@@ -40,6 +40,7 @@ fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
         message_id: MessageId::try_from(message_id.to_owned()).unwrap(),
         work_code: code.parse().unwrap(),
         add_up_to: bound.parse().unwrap(),
+        run_at: None,
     }
 }
 

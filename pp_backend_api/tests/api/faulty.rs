@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::domain::{Event, Status, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Status, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    AnyStore, Claim, Completion, DispatchRows, EventLog, NewWork, Result, Run, Search, Settled, Settlement, Store,
-    StoreError, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
+    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
+    Store, StoreError, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -80,8 +81,13 @@ impl WorkRows for Faulty {
             status: Status::Pending,
             result: None,
             version: 1,
+            run_at: work.run_at,
         };
         Ok(works.iter().map(|work| Some(row(work))).collect())
+    }
+
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        Ok(self.create(works).await?.into_iter().collect())
     }
 
     async fn by_ids(&self, _: &[WorkId]) -> Result<Vec<Work>> {
@@ -94,6 +100,68 @@ impl WorkRows for Faulty {
 
     async fn search(&self, _: &Search) -> Result<Vec<Work>> {
         self.act().await.map(|()| Vec::new())
+    }
+}
+
+#[async_trait]
+impl WorkChanges for Faulty {
+    async fn update(&self, _: WorkId, _: AddUpTo, _: Option<i64>, _: Duration) -> Result<Changed<Work>> {
+        self.act().await.map(|()| Changed::Missing)
+    }
+
+    async fn delete(&self, _: WorkId, _: Option<i64>) -> Result<Changed<()>> {
+        self.act().await.map(|()| Changed::Missing)
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Faulty {
+    async fn bury(&self, _: &[DeadMessage]) -> Result<()> {
+        unreachable!("not the API's")
+    }
+
+    async fn dead_letters(&self, _: Option<DeadLetterId>, _: u16) -> Result<Vec<DeadLetter>> {
+        self.act().await.map(|()| Vec::new())
+    }
+
+    async fn redrive(&self, _: &Selection) -> Result<u64> {
+        self.act().await.map(|()| 0)
+    }
+
+    async fn drop_letters(&self, _: &Selection) -> Result<u64> {
+        self.act().await.map(|()| 0)
+    }
+
+    async fn claim_redriven(&self, _: Duration, _: u16) -> Result<Vec<Redriven>> {
+        unreachable!("not the API's")
+    }
+
+    async fn end_redriven(&self, _: &[Redriven]) -> Result<()> {
+        unreachable!("not the API's")
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for Faulty {
+    async fn begin(&self, requests: &[Begin], _: Duration, _: Duration) -> Result<Vec<Begun>> {
+        self.act().await?;
+        let seed = |request: &Begin| Begun::Mine {
+            seed: request.seed.clone(),
+        };
+        Ok(requests.iter().map(seed).collect())
+    }
+
+    async fn keep_answers(&self, answered: &[Answered]) -> Result<Vec<Option<Answer>>> {
+        self.act().await?;
+        Ok(answered.iter().map(|one| Some(one.answer.clone())).collect())
+    }
+
+    async fn let_go(&self, _: &RequestKey, _: &str) -> Result<()> {
+        self.act().await
+    }
+
+    async fn forget_expired(&self, _: u16) -> Result<u64> {
+        self.act().await.map(|()| 0)
     }
 }
 
@@ -119,6 +187,10 @@ impl DispatchRows for Faulty {
     }
 
     async fn release_sent(&self, _: Duration) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+
+    async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the API's")
     }
 }

@@ -1,16 +1,25 @@
 //! The store's actor: creations are committed in groups, reads of single works are merged into one statement, and
-//! searches and histories run beside them, so that none of these waits behind another kind.
+//! everything else runs beside them, so that none of these waits behind another kind.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ActorError;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
-use crate::domain::{Event, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
-use crate::store::{AnyStore, NewWork, Search, StoreError};
+use crate::store::{
+    Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
+};
+
+/// How long an updated work waits for more updates before it is computed.
+const UPDATE_PAUSE: Duration = Duration::from_millis(100);
+/// How long whoever works on a request with a key may be silent: longer than any request may take within the store.
+const HOLD: Duration = Duration::from_secs(20);
 
 /// How much the actor takes on.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +31,10 @@ pub struct StoreOptions {
     /// How many groups of creations are committed at once. One suffices: what arrives meanwhile makes the next group
     /// larger.
     pub write_lanes: usize,
-    /// How many statements of each kind of read run at once.
+    /// How many statements of each other kind run at once.
     pub read_lanes: usize,
+    /// How long the answer to a request with an idempotency key is remembered.
+    pub idempotency_ttl: Duration,
 }
 
 impl Default for StoreOptions {
@@ -33,6 +44,7 @@ impl Default for StoreOptions {
             batch: 512,
             write_lanes: 1,
             read_lanes: 2,
+            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -48,20 +60,36 @@ pub struct StoreActor {
 #[derive(Clone)]
 pub struct StoreHandle {
     creates: Mailbox<NewWork, Option<Work>>,
+    bulks: Mailbox<Vec<NewWork>, Option<Vec<Work>>>,
+    updates: Mailbox<(WorkId, AddUpTo, Option<i64>), Changed<Work>>,
+    deletes: Mailbox<(WorkId, Option<i64>), Changed<()>>,
     ids: Mailbox<WorkId, Option<Work>>,
     codes: Mailbox<WorkCode, Option<Work>>,
     searches: Mailbox<Search, Vec<Work>>,
     histories: Mailbox<WorkId, Option<Vec<Event>>>,
+    letters: Mailbox<(Option<DeadLetterId>, u16), Vec<DeadLetter>>,
+    redrives: Mailbox<Selection, u64>,
+    drops: Mailbox<Selection, u64>,
+    begins: Mailbox<Begin, Begun>,
+    answers: Mailbox<Answered, Option<Answer>>,
+    let_goes: Mailbox<(RequestKey, String), ()>,
 }
 
 impl StoreActor {
-    /// Starts the actor on the runtime this is called from. The feed is poked once after each group of creations.
+    /// Starts the actor on the runtime this is called from. The feed is poked once after each change that makes
+    /// something due.
     pub fn start(store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> (Self, StoreHandle) {
         let actor = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        let handle = actor.open_all(store, feed, options);
+        let opening = Opening {
+            store,
+            feed,
+            options,
+            actor: &actor,
+        };
+        let handle = opening.all();
         (actor, handle)
     }
 
@@ -71,49 +99,141 @@ impl StoreActor {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
 
-    fn open_all(&self, store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> StoreHandle {
-        let StoreOptions {
-            mailbox: capacity,
-            batch,
-            write_lanes,
-            read_lanes: lanes,
-        } = options;
-        let merged = |name| Keeping {
-            name,
-            capacity,
-            batch,
-            lanes,
-        };
-        let single = |name| Keeping {
-            name,
-            capacity,
-            batch: 1,
-            lanes,
-        };
-        let creates = Keeping {
-            lanes: write_lanes,
-            ..merged("store: create")
-        };
-        let (tasks, stop, feed) = (&self.tasks, &self.stop, Arc::clone(feed));
-        let [a, b, c, d, e] = [(); 5].map(|()| Arc::clone(store));
+/// What the mailboxes are opened with.
+struct Opening<'a> {
+    store: &'a AnyStore,
+    feed: &'a AnyFeed,
+    options: StoreOptions,
+    actor: &'a StoreActor,
+}
+
+impl Opening<'_> {
+    fn all(&self) -> StoreHandle {
+        let ttl = self.options.idempotency_ttl;
         StoreHandle {
-            creates: open(creates, tasks, stop, move |asks| {
-                create(Arc::clone(&a), Arc::clone(&feed), asks)
+            creates: self.merged("store: create", self.options.write_lanes, create),
+            bulks: self.changing("store: create all", |store, works: Vec<NewWork>| async move {
+                store.create_all(&works).await
             }),
-            ids: open(merged("store: by id"), tasks, stop, move |asks| {
-                by_ids(Arc::clone(&b), asks)
+            updates: self.changing("store: update", |store, (id, add_up_to, version)| async move {
+                store.update(id, add_up_to, version, UPDATE_PAUSE).await
             }),
-            codes: open(merged("store: by code"), tasks, stop, move |asks| {
-                by_codes(Arc::clone(&c), asks)
+            deletes: self.single("store: delete", |store, (id, version)| async move {
+                store.delete(id, version).await
             }),
-            searches: open(single("store: search"), tasks, stop, move |asks| {
-                search(Arc::clone(&d), asks)
+            ids: self.merged("store: by id", self.options.read_lanes, |store, _, asks| {
+                by_ids(store, asks)
             }),
-            histories: open(single("store: events"), tasks, stop, move |asks| {
-                events(Arc::clone(&e), asks)
+            codes: self.merged("store: by code", self.options.read_lanes, |store, _, asks| {
+                by_codes(store, asks)
+            }),
+            searches: self.single("store: search", |store, search: Search| async move {
+                store.search(&search).await
+            }),
+            histories: self.single("store: events", |store, id| async move { store.events(id).await }),
+            letters: self.single("store: dead letters", |store, (before, limit)| async move {
+                store.dead_letters(before, limit).await
+            }),
+            redrives: self.changing("store: redrive", |store, which: Selection| async move {
+                store.redrive(&which).await
+            }),
+            drops: self.single("store: drop dead letters", |store, which: Selection| async move {
+                store.drop_letters(&which).await
+            }),
+            begins: self.merged(
+                "store: begin",
+                self.options.write_lanes,
+                move |store, _, asks| async move {
+                    let (requests, replies) = apart(asks);
+                    give_each(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
+                },
+            ),
+            answers: self.merged(
+                "store: keep answers",
+                self.options.write_lanes,
+                |store, _, asks| async move {
+                    let (answered, replies) = apart(asks);
+                    give_each(
+                        logged("store: keep answers", store.keep_answers(&answered).await),
+                        replies,
+                    );
+                },
+            ),
+            let_goes: self.single("store: let go", |store, (key, seed): (RequestKey, String)| async move {
+                store.let_go(&key, &seed).await
             }),
         }
+    }
+
+    /// A mailbox whose questions are answered together.
+    fn merged<Q, A, H, F>(&self, name: &'static str, lanes: usize, answer_all: H) -> Mailbox<Q, A>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+        H: Fn(AnyStore, AnyFeed, Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let keeping = Keeping {
+            name,
+            capacity: self.options.mailbox,
+            batch: self.options.batch,
+            lanes,
+        };
+        let (store, feed) = (Arc::clone(self.store), Arc::clone(self.feed));
+        open(keeping, &self.actor.tasks, &self.actor.stop, move |asks| {
+            answer_all(Arc::clone(&store), Arc::clone(&feed), asks)
+        })
+    }
+
+    /// A mailbox whose questions are answered one by one, on as many lanes as reads have.
+    fn single<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+        C: Fn(AnyStore, Q) -> F + Send + Sync + 'static,
+        F: Future<Output = crate::store::Result<A>> + Send + 'static,
+    {
+        let keeping = Keeping {
+            name,
+            capacity: self.options.mailbox,
+            batch: 1,
+            lanes: self.options.read_lanes,
+        };
+        let (store, call) = (Arc::clone(self.store), Arc::new(call));
+        open(
+            keeping,
+            &self.actor.tasks,
+            &self.actor.stop,
+            move |asks: Vec<Ask<Q, A>>| {
+                let (store, call) = (Arc::clone(&store), Arc::clone(&call));
+                async move {
+                    for Ask { question, reply } in asks {
+                        answer(reply, logged(name, call(Arc::clone(&store), question).await));
+                    }
+                }
+            },
+        )
+    }
+
+    /// The same for what may make something due.
+    fn changing<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+        C: Fn(AnyStore, Q) -> F + Send + Sync + 'static,
+        F: Future<Output = crate::store::Result<A>> + Send + 'static,
+    {
+        let feed = Arc::clone(self.feed);
+        self.single(name, move |store, question| {
+            let (feed, changing) = (Arc::clone(&feed), call(store, question));
+            async move {
+                let changed = changing.await;
+                feed.poke();
+                changed
+            }
+        })
     }
 }
 
@@ -121,6 +241,26 @@ impl StoreHandle {
     /// Inserts a work, due at once; `None` where another work has its code.
     pub async fn create(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
         self.creates.ask(work).await
+    }
+
+    /// Inserts all of these works or, where another work has one of the codes, none.
+    pub async fn create_all(&self, works: Vec<NewWork>) -> Result<Option<Vec<Work>>, ActorError> {
+        self.bulks.ask(works).await
+    }
+
+    /// Gives a work another bound, only at this version if given.
+    pub async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
+        self.updates.ask((id, add_up_to, version)).await
+    }
+
+    /// Cancels and removes a work, only at this version if given.
+    pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
+        self.deletes.ask((id, version)).await
     }
 
     /// The work with this id.
@@ -142,6 +282,36 @@ impl StoreHandle {
     pub async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>, ActorError> {
         self.histories.ask(id).await
     }
+
+    /// The dead letters below `before`, newest first.
+    pub async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, ActorError> {
+        self.letters.ask((before, limit)).await
+    }
+
+    /// Runs dead letters again; how many.
+    pub async fn redrive(&self, which: Selection) -> Result<u64, ActorError> {
+        self.redrives.ask(which).await
+    }
+
+    /// Forgets dead letters; how many.
+    pub async fn drop_letters(&self, which: Selection) -> Result<u64, ActorError> {
+        self.drops.ask(which).await
+    }
+
+    /// Begins a request; no two callers may ask for one key at once.
+    pub async fn begin(&self, request: Begin) -> Result<Begun, ActorError> {
+        self.begins.ask(request).await
+    }
+
+    /// Keeps the answer to a request; the one that counts.
+    pub async fn keep_answer(&self, answered: Answered) -> Result<Option<Answer>, ActorError> {
+        self.answers.ask(answered).await
+    }
+
+    /// Lets go of a request that came to nothing.
+    pub async fn let_go(&self, key: RequestKey, seed: String) -> Result<(), ActorError> {
+        self.let_goes.ask((key, seed)).await
+    }
 }
 
 async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {
@@ -157,7 +327,7 @@ async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Wo
             continue;
         }
         let group: Vec<_> = replies.by_ref().take(part.len()).collect();
-        match logged("create", created) {
+        match logged("store: create", created) {
             Ok(works) => group
                 .into_iter()
                 .zip(works)
@@ -171,25 +341,13 @@ async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Wo
 async fn by_ids(store: AnyStore, asks: Vec<Ask<WorkId, Option<Work>>>) {
     let (ids, replies) = apart(asks);
     let found = store.by_ids(&distinct(&ids)).await;
-    give_out(logged("by id", found), &ids, replies, |work| &work.id);
+    give_out(logged("store: by id", found), &ids, replies, |work| &work.id);
 }
 
 async fn by_codes(store: AnyStore, asks: Vec<Ask<WorkCode, Option<Work>>>) {
     let (codes, replies) = apart(asks);
     let found = store.by_codes(&distinct(&codes)).await;
-    give_out(logged("by code", found), &codes, replies, |work| &work.work_code);
-}
-
-async fn search(store: AnyStore, asks: Vec<Ask<Search, Vec<Work>>>) {
-    for ask in asks {
-        answer(ask.reply, logged("search", store.search(&ask.question).await));
-    }
-}
-
-async fn events(store: AnyStore, asks: Vec<Ask<WorkId, Option<Vec<Event>>>>) {
-    for ask in asks {
-        answer(ask.reply, logged("events", store.events(ask.question).await));
-    }
+    give_out(logged("store: by code", found), &codes, replies, |work| &work.work_code);
 }
 
 fn apart<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Vec<Reply<A>>) {
@@ -223,10 +381,21 @@ fn give_out<K: Ord>(
     }
 }
 
+/// Gives each who asked the answer at its own place.
+fn give_each<A>(answers: Result<Vec<A>, ActorError>, replies: Vec<Reply<A>>) {
+    match answers {
+        Ok(answers) => replies
+            .into_iter()
+            .zip(answers)
+            .for_each(|(reply, one)| answer(reply, Ok(one))),
+        Err(error) => replies.into_iter().for_each(|reply| answer(reply, Err(error.clone()))),
+    }
+}
+
 /// Logs an error once, for all the callers of a batch.
 fn logged<T>(what: &str, done: crate::store::Result<T>) -> Result<T, ActorError> {
     done.map_err(|error| {
-        log::warn!("store: {what}: {error}");
+        log::warn!("{what}: {error}");
         ActorError::Store(error)
     })
 }

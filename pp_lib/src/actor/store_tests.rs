@@ -11,7 +11,10 @@ use super::*;
 use crate::domain::{AddUpTo, MessageId, Origin, Status};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
-use crate::store::{Claim, Completion, DispatchRows, EventLog, Result, Run, Settled, Settlement, Store, WorkRows};
+use crate::store::{
+    Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Redriven, Result, Run,
+    Settled, Settlement, Store, WorkChanges, WorkRows,
+};
 
 const BAD: i32 = 13;
 const BROKEN: i32 = 14;
@@ -51,6 +54,7 @@ fn row(id: i64, work_code: WorkCode) -> Work {
         status: Status::Pending,
         result: None,
         version: 1,
+        run_at: None,
     }
 }
 
@@ -63,6 +67,7 @@ fn new_work(bound: i32) -> NewWork {
         message_id: MessageId::try_from(format!("message {bound}")).unwrap(),
         work_code: code(u8::try_from(bound).unwrap()),
         add_up_to: AddUpTo::try_from(i64::from(bound)).unwrap(),
+        run_at: None,
     }
 }
 
@@ -80,6 +85,10 @@ impl WorkRows for Moody {
             return Err(StoreError::Rejected("bad".into()));
         }
         Ok(works.iter().map(|work| self.row(work)).collect())
+    }
+
+    async fn create_all(&self, _: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        unreachable!("of no interest here")
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
@@ -101,6 +110,63 @@ impl WorkRows for Moody {
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {
         self.call("search", vec![search.limit.into()]).await;
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl WorkChanges for Moody {
+    async fn update(&self, _: WorkId, _: AddUpTo, _: Option<i64>, _: Duration) -> Result<Changed<Work>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn delete(&self, _: WorkId, _: Option<i64>) -> Result<Changed<()>> {
+        unreachable!("of no interest here")
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Moody {
+    async fn bury(&self, _: &[DeadMessage]) -> Result<()> {
+        unreachable!("of no interest here")
+    }
+
+    async fn dead_letters(&self, _: Option<DeadLetterId>, _: u16) -> Result<Vec<DeadLetter>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn redrive(&self, _: &Selection) -> Result<u64> {
+        unreachable!("of no interest here")
+    }
+
+    async fn drop_letters(&self, _: &Selection) -> Result<u64> {
+        unreachable!("of no interest here")
+    }
+
+    async fn claim_redriven(&self, _: Duration, _: u16) -> Result<Vec<Redriven>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn end_redriven(&self, _: &[Redriven]) -> Result<()> {
+        unreachable!("of no interest here")
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for Moody {
+    async fn begin(&self, _: &[Begin], _: Duration, _: Duration) -> Result<Vec<Begun>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn keep_answers(&self, _: &[Answered]) -> Result<Vec<Option<Answer>>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn let_go(&self, _: &RequestKey, _: &str) -> Result<()> {
+        unreachable!("of no interest here")
+    }
+
+    async fn forget_expired(&self, _: u16) -> Result<u64> {
+        unreachable!("of no interest here")
     }
 }
 
@@ -127,6 +193,10 @@ impl DispatchRows for Moody {
     }
 
     async fn release_sent(&self, _: Duration) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
+
+    async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the actor's")
     }
 }

@@ -66,6 +66,7 @@ fn new_work(origin: Origin, number: i64) -> NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(origin),
         add_up_to: bound(number),
+        run_at: None,
     }
 }
 

@@ -4,12 +4,14 @@
 //! in from outside is parsed here once and is right from then on.
 
 mod computation;
+mod dead_letter;
 mod demand;
 mod event;
 mod work;
 mod work_code;
 
 pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingExample, Task};
+pub use dead_letter::{DeadLetter, DeadLetterId};
 pub use demand::{Demand, DemandError, DemandedRow, MessageId, MessageIdError, WorkDemand};
 pub use event::{Event, Variable};
 pub use work::{AddUpTo, AddUpToError, Status, Work, WorkId};

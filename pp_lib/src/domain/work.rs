@@ -175,7 +175,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A work, as JSON exactly the nine public fields in their fixed order.
+/// A work, as JSON the nine public fields in their fixed order, and `run_at` where one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Work {
     /// The store's number for it.
@@ -194,6 +194,9 @@ pub struct Work {
     pub result: Option<i64>,
     /// Grows by one with each change that this JSON shows.
     pub version: i64,
+    /// When it is to run, in Unix seconds; `None` for a work that was to run at once.
+    #[serde(default)]
+    pub run_at: Option<i64>,
 }
 
 impl Work {
@@ -205,7 +208,7 @@ impl Work {
 
 impl Serialize for Work {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut work = serializer.serialize_struct("Work", 9)?;
+        let mut work = serializer.serialize_struct("Work", 9 + usize::from(self.run_at.is_some()))?;
         work.serialize_field("id", &self.id)?;
         work.serialize_field("work_code", &self.work_code)?;
         work.serialize_field("add_up_to", &self.add_up_to)?;
@@ -215,6 +218,10 @@ impl Serialize for Work {
         work.serialize_field("status", &self.status)?;
         work.serialize_field("result", &self.result)?;
         work.serialize_field("version", &self.version)?;
+        match self.run_at {
+            Some(run_at) => work.serialize_field("run_at", &run_at)?,
+            None => work.skip_field("run_at")?,
+        }
         work.end()
     }
 }
@@ -234,6 +241,7 @@ mod tests {
             status: Status::Pending,
             result: None,
             version: 1,
+            run_at: None,
         };
         let json = serde_json::to_string(&work).unwrap();
         assert_eq!(
@@ -241,6 +249,12 @@ mod tests {
             r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":false,"created_on":1634115736,"updated_on":1634115736,"status":"pending","result":null,"version":1}"#
         );
         assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), work);
+
+        let run_at = Some(1_634_116_000);
+        let scheduled = Work { run_at, ..work };
+        let longer = serde_json::to_string(&scheduled).unwrap();
+        assert_eq!(longer, json.replace("1}", r#"1,"run_at":1634116000}"#));
+        assert_eq!(serde_json::from_str::<Work>(&longer).unwrap(), scheduled);
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl WorkService {
                 message_id: message_id.clone(),
                 work_code: new_work_code(Origin::Api),
                 add_up_to,
+                run_at: None,
             };
             if let Some(work) = self.store.create(work).await? {
                 return Ok(work);

@@ -103,6 +103,7 @@ fn row(demand: &NewDemand) -> NewWork {
         message_id: demand.message_id.clone(),
         work_code: new_work_code(Origin::Consumer),
         add_up_to: demand.add_up_to,
+        run_at: None,
     }
 }
 

@@ -1,10 +1,12 @@
-//! The store port: works, what is due, completions, events. PostgreSQL and SQLite implement it, equal by the suite in
-//! `conformance::store`.
+//! The store port: works, what is due, completions, events, dead letters, idempotency keys. PostgreSQL and SQLite
+//! implement it, equal by the suite in `conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
 //! `message_id`, completion is guarded by generation, attempt and status. So an adapter repeats on its own what failed
 //! for the connection's sake, until its timeout.
 
+mod dead_letters;
+mod idempotency_keys;
 pub mod postgres;
 pub mod sqlite;
 
@@ -12,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
+pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 
 use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
 
@@ -42,6 +47,19 @@ pub struct NewWork {
     pub work_code: WorkCode,
     /// Its bound.
     pub add_up_to: AddUpTo,
+    /// When it is to run, in Unix seconds; at once when there is none or it is over.
+    pub run_at: Option<i64>,
+}
+
+/// What became of a change to a work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed<T> {
+    /// It took effect.
+    Applied(T),
+    /// The work is at another version than the one that was to be changed. Nothing changed.
+    OtherVersion,
+    /// There is no such work.
+    Missing,
 }
 
 /// Which works a search is for; the newest come first.
@@ -62,10 +80,13 @@ pub struct Search {
 /// Works, as the API serves them. Deleted works are never among what is read.
 #[async_trait]
 pub trait WorkRows: Send + Sync {
-    /// Inserts works, due at once. One answer for each, in order: the work as it now stands, whether inserted now or
+    /// Inserts works, due at once or at their `run_at`. One answer for each, in order: the work as it now stands, whether inserted now or
     /// by an earlier call with the same `message_id`; `None` where another work has the code, so that a new code is
     /// needed.
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
+
+    /// Inserts works as [`Self::create`] does, but all of them or, where another work has one of the codes, none.
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>>;
 
     /// The works with these ids, in no particular order; unknown ids are left out.
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>>;
@@ -75,6 +96,25 @@ pub trait WorkRows: Send + Sync {
 
     /// The works that match, newest first.
     async fn search(&self, search: &Search) -> Result<Vec<Work>>;
+}
+
+/// Works, as their owners change them. What is under way for what a work was before has no effect any more.
+#[async_trait]
+pub trait WorkChanges: Send + Sync {
+    /// Gives a work another bound, to be computed anew: pending, as the next generation, due after `pause` so that a
+    /// series of updates computes once; one that waits for its `run_at` goes on waiting. Only at this version, if
+    /// given. Its dead letter is gone with it.
+    async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>>;
+
+    /// Cancels a work that is unfinished, and removes it from what is read; its row stays, so that a late redelivery
+    /// finds that it is gone. Only at this version, if given. Its dead letter is gone with it.
+    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>>;
 }
 
 /// The history of works.
@@ -124,6 +164,10 @@ pub trait DispatchRows: Send + Sync {
 
     /// Makes pending rows due again that were claimed or sent longer ago than this; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
+
+    /// Counts every pending row that was claimed or sent as one that lost its worker: due at once, as the next attempt;
+    /// those that lost more than `max_lost` fail for good. How many. For a broker that ended with the only worker.
+    async fn lose_sent(&self, max_lost: i32) -> Result<u64>;
 }
 
 /// What an attempt at a demand came to.
@@ -306,7 +350,7 @@ pub trait Completion: Send + Sync {
 
 /// The truth: everything a shell needs of a database.
 #[async_trait]
-pub trait Store: WorkRows + EventLog + DispatchRows + Completion {
+pub trait Store: WorkRows + WorkChanges + EventLog + DispatchRows + Completion + DeadLetters + IdempotencyKeys {
     /// Whether it answers, and knows the schema of this program.
     async fn check(&self) -> Result<()>;
 }

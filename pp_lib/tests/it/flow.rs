@@ -149,6 +149,7 @@ mod embedded {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Api),
             add_up_to: AddUpTo::try_from(bound).unwrap(),
+            run_at: None,
         }
     }
 

@@ -66,6 +66,7 @@ mod on_servers {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Api),
             add_up_to: AddUpTo::try_from(number).unwrap(),
+            run_at: None,
         };
         (1..=count).map(work).collect()
     }

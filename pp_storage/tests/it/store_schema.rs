@@ -27,7 +27,11 @@ mod embedded {
         let url = format!("sqlite://{file}");
         assert_eq!(
             migrate(Some(&url)),
-            (0, "applied 0001_works\n".to_owned(), String::new())
+            (
+                0,
+                "applied 0001_works\napplied 0002_letters_keys_schedule\n".to_owned(),
+                String::new()
+            )
         );
         let again = (0, "the schema was up to date\n".to_owned(), String::new());
         assert_eq!(migrate(Some(&url)), again);
@@ -104,7 +108,10 @@ mod on_servers {
     #[test]
     fn a_missing_database_is_created_and_gets_the_schema() {
         let missing = Missing::new("create");
-        let created = format!("created the database {}\napplied 0001_works\n", missing.name);
+        let created = format!(
+            "created the database {}\napplied 0001_works\napplied 0002_letters_keys_schedule\n",
+            missing.name
+        );
         assert_eq!(migrate(Some(missing.url.as_str())), (0, created, String::new()));
         let again = (0, "the schema was up to date\n".to_owned(), String::new());
         assert_eq!(migrate(Some(missing.url.as_str())), again);

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use diesel::pg::PgConnection;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
+use super::completion::Found;
 use super::failure::Failure;
 use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
 use crate::domain::WorkId;
-use crate::store::{Claim, DispatchRows, DueAt, Result};
+use crate::store::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
 
 /// How many rows one statement makes due again: few enough to be done well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
@@ -123,6 +125,51 @@ impl DispatchRows for PostgresStore {
             }
         }
     }
+
+    async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
+        let mut lost = 0;
+        loop {
+            let some = self.run(move |connection| lose_sent(connection, max_lost)).await?;
+            lost += some as u64;
+            if (some as i64) < RELEASED_AT_ONCE {
+                return Ok(lost);
+            }
+        }
+    }
+}
+
+/// An attempt that only its message told of leaves no events unless it was the last.
+fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Result<usize, Failure> {
+    let lost: Vec<Found> = sql_query(format!(
+        "WITH freed AS (
+            UPDATE works SET
+                status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
+                attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
+                due_at = CASE WHEN lost_leases < $1 THEN now() END,
+                version = version + CASE WHEN lost_leases < $1 THEN 0 ELSE 1 END,
+                updated_on = CASE WHEN lost_leases < $1 THEN updated_on ELSE now() END,
+                lost_leases = lost_leases + 1, sent_at = NULL
+            WHERE id = ANY(ARRAY(
+                SELECT id FROM works WHERE status = 'pending' AND sent_at IS NOT NULL LIMIT $2
+                FOR NO KEY UPDATE SKIP LOCKED
+            ))
+            RETURNING id, generation, attempt, message_id, status
+        ), logged AS (
+            INSERT INTO events (work_id, generation, variable, value)
+            SELECT id, generation, unnest('{{compute/start,compute/error}}'::event_variable[]),
+                unnest(ARRAY['', '{LEASE_LOST}'])
+            FROM freed WHERE status = 'failed'
+        ), given_up AS (
+            INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+            SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
+            ON CONFLICT DO NOTHING
+        )
+        SELECT message_id FROM freed"
+    ))
+    .bind::<Integer, _>(max_lost)
+    .bind::<BigInt, _>(RELEASED_AT_ONCE)
+    .load(connection)?;
+    Ok(lost.len())
 }
 
 impl PostgresStore {

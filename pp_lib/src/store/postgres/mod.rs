@@ -6,11 +6,15 @@
 //! several rows takes them in the order of `message_id`; every other one skips what is locked.
 
 mod completion;
+mod create_rows;
+mod dead_letters;
 mod dispatch;
 mod event_log;
 mod failure;
+mod idempotency_keys;
 mod session;
 mod settle_rows;
+mod work_changes;
 mod work_rows;
 
 use std::fmt;

@@ -1,7 +1,5 @@
 //! Works as the API serves them: their creation, look-up and search.
 
-use std::collections::{HashMap, HashSet};
-
 use async_trait::async_trait;
 use diesel::pg::Pg;
 use diesel::pg::data_types::PgTimestamp;
@@ -10,6 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
+use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
 use crate::domain::{Origin, PrefixSelection, Work, WorkCode, WorkCodePrefix, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
@@ -17,16 +16,17 @@ use crate::store::{NewWork, Result, Search, WorkRows};
 /// Seconds and microseconds from the Unix epoch to PostgreSQL's, the first day of 2000.
 const EPOCH_SECONDS: i64 = 946_684_800;
 
-const COLUMNS: &str =
-    "id, message_id, work_code, add_up_to, status::text AS status, result, version, created_on, updated_on";
+/// The columns of a [`Row`].
+pub(super) const COLUMNS: &str =
+    "id, message_id, work_code, add_up_to, status::text AS status, result, version, created_on, updated_on, run_at";
 
 /// A row, before its texts are parsed.
 #[derive(QueryableByName)]
-struct Row {
+pub(super) struct Row {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
-    message_id: String,
+    pub(super) message_id: String,
     #[diesel(sql_type = Text)]
     work_code: String,
     #[diesel(sql_type = Integer)]
@@ -41,10 +41,12 @@ struct Row {
     created_on: PgTimestamp,
     #[diesel(sql_type = Timestamptz)]
     updated_on: PgTimestamp,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    run_at: Option<PgTimestamp>,
 }
 
 impl Row {
-    fn into_work(self) -> std::result::Result<Work, Failure> {
+    pub(super) fn into_work(self) -> std::result::Result<Work, Failure> {
         let id = self.id;
         Ok(Work {
             id: WorkId(id),
@@ -55,6 +57,7 @@ impl Row {
             status: parsed(id, self.status.parse())?,
             result: self.result,
             version: self.version,
+            run_at: self.run_at.map(unix_seconds),
         })
     }
 }
@@ -73,7 +76,7 @@ pub(super) fn unix_microseconds(moment: PgTimestamp) -> i64 {
 }
 
 /// A moment of the years that PostgreSQL knows; what is beyond them is as good as their ends.
-fn from_unix_seconds(moment: i64) -> PgTimestamp {
+pub(super) fn from_unix_seconds(moment: i64) -> PgTimestamp {
     const THE_YEAR_1: i64 = -62_135_596_800;
     const THE_YEAR_10000: i64 = 253_402_300_800;
     PgTimestamp((moment.clamp(THE_YEAR_1, THE_YEAR_10000) - EPOCH_SECONDS) * 1_000_000)
@@ -93,55 +96,26 @@ impl WorkRows for PostgresStore {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let mut sorted: Vec<&NewWork> = new.iter().collect();
-        sorted.sort_unstable_by(|one, other| one.message_id.cmp(&other.message_id));
-        let texts = |text: fn(&NewWork) -> &str| sorted.iter().map(|new| text(new).to_owned()).collect();
-        let message_ids: Vec<String> = texts(|new| new.message_id.as_str());
-        let codes: Vec<String> = texts(|new| new.work_code.as_str());
-        let origins: Vec<String> = texts(|new| new.work_code.origin().as_str());
-        let bounds: Vec<i32> = sorted.iter().map(|new| new.add_up_to.get()).collect();
-
-        let insert = format!(
-            "WITH input AS (
-                SELECT * FROM unnest($1, $2, $3::work_origin[], $4) AS input (message_id, work_code, origin, add_up_to)
-            ), inserted AS (
-                INSERT INTO works (work_code, origin, message_id, add_up_to, due_at)
-                SELECT work_code, origin, message_id, add_up_to, now() FROM input
-                ON CONFLICT DO NOTHING
-                RETURNING *
-            ), logged AS (
-                INSERT INTO events (work_id, generation, variable, value)
-                SELECT id, generation, 'work/created', add_up_to::text FROM inserted WHERE origin = 'api'
-            )
-            SELECT {COLUMNS} FROM inserted"
-        );
-        let present = format!("SELECT {COLUMNS} FROM works WHERE message_id = ANY($1)");
-        let answers = move |connection: &mut _| {
-            let inserted: Vec<Row> = sql_query(&insert)
-                .bind::<Array<Text>, _>(&message_ids)
-                .bind::<Array<Text>, _>(&codes)
-                .bind::<Array<Text>, _>(&origins)
-                .bind::<Array<Integer>, _>(&bounds)
-                .load(connection)?;
-            let mut rows = inserted;
-            if rows.len() < message_ids.len() {
-                let inserted: HashSet<&str> = rows.iter().map(|row| row.message_id.as_str()).collect();
-                let skipped: Vec<&String> = message_ids
-                    .iter()
-                    .filter(|message_id| !inserted.contains(message_id.as_str()))
-                    .collect();
-                let others: Vec<Row> = sql_query(&present).bind::<Array<Text>, _>(skipped).load(connection)?;
-                rows.extend(others);
-            }
-            rows.into_iter()
-                .map(|mut row| Ok((std::mem::take(&mut row.message_id), row.into_work()?)))
-                .collect::<std::result::Result<HashMap<String, Work>, Failure>>()
-        };
-        let works = self.run(answers).await?;
+        let rows = CreateRows::new(new);
+        let works = self
+            .run(move |connection| create_rows::create(connection, &rows))
+            .await?;
         Ok(new
             .iter()
             .map(|new| works.get(new.message_id.as_str()).cloned())
             .collect())
+    }
+
+    async fn create_all(&self, new: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        let rows = CreateRows::new(new);
+        let works = self
+            .run(move |connection| create_rows::create_all(connection, &rows))
+            .await?;
+        // Without a work for each there is none.
+        Ok(works.and_then(|works| {
+            let work = |new: &NewWork| works.get(new.message_id.as_str()).cloned();
+            new.iter().map(work).collect()
+        }))
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {

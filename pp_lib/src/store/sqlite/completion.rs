@@ -213,7 +213,7 @@ fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement
     insert_events(connection, input)
 }
 
-fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
     sql_query(
         "INSERT INTO events (work_id, generation, variable, value)
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key",
@@ -232,7 +232,7 @@ fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Sett
 }
 
 /// The work's own row has the rest of what a dead letter says.
-fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
     if input == "[]" {
         return Ok(());
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{Claim, DispatchRows, DueAt, Result};
+use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
+use super::completion::{insert_dead_letters, insert_events};
 use super::{NOW, SqliteStore, json_rows, unexpected};
-use crate::domain::{AddUpTo, MessageId, WorkId};
+use crate::domain::{AddUpTo, MessageId, Variable, WorkId};
 
 /// The columns of a [`ClaimRow`].
 pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
@@ -48,6 +50,14 @@ impl ClaimRow {
             due_at: DueAt(self.due_at.unwrap_or_default()),
         })
     }
+}
+
+#[derive(QueryableByName)]
+struct Lost {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
 }
 
 #[async_trait]
@@ -94,6 +104,19 @@ impl DispatchRows for SqliteStore {
         })
         .await
     }
+
+    async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
+        self.write(move |connection| {
+            give_up_sent(connection, max_lost)?;
+            sql_query(format!(
+                "UPDATE works SET due_at = {NOW}, sent_at = NULL, attempt = attempt + 1, lost_leases = lost_leases + 1
+                 WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
+            ))
+            .execute(connection)
+            .map(|rows| rows as u64)
+        })
+        .await
+    }
 }
 
 impl SqliteStore {
@@ -107,6 +130,30 @@ impl SqliteStore {
         self.write(move |connection| sql_query(sql).bind::<Text, _>(claims).execute(connection).map(|_| ()))
             .await
     }
+}
+
+/// Fails what was lost too often. An attempt that only its message told of leaves no events unless it was the last.
+fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<()> {
+    let lost: Vec<Lost> = sql_query(format!(
+        "UPDATE works SET status = 'failed', due_at = NULL, sent_at = NULL, lost_leases = lost_leases + 1,
+                version = version + 1, updated_on = {NOW}
+         WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL AND lost_leases >= ?
+         RETURNING id, generation"
+    ))
+    .bind::<Integer, _>(max_lost)
+    .load(connection)?;
+    let events = lost.iter().flat_map(|row| {
+        let event = |variable: Variable, value| json!([row.id, row.generation, variable.as_str(), value]);
+        [
+            event(Variable::ComputeStart, ""),
+            event(Variable::ComputeError, LEASE_LOST),
+        ]
+    });
+    insert_events(connection, json_rows(events))?;
+    insert_dead_letters(
+        connection,
+        json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),
+    )
 }
 
 /// A duration as the database counts it.

@@ -5,17 +5,19 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
-use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::{NewWork, Result, Search, WorkRows};
 use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, PrefixSelection, Status, Work, WorkCode, WorkId};
 
-const COLUMNS: &str = "id, work_code, message_id, add_up_to, created_on, updated_on, status, result, version";
+/// The columns of a [`WorkRow`].
+pub(super) const COLUMNS: &str =
+    "id, work_code, message_id, add_up_to, created_on, updated_on, status, result, version, run_at";
 
 #[derive(QueryableByName)]
-struct WorkRow {
+pub(super) struct WorkRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
@@ -34,10 +36,12 @@ struct WorkRow {
     result: Option<i64>,
     #[diesel(sql_type = BigInt)]
     version: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    run_at: Option<i64>,
 }
 
 impl WorkRow {
-    fn into_work(self) -> QueryResult<Work> {
+    pub(super) fn into_work(self) -> QueryResult<Work> {
         Ok(Work {
             id: WorkId(self.id),
             work_code: self.work_code.parse().map_err(|_| unexpected("work_code"))?,
@@ -47,6 +51,7 @@ impl WorkRow {
             status: self.status.parse().map_err(|()| unexpected("status"))?,
             result: self.result,
             version: self.version,
+            run_at: self.run_at.map(|run_at| run_at.div_euclid(1000)),
         })
     }
 }
@@ -56,6 +61,23 @@ impl WorkRows for SqliteStore {
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
         let wanted = works.to_vec();
         self.write(move |connection| create(connection, &wanted)).await
+    }
+
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        let wanted = works.to_vec();
+        self.write(move |connection| {
+            let created = connection.transaction(|connection| {
+                let works = create(connection, &wanted)?.into_iter().collect::<Option<Vec<Work>>>();
+                // What was inserted beside one whose code is taken is taken back.
+                works.ok_or(diesel::result::Error::RollbackTransaction)
+            });
+            match created {
+                Ok(works) => Ok(Some(works)),
+                Err(diesel::result::Error::RollbackTransaction) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
@@ -81,13 +103,15 @@ fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> QueryResult<V
             work.work_code,
             work.work_code.origin().as_str(),
             work.message_id.as_str(),
-            work.add_up_to
+            work.add_up_to,
+            work.run_at.map(|run_at| run_at.saturating_mul(1000))
         ])
     }));
     // `WHERE true` tells the parser that ON CONFLICT is not a join's ON.
     let inserted: Vec<WorkRow> = sql_query(format!(
-        "INSERT INTO works (work_code, origin, message_id, add_up_to, due_at)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, {NOW} FROM json_each(?) WHERE true
+        "INSERT INTO works (work_code, origin, message_id, add_up_to, run_at, due_at)
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, max({NOW}, coalesce(value ->> 4, 0))
+         FROM json_each(?) WHERE true
          ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
     ))
     .bind::<Text, _>(input)

@@ -1,0 +1,50 @@
+//! What was given up, as an operator sees it: works after their last attempt, and messages that nobody can read.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{WorkCode, WorkId};
+
+/// The number of a dead letter, given by the store, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeadLetterId(pub i64);
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One thing that was given up, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its number.
+    pub id: DeadLetterId,
+    /// The work that failed; `None` for a message that never became one.
+    pub work_id: Option<WorkId>,
+    /// The work's code.
+    pub work_code: Option<WorkCode>,
+    /// The identity of the demand.
+    pub message_id: Option<String>,
+    /// The beginning of the message's body, at most [`Self::SHOWN_BYTES`] of it; what is no UTF-8 is replaced.
+    pub body: Option<String>,
+    /// How long the whole body is, in bytes.
+    pub body_bytes: Option<i64>,
+    /// Why it was given up.
+    pub reason: String,
+    /// How many attempts were made; 0 for what could not be read.
+    pub attempts: i32,
+    /// When the work came to be, in Unix seconds; `None` for a message.
+    pub demanded_on: Option<i64>,
+    /// When it was given up, in Unix seconds by the database's clock.
+    pub created_on: i64,
+    /// Whether it is on its way back to the queue.
+    pub redriven: bool,
+}
+
+impl DeadLetter {
+    /// How much of a body is shown.
+    pub const SHOWN_BYTES: usize = 1024;
+}

@@ -1,0 +1,254 @@
+//! Dead letters: messages kept, letters listed, and both run again or forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::PostgresStore;
+use super::dispatch::microseconds;
+use super::failure::Failure;
+use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds, unix_seconds};
+use crate::domain::{DeadLetter, DeadLetterId, WorkId};
+use crate::store::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
+
+/// How many letters one statement changes: few enough to be done well within the statement timeout.
+const AT_ONCE: usize = 2_000;
+
+#[derive(QueryableByName)]
+struct LetterRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    work_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    work_code: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    message_id: Option<String>,
+    #[diesel(sql_type = Nullable<Bytea>)]
+    body: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    body_bytes: Option<i64>,
+    #[diesel(sql_type = Text)]
+    reason: String,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    demanded_on: Option<PgTimestamp>,
+    #[diesel(sql_type = Timestamptz)]
+    created_on: PgTimestamp,
+    #[diesel(sql_type = Bool)]
+    redriven: bool,
+}
+
+impl LetterRow {
+    fn into_letter(self) -> std::result::Result<DeadLetter, Failure> {
+        let work_code = self.work_code.map(|code| parsed(self.id, code.parse())).transpose()?;
+        Ok(DeadLetter {
+            id: DeadLetterId(self.id),
+            work_id: self.work_id.map(WorkId),
+            work_code,
+            message_id: self.message_id,
+            body: self.body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+            body_bytes: self.body_bytes,
+            reason: self.reason,
+            attempts: self.attempts,
+            demanded_on: self.demanded_on.map(unix_seconds),
+            created_on: unix_seconds(self.created_on),
+            redriven: self.redriven,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct RedrivenRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Bytea)]
+    body: Vec<u8>,
+    #[diesel(sql_type = Timestamptz)]
+    due_at: PgTimestamp,
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[async_trait]
+impl DeadLetters for PostgresStore {
+    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+        // One for each, and sorted.
+        let messages: BTreeMap<&str, &DeadMessage> = messages
+            .iter()
+            .map(|message| (message.message_id.as_str(), message))
+            .collect();
+        let ids: Vec<String> = messages.keys().map(|id| (*id).to_owned()).collect();
+        let bodies: Vec<Vec<u8>> = messages.values().map(|message| message.body.to_vec()).collect();
+        let reasons: Vec<String> = (messages.values())
+            .map(|message| message.reason.replace('\0', "\u{fffd}"))
+            .collect();
+        self.run(move |connection| {
+            sql_query(
+                "INSERT INTO dead_letters (message_id, body, reason)
+                SELECT message_id, body, reason FROM unnest($1, $2, $3) AS input (message_id, body, reason)
+                ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
+                    body = excluded.body, reason = excluded.reason, created_on = now(), due_at = NULL",
+            )
+            .bind::<Array<Text>, _>(&ids)
+            .bind::<Array<Bytea>, _>(&bodies)
+            .bind::<Array<Text>, _>(&reasons)
+            .execute(connection)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+        let sql = format!(
+            "SELECT letter.id, letter.work_id, works.work_code, letter.message_id,
+                substring(letter.body FROM 1 FOR {}) AS body, octet_length(letter.body)::bigint AS body_bytes,
+                letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
+                letter.due_at IS NOT NULL AS redriven
+            FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
+            WHERE $1 IS NULL OR letter.id < $1
+            ORDER BY letter.id DESC LIMIT $2",
+            DeadLetter::SHOWN_BYTES
+        );
+        self.run(move |connection| {
+            let rows: Vec<LetterRow> = sql_query(&sql)
+                .bind::<Nullable<BigInt>, _>(before.map(|id| id.0))
+                .bind::<BigInt, _>(i64::from(limit))
+                .load(connection)?;
+            rows.into_iter().map(LetterRow::into_letter).collect()
+        })
+        .await
+    }
+
+    async fn redrive(&self, which: &Selection) -> Result<u64> {
+        // Whoever holds a letter or its work is changing it; that goes first.
+        self.change(
+            which,
+            "WITH picked AS MATERIALIZED (
+                SELECT id, work_id, generation FROM dead_letters
+                WHERE id = ANY($1) AND due_at IS NULL
+                ORDER BY id FOR UPDATE SKIP LOCKED
+            ), revived AS (
+                UPDATE works SET
+                    status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
+                    due_at = now(), sent_at = NULL, version = version + 1, updated_on = now()
+                FROM picked
+                WHERE works.id = picked.work_id AND works.generation = picked.generation
+                    AND works.status = 'failed' AND works.deleted_on IS NULL
+                RETURNING works.id, works.generation
+            ), logged AS (
+                INSERT INTO events (work_id, generation, variable)
+                SELECT id, generation, 'work/redriven' FROM revived
+            ), ended AS (
+                DELETE FROM dead_letters USING picked WHERE dead_letters.id = picked.id AND picked.work_id IS NOT NULL
+            ), marked AS (
+                UPDATE dead_letters SET due_at = now()
+                FROM picked WHERE dead_letters.id = picked.id AND picked.work_id IS NULL
+                RETURNING dead_letters.id
+            )
+            SELECT (SELECT count(*) FROM revived) + (SELECT count(*) FROM marked) AS count",
+        )
+        .await
+    }
+
+    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
+        self.change(
+            which,
+            "WITH dropped AS (DELETE FROM dead_letters WHERE id = ANY($1) RETURNING id)
+            SELECT count(*) AS count FROM dropped",
+        )
+        .await
+    }
+
+    async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
+        let hold = microseconds(hold);
+        self.run(move |connection| {
+            let rows: Vec<RedrivenRow> = sql_query(
+                "UPDATE dead_letters SET due_at = now() + $1 * interval '1 microsecond'
+                WHERE id = ANY(ARRAY(
+                    SELECT id FROM dead_letters WHERE due_at <= now() ORDER BY due_at LIMIT $2
+                    FOR UPDATE SKIP LOCKED
+                ))
+                RETURNING id, message_id, body, due_at",
+            )
+            .bind::<BigInt, _>(hold)
+            .bind::<BigInt, _>(i64::from(limit))
+            .load(connection)?;
+            let redriven = |row: RedrivenRow| {
+                Ok(Redriven {
+                    id: DeadLetterId(row.id),
+                    message_id: parsed(row.id, row.message_id.try_into())?,
+                    body: row.body.into(),
+                    due_at: DueAt(unix_microseconds(row.due_at)),
+                })
+            };
+            rows.into_iter().map(redriven).collect()
+        })
+        .await
+    }
+
+    async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
+        let ids: Vec<i64> = sent.iter().map(|sent| sent.id.0).collect();
+        let due: Vec<PgTimestamp> = sent.iter().map(|sent| from_unix_microseconds(sent.due_at.0)).collect();
+        self.run(move |connection| {
+            sql_query(
+                "DELETE FROM dead_letters USING unnest($1, $2) AS sent (id, due_at)
+                WHERE dead_letters.id = sent.id AND dead_letters.due_at = sent.due_at",
+            )
+            .bind::<Array<BigInt>, _>(&ids)
+            .bind::<Array<Timestamptz>, _>(&due)
+            .execute(connection)?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl PostgresStore {
+    /// Changes letters by a statement that takes their ids and answers how many it changed.
+    async fn change(&self, which: &Selection, sql: &'static str) -> Result<u64> {
+        let ids: Vec<i64> = match which {
+            Selection::Ids(ids) => ids.iter().map(|id| id.0).collect(),
+            Selection::All => self.all_ids().await?,
+        };
+        let mut changed = 0;
+        for some in ids.chunks(AT_ONCE) {
+            let some = some.to_vec();
+            let count = self
+                .run(move |connection| {
+                    let count: Count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection)?;
+                    Ok(count.count)
+                })
+                .await?;
+            changed += u64::try_from(count).unwrap_or_default();
+        }
+        Ok(changed)
+    }
+
+    async fn all_ids(&self) -> Result<Vec<i64>> {
+        let ids = self
+            .run(|connection| {
+                let ids: Vec<Id> = sql_query("SELECT id FROM dead_letters ORDER BY id").load(connection)?;
+                Ok(ids)
+            })
+            .await?;
+        Ok(ids.into_iter().map(|row| row.id).collect())
+    }
+}

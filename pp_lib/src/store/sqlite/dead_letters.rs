@@ -1,0 +1,219 @@
+//! Dead letters: messages kept, letters listed, and both run again or forgotten.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::super::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
+use super::completion::insert_events;
+use super::dispatch::millis;
+use super::{NOW, SqliteStore, json_rows, unexpected};
+use crate::domain::{DeadLetter, DeadLetterId, MessageId, Variable, WorkId};
+
+#[derive(QueryableByName)]
+struct LetterRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    work_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    work_code: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    message_id: Option<String>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    body: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    body_bytes: Option<i64>,
+    #[diesel(sql_type = Text)]
+    reason: String,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    demanded_on: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    created_on: i64,
+    #[diesel(sql_type = Bool)]
+    redriven: bool,
+}
+
+impl LetterRow {
+    fn into_letter(self) -> QueryResult<DeadLetter> {
+        let work_code = self
+            .work_code
+            .map(|code| code.parse().map_err(|_| unexpected("work_code")));
+        Ok(DeadLetter {
+            id: DeadLetterId(self.id),
+            work_id: self.work_id.map(WorkId),
+            work_code: work_code.transpose()?,
+            message_id: self.message_id,
+            body: self.body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+            body_bytes: self.body_bytes,
+            reason: self.reason,
+            attempts: self.attempts,
+            demanded_on: self.demanded_on.map(|moment| moment.div_euclid(1000)),
+            created_on: self.created_on.div_euclid(1000),
+            redriven: self.redriven,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct RedrivenRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Binary)]
+    body: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    due_at: i64,
+}
+
+#[derive(QueryableByName)]
+struct Revived {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+}
+
+#[async_trait]
+impl DeadLetters for SqliteStore {
+    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+        let messages = messages.to_vec();
+        self.write(move |connection| {
+            messages.iter().try_for_each(|message| {
+                sql_query(format!(
+                    "INSERT INTO dead_letters (message_id, body, reason) VALUES (?, ?, ?)
+                     ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
+                         body = excluded.body, reason = excluded.reason, created_on = {NOW}, due_at = NULL"
+                ))
+                .bind::<Text, _>(message.message_id.as_str())
+                .bind::<Binary, _>(&message.body[..])
+                .bind::<Text, _>(&message.reason)
+                .execute(connection)
+                .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+        self.read(move |connection| {
+            let rows: Vec<LetterRow> = sql_query(
+                "SELECT letter.id, letter.work_id, works.work_code, letter.message_id,
+                        substr(letter.body, 1, ?) AS body, length(letter.body) AS body_bytes, letter.reason,
+                        letter.attempts, works.created_on AS demanded_on, letter.created_on,
+                        letter.due_at IS NOT NULL AS redriven
+                 FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
+                 WHERE letter.id < ? ORDER BY letter.id DESC LIMIT ?",
+            )
+            .bind::<Integer, _>(i32::try_from(DeadLetter::SHOWN_BYTES).unwrap_or(i32::MAX))
+            .bind::<BigInt, _>(before.map_or(i64::MAX, |id| id.0))
+            .bind::<Integer, _>(i32::from(limit))
+            .load(connection)?;
+            rows.into_iter().map(LetterRow::into_letter).collect()
+        })
+        .await
+    }
+
+    async fn redrive(&self, which: &Selection) -> Result<u64> {
+        let which = which.clone();
+        self.write(move |connection| redrive(connection, &which)).await
+    }
+
+    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
+        let which = which.clone();
+        self.write(move |connection| {
+            let (these, ids) = selected(&which);
+            sql_query(format!("DELETE FROM dead_letters WHERE {these}"))
+                .bind::<Text, _>(ids)
+                .execute(connection)
+                .map(|dropped| dropped as u64)
+        })
+        .await
+    }
+
+    async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
+        self.write(move |connection| {
+            let rows: Vec<RedrivenRow> = sql_query(format!(
+                "UPDATE dead_letters SET due_at = {NOW} + ? WHERE id IN (
+                     SELECT id FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= {NOW} ORDER BY due_at LIMIT ?)
+                 RETURNING id, message_id, body, due_at"
+            ))
+            .bind::<BigInt, _>(millis(hold))
+            .bind::<Integer, _>(i32::from(limit))
+            .load(connection)?;
+            let redriven = |row: RedrivenRow| {
+                Ok(Redriven {
+                    id: DeadLetterId(row.id),
+                    message_id: MessageId::try_from(row.message_id).map_err(|_| unexpected("message_id"))?,
+                    body: row.body.into(),
+                    due_at: DueAt(row.due_at),
+                })
+            };
+            rows.into_iter().map(redriven).collect()
+        })
+        .await
+    }
+
+    async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
+        let sent = json_rows(sent.iter().map(|sent| json!([sent.id, sent.due_at.0])));
+        self.write(move |connection| {
+            sql_query(
+                "DELETE FROM dead_letters WHERE EXISTS (
+                     SELECT 1 FROM json_each(?) AS input
+                     WHERE dead_letters.id = input.value ->> 0 AND dead_letters.due_at = input.value ->> 1)",
+            )
+            .bind::<Text, _>(sent)
+            .execute(connection)
+            .map(|_| ())
+        })
+        .await
+    }
+}
+
+/// Works first, then the letters that have nothing left to say: those of works, and of none that moved on meanwhile.
+fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<u64> {
+    let (these, ids) = selected(which);
+    let revived: Vec<Revived> = sql_query(format!(
+        "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
+                due_at = {NOW}, sent_at = NULL, version = version + 1, updated_on = {NOW}
+         FROM (SELECT work_id, generation FROM dead_letters WHERE {these}) AS letter
+         WHERE works.id = letter.work_id AND works.generation = letter.generation
+           AND works.status = 'failed' AND works.deleted_on IS NULL
+         RETURNING works.id, works.generation"
+    ))
+    .bind::<Text, _>(&ids)
+    .load(connection)?;
+    let events = revived
+        .iter()
+        .map(|row| json!([row.id, row.generation, Variable::WorkRedriven.as_str(), ""]));
+    insert_events(connection, json_rows(events))?;
+    sql_query(format!(
+        "DELETE FROM dead_letters WHERE {these} AND work_id IS NOT NULL"
+    ))
+    .bind::<Text, _>(&ids)
+    .execute(connection)?;
+    let marked = sql_query(format!(
+        "UPDATE dead_letters SET due_at = {NOW} WHERE {these} AND work_id IS NULL AND due_at IS NULL"
+    ))
+    .bind::<Text, _>(&ids)
+    .execute(connection)?;
+    Ok((revived.len() + marked) as u64)
+}
+
+/// The condition for a selection, and the one parameter that it takes.
+fn selected(which: &Selection) -> (&'static str, String) {
+    match which {
+        Selection::Ids(ids) => (
+            "id IN (SELECT value FROM json_each(?))",
+            json_rows(ids.iter().map(|id| json!(id))),
+        ),
+        Selection::All => ("? IS NOT NULL", String::new()),
+    }
+}

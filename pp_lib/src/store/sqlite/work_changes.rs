@@ -1,0 +1,128 @@
+//! Works as their owners change them: another bound, or the end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::super::{Changed, Result, WorkChanges};
+use super::completion::insert_events;
+use super::dispatch::millis;
+use super::work_rows::{COLUMNS, WorkRow};
+use super::{NOW, SqliteStore, json_rows};
+use crate::domain::{AddUpTo, Variable, Work, WorkId};
+
+/// The generation that a row is at.
+#[derive(QueryableByName)]
+struct Generation {
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Text)]
+    status: String,
+}
+
+#[async_trait]
+impl WorkChanges for SqliteStore {
+    async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>> {
+        self.write(move |connection| {
+            let updated: Option<WorkRow> = sql_query(format!(
+                "UPDATE works SET
+                     add_up_to = ?1, status = 'pending', result = NULL,
+                     generation = generation + 1, attempt = 1, lost_leases = 0,
+                     due_at = max(coalesce(run_at, 0), min({NOW} + ?2,
+                         coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + ?2))),
+                     sent_at = NULL, version = version + 1, updated_on = {NOW}
+                 WHERE id = ?3 AND deleted_on IS NULL AND (?4 IS NULL OR version = ?4)
+                 RETURNING {COLUMNS}"
+            ))
+            .bind::<Integer, _>(add_up_to.get())
+            .bind::<BigInt, _>(millis(pause))
+            .bind::<BigInt, _>(id.0)
+            .bind::<Nullable<BigInt>, _>(version)
+            .load(connection)?
+            .pop();
+            let Some(updated) = updated else {
+                return unchanged(connection, id);
+            };
+            if let Some(row) = generation(connection, id)? {
+                tell(
+                    connection,
+                    id,
+                    row.generation,
+                    Variable::WorkUpdated,
+                    &add_up_to.to_string(),
+                )?;
+            }
+            forget_letters(connection, id)?;
+            Ok(Changed::Applied(updated.into_work()?))
+        })
+        .await
+    }
+
+    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        self.write(move |connection| {
+            let deleted: Option<Generation> = sql_query(format!(
+                "UPDATE works SET
+                     status = iif(status IN ('pending', 'running'), 'cancelled', status),
+                     due_at = NULL, sent_at = NULL, deleted_on = {NOW}, version = version + 1, updated_on = {NOW}
+                 WHERE id = ?1 AND deleted_on IS NULL AND (?2 IS NULL OR version = ?2)
+                 RETURNING generation, status"
+            ))
+            .bind::<BigInt, _>(id.0)
+            .bind::<Nullable<BigInt>, _>(version)
+            .load(connection)?
+            .pop();
+            let Some(row) = deleted else {
+                return unchanged(connection, id);
+            };
+            if row.status == "cancelled" {
+                tell(connection, id, row.generation, Variable::WorkCancelled, "")?;
+            }
+            forget_letters(connection, id)?;
+            Ok(Changed::Applied(()))
+        })
+        .await
+    }
+}
+
+/// Why a change found nothing to change.
+fn unchanged<T>(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Changed<T>> {
+    Ok(match generation(connection, id)? {
+        None => Changed::Missing,
+        Some(_) => Changed::OtherVersion,
+    })
+}
+
+fn generation(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Generation>> {
+    sql_query("SELECT generation, status FROM works WHERE id = ? AND deleted_on IS NULL")
+        .bind::<BigInt, _>(id.0)
+        .get_result(connection)
+        .optional()
+}
+
+fn tell(
+    connection: &mut SqliteConnection,
+    id: WorkId,
+    generation: i32,
+    variable: Variable,
+    value: &str,
+) -> QueryResult<()> {
+    let event = json!([id, generation, variable.as_str(), value]);
+    insert_events(connection, json_rows([event]))
+}
+
+fn forget_letters(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<()> {
+    sql_query("DELETE FROM dead_letters WHERE work_id = ?")
+        .bind::<BigInt, _>(id.0)
+        .execute(connection)
+        .map(|_| ())
+}

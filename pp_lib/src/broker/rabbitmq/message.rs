@@ -17,7 +17,7 @@ const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// A message ready to be sent.
 pub(super) struct Parcel {
-    pub(super) message_id: Option<ShortString>,
+    pub(super) message_id: ShortString,
     pub(super) headers: FieldTable,
     pub(super) body: Bytes,
 }
@@ -32,7 +32,7 @@ impl Parcel {
             headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
         }
         Self {
-            message_id: Some(outgoing.message_id.as_str().into()),
+            message_id: outgoing.message_id.as_str().into(),
             headers,
             body: outgoing.body.clone(),
         }
@@ -42,21 +42,18 @@ impl Parcel {
         let mut headers = FieldTable::default();
         headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
         Self {
-            message_id: letter.carried_id().map(ShortString::from),
+            message_id: letter.message_id.as_str().into(),
             headers,
             body: letter.body.clone(),
         }
     }
 
     pub(super) fn properties(&self) -> BasicProperties {
-        let properties = BasicProperties::default()
+        BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
-            .with_headers(self.headers.clone());
-        match &self.message_id {
-            Some(id) => properties.with_message_id(id.clone()),
-            None => properties,
-        }
+            .with_message_id(self.message_id.clone())
+            .with_headers(self.headers.clone())
     }
 }
 

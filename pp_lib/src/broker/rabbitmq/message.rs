@@ -5,6 +5,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::super::{DeadLetter, Delivery, Outgoing, Properties};
+use super::frames::UNREADABLE;
 
 const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
@@ -86,7 +87,9 @@ fn properties(properties: &BasicProperties) -> Properties {
             .and_then(|headers| headers.get(name))
             .unwrap_or(&AMQPValue::Void)
     };
-    let mut malformed = None;
+    let mut malformed = headers
+        .is_some_and(|headers| headers.contains_key(UNREADABLE))
+        .then_some("that cannot be read, such as text that is not UTF-8");
     let mut number = |name| header_number(header(name)).known_or_noted(name, &mut malformed);
     let (generation, attempt, failures) = (number(GENERATION), number(ATTEMPT), number(FAILURES));
     Properties {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Patience;
+use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published, Queue};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::feed::AnyFeed;
@@ -58,6 +58,16 @@ enum DispatchError {
     /// The broker took some messages and not others.
     #[error("{0} of {1} messages were not taken by the broker")]
     NotTaken(usize, usize),
+}
+
+impl Trouble for DispatchError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.told(),
+            Self::Broker(error) => error.told(),
+            Self::NotTaken(..) => "the broker did not take all messages",
+        }
+    }
 }
 
 /// Whether the last look left anything that is due.

@@ -25,7 +25,7 @@ pub use consume::{ConsumeSettings, Consumer};
 pub use create::WorkService;
 pub use dispatch::{DispatchSettings, Dispatcher};
 pub use identity::{new_message_id, new_work_code};
-pub use patience::Patience;
+pub use patience::{Patience, Trouble};
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
 pub use supervise::supervise;
 pub use watch::{watch_broker, watch_store};

@@ -26,7 +26,12 @@ pub(crate) struct Place {
 impl Place {
     /// An empty database with PP's schema, and names for queues that nobody has.
     pub(crate) async fn new() -> Self {
-        let (postgres, rabbitmq) = (server(Kind::Postgres), server(Kind::RabbitMq));
+        Self::with_broker(server(Kind::RabbitMq)).await
+    }
+
+    /// The same on a RabbitMQ of its own.
+    pub(crate) async fn with_broker(rabbitmq: String) -> Self {
+        let postgres = server(Kind::Postgres);
         let name = format!("procs_{:016x}", rand::random::<u64>());
         let database = Ledger::create_database(&postgres, &name).await.unwrap();
         let config = PostgresConfig {

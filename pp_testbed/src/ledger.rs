@@ -135,6 +135,15 @@ impl Ledger {
         rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    /// How many works are claimed by a dispatcher, and neither sent nor due.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn held(&self) -> Result<i64> {
+        self.number("SELECT count(*) FROM works WHERE status = 'pending' AND due_at > now()")
+            .await
+    }
+
     /// Bodies and reasons of the messages that nobody could read.
     ///
     /// # Errors

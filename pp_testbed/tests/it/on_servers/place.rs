@@ -34,12 +34,7 @@ impl Place {
         let postgres = server(Kind::Postgres);
         let name = format!("procs_{:016x}", rand::random::<u64>());
         let database = Ledger::create_database(&postgres, &name).await.unwrap();
-        let config = PostgresConfig {
-            url: database.clone(),
-            pool: 1,
-            timeout: Duration::from_secs(10),
-        };
-        let store = PostgresStore::open(config).await.unwrap();
+        let store = open(&database).await;
         store.migrate(Duration::from_secs(60)).await.unwrap();
         Self {
             ledger: Ledger::connect(&database).await.unwrap(),
@@ -49,6 +44,11 @@ impl Place {
             postgres,
             database,
         }
+    }
+
+    /// Its database, as PP's programs see it.
+    pub(crate) async fn store(&self) -> PostgresStore {
+        open(&self.database).await
     }
 
     /// One of PP's services, in this place and without health pages.
@@ -96,6 +96,15 @@ impl Place {
             .await
             .unwrap()
     }
+}
+
+async fn open(database: &str) -> PostgresStore {
+    let config = PostgresConfig {
+        url: database.to_owned(),
+        pool: 1,
+        timeout: Duration::from_secs(10),
+    };
+    PostgresStore::open(config).await.unwrap()
 }
 
 /// The URL of a server of these tests.

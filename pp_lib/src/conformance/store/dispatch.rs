@@ -5,9 +5,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::fixtures::{HOLD, claim, created, done, settle_one, settlement, work_of};
-use crate::domain::WorkId;
-use crate::store::AnyStore;
+use super::fixtures::{
+    HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, settle_one, settlement, work_of,
+};
+use crate::domain::{Status, Work, WorkId};
+use crate::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
 
 pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
@@ -100,4 +102,91 @@ pub async fn sent_rows_are_released(store: AnyStore) {
         "the one that was sent and the one whose claim is still held"
     );
     assert_eq!(claim(&store).await.len(), 3);
+}
+
+/// A work that was sent, and one that was claimed, beside one that nobody took.
+async fn sent_claimed_and_waiting(store: &AnyStore) -> [WorkId; 3] {
+    let works = created(store, &[1, 2, 3]).await;
+    let claims = store.claim(None, HOLD, 2).await.unwrap();
+    store.mark_sent(&claims[..1]).await.unwrap();
+    let waiting = works.iter().find(|work| claims.iter().all(|claim| claim.id != work.id));
+    [claims[0].id, claims[1].id, waiting.unwrap().id]
+}
+
+pub async fn what_was_sent_is_lost_as_the_next_attempt(store: AnyStore) {
+    let [sent, claimed, waiting] = sent_claimed_and_waiting(&store).await;
+    let before = [work_of(&store, sent).await, work_of(&store, claimed).await];
+    assert_eq!(store.lose_sent(5).await.unwrap(), 2);
+    assert_eq!(store.lose_sent(5).await.unwrap(), 0, "those are not sent any more");
+    let after = [work_of(&store, sent).await, work_of(&store, claimed).await];
+    assert_eq!(after, before, "nothing that is shown");
+    let claims = claim(&store).await;
+    assert_eq!(claims.len(), 3);
+    for claim in claims {
+        let attempt = if claim.id == waiting { 1 } else { 2 };
+        assert_eq!((claim.attempt, claim.generation, claim.failures), (attempt, 1, 0));
+        assert_eq!(
+            names(&history(&store, claim.id).await),
+            ["work/created"],
+            "an attempt that left no trace"
+        );
+        let late = Settlement {
+            guard: Guard::Pending {
+                generation: 1,
+                attempt: 3 - attempt,
+            },
+            ..settlement(&claim, done(1))
+        };
+        assert_eq!(settle_one(&store, late).await, Settled::Superseded);
+    }
+}
+
+pub async fn what_is_lost_too_often_is_given_up(store: AnyStore) {
+    let [sent, claimed, waiting] = sent_claimed_and_waiting(&store).await;
+    assert_eq!(store.lose_sent(1).await.unwrap(), 2);
+    let claims = claim(&store).await;
+    let again: Vec<Claim> = claims.into_iter().filter(|claim| claim.id != claimed).collect();
+    store.mark_sent(&again).await.unwrap();
+    let held = store.by_ids(&[claimed]).await.unwrap();
+    // All three were taken again; the two that were lost before are lost for good.
+    assert_eq!(store.lose_sent(1).await.unwrap(), 3);
+    for (id, letter) in [(claimed, &letters(&store).await[0]), (sent, &letters(&store).await[1])] {
+        assert!([sent, claimed].contains(&letter.work_id.unwrap()));
+        assert_eq!((letter.reason.as_str(), letter.attempts), ("lease lost", 2));
+        let work = work_of(&store, id).await;
+        assert_eq!((work.status, work.result), (Status::Failed, None));
+        assert_eq!(work.version, held[0].version + 1);
+        let events = history(&store, id).await;
+        assert_eq!(names(&events), ["work/created", "compute/start", "compute/error"]);
+        assert_eq!(events[2].1, "lease lost");
+    }
+    assert_eq!(letters(&store).await.len(), 2);
+    let rest = claim(&store).await;
+    assert_eq!((rest.len(), rest[0].id, rest[0].attempt), (1, waiting, 2));
+}
+
+pub async fn only_what_was_sent_is_lost(store: AnyStore) {
+    let works = created(&store, &[1, 2, 3]).await;
+    let claims = claim(&store).await;
+    let of = |work: &Work| claims.iter().find(|claim| claim.id == work.id).unwrap();
+    let batch = [
+        settlement(of(&works[0]), done(1)),
+        settlement(of(&works[1]), Outcome::Running { lease: LEASE }),
+        settlement(of(&works[2]), retry(LEASE)),
+    ];
+    store.settle(&batch).await.unwrap();
+    assert_eq!(store.lose_sent(5).await.unwrap(), 0);
+    let retried = pending(&store, &works[2]).await;
+    assert_eq!((retried.attempt, retried.failures), (2, 1));
+    assert!(claim(&store).await.is_empty(), "it waits for its next attempt");
+}
+
+pub async fn what_failed_of_itself_and_was_lost_counts_apart(store: AnyStore) {
+    let work = created(&store, &[1]).await.remove(0);
+    let first = claim(&store).await.remove(0);
+    settle_one(&store, settlement(&first, retry(Duration::ZERO))).await;
+    eventually!(!claim(&store).await.is_empty());
+    store.lose_sent(5).await.unwrap();
+    let again = pending(&store, &work).await;
+    assert_eq!((again.attempt, again.failures), (3, 1));
 }

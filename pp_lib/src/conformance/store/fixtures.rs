@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{AddUpTo, AddUpToSum, Origin, Variable, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
 use crate::flow::{new_message_id, new_work_code};
 use crate::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
 
@@ -100,6 +100,37 @@ pub(super) fn retry(delay: Duration) -> Outcome {
         reason: "not now".to_owned(),
         delay,
     }
+}
+
+pub(super) fn failed(reason: &str) -> Outcome {
+    Outcome::Failed {
+        reason: reason.to_owned(),
+    }
+}
+
+pub(super) fn pending_guard(generation: i32, attempt: i32) -> Guard {
+    Guard::Pending { generation, attempt }
+}
+
+pub(super) fn running_guard(generation: i32, attempt: i32) -> Guard {
+    Guard::Running { generation, attempt }
+}
+
+/// Unix seconds by the clock that all share here.
+pub(super) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_secs()).unwrap()
+}
+
+/// The row of a pending work, due or not.
+pub(super) async fn pending(store: &AnyStore, work: &Work) -> Claim {
+    let codes = std::slice::from_ref(&work.work_code);
+    store.pending(codes).await.unwrap().pop().unwrap()
+}
+
+/// All dead letters, newest first.
+pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
+    store.dead_letters(None, 1000).await.unwrap()
 }
 
 pub(super) async fn settle_one(store: &AnyStore, settlement: Settlement) -> Settled {

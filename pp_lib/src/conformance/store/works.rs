@@ -2,12 +2,15 @@
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
+use std::time::Duration;
+
 use super::fixtures::{
-    bound, by_code, claim, created, done, everything, history, ids, new_work, settle_one, without_row,
+    HOLD, bound, by_code, claim, created, done, everything, history, ids, names, new_work, now, settle_one, settlement,
+    without_row, work_of,
 };
 use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
 use crate::flow::new_work_code;
-use crate::store::{AnyStore, NewWork, Search};
+use crate::store::{AnyStore, NewWork, Search, Settled};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
     let wanted = [
@@ -26,12 +29,8 @@ pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
         assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
         assert_eq!((work.status, work.result, work.version), (Status::Pending, None, 1));
         assert_eq!(work.created_on, work.updated_on);
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_secs() as i64;
         assert!(
-            (now - 60..=now + 60).contains(&work.created_on),
+            (now() - 60..=now() + 60).contains(&work.created_on),
             "{} is not about now",
             work.created_on
         );
@@ -182,4 +181,104 @@ pub async fn prefixes_are_literal(store: AnyStore) {
     ] {
         assert_eq!(found(nothing).await, 0, "{nothing}");
     }
+}
+
+fn scheduled(number: i64, run_at: i64) -> NewWork {
+    NewWork {
+        run_at: Some(run_at),
+        ..new_work(Origin::Api, number)
+    }
+}
+
+pub async fn a_scheduled_work_is_due_at_its_time_and_not_before(store: AnyStore) {
+    let run_at = now() + 1;
+    let work = store.create(&[scheduled(4, run_at)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((work.run_at, work.status), (Some(run_at), Status::Pending));
+    let mut claims = Vec::new();
+    eventually!({
+        let before = now();
+        claims.extend(claim(&store).await);
+        assert!(
+            claims.is_empty() || now() >= run_at,
+            "claimed at {before}, to run at {run_at}"
+        );
+        !claims.is_empty()
+    });
+    assert_eq!((claims.len(), claims[0].id), (1, work.id));
+    assert_eq!(
+        settle_one(&store, settlement(&claims[0], done(4))).await,
+        Settled::Applied
+    );
+    assert_eq!(work_of(&store, work.id).await.run_at, Some(run_at));
+    assert_eq!(by_code(&store, &work.work_code).await.unwrap().run_at, Some(run_at));
+    assert_eq!(store.search(&everything()).await.unwrap()[0].run_at, Some(run_at));
+}
+
+pub async fn a_work_scheduled_for_the_past_is_due_at_once(store: AnyStore) {
+    let moments = [now(), now() - 3600, 0, -1, i64::MIN];
+    let works: Vec<NewWork> = moments.iter().map(|moment| scheduled(4, *moment)).collect();
+    let created = store.create(&works).await.unwrap();
+    assert!(created.iter().all(Option::is_some));
+    // Nothing of it counts as long overdue.
+    let within = store.claim(Some(Duration::from_secs(60)), HOLD, 1000).await.unwrap();
+    assert_eq!(within.len(), moments.len());
+}
+
+pub async fn a_work_scheduled_for_never_waits(store: AnyStore) {
+    let works = [
+        scheduled(4, i64::MAX),
+        scheduled(5, now() + 3600),
+        new_work(Origin::Api, 6),
+    ];
+    let created = store.create_all(&works).await.unwrap().unwrap();
+    let claims = claim(&store).await;
+    assert_eq!((claims.len(), claims[0].id), (1, created[2].id));
+    assert_eq!(created[1].run_at, works[1].run_at);
+}
+
+pub async fn all_of_several_works_are_created_in_their_order(store: AnyStore) {
+    let wanted: Vec<NewWork> = (1..=50).rev().map(|number| new_work(Origin::Api, number)).collect();
+    let works = store.create_all(&wanted).await.unwrap().unwrap();
+    for (work, wanted) in works.iter().zip(&wanted) {
+        assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
+        assert_eq!(names(&history(&store, work.id).await), ["work/created"]);
+    }
+    assert_eq!((works.len(), claim(&store).await.len()), (50, 50));
+    assert_eq!(store.create_all(&[]).await.unwrap(), Some(Vec::new()));
+}
+
+pub async fn creating_all_again_answers_the_same_works(store: AnyStore) {
+    let wanted = [new_work(Origin::Api, 4), new_work(Origin::Api, 5)];
+    let first = store.create_all(&wanted).await.unwrap().unwrap();
+    let again = wanted.clone().map(|wanted| NewWork {
+        work_code: new_work_code(Origin::Api),
+        ..wanted
+    });
+    assert_eq!(
+        store.create_all(&again).await.unwrap().unwrap(),
+        first,
+        "with their first codes"
+    );
+    let third = new_work(Origin::Api, 6);
+    let more = [wanted[1].clone(), third, wanted[0].clone()];
+    let works = store.create_all(&more).await.unwrap().unwrap();
+    assert_eq!((&works[0], &works[2]), (&first[1], &first[0]));
+    assert_eq!(ids(&store, everything()).await.len(), 3);
+    assert_eq!(history(&store, first[0].id).await.len(), 1);
+}
+
+pub async fn of_several_works_with_a_taken_code_none_is_created(store: AnyStore) {
+    let first = new_work(Origin::Api, 4);
+    store.create(std::slice::from_ref(&first)).await.unwrap();
+    let taken = NewWork {
+        work_code: first.work_code.clone(),
+        ..new_work(Origin::Api, 5)
+    };
+    let mut works: Vec<NewWork> = (10..30).map(|number| new_work(Origin::Api, number)).collect();
+    works.insert(10, taken);
+    assert_eq!(store.create_all(&works).await.unwrap(), None);
+    assert_eq!(ids(&store, everything()).await.len(), 1);
+    assert_eq!(claim(&store).await.len(), 1);
+    works[10].work_code = new_work_code(Origin::Api);
+    assert_eq!(store.create_all(&works).await.unwrap().unwrap().len(), 21);
 }

@@ -10,6 +10,7 @@ mod crowd;
 mod feed;
 mod flow;
 mod foreign;
+mod lost_replies;
 mod postgres;
 mod proxy;
 mod rabbitmq;

@@ -8,8 +8,8 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::{
-        AnyStore, Changed, Claim, Completion as _, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search,
-        Selection, Settled, Settlement, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Claim, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search, Selection, Settled,
+        Settlement, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 

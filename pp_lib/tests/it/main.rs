@@ -6,6 +6,7 @@
 )]
 
 mod broker;
+mod busy;
 mod crowd;
 mod feed;
 mod flow;

@@ -152,7 +152,7 @@ mod on_servers {
         };
         for round in 0..ROUNDS {
             let mut messages: Vec<DeadMessage> = (0..8).map(message).collect();
-            if (round + digger) % 2 == 0 {
+            if (round + digger).is_multiple_of(2) {
                 messages.reverse();
             }
             store.bury(&messages).await.unwrap();

@@ -6,10 +6,14 @@
 )]
 
 mod broker;
+mod crowd;
 mod feed;
 mod flow;
 mod foreign;
+mod garbled;
+mod lost_replies;
 mod postgres;
 mod proxy;
 mod rabbitmq;
 mod store;
+mod unreadable;

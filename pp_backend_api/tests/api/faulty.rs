@@ -190,6 +190,10 @@ impl DispatchRows for Faulty {
         unreachable!("not the API's")
     }
 
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        unreachable!("not the API's")
+    }
+
     async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the API's")
     }

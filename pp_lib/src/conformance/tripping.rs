@@ -140,6 +140,10 @@ impl DispatchRows for Tripping {
         self.inner.release_sent(longer_than).await
     }
 
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.inner.next_due().await
+    }
+
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
         self.inner.lose_sent(max_lost).await
     }

@@ -3,6 +3,7 @@
 mod blocked;
 mod catch_up;
 mod kills;
+mod outage;
 mod outbox;
 mod place;
 mod stop;

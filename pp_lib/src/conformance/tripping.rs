@@ -21,6 +21,8 @@ pub struct Tripping {
     pub unkept_answers: AtomicUsize,
     /// Calls of `begin` that take effect and fail.
     pub lost_beginnings: AtomicUsize,
+    /// Calls of `let_go` that do nothing and fail.
+    pub held_keys: AtomicUsize,
 }
 
 impl Tripping {
@@ -31,6 +33,7 @@ impl Tripping {
             taken_codes: AtomicUsize::new(0),
             unkept_answers: AtomicUsize::new(0),
             lost_beginnings: AtomicUsize::new(0),
+            held_keys: AtomicUsize::new(0),
         }
     }
 }
@@ -90,6 +93,9 @@ impl IdempotencyKeys for Tripping {
     }
 
     async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+        if trips(&self.held_keys) {
+            return Err(tripped());
+        }
         self.inner.let_go(key, seed).await
     }
 

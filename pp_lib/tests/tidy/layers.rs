@@ -15,6 +15,7 @@ const KNOWN_TO: [(&[&str], &[&str]); 5] = [
             "pp_lib/src/broker/rabbitmq/",
             "pp_lib/tests/it/foreign.rs",
             "pp_lib/tests/it/rabbitmq.rs",
+            "pp_testbed/src/chaos/queues.rs",
             "pp_testbed/tests/",
         ],
     ),

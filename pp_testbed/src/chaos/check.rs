@@ -1,0 +1,241 @@
+//! The comparison: what was told against what there is. It reads nothing itself.
+
+use std::collections::{HashMap, HashSet};
+
+use super::evidence::{Evidence, Letter, Row};
+use super::history;
+use super::told::{Acknowledged, FAILS, Identity, Told};
+
+/// What is wrong, a line for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Acknowledged and not there, not finished, or finished wrongly.
+    pub lost: Vec<String>,
+    /// There or told of more often than it was asked for.
+    pub duplicated: Vec<String>,
+}
+
+impl Findings {
+    /// Takes over what another check found.
+    pub fn extend(&mut self, other: Self) {
+        self.lost.extend(other.lost);
+        self.duplicated.extend(other.duplicated);
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.lost.is_empty() && self.duplicated.is_empty()
+    }
+}
+
+/// Compares what the clients of a run were told with works above the id `above`, of which all that was told of in `told`
+/// must be. `told` may also name demands below; they are not looked for.
+pub fn examine(told: &Told, evidence: &Evidence) -> Findings {
+    let mut findings = Findings {
+        lost: told
+            .given_up
+            .iter()
+            .map(|what| format!("never answered: {what}"))
+            .collect(),
+        duplicated: told.twice.clone(),
+    };
+    let known = acknowledged(told, evidence, &mut findings);
+    strangers(told, evidence, &known, &mut findings);
+    let letters = Letters::of(evidence);
+    for row in &evidence.rows {
+        finished(row, &mut findings);
+        history::examine(row, &mut findings);
+        letters.of_work(row, &mut findings);
+    }
+    letters.of_messages(told, &mut findings);
+    redriven(told, evidence, &mut findings);
+    if evidence.orphans > 0 {
+        findings
+            .duplicated
+            .push(format!("{} events belong to no work", evidence.orphans));
+    }
+    findings
+}
+
+/// Each demand has one work, and no two have the same; the ids of those.
+fn acknowledged(told: &Told, evidence: &Evidence, findings: &mut Findings) -> HashSet<i64> {
+    let by_id: HashMap<i64, &Row> = evidence.rows.iter().map(|row| (row.id, row)).collect();
+    let mut by_message: HashMap<&str, Vec<&Row>> = HashMap::new();
+    for row in &evidence.rows {
+        by_message
+            .entry(row.message_id.as_deref().unwrap_or_default())
+            .or_default()
+            .push(row);
+    }
+    let mut known = HashSet::new();
+    for Acknowledged { identity, bound, .. } in &told.acknowledged {
+        let found = match identity {
+            Identity::Work(id) => by_id.get(id).copied(),
+            Identity::Message(id) => {
+                let rows = by_message.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+                if rows.len() > 1 {
+                    findings
+                        .duplicated
+                        .push(format!("message {id} has {} works", rows.len()));
+                    known.extend(rows.iter().map(|row| row.id));
+                }
+                rows.first().copied()
+            }
+        };
+        let Some(row) = found else {
+            findings
+                .lost
+                .push(format!("{identity:?} was acknowledged and is not there"));
+            continue;
+        };
+        let first = known.insert(row.id);
+        if !first && matches!(identity, Identity::Work(_)) {
+            findings
+                .lost
+                .push(format!("work {} is what two demands were answered with", row.id));
+        }
+        if !asks_for(*bound, row.bound) {
+            findings
+                .lost
+                .push(format!("{identity:?} asked for {bound:?} and is {}", row.bound));
+        }
+    }
+    known
+}
+
+/// The choice left to the API is from 1 to 99.
+fn asks_for(asked: Option<i64>, is: i64) -> bool {
+    asked.map_or((1..=99).contains(&is), |asked| asked == is)
+}
+
+/// Works that no answer told of: there may be one for each request that was not answered, and no more.
+fn strangers(told: &Told, evidence: &Evidence, known: &HashSet<i64>, findings: &mut Findings) {
+    let mut open = told.indeterminate.clone();
+    // Those that ask for something exactly go first, so that the vague ones are left for the others.
+    open.sort_by_key(Option::is_none);
+    for row in evidence.rows.iter().filter(|row| !known.contains(&row.id)) {
+        match open.iter().position(|asked| asks_for(*asked, row.bound)) {
+            Some(place) => drop(open.remove(place)),
+            None => findings.duplicated.push(format!(
+                "work {} (bound {}) is nobody's: no answer told of it",
+                row.id, row.bound
+            )),
+        }
+    }
+}
+
+/// Every work is finished, and rightly.
+fn finished(row: &Row, findings: &mut Findings) {
+    let sum = (row.bound != FAILS).then(|| row.bound * (row.bound + 1) / 2);
+    let (status, result) = match sum {
+        Some(_) => ("done", sum),
+        None => ("failed", None),
+    };
+    if row.status != status || row.result != result {
+        findings.lost.push(format!(
+            "work {} (bound {}) is {} with {:?}, not {status} with {result:?}",
+            row.id, row.bound, row.status, row.result
+        ));
+    }
+}
+
+/// The dead letters, by what they are about.
+struct Letters<'a> {
+    works: HashMap<i64, Vec<&'a Letter>>,
+    messages: HashMap<&'a str, usize>,
+}
+
+impl<'a> Letters<'a> {
+    fn of(evidence: &'a Evidence) -> Self {
+        let (mut works, mut messages): (HashMap<i64, Vec<&Letter>>, HashMap<&str, usize>) = Default::default();
+        for letter in &evidence.letters {
+            match letter.work_id {
+                Some(id) => works.entry(id).or_default().push(letter),
+                None => {
+                    *messages
+                        .entry(letter.message_id.as_deref().unwrap_or_default())
+                        .or_default() += 1
+                }
+            }
+        }
+        Self { works, messages }
+    }
+
+    /// One that failed has one, for its last generation; the others have none.
+    fn of_work(&self, row: &Row, findings: &mut Findings) {
+        let letters = self.works.get(&row.id).map_or(&[][..], Vec::as_slice);
+        let expected = usize::from(row.bound == FAILS);
+        if letters.len() < expected {
+            findings
+                .lost
+                .push(format!("work {} failed and has no dead letter", row.id));
+        } else if letters.len() > expected {
+            findings
+                .duplicated
+                .push(format!("work {} has {} dead letters", row.id, letters.len()));
+        }
+        let others = letters
+            .iter()
+            .filter_map(|letter| letter.generation)
+            .filter(|generation| *generation != row.generation);
+        for generation in others {
+            findings
+                .duplicated
+                .push(format!("work {} has a dead letter of generation {generation}", row.id));
+        }
+    }
+
+    /// Each unreadable message has one, and nothing else has.
+    fn of_messages(&self, told: &Told, findings: &mut Findings) {
+        for id in &told.unreadable {
+            match self.messages.get(id.as_str()) {
+                Some(1) => {}
+                None => findings
+                    .lost
+                    .push(format!("unreadable message {id} has no dead letter")),
+                Some(more) => findings
+                    .duplicated
+                    .push(format!("unreadable message {id} has {more} dead letters")),
+            }
+        }
+    }
+}
+
+/// A redrive that was answered took effect, and as often as it was answered.
+fn redriven(told: &Told, evidence: &Evidence, findings: &mut Findings) {
+    let generations: HashMap<i64, i32> = evidence.rows.iter().map(|row| (row.id, row.generation)).collect();
+    let mut times: HashMap<i64, i32> = HashMap::new();
+    for id in &told.redriven_works {
+        *times.entry(*id).or_default() += 1;
+    }
+    for (id, times) in times {
+        if generations.get(&id).is_some_and(|generation| *generation <= times) {
+            findings.lost.push(format!(
+                "work {id} was redriven {times} times and is at generation {}",
+                generations[&id]
+            ));
+        }
+    }
+}
+
+/// The same for the run as a whole: more works ran again than the operator asked for. `evidence` must be everything.
+pub fn examine_redrives(told: &Told, evidence: &Evidence) -> Findings {
+    let mut findings = Findings::default();
+    let again: i64 = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
+    let asked = i64::try_from(told.redriven).unwrap_or(i64::MAX);
+    if told.redrives_unanswered == 0 && again > asked {
+        findings
+            .duplicated
+            .push(format!("{again} works ran again, though {asked} were redriven"));
+    }
+    let asked_for: HashSet<&str> = told.unreadable.iter().map(String::as_str).collect();
+    for letter in evidence.letters.iter().filter(|letter| letter.work_id.is_none()) {
+        if letter.message_id.as_deref().is_none_or(|id| !asked_for.contains(id)) {
+            findings.duplicated.push(format!(
+                "a dead letter is of a message that nobody sent: {:?}",
+                letter.message_id
+            ));
+        }
+    }
+    findings
+}

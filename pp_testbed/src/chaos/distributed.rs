@@ -67,6 +67,8 @@ pub struct Distributed {
     rabbitmq: String,
     servers: PrivateServers,
     runtime: Runtime,
+    /// When the fault struck: for most kinds that is when it began to be prepared.
+    struck_at: f64,
 }
 
 impl Distributed {
@@ -117,6 +119,7 @@ impl Distributed {
             rabbitmq,
             servers,
             runtime,
+            struck_at: now(),
         };
         system.api_is_ready()?;
         Ok(system)
@@ -240,6 +243,7 @@ impl Distributed {
         let services = &mut self.consumers.each_mut().map(|part| &mut part.service);
         frozen(services, || {
             pause()?;
+            self.struck_at = now();
             let gone = match fault {
                 Fault::QueueDeleted => runtime.block_on(queues::delete(url, &queue))?,
                 _ => runtime.block_on(queues::purge(url, &queue))?,
@@ -274,10 +278,10 @@ impl System for Distributed {
     }
 
     fn strike(&mut self, round: &Round, _load: &Load, stop: &Stop) -> Result<Struck> {
-        let began = now();
+        self.struck_at = now();
         self.happen(round, stop)?;
         Ok(Struck {
-            began,
+            began: self.struck_at,
             over: now(),
             recovered: None,
         })

@@ -151,8 +151,11 @@ impl Shared {
     fn post(&self, path: &str, body: &str, key: Option<&str>) -> Answer {
         let at = now();
         let answer = self.client.post(path, body, key);
-        let ok = matches!(answer, Answer::Good(_));
-        self.told().attempts.push(Attempt { at, ok });
+        self.told().attempts.push(Attempt {
+            at,
+            ok: matches!(answer, Answer::Good(_)),
+            refused: answer == Answer::Later,
+        });
         if let Answer::Odd(what) = &answer {
             self.odd("POST", path, what);
         }

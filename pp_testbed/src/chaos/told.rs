@@ -40,6 +40,8 @@ pub struct Attempt {
     pub at: f64,
     /// Whether the answer was 200.
     pub ok: bool,
+    /// Whether it was answered that it cannot be done now: 503, or 409.
+    pub refused: bool,
 }
 
 /// Everything that the clients of one round, or of a whole run, were told.

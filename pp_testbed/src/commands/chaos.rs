@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::{env, fs, process, thread};
 
 use anyhow::{Context as _, Result};
+use pp_testbed::chaos::disk::{self, Disk};
 use pp_testbed::chaos::distributed::Distributed;
+use pp_testbed::chaos::embedded::Embedded;
 use pp_testbed::chaos::fault::Fault;
 use pp_testbed::chaos::rounds::Run;
 use pp_testbed::chaos::system::{Stop, System};
@@ -15,6 +17,10 @@ use pp_testbed::chaos::{plan, table};
 use pp_testbed::servers::Kind;
 
 use super::{install, output, signals};
+
+/// Room for what one run writes, and no more: it is a file system in memory.
+const DISK_MEBIBYTES: u32 = 64;
+const DISK_MEBIBYTES_A_ROUND: u32 = 12;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     output::line(&format!(
         "seed {seed}: the same faults at the same times with `{again}`; what the processes make of them differs each time"
     ));
-    let folder = env::temp_dir().join(format!("pp-chaos-{}-{seed}", process::id()));
+    let folder = env::temp_dir().join(format!("{}{}-{seed}", disk::FOLDER, process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut run = Run::default();
     let ended = rounds(args, seed, &folder, &stop, &mut run);
@@ -63,16 +69,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn rounds(args: &Args, seed: u64, folder: &Path, stop: &Stop, run: &mut Run) -> Result<()> {
-    let kinds: &[Fault] = if args.embedded {
-        &Fault::EMBEDDED
+    let mut kinds = if args.embedded {
+        Fault::EMBEDDED.to_vec()
     } else {
-        &Fault::DISTRIBUTED
+        Fault::DISTRIBUTED.to_vec()
     };
-    let plan = plan::rounds(args.rounds, seed, kinds);
-    let mut system: Box<dyn System> = {
+    let mut system: Box<dyn System> = if args.embedded {
+        let disk = Disk::is_possible().then_some(DISK_MEBIBYTES + args.rounds * DISK_MEBIBYTES_A_ROUND);
+        if disk.is_none() {
+            kinds.retain(|kind| *kind != Fault::DiskFull);
+            output::line("without \"disk full\": only root can mount a disk that may be filled");
+        }
+        Box::new(Embedded::start(folder, disk)?)
+    } else {
         install::ensure(&[Kind::Postgres, Kind::RabbitMq])?;
         Box::new(Distributed::start(folder)?)
     };
+    let plan = plan::rounds(args.rounds, seed, &kinds);
     let ended = run.rounds(&mut *system, &plan, stop, &output::line);
     if ended.is_err() || !run.findings.is_clean() {
         system.keep_logs(folder);

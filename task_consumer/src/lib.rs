@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Consumer, Dispatcher, computation, supervise, watch_store};
+use pp_lib::flow::{Consumer, Dispatcher, Drainer, computation, supervise, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio_util::sync::CancellationToken;
@@ -27,16 +27,18 @@ pub struct Parts {
 
 /// Works until `shutdown` is cancelled, then finishes what is under way or hands it back within `grace`.
 pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &Health, shutdown: CancellationToken) {
-    let Parts { store, broker, feed } = parts;
+    let Parts { store, broker, feed } = parts.clone();
     let tasks = TaskTracker::new();
     tasks.spawn(watch_store(store.clone(), health.part("store", true), shutdown.clone()));
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
+        let drain = drain(&parts, health, &shutdown);
         let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
         tasks.spawn(supervise("dispatcher", part.clone(), shutdown.clone(), move || {
             let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
             dispatcher.run(part.clone(), shutdown.clone())
         }));
+        tasks.spawn(drain);
     }
     if let Some(settings) = args.consume(grace) {
         let (part, computation) = (health.part("consumer", true), computation(args.pace));
@@ -47,4 +49,13 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Dead letters are looked after where works are dispatched.
+fn drain(parts: &Parts, health: &Health, shutdown: &CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
+    let (store, broker) = (parts.store.clone(), parts.broker.clone());
+    supervise("drainer", part.clone(), shutdown.clone(), move || {
+        Drainer::new(store.clone(), broker.clone()).run(part.clone(), shutdown.clone())
+    })
 }

@@ -25,6 +25,10 @@ pub struct ScheduleArgs {
     #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=100_000_u32))]
     pub count: u32,
 
+    /// The latest ticks before the start, so many of them, are made up for [unit: slots, 0 to 100000].
+    #[arg(long, env = "PP_CATCH_UP", default_value = "0", value_parser = whole(0..=100_000_u32))]
+    pub catch_up: u32,
+
     /// The bound of every demand, 1 to 2147483647 [default: random, 1 to 99 each].
     #[arg(long, env = "PP_ADD_UP_TO")]
     pub add_up_to: Option<AddUpTo>,
@@ -38,6 +42,7 @@ impl ScheduleArgs {
     pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
         Ok(ProducerConfig {
             mode: Mode::Scheduled(Box::new(Schedule::parse(&self.schedule, &self.time_zone)?)),
+            catch_up: self.catch_up,
             count: self.count,
             add_up_to: self.add_up_to,
             queue_prefix: queue_prefix.to_owned(),
@@ -134,6 +139,8 @@ mod tests {
         for bad in [
             ["--count", "0"],
             ["--count", "100001"],
+            ["--catch-up", "-1"],
+            ["--catch-up", "100001"],
             ["--rate", "0"],
             ["--rate", "1000001"],
             ["--add-up-to", "0"],

@@ -30,6 +30,8 @@ pub use slots::{Schedule, Slot};
 pub struct ProducerConfig {
     /// When it does it.
     pub mode: Mode,
+    /// How many slots from before the start are made up for, the latest ones; of use to [`Mode::Scheduled`] alone.
+    pub catch_up: u32,
     /// Demands per tick.
     pub count: u32,
     /// The bound of every demand; random from 1 to 99 each when there is none.

@@ -3,9 +3,10 @@
 //! Waiting for a slot and publishing its demands is not done here.
 
 use std::fmt;
+use std::iter::successors;
 use std::str::FromStr as _;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::CronParser;
@@ -57,6 +58,20 @@ impl Schedule {
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<Slot> {
         let local = moment.with_timezone(&self.zone);
         self.cron.find_next_occurrence(&local, false).ok().map(Slot)
+    }
+
+    /// The last slots that are not later than a moment, at most so many, in order; none of them is from before 1970.
+    pub fn latest_until(&self, moment: DateTime<Utc>, count: u32) -> Vec<Slot> {
+        let before = |moment: &DateTime<Tz>, inclusive| self.cron.find_previous_occurrence(moment, inclusive).ok();
+        // Full, because the search leaves fractions out and would step over the second that has just begun.
+        let second = moment.trunc_subsecs(0).with_timezone(&self.zone);
+        let mut slots: Vec<Slot> = successors(before(&second, true), |slot| before(slot, false))
+            .map(Slot)
+            .take_while(|slot| slot.at() >= DateTime::UNIX_EPOCH)
+            .take(count as usize)
+            .collect();
+        slots.reverse();
+        slots
     }
 }
 
@@ -199,6 +214,91 @@ mod tests {
                 "2026-10-25T02:30:00+01:00",
                 "2026-10-25T03:00:00+01:00"
             ]
+        );
+    }
+
+    /// The slots up to a moment, each as it is shown.
+    fn latest(pattern: &str, zone: &str, until: &str, count: u32) -> Vec<String> {
+        let slots = schedule(pattern, zone).latest_until(until.parse().unwrap(), count);
+        slots.iter().map(Slot::to_string).collect()
+    }
+
+    #[test]
+    fn the_latest_slots_end_with_the_second_that_has_begun() {
+        for (until, last) in [("00.0", "00"), ("00.9", "00"), ("01.1", "01"), ("59", "59")] {
+            let found = latest("* * * * * *", "UTC", &format!("2026-01-01T00:01:{until}Z"), 2);
+            assert_eq!(found[1], format!("2026-01-01T00:01:{last}Z"), "until {until}");
+        }
+        assert_eq!(
+            latest("1/4 * * * * *", "UTC", "2026-01-01T00:01:02.5Z", 3),
+            ["2026-01-01T00:00:53Z", "2026-01-01T00:00:57Z", "2026-01-01T00:01:01Z"]
+        );
+        assert!(latest("* * * * * *", "UTC", "2026-01-01T00:01:02Z", 0).is_empty());
+    }
+
+    #[test]
+    fn the_latest_slots_of_both_changes_of_the_clocks_are_those_that_ticked() {
+        assert_eq!(
+            latest("0 30 2 * * *", "Europe/Berlin", "2026-03-30T00:00:00Z", 2),
+            ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00"]
+        );
+        assert_eq!(
+            latest("0 30 2 * * *", "Europe/Berlin", "2026-10-26T00:00:00Z", 2),
+            ["2026-10-24T02:30:00+02:00", "2026-10-25T02:30:00+02:00"]
+        );
+        assert_eq!(
+            latest("0 */30 * * * *", "Europe/Berlin", "2026-10-25T01:40:00Z", 4),
+            [
+                "2026-10-25T02:00:00+02:00",
+                "2026-10-25T02:30:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T02:30:00+01:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn looking_back_finds_what_waiting_would_have_found() {
+        let patterns = [
+            "0 30 2 * * *",
+            "0 0,15,30,59 2,3 * * *",
+            "0 */20 * * * *",
+            "0 0 0 * * *",
+            "0 10-50/20 1-3 * * SUN",
+            "30 59 23 L * *",
+        ];
+        // Changes at two in the night, at midnight, and by half an hour.
+        for zone in [
+            "Europe/Berlin",
+            "America/New_York",
+            "Africa/Cairo",
+            "Australia/Lord_Howe",
+            "UTC",
+        ] {
+            for pattern in patterns {
+                let schedule = schedule(pattern, zone);
+                let from = "2025-12-31T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+                let until = from + TimeDelta::days(366);
+                let forward: Vec<Slot> = successors(schedule.next_after(from), |slot| schedule.next_after(slot.at()))
+                    .take_while(|slot| slot.at() <= until)
+                    .collect();
+                let found = schedule.latest_until(until, forward.len() as u32);
+                assert_eq!(found, forward, "{pattern} {zone}");
+            }
+        }
+    }
+
+    #[test]
+    fn rare_slots_are_found_and_the_search_ends() {
+        assert_eq!(
+            latest("0 0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 2),
+            ["2020-02-29T00:00:00Z", "2024-02-29T00:00:00Z"]
+        );
+        assert_eq!(latest("0 0 0 1 1 *", "UTC", "2026-01-01T00:00:00Z", 100_000).len(), 57);
+        assert!(latest("0 0 0 1 1 * 2999", "UTC", "2026-01-01T00:00:00Z", 100_000).is_empty());
+        assert_eq!(
+            latest("* * * * * *", "Europe/Berlin", "2026-03-29T12:00:00Z", 100_000).len(),
+            100_000
         );
     }
 

@@ -83,6 +83,7 @@ impl DemandSink for Sink {
 fn config(mode: Mode, count: u32) -> ProducerConfig {
     ProducerConfig {
         mode,
+        catch_up: 0,
         count,
         add_up_to: None,
         queue_prefix: "pp.work".to_owned(),
@@ -166,11 +167,19 @@ async fn a_sink_that_never_answers_holds_a_stop_no_longer_than_the_grace_period(
 
 /// Runs the schedule for a while of simulated time; the clock is the paused one.
 async fn scheduled(pattern: &str, count: u32, sink: Arc<Sink>, lasting: Duration) {
-    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
+    started("2026-01-01T00:00:00Z", 0, pattern, count, sink, lasting).await;
+}
+
+/// The same from a start of its own, after which so many slots are caught up on.
+async fn started(start: &str, catch_up: u32, pattern: &str, count: u32, sink: Arc<Sink>, lasting: Duration) {
+    let start: DateTime<Utc> = start.parse().unwrap();
     let began = Instant::now();
     let clock = move || start + TimeDelta::from_std(began.elapsed()).unwrap();
     let schedule = Schedule::parse(pattern, "UTC").unwrap();
-    let config = config(Mode::Once, count);
+    let config = ProducerConfig {
+        catch_up,
+        ..config(Mode::Once, count)
+    };
     let outlet = Outlet::new(sink, stop_after(lasting), config.grace);
     ticks::run(&config, &schedule, &outlet, clock).await;
 }
@@ -206,6 +215,31 @@ async fn slots_more_than_an_hour_late_are_skipped() {
     scheduled("0 */10 * * * *", 1, sink.clone(), lasting).await;
     // 00:10, which was offered at 00:10 and again at 03:10, then 02:20 to 03:10.
     assert_eq!(sink.confirmed().len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_produces_nothing_of_the_past_unless_it_is_told_to_catch_up() {
+    let (all, late, caught_up) = (Sink::answering([]), Sink::answering([]), Sink::answering([]));
+    let daily = "0 0 12 * * *";
+    let day = Duration::from_secs(24 * 3600);
+    // Noon of the days from 1 to 7, of which the second start comes after the fifth.
+    started("2026-01-01T00:00:00Z", 0, daily, 2, all.clone(), 7 * day).await;
+    started("2026-01-05T12:00:00.5Z", 0, daily, 2, late.clone(), 2 * day).await;
+    started("2026-01-05T12:00:00.5Z", 3, daily, 2, caught_up.clone(), 2 * day).await;
+    assert_eq!(all.confirmed().len(), 14);
+    assert_eq!(late.confirmed(), all.confirmed()[10..]);
+    assert_eq!(caught_up.confirmed(), all.confirmed()[4..]);
+    // What is caught up on does not wait for an answer slot by slot.
+    assert_eq!(caught_up.offers()[0].len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_falls_due_while_catching_up_follows_and_is_too_late_after_an_hour() {
+    let sink = Sink::answering([Answer::After(Duration::from_secs(3 * 3600))]);
+    let lasting = Duration::from_secs(3 * 3600 + 659);
+    started("2026-01-01T00:00:00Z", 100, "0 */10 * * * *", 1, sink.clone(), lasting).await;
+    // The hundred, which are hours old, then 02:10 to 03:10.
+    assert_eq!(ids(&sink.confirmed()).len(), 100 + 7);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The producer on its schedule: it waits for each slot in turn and hands its demands over.
 //!
 //! Slots that fell due meanwhile - the broker was away, the machine slept - follow late and in order, up to a bound.
+//! Those from before the start are left alone, but for as many as it is told to make up for.
 
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use crate::{ProducerConfig, demands};
 /// What is later than this is said to be late.
 const PUNCTUAL: TimeDelta = TimeDelta::seconds(1);
 
-/// What is later than this is not produced any more, or a machine that slept for a week would make up for all of it.
+/// What fell due since the start and is later than this is not produced any more, or a machine that slept for a week
+/// would make up for all of it.
 const TOO_LATE: TimeDelta = TimeDelta::hours(1);
 
 /// The clocks are looked at this often while waiting: a timer does not notice that they were set or that the machine
 /// slept.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Produces slot by slot, from the first after now until the shutdown.
+/// Catches up, then produces slot by slot, from the first after the start until the shutdown.
 pub(crate) async fn run(
     config: &ProducerConfig,
     schedule: &Schedule,
@@ -29,6 +31,7 @@ pub(crate) async fn run(
 ) {
     log::info!("producing {} per tick of {schedule}", config.count);
     let mut last = clock();
+    catch_up(config, schedule, outlet, last).await;
     loop {
         last = skip_what_is_too_late(schedule, last, clock());
         let Some(slot) = schedule.next_after(last) else {
@@ -40,6 +43,23 @@ pub(crate) async fn run(
         }
         produce(config, schedule, slot, outlet, clock()).await;
         last = slot.at();
+    }
+}
+
+/// Makes up for the last slots before the start, however long ago they were: somebody asked for that many.
+async fn catch_up(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet, start: DateTime<Utc>) {
+    let slots = schedule.latest_until(start, config.catch_up);
+    let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
+        return;
+    };
+    log::info!("catching up on {} slots, {first} to {last}", slots.len());
+    let count = slots.len() as u64 * u64::from(config.count);
+    let demands = slots.iter().flat_map(|slot| demands::of_slot(config, schedule, *slot));
+    let confirmed = outlet.deliver(demands).await;
+    if confirmed < count {
+        log::warn!("catching up: {confirmed} of {count} confirmed before the stop");
+    } else {
+        log::info!("caught up: {confirmed} confirmed");
     }
 }
 

@@ -131,7 +131,7 @@ impl Message {
 
     fn dead_letter(letter: &DeadLetter) -> Self {
         let properties = Properties {
-            message_id: letter.carried_id().map(str::to_owned),
+            message_id: Some(letter.message_id.as_str().to_owned()),
             reason: Some(letter.carried_reason().to_owned()),
             ..Properties::default()
         };
@@ -299,6 +299,7 @@ impl Drop for MemorySubscription {
 mod tests {
     use super::*;
     use crate::domain::MessageId;
+    use crate::flow::new_message_id;
 
     fn demands(count: usize) -> Vec<Outgoing> {
         let demand = |number: usize| Outgoing {
@@ -347,7 +348,7 @@ mod tests {
     async fn dead_letters_without_room_are_refused_together() {
         let broker = Memory::new(2);
         let letter = DeadLetter {
-            message_id: None,
+            message_id: new_message_id(),
             body: Bytes::new(),
             reason: String::new(),
         };

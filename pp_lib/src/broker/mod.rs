@@ -56,8 +56,8 @@ pub enum Published {
 /// Something that cannot be computed, on its way to the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message's identity, if it had one.
-    pub message_id: Option<String>,
+    /// The message's identity; a new one where it had none.
+    pub message_id: MessageId,
     /// The message as it came.
     pub body: Bytes,
     /// Why it is dead.
@@ -67,13 +67,6 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// The longest reason that travels, in bytes; what is longer is cut.
     pub const MAX_REASON_LENGTH: usize = 1024;
-
-    /// The message id in a form that every adapter carries; one that is too long is left behind.
-    fn carried_id(&self) -> Option<&str> {
-        self.message_id
-            .as_deref()
-            .filter(|id| id.len() <= MessageId::MAX_LENGTH)
-    }
 
     /// The reason, cut to what travels.
     fn carried_reason(&self) -> &str {

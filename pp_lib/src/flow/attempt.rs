@@ -81,6 +81,12 @@ impl Attempt {
         }
     }
 
+    /// How many of the attempts before lost their lease.
+    pub(super) fn lost_leases(&self) -> usize {
+        let (_, attempt) = self.guard.run();
+        usize::try_from(attempt - 1 - self.failures).unwrap_or_default()
+    }
+
     /// What guards its lease.
     pub(super) fn lease(&self) -> Run {
         let (generation, attempt) = self.guard.run();

@@ -3,8 +3,6 @@
 //! Until its row says otherwise a demand belongs to its message: what is not acknowledged comes again. From the commit
 //! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row settled.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, Attempts};
-use super::intake::{self, Intake};
+use super::Patience;
+use super::attempt::Attempts;
+use super::caution::{self, Group};
+use super::intake;
+use super::jobs::{self, Job, Sorted};
 use super::running::{Running, Slow};
 use super::settle::{Fate, settle};
-use super::{Patience, new_work_code};
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Queue, Subscription};
-use crate::domain::{Computation, ComputeError, Demand, DemandedRow, MessageId, Origin, WorkCode};
+use crate::domain::{Computation, ComputeError};
 use crate::health::Part;
 use crate::store::{AnyStore, Outcome, Settlement};
 
@@ -52,12 +52,6 @@ pub struct Consumer {
     broker: AnyBroker,
     attempts: Attempts,
     settings: ConsumeSettings,
-}
-
-/// An attempt and the deliveries that wait for it; more than one when a demand came twice.
-struct Job {
-    attempt: Attempt,
-    tags: Vec<u64>,
 }
 
 /// What an attempt has come to within its batch.
@@ -157,60 +151,85 @@ impl Consumer {
                 () = shutdown.cancelled() => return Ok(()),
                 deliveries = next => deliveries?,
             };
-            let finished = self.process(deliveries, places, abandon, slow).await?;
+            let Sorted { jobs, finished, dead } = jobs::sort(&self.store, &deliveries, abandon).await;
+            if !dead.is_empty() {
+                self.broker.dead_letter(&dead).await?;
+            }
             subscription.acknowledge(&finished).await?;
+            for group in caution::groups(jobs) {
+                let finished = self.work_off(group, &deliveries, places, abandon, slow).await?;
+                subscription.acknowledge(&finished).await?;
+                if shutdown.is_cancelled() {
+                    return Ok(());
+                }
+            }
         }
     }
 
-    /// Works off one batch; the tags of what is finished with, as far as this worker is concerned.
-    async fn process(
+    /// Works off a group; the tags of what is finished with, as far as this worker is concerned.
+    async fn work_off(
         &self,
-        deliveries: Vec<Delivery>,
+        group: Group,
+        deliveries: &[Delivery],
         places: &Arc<Semaphore>,
         abandon: &CancellationToken,
         slow: &mpsc::Sender<Slow>,
     ) -> broker::Result<Vec<u64>> {
-        let (jobs, mut finished, mut dead) = self.sort(&deliveries, abandon).await;
+        let mut ends = Ends::default();
+        let jobs = match group.announced {
+            true => self.announce(group.jobs, abandon, &mut ends).await,
+            false => group.jobs,
+        };
         let progress = self.compute(&jobs).await;
-        let mut settlements: Vec<Settlement> = jobs
-            .iter()
-            .zip(&progress)
-            .map(|(job, progress)| job.attempt.settlement(self.outcome(progress)))
-            .collect();
-        let fates = settle(&self.store, &mut settlements, abandon).await;
-
-        for ((job, progress), fate) in jobs.into_iter().zip(progress).zip(fates) {
-            match (&fate, progress) {
-                (Fate::Abandoned, Progress::Slow(task)) => {
-                    task.abort();
-                    continue;
+        let (mut unsettled, mut settlements) = (Vec::new(), Vec::new());
+        for (job, progress) in jobs.into_iter().zip(progress) {
+            match progress {
+                // Its row says already that it is running.
+                Progress::Slow(task) if group.announced => {
+                    hand_over(&job, task, places, slow).await;
+                    ends.finished(&job);
                 }
-                (Fate::Abandoned, Progress::Ended(_)) => continue,
-                (Fate::Applied, Progress::Slow(task)) => {
-                    let place = place(places).await;
-                    let _ = slow
-                        .send(Slow {
-                            attempt: job.attempt.running(),
-                            task,
-                            place,
-                        })
-                        .await;
+                progress => {
+                    settlements.push(job.attempt.settlement(self.outcome(&progress)));
+                    unsettled.push((job, progress));
                 }
-                (_, Progress::Slow(task)) => task.abort(),
-                (_, Progress::Ended(_)) => {}
             }
-            if let Fate::Refused(reason) = fate {
-                log::error!("a demand is a dead letter: {reason}");
-                let refused = deliveries.iter().filter(|delivery| job.tags.contains(&delivery.tag));
-                dead.extend(refused.map(|delivery| intake::dead_letter(delivery, &reason)));
-            }
-            finished.extend(job.tags);
         }
-        if !dead.is_empty() {
+        let fates = settle(&self.store, &mut settlements, abandon).await;
+        for (((job, progress), fate), settlement) in unsettled.into_iter().zip(fates).zip(&settlements) {
+            match progress {
+                Progress::Slow(task) if fate == Fate::Applied && is_running(settlement) => {
+                    hand_over(&job, task, places, slow).await;
+                }
+                Progress::Slow(task) => task.abort(),
+                Progress::Ended(_) => {}
+            }
+            ends.add(&job, fate);
+        }
+        if !ends.refused.is_empty() {
+            let dead: Vec<DeadLetter> = ends.dead_letters(deliveries);
             self.broker.dead_letter(&dead).await?;
         }
-        finished.sort_unstable();
-        Ok(finished)
+        Ok(ends.tags)
+    }
+
+    /// Records that the jobs are running, before they are; those of them that go on.
+    async fn announce(&self, jobs: Vec<Job>, abandon: &CancellationToken, ends: &mut Ends) -> Vec<Job> {
+        let running = Outcome::Running {
+            lease: self.settings.lease,
+        };
+        let mut settlements: Vec<Settlement> = jobs.iter().map(|job| job.attempt.settlement(running.clone())).collect();
+        let fates = settle(&self.store, &mut settlements, abandon).await;
+        let mut going_on = Vec::new();
+        for ((mut job, fate), settlement) in jobs.into_iter().zip(fates).zip(&settlements) {
+            if fate == Fate::Applied && is_running(settlement) {
+                job.attempt = job.attempt.running();
+                going_on.push(job);
+            } else {
+                ends.add(&job, fate);
+            }
+        }
+        going_on
     }
 
     fn outcome(&self, progress: &Progress) -> Outcome {
@@ -219,93 +238,6 @@ impl Consumer {
             Progress::Slow(_) => Outcome::Running {
                 lease: self.settings.lease,
             },
-        }
-    }
-
-    /// Tells jobs from dead letters; the tags of the latter, and of demands whose row wants nothing, are finished.
-    async fn sort(
-        &self,
-        deliveries: &[Delivery],
-        abandon: &CancellationToken,
-    ) -> (Vec<Job>, Vec<u64>, Vec<DeadLetter>) {
-        let mut jobs: HashMap<MessageId, Job> = HashMap::with_capacity(deliveries.len());
-        let (mut finished, mut dead, mut unresolved) = (Vec::new(), Vec::new(), Vec::new());
-        let mut add = |demand: Demand, tag: u64| {
-            let attempt = Attempt::new(demand, || new_work_code(Origin::Consumer));
-            match jobs.entry(attempt.message_id.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(Job {
-                        attempt,
-                        tags: vec![tag],
-                    });
-                }
-                Entry::Occupied(mut entry) => {
-                    let job = entry.get_mut();
-                    // The row can only be at the newest of the states that its demands name.
-                    if attempt.is_newer_than(&job.attempt) {
-                        job.attempt = attempt;
-                    }
-                    job.tags.push(tag);
-                }
-            }
-        };
-        for delivery in deliveries {
-            match intake::read(delivery) {
-                Intake::Demand(demand) => add(demand, delivery.tag),
-                Intake::Unresolved(work_code) => unresolved.push((work_code, delivery.tag)),
-                Intake::Dead(letter) => {
-                    log::warn!("a message is a dead letter: {}", letter.reason);
-                    dead.push(letter);
-                    finished.push(delivery.tag);
-                }
-            }
-        }
-        if !unresolved.is_empty() {
-            let Some(mut rows) = self.resolve(&unresolved, abandon).await else {
-                return (Vec::new(), finished, dead);
-            };
-            for (work_code, tag) in unresolved {
-                match rows.remove(&work_code) {
-                    Some(demand) => add(demand, tag),
-                    None => finished.push(tag),
-                }
-            }
-        }
-        (jobs.into_values().collect(), finished, dead)
-    }
-
-    /// The demands of rows that were named without their state; `None` when the program is to stop before that is known.
-    async fn resolve(
-        &self,
-        unresolved: &[(WorkCode, u64)],
-        abandon: &CancellationToken,
-    ) -> Option<HashMap<WorkCode, Demand>> {
-        let codes: Vec<WorkCode> = unresolved.iter().map(|(code, _)| code.clone()).collect();
-        let mut patience = Patience::new("looking up demanded works");
-        loop {
-            match self.store.pending(&codes).await {
-                Ok(rows) => {
-                    let demands = rows.into_iter().map(|row| {
-                        let work_code = row.work_code.clone();
-                        let (generation, attempt, failures) = (row.generation, row.attempt, row.failures);
-                        let demanded = DemandedRow {
-                            work_code: row.work_code,
-                            generation,
-                            attempt,
-                            failures,
-                        };
-                        let demand = Demand {
-                            message_id: row.message_id,
-                            add_up_to: row.add_up_to,
-                            row: Some(demanded),
-                        };
-                        (work_code, demand)
-                    });
-                    return Some(demands.collect());
-                }
-                Err(error) if !patience.wait(&error, abandon).await => return None,
-                Err(_) => {}
-            }
         }
     }
 
@@ -334,6 +266,58 @@ impl Consumer {
             }
         }
         progress
+    }
+}
+
+fn is_running(settlement: &Settlement) -> bool {
+    matches!(settlement.outcome, Outcome::Running { .. })
+}
+
+/// Leaves a work that its row calls running to the one who looks after those.
+async fn hand_over(
+    job: &Job,
+    task: JoinHandle<Result<i64, ComputeError>>,
+    places: &Arc<Semaphore>,
+    slow: &mpsc::Sender<Slow>,
+) {
+    let (attempt, place) = (job.attempt.clone().running(), place(places).await);
+    let _ = slow.send(Slow { attempt, task, place }).await;
+}
+
+/// What the deliveries of a group have come to.
+#[derive(Default)]
+struct Ends {
+    tags: Vec<u64>,
+    /// Deliveries that the store wants in no form, and why.
+    refused: Vec<(Vec<u64>, String)>,
+}
+
+impl Ends {
+    fn add(&mut self, job: &Job, fate: Fate) {
+        match fate {
+            // It comes again.
+            Fate::Abandoned => {}
+            Fate::Applied | Fate::Superseded => self.finished(job),
+            Fate::Refused(reason) => {
+                log::error!("a demand is a dead letter: {reason}");
+                self.refused.push((job.tags.clone(), reason));
+                self.finished(job);
+            }
+        }
+    }
+
+    fn finished(&mut self, job: &Job) {
+        self.tags.extend(&job.tags);
+    }
+
+    fn dead_letters(&self, deliveries: &[Delivery]) -> Vec<DeadLetter> {
+        let of_tag = |tag: &u64| deliveries.iter().find(|delivery| delivery.tag == *tag);
+        let letters = self.refused.iter().flat_map(|(tags, reason)| {
+            tags.iter()
+                .filter_map(of_tag)
+                .map(|delivery| intake::dead_letter(delivery, reason))
+        });
+        letters.collect()
     }
 }
 

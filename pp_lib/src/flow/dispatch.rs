@@ -13,13 +13,15 @@ use crate::broker::{AnyBroker, BrokerError, Outgoing, Published, Queue};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::feed::AnyFeed;
 use crate::health::Part;
-use crate::store::{AnyStore, Claim, StoreError};
+use crate::store::{AnyStore, Claim, Redriven, StoreError};
 
 /// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long
 /// the rows of a dispatcher that dies have to wait.
 const HOLD: Duration = Duration::from_secs(12);
 /// How many rows are claimed and published together.
 const BATCH: u16 = 1000;
+/// How many dead messages are sent again together; they may be large.
+const REDRIVEN_BATCH: u16 = 20;
 /// How many batches are sent before anything else is looked after.
 const BATCHES_IN_A_ROW: usize = 20;
 /// How often older rows and lost messages are looked for.
@@ -83,21 +85,25 @@ impl Dispatcher {
         let mut pokes = self.feed.listen();
         let mut next_sweep = Instant::now();
         // What a broker in memory held ended with the process that held it.
-        let mut lost_after = if self.broker.durable() { SWEEP } else { Duration::ZERO };
+        let mut forgotten = !self.broker.durable();
         while !shutdown.is_cancelled() {
             let round = async {
+                if forgotten {
+                    self.lose_sent().await?;
+                    forgotten = false;
+                }
                 if Instant::now() >= next_sweep {
-                    self.sweep(lost_after).await?;
-                    lost_after = SWEEP;
+                    self.sweep().await?;
                     next_sweep = Instant::now() + SWEEP;
                 }
                 self.rescue().await?;
+                self.send_redriven().await?;
                 self.send_due(Some(self.settings.within)).await
             };
             // A publish may wait for room; a stop does not wait for it. Its claims run out and are taken again.
             let outcome = tokio::select! {
                 outcome = round => outcome,
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
             };
             match outcome {
                 Ok(Due::More) => patience.recovered(),
@@ -106,13 +112,16 @@ impl Dispatcher {
                     tokio::select! {
                         () = pokes.changed() => {}
                         () = sleep(self.settings.poll) => {}
-                        () = shutdown.cancelled() => return,
+                        () = shutdown.cancelled() => break,
                     }
                 }
                 Err(error) => {
                     patience.wait(&error, &shutdown).await;
                 }
             }
+        }
+        if !self.broker.durable() {
+            self.take_back().await;
         }
     }
 
@@ -157,9 +166,9 @@ impl Dispatcher {
 
     /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
     /// nothing that waits. Those that are with a worker right now are sent twice, which does no harm.
-    async fn sweep(&self, lost_after: Duration) -> Result<()> {
+    async fn sweep(&self) -> Result<()> {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
-            let released = self.store.release_sent(lost_after).await?;
+            let released = self.store.release_sent(SWEEP).await?;
             if released > 0 {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
@@ -170,12 +179,60 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// What was in a queue in memory when the process ended without a word may be why it did: that is counted, so that
+    /// it is not taken up for ever.
+    async fn lose_sent(&self) -> Result<()> {
+        let lost = self.store.lose_sent(self.settings.max_lost_leases).await?;
+        if lost > 0 {
+            log::warn!("{lost} works were in the queue when the last process ended; they are sent again");
+        }
+        Ok(())
+    }
+
+    /// The end of a queue in memory that everybody knows of: what it holds is not lost, and due at the next start.
+    async fn take_back(&self) {
+        match self.store.release_sent(Duration::ZERO).await {
+            Ok(released) => log::debug!("{released} works in the queue are due at the next start"),
+            Err(error) => log::warn!("works in the queue were not taken back: {error}"),
+        }
+    }
+
+    /// Sends dead messages that somebody wants to run again. Those that are not confirmed are due again when their
+    /// claims run out.
+    async fn send_redriven(&self) -> Result<()> {
+        let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
+        if redriven.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<Outgoing> = redriven.iter().map(redriven_message).collect();
+        let published = self.broker.publish(&messages).await?;
+        let all = redriven.len();
+        let sent: Vec<Redriven> = (redriven.into_iter().zip(published))
+            .filter(|(_, published)| *published == Published::Confirmed)
+            .map(|(redriven, _)| redriven)
+            .collect();
+        self.store.end_redriven(&sent).await?;
+        log::info!("{} dead messages were sent again", sent.len());
+        match all - sent.len() {
+            0 => Ok(()),
+            missing => Err(DispatchError::NotTaken(missing, all)),
+        }
+    }
+
     async fn rescue(&self) -> Result<()> {
         let rescued = self.store.rescue(self.settings.max_lost_leases, BATCH).await?;
         if rescued > 0 {
             log::warn!("{rescued} works lost their worker");
         }
         Ok(())
+    }
+}
+
+fn redriven_message(redriven: &Redriven) -> Outgoing {
+    Outgoing {
+        message_id: redriven.message_id.clone(),
+        row: None,
+        body: redriven.body.clone(),
     }
 }
 

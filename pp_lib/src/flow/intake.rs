@@ -22,10 +22,13 @@ pub(super) fn read(delivery: &Delivery) -> Intake {
     parse(delivery).unwrap_or_else(|error| Intake::Dead(dead_letter(delivery, &error.to_string())))
 }
 
-/// A delivery as a dead letter.
+/// A delivery as a dead letter. It has an identity from now on, under which it may be sent again.
 pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
+    let given = delivery.properties.message_id.clone();
     DeadLetter {
-        message_id: delivery.properties.message_id.clone(),
+        message_id: given
+            .and_then(|id| MessageId::try_from(id).ok())
+            .unwrap_or_else(new_message_id),
         body: delivery.body.clone(),
         reason: reason.to_owned(),
     }

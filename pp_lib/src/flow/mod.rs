@@ -2,12 +2,15 @@
 
 mod attempt;
 mod blocking;
+mod bury;
+mod caution;
 mod computation;
 mod consume;
 mod create;
 mod dispatch;
 mod identity;
 mod intake;
+mod jobs;
 mod patience;
 mod produce;
 mod running;
@@ -16,6 +19,7 @@ mod supervise;
 mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
+pub use bury::Drainer;
 pub use computation::computation;
 pub use consume::{ConsumeSettings, Consumer};
 pub use create::WorkService;

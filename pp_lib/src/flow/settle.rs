@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use tokio_util::sync::CancellationToken;
 
 use super::{Patience, new_work_code};
-use crate::store::{AnyStore, Settled, Settlement, StoreError};
+use crate::store::{AnyStore, Outcome, Settled, Settlement, StoreError};
 
 /// What became of a settlement in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub(super) enum Fate {
     Abandoned,
 }
 
-/// Settles all; one fate for each, in order. Returns without having settled all only once `abandon` is cancelled.
+/// Settles all; one fate for each, in order. What the store will not take as it is, is settled as failed, so that its
+/// row tells of it; the settlement then says so. Returns without having settled all only once `abandon` is cancelled.
 pub(super) async fn settle(store: &AnyStore, all: &mut [Settlement], abandon: &CancellationToken) -> Vec<Fate> {
     let mut fates = vec![Fate::Abandoned; all.len()];
     let mut patience = Patience::new("recording results");
@@ -47,7 +48,16 @@ pub(super) async fn settle(store: &AnyStore, all: &mut [Settlement], abandon: &C
                 }
                 parts.push_front(again);
             }
-            Err(StoreError::Rejected(reason)) if part.len() == 1 => fates[part[0]] = Fate::Refused(reason),
+            Err(StoreError::Rejected(reason)) if part.len() == 1 => match &mut all[part[0]].outcome {
+                Outcome::Failed { .. } => fates[part[0]] = Fate::Refused(reason),
+                outcome => {
+                    log::error!("the outcome of a work was refused: {reason}");
+                    *outcome = Outcome::Failed {
+                        reason: format!("its outcome was refused: {reason}"),
+                    };
+                    parts.push_front(part);
+                }
+            },
             Err(StoreError::Rejected(reason)) => {
                 log::debug!("a batch of {} was refused and is taken apart: {reason}", part.len());
                 let (first, second) = part.split_at(part.len() / 2);

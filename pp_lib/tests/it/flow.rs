@@ -9,15 +9,18 @@ mod embedded {
     use pp_lib::broker::memory::Memory;
     use pp_lib::broker::{AnyBroker, Outgoing, Queue};
     use pp_lib::domain::{
-        AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, FailingExample, MessageId, Origin, Status, Task,
-        Work, WorkId,
+        AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin,
+        Status, Task, Work, WorkId,
     };
     use pp_lib::feed::Feed as _;
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::flow::{
+        ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer, new_message_id, new_work_code,
+    };
     use pp_lib::health::Health;
     use pp_lib::store::sqlite::SqliteStore;
-    use pp_lib::store::{AnyStore, Guard, NewWork, Outcome, Search, Settlement};
+    use pp_lib::store::{AnyStore, Guard, NewWork, Outcome, Search, Selection, Settlement};
+    use tokio::sync::Notify;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,7 @@ mod embedded {
     }
 
     const LEASE: Duration = Duration::from_millis(600);
+    const MAX_LOST: i32 = 3;
 
     impl System {
         async fn idle() -> Self {
@@ -56,6 +60,12 @@ mod embedded {
         }
 
         fn consume(&mut self, computation: impl Computation, grace: Duration) {
+            let part = Health::new().part("consumer", true);
+            let consumer = self.consumer(computation, grace);
+            self.tasks.push(tokio::spawn(consumer.run(part, self.shutdown.clone())));
+        }
+
+        fn consumer(&self, computation: impl Computation, grace: Duration) -> Consumer {
             let settings = ConsumeSettings {
                 prefetch: 200,
                 batch: 100,
@@ -65,16 +75,20 @@ mod embedded {
                 work_timeout: Duration::from_secs(60),
                 grace,
             };
-            let consumer = Consumer::new(self.store.clone(), self.broker.clone(), Arc::new(computation), settings);
-            let part = Health::new().part("consumer", true);
-            self.tasks.push(tokio::spawn(consumer.run(part, self.shutdown.clone())));
+            Consumer::new(self.store.clone(), self.broker.clone(), Arc::new(computation), settings)
+        }
+
+        fn drain(&mut self) {
+            let drainer = Drainer::new(self.store.clone(), self.broker.clone());
+            let part = Health::new().part("drainer", true);
+            self.tasks.push(tokio::spawn(drainer.run(part, self.shutdown.clone())));
         }
 
         fn dispatch(&mut self) {
             let settings = DispatchSettings {
                 within: Duration::from_secs(3600),
                 poll: Duration::from_millis(50),
-                max_lost_leases: 10,
+                max_lost_leases: MAX_LOST,
             };
             let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), self.feed.clone(), settings);
             let part = Health::new().part("dispatcher", true);
@@ -123,6 +137,18 @@ mod embedded {
                 limit: 1000,
             };
             self.store.search(&all).await.unwrap()
+        }
+
+        async fn letters(&self, holds: impl Fn(&[DeadLetter]) -> bool) -> Vec<DeadLetter> {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            loop {
+                let letters = self.store.dead_letters(None, 100).await.unwrap();
+                if holds(&letters) {
+                    return letters;
+                }
+                assert!(Instant::now() < deadline, "not within 30 s, but {letters:#?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
 
         async fn history(&self, id: WorkId) -> Vec<String> {
@@ -341,6 +367,161 @@ mod embedded {
         }
         system.consume(AddUpToSum, Duration::from_secs(10));
         assert_eq!(system.finished(&ids).await[&ids[0]].result, Some(15));
+        system.stop().await;
+    }
+
+    /// Sums up, but a bound of 666 takes the whole worker down.
+    struct Deadly(Arc<Notify>);
+
+    impl Computation for Deadly {
+        fn compute(&self, task: &Task) -> Computing {
+            let (deadly, add_up_to) = (task.add_up_to.get() == 666, task.add_up_to);
+            let killed = self.0.clone();
+            Box::pin(async move {
+                if deadly {
+                    killed.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Ok(AddUpToSum::sum(add_up_to))
+            })
+        }
+    }
+
+    /// A worker with threads of its own ends as a process does that is killed: nothing of it goes on, its messages come
+    /// again, its leases run out.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_kills_its_worker_ends_as_a_dead_letter_and_its_neighbours_finish() {
+        let mut system = System::idle().await;
+        let demands: Vec<Outgoing> = (0..300)
+            .map(|number| match number {
+                150 => message(new_message_id(), None, br#"{"add_up_to":666}"#),
+                _ => message(new_message_id(), None, br#"{"add_up_to":100}"#),
+            })
+            .collect();
+        system.send(&demands).await;
+        system.dispatch();
+        let given_up = |works: &[Work]| {
+            works.len() == 300 && works.iter().all(|work| work.done() || work.status == Status::Failed)
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut kills = 0;
+        while !given_up(&system.works().await) {
+            assert!(
+                Instant::now() < deadline,
+                "after {kills} kills: {:?}",
+                system.works().await.len()
+            );
+            let worker = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            let killed = Arc::new(Notify::new());
+            let (consumer, part) = (
+                system.consumer(Deadly(killed.clone()), LEASE),
+                Health::new().part("consumer", true),
+            );
+            worker.spawn(consumer.run(part, system.shutdown.clone()));
+            let finished = async {
+                while !given_up(&system.works().await) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                () = killed.notified() => kills += 1,
+                () = finished => {}
+            }
+            worker.shutdown_background();
+        }
+        let works = system.works().await;
+        let failed: Vec<&Work> = works.iter().filter(|work| work.status == Status::Failed).collect();
+        assert_eq!((failed.len(), failed[0].add_up_to.get()), (1, 666));
+        // With everything, with fewer and fewer, then alone until its leases were lost too often.
+        assert!((5..=i64::from(MAX_LOST) + 5).contains(&kills), "{kills} kills");
+        let told = system.history(failed[0].id).await;
+        assert_eq!(
+            told.len() % 2,
+            0,
+            "each attempt that was told of began and failed: {told:?}"
+        );
+        for work in works.iter().filter(|work| work.done()) {
+            let history = system.history(work.id).await;
+            assert_eq!(history, ["compute/start", "compute/stop", "compute/result"]);
+        }
+        let letters = system.store.dead_letters(None, 10).await.unwrap();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(
+            (letters[0].work_id, letters[0].reason.as_str()),
+            (Some(failed[0].id), "lease lost")
+        );
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dead_messages_are_kept_sent_again_and_come_back_when_they_fail_again() {
+        let mut system = System::computing(AddUpToSum).await;
+        system.drain();
+        let id = new_message_id();
+        let bad = [
+            message(id.clone(), None, b"{"),
+            message(new_message_id(), None, br#"{"add_up_to":0}"#),
+        ];
+        system.send(&bad).await;
+        let first = system.letters(|letters| letters.len() == 2).await;
+        assert!(first.iter().all(|letter| letter.work_id.is_none() && !letter.redriven));
+        assert!(
+            first
+                .iter()
+                .any(|letter| letter.message_id.as_deref() == Some(id.as_str()))
+        );
+
+        assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 2);
+        system.feed.poke();
+        let newest = first.iter().map(|letter| letter.id).max();
+        let second = system
+            .letters(|letters| {
+                letters.len() == 2
+                    && letters
+                        .iter()
+                        .all(|letter| Some(letter.id) > newest || !letter.redriven)
+            })
+            .await;
+        let ids = |letters: &[DeadLetter]| {
+            let mut ids: Vec<_> = letters.iter().map(|letter| letter.message_id.clone()).collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(ids(&first), ids(&second));
+        assert_eq!(system.works().await, []);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_work_that_is_redriven_runs_again() {
+        let mut system = System::computing(FailingExample).await;
+        let ids = system.create([13]).await;
+        system.finished(&ids).await;
+        assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 1);
+        system.feed.poke();
+        let again = system.letters(|letters| letters.len() == 1).await;
+        assert_eq!(again[0].work_id, Some(ids[0]));
+        let attempt = ["compute/start", "compute/error"];
+        let told = [&["work/created"][..], &attempt, &["work/redriven"], &attempt].concat();
+        assert_eq!(system.history(ids[0]).await, told);
+
+        // Whoever replaces the computation runs what it failed on again.
+        system.halt().await;
+        system.shutdown = CancellationToken::new();
+        system.dispatch();
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        assert_eq!(
+            system.store.redrive(&Selection::Ids(vec![again[0].id])).await.unwrap(),
+            1
+        );
+        system.feed.poke();
+        let works = system.until(|works| works[&ids[0]].done()).await;
+        assert_eq!(works[&ids[0]].result, Some(91));
+        assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
         system.stop().await;
     }
 

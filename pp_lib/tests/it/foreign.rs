@@ -7,6 +7,8 @@ use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use uuid::Uuid;
 
+use crate::garbled;
+
 /// The server of these tests.
 pub(crate) fn server_url() -> String {
     std::env::var("PP_TEST_RABBITMQ_URL")
@@ -49,7 +51,21 @@ impl QueuesOfOneTest {
 
     /// Publishes to the queue of demands as anyone can.
     pub(crate) async fn publish(&self, properties: BasicProperties, body: &[u8]) {
-        let channel = self.channel().await;
+        self.publish_on(&self.connection, properties, body).await;
+    }
+
+    /// The same with bytes that are not UTF-8 in place of [`garbled::MARK`], which the libraries of some languages send.
+    pub(crate) async fn publish_garbled(&self, properties: BasicProperties, body: &[u8]) {
+        let way = garbled::way_to(&server_url()).await;
+        let connection = Connection::connect(&way, ConnectionProperties::default())
+            .await
+            .unwrap();
+        self.publish_on(&connection, properties, body).await;
+        connection.close(200, "done".into()).await.unwrap();
+    }
+
+    async fn publish_on(&self, connection: &Connection, properties: BasicProperties, body: &[u8]) {
+        let channel = connection.create_channel().await.unwrap();
         // A channel that is closed right away may overtake what was published on it; a confirmation does not.
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let queue = self.names.demand.as_str().into();

@@ -9,6 +9,7 @@ use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker, BrokerError, DeadLetter, Properties, Published, Queue, Subscription};
 use pp_lib::conformance::broker::{assert_numbers, demand, publish, receive, until_ready};
+use pp_lib::flow::new_message_id;
 use tokio::time::timeout;
 
 use crate::foreign::{QueuesOfOneTest, server_url};
@@ -145,7 +146,7 @@ mod on_servers {
         assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
         publish(&broker, 0..1).await;
         let letter = DeadLetter {
-            message_id: None,
+            message_id: new_message_id(),
             body: "{}".into(),
             reason: "a test".into(),
         };
@@ -158,12 +159,12 @@ mod on_servers {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
         queues.delete_queue(&queues.names.dead_letter).await;
-        let letter = |id: Option<&str>| DeadLetter {
-            message_id: id.map(str::to_owned),
+        let letter = || DeadLetter {
+            message_id: new_message_id(),
             body: "{}".into(),
             reason: "a test".into(),
         };
-        let letters = [letter(None), letter(Some("one"))];
+        let letters = [letter(), letter()];
         let lost = broker.dead_letter(&letters).await;
         assert!(matches!(lost, Err(BrokerError::Unavailable(_))), "{lost:?}");
         broker.dead_letter(&letters).await.unwrap();

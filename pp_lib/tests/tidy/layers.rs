@@ -10,11 +10,12 @@ use crate::tree::{File, files, none};
 const KNOWN_TO: [(&[&str], &[&str]); 5] = [
     (&["diesel", "diesel_migrations"], &["pp_lib/src/store/", "pp_storage/"]),
     (
-        &["lapin"],
+        &["lapin", "async_rs"],
         &[
             "pp_lib/src/broker/rabbitmq/",
             "pp_lib/tests/it/foreign.rs",
             "pp_lib/tests/it/rabbitmq.rs",
+            "pp_lib/tests/it/unreadable.rs",
             "pp_testbed/src/chaos/queues.rs",
             "pp_testbed/tests/",
         ],

@@ -1,5 +1,6 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
+mod catch_up;
 mod kills;
 mod outbox;
 mod place;

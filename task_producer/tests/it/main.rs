@@ -28,6 +28,7 @@ fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
         ("PP_SCHEDULE", "0 0 0 31 2 *", "`0 0 0 31 2 *` never ticks"),
         ("PP_TIME_ZONE", "Mars/Base", "`Mars/Base` is no IANA time zone"),
         ("PP_COUNT", "0", "expected a whole number from 1 to 100000"),
+        ("PP_CATCH_UP", "100001", "expected a whole number from 0 to 100000"),
         (
             "PP_ADD_UP_TO",
             "-1",

@@ -14,6 +14,7 @@ use super::super::{BrokerError, Result, queues::QueueNames};
 use super::RabbitMqConfig;
 use super::greeting::{MajorVersion, major_version};
 use super::topology::{self, Arguments};
+use super::transport::transport;
 
 const HEARTBEAT_SECONDS: u16 = 5;
 const ACCESS_REFUSED: u16 = 403;
@@ -98,8 +99,7 @@ impl Server {
             Purpose::Consume => format!("{} consumes", self.config.name),
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let runtime = lapin::runtime::default_runtime().map_err(|error| self.refused(&error))?;
-        let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, runtime)
+        let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport())
             .await
             .map_err(|error| self.refused(&error))?;
         self.declare(&connection, version).await?;

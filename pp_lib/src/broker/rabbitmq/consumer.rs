@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Acker, Consumer, ErrorKind};
+use lapin::{Acker, Consumer};
 use tokio::time::{sleep, timeout};
 
 use super::super::window::Window;
@@ -69,13 +69,6 @@ impl RabbitSubscription {
                 self.ackers.push_back(message.acker.clone());
                 self.taken.push(message::delivery(message));
                 Ok(())
-            }
-            Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
-                Err(BrokerError::Unavailable(format!(
-                    "{}: the properties of a message in it cannot be read, such as text that is not UTF-8; \
-                     remove that message from the queue",
-                    self.consumer.queue()
-                )))
             }
             Some(Err(error)) => Err(self.server.lost(&error)),
             None => Err(BrokerError::Unavailable(format!(

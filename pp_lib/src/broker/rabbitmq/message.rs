@@ -5,6 +5,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::super::{DeadLetter, Delivery, Outgoing, Properties};
+use super::frames::UNREADABLE;
 
 const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
@@ -17,7 +18,7 @@ const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// A message ready to be sent.
 pub(super) struct Parcel {
-    pub(super) message_id: Option<ShortString>,
+    pub(super) message_id: ShortString,
     pub(super) headers: FieldTable,
     pub(super) body: Bytes,
 }
@@ -32,7 +33,7 @@ impl Parcel {
             headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
         }
         Self {
-            message_id: Some(outgoing.message_id.as_str().into()),
+            message_id: outgoing.message_id.as_str().into(),
             headers,
             body: outgoing.body.clone(),
         }
@@ -42,21 +43,18 @@ impl Parcel {
         let mut headers = FieldTable::default();
         headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
         Self {
-            message_id: letter.carried_id().map(ShortString::from),
+            message_id: letter.message_id.as_str().into(),
             headers,
             body: letter.body.clone(),
         }
     }
 
     pub(super) fn properties(&self) -> BasicProperties {
-        let properties = BasicProperties::default()
+        BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
-            .with_headers(self.headers.clone());
-        match &self.message_id {
-            Some(id) => properties.with_message_id(id.clone()),
-            None => properties,
-        }
+            .with_message_id(self.message_id.clone())
+            .with_headers(self.headers.clone())
     }
 }
 
@@ -89,7 +87,9 @@ fn properties(properties: &BasicProperties) -> Properties {
             .and_then(|headers| headers.get(name))
             .unwrap_or(&AMQPValue::Void)
     };
-    let mut malformed = None;
+    let mut malformed = headers
+        .is_some_and(|headers| headers.contains_key(UNREADABLE))
+        .then_some("that cannot be read, such as text that is not UTF-8");
     let mut number = |name| header_number(header(name)).known_or_noted(name, &mut malformed);
     let (generation, attempt, failures) = (number(GENERATION), number(ATTEMPT), number(FAILURES));
     Properties {

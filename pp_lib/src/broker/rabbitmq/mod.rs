@@ -1,14 +1,17 @@
 //! RabbitMQ: the broker between processes, right for 3.10 and for 4.x.
 //!
 //! This folder alone knows the client library. It recovers nothing by itself: publishing opens another connection with
-//! the next call, a subscription that met an error is over.
+//! the next call, a subscription that met an error is over. `transport` and `frames` stand between the library and the
+//! server, so that a message from a careless client does not end a connection.
 
 mod connection;
 mod consumer;
+mod frames;
 mod greeting;
 mod message;
 mod publisher;
 mod topology;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;

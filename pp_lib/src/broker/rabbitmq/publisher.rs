@@ -115,7 +115,7 @@ impl Publisher {
             ..BasicPublishOptions::default()
         };
         let mut outcomes = vec![Published::Unconfirmed; window.len()];
-        let mut returned: HashSet<Option<ShortString>> = HashSet::new();
+        let mut returned: HashSet<ShortString> = HashSet::new();
         let mut lost = None;
         let sent_and_answered = async {
             let mut sends = Vec::with_capacity(window.len());
@@ -140,7 +140,7 @@ impl Publisher {
                             *outcome = Published::Confirmed;
                         }
                         let message = confirmation.take_message();
-                        returned.extend(message.map(|message| message.delivery.properties.message_id().clone()));
+                        returned.extend(message.and_then(|message| message.delivery.properties.message_id().clone()));
                     }
                     Err(error) => lost = Some(self.server.lost(&error)),
                 }
@@ -210,7 +210,7 @@ mod tests {
     fn a_window_is_bounded_in_messages_and_in_bytes() {
         let lengths = |bodies: &[usize]| {
             let parcel = |length: &usize| Parcel {
-                message_id: None,
+                message_id: "one".into(),
                 headers: lapin::types::FieldTable::default(),
                 body: vec![0; *length].into(),
             };

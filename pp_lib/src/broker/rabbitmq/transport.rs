@@ -1,0 +1,95 @@
+//! The way of the client library's bytes: Tokio's, with [`Frames`] on what comes in.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use async_rs::traits::Reactor;
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::Stream;
+
+use super::frames::Frames;
+
+/// What a connection runs on.
+pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
+
+/// The current Tokio runtime, whose connections bring nothing in that the library cannot read.
+pub(super) fn transport() -> Transport {
+    Runtime::new(RuntimeParts::new(Tokio::current(), Readable(Tokio::current())))
+}
+
+/// Tokio's reactor, but for its connections.
+#[derive(Clone, Debug)]
+pub(super) struct Readable(Tokio);
+
+impl Reactor for Readable {
+    type TcpStream = ReadableStream<<Tokio as Reactor>::TcpStream>;
+    type Sleep = <Tokio as Reactor>::Sleep;
+
+    fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
+        &self,
+        socket: H,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+        self.0.register(socket)
+    }
+
+    fn sleep(&self, duration: Duration) -> Self::Sleep {
+        self.0.sleep(duration)
+    }
+
+    fn interval(&self, duration: Duration) -> impl Stream<Item = Instant> + Send + 'static {
+        self.0.interval(duration)
+    }
+
+    fn tcp_connect_addr(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
+        let connecting = self.0.tcp_connect_addr(address);
+        async move {
+            Ok(ReadableStream {
+                stream: connecting.await?,
+                frames: Frames::default(),
+            })
+        }
+    }
+}
+
+/// A connection of which only what can be read is read.
+#[derive(Debug)]
+pub(super) struct ReadableStream<S> {
+    stream: S,
+    frames: Frames,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ReadableStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        while self.frames.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            if count == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            self.frames.take_in(&buffer[..count]);
+        }
+        Poll::Ready(Ok(self.frames.hand_out(buffer)))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadableStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}

@@ -1,0 +1,134 @@
+//! Messages whose properties the client library cannot read: in nobody's way, and dead with their reason.
+
+mod on_servers {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use lapin::BasicProperties;
+    use lapin::types::{AMQPValue, FieldTable};
+    use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Queue};
+    use pp_lib::conformance::broker::{demand, publish, receive, until_ready};
+    use pp_lib::domain::{AddUpToSum, Status};
+    use pp_lib::flow::{ConsumeSettings, Consumer};
+    use pp_lib::health::Health;
+    use pp_lib::store::sqlite::SqliteStore;
+    use pp_lib::store::{AnyStore, Search};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::foreign::QueuesOfOneTest;
+    use crate::garbled::MARK;
+
+    const REASON: &str = "that cannot be read, such as text that is not UTF-8";
+
+    /// Every place of a text, with the body that tells it.
+    fn garbled() -> Vec<(BasicProperties, &'static str)> {
+        let with = |headers: FieldTable| BasicProperties::default().with_headers(headers);
+        let mut named = FieldTable::default();
+        named.insert(MARK.into(), AMQPValue::Boolean(true));
+        let mut nested = FieldTable::default();
+        nested.insert("work_code".into(), AMQPValue::FieldTable(named.clone()));
+        vec![
+            (BasicProperties::default().with_message_id(MARK.into()), "message id"),
+            (
+                BasicProperties::default().with_content_type(MARK.into()),
+                "content type",
+            ),
+            (with(named), "name of a header"),
+            (with(nested), "name within a header"),
+        ]
+    }
+
+    async fn publish_garbled(queues: &QueuesOfOneTest) -> Vec<&'static str> {
+        let mut bodies = Vec::new();
+        for (properties, body) in garbled() {
+            queues.publish_garbled(properties, body.as_bytes()).await;
+            bodies.push(body);
+        }
+        bodies
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn they_are_received_in_their_place_and_named() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker = queues.broker().await;
+        publish(&broker, 0..1).await;
+        let bodies = publish_garbled(&queues).await;
+        publish(&broker, 1..2).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+        let received = receive(&mut *subscription, bodies.len() + 2).await;
+        let id = |delivery: &Delivery| delivery.properties.message_id.clone();
+        let (first, last) = (received.first().unwrap(), received.last().unwrap());
+        assert_eq!(
+            [id(first), id(last)],
+            [0, 1].map(|number| Some(demand(number).message_id.to_string()))
+        );
+        for (delivery, body) in received[1..].iter().zip(bodies) {
+            assert_eq!((&delivery.body[..], id(delivery)), (body.as_bytes(), None));
+            assert_eq!(delivery.properties.malformed, Some(REASON));
+        }
+        subscription.acknowledge(&[1, 2, 3, 4, 5, 6]).await.unwrap();
+        drop(subscription);
+        until_ready(&broker, Queue::Demand, 0).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_consumer_makes_dead_letters_of_them_and_goes_on() {
+        let queues = QueuesOfOneTest::new().await;
+        let broker: AnyBroker = Arc::new(queues.broker().await);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let store: AnyStore = Arc::new(store);
+        publish(&*broker, 1..4).await;
+        let mut bodies = publish_garbled(&queues).await;
+        publish(&*broker, 4..7).await;
+
+        let settings = ConsumeSettings {
+            prefetch: 4,
+            batch: 2,
+            batch_wait: Duration::from_millis(5),
+            max_attempts: 3,
+            lease: Duration::from_secs(4),
+            work_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+        };
+        let consumer = Consumer::new(store.clone(), broker.clone(), Arc::new(AddUpToSum), settings);
+        let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());
+        let consuming = tokio::spawn(consumer.run(part, shutdown.clone()));
+
+        let mut letters = broker.subscribe(Queue::DeadLetter, 100).await.unwrap();
+        let mut received = receive(&mut *letters, bodies.len()).await;
+        received.sort_by(|one, other| one.body.cmp(&other.body));
+        bodies.sort_unstable();
+        for (letter, body) in received.iter().zip(bodies) {
+            assert_eq!(&letter.body[..], body.as_bytes());
+            let reason = letter.properties.reason.as_deref().unwrap_or_default();
+            assert!(reason.contains(REASON), "{reason}");
+        }
+        publish(&*broker, 7..8).await;
+        let all = Search {
+            work_code: None,
+            status: None,
+            since: None,
+            before: None,
+            limit: 100,
+        };
+        let done = async || {
+            let works = store.search(&all).await.unwrap();
+            works.iter().filter(|work| work.status == Status::Done).count()
+        };
+        let all_done = async {
+            while done().await < 7 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all_done).await.unwrap();
+        shutdown.cancel();
+        consuming.await.unwrap();
+        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        drop(letters);
+        queues.delete().await;
+    }
+}

@@ -22,6 +22,12 @@ impl Findings {
         self.duplicated.extend(other.duplicated);
     }
 
+    /// All of them, with the kind before each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let lost = self.lost.iter().map(|what| format!("lost: {what}"));
+        lost.chain(self.duplicated.iter().map(|what| format!("duplicated: {what}")))
+    }
+
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty() && self.duplicated.is_empty()
@@ -238,4 +244,177 @@ pub fn examine_redrives(told: &Told, evidence: &Evidence) -> Findings {
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work 1 came over the API, work 2 as message `m`, work 3 fails; a message `u` was unreadable.
+    fn account() -> (Told, Evidence) {
+        let acknowledged = |identity, bound| Acknowledged {
+            identity,
+            bound,
+            at: 1.0,
+        };
+        let told = Told {
+            acknowledged: vec![
+                acknowledged(Identity::Work(1), None),
+                acknowledged(Identity::Message("m".into()), Some(4)),
+                acknowledged(Identity::Work(3), Some(FAILS)),
+            ],
+            unreadable: vec!["u".into()],
+            ..Told::default()
+        };
+        let letter = |work_id: Option<i64>, message_id: &str| Letter {
+            work_id,
+            generation: work_id.map(|_| 1),
+            message_id: Some(message_id.into()),
+        };
+        let evidence = Evidence {
+            rows: vec![
+                row(1, 99, "created start stop result=4950"),
+                row(2, 4, "start stop result=10"),
+                row(3, FAILS, "created start error"),
+            ],
+            letters: vec![letter(Some(3), "x"), letter(None, "u")],
+            orphans: 0,
+        };
+        (told, evidence)
+    }
+
+    fn row(id: i64, bound: i64, told: &str) -> Row {
+        let fails = bound == FAILS;
+        Row {
+            id,
+            from_api: told.starts_with("created"),
+            message_id: Some(if id == 2 { "m".to_owned() } else { format!("id of {id}") }),
+            bound,
+            status: if fails { "failed" } else { "done" }.into(),
+            result: (!fails).then(|| bound * (bound + 1) / 2),
+            generation: 1,
+            updated_on: 2.0,
+            history: told.split(' ').map(|word| (1, word.to_owned())).collect(),
+        }
+    }
+
+    /// How many lines say lost and duplicated after a change of a right account.
+    fn found(change: impl FnOnce(&mut Told, &mut Evidence)) -> (usize, usize) {
+        let (mut told, mut evidence) = account();
+        change(&mut told, &mut evidence);
+        let mut findings = examine(&told, &evidence);
+        findings.extend(examine_redrives(&told, &evidence));
+        (findings.lost.len(), findings.duplicated.len())
+    }
+
+    #[test]
+    fn a_right_account_is_clean() {
+        assert_eq!(found(|_, _| ()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_not_there_is_lost() {
+        assert_eq!(found(|_, evidence| drop(evidence.rows.remove(0))), (1, 0));
+        assert_eq!(found(|_, evidence| drop(evidence.rows.remove(1))), (1, 0));
+        assert_eq!(
+            found(|_, evidence| drop(evidence.letters.remove(0))),
+            (1, 0),
+            "a work's dead letter"
+        );
+        assert_eq!(
+            found(|_, evidence| drop(evidence.letters.remove(1))),
+            (1, 0),
+            "a message's dead letter"
+        );
+        assert_eq!(found(|told, _| told.given_up.push("a call".into())), (1, 0));
+    }
+
+    #[test]
+    fn what_is_not_as_it_was_asked_for_is_lost() {
+        assert_eq!(found(|told, _| told.acknowledged[1].bound = Some(5)), (1, 0));
+        assert_eq!(
+            found(|told, _| told.acknowledged[0].identity = Identity::Work(3)),
+            (2, 1),
+            "one work for two"
+        );
+        assert_eq!(
+            found(|told, _| told.redriven_works.push(3)),
+            (1, 0),
+            "a redrive without effect"
+        );
+        assert_eq!(found(|_, evidence| evidence.rows[0].status = "running".into()), (2, 0));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_duplicated() {
+        let another = || row(4, 50, "created start stop result=1275");
+        assert_eq!(found(|_, evidence| evidence.rows.push(another())), (0, 1));
+        assert_eq!(
+            found(|told, evidence| {
+                evidence.rows.push(another());
+                told.indeterminate.push(None);
+            }),
+            (0, 0),
+            "a request without an answer may have taken effect"
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                evidence.rows.push(another());
+                told.indeterminate.push(Some(51));
+            }),
+            (0, 1),
+            "but not for another bound"
+        );
+        assert_eq!(found(|_, evidence| evidence.orphans = 1), (0, 1));
+        assert_eq!(found(|told, _| told.twice.push("a key".into())), (0, 1));
+    }
+
+    #[test]
+    fn what_is_there_twice_is_duplicated() {
+        let again = |evidence: &mut Evidence, index: usize| evidence.letters.push(evidence.letters[index].clone());
+        assert_eq!(found(|_, evidence| again(evidence, 0)), (0, 1));
+        assert_eq!(found(|_, evidence| again(evidence, 1)), (0, 1));
+        assert_eq!(
+            found(|_, evidence| {
+                let mut copy = evidence.rows[1].clone();
+                copy.id = 4;
+                evidence.rows.push(copy);
+            }),
+            (0, 1)
+        );
+        let elsewhere = |evidence: &mut Evidence| evidence.letters[1].message_id = Some("another".into());
+        assert_eq!(
+            found(|_, evidence| elsewhere(evidence)),
+            (1, 1),
+            "a dead letter of nothing that was sent"
+        );
+    }
+
+    #[test]
+    fn more_runs_than_redrives_are_duplicated() {
+        let again = |_: &mut Told, evidence: &mut Evidence| {
+            let row = &mut evidence.rows[2];
+            row.generation = 2;
+            row.history
+                .extend(["redriven", "start", "error"].map(|word| (2, word.to_owned())));
+            evidence.letters[0].generation = Some(2);
+        };
+        assert_eq!(found(again), (0, 1));
+        assert_eq!(
+            found(|told, evidence| {
+                again(told, evidence);
+                told.redriven = 1;
+            }),
+            (0, 0)
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                again(told, evidence);
+                told.redriven = 1;
+                evidence.letters[0].generation = Some(1);
+            }),
+            (0, 1),
+            "the letter of the generation before"
+        );
+    }
 }

@@ -34,6 +34,8 @@ const PREFIX: &str = "pp.chaos";
 pub(super) const PACE: &str = "2us";
 /// Small, so that messages stay in the queue while consumers are frozen, and faults find batches half done.
 const WINDOW: &str = "100";
+/// What each way takes to a server that is slow.
+const SLOW: Duration = Duration::from_millis(100);
 /// How long a service may take until it is ready.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How long all that was acknowledged may take to be finished after a fault.
@@ -191,6 +193,7 @@ impl Distributed {
                 Ok(())
             }
             Fault::ConsumerPostgresSilent => through(&self.consumers[victim].postgres, Flow::Frozen, pause),
+            Fault::ApiPostgresSlow => through(&self.api.postgres, Flow::Delayed(SLOW), pause),
             Fault::ApiRepliesLost => {
                 let waited = through(&self.api.postgres, Flow::RepliesDropped, || {
                     let waited = pause();

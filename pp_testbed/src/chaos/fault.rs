@@ -36,6 +36,8 @@ pub enum Fault {
     ApiPostgresCut,
     /// Nothing passes between a consumer and PostgreSQL, though all connections stay open.
     ConsumerPostgresSilent,
+    /// Whatever passes between the API and PostgreSQL takes a tenth of a second each way.
+    ApiPostgresSlow,
     /// PostgreSQL hears the API, but its answers are dropped; then the connections are cut.
     ApiRepliesLost,
     /// The queue of demands is deleted, with messages in it, under everybody.
@@ -52,7 +54,7 @@ pub enum Fault {
 
 impl Fault {
     /// What can befall a system of several processes.
-    pub const DISTRIBUTED: [Self; 18] = [
+    pub const DISTRIBUTED: [Self; 19] = [
         Self::ConsumerKilled,
         Self::BothConsumersKilled,
         Self::ConsumerFrozen,
@@ -68,6 +70,7 @@ impl Fault {
         Self::ConsumerPostgresCut,
         Self::ApiPostgresCut,
         Self::ConsumerPostgresSilent,
+        Self::ApiPostgresSlow,
         Self::ApiRepliesLost,
         Self::QueueDeleted,
         Self::QueuePurged,
@@ -93,6 +96,7 @@ impl Fault {
             Self::ConsumerPostgresCut => "consumer-PostgreSQL cut",
             Self::ApiPostgresCut => "API-PostgreSQL cut",
             Self::ConsumerPostgresSilent => "consumer-PostgreSQL black hole",
+            Self::ApiPostgresSlow => "API-PostgreSQL slow",
             Self::ApiRepliesLost => "API-PostgreSQL replies lost, cut",
             Self::QueueDeleted => "demand queue deleted",
             Self::QueuePurged => "demand queue emptied",
@@ -129,6 +133,7 @@ impl Fault {
             Self::ConsumerFrozen => 4_800..=6_500,
             Self::RabbitMqFrozen => 2_000..=8_000,
             Self::ConsumerPostgresSilent => 2_000..=6_000,
+            Self::ApiPostgresSlow => 1_000..=3_000,
             Self::ApiRepliesLost => 200..=1_500,
             Self::QueueDeleted | Self::QueuePurged => 1_500..=2_500,
             Self::SessionsTerminated | Self::ConsumerRabbitMqCut | Self::ConsumerPostgresCut | Self::ApiPostgresCut => {

@@ -18,6 +18,8 @@ use pp_testbed::servers::Kind;
 
 use super::{install, output, signals};
 
+/// How many of the findings are printed; all are in a file.
+const SHOWN: usize = 20;
 /// Room for what one run writes, and no more: it is a file system in memory.
 const DISK_MEBIBYTES: u32 = 64;
 const DISK_MEBIBYTES_A_ROUND: u32 = 12;
@@ -57,6 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = written_down(&run, &folder)?;
     if let Err(error) = ended {
         eprintln!("pp_testbed: {error:#}");
+    }
+    for finding in run.findings.lines().take(SHOWN) {
+        output::line(&finding);
     }
     output::line(&format!(
         "\nFAILED: {} lost, {} duplicated: {}; logs in {}\nrepeat with `{again}`",
@@ -101,10 +106,8 @@ fn repeat(args: &Args, seed: u64) -> String {
 /// What was found, in a file; there can be many lines.
 fn written_down(run: &Run, folder: &Path) -> Result<PathBuf> {
     let file = folder.join("findings.txt");
-    let line = |kind: &str, what: &String| format!("{kind}: {what}\n");
-    let lost = run.findings.lost.iter().map(|what| line("lost", what));
-    let duplicated = run.findings.duplicated.iter().map(|what| line("duplicated", what));
-    fs::write(&file, lost.chain(duplicated).collect::<String>())?;
+    let lines: Vec<String> = run.findings.lines().collect();
+    fs::write(&file, lines.join("\n"))?;
     Ok(file)
 }
 

@@ -1,6 +1,7 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
 mod catch_up;
+mod chaos;
 mod kills;
 mod outbox;
 mod place;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use pp_testbed::process::{self, ProcessId};
 use pp_testbed::servers::{Kind, PrivateServers, answers};
 use pp_testbed::{install, launch, wait};
+
+/// How long a single call may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_provided_servers_answer() {

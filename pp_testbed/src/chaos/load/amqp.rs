@@ -29,10 +29,7 @@ struct Message {
 pub(super) fn run(shared: &Shared, queue: &Queue, mut rng: StdRng) {
     let mut broker: Option<RabbitMq> = None;
     at_a_rate(shared, INTERVAL, || {
-        let messages: Vec<Message> = (0..rng.random_range(1..=60))
-            .map(|_| message(&mut rng))
-            .filter(|m| shared.surface || m.bound.is_some())
-            .collect();
+        let messages: Vec<Message> = (0..rng.random_range(1..=60)).map(|_| message(&mut rng)).collect();
         if !queue.runtime.block_on(confirmed(shared, queue, &mut broker, &messages)) {
             return;
         }
@@ -49,11 +46,9 @@ pub(super) fn run(shared: &Shared, queue: &Queue, mut rng: StdRng) {
             }
         }
         drop(told);
-        // A producer that died before it noted the confirmation would publish all of it again. Messages that nobody
-        // can read are not among these: each copy is a dead letter of its own.
+        // A producer that died before it noted the confirmation would publish all of it again.
         if rng.random_range(0..8) == 0 {
-            let readable: Vec<Message> = messages.into_iter().filter(|message| message.bound.is_some()).collect();
-            queue.runtime.block_on(confirmed(shared, queue, &mut broker, &readable));
+            queue.runtime.block_on(confirmed(shared, queue, &mut broker, &messages));
         }
     });
 }

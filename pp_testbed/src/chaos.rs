@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod evidence;
 pub mod fault;
 pub mod history;
+mod letters;
 pub mod load;
 pub mod plan;
 pub mod proxy;

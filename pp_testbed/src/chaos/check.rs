@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::evidence::{Evidence, Letter, Row};
+use super::evidence::{Evidence, Row};
 use super::history;
+use super::letters::Letters;
 use super::told::{Acknowledged, FAILS, Identity, Told};
 
 /// What is wrong, a line for each.
@@ -145,68 +146,6 @@ fn finished(row: &Row, findings: &mut Findings) {
     }
 }
 
-/// The dead letters, by what they are about.
-struct Letters<'a> {
-    works: HashMap<i64, Vec<&'a Letter>>,
-    messages: HashMap<&'a str, usize>,
-}
-
-impl<'a> Letters<'a> {
-    fn of(evidence: &'a Evidence) -> Self {
-        let (mut works, mut messages): (HashMap<i64, Vec<&Letter>>, HashMap<&str, usize>) = Default::default();
-        for letter in &evidence.letters {
-            match letter.work_id {
-                Some(id) => works.entry(id).or_default().push(letter),
-                None => {
-                    *messages
-                        .entry(letter.message_id.as_deref().unwrap_or_default())
-                        .or_default() += 1
-                }
-            }
-        }
-        Self { works, messages }
-    }
-
-    /// One that failed has one, for its last generation; the others have none.
-    fn of_work(&self, row: &Row, findings: &mut Findings) {
-        let letters = self.works.get(&row.id).map_or(&[][..], Vec::as_slice);
-        let expected = usize::from(row.bound == FAILS);
-        if letters.len() < expected {
-            findings
-                .lost
-                .push(format!("work {} failed and has no dead letter", row.id));
-        } else if letters.len() > expected {
-            findings
-                .duplicated
-                .push(format!("work {} has {} dead letters", row.id, letters.len()));
-        }
-        let others = letters
-            .iter()
-            .filter_map(|letter| letter.generation)
-            .filter(|generation| *generation != row.generation);
-        for generation in others {
-            findings
-                .duplicated
-                .push(format!("work {} has a dead letter of generation {generation}", row.id));
-        }
-    }
-
-    /// Each unreadable message has one, and nothing else has.
-    fn of_messages(&self, told: &Told, findings: &mut Findings) {
-        for id in &told.unreadable {
-            match self.messages.get(id.as_str()) {
-                Some(1) => {}
-                None => findings
-                    .lost
-                    .push(format!("unreadable message {id} has no dead letter")),
-                Some(more) => findings
-                    .duplicated
-                    .push(format!("unreadable message {id} has {more} dead letters")),
-            }
-        }
-    }
-}
-
 /// A redrive that was answered took effect, and as often as it was answered.
 fn redriven(told: &Told, evidence: &Evidence, findings: &mut Findings) {
     let generations: HashMap<i64, i32> = evidence.rows.iter().map(|row| (row.id, row.generation)).collect();
@@ -249,6 +188,7 @@ pub fn examine_redrives(told: &Told, evidence: &Evidence) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::evidence::Letter;
 
     /// Work 1 came over the API, work 2 as message `m`, work 3 fails; a message `u` was unreadable.
     fn account() -> (Told, Evidence) {

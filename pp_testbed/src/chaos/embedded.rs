@@ -10,13 +10,12 @@ use serde_json::Value;
 
 use super::client::{Answer, Client};
 use super::disk::Disk;
-use super::distributed::{DRAIN_LIMIT, PACE, READY_LIMIT, drain_limit};
 use super::evidence::{Evidence, Letter, Row};
 use super::fault::Fault;
 use super::load::{Load, Target};
 use super::plan::Round;
 use super::service::Service;
-use super::system::{Stop, Struck, System};
+use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Stop, Struck, System, drain_limit};
 use super::told::{Attempt, Identity, Told, now};
 use crate::{ports, wait};
 
@@ -137,7 +136,6 @@ impl System for Embedded {
             client: self.client.clone(),
             queue: None,
             redrives: true,
-            surface: !matches!(self.client.get("/deadletter"), Answer::Odd(_)),
             limit: drain_limit(round.fault),
         }
     }
@@ -173,11 +171,7 @@ impl System for Embedded {
                 .collect()
         });
         let rows = parts.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        let letters = if matches!(self.client.get("/deadletter"), Answer::Odd(_)) {
-            Vec::new()
-        } else {
-            pages(&self.client, "/deadletter?", 0)?
-        };
+        let letters = pages(&self.client, "/deadletter?", 0)?;
         let letters = letters.iter().map(|letter| Letter {
             work_id: letter["work_id"].as_i64(),
             generation: None,

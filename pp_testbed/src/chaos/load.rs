@@ -42,13 +42,14 @@ pub struct Target {
     pub client: Client,
     /// The broker; without one, demands come over the API alone.
     pub queue: Option<Queue>,
-    /// TEMPORARY: whether keys, bulk and dead letters are served yet.
-    pub surface: bool,
     /// Whether an operator redrives dead letters meanwhile.
     pub redrives: bool,
     /// How long a demand may be tried again after the load has stopped.
     pub limit: Duration,
 }
+
+/// What one client does until the load stops.
+type Run = Box<dyn FnOnce(&Shared, StdRng) + Send>;
 
 /// Clients at work.
 pub struct Load {
@@ -59,7 +60,6 @@ pub struct Load {
 /// What the clients of a round share.
 struct Shared {
     client: Client,
-    surface: bool,
     stopping: AtomicBool,
     /// When the last try has to end; set with `stopping`.
     limit: Duration,
@@ -72,32 +72,24 @@ impl Load {
     pub fn start(target: Target, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             client: target.client,
-            surface: target.surface,
             stopping: AtomicBool::new(false),
             limit: target.limit,
             stopped_at: Mutex::new(None),
             told: Mutex::default(),
         });
-        let mut threads = Vec::new();
-        let mut add = |run: Box<dyn FnOnce(&Shared, StdRng) + Send>| {
-            let (shared, rng) = (
-                shared.clone(),
-                StdRng::seed_from_u64(seed.wrapping_add(threads.len() as u64)),
-            );
-            threads.push(thread::spawn(move || run(&shared, rng)));
-        };
-        for _ in 0..posts::THREADS {
-            add(Box::new(posts::run));
-        }
-        if target.surface {
-            add(Box::new(bulk::run));
-        }
-        if target.redrives && target.surface {
-            add(Box::new(operator::run));
+        let mut clients: Vec<Run> = vec![Box::new(bulk::run)];
+        clients.extend((0..posts::THREADS).map(|_| Box::new(posts::run) as Run));
+        if target.redrives {
+            clients.push(Box::new(operator::run));
         }
         if let Some(queue) = target.queue {
-            add(Box::new(move |shared, rng| amqp::run(shared, &queue, rng)));
+            clients.push(Box::new(move |shared, rng| amqp::run(shared, &queue, rng)));
         }
+        let run = |(number, client): (u64, Run)| {
+            let (shared, rng) = (shared.clone(), StdRng::seed_from_u64(seed.wrapping_add(number)));
+            thread::spawn(move || client(&shared, rng))
+        };
+        let threads = (0..).zip(clients).map(run).collect();
         Self { shared, threads }
     }
 

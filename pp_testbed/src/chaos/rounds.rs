@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::check::{Findings, examine, examine_redrives};
-use super::distributed::{DRAIN_LIMIT, drain_limit};
 use super::evidence::Row;
 use super::load::Load;
 use super::plan::Round;
-use super::system::{Stop, Struck, System};
+use super::system::{DRAIN_LIMIT, Stop, Struck, System, drain_limit};
 use super::table::Report;
 use super::told::{Attempt, FAILS, Identity, Told};
 

@@ -9,10 +9,29 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::evidence::Evidence;
+use super::fault::Fault;
 use super::load::{Load, Target};
 use super::plan::Round;
 use super::told::Told;
 use crate::wait;
+
+/// A bound of 4,000 takes 8 ms, one of a million 2 s, and the largest is refused, since it would take longer than an hour.
+pub(super) const PACE: &str = "2us";
+/// How long a service may take until it is ready.
+pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long all that was acknowledged may take to be finished after a fault.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(90);
+/// The sweep finds what was sent more than a minute ago, once a minute.
+const SWEEP_LIMIT: Duration = Duration::from_secs(150);
+
+/// How long all that was acknowledged in a round may take.
+pub(super) fn drain_limit(fault: Fault) -> Duration {
+    if fault.destroys_messages() {
+        SWEEP_LIMIT
+    } else {
+        DRAIN_LIMIT
+    }
+}
 
 /// When a fault was there, in seconds since 1970.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
         } else {
             body(bound)
         };
-        if rng.random_range(0..10) < 2 || !shared.surface {
+        if rng.random_range(0..10) < 2 {
             without_key(shared, &body, bound);
         } else {
             with_key(shared, &body, bound, rng.random_range(0..20) == 0);

@@ -80,8 +80,8 @@ const DAMAGES: [(&str, bool); 17] = [
         false,
     ),
     (
-        "INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
-         VALUES ('api-0000000004', 'api', 'b', 4, 'done', 10)",
+        "INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result)
+         VALUES (4, 'api-0000000004', 'api', 'b', 4, 'done', 10)",
         false,
     ),
     (

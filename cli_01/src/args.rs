@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_lib::config::{DatabaseArgs, DurationText, duration, whole};
 use pp_lib::domain::{AddUpTo, Status, WorkCodePrefix, WorkId};
+use pp_lib::flow::{Wanted, latest_run_at};
 use pp_lib::store::Search;
 
 use crate::commands::{Command, Works};
@@ -85,6 +86,10 @@ enum Action {
         /// The bound of the sum, 1 to 2147483647 [default: random, 1 to 99].
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         add_up_to: Option<AddUpTo>,
+
+        /// When it is to run, at most 366 days ahead [unit: Unix seconds; default: at once].
+        #[arg(long, value_name = "UNIX", allow_negative_numbers = true, value_parser = run_at)]
+        run_at: Option<i64>,
     },
     /// List works, newest first.
     Search(SearchArgs),
@@ -187,7 +192,7 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
 impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
-            Self::Create { add_up_to } => Command::Create(add_up_to),
+            Self::Create { add_up_to, run_at } => Command::Create(Wanted { add_up_to, run_at }),
             Self::Events { id } => Command::Events(WorkId(id)),
             Self::Search(search) => Command::Search(Search {
                 work_code: search.work_code.as_deref().map(prefix).transpose()?,
@@ -219,6 +224,10 @@ fn status_and_done(status: Option<Status>, done: Option<bool>) -> Result<Option<
 fn status(text: &str) -> Result<Status, String> {
     text.parse()
         .map_err(|()| format!("expected one of {}", Status::ALL.map(Status::as_str).join(", ")))
+}
+
+fn run_at(text: &str) -> Result<i64, String> {
+    whole(0..=latest_run_at())(text)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use pp_lib::actor::{StoreActor, StoreOptions};
 use pp_lib::config::{DatabaseArgs, DurationText};
 use pp_lib::connect::{self, Schema};
-use pp_lib::domain::{AddUpTo, Event, Work, WorkId};
+use pp_lib::domain::{Event, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::WorkService;
+use pp_lib::flow::{Wanted, WorkService, new_message_id};
 use pp_lib::store::{AnyStore, Search};
 use tokio::runtime::{Builder, Runtime};
 
@@ -78,13 +78,13 @@ impl Works for Database {
         self.ask(self.store.events(id))?.ok_or_else(|| no_such_work(id))
     }
 
-    fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure> {
+    fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
         // A feed that nobody hears: the dispatcher's poll finds the row within a second, while a poke from here might
         // not be sent before this process ends.
         let feed: AnyFeed = Arc::new(MemoryFeed::new());
         self.ask(async {
             let (_actor, store) = StoreActor::start(&self.store, &feed, StoreOptions::default());
-            WorkService::new(store).create(add_up_to).await
+            WorkService::new(store).create(wanted, new_message_id()).await
         })
     }
 }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use pp_lib::config::DurationText;
-use pp_lib::domain::{AddUpTo, Event, Status, Work, WorkId};
+use pp_lib::domain::{Event, Status, Work, WorkId};
+use pp_lib::flow::Wanted;
 use pp_lib::store::Search;
 use pp_lib::wire::Problem;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -102,16 +103,23 @@ impl Works for Api {
         self.answer(self.get(&format!("/work/{id}/events")).call())
     }
 
-    fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure> {
+    fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
         let request = self.agent.post(format!("{}/work", self.base));
-        let reply = match add_up_to {
-            Some(add_up_to) => request
-                .content_type("application/json")
-                .send(json!({ "add_up_to": add_up_to }).to_string()),
+        let reply = match body(wanted) {
+            Some(body) => request.content_type("application/json").send(body.to_string()),
             None => request.send_empty(),
         };
         self.answer(reply)
     }
+}
+
+/// What is wanted as JSON; nothing when nothing is.
+fn body(wanted: Wanted) -> Option<Value> {
+    let Wanted { add_up_to, run_at } = wanted;
+    let mut fields = Map::new();
+    fields.extend(add_up_to.map(|bound| ("add_up_to".to_owned(), bound.get().into())));
+    fields.extend(run_at.map(|second| ("run_at".to_owned(), second.into())));
+    (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
 /// The search as the API's query.

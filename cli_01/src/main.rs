@@ -39,6 +39,6 @@ fn run() -> Result<(), Failure> {
         Command::Show(id) => commands::show(&*works, id, settings.output),
         Command::Search(search) => commands::search(&*works, &search, settings.output),
         Command::Events(id) => commands::events(&*works, id, settings.output),
-        Command::Create(add_up_to) => commands::create(&*works, add_up_to, settings.output),
+        Command::Create(wanted) => commands::create(&*works, wanted, settings.output),
     }
 }

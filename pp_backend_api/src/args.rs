@@ -34,6 +34,10 @@ pub struct ApiArgs {
     /// How many waiting requests become one statement at most.
     #[arg(long, env = "PP_STORE_BATCH", value_name = "COUNT", default_value = "512", value_parser = whole(1..=8192_usize))]
     pub store_batch: usize,
+
+    /// How long the answer to a request with an `Idempotency-Key` is remembered [unit: duration, as in 24h].
+    #[arg(long, env = "PP_IDEMPOTENCY_TTL", value_name = "DURATION", default_value = "24h", value_parser = idempotency_ttl)]
+    pub idempotency_ttl: Duration,
 }
 
 impl ApiArgs {
@@ -51,6 +55,7 @@ impl ApiArgs {
         StoreOptions {
             mailbox: self.mailbox,
             batch: self.store_batch,
+            idempotency_ttl: self.idempotency_ttl,
             ..StoreOptions::default()
         }
     }
@@ -99,6 +104,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn idempotency_ttl(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
+    let ttl = duration(text)?;
+    let within = bounds.contains(&ttl).then_some(ttl);
+    within.ok_or_else(|| "expected a duration from 1m to 30d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{Args as _, FromArgMatches as _};
@@ -122,6 +134,7 @@ mod tests {
         );
         let options = args.store_options();
         assert_eq!((options.mailbox, options.batch), (1024, 512));
+        assert_eq!(options.idempotency_ttl, Duration::from_secs(86_400));
     }
 
     #[test]
@@ -136,6 +149,8 @@ mod tests {
             ("--request-timeout", "0"),
             ("--mailbox", "0"),
             ("--store-batch", "-1"),
+            ("--idempotency-ttl", "59s"),
+            ("--idempotency-ttl", "31d"),
         ] {
             let argument = format!("{flag}={value}");
             let error = parse(&[&argument]).unwrap_err();

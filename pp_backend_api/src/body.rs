@@ -8,8 +8,8 @@ use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
-use pp_lib::domain::AddUpTo;
-use serde::{Deserialize, Deserializer};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
 use tokio::time::timeout;
 
 use crate::Config;
@@ -97,35 +97,19 @@ fn too_slow(config: &Config) -> ApiError {
     )
 }
 
-/// The body of `POST /work`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Create {
-    #[serde(default, deserialize_with = "given")]
-    add_up_to: Option<AddUpTo>,
-}
-
-/// A field may be left out, but not be `null`.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddUpTo>, D::Error> {
-    AddUpTo::deserialize(deserializer).map(Some)
-}
-
-/// The bound that a body asks for, if it does.
-pub(crate) fn bound_asked_for(request: &HttpRequest, body: &[u8]) -> Result<Option<AddUpTo>, ApiError> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    expect_json(request)?;
-    // A struct may also be read from an array of its fields, which nobody means.
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let parsed = if is_object {
-        serde_json::from_slice::<Create>(body).map(|create| create.add_up_to)
+/// Parses a body as JSON of one shape: 400 for what is no JSON, 422 for what is, but has another shape. None at all is
+/// as good as `null`.
+pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.is_empty() {
+        b"null"
     } else {
-        serde_json::from_slice::<serde::de::IgnoredAny>(body)
-            .and_then(|_| Err(serde::de::Error::custom(r#"expected an object, as in {"add_up_to":5}"#)))
+        expect_json(request)?;
+        body
     };
+    // First all of it as JSON, so that what is missing at its end is told before what is wrong in it.
+    let parsed = serde_json::from_slice::<IgnoredAny>(body).and_then(|_| serde_json::from_slice(body));
     parsed.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => ApiError::unprocessable(shortened(&error)),
+        Category::Data => ApiError::unprocessable(shortened(&error)),
         _ => ApiError::bad_request(format!("the body is not JSON: {}", shortened(&error))),
     })
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use pp_lib::actor::ActorError;
+use pp_lib::flow::KeyError;
 use pp_lib::store::StoreError;
 
 /// A status, and what its sender should know.
@@ -45,6 +46,12 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
+    /// 412.
+    pub(crate) fn precondition_failed() -> Self {
+        let detail = "the work is at another version than If-Match asks for; read it again";
+        Self::new(StatusCode::PRECONDITION_FAILED, detail)
+    }
+
     /// 503, to be tried again.
     pub(crate) fn unavailable(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -78,6 +85,20 @@ impl From<ActorError> for ApiError {
     }
 }
 
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Actor(error) => error.into(),
+            KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before"),
+            KeyError::InFlight => Self::new(
+                StatusCode::CONFLICT,
+                "a request with this Idempotency-Key is under way; try again in a moment",
+            ),
+            _ => Self::internal(),
+        }
+    }
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.status, self.detail)
@@ -91,7 +112,8 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = pp_probe::problem(self.status, self.detail.as_ref());
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        // A status that asks for another try says when.
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
             let second = header::HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);
         }

@@ -8,7 +8,10 @@ mod body;
 mod contain;
 mod error;
 mod etag;
+mod idempotent;
+mod query;
 mod routes;
+mod wanted;
 
 use std::io;
 use std::net::TcpListener;
@@ -19,7 +22,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use pp_lib::actor::StoreActor;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{WorkService, watch_store};
+use pp_lib::flow::{IdempotentRequests, WorkService, forget_expired_keys, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -50,6 +53,7 @@ pub struct Parts {
 /// What every handler sees.
 struct Api {
     works: WorkService,
+    requests: IdempotentRequests,
     config: Config,
 }
 
@@ -68,6 +72,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
     let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
+    let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let parts = Parts {
         works: WorkService::new(handle),
@@ -77,6 +82,7 @@ pub async fn serve(
     // What was answered is committed; what was given up on has this long.
     let _ = timeout(grace, actor.stop()).await;
     watch.await?;
+    cleaning.await?;
     Ok(served?)
 }
 
@@ -91,7 +97,12 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         shutdown.cancelled().await;
         stopping.stopping();
     };
-    let api = web::Data::new(Api { works, config });
+    let requests = IdempotentRequests::new(works.store().clone());
+    let api = web::Data::new(Api {
+        works,
+        requests: requests.clone(),
+        config,
+    });
     let app = move || {
         App::new()
             .app_data(api.clone())
@@ -110,7 +121,10 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         .shutdown_signal(signal)
         .listen(listener)?
         .run();
-    server.await
+    server.await?;
+    // Those whose clients went away; what is left after this is tried again by whoever sends it again.
+    let _ = timeout(config.grace, requests.finished()).await;
+    Ok(())
 }
 
 /// Handlers only pass requests on to the actors, which need the processors more.

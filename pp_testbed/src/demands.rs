@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
-use pp_lib::broker::{Broker as _, Outgoing, Published};
+use pp_lib::broker::{Broker as _, Outgoing, Published, Queue};
 use pp_lib::flow::new_message_id;
 
 /// The queues of RabbitMQ under a prefix of its own.
@@ -39,6 +39,14 @@ impl Demands {
             ids.extend(window.into_iter().map(|message| message.message_id.as_str().to_owned()));
         }
         Ok(ids)
+    }
+
+    /// How many wait in the queue, with nobody.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn waiting(&self) -> Result<u64> {
+        Ok(self.broker.ready_messages(Queue::Demand).await?)
     }
 }
 

@@ -135,6 +135,27 @@ impl Ledger {
         rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    /// How many works are claimed by a dispatcher, and neither sent nor due.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn held(&self) -> Result<i64> {
+        self.number("SELECT count(*) FROM works WHERE status = 'pending' AND due_at > now()")
+            .await
+    }
+
+    /// Bodies and reasons of the messages that nobody could read.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn dead_messages(&self) -> Result<Vec<(Vec<u8>, String)>> {
+        let sql = "SELECT body, reason FROM dead_letters WHERE work_id IS NULL ORDER BY id";
+        let rows = self.client.query(sql, &[]).await?;
+        rows.into_iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect()
+    }
+
     async fn number(&self, sql: &str) -> Result<i64> {
         Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
     }

@@ -7,7 +7,8 @@ mod events;
 mod search;
 mod show;
 
-use pp_lib::domain::{AddUpTo, Event, Work, WorkId};
+use pp_lib::domain::{Event, Work, WorkId};
+use pp_lib::flow::Wanted;
 use pp_lib::store::Search;
 
 pub(crate) use create::create;
@@ -27,7 +28,7 @@ pub(crate) enum Command {
     /// The history of a work.
     Events(WorkId),
     /// A new work.
-    Create(Option<AddUpTo>),
+    Create(Wanted),
 }
 
 /// Whoever knows about works.
@@ -42,5 +43,5 @@ pub(crate) trait Works {
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure>;
 
     /// Makes a work; without a bound, with a random one.
-    fn create(&self, add_up_to: Option<AddUpTo>) -> Result<Work, Failure>;
+    fn create(&self, wanted: Wanted) -> Result<Work, Failure>;
 }

@@ -3,11 +3,16 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 9] = [
+const ROUTES: [(&str, &str, &str); 15] = [
     (
         "POST",
         "/work",
-        "create a work; {\"add_up_to\":n}, or no body for a random bound",
+        "create a work; {\"add_up_to\":n,\"run_at\":seconds}, or no body for a random bound",
+    ),
+    (
+        "POST",
+        "/work/bulk",
+        "create 1 to 1000 works, all or none; [{\"add_up_to\":n},{}]",
     ),
     ("GET", "/work", "the same as /work/search"),
     (
@@ -16,8 +21,17 @@ const ROUTES: [(&str, &str, &str); 9] = [
         "search; work_code (prefix), status, done, since, limit, before",
     ),
     ("GET", "/work/{id}", "one work"),
+    ("PATCH", "/work/{id}", "give a work another bound; {\"add_up_to\":n}"),
+    ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     ("GET", "/work/{id}/events", "the history of a work, oldest first"),
+    ("GET", "/deadletter", "what was given up, newest first; limit, before"),
+    (
+        "POST",
+        "/deadletter/redrive",
+        "run dead letters again; ids=1,2,3 or all=true",
+    ),
+    ("DELETE", "/deadletter", "forget dead letters; ids=1,2,3 or all=true"),
     ("GET", "/health/live", "whether the process lives"),
     ("GET", "/health/ready", "whether it can serve, and its parts"),
     ("GET", "/", "this list"),

@@ -1,5 +1,7 @@
 //! The routes, and what they have in common.
 
+mod changes;
+mod dead_letters;
 mod index;
 mod search;
 mod works;
@@ -7,7 +9,6 @@ mod works;
 use std::future::Future;
 
 use actix_web::web::{self, ServiceConfig};
-use pp_lib::actor::ActorError;
 use pp_lib::domain::WorkId;
 use pp_probe::{get, others};
 use tokio::time::timeout;
@@ -16,34 +17,50 @@ use crate::Api;
 use crate::error::ApiError;
 
 const READS: &str = "GET, HEAD";
+const POST: &str = "POST";
 const READS_AND_POST: &str = "GET, HEAD, POST";
+const READS_AND_CHANGES: &str = "GET, HEAD, PATCH, DELETE";
+const READS_AND_DELETE: &str = "GET, HEAD, DELETE";
 
 /// Mounts every route but the health pages.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    let reads = |path: &str| web::resource(path).default_service(others(READS));
+    let resource = |path, allow| web::resource::<Vec<&str>>(path).default_service(others(allow));
     config
-        .service(reads("/").route(get().to(index::index)))
+        .service(resource(vec!["/"], READS).route(get().to(index::index)))
         .service(
-            web::resource(["/work", "/work/"])
+            resource(vec!["/work", "/work/"], READS_AND_POST)
                 .route(web::post().to(works::create))
-                .route(get().to(search::search))
-                .default_service(others(READS_AND_POST)),
+                .route(get().to(search::search)),
+        )
+        .service(resource(vec!["/work/bulk", "/work/bulk/"], POST).route(web::post().to(works::create_all)))
+        .service(resource(vec!["/work/search", "/work/search/"], READS).route(get().to(search::search)))
+        .service(resource(vec!["/work/code/{code}"], READS).route(get().to(works::by_code)))
+        .service(
+            resource(vec!["/work/{id}"], READS_AND_CHANGES)
+                .route(get().to(works::get))
+                .route(web::patch().to(changes::update))
+                .route(web::delete().to(changes::delete)),
+        )
+        .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
+        .service(
+            resource(vec!["/deadletter", "/deadletter/"], READS_AND_DELETE)
+                .route(get().to(dead_letters::list))
+                .route(web::delete().to(dead_letters::drop_letters)),
         )
         .service(
-            web::resource(["/work/search", "/work/search/"])
-                .route(get().to(search::search))
-                .default_service(others(READS)),
-        )
-        .service(reads("/work/code/{code}").route(get().to(works::by_code)))
-        .service(reads("/work/{id}").route(get().to(works::get)))
-        .service(reads("/work/{id}/events").route(get().to(works::events)));
+            resource(vec!["/deadletter/redrive", "/deadletter/redrive/"], POST)
+                .route(web::post().to(dead_letters::redrive)),
+        );
 }
 
 impl Api {
     /// Asks an actor, but no longer than a request may take.
-    async fn ask<T>(&self, call: impl Future<Output = Result<T, ActorError>>) -> Result<T, ApiError> {
+    pub(crate) async fn ask<T, E: Into<ApiError>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ApiError> {
         match timeout(self.config.request_timeout, call).await {
-            Ok(answer) => answer.map_err(ApiError::from),
+            Ok(answer) => answer.map_err(E::into),
             Err(_) => Err(ApiError::unavailable("the answer took too long; try again in a moment")),
         }
     }

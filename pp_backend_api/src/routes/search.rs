@@ -9,9 +9,8 @@ use url::form_urlencoded::Serializer;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::query::{self, number};
 
-const DEFAULT_LIMIT: u16 = 50;
-const MOST: u16 = 1000;
 /// The last second of the year 9999: later than any work, and far from every limit of a database.
 const LATEST: i64 = 253_402_300_799;
 
@@ -28,9 +27,7 @@ struct Params {
 }
 
 pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let params = web::Query::<Params>::from_query(request.query_string())
-        .map_err(|error| ApiError::bad_request(shortened(&error.to_string())))?
-        .into_inner();
+    let params: Params = query::parse(&request)?;
     let mut search = parse(&params)?;
     let limit = usize::from(search.limit);
     // One more than asked for tells whether there is a next page.
@@ -40,8 +37,8 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     works.truncate(limit);
     let mut response = HttpResponse::Ok();
     if let (true, Some(last)) = (more, works.last()) {
-        let query = next_query(&params, last.id);
-        response.insert_header((LINK, format!("<{}?{query}>; rel=\"next\"", request.path())));
+        let next = next_query(&params, last.id);
+        response.insert_header((LINK, format!("<{}?{next}>; rel=\"next\"", request.path())));
     }
     Ok(response.json(works))
 }
@@ -59,7 +56,7 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
         status: status(params)?,
         since: since.map(|since| since.clamp(0, LATEST)),
         before: before.map(WorkId),
-        limit: params.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?,
+        limit: query::limit(params.limit.as_deref())?,
     })
 }
 
@@ -67,16 +64,6 @@ fn prefix(text: &str) -> Result<WorkCodePrefix, ApiError> {
     let prefix = WorkCodePrefix::parse(text).filter(|_| !text.contains('\0'));
     let most = WorkCodePrefix::MAX_LENGTH;
     prefix.ok_or_else(|| ApiError::bad_request(format!("work_code is at most {most} bytes, none of them zero")))
-}
-
-fn number(name: &str, text: &str) -> Result<i64, ApiError> {
-    text.parse()
-        .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))
-}
-
-fn limit(text: &str) -> Result<u16, ApiError> {
-    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MOST}")))
 }
 
 /// `status` and `done` may both be given, as long as some work can be both.
@@ -118,9 +105,4 @@ fn next_query(params: &Params, last: WorkId) -> String {
         }
     }
     query.append_pair("before", &last.to_string()).finish()
-}
-
-/// What the parser says, which may repeat what it was given.
-fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(200)].to_owned()
 }

@@ -3,11 +3,13 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::WorkCode;
+use pp_lib::flow::Wanted;
 
 use super::{no_such_work, parse_id};
 use crate::error::ApiError;
 use crate::etag::{tag, work_response};
-use crate::{Api, body};
+use crate::wanted::{Bulk, Create, Object};
+use crate::{Api, body, idempotent};
 
 /// 200 and not 201: existing clients rely on it.
 pub(super) async fn create(
@@ -19,12 +21,36 @@ pub(super) async fn create(
         Ok(body) => body,
         Err(unread) => return Ok(unread.into()),
     };
-    let add_up_to = body::bound_asked_for(&request, &body)?;
-    let work = api.ask(api.works.create(add_up_to)).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((LOCATION, format!("/work/{}", work.id)))
-        .insert_header((ETAG, tag(&work)))
-        .json(work))
+    let wanted = if body.is_empty() {
+        Wanted::default()
+    } else {
+        body::parse::<Object<Create>>(&request, &body)?.0.into()
+    };
+    let works = api.works.clone();
+    idempotent::answer_once(&api, &request, &body, move |seed| async move {
+        let work = works.create(wanted, seed).await?;
+        let location = (LOCATION.to_string(), format!("/work/{}", work.id));
+        idempotent::ok_json(&work, vec![location, (ETAG.to_string(), tag(&work))])
+    })
+    .await
+}
+
+/// All or none.
+pub(super) async fn create_all(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = match body::read(&api.config, &request, payload).await {
+        Ok(body) => body,
+        Err(unread) => return Ok(unread.into()),
+    };
+    let Bulk(wanted) = body::parse(&request, &body)?;
+    let works = api.works.clone();
+    idempotent::answer_once(&api, &request, &body, move |seed| async move {
+        idempotent::ok_json(&works.create_all(&wanted, &seed).await?, Vec::new())
+    })
+    .await
 }
 
 pub(super) async fn get(

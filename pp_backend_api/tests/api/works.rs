@@ -107,8 +107,18 @@ fn other_json_is_refused() {
         (" ".to_owned(), 400, "not JSON"),
         ("\u{0}".to_owned(), 400, "not JSON"),
         (nested("[", 30_000), 400, "not JSON"),
-        (nested(r#"{"a":"#, 10_000), 422, "unknown field `a`"),
-        (format!(r#"{{"add_up_to":{}"#, nested("[", 30_000)), 422, "add_up_to"),
+        (nested(r#"{"a":"#, 10_000), 400, "not JSON"),
+        (
+            format!("{}5{}", nested(r#"{"a":"#, 10_000), nested("}", 10_000)),
+            422,
+            "unknown field `a`",
+        ),
+        (format!(r#"{{"add_up_to":{}"#, nested("[", 30_000)), 400, "not JSON"),
+        (
+            format!(r#"{{"add_up_to":{}{}}}"#, nested("[", 30_000), nested("]", 30_000)),
+            422,
+            "add_up_to",
+        ),
         (format!(r#"{{"{}":1}}"#, nested("é", 20_000)), 422, "unknown field"),
     ] {
         let detail = server.post(&body).problem(status);

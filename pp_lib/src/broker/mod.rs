@@ -23,6 +23,9 @@ pub enum BrokerError {
     /// It cannot be reached, or the connection went away. A new try makes a new connection.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
+    /// It is there and takes no messages, for want of memory or disk; those who consume go on.
+    #[error("the broker takes no messages for now, for want of memory or disk")]
+    Blocked,
     /// It refuses what this program needs, such as a queue with other arguments; trying again will not help.
     #[error("the broker refused: {0}")]
     Rejected(String),

@@ -2,13 +2,14 @@
 //!
 //! Dying between any two of these steps costs a second message at most, which then finds its row settled.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Patience;
+use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published, Queue};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::feed::AnyFeed;
@@ -24,6 +25,8 @@ const BATCH: u16 = 1000;
 const REDRIVEN_BATCH: u16 = 20;
 /// How many batches are sent before anything else is looked after.
 const BATCHES_IN_A_ROW: usize = 20;
+/// How long a stop waits for what is being sent.
+const LAST_ROUND: Duration = Duration::from_secs(3);
 /// How often older rows and lost messages are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -60,6 +63,16 @@ enum DispatchError {
     NotTaken(usize, usize),
 }
 
+impl Trouble for DispatchError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.told(),
+            Self::Broker(error) => error.told(),
+            Self::NotTaken(..) => "the broker did not take all messages",
+        }
+    }
+}
+
 /// Whether the last look left anything that is due.
 enum Due {
     Nothing,
@@ -93,17 +106,21 @@ impl Dispatcher {
                     forgotten = false;
                 }
                 if Instant::now() >= next_sweep {
-                    self.sweep().await?;
+                    self.sweep(&shutdown).await?;
                     next_sweep = Instant::now() + SWEEP;
                 }
                 self.rescue().await?;
                 self.send_redriven().await?;
-                self.send_due(Some(self.settings.within)).await
+                self.send_due(Some(self.settings.within), &shutdown).await
             };
-            // A publish may wait for room; a stop does not wait for it. Its claims run out and are taken again.
+            let mut round = pin!(round);
             let outcome = tokio::select! {
-                outcome = round => outcome,
-                () = shutdown.cancelled() => break,
+                outcome = &mut round => outcome,
+                () = shutdown.cancelled() => {
+                    // What is claimed is still sent. Where there is no room for it, the claims run out.
+                    let _ = timeout(LAST_ROUND, round).await;
+                    break;
+                }
             };
             match outcome {
                 Ok(Due::More) => patience.recovered(),
@@ -127,8 +144,11 @@ impl Dispatcher {
 
     /// Sends what is due and fell due `within` that time, if given; not all of a long backlog at once, so that rescue
     /// and sweep have their turns.
-    async fn send_due(&self, within: Option<Duration>) -> Result<Due> {
+    async fn send_due(&self, within: Option<Duration>, shutdown: &CancellationToken) -> Result<Due> {
         for _ in 0..BATCHES_IN_A_ROW {
+            if shutdown.is_cancelled() {
+                return Ok(Due::Nothing);
+            }
             let claims = self.store.claim(within, HOLD, BATCH).await?;
             if claims.is_empty() {
                 return Ok(Due::Nothing);
@@ -166,14 +186,14 @@ impl Dispatcher {
 
     /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
     /// nothing that waits. Those that are with a worker right now are sent twice, which does no harm.
-    async fn sweep(&self) -> Result<()> {
+    async fn sweep(&self, shutdown: &CancellationToken) -> Result<()> {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
             let released = self.store.release_sent(SWEEP).await?;
             if released > 0 {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
         }
-        while let Due::More = self.send_due(None).await? {
+        while let Due::More = self.send_due(None, shutdown).await? {
             self.rescue().await?;
         }
         Ok(())

@@ -6,7 +6,38 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::BrokerError;
 use crate::health::Part;
+use crate::store::StoreError;
+
+/// What a flow may have to wait for.
+pub trait Trouble: Display {
+    /// What to tell everybody who asks how the flow is doing; the error's own words are for the log.
+    fn told(&self) -> &'static str {
+        "it waits for a server"
+    }
+}
+
+impl Trouble for String {}
+
+impl Trouble for StoreError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the database is unavailable",
+            Self::Rejected(_) => "the database refused",
+        }
+    }
+}
+
+impl Trouble for BrokerError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the broker is unavailable",
+            Self::Blocked => "the broker takes no messages for now, for want of memory or disk",
+            Self::Rejected(_) => "the broker refused",
+        }
+    }
+}
 
 /// The trouble of one flow with one server.
 pub struct Patience {
@@ -34,10 +65,10 @@ impl Patience {
     }
 
     /// Something failed: logs it when it is new, then waits. Whether to try again: not once `shutdown` is cancelled.
-    pub async fn wait(&mut self, error: &impl Display, shutdown: &CancellationToken) -> bool {
+    pub async fn wait(&mut self, error: &impl Trouble, shutdown: &CancellationToken) -> bool {
         let what = self.what;
         if let Some(part) = &self.part {
-            part.down("it waits for a server");
+            part.down(error.told());
         }
         let waiting = self.waiting.get_or_insert_with(|| {
             log::warn!("{what} waits: {error}");

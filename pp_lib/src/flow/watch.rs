@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Trouble as _;
 use crate::broker::{AnyBroker, Queue};
 use crate::health::Part;
 use crate::store::AnyStore;
@@ -34,7 +35,7 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
                 Ok(Ok(_)) => part.up(),
                 Ok(Err(error)) => {
                     log::debug!("broker check: {error}");
-                    part.down("the broker is unavailable");
+                    part.down(error.told());
                 }
                 Err(_) => part.down("the broker does not answer"),
             }

@@ -6,6 +6,7 @@
 )]
 
 mod broker;
+mod crowd;
 mod feed;
 mod flow;
 mod foreign;

@@ -1,9 +1,14 @@
 //! A PostgreSQL database of its own for each test that wants one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio_postgres::{Client, NoTls};
 use url::Url;
+
+/// How long a call to a store may take, and a condition to come true.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An empty database; dropped with this, whoever is still connected.
 pub(crate) struct Database {
@@ -30,6 +35,54 @@ impl Database {
             name,
             url: url.to_string(),
         }
+    }
+
+    /// A store on it, with the schema, and this many connections at most.
+    pub(crate) async fn store(&self, pool: u32) -> PostgresStore {
+        let store = self.store_by(&self.url, pool, TIMEOUT).await;
+        store.migrate(TIMEOUT).await.unwrap();
+        store
+    }
+
+    /// The store as it is, reached by another way, and with another patience.
+    pub(crate) async fn store_by(&self, url: &str, pool: u32, timeout: Duration) -> PostgresStore {
+        let config = PostgresConfig {
+            url: url.to_owned(),
+            pool,
+            timeout,
+        };
+        PostgresStore::open(config).await.unwrap()
+    }
+
+    /// How many deadlocks there were. The server counts when sessions end, so those of stores have to be over by now.
+    pub(crate) async fn deadlocks(&self) -> i64 {
+        let client = self.client().await;
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pp'";
+        let deadline = Instant::now() + TIMEOUT;
+        while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            assert!(Instant::now() < deadline, "sessions of a store stay");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        client.query_one(deadlocks, &[]).await.unwrap().get(0)
+    }
+
+    /// Returns once a session of a store waits for somebody's lock.
+    pub(crate) async fn until_one_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pp' AND wait_event_type = 'Lock'";
+        let client = self.client().await;
+        let deadline = Instant::now() + TIMEOUT;
+        while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(Instant::now() < deadline, "nobody waits for a lock");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A number that a query answers.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        self.client().await.query_one(query, &[]).await.unwrap().get(0)
     }
 
     /// A connection beside those of what is tested.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::instance::{Instance, Record};
-use super::{Kind, answers, folder};
+use super::{Kind, answers, folder, rabbitmq};
 use crate::launch::{self, Lifetime};
 use crate::process::{self, ProcessId};
 use crate::programs::{self, Account};
@@ -150,6 +150,19 @@ impl PrivateServers {
     /// When it does not run.
     pub fn thaw(&self, kind: Kind) -> Result<()> {
         self.signal_all(kind, Signal::SIGCONT)
+    }
+
+    /// Makes RabbitMQ believe that it is short of memory, so that it takes no messages; or that it is not any more.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn block_publishers(&self, blocked: bool) -> Result<()> {
+        let instance = Instance {
+            ports: self.record(Kind::RabbitMq)?.ports,
+            ..self.instance(Kind::RabbitMq)?
+        };
+        let memory = if blocked { "1" } else { rabbitmq::MEMORY };
+        rabbitmq::control(&instance, &["set_vm_memory_high_watermark", "absolute", memory])?.run(None)
     }
 
     /// Stops all servers and makes sure that nothing of them is left.

@@ -15,6 +15,8 @@ use crate::launch::Launch;
 use crate::programs;
 
 pub(super) const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(20))];
+/// How much memory it may use before it blocks publishers.
+pub(super) const MEMORY: &str = "2GB";
 pub(super) const STOP_EPMD: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(5))];
 
 /// Writes the configuration and makes the folders.
@@ -34,7 +36,7 @@ pub(super) fn prepare(instance: &Instance) -> Result<()> {
          default_pass = {password}\n\
          loopback_users = none\n\
          # Both generous: an alarm that a test did not ask for would block its publishers.\n\
-         vm_memory_high_watermark.absolute = 2GB\n\
+         vm_memory_high_watermark.absolute = {MEMORY}\n\
          disk_free_limit.absolute = 200MB\n\
          log.console = true\n\
          log.console.level = info\n",
@@ -66,6 +68,20 @@ fn newest_epmd() -> Option<std::path::PathBuf> {
     found.retain(|path| path.is_file());
     found.sort();
     found.pop()
+}
+
+/// The operator's tool, for this node.
+pub(super) fn control(instance: &Instance, words: &[&str]) -> Result<Launch> {
+    let tool = instance.program.with_file_name("rabbitmqctl");
+    anyhow::ensure!(tool.is_file(), "{} is not installed", tool.display());
+    let base = &instance.folder;
+    Ok(Launch::server(tool, instance.account, base)
+        .args(["--node", "pp@localhost"])
+        .args(words.iter().copied())
+        // Where the node's cookie is.
+        .env("HOME", base.join("home"))
+        .env("RABBITMQ_CONF_ENV_FILE", base.join("config/rabbitmq-env.conf"))
+        .env("ERL_EPMD_PORT", instance.ports[2].to_string()))
 }
 
 /// The node. The script replaces itself by the Erlang machine, so that the pid is the node's own.

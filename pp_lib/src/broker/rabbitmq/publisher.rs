@@ -96,8 +96,7 @@ impl Publisher {
     /// stays where it is, as another would be blocked just the same.
     async fn take_link(&self, place: &mut Option<Link>) -> Result<Link> {
         if place.as_ref().is_some_and(Link::blocked) {
-            let why = "it takes no messages for now, for want of memory or disk";
-            return Err(BrokerError::Unavailable(why.into()));
+            return Err(BrokerError::Blocked);
         }
         if let Some(link) = place.take().filter(Link::connected) {
             return Ok(link);

@@ -144,20 +144,28 @@ impl DeadLetters for PostgresStore {
             "WITH picked AS MATERIALIZED (
                 SELECT id, work_id, generation FROM dead_letters
                 WHERE id = ANY($1) AND due_at IS NULL
-                ORDER BY id FOR UPDATE SKIP LOCKED
+                FOR UPDATE SKIP LOCKED
+            ), failed AS MATERIALIZED (
+                SELECT works.id, picked.id AS letter FROM picked
+                JOIN works ON works.id = picked.work_id AND works.generation = picked.generation
+                WHERE works.status = 'failed' AND works.deleted_on IS NULL
+            ), held AS MATERIALIZED (
+                SELECT works.id, failed.letter FROM failed JOIN works USING (id)
+                WHERE works.status = 'failed' AND works.deleted_on IS NULL
+                FOR NO KEY UPDATE OF works SKIP LOCKED
             ), revived AS (
                 UPDATE works SET
                     status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
                     due_at = now(), sent_at = NULL, version = version + 1, updated_on = now()
-                FROM picked
-                WHERE works.id = picked.work_id AND works.generation = picked.generation
-                    AND works.status = 'failed' AND works.deleted_on IS NULL
+                FROM held WHERE works.id = held.id
                 RETURNING works.id, works.generation
             ), logged AS (
                 INSERT INTO events (work_id, generation, variable)
                 SELECT id, generation, 'work/redriven' FROM revived
             ), ended AS (
-                DELETE FROM dead_letters USING picked WHERE dead_letters.id = picked.id AND picked.work_id IS NOT NULL
+                DELETE FROM dead_letters USING picked
+                WHERE dead_letters.id = picked.id AND picked.work_id IS NOT NULL
+                    AND (picked.id IN (SELECT letter FROM held) OR picked.id NOT IN (SELECT letter FROM failed))
             ), marked AS (
                 UPDATE dead_letters SET due_at = now()
                 FROM picked WHERE dead_letters.id = picked.id AND picked.work_id IS NULL
@@ -171,7 +179,11 @@ impl DeadLetters for PostgresStore {
     async fn drop_letters(&self, which: &Selection) -> Result<u64> {
         self.change(
             which,
-            "WITH dropped AS (DELETE FROM dead_letters WHERE id = ANY($1) RETURNING id)
+            "WITH held AS MATERIALIZED (
+                SELECT id FROM dead_letters WHERE id = ANY($1) ORDER BY message_id, id FOR UPDATE
+            ), dropped AS (
+                DELETE FROM dead_letters USING held WHERE dead_letters.id = held.id RETURNING held.id
+            )
             SELECT count(*) AS count FROM dropped",
         )
         .await
@@ -209,8 +221,11 @@ impl DeadLetters for PostgresStore {
         let due: Vec<PgTimestamp> = sent.iter().map(|sent| from_unix_microseconds(sent.due_at.0)).collect();
         self.run(move |connection| {
             sql_query(
-                "DELETE FROM dead_letters USING unnest($1, $2) AS sent (id, due_at)
-                WHERE dead_letters.id = sent.id AND dead_letters.due_at = sent.due_at",
+                "DELETE FROM dead_letters WHERE id = ANY(ARRAY(
+                    SELECT dead_letters.id FROM unnest($1, $2) AS sent (id, due_at)
+                    JOIN dead_letters USING (id, due_at)
+                    FOR UPDATE OF dead_letters SKIP LOCKED
+                ))",
             )
             .bind::<Array<BigInt>, _>(&ids)
             .bind::<Array<Timestamptz>, _>(&due)

@@ -48,7 +48,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let Error::DatabaseError(kind, information) = error else {
             return match error {
-                Error::BrokenTransactionManager => Self::Broken(error.to_string()),
+                // The reply to a COMMIT that did not come, above all; whatever the session is in now, it ends.
+                Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => {
+                    Self::Broken(error.to_string())
+                }
                 _ => Self::Rejected(error.to_string()),
             };
         };

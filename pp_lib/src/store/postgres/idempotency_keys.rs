@@ -110,11 +110,17 @@ impl IdempotencyKeys for PostgresStore {
                 let headers: Vec<String> = sorted.iter().map(|one| headers_text(&one.answer)).collect();
                 let bodies: Vec<&[u8]> = sorted.iter().map(|one| &one.answer.body[..]).collect();
                 sql_query(
-                    "UPDATE idempotency_keys AS held
-                    SET status = input.status, headers = input.headers, body = input.body
-                    FROM unnest($1, $2, $3, $4, $5, $6) AS input (scope, key, seed, status, headers, body)
-                    WHERE held.scope = input.scope AND held.key = input.key AND held.seed = input.seed
-                        AND held.status IS NULL",
+                    "WITH held AS MATERIALIZED (
+                        SELECT scope, key, input.status, input.headers, input.body
+                        FROM unnest($1, $2, $3, $4, $5, $6) AS input (scope, key, seed, status, headers, body)
+                        JOIN idempotency_keys AS present USING (scope, key, seed)
+                        WHERE present.status IS NULL
+                        ORDER BY scope, key
+                        FOR NO KEY UPDATE OF present
+                    )
+                    UPDATE idempotency_keys AS kept
+                    SET status = held.status, headers = held.headers, body = held.body
+                    FROM held WHERE kept.scope = held.scope AND kept.key = held.key",
                 )
                 .bind::<Array<Text>, _>(&scopes)
                 .bind::<Array<Text>, _>(&keys)
@@ -155,10 +161,12 @@ impl IdempotencyKeys for PostgresStore {
     async fn forget_expired(&self, limit: u16) -> Result<u64> {
         self.run(move |connection| {
             let forgotten = sql_query(
-                "DELETE FROM idempotency_keys WHERE (scope, key) IN (
+                "WITH expired AS MATERIALIZED (
                     SELECT scope, key FROM idempotency_keys WHERE expires_on <= now()
                     ORDER BY expires_on LIMIT $1 FOR UPDATE SKIP LOCKED
-                )",
+                )
+                DELETE FROM idempotency_keys AS forgotten USING expired
+                WHERE forgotten.scope = expired.scope AND forgotten.key = expired.key",
             )
             .bind::<BigInt, _>(i64::from(limit))
             .execute(connection)?;

@@ -1,11 +1,12 @@
 //! Works as their owners change them: another bound, or the end.
 
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{BigInt, Integer, Nullable};
-use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::sql_types::{BigInt, Integer};
+use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::dispatch::microseconds;
@@ -14,14 +15,18 @@ use super::work_rows::{COLUMNS, Row};
 use crate::domain::{AddUpTo, Work, WorkId};
 use crate::store::{Changed, Result, WorkChanges};
 
-/// A row's number.
+/// A row as a change finds it, held until the change is committed.
 #[derive(QueryableByName)]
-struct Found {
-    #[diesel(sql_type = BigInt)]
-    #[allow(dead_code, reason = "that there is a row is what is asked")]
-    id: i64,
+struct Held {
+    #[diesel(embed)]
+    work: Row,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
 }
 
+/// Each change holds its row before it looks for the row's letter: one that a settlement writes meanwhile would not be
+/// seen by a statement that waited for that settlement. Where the reply to a commit is lost, the change remembers what it
+/// found, and so knows its own doing when it is run again.
 #[async_trait]
 impl WorkChanges for PostgresStore {
     async fn update(
@@ -32,77 +37,91 @@ impl WorkChanges for PostgresStore {
         pause: Duration,
     ) -> Result<Changed<Work>> {
         let pause = microseconds(pause);
-        let sql = format!(
-            "WITH updated AS (
-                UPDATE works SET
-                    add_up_to = $2, status = 'pending', result = NULL,
-                    generation = generation + 1, attempt = 1, lost_leases = 0,
-                    due_at = greatest(run_at, least(now() + $4 * interval '1 microsecond',
-                        CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END)),
-                    sent_at = NULL, version = version + 1, updated_on = now()
-                WHERE id = $1 AND deleted_on IS NULL AND ($3 IS NULL OR version = $3)
-                RETURNING *
-            ), logged AS (
-                INSERT INTO events (work_id, generation, variable, value)
-                SELECT id, generation, 'work/updated', add_up_to::text FROM updated
-            ), forgotten AS (
-                DELETE FROM dead_letters WHERE work_id IN (SELECT id FROM updated)
-            )
-            SELECT {COLUMNS} FROM updated"
-        );
+        // Of the generation before it; there is none before the first.
+        let found = AtomicI32::new(0);
         self.run(move |connection| {
-            let updated: Option<Row> = sql_query(&sql)
+            connection.transaction(|connection| {
+                let Some(Held { work, generation }) = hold(connection, id)? else {
+                    return Ok(Changed::Missing);
+                };
+                let mine = found.load(Ordering::Relaxed) == generation - 1 && work.add_up_to == add_up_to.get();
+                if mine && generation > 1 {
+                    return Ok(Changed::Applied(work.into_work()?));
+                }
+                if version.is_some_and(|version| version != work.version) {
+                    return Ok(Changed::OtherVersion);
+                }
+                found.store(generation, Ordering::Relaxed);
+                let updated: Row = sql_query(format!(
+                    "WITH updated AS (
+                        UPDATE works SET
+                            add_up_to = $2, status = 'pending', result = NULL,
+                            generation = generation + 1, attempt = 1, lost_leases = 0,
+                            due_at = greatest(run_at, least(now() + $3 * interval '1 microsecond',
+                                CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END)),
+                            sent_at = NULL, version = version + 1, updated_on = now()
+                        WHERE id = $1
+                        RETURNING *
+                    ), logged AS (
+                        INSERT INTO events (work_id, generation, variable, value)
+                        SELECT id, generation, 'work/updated', add_up_to::text FROM updated
+                    ), forgotten AS (
+                        DELETE FROM dead_letters WHERE work_id = $1
+                    )
+                    SELECT {COLUMNS} FROM updated"
+                ))
                 .bind::<BigInt, _>(id.0)
                 .bind::<Integer, _>(add_up_to.get())
-                .bind::<Nullable<BigInt>, _>(version)
                 .bind::<BigInt, _>(pause)
-                .load(connection)?
-                .pop();
-            match updated {
-                Some(row) => Ok(Changed::Applied(row.into_work()?)),
-                None => unchanged(connection, id),
-            }
+                .get_result(connection)?;
+                Ok(Changed::Applied(updated.into_work()?))
+            })
         })
         .await
     }
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        let found = AtomicBool::new(false);
         self.run(move |connection| {
-            let deleted: Vec<Found> = sql_query(
-                "WITH deleted AS (
-                    UPDATE works SET
-                        status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
-                        due_at = NULL, sent_at = NULL, deleted_on = now(), version = version + 1, updated_on = now()
-                    WHERE id = $1 AND deleted_on IS NULL AND ($2 IS NULL OR version = $2)
-                    RETURNING id, generation, status
-                ), logged AS (
-                    INSERT INTO events (work_id, generation, variable)
-                    SELECT id, generation, 'work/cancelled' FROM deleted WHERE status = 'cancelled'
-                ), forgotten AS (
-                    DELETE FROM dead_letters WHERE work_id IN (SELECT id FROM deleted)
+            connection.transaction(|connection| {
+                let Some(Held { work, .. }) = hold(connection, id)? else {
+                    let mine = found.load(Ordering::Relaxed);
+                    return Ok(if mine { Changed::Applied(()) } else { Changed::Missing });
+                };
+                if version.is_some_and(|version| version != work.version) {
+                    return Ok(Changed::OtherVersion);
+                }
+                found.store(true, Ordering::Relaxed);
+                sql_query(
+                    "WITH deleted AS (
+                        UPDATE works SET
+                            status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
+                            due_at = NULL, sent_at = NULL, deleted_on = now(), version = version + 1,
+                            updated_on = now()
+                        WHERE id = $1
+                        RETURNING id, generation, status
+                    ), logged AS (
+                        INSERT INTO events (work_id, generation, variable)
+                        SELECT id, generation, 'work/cancelled' FROM deleted WHERE status = 'cancelled'
+                    )
+                    DELETE FROM dead_letters WHERE work_id = $1",
                 )
-                SELECT id FROM deleted",
-            )
-            .bind::<BigInt, _>(id.0)
-            .bind::<Nullable<BigInt>, _>(version)
-            .load(connection)?;
-            match deleted.is_empty() {
-                false => Ok(Changed::Applied(())),
-                true => unchanged(connection, id),
-            }
+                .bind::<BigInt, _>(id.0)
+                .execute(connection)?;
+                Ok(Changed::Applied(()))
+            })
         })
         .await
     }
 }
 
-/// Why a change found nothing to change.
-fn unchanged<T>(connection: &mut PgConnection, id: WorkId) -> std::result::Result<Changed<T>, Failure> {
-    let present: Vec<Found> = sql_query("SELECT id FROM works WHERE id = $1 AND deleted_on IS NULL")
-        .bind::<BigInt, _>(id.0)
-        .load(connection)?;
-    Ok(if present.is_empty() {
-        Changed::Missing
-    } else {
-        Changed::OtherVersion
-    })
+/// The row of a work that is not deleted, nobody else's until the transaction ends.
+fn hold(connection: &mut PgConnection, id: WorkId) -> std::result::Result<Option<Held>, Failure> {
+    let held: Option<Held> = sql_query(format!(
+        "SELECT {COLUMNS}, generation FROM works WHERE id = $1 AND deleted_on IS NULL FOR NO KEY UPDATE"
+    ))
+    .bind::<BigInt, _>(id.0)
+    .get_result(connection)
+    .optional()?;
+    Ok(held)
 }

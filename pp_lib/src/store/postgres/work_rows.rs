@@ -30,13 +30,13 @@ pub(super) struct Row {
     #[diesel(sql_type = Text)]
     work_code: String,
     #[diesel(sql_type = Integer)]
-    add_up_to: i32,
+    pub(super) add_up_to: i32,
     #[diesel(sql_type = Text)]
     status: String,
     #[diesel(sql_type = Nullable<BigInt>)]
     result: Option<i64>,
     #[diesel(sql_type = BigInt)]
-    version: i64,
+    pub(super) version: i64,
     #[diesel(sql_type = Timestamptz)]
     created_on: PgTimestamp,
     #[diesel(sql_type = Timestamptz)]

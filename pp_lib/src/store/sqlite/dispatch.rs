@@ -107,13 +107,13 @@ impl DispatchRows for SqliteStore {
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
         self.write(move |connection| {
-            give_up_sent(connection, max_lost)?;
-            sql_query(format!(
+            let given_up = give_up_sent(connection, max_lost)?;
+            let due_again = sql_query(format!(
                 "UPDATE works SET due_at = {NOW}, sent_at = NULL, attempt = attempt + 1, lost_leases = lost_leases + 1
                  WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
             ))
-            .execute(connection)
-            .map(|rows| rows as u64)
+            .execute(connection)?;
+            Ok((given_up + due_again) as u64)
         })
         .await
     }
@@ -132,8 +132,9 @@ impl SqliteStore {
     }
 }
 
-/// Fails what was lost too often. An attempt that only its message told of leaves no events unless it was the last.
-fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<()> {
+/// Fails what was lost too often; how many. An attempt that only its message told of leaves no events unless it was the
+/// last.
+fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<usize> {
     let lost: Vec<Lost> = sql_query(format!(
         "UPDATE works SET status = 'failed', due_at = NULL, sent_at = NULL, lost_leases = lost_leases + 1,
                 version = version + 1, updated_on = {NOW}
@@ -153,7 +154,8 @@ fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult
     insert_dead_letters(
         connection,
         json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),
-    )
+    )?;
+    Ok(lost.len())
 }
 
 /// A duration as the database counts it.

@@ -26,15 +26,15 @@ pub(crate) struct Place {
 impl Place {
     /// An empty database with PP's schema, and names for queues that nobody has.
     pub(crate) async fn new() -> Self {
-        let (postgres, rabbitmq) = (server(Kind::Postgres), server(Kind::RabbitMq));
+        Self::with_broker(server(Kind::RabbitMq)).await
+    }
+
+    /// The same on a RabbitMQ of its own.
+    pub(crate) async fn with_broker(rabbitmq: String) -> Self {
+        let postgres = server(Kind::Postgres);
         let name = format!("procs_{:016x}", rand::random::<u64>());
         let database = Ledger::create_database(&postgres, &name).await.unwrap();
-        let config = PostgresConfig {
-            url: database.clone(),
-            pool: 1,
-            timeout: Duration::from_secs(10),
-        };
-        let store = PostgresStore::open(config).await.unwrap();
+        let store = open(&database).await;
         store.migrate(Duration::from_secs(60)).await.unwrap();
         Self {
             ledger: Ledger::connect(&database).await.unwrap(),
@@ -44,6 +44,11 @@ impl Place {
             postgres,
             database,
         }
+    }
+
+    /// Its database, as PP's programs see it.
+    pub(crate) async fn store(&self) -> PostgresStore {
+        open(&self.database).await
     }
 
     /// One of PP's services, in this place and without health pages.
@@ -91,6 +96,15 @@ impl Place {
             .await
             .unwrap()
     }
+}
+
+async fn open(database: &str) -> PostgresStore {
+    let config = PostgresConfig {
+        url: database.to_owned(),
+        pool: 1,
+        timeout: Duration::from_secs(10),
+    };
+    PostgresStore::open(config).await.unwrap()
 }
 
 /// The URL of a server of these tests.

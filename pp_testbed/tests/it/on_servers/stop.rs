@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use pp_lib::domain::{AddUpTo, Origin};
+use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::store::{NewWork, WorkRows as _};
 use pp_testbed::demands::Demands;
 use pp_testbed::ports;
 
@@ -102,5 +105,63 @@ async fn a_busy_api_answers_what_it_has_taken() {
     let ids: Vec<i64> = works.iter().map(|work| work["id"].as_i64().unwrap()).collect();
     assert!(told.ids().iter().all(|id| ids.contains(id)), "acknowledged and lost");
     drop(second);
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_dispatcher_leaves_nothing_half_sent() {
+    const WORKS: usize = 5_000;
+    let place = Place::new().await;
+    let store = place.store().await;
+    let work = |number: usize| NewWork {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Api),
+        add_up_to: AddUpTo::try_from(1 + (number % 99) as i64).unwrap(),
+        run_at: None,
+    };
+    let works: Vec<NewWork> = (0..WORKS).map(work).collect();
+    store.create(&works).await.unwrap();
+    let dispatcher = place.service("task_consumer").set("PP_DISPATCH", "only").start();
+    let queue = Demands::connect(&place.rabbitmq, &place.prefix).await.unwrap();
+    until("some are sent", LIMIT, async || queue.waiting().await.unwrap() > 0).await;
+    let ended = dispatcher.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // Each row is either sent or due at once: nothing waits for a claim to run out.
+    let sent = queue.waiting().await.unwrap();
+    assert_eq!(place.ledger.held().await.unwrap(), 0);
+
+    let begun = Instant::now();
+    let worker = place.service("task_consumer").start();
+    let total = i64::try_from(WORKS).unwrap();
+    until("all are done", LIMIT, async || {
+        place.ledger.done().await.unwrap() == total
+    })
+    .await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{sent} were sent, then {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(worker.terminate().code, Some(0));
+    let account = place.ledger.account().await.unwrap();
+    assert_eq!((account.done, account.wrong_history), (total, 0), "{account:?}");
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_producer_waits_for_what_it_has_offered() {
+    let place = Place::new().await;
+    let queue = Demands::connect(&place.rabbitmq, &place.prefix).await.unwrap();
+    let producer = place.service("task_producer").args("--rate 3000").start();
+    until("some are sent", LIMIT, async || queue.waiting().await.unwrap() > 500).await;
+    let ended = producer.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let confirmed = ended.stderr.lines().filter_map(|line| {
+        let (_, told) = line.split_once("rate: ")?;
+        told.split_once(" confirmed in")?.0.parse::<u64>().ok()
+    });
+    let confirmed: u64 = confirmed.sum();
+    assert!(confirmed > 500, "{ended:?}");
+    assert_eq!(queue.waiting().await.unwrap(), confirmed);
     place.leave().await;
 }

@@ -1,0 +1,155 @@
+//! `Idempotency-Key`: the header as it is written, and a POST that has one answered once. What once means is decided
+//! in `pp_lib::flow`.
+
+use std::future::Future;
+
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse};
+use pp_lib::actor::ActorError;
+use pp_lib::domain::MessageId;
+use pp_lib::flow::{Given, KeyedRequest, Scope, new_message_id};
+use pp_lib::store::Answer;
+use serde::Serialize;
+
+use crate::Api;
+use crate::error::ApiError;
+
+const KEY: &str = "idempotency-key";
+const REPLAYED: &str = "idempotent-replayed";
+const LONGEST: usize = 255;
+
+/// Executes a request whose body is right, once for each key; without a key, once for each request. What it makes has
+/// identities made of the seed that `execute` is given.
+pub(crate) async fn answer_once<E, F>(
+    api: &Api,
+    request: &HttpRequest,
+    body: &[u8],
+    execute: E,
+) -> Result<HttpResponse, ApiError>
+where
+    E: FnOnce(MessageId) -> F + Send + 'static,
+    F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+{
+    let given = match key(request)? {
+        Some(key) => {
+            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), body);
+            api.ask(api.requests.answer(keyed, execute)).await?
+        }
+        None => Given {
+            answer: api.ask(execute(new_message_id())).await?,
+            replayed: false,
+        },
+    };
+    response(given)
+}
+
+/// A 200 with JSON, and headers beside its content type.
+pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) -> Result<Answer, ActorError> {
+    let body = serde_json::to_vec(value).map_err(|_| ActorError::Failed)?;
+    let content_type = (CONTENT_TYPE.to_string(), "application/json".to_owned());
+    Ok(Answer {
+        status: StatusCode::OK.as_u16(),
+        headers: [vec![content_type], headers].concat(),
+        body: body.into(),
+    })
+}
+
+fn response(given: Given) -> Result<HttpResponse, ApiError> {
+    let Given { answer, replayed } = given;
+    let status = StatusCode::from_u16(answer.status).map_err(|_| ApiError::internal())?;
+    let mut response = HttpResponse::build(status);
+    for header in answer.headers {
+        response.insert_header(header);
+    }
+    if replayed {
+        response.insert_header((REPLAYED, "true"));
+    }
+    Ok(response.body(answer.body))
+}
+
+fn scope(request: &HttpRequest) -> Scope<'_> {
+    let path = request.path();
+    Scope {
+        method: request.method().as_str(),
+        // With a slash at its end it is the same resource.
+        path: path.strip_suffix('/').unwrap_or(path),
+        credentials: request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes),
+    }
+}
+
+/// The key, if there is one: a quoted string or bare text.
+fn key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let mut values = request.headers().get_all(HeaderName::from_static(KEY));
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => parse(value).map(Some).ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, quoted or bare"
+            ))
+        }),
+        (Some(_), Some(_)) => Err(ApiError::bad_request("there must be one Idempotency-Key, not several")),
+    }
+}
+
+fn parse(value: &header::HeaderValue) -> Option<String> {
+    let text = value.to_str().ok()?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => unquoted(rest)?,
+        None => text.to_owned(),
+    };
+    let printable = key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    (printable && (1..=LONGEST).contains(&key.len())).then_some(key)
+}
+
+/// What stands in quotes, after the first of them; a backslash stands before a quote or a backslash that is meant.
+fn unquoted(rest: &str) -> Option<String> {
+    let mut key = String::with_capacity(rest.len());
+    let mut characters = rest.chars();
+    loop {
+        match characters.next()? {
+            '"' => return characters.as_str().is_empty().then_some(key),
+            '\\' => key.push(characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            other => key.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &[u8]) -> Option<String> {
+        parse(&HeaderValue::from_bytes(text).unwrap())
+    }
+
+    #[test]
+    fn a_key_is_the_same_quoted_or_bare() {
+        for text in [r#""8e03978e-40d5""#, "8e03978e-40d5", r#"  "8e03978e-40d5"  "#] {
+            assert_eq!(parsed(text.as_bytes()).as_deref(), Some("8e03978e-40d5"), "{text}");
+        }
+        assert_eq!(parsed(br#""a\"b\\c d""#).as_deref(), Some(r#"a"b\c d"#));
+        assert_eq!(parsed("k".repeat(255).as_bytes()), Some("k".repeat(255)));
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        let long = "k".repeat(256);
+        for text in [
+            "",
+            "  ",
+            r#""""#,
+            r#"""#,
+            r#""a"#,
+            r#""a"b"#,
+            r#""a\b""#,
+            r#""a\"#,
+            r#""a";x=1"#,
+            "a\tb",
+            &long,
+        ] {
+            assert_eq!(parsed(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parsed("é".as_bytes()), None);
+    }
+}

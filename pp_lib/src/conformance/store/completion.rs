@@ -1,0 +1,377 @@
+//! What workers record: settlements, leases, rescues.
+
+#![allow(missing_docs, reason = "each case is named after what it shows")]
+
+use std::time::Duration;
+
+use super::fixtures::{
+    LEASE, bound, by_code, claim, created, done, everything, history, ids, names, retry, running, settle_one,
+    settlement, without_row, work_of,
+};
+use crate::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
+use crate::flow::{new_message_id, new_work_code};
+use crate::store::{AnyStore, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
+
+pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
+    let demand = without_row(100, done(100));
+    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
+    let redelivered = Settlement {
+        work_code: new_work_code(Origin::Consumer),
+        ..demand.clone()
+    };
+    assert_eq!(settle_one(&store, redelivered.clone()).await, Settled::Superseded);
+    assert_eq!(by_code(&store, &redelivered.work_code).await, None);
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    assert_eq!((work.status, work.result, work.version), (Status::Done, Some(5050), 1));
+    let expected = [
+        (Variable::ComputeStart, ""),
+        (Variable::ComputeStop, ""),
+        (Variable::ComputeResult, "5050"),
+    ];
+    assert_eq!(
+        history(&store, work.id).await,
+        expected.map(|(variable, value)| (variable, value.to_owned()))
+    );
+    assert!(claim(&store).await.is_empty());
+}
+
+pub async fn settles_a_pending_row_once(store: AnyStore) {
+    let work = created(&store, &[100]).await.remove(0);
+    let claim = claim(&store).await.remove(0);
+    assert_eq!(
+        settle_one(&store, settlement(&claim, done(100))).await,
+        Settled::Applied
+    );
+    assert_eq!(
+        settle_one(&store, settlement(&claim, done(100))).await,
+        Settled::Superseded
+    );
+    store.mark_sent(&[claim]).await.unwrap();
+    let after = work_of(&store, work.id).await;
+    assert_eq!(
+        (after.status, after.result, after.version),
+        (Status::Done, Some(5050), 2)
+    );
+    let events = history(&store, work.id).await;
+    assert_eq!(
+        names(&events),
+        ["work/created", "compute/start", "compute/stop", "compute/result"]
+    );
+}
+
+pub async fn a_superseded_settlement_changes_nothing(store: AnyStore) {
+    let work = created(&store, &[3]).await.remove(0);
+    let claim = claim(&store).await.remove(0);
+    let other_generation = Guard::Pending {
+        generation: 2,
+        attempt: 1,
+    };
+    let other_attempt = Guard::Pending {
+        generation: 1,
+        attempt: 2,
+    };
+    let other_status = Guard::Running {
+        generation: 1,
+        attempt: 1,
+    };
+    for guard in [Guard::NoRow, other_generation, other_attempt, other_status] {
+        let settlement = Settlement {
+            guard,
+            ..settlement(&claim, done(3))
+        };
+        assert_eq!(settle_one(&store, settlement).await, Settled::Superseded, "{guard:?}");
+    }
+    let nobody = Settlement {
+        message_id: new_message_id(),
+        ..settlement(&claim, done(3))
+    };
+    assert_eq!(settle_one(&store, nobody).await, Settled::Superseded);
+    assert_eq!(work_of(&store, work.id).await, work);
+    assert_eq!(history(&store, work.id).await.len(), 1);
+}
+
+pub async fn a_settlement_with_another_bound_changes_nothing(store: AnyStore) {
+    let work = created(&store, &[3]).await.remove(0);
+    let claim = claim(&store).await.remove(0);
+    let forged = Settlement {
+        add_up_to: bound(4),
+        ..settlement(&claim, done(4))
+    };
+    assert_eq!(settle_one(&store, forged).await, Settled::Superseded);
+    assert_eq!(work_of(&store, work.id).await, work);
+}
+
+pub async fn a_taken_code_of_a_settlement_is_said(store: AnyStore) {
+    let first = without_row(3, done(3));
+    settle_one(&store, first.clone()).await;
+    let second = Settlement {
+        work_code: first.work_code.clone(),
+        ..without_row(4, done(4))
+    };
+    assert_eq!(settle_one(&store, second.clone()).await, Settled::CodeTaken);
+    let second = Settlement {
+        work_code: new_work_code(Origin::Consumer),
+        ..second
+    };
+    assert_eq!(settle_one(&store, second).await, Settled::Applied);
+}
+
+pub async fn running_then_done_has_each_event_once(store: AnyStore) {
+    let work = created(&store, &[3]).await.remove(0);
+    let claim = claim(&store).await.remove(0);
+    let start = settlement(&claim, Outcome::Running { lease: LEASE });
+    assert_eq!(settle_one(&store, start.clone()).await, Settled::Applied);
+    assert_eq!(work_of(&store, work.id).await.status, Status::Running);
+    assert_eq!(
+        settle_one(&store, start).await,
+        Settled::Superseded,
+        "a second delivery finds it running"
+    );
+    let run = Run {
+        message_id: claim.message_id.clone(),
+        generation: 1,
+        attempt: 1,
+    };
+    let stranger = Run {
+        attempt: 2,
+        ..run.clone()
+    };
+    assert_eq!(
+        store.extend_leases(&[stranger, run.clone()], LEASE).await.unwrap(),
+        [false, true]
+    );
+    assert_eq!(settle_one(&store, running(&claim, done(3))).await, Settled::Applied);
+    assert_eq!(settle_one(&store, running(&claim, done(3))).await, Settled::Superseded);
+    assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+    let after = work_of(&store, work.id).await;
+    assert_eq!((after.status, after.result, after.version), (Status::Done, Some(6), 3));
+    let events = history(&store, work.id).await;
+    assert_eq!(
+        names(&events),
+        ["work/created", "compute/start", "compute/stop", "compute/result"]
+    );
+}
+
+pub async fn a_retry_waits_and_is_the_next_attempt(store: AnyStore) {
+    let demand = without_row(7, retry(Duration::from_millis(30)));
+    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    assert_eq!(work.status, Status::Pending);
+    let mut claims = claim(&store).await;
+    eventually!({
+        claims.extend(claim(&store).await);
+        !claims.is_empty()
+    });
+    assert_eq!((claims[0].attempt, claims[0].generation, claims[0].failures), (2, 1, 1));
+    let again = settlement(&claims[0], retry(LEASE));
+    assert_eq!(settle_one(&store, again).await, Settled::Applied);
+    assert!(claim(&store).await.is_empty(), "due later");
+    let events = history(&store, work.id).await;
+    assert_eq!(
+        names(&events),
+        ["compute/start", "compute/error", "compute/start", "compute/error"]
+    );
+    assert_eq!(events[1].1, "not now");
+}
+
+pub async fn a_failure_is_final_and_a_dead_letter(store: AnyStore) {
+    let demand = without_row(
+        13,
+        Outcome::Failed {
+            reason: "never".to_owned(),
+        },
+    );
+    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    assert_eq!((work.status, work.result, work.done()), (Status::Failed, None, false));
+    assert_eq!(
+        names(&history(&store, work.id).await),
+        ["compute/start", "compute/error"]
+    );
+    assert!(claim(&store).await.is_empty());
+    assert_eq!(
+        ids(
+            &store,
+            Search {
+                status: Some((Status::Failed, true)),
+                ..everything()
+            }
+        )
+        .await,
+        [work.id.0]
+    );
+}
+
+pub async fn a_batch_settles_everything_in_it(store: AnyStore) {
+    created(&store, &(1..=50).collect::<Vec<i64>>()).await;
+    let mut settlements: Vec<Settlement> = (1..=50).map(|number| without_row(number, done(number))).collect();
+    for claim in claim(&store).await {
+        settlements.push(settlement(&claim, done(i64::from(claim.add_up_to.get()))));
+    }
+    settlements.push(without_row(51, Outcome::Running { lease: LEASE }));
+    settlements.push(without_row(
+        52,
+        Outcome::Failed {
+            reason: "never".to_owned(),
+        },
+    ));
+    assert!(
+        store
+            .settle(&settlements)
+            .await
+            .unwrap()
+            .iter()
+            .all(|settled| *settled == Settled::Applied)
+    );
+    assert!(
+        store
+            .settle(&settlements)
+            .await
+            .unwrap()
+            .iter()
+            .all(|settled| *settled == Settled::Superseded)
+    );
+    for work in store.search(&everything()).await.unwrap() {
+        let api = work.work_code.origin() == Origin::Api;
+        let expected: &[&str] = match work.status {
+            Status::Done if api => &["work/created", "compute/start", "compute/stop", "compute/result"],
+            Status::Done => &["compute/start", "compute/stop", "compute/result"],
+            Status::Running => &["compute/start"],
+            Status::Failed => &["compute/start", "compute/error"],
+            other => panic!("{other} is not what was settled"),
+        };
+        assert_eq!(names(&history(&store, work.id).await), expected);
+        assert_eq!(work.result, work.done().then(|| AddUpToSum::sum(work.add_up_to)));
+    }
+    assert!(store.settle(&[]).await.unwrap().is_empty());
+}
+
+pub async fn two_settle_the_same_demands_at_once(store: AnyStore) {
+    created(&store, &(1..=100).collect::<Vec<i64>>()).await;
+    let mut demands: Vec<Settlement> = (1..=100).map(|number| without_row(number, done(number))).collect();
+    for claim in claim(&store).await {
+        demands.push(settlement(&claim, done(i64::from(claim.add_up_to.get()))));
+    }
+    let workers = [false, true].map(|reversed| {
+        let (store, mut mine) = (store.clone(), demands.clone());
+        if reversed {
+            mine.reverse();
+        }
+        tokio::spawn(async move { store.settle(&mine).await.unwrap() })
+    });
+    let mut applied = 0;
+    for worker in workers {
+        applied += worker
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|settled| *settled == Settled::Applied)
+            .count();
+    }
+    assert_eq!(applied, 200);
+    for work in store.search(&everything()).await.unwrap() {
+        let compute = history(&store, work.id).await.len() - usize::from(work.work_code.origin() == Origin::Api);
+        assert_eq!((work.status, compute), (Status::Done, 3));
+    }
+}
+
+pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
+    let demand = without_row(
+        3,
+        Outcome::Running {
+            lease: Duration::from_millis(20),
+        },
+    );
+    settle_one(&store, demand.clone()).await;
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    let kept = without_row(4, Outcome::Running { lease: LEASE });
+    settle_one(&store, kept).await;
+    eventually!(store.rescue(3, 100).await.unwrap() == 1);
+    let claims = claim(&store).await;
+    assert_eq!(
+        (claims.len(), claims[0].id, claims[0].attempt, claims[0].failures),
+        (1, work.id, 2, 0)
+    );
+    let late = Settlement {
+        guard: Guard::Running {
+            generation: 1,
+            attempt: 1,
+        },
+        ..settlement(&claims[0], done(3))
+    };
+    assert_eq!(
+        settle_one(&store, late).await,
+        Settled::Superseded,
+        "the silent worker wakes up too late"
+    );
+    assert_eq!(
+        settle_one(&store, settlement(&claims[0], done(3))).await,
+        Settled::Applied
+    );
+    let events = history(&store, work.id).await;
+    assert_eq!(
+        names(&events),
+        [
+            "compute/start",
+            "compute/error",
+            "compute/start",
+            "compute/stop",
+            "compute/result"
+        ]
+    );
+}
+
+pub async fn too_many_lost_leases_fail(store: AnyStore) {
+    let demand = without_row(3, Outcome::Running { lease: Duration::ZERO });
+    settle_one(&store, demand.clone()).await;
+    for attempt in 2..=3 {
+        eventually!(store.rescue(2, 100).await.unwrap() == 1);
+        let again = claim(&store).await.remove(0);
+        assert_eq!(again.attempt, attempt);
+        let again = settlement(&again, Outcome::Running { lease: Duration::ZERO });
+        assert_eq!(settle_one(&store, again).await, Settled::Applied);
+    }
+    eventually!(store.rescue(2, 100).await.unwrap() == 1);
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    assert_eq!(work.status, Status::Failed);
+    assert!(claim(&store).await.is_empty());
+    assert_eq!(
+        names(&history(&store, work.id).await),
+        ["compute/start", "compute/error"].repeat(3)
+    );
+}
+
+pub async fn pending_rows_are_found_by_code(store: AnyStore) {
+    let works = created(&store, &[1, 2]).await;
+    let claims = claim(&store).await;
+    store.mark_sent(&claims).await.unwrap();
+    let first = claims.iter().find(|claim| claim.id == works[0].id).unwrap();
+    settle_one(&store, settlement(first, done(1))).await;
+    let codes = [
+        works[0].work_code.clone(),
+        works[1].work_code.clone(),
+        new_work_code(Origin::Api),
+    ];
+    let found = store.pending(&codes).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let expected = claims.iter().find(|claim| claim.id == works[1].id).unwrap();
+    assert_eq!(
+        found[0],
+        Claim {
+            due_at: DueAt(0),
+            ..expected.clone()
+        }
+    );
+}
+
+pub async fn the_largest_sum_is_kept_exactly(store: AnyStore) {
+    let largest = i64::from(AddUpTo::MAX.get());
+    let demand = without_row(largest, done(largest));
+    settle_one(&store, demand.clone()).await;
+    let work = by_code(&store, &demand.work_code).await.unwrap();
+    assert_eq!(
+        (work.add_up_to, work.result),
+        (AddUpTo::MAX, Some(2_305_843_008_139_952_128))
+    );
+    assert_eq!(history(&store, work.id).await[2].1, "2305843008139952128");
+}

@@ -1,0 +1,162 @@
+//! What the cases have in common: works and demands to begin with, and what to ask about them.
+
+use std::time::Duration;
+
+use crate::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
+use crate::flow::{new_message_id, new_work_code};
+use crate::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
+
+pub(super) const HOLD: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+pub(super) fn bound(number: i64) -> AddUpTo {
+    AddUpTo::try_from(number).unwrap()
+}
+
+pub(super) fn new_work(origin: Origin, number: i64) -> NewWork {
+    NewWork {
+        message_id: new_message_id(),
+        work_code: new_work_code(origin),
+        add_up_to: bound(number),
+        run_at: None,
+    }
+}
+
+pub(super) async fn created(store: &AnyStore, numbers: &[i64]) -> Vec<Work> {
+    let works: Vec<NewWork> = numbers.iter().map(|number| new_work(Origin::Api, *number)).collect();
+    store
+        .create(&works)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(Option::unwrap)
+        .collect()
+}
+
+pub(super) async fn history(store: &AnyStore, id: WorkId) -> Vec<(Variable, String)> {
+    let events = store.events(id).await.unwrap().unwrap();
+    assert!(
+        events.is_sorted_by_key(|event| event.id),
+        "events in the order of their ids"
+    );
+    events.into_iter().map(|event| (event.variable, event.value)).collect()
+}
+
+pub(super) fn names(events: &[(Variable, String)]) -> Vec<&'static str> {
+    events.iter().map(|(variable, _)| variable.as_str()).collect()
+}
+
+pub(super) async fn work_of(store: &AnyStore, id: WorkId) -> Work {
+    store.by_ids(&[id]).await.unwrap().pop().unwrap()
+}
+
+pub(super) async fn claim(store: &AnyStore) -> Vec<Claim> {
+    store.claim(None, HOLD, 1000).await.unwrap()
+}
+
+/// What a worker says that computed the demand of a claim.
+pub(super) fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
+    Settlement {
+        message_id: claim.message_id.clone(),
+        work_code: claim.work_code.clone(),
+        add_up_to: claim.add_up_to,
+        guard: Guard::Pending {
+            generation: claim.generation,
+            attempt: claim.attempt,
+        },
+        outcome,
+    }
+}
+
+pub(super) fn running(claim: &Claim, outcome: Outcome) -> Settlement {
+    let guard = Guard::Running {
+        generation: claim.generation,
+        attempt: claim.attempt,
+    };
+    Settlement {
+        guard,
+        ..settlement(claim, outcome)
+    }
+}
+
+pub(super) fn without_row(number: i64, outcome: Outcome) -> Settlement {
+    Settlement {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Consumer),
+        add_up_to: bound(number),
+        guard: Guard::NoRow,
+        outcome,
+    }
+}
+
+pub(super) fn done(number: i64) -> Outcome {
+    Outcome::Done {
+        result: AddUpToSum::sum(bound(number)),
+    }
+}
+
+pub(super) fn retry(delay: Duration) -> Outcome {
+    Outcome::Retry {
+        reason: "not now".to_owned(),
+        delay,
+    }
+}
+
+pub(super) fn failed(reason: &str) -> Outcome {
+    Outcome::Failed {
+        reason: reason.to_owned(),
+    }
+}
+
+pub(super) fn pending_guard(generation: i32, attempt: i32) -> Guard {
+    Guard::Pending { generation, attempt }
+}
+
+pub(super) fn running_guard(generation: i32, attempt: i32) -> Guard {
+    Guard::Running { generation, attempt }
+}
+
+/// Unix seconds by the clock that all share here.
+pub(super) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_secs()).unwrap()
+}
+
+/// The row of a pending work, due or not.
+pub(super) async fn pending(store: &AnyStore, work: &Work) -> Claim {
+    let codes = std::slice::from_ref(&work.work_code);
+    store.pending(codes).await.unwrap().pop().unwrap()
+}
+
+/// All dead letters, newest first.
+pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
+    store.dead_letters(None, 1000).await.unwrap()
+}
+
+pub(super) async fn settle_one(store: &AnyStore, settlement: Settlement) -> Settled {
+    store.settle(&[settlement]).await.unwrap()[0]
+}
+
+pub(super) async fn by_code(store: &AnyStore, code: &WorkCode) -> Option<Work> {
+    store.by_codes(std::slice::from_ref(code)).await.unwrap().pop()
+}
+
+pub(super) fn everything() -> Search {
+    Search {
+        work_code: None,
+        status: None,
+        since: None,
+        before: None,
+        limit: 1000,
+    }
+}
+
+pub(super) async fn ids(store: &AnyStore, search: Search) -> Vec<i64> {
+    store
+        .search(&search)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|work| work.id.0)
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! What every store does, whichever database it is on. Each case gets an empty, migrated store.
+//!
+//! The cases are in the modules below, one for each part of the port; the list that makes them tests is here.
+
+#![allow(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
+
+/// Waits until a condition of the store holds.
+macro_rules! eventually {
+    ($condition:expr) => {{
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !$condition {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "not within 20 s: {}",
+                stringify!($condition)
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }};
+}
+
+mod changes;
+mod completion;
+mod dead_letters;
+mod dispatch;
+mod fixtures;
+mod keys;
+mod works;
+
+pub use changes::*;
+pub use completion::*;
+pub use dead_letters::*;
+pub use dispatch::*;
+pub use keys::*;
+pub use works::*;
+
+/// Expands to one test for each case. `$fresh` is an async function without parameters that returns an empty store
+/// and something that keeps it alive.
+#[macro_export]
+macro_rules! store_suite {
+    ($fresh:path) => {
+        $crate::store_suite!(@cases $fresh:
+            creates_works_due_at_once_with_their_event
+            creating_again_is_no_second_work
+            a_taken_code_is_said_and_changes_nothing
+            reads_by_id_and_code_leave_out_what_is_not_there
+            searches_newest_first_by_every_filter
+            prefixes_are_literal
+            a_scheduled_work_is_due_at_its_time_and_not_before
+            a_work_scheduled_for_the_past_is_due_at_once
+            a_work_scheduled_for_never_waits
+            all_of_several_works_are_created_in_their_order
+            creating_all_again_answers_the_same_works
+            of_several_works_with_a_taken_code_none_is_created
+            claims_each_due_row_once_and_marks_it_sent
+            a_claim_that_is_not_marked_runs_out
+            claims_that_are_given_back_are_due_at_once
+            concurrent_claims_share_the_rows
+            the_time_range_bounds_only_the_fast_claim
+            sent_rows_are_released
+            what_was_sent_is_lost_as_the_next_attempt
+            what_is_lost_too_often_is_given_up
+            only_what_was_sent_is_lost
+            what_failed_of_itself_and_was_lost_counts_apart
+            settles_a_demand_without_a_row_once
+            settles_a_pending_row_once
+            a_superseded_settlement_changes_nothing
+            a_settlement_with_another_bound_changes_nothing
+            a_taken_code_of_a_settlement_is_said
+            running_then_done_has_each_event_once
+            a_retry_waits_and_is_the_next_attempt
+            a_failure_is_final_and_a_dead_letter
+            a_batch_settles_everything_in_it
+            two_settle_the_same_demands_at_once
+            a_lease_that_runs_out_is_rescued
+            too_many_lost_leases_fail
+            pending_rows_are_found_by_code
+            the_largest_sum_is_kept_exactly
+            an_update_makes_a_work_of_any_status_pending_anew
+            an_update_waits_for_its_pause
+            a_series_of_updates_is_due_when_the_first_one_was
+            an_updated_work_goes_on_waiting_for_its_run_at
+            what_is_under_way_for_an_older_generation_has_no_effect
+            a_change_is_guarded_by_the_version_it_names
+            of_many_changes_of_one_version_one_takes_effect
+            what_is_not_there_cannot_be_changed
+            a_deleted_work_is_hidden_from_everything_that_reads
+            a_deleted_work_is_never_taken_up_again
+            what_comes_late_for_a_deleted_work_changes_nothing
+            creating_a_deleted_work_again_does_not_bring_it_back
+            a_message_is_buried_once_with_the_newest_reason
+            letters_are_listed_newest_first_in_pages
+            a_letter_tells_of_its_work
+            a_long_body_is_cut_in_the_list_and_whole_when_it_runs_again
+            a_body_that_is_no_text_is_kept_byte_for_byte
+            a_redriven_work_runs_as_its_next_generation
+            all_letters_run_again_at_once
+            unknown_letters_are_nobodys
+            a_redriven_work_that_fails_again_has_one_letter
+            letters_of_works_that_moved_on_are_gone_and_not_counted
+            a_redriven_message_is_claimed_once_and_ends
+            a_claimed_message_that_is_not_ended_comes_again
+            a_message_that_comes_back_keeps_its_letter
+            redriven_messages_are_shared_by_those_who_claim
+            dropped_letters_are_forgotten_and_their_works_stay_failed
+            many_redrive_the_same_letters_and_each_runs_once
+            a_request_begins_once
+            the_same_call_repeated_begins_again
+            a_key_belongs_to_what_was_asked_for
+            an_answer_is_given_again_byte_for_byte
+            the_first_answer_counts
+            an_answer_needs_the_key_and_the_seed_it_was_begun_with
+            a_request_of_somebody_silent_is_taken_over_with_its_seed
+            what_is_let_go_begins_again_at_once
+            an_expired_key_is_as_good_as_new
+            expiry_counts_from_the_first_beginning
+            expired_keys_are_forgotten
+            a_batch_of_requests_is_answered_in_its_order
+            of_many_that_begin_at_once_one_may
+        );
+    };
+    (@cases $fresh:path: $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let (store, _kept) = $fresh().await;
+                $crate::conformance::store::$case(store).await;
+            }
+        )*
+    };
+}

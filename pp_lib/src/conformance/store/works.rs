@@ -1,0 +1,284 @@
+//! Works created, read and searched.
+
+#![allow(missing_docs, reason = "each case is named after what it shows")]
+
+use std::time::Duration;
+
+use super::fixtures::{
+    HOLD, bound, by_code, claim, created, done, everything, history, ids, names, new_work, now, settle_one, settlement,
+    without_row, work_of,
+};
+use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use crate::flow::new_work_code;
+use crate::store::{AnyStore, NewWork, Search, Settled};
+
+pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
+    let wanted = [
+        new_work(Origin::Api, 4),
+        new_work(Origin::Api, 5),
+        new_work(Origin::Consumer, 6),
+    ];
+    let works: Vec<Work> = store
+        .create(&wanted)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(Option::unwrap)
+        .collect();
+    for (work, wanted) in works.iter().zip(&wanted) {
+        assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
+        assert_eq!((work.status, work.result, work.version), (Status::Pending, None, 1));
+        assert_eq!(work.created_on, work.updated_on);
+        assert!(
+            (now() - 60..=now() + 60).contains(&work.created_on),
+            "{} is not about now",
+            work.created_on
+        );
+    }
+    assert_eq!(
+        history(&store, works[0].id).await,
+        [(Variable::WorkCreated, "4".to_owned())]
+    );
+    assert_eq!(
+        history(&store, works[2].id).await,
+        [],
+        "a demand's row is no news of the API"
+    );
+    assert_eq!(claim(&store).await.len(), 3);
+}
+
+pub async fn creating_again_is_no_second_work(store: AnyStore) {
+    let wanted = [new_work(Origin::Api, 4), new_work(Origin::Api, 5)];
+    let first = store.create(&wanted[..1]).await.unwrap();
+    let again: Vec<NewWork> = wanted
+        .iter()
+        .map(|wanted| NewWork {
+            work_code: new_work_code(Origin::Api),
+            ..wanted.clone()
+        })
+        .collect();
+    let second = store.create(&again).await.unwrap();
+    assert_eq!(first[0], second[0], "the work as it is, with its first code");
+    assert_eq!(second[1].as_ref().unwrap().work_code, again[1].work_code);
+    assert_eq!(ids(&store, everything()).await.len(), 2);
+    assert_eq!(history(&store, first[0].as_ref().unwrap().id).await.len(), 1);
+}
+
+pub async fn a_taken_code_is_said_and_changes_nothing(store: AnyStore) {
+    let first = new_work(Origin::Api, 4);
+    store.create(std::slice::from_ref(&first)).await.unwrap();
+    let other = NewWork {
+        work_code: first.work_code.clone(),
+        ..new_work(Origin::Api, 5)
+    };
+    let third = new_work(Origin::Api, 6);
+    let answers = store.create(&[other, third]).await.unwrap();
+    assert!(answers[0].is_none());
+    assert_eq!(answers[1].as_ref().unwrap().add_up_to, bound(6));
+    assert_eq!(by_code(&store, &first.work_code).await.unwrap().add_up_to, bound(4));
+}
+
+pub async fn reads_by_id_and_code_leave_out_what_is_not_there(store: AnyStore) {
+    let works = created(&store, &[1, 2]).await;
+    let wanted = [works[1].id, WorkId(i64::MAX), WorkId(0), WorkId(-5), works[0].id];
+    let mut found = store.by_ids(&wanted).await.unwrap();
+    found.sort_by_key(|work| work.id);
+    assert_eq!(found, works);
+    let codes = [new_work_code(Origin::Api), works[0].work_code.clone()];
+    assert_eq!(store.by_codes(&codes).await.unwrap(), works[..1]);
+    assert!(store.by_ids(&[]).await.unwrap().is_empty() && store.by_codes(&[]).await.unwrap().is_empty());
+    assert_eq!(store.events(WorkId(i64::MAX)).await.unwrap(), None);
+}
+
+pub async fn searches_newest_first_by_every_filter(store: AnyStore) {
+    let works = created(&store, &[1, 2, 3]).await;
+    let finished = without_row(4, done(4));
+    settle_one(&store, finished.clone()).await;
+    let finished = by_code(&store, &finished.work_code).await.unwrap();
+    let all: Vec<i64> = [finished.id, works[2].id, works[1].id, works[0].id]
+        .map(|id| id.0)
+        .to_vec();
+    assert!(all.is_sorted_by(|a, b| a > b));
+    assert_eq!(ids(&store, everything()).await, all);
+    assert_eq!(
+        ids(
+            &store,
+            Search {
+                limit: 2,
+                ..everything()
+            }
+        )
+        .await,
+        all[..2]
+    );
+    assert_eq!(
+        ids(
+            &store,
+            Search {
+                before: Some(works[2].id),
+                ..everything()
+            }
+        )
+        .await,
+        all[2..]
+    );
+    for (status, wanted, expected) in [
+        (Status::Done, true, &all[..1]),
+        (Status::Done, false, &all[1..]),
+        (Status::Pending, true, &all[1..]),
+        (Status::Failed, true, &[]),
+        (Status::Cancelled, true, &[]),
+    ] {
+        assert_eq!(
+            ids(
+                &store,
+                Search {
+                    status: Some((status, wanted)),
+                    ..everything()
+                }
+            )
+            .await,
+            expected
+        );
+    }
+    let since = |since| Search {
+        since: Some(since),
+        ..everything()
+    };
+    assert_eq!(ids(&store, since(works[0].created_on)).await, all, "inclusive");
+    assert!(ids(&store, since(finished.created_on + 1)).await.is_empty());
+    assert!(ids(&store, since(i64::MAX)).await.is_empty());
+    assert_eq!(ids(&store, since(i64::MIN)).await, all);
+}
+
+pub async fn prefixes_are_literal(store: AnyStore) {
+    let works = created(&store, &[1, 2]).await;
+    settle_one(&store, without_row(3, done(3))).await;
+    let found = |prefix: &str| {
+        let search = Search {
+            work_code: WorkCodePrefix::parse(prefix),
+            ..everything()
+        };
+        let store = store.clone();
+        async move { ids(&store, search).await.len() }
+    };
+    assert_eq!(found("").await, 3);
+    assert_eq!((found("a").await, found("api-").await), (2, 2));
+    assert_eq!((found("consumer").await, found("consumer-").await), (1, 1));
+    let code = works[0].work_code.as_str();
+    assert_eq!((found(code).await, found(&code[..9]).await), (1, 1));
+    for nothing in [
+        "%",
+        "api_",
+        "api-%",
+        "_",
+        "api-'",
+        "' OR 1=1 --",
+        "api-\\",
+        "\u{0}",
+        "API-",
+        "x",
+    ] {
+        assert_eq!(found(nothing).await, 0, "{nothing}");
+    }
+}
+
+fn scheduled(number: i64, run_at: i64) -> NewWork {
+    NewWork {
+        run_at: Some(run_at),
+        ..new_work(Origin::Api, number)
+    }
+}
+
+pub async fn a_scheduled_work_is_due_at_its_time_and_not_before(store: AnyStore) {
+    let run_at = now() + 1;
+    let work = store.create(&[scheduled(4, run_at)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((work.run_at, work.status), (Some(run_at), Status::Pending));
+    let mut claims = Vec::new();
+    eventually!({
+        let before = now();
+        claims.extend(claim(&store).await);
+        assert!(
+            claims.is_empty() || now() >= run_at,
+            "claimed at {before}, to run at {run_at}"
+        );
+        !claims.is_empty()
+    });
+    assert_eq!((claims.len(), claims[0].id), (1, work.id));
+    assert_eq!(
+        settle_one(&store, settlement(&claims[0], done(4))).await,
+        Settled::Applied
+    );
+    assert_eq!(work_of(&store, work.id).await.run_at, Some(run_at));
+    assert_eq!(by_code(&store, &work.work_code).await.unwrap().run_at, Some(run_at));
+    assert_eq!(store.search(&everything()).await.unwrap()[0].run_at, Some(run_at));
+}
+
+pub async fn a_work_scheduled_for_the_past_is_due_at_once(store: AnyStore) {
+    let moments = [now(), now() - 3600, 0, -1, i64::MIN];
+    let works: Vec<NewWork> = moments.iter().map(|moment| scheduled(4, *moment)).collect();
+    let created = store.create(&works).await.unwrap();
+    assert!(created.iter().all(Option::is_some));
+    // Nothing of it counts as long overdue.
+    let within = store.claim(Some(Duration::from_secs(60)), HOLD, 1000).await.unwrap();
+    assert_eq!(within.len(), moments.len());
+}
+
+pub async fn a_work_scheduled_for_never_waits(store: AnyStore) {
+    let works = [
+        scheduled(4, i64::MAX),
+        scheduled(5, now() + 3600),
+        new_work(Origin::Api, 6),
+    ];
+    let created = store.create_all(&works).await.unwrap().unwrap();
+    let claims = claim(&store).await;
+    assert_eq!((claims.len(), claims[0].id), (1, created[2].id));
+    assert_eq!(created[1].run_at, works[1].run_at);
+}
+
+pub async fn all_of_several_works_are_created_in_their_order(store: AnyStore) {
+    let wanted: Vec<NewWork> = (1..=50).rev().map(|number| new_work(Origin::Api, number)).collect();
+    let works = store.create_all(&wanted).await.unwrap().unwrap();
+    for (work, wanted) in works.iter().zip(&wanted) {
+        assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
+        assert_eq!(names(&history(&store, work.id).await), ["work/created"]);
+    }
+    assert_eq!((works.len(), claim(&store).await.len()), (50, 50));
+    assert_eq!(store.create_all(&[]).await.unwrap(), Some(Vec::new()));
+}
+
+pub async fn creating_all_again_answers_the_same_works(store: AnyStore) {
+    let wanted = [new_work(Origin::Api, 4), new_work(Origin::Api, 5)];
+    let first = store.create_all(&wanted).await.unwrap().unwrap();
+    let again = wanted.clone().map(|wanted| NewWork {
+        work_code: new_work_code(Origin::Api),
+        ..wanted
+    });
+    assert_eq!(
+        store.create_all(&again).await.unwrap().unwrap(),
+        first,
+        "with their first codes"
+    );
+    let third = new_work(Origin::Api, 6);
+    let more = [wanted[1].clone(), third, wanted[0].clone()];
+    let works = store.create_all(&more).await.unwrap().unwrap();
+    assert_eq!((&works[0], &works[2]), (&first[1], &first[0]));
+    assert_eq!(ids(&store, everything()).await.len(), 3);
+    assert_eq!(history(&store, first[0].id).await.len(), 1);
+}
+
+pub async fn of_several_works_with_a_taken_code_none_is_created(store: AnyStore) {
+    let first = new_work(Origin::Api, 4);
+    store.create(std::slice::from_ref(&first)).await.unwrap();
+    let taken = NewWork {
+        work_code: first.work_code.clone(),
+        ..new_work(Origin::Api, 5)
+    };
+    let mut works: Vec<NewWork> = (10..30).map(|number| new_work(Origin::Api, number)).collect();
+    works.insert(10, taken);
+    assert_eq!(store.create_all(&works).await.unwrap(), None);
+    assert_eq!(ids(&store, everything()).await.len(), 1);
+    assert_eq!(claim(&store).await.len(), 1);
+    works[10].work_code = new_work_code(Origin::Api);
+    assert_eq!(store.create_all(&works).await.unwrap().unwrap().len(), 21);
+}

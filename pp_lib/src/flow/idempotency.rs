@@ -1,0 +1,258 @@
+//! Requests that carry a key take effect once, however often they are sent: one executes, all get its answer.
+//!
+//! Within this process they are joined; between processes, and between today and tomorrow, the store decides. What an
+//! execution does is made of a seed that stays the same until the key expires, so that an execution after one that
+//! died does nothing twice. How a key is written in a request is the shell's business.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::flights::{Flights, Lead, Outcome};
+use super::new_message_id;
+use crate::actor::{ActorError, StoreHandle};
+use crate::domain::MessageId;
+use crate::store::{Answer, Answered, AnyStore, Begin, Begun, RequestKey};
+
+/// How long a request waits for another process that works on its key.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const POLL: Duration = Duration::from_millis(100);
+/// How often expired keys are removed, and how many in one statement.
+const CLEANING: Duration = Duration::from_secs(60);
+const CLEANED_AT_ONCE: u16 = 1000;
+
+/// Where a key holds: the same key elsewhere is another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// Its path.
+    pub path: &'a str,
+    /// Whatever tells who asks; only a hash of it is kept.
+    pub credentials: Option<&'a [u8]>,
+}
+
+/// A request with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedRequest {
+    pub(super) key: RequestKey,
+    pub(super) fingerprint: Vec<u8>,
+}
+
+impl KeyedRequest {
+    /// The client's `key` in its scope; `query` and `body` are what it asks for.
+    pub fn new(scope: Scope<'_>, key: String, query: &str, body: &[u8]) -> Self {
+        let Scope { method, path, .. } = scope;
+        let principal = scope.credentials.map(hex_digest).unwrap_or_default();
+        let mut asked = Sha256::new();
+        asked.update(query.len().to_be_bytes());
+        asked.update(query);
+        asked.update(body);
+        let scope = format!("{method} {path} {principal}");
+        Self {
+            key: RequestKey { scope, key },
+            fingerprint: asked.finalize().to_vec(),
+        }
+    }
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// An answer, and whether it is that of an earlier request or of another one at the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether this request was executed for somebody else.
+    pub replayed: bool,
+}
+
+/// Why a request with a key has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The key belongs to a request that asked for something else.
+    #[error("the key belongs to another request")]
+    OtherRequest,
+    /// Another process works on it still.
+    #[error("a request with this key is under way")]
+    InFlight,
+    /// It was not executed, or nobody knows; with the same key it may be sent again.
+    #[error(transparent)]
+    Actor(#[from] ActorError),
+}
+
+/// The requests of this process that carry a key.
+#[derive(Clone)]
+pub struct IdempotentRequests {
+    store: StoreHandle,
+    flights: Flights,
+    tasks: TaskTracker,
+    runtime: Handle,
+}
+
+impl IdempotentRequests {
+    /// Over a store's actor; requests are executed on the runtime this is called from.
+    pub fn new(store: StoreHandle) -> Self {
+        Self {
+            store,
+            flights: Flights::default(),
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// The answer to a request. `execute` is called at most once, with the seed of whatever it makes, and goes on when
+    /// the caller does not wait any more; its answer is kept, its error is not.
+    pub async fn answer<E, F>(&self, request: KeyedRequest, execute: E) -> Outcome
+    where
+        E: FnOnce(MessageId) -> F + Send + 'static,
+        F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+    {
+        loop {
+            let (flight, lead) = self.flights.enter(&request);
+            if let Some(lead) = lead {
+                self.tasks
+                    .spawn_on(self.clone().execute(request, lead, execute), &self.runtime);
+                return flight.outcome().await;
+            }
+            if flight.is_for(&request) {
+                let replayed = |given| Given {
+                    replayed: true,
+                    ..given
+                };
+                return flight.outcome().await.map(replayed);
+            }
+            // Only what succeeds has the key for good.
+            if flight.outcome().await.is_ok() {
+                return Err(KeyError::OtherRequest);
+            }
+        }
+    }
+
+    /// Waits until no request is under way any more; none may come meanwhile.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn execute<E, F>(self, request: KeyedRequest, lead: Lead, execute: E)
+    where
+        E: FnOnce(MessageId) -> F + Send + 'static,
+        F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+    {
+        let outcome = match self.begin(&request).await {
+            Ok(Begun::Mine { seed }) => self.execute_mine(&request.key, seed, execute).await,
+            Ok(Begun::Answered(answer)) => Ok(Given { answer, replayed: true }),
+            Ok(Begun::InFlight) => Err(KeyError::InFlight),
+            Ok(Begun::OtherRequest) => Err(KeyError::OtherRequest),
+            Err(error) => Err(error.into()),
+        };
+        lead.end(outcome);
+    }
+
+    /// Begins it, as soon as no other process works on it.
+    async fn begin(&self, request: &KeyedRequest) -> Result<Begun, ActorError> {
+        let begin = Begin {
+            key: request.key.clone(),
+            fingerprint: request.fingerprint.clone(),
+            seed: new_message_id().to_string(),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.store.begin(begin.clone()).await {
+                Ok(Begun::InFlight) if Instant::now() < deadline => sleep(POLL).await,
+                Err(error) => {
+                    // It may have begun all the same.
+                    self.let_go(&begin.key, begin.seed);
+                    return Err(error);
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    async fn execute_mine<E, F>(&self, key: &RequestKey, seed: String, execute: E) -> Outcome
+    where
+        E: FnOnce(MessageId) -> F,
+        F: Future<Output = Result<Answer, ActorError>>,
+    {
+        let message_id = MessageId::try_from(seed.clone()).map_err(|_| ActorError::Failed)?;
+        let kept = match execute(message_id).await {
+            Ok(answer) => self.keep(key, &seed, answer).await,
+            Err(error) => Err(error),
+        };
+        if kept.is_err() {
+            self.let_go(key, seed);
+        }
+        Ok(kept?)
+    }
+
+    /// Keeps an answer; the one that counts, which another process may have given while this one was slow.
+    async fn keep(&self, key: &RequestKey, seed: &str, answer: Answer) -> Result<Given, ActorError> {
+        let answered = Answered {
+            key: key.clone(),
+            seed: seed.to_owned(),
+            answer: answer.clone(),
+        };
+        let counts = self.store.keep_answer(answered).await?.unwrap_or(answer);
+        Ok(Given {
+            answer: counts,
+            replayed: false,
+        })
+    }
+
+    /// Lets go of a key in the background, so that the next try need not wait until it is taken over.
+    fn let_go(&self, key: &RequestKey, seed: String) {
+        let (store, key) = (self.store.clone(), key.clone());
+        self.tasks.spawn_on(
+            async move {
+                let let_go = || store.let_go(key.clone(), seed.clone());
+                let trying = let_go
+                    .retry(ExponentialBuilder::default())
+                    .when(|error| !matches!(error, ActorError::Stopped));
+                if let Err(error) = trying.await {
+                    log::debug!("a key was not let go, and is free when it may be taken over: {error}");
+                }
+            },
+            &self.runtime,
+        );
+    }
+}
+
+/// Removes expired keys, each minute, until the shutdown.
+pub async fn forget_expired_keys(store: AnyStore, shutdown: CancellationToken) {
+    let cleaning = async {
+        let mut pauses = interval(CLEANING);
+        loop {
+            pauses.tick().await;
+            while let Ok(forgotten) = forget(&store).await
+                && forgotten == u64::from(CLEANED_AT_ONCE)
+            {}
+        }
+    };
+    shutdown.run_until_cancelled(cleaning).await;
+}
+
+async fn forget(store: &AnyStore) -> crate::store::Result<u64> {
+    let forgotten = store.forget_expired(CLEANED_AT_ONCE).await;
+    forgotten.inspect_err(|error| log::warn!("expired idempotency keys stay for another minute: {error}"))
+}
+
+#[cfg(test)]
+#[path = "idempotency_tests.rs"]
+mod tests;

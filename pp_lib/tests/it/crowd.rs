@@ -1,0 +1,340 @@
+//! Everybody at once on the same rows of PostgreSQL: what it comes to holds together, and nobody is told of a deadlock.
+
+mod on_servers {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::{
+        AnyStore, Changed, Claim, Completion as _, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search,
+        Selection, Settled, Settlement, WorkChanges as _, WorkRows as _,
+    };
+    use tokio::task::JoinSet;
+
+    use crate::postgres::Database;
+
+    const HOLD: Duration = Duration::from_secs(30);
+    const AT_ONCE: Duration = Duration::ZERO;
+    const WORKS: i64 = 40;
+    const ROUNDS: usize = 200;
+    /// How often a work may lose its lease here: so seldom that many do.
+    const MAX_LOST: i32 = 2;
+
+    fn bound(number: i64) -> AddUpTo {
+        AddUpTo::try_from(number).unwrap()
+    }
+
+    fn work(number: i64) -> NewWork {
+        NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: bound(number),
+            run_at: None,
+        }
+    }
+
+    fn outcome(claim: &Claim, which: usize) -> Outcome {
+        match which % 6 {
+            0 | 1 => Outcome::Failed {
+                reason: "it does".to_owned(),
+            },
+            2 => Outcome::Retry {
+                reason: "not now".to_owned(),
+                delay: AT_ONCE,
+            },
+            3 | 4 => Outcome::Running { lease: AT_ONCE },
+            _ => Outcome::Done {
+                result: AddUpToSum::sum(claim.add_up_to),
+            },
+        }
+    }
+
+    fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
+        Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code.clone(),
+            add_up_to: claim.add_up_to,
+            guard: Guard::Pending {
+                generation: claim.generation,
+                attempt: claim.attempt,
+            },
+            outcome,
+        }
+    }
+
+    /// Claims and settles in every way; what runs is settled a second time, in the opposite order.
+    async fn work_off(store: AnyStore, worker: usize) {
+        for round in 0..ROUNDS {
+            let mut claims = store.claim(None, HOLD, 12).await.unwrap();
+            let settlements = claims.iter().enumerate();
+            let first: Vec<Settlement> = settlements
+                .map(|(index, claim)| settlement(claim, outcome(claim, index + round + worker)))
+                .collect();
+            if round % 3 == 0 {
+                let (sent, settled) = tokio::join!(store.mark_sent(&claims), store.settle(&first));
+                sent.and(settled.map(drop)).unwrap();
+            } else {
+                store.settle(&first).await.unwrap();
+            }
+            claims.reverse();
+            let second = claims.iter().map(|claim| Settlement {
+                guard: Guard::Running {
+                    generation: claim.generation,
+                    attempt: claim.attempt,
+                },
+                ..settlement(claim, outcome(claim, 5 * (round % 2)))
+            });
+            store.settle(&second.collect::<Vec<_>>()).await.unwrap();
+        }
+    }
+
+    /// Takes back what is lost: rows under way and rows that were sent.
+    async fn rescue(store: AnyStore) {
+        for round in 0..ROUNDS {
+            store.rescue(MAX_LOST, 10).await.unwrap();
+            if round % 8 == 0 {
+                store.lose_sent(MAX_LOST).await.unwrap();
+            }
+        }
+    }
+
+    /// Runs dead letters again: all of them, or the ones it sees.
+    async fn redrive(store: AnyStore, operator: usize) {
+        for round in 0..ROUNDS {
+            let mut ids: Vec<_> = store
+                .dead_letters(None, 100)
+                .await
+                .unwrap()
+                .iter()
+                .map(|letter| letter.id)
+                .collect();
+            let which = match (round + operator) % 3 {
+                0 => Selection::All,
+                1 => Selection::Ids(ids),
+                _ => {
+                    ids.reverse();
+                    Selection::Ids(ids)
+                }
+            };
+            store.redrive(&which).await.unwrap();
+        }
+    }
+
+    async fn change(store: AnyStore, ids: Vec<WorkId>, owner: usize) {
+        for round in 0..ROUNDS {
+            let id = ids[(round * 7 + owner * 13) % ids.len()];
+            let version = store.by_ids(&[id]).await.unwrap().pop().map(|work| work.version);
+            let number = bound(i64::try_from(round + 1).unwrap());
+            store
+                .update(id, number, version.filter(|_| round % 2 == 0), AT_ONCE)
+                .await
+                .unwrap();
+        }
+    }
+
+    async fn delete(store: AnyStore, ids: Vec<WorkId>) {
+        for id in ids {
+            for _ in 0..ROUNDS / 20 {
+                store.rescue(MAX_LOST, 10).await.unwrap();
+            }
+            store.delete(id, None).await.unwrap();
+        }
+    }
+
+    /// Buries the same messages, sends them again, and drops what it sees of them.
+    async fn bury(store: AnyStore, digger: usize) {
+        let message = |number: usize| DeadMessage {
+            message_id: MessageId::try_from(format!("message {number}")).unwrap(),
+            body: Bytes::from_static(b"{"),
+            reason: "no JSON".to_owned(),
+        };
+        for round in 0..ROUNDS {
+            let mut messages: Vec<DeadMessage> = (0..8).map(message).collect();
+            if (round + digger) % 2 == 0 {
+                messages.reverse();
+            }
+            store.bury(&messages).await.unwrap();
+            let sent = store.claim_redriven(HOLD, 5).await.unwrap();
+            store.end_redriven(&sent).await.unwrap();
+            let letters = store.dead_letters(None, 100).await.unwrap();
+            let of_messages = letters
+                .iter()
+                .filter(|letter| letter.work_id.is_none())
+                .map(|letter| letter.id);
+            store
+                .drop_letters(&Selection::Ids(of_messages.collect()))
+                .await
+                .unwrap();
+        }
+    }
+
+    /// What must be so whenever nobody is in the middle of something.
+    const RULES: [(&str, &str); 7] = [
+        (
+            "a letter belongs to a work that failed, at the generation that failed",
+            "SELECT count(*) FROM dead_letters AS letter
+            LEFT JOIN works ON works.id = letter.work_id AND works.generation = letter.generation
+                AND works.status = 'failed' AND works.deleted_on IS NULL
+            WHERE letter.work_id IS NOT NULL AND works.id IS NULL",
+        ),
+        (
+            "a work that failed has its letter",
+            "SELECT count(*) FROM works
+            LEFT JOIN dead_letters AS letter ON letter.work_id = works.id AND letter.generation = works.generation
+            WHERE works.status = 'failed' AND works.deleted_on IS NULL AND letter.id IS NULL",
+        ),
+        (
+            "every generation was told of",
+            "SELECT count(*) FROM works WHERE generation <> 1 + (SELECT count(*) FROM events
+                WHERE work_id = works.id AND variable IN ('work/updated', 'work/redriven'))",
+        ),
+        (
+            "the bound is the last one that was told of",
+            "SELECT count(*) FROM works WHERE add_up_to::text <> (SELECT value FROM events
+                WHERE work_id = works.id AND variable IN ('work/created', 'work/updated') ORDER BY id DESC LIMIT 1)",
+        ),
+        (
+            "what began has ended, unless it runs or was cancelled",
+            "SELECT count(*) FROM works WHERE status IN ('pending', 'done', 'failed') AND 0 <> (
+                SELECT coalesce(sum(CASE variable WHEN 'compute/start' THEN 1
+                    WHEN 'compute/stop' THEN -1 WHEN 'compute/error' THEN -1 ELSE 0 END), 0)
+                FROM events WHERE work_id = works.id AND events.generation = works.generation)",
+        ),
+        (
+            "a generation has one result at most, and a work that is done has its own",
+            "SELECT count(*) FROM works WHERE (status = 'done') <> EXISTS (SELECT FROM events
+                WHERE work_id = works.id AND events.generation = works.generation
+                    AND variable = 'compute/result' AND value = works.result::text)
+            OR EXISTS (SELECT FROM events WHERE work_id = works.id AND variable = 'compute/result'
+                GROUP BY generation HAVING count(*) > 1)",
+        ),
+        (
+            "what is deleted is finished and waits for nothing",
+            "SELECT count(*) FROM works WHERE deleted_on IS NOT NULL
+                AND (status IN ('pending', 'running') OR due_at IS NOT NULL)",
+        ),
+    ];
+
+    async fn hold_together(database: &Database) {
+        for (rule, breaches) in RULES {
+            assert_eq!(database.number(breaches).await, 0, "{rule}");
+        }
+    }
+
+    /// Works off everything that is left.
+    async fn finish(store: &AnyStore) -> Vec<Work> {
+        let all = Search {
+            work_code: None,
+            status: None,
+            since: None,
+            before: None,
+            limit: 1000,
+        };
+        loop {
+            store.rescue(i32::MAX, 1000).await.unwrap();
+            store.lose_sent(i32::MAX).await.unwrap();
+            store.redrive(&Selection::All).await.unwrap();
+            let claims = store.claim(None, HOLD, 1000).await.unwrap();
+            let settlements: Vec<Settlement> = claims
+                .iter()
+                .map(|claim| settlement(claim, outcome(claim, 5)))
+                .collect();
+            let settled = store.settle(&settlements).await.unwrap();
+            assert!(settled.iter().all(|settled| *settled == Settled::Applied));
+            let works = store.search(&all).await.unwrap();
+            if works.iter().all(Work::done) {
+                return works;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn everybody_at_once_on_the_same_rows_meets_no_deadlock_and_leaves_them_consistent() {
+        let database = Database::create().await;
+        let stores: [AnyStore; 2] = [Arc::new(database.store(8).await), Arc::new(database.store(8).await)];
+        let works: Vec<NewWork> = (1..=WORKS).map(work).collect();
+        let created = stores[0].create_all(&works).await.unwrap().unwrap();
+        let ids: Vec<WorkId> = created.iter().map(|work| work.id).collect();
+        let mut crowd = JoinSet::new();
+        for (number, store) in stores.iter().enumerate() {
+            crowd.spawn(work_off(store.clone(), number));
+            crowd.spawn(work_off(store.clone(), number + 3));
+            crowd.spawn(rescue(store.clone()));
+            crowd.spawn(redrive(store.clone(), number));
+            crowd.spawn(redrive(store.clone(), number + 1));
+            crowd.spawn(change(store.clone(), ids.clone(), number));
+            crowd.spawn(bury(store.clone(), number));
+        }
+        crowd.spawn(delete(stores[0].clone(), ids[..10].to_vec()));
+        while let Some(one) = crowd.join_next().await {
+            one.unwrap();
+        }
+        hold_together(&database).await;
+        assert!(
+            database
+                .number("SELECT count(*) FROM events WHERE variable = 'work/redriven'")
+                .await
+                > 0
+        );
+        assert!(
+            database
+                .number("SELECT count(*) FROM events WHERE variable = 'work/updated'")
+                .await
+                > 0
+        );
+
+        let left = finish(&stores[0]).await;
+        assert_eq!(left.len(), ids.len() - 10);
+        assert!(
+            left.iter()
+                .all(|work| work.status == Status::Done && work.result == Some(AddUpToSum::sum(work.add_up_to)))
+        );
+        hold_together(&database).await;
+        assert_eq!(
+            database
+                .number("SELECT count(*) FROM dead_letters WHERE work_id IS NOT NULL")
+                .await,
+            0
+        );
+        drop(stores);
+        assert_eq!(database.deadlocks().await, 0);
+    }
+
+    /// Fails the work in a transaction that stays open until a change of the work waits for it.
+    async fn change_while_it_fails<T>(database: &Database, id: WorkId, change: impl Future<Output = T>) -> T {
+        let mut client = database.client().await;
+        let failing = client.transaction().await.unwrap();
+        let fail = "WITH failed AS (
+                UPDATE works SET status = 'failed', due_at = NULL, version = version + 1 WHERE id = $1
+                RETURNING id, generation, message_id
+            )
+            INSERT INTO dead_letters (work_id, generation, message_id, reason)
+            SELECT id, generation, message_id, 'it does' FROM failed";
+        assert_eq!(failing.execute(fail, &[&id.0]).await.unwrap(), 1);
+        let commit = async {
+            database.until_one_waits().await;
+            failing.commit().await.unwrap();
+        };
+        tokio::join!(change, commit).0
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_waited_for_a_failure_takes_its_letter_with_it() {
+        let database = Database::create().await;
+        let store = database.store(2).await;
+        let works = store.create_all(&[work(1), work(2)]).await.unwrap().unwrap();
+        let update = store.update(works[0].id, bound(3), None, AT_ONCE);
+        let updated = change_while_it_fails(&database, works[0].id, update).await.unwrap();
+        assert!(
+            matches!(updated, Changed::Applied(work) if work.version == 3),
+            "after the failure"
+        );
+        let delete = store.delete(works[1].id, None);
+        let deleted = change_while_it_fails(&database, works[1].id, delete).await.unwrap();
+        assert_eq!(deleted, Changed::Applied(()));
+        assert_eq!(store.dead_letters(None, 10).await.unwrap(), []);
+        hold_together(&database).await;
+    }
+}

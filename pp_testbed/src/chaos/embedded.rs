@@ -1,16 +1,16 @@
-//! The embedded system under test: one process and its file, looked at over its own API; and how each fault happens to it.
+//! The embedded system under test: one process and its file; and how each fault happens to it.
+
+mod reading;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
-use super::client::{Answer, Client};
+use super::client::Client;
 use super::disk::Disk;
-use super::evidence::{Evidence, Letter, Row};
+use super::evidence::{Evidence, Letter};
 use super::fault::Fault;
 use super::load::{Load, Target};
 use super::plan::Round;
@@ -19,10 +19,6 @@ use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Stop, Struck, System, drain_
 use super::told::{Attempt, Identity, Told, now};
 use crate::{ports, wait};
 
-/// How many works a page of the API has at most.
-const PAGE: usize = 1_000;
-/// How many clients read histories.
-const READERS: usize = 4;
 /// How many requests have to be refused before the disk counts as full.
 const REFUSALS: usize = 5;
 /// How long that may take, and until requests are answered again.
@@ -123,7 +119,7 @@ impl Embedded {
     fn unfinished(&self) -> Result<Vec<i64>> {
         let mut ids = Vec::new();
         for status in ["pending", "running"] {
-            let works = pages(&self.client, &format!("/work?status={status}"), 0)?;
+            let works = reading::pages(&self.client, &format!("/work?status={status}"), 0)?;
             ids.extend(works.iter().filter_map(|work| work["id"].as_i64()));
         }
         Ok(ids)
@@ -158,20 +154,8 @@ impl System for Embedded {
     }
 
     fn evidence(&mut self, above: i64) -> Result<Evidence> {
-        let works = pages(&self.client, "/work?", above)?;
-        let part = works.len().div_ceil(READERS).max(1);
-        let client = &self.client;
-        let parts: Vec<Result<Vec<Row>>> = thread::scope(|scope| {
-            let readers: Vec<_> = works
-                .chunks(part)
-                .map(|works| scope.spawn(move || works.iter().map(|work| row(client, work)).collect()))
-                .collect();
-            let rows = readers.into_iter().map(|reader| reader.join());
-            rows.map(|rows| rows.unwrap_or_else(|_| Err(anyhow::anyhow!("a reader panicked"))))
-                .collect()
-        });
-        let rows = parts.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        let letters = pages(&self.client, "/deadletter?", 0)?;
+        let rows = reading::works(&self.client, above)?;
+        let letters = reading::pages(&self.client, "/deadletter?", 0)?;
         let letters = letters.iter().map(|letter| Letter {
             work_id: letter["work_id"].as_i64(),
             generation: None,
@@ -214,66 +198,4 @@ fn attempts_since(load: &Load, since: f64, count: usize, stop: &Stop, is_one: im
         );
         stop.pause(wait::PAUSE)?;
     }
-}
-
-/// Everything of a list of the API whose id is above `above`, newest first.
-fn pages(client: &Client, list: &str, above: i64) -> Result<Vec<Value>> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let before = all
-            .last()
-            .map(|last| format!("&before={}", last["id"]))
-            .unwrap_or_default();
-        let path = format!("{list}&limit={PAGE}{before}").replace("?&", "?");
-        let Answer::Good(Value::Array(page)) = client.get(&path) else {
-            bail!("GET {path} has no good answer")
-        };
-        let ends = page.len() < PAGE
-            || page
-                .last()
-                .and_then(|one| one["id"].as_i64())
-                .is_none_or(|id| id <= above);
-        all.extend(page);
-        if ends {
-            all.retain(|one| one["id"].as_i64().is_some_and(|id| id > above));
-            return Ok(all);
-        }
-    }
-}
-
-fn row(client: &Client, work: &Value) -> Result<Row> {
-    let id = work["id"].as_i64().context("a work without an id")?;
-    let path = format!("/work/{id}/events");
-    let Answer::Good(Value::Array(events)) = client.get(&path) else {
-        bail!("GET {path} has no good answer")
-    };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut generation = 1;
-    let history: Vec<(i32, String)> = events
-        .iter()
-        .map(|event| {
-            let mut word = text(&event["variable"])
-                .split('/')
-                .nth(1)
-                .unwrap_or_default()
-                .to_owned();
-            match word.as_str() {
-                "redriven" => generation += 1,
-                "result" => word = format!("result={}", text(&event["value"])),
-                _ => {}
-            }
-            (generation, word)
-        })
-        .collect();
-    Ok(Row {
-        id,
-        from_api: text(&work["work_code"]).starts_with("api-"),
-        message_id: None,
-        bound: work["add_up_to"].as_i64().unwrap_or_default(),
-        status: text(&work["status"]),
-        result: work["result"].as_i64(),
-        generation,
-        updated_on: work["updated_on"].as_f64().unwrap_or_default(),
-        history,
-    })
 }

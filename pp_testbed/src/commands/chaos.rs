@@ -63,8 +63,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for finding in run.findings.lines().take(SHOWN) {
         output::line(&finding);
     }
+    let verdict = if run.findings.is_clean() {
+        "INCOMPLETE"
+    } else {
+        "FAILED"
+    };
     output::line(&format!(
-        "\nFAILED: {} lost, {} duplicated: {}; logs in {}\nrepeat with `{again}`",
+        "\n{verdict}: {} lost, {} duplicated: {}; logs in {}\nrepeat with `{again}`",
         run.findings.lost.len(),
         run.findings.duplicated.len(),
         report.display(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pp_testbed::chaos::disk::Disk;
+
 use crate::program::{Ended, Program};
 
 /// A run of a few rounds, on a machine that may be busy with everything else.
@@ -27,6 +29,35 @@ pub(crate) fn cells(output: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether the run with this process number has a disk mounted.
+fn has_disk(pid: u32) -> bool {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    mounts.contains(&format!("/pp-chaos-{pid}-"))
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_but_its_folder() {
+    let mut process = Program::new("pp_testbed")
+        .args("chaos --embedded --rounds 3 --seed 2")
+        .start();
+    let pid = process.pid();
+    let folder = std::env::temp_dir().join(format!("pp-chaos-{pid}-2"));
+    let log = folder.join("pp_standalone.log");
+    process.is_seen_to("start pp_standalone", |_| {
+        std::fs::read_to_string(&log).is_ok_and(|log| !log.is_empty())
+    });
+    assert_eq!(has_disk(pid), Disk::is_possible());
+    let ended = process.terminate();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("interrupted"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("make chaos-embedded ROUNDS=3 SEED=2"),
+        "{ended:?}"
+    );
+    assert!(!has_disk(pid));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn the_embedded_program_loses_nothing_and_repeats_nothing() {
     let ended = is_clean("--embedded --rounds 3 --seed 1");
@@ -39,12 +70,5 @@ fn the_embedded_program_loses_nothing_and_repeats_nothing() {
     let acknowledged: usize = total[1].parse().unwrap();
     assert!(total[0] == "3" && acknowledged > 300, "{}", ended.stdout);
     assert_eq!(total[2..4], ["0", "0"], "{}", ended.stdout);
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    let own = format!("{}-", ended.pid);
-    assert!(
-        !mounts
-            .lines()
-            .any(|line| line.contains("/pp-chaos-") && line.contains(&own)),
-        "{mounts}"
-    );
+    assert!(!has_disk(ended.pid));
 }

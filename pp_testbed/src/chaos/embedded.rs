@@ -166,6 +166,7 @@ impl System for Embedded {
             rows,
             letters: letters.collect(),
             orphans: 0,
+            begun_again: None,
         })
     }
 

@@ -45,4 +45,6 @@ pub struct Evidence {
     pub letters: Vec<Letter>,
     /// Events that belong to no work.
     pub orphans: i64,
+    /// How often works began again, all of them together, also those that are not among the rows.
+    pub begun_again: Option<i64>,
 }

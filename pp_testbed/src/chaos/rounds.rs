@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::check::{Findings, examine, examine_redrives};
+use super::check::{Findings, examine, examine_redrives, examine_the_whole};
 use super::evidence::Row;
 use super::load::Load;
 use super::plan::Round;
@@ -28,6 +28,8 @@ pub struct Run {
     told: Told,
     /// The highest id of the works that were compared.
     compared: i64,
+    /// How often works had begun again when they were.
+    begun_again: i64,
 }
 
 impl Run {
@@ -65,6 +67,10 @@ impl Run {
             .lost
             .extend(told.odd.iter().map(|what| format!("an odd answer: {what}")));
         findings.lost.extend(unfinished);
+        if let Some(begun_again) = evidence.begun_again {
+            findings.extend(examine_redrives(&told, self.begun_again, begun_again));
+            self.begun_again = begun_again;
+        }
         self.compared = evidence.rows.iter().map(|row| row.id).max().unwrap_or(self.compared);
 
         let (recovered, recovery) = struck
@@ -92,8 +98,9 @@ impl Run {
     fn at_the_end(&mut self, system: &mut dyn System, stop: &Stop) -> Result<String> {
         let unfinished = drained(system, &self.told, DRAIN_LIMIT, stop)?;
         let evidence = system.evidence(0)?;
-        let mut findings = examine(&self.told, &evidence);
-        findings.extend(examine_redrives(&self.told, &evidence));
+        let mut findings = examine_the_whole(&self.told, &evidence);
+        let begun_again = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
+        findings.extend(examine_redrives(&self.told, 0, begun_again));
         findings.lost.extend(unfinished);
         let known: HashSet<String> = self
             .findings

@@ -101,10 +101,13 @@ impl Tables {
         let orphans = "SELECT count(*) FROM events WHERE work_id > $1 \
                        AND NOT EXISTS (SELECT FROM works WHERE works.id = work_id)";
         let orphans = self.client.query_one(orphans, &[&above]).await?.try_get(0)?;
+        let begun_again = "SELECT coalesce(sum(generation - 1), 0)::bigint FROM works";
+        let begun_again = self.client.query_one(begun_again, &[]).await?.try_get(0)?;
         Ok(Evidence {
             rows,
             letters: self.letters().await?,
             orphans,
+            begun_again: Some(begun_again),
         })
     }
 

@@ -2,8 +2,10 @@
 //! implement it, equal by the suite in `conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
-//! `message_id`, completion is guarded by generation, attempt and status. So an adapter repeats on its own what failed
-//! for the connection's sake, until its timeout.
+//! `message_id`, completion is guarded by generation, attempt and status, a request by its seed, and a change of a work
+//! knows what it found the first time. So an adapter repeats on its own what failed for the connection's sake, until
+//! its timeout. After [`StoreError::Unavailable`] it is not known whether a write took effect; a caller that repeats it
+//! makes a new call. Numbers of rows that a call answers are those of its last try.
 
 mod dead_letters;
 mod idempotency_keys;
@@ -80,9 +82,9 @@ pub struct Search {
 /// Works, as the API serves them. Deleted works are never among what is read.
 #[async_trait]
 pub trait WorkRows: Send + Sync {
-    /// Inserts works, due at once or at their `run_at`. One answer for each, in order: the work as it now stands, whether inserted now or
-    /// by an earlier call with the same `message_id`; `None` where another work has the code, so that a new code is
-    /// needed.
+    /// Inserts works, due at once or at their `run_at`. One answer for each, in order: the work as it now stands,
+    /// whether inserted now or by an earlier call with the same `message_id`; `None` where another work has the code,
+    /// so that a new code is needed.
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
 
     /// Inserts works as [`Self::create`] does, but all of them or, where another work has one of the codes, none.
@@ -99,6 +101,11 @@ pub trait WorkRows: Send + Sync {
 }
 
 /// Works, as their owners change them. What is under way for what a work was before has no effect any more.
+///
+/// A change whose reply is lost is repeated within its call and takes effect once: it takes for its own doing that the
+/// work is one generation further, with the bound it gives it, or gone. Whoever did the very same thing in between
+/// cannot be told from it, and need not be. A new call after [`StoreError::Unavailable`] is another change: it counts
+/// another generation, or finds another version or nothing.
 #[async_trait]
 pub trait WorkChanges: Send + Sync {
     /// Gives a work another bound, to be computed anew: pending, as the next generation, due after `pause` so that a
@@ -313,7 +320,10 @@ impl Settlement {
 pub enum Settled {
     /// It took effect, with its events.
     Applied,
-    /// The guard did not hold: the row is settled, or has moved on. Nothing changed, and nothing is left to do.
+    /// The guard did not hold: the row is settled, or has moved on. Nothing changed, and nothing is left to do. So it
+    /// is, too, when an earlier try of the call took effect and its reply was lost; but for [`Outcome::Running`] that
+    /// is [`Self::Applied`], since something is left to do. A new call after [`StoreError::Unavailable`] cannot tell:
+    /// what it had made running waits for the end of its lease.
     Superseded,
     /// Another work has the code of a row that was to be inserted. Nothing changed; a new code is needed.
     CodeTaken,

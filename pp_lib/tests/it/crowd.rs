@@ -8,8 +8,8 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::{
-        AnyStore, Changed, Claim, Completion as _, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search,
-        Selection, Settled, Settlement, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Claim, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search, Selection, Settled,
+        Settlement, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 
@@ -152,7 +152,7 @@ mod on_servers {
         };
         for round in 0..ROUNDS {
             let mut messages: Vec<DeadMessage> = (0..8).map(message).collect();
-            if (round + digger) % 2 == 0 {
+            if (round + digger).is_multiple_of(2) {
                 messages.reverse();
             }
             store.bury(&messages).await.unwrap();

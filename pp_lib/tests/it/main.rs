@@ -11,6 +11,7 @@ mod feed;
 mod flow;
 mod foreign;
 mod garbled;
+mod lost_replies;
 mod postgres;
 mod proxy;
 mod rabbitmq;

@@ -1,6 +1,7 @@
 //! What workers record: settlements, leases and the rescue of those that ran out.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::dispatch::{COLUMNS, ClaimRow, microseconds};
+use super::failure::Failure;
 use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
 use crate::store::{Claim, Completion, Guard, LEASE_LOST, Result, Run, Settled, Settlement};
@@ -38,8 +40,21 @@ impl Completion for PostgresStore {
             return Ok(Vec::new());
         }
         let rows = SettleRows::new(settlements);
+        let lost = AtomicBool::new(false);
         let (applied, present) = self
-            .run(move |connection| settle_rows::settle(connection, &rows))
+            .run(move |connection| {
+                let (mut applied, present) = settle_rows::settle(connection, &rows).inspect_err(|failure| {
+                    if matches!(failure, Failure::Broken(_)) {
+                        lost.store(true, Ordering::Relaxed);
+                    }
+                })?;
+                // An earlier try may have taken effect without its worker being told. What runs as this very attempt
+                // then is taken for its own: at worst two compute it, and the first result counts.
+                if lost.load(Ordering::Relaxed) {
+                    applied.extend(settle_rows::running(connection, &rows)?);
+                }
+                Ok((applied, present))
+            })
             .await?;
         Ok(settlements
             .iter()

@@ -177,6 +177,8 @@ impl PostgresStore {
     /// nothing, it is sent once more.
     async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
         let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
+        let generations: Vec<i32> = claims.iter().map(|claim| claim.generation).collect();
+        let attempts: Vec<i32> = claims.iter().map(|claim| claim.attempt).collect();
         let due: Vec<PgTimestamp> = claims
             .iter()
             .map(|claim| from_unix_microseconds(claim.due_at.0))
@@ -184,8 +186,8 @@ impl PostgresStore {
         let sql = format!(
             "UPDATE works SET {change}
             WHERE id = ANY(ARRAY(
-                SELECT works.id FROM unnest($1, $2) AS claimed (id, due_at)
-                JOIN works ON works.id = claimed.id AND works.due_at = claimed.due_at
+                SELECT works.id FROM unnest($1, $2, $3, $4) AS claimed (id, generation, attempt, due_at)
+                JOIN works USING (id, generation, attempt, due_at)
                 WHERE works.status = 'pending'
                 FOR NO KEY UPDATE OF works SKIP LOCKED
             ))"
@@ -193,6 +195,8 @@ impl PostgresStore {
         self.run(move |connection| {
             sql_query(sql.as_str())
                 .bind::<Array<BigInt>, _>(&ids)
+                .bind::<Array<Integer>, _>(&generations)
+                .bind::<Array<Integer>, _>(&attempts)
                 .bind::<Array<Timestamptz>, _>(&due)
                 .execute(connection)?;
             Ok(())

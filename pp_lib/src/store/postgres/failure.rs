@@ -48,7 +48,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let Error::DatabaseError(kind, information) = error else {
             return match error {
-                // The reply to a COMMIT that did not come, above all; whatever the session is in now, it ends.
+                // Nobody knows which transaction the session is in.
                 Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => {
                     Self::Broken(error.to_string())
                 }

@@ -3,8 +3,8 @@
 //! The statements are in the modules below, one for each part of the port; the schema is `pp_storage`'s.
 //!
 //! Two rules keep those who write at once from waiting for each other in a circle: a statement that waits for locks on
-//! several rows takes them in the order of their key (`message_id`, or scope and key), works before their letters; every
-//! other one skips what is locked.
+//! several rows takes them in the order of their key (`message_id`, or scope and key), works before their letters;
+//! every other one skips what is locked.
 
 mod completion;
 mod create_rows;

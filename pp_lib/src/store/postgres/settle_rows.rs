@@ -167,3 +167,20 @@ pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result
         .load(connection)?;
     Ok((applied, present.into_iter().map(|found| found.message_id).collect()))
 }
+
+/// Those that were to be running and are, at the generation and attempt that they are settled for.
+pub(super) fn running(connection: &mut PgConnection, rows: &SettleRows) -> Result<MessageIds, Failure> {
+    let running: Vec<Found> = sql_query(
+        "SELECT message_id
+        FROM unnest($1, $2, $3, $4, $5::work_status[]) AS input (message_id, generation, attempt, add_up_to, status)
+        JOIN works USING (message_id, generation, attempt, add_up_to, status)
+        WHERE status = 'running' AND deleted_on IS NULL",
+    )
+    .bind::<Array<Text>, _>(&rows.message_ids)
+    .bind::<Array<Integer>, _>(&rows.generations)
+    .bind::<Array<Integer>, _>(&rows.attempts)
+    .bind::<Array<Integer>, _>(&rows.bounds)
+    .bind::<Array<Text>, _>(&rows.to)
+    .load(connection)?;
+    Ok(running.into_iter().map(|found| found.message_id).collect())
+}

@@ -25,8 +25,8 @@ struct Held {
 }
 
 /// Each change holds its row before it looks for the row's letter: one that a settlement writes meanwhile would not be
-/// seen by a statement that waited for that settlement. Where the reply to a commit is lost, the change remembers what it
-/// found, and so knows its own doing when it is run again.
+/// seen by a statement that waited for that settlement. Where the reply to a commit is lost, the change remembers what
+/// it found, and so knows its own doing when it is run again.
 #[async_trait]
 impl WorkChanges for PostgresStore {
     async fn update(

@@ -122,10 +122,16 @@ impl DispatchRows for SqliteStore {
 impl SqliteStore {
     /// Changes the rows that are still as they were claimed.
     async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
-        let claims = json_rows(claims.iter().map(|claim| json!([claim.id, claim.due_at.0])));
+        let claims = json_rows(
+            claims
+                .iter()
+                .map(|claim| json!([claim.id, claim.due_at.0, claim.generation, claim.attempt])),
+        );
         let sql = format!(
             "UPDATE works SET {change} FROM json_each(?) AS input
-             WHERE works.id = input.value ->> 0 AND works.due_at = input.value ->> 1 AND works.status = 'pending'"
+             WHERE works.id = input.value ->> 0 AND works.due_at = input.value ->> 1
+               AND works.generation = input.value ->> 2 AND works.attempt = input.value ->> 3
+               AND works.status = 'pending'"
         );
         self.write(move |connection| sql_query(sql).bind::<Text, _>(claims).execute(connection).map(|_| ()))
             .await

@@ -1,0 +1,289 @@
+//! Statements that PostgreSQL carried out and never told of: the store asks again, and nothing happens twice.
+
+mod on_servers {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use pp_lib::domain::{AddUpTo, MessageId, Origin, Status, Variable, Work, WorkId};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::postgres::PostgresStore;
+    use pp_lib::store::{
+        Answer, Answered, Begin, Begun, Changed, Completion as _, DeadLetters as _, DeadMessage, DispatchRows as _,
+        EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey, Run, Selection, Settled, Settlement,
+        Store as _, WorkChanges as _, WorkRows as _,
+    };
+
+    use crate::postgres::{Database, TIMEOUT};
+    use crate::proxy::Proxy;
+
+    const HOLD: Duration = Duration::from_secs(30);
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    /// A store that is reached by the proxy, on a connection that is there already.
+    struct Lossy {
+        store: PostgresStore,
+        proxy: Proxy,
+        database: Database,
+    }
+
+    impl Lossy {
+        async fn new() -> Self {
+            let database = Database::create().await;
+            drop(database.store(1).await);
+            let proxy = Proxy::to(&database.url).await;
+            let store = database.store_by(proxy.url(), 1, TIMEOUT).await;
+            store.check().await.unwrap();
+            Self { store, proxy, database }
+        }
+
+        /// Makes a call whose request with these bytes in it gets no reply.
+        async fn losing<T>(&self, words: impl Into<Vec<u8>>, call: impl Future<Output = T>) -> T {
+            let before = self.proxy.lost();
+            self.proxy.lose_reply_to(words);
+            let answer = call.await;
+            assert_eq!(self.proxy.lost(), before + 1, "the reply was not lost");
+            answer
+        }
+
+        async fn count(&self, of: &str) -> i64 {
+            self.database.number(&format!("SELECT count(*) FROM {of}")).await
+        }
+
+        async fn created(&self, count: i64) -> Vec<Work> {
+            self.store.create_all(&works(count)).await.unwrap().unwrap()
+        }
+
+        async fn history(&self, id: WorkId) -> Vec<Variable> {
+            let events = self.store.events(id).await.unwrap().unwrap();
+            events.into_iter().map(|event| event.variable).collect()
+        }
+
+        async fn work(&self, id: WorkId) -> Work {
+            self.store.by_ids(&[id]).await.unwrap().remove(0)
+        }
+    }
+
+    fn bound(number: i64) -> AddUpTo {
+        AddUpTo::try_from(number).unwrap()
+    }
+
+    fn works(count: i64) -> Vec<NewWork> {
+        let work = |number| NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: bound(number),
+            run_at: None,
+        };
+        (1..=count).map(work).collect()
+    }
+
+    fn demand(guard: Guard, outcome: Outcome) -> Settlement {
+        Settlement {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: bound(1),
+            guard,
+            outcome,
+        }
+    }
+
+    const FIRST: Guard = Guard::Pending {
+        generation: 1,
+        attempt: 1,
+    };
+
+    fn failed() -> Outcome {
+        Outcome::Failed {
+            reason: "it does".to_owned(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn works_are_created_once() {
+        let lossy = Lossy::new().await;
+        let new = works(3);
+        let created = lossy
+            .losing(new[2].message_id.as_str(), lossy.store.create(&new))
+            .await
+            .unwrap();
+        assert!(created.iter().all(Option::is_some));
+        let more = works(4);
+        let all = lossy
+            .losing(*b"COMMIT", lossy.store.create_all(&more))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(all.len(), 4);
+        assert_eq!((lossy.count("works").await, lossy.count("events").await), (7, 7));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn outcomes_are_recorded_once() {
+        let lossy = Lossy::new().await;
+        lossy.created(2).await;
+        let claims = lossy.store.claim(None, HOLD, 10).await.unwrap();
+        for (guard, outcome) in [
+            (Guard::NoRow, Outcome::Done { result: 1 }),
+            (Guard::NoRow, failed()),
+            (FIRST, Outcome::Done { result: 1 }),
+            (FIRST, failed()),
+        ] {
+            let mut batch = [demand(guard, outcome.clone())];
+            if guard == FIRST {
+                let done = matches!(outcome, Outcome::Done { .. });
+                let claim = &claims[usize::from(!done)];
+                batch[0].message_id = claim.message_id.clone();
+                batch[0].add_up_to = claim.add_up_to;
+            }
+            let words = batch[0].message_id.as_str().to_owned();
+            let settled = lossy.losing(words, lossy.store.settle(&batch)).await.unwrap();
+            assert_eq!(settled, [Settled::Superseded], "settled, and nothing is left to do");
+        }
+        assert_eq!(lossy.count("works WHERE status = 'done'").await, 2);
+        assert_eq!(lossy.count("works WHERE status = 'failed'").await, 2);
+        assert_eq!(lossy.count("events WHERE variable = 'compute/start'").await, 4);
+        assert_eq!(lossy.count("events WHERE variable = 'compute/result'").await, 2);
+        assert_eq!(lossy.count("dead_letters").await, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_began_a_work_knows_that_it_is_running() {
+        let lossy = Lossy::new().await;
+        let ids: Vec<WorkId> = lossy.created(1).await.iter().map(|work| work.id).collect();
+        let claim = lossy.store.claim(None, HOLD, 1).await.unwrap().remove(0);
+        let lease = Outcome::Running { lease: HOLD };
+        let with_row = Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code,
+            ..demand(FIRST, lease.clone())
+        };
+        let gone = demand(FIRST, lease.clone());
+        let batch = [
+            demand(Guard::NoRow, lease),
+            with_row,
+            demand(Guard::NoRow, failed()),
+            gone,
+        ];
+        let settled = lossy
+            .losing(batch[2].message_id.as_str(), lossy.store.settle(&batch))
+            .await
+            .unwrap();
+        let (applied, superseded) = (Settled::Applied, Settled::Superseded);
+        assert_eq!(settled, [applied, applied, superseded, superseded]);
+        assert_eq!(
+            lossy.history(ids[0]).await,
+            [Variable::WorkCreated, Variable::ComputeStart]
+        );
+        assert_eq!(lossy.count("events WHERE variable = 'compute/start'").await, 3);
+        let run = |settlement: &Settlement| Run {
+            message_id: settlement.message_id.clone(),
+            generation: 1,
+            attempt: 1,
+        };
+        let runs = [run(&batch[0]), run(&batch[1])];
+        assert_eq!(lossy.store.extend_leases(&runs, HOLD).await.unwrap(), [true, true]);
+        // Without a lost reply, whoever comes second is told so.
+        assert_eq!(lossy.store.settle(&batch[..2]).await.unwrap(), [superseded, superseded]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dead_letters_are_kept_and_run_again_once() {
+        let lossy = Lossy::new().await;
+        let batch = [demand(Guard::NoRow, failed())];
+        lossy.store.settle(&batch).await.unwrap();
+        let message = DeadMessage {
+            message_id: MessageId::try_from("a message".to_owned()).unwrap(),
+            body: Bytes::from_static(b"{"),
+            reason: "no JSON".to_owned(),
+        };
+        lossy.losing(*b"a message", lossy.store.bury(&[message])).await.unwrap();
+        let letters = lossy.store.dead_letters(None, 10).await.unwrap();
+        assert_eq!(letters.len(), 2);
+        for letter in &letters {
+            let which = Selection::Ids(vec![letter.id]);
+            // As it stands in an array of numbers: its length, then itself.
+            let words = [&[0, 0, 0, 8], &letter.id.0.to_be_bytes()[..]].concat();
+            let count = lossy.losing(words, lossy.store.redrive(&which)).await.unwrap();
+            assert_eq!(count, 0, "the call that counted it was not heard of");
+        }
+        let work = lossy.work(letters[1].work_id.unwrap()).await;
+        assert_eq!((work.status, work.version), (Status::Pending, 2));
+        let told = [Variable::ComputeStart, Variable::ComputeError, Variable::WorkRedriven];
+        assert_eq!(lossy.history(work.id).await, told);
+        assert_eq!(lossy.store.claim(None, HOLD, 10).await.unwrap()[0].generation, 2);
+        assert_eq!(lossy.store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_begins_and_is_answered_once() {
+        let lossy = Lossy::new().await;
+        let key = RequestKey {
+            scope: "POST /work nobody".to_owned(),
+            key: "a key".to_owned(),
+        };
+        let request = |seed: &str| Begin {
+            key: key.clone(),
+            fingerprint: vec![1],
+            seed: seed.to_owned(),
+        };
+        let begin = async |seed| lossy.store.begin(&[request(seed)], HOLD, HOLD).await.unwrap().remove(0);
+        let seed = "the first".to_owned();
+        assert_eq!(
+            lossy.losing(seed.as_str(), begin("the first")).await,
+            Begun::Mine { seed: seed.clone() }
+        );
+        assert_eq!(begin("another").await, Begun::InFlight);
+        let answer = Answer {
+            status: 200,
+            headers: vec![("etag".to_owned(), "\"1\"".to_owned())],
+            body: Bytes::from_static(b"{\"id\":1}"),
+        };
+        let answered = Answered {
+            key: key.clone(),
+            seed,
+            answer: answer.clone(),
+        };
+        let kept = lossy
+            .losing(*b"{\"id\":1}", lossy.store.keep_answers(&[answered]))
+            .await
+            .unwrap();
+        assert_eq!(kept, [Some(answer.clone())]);
+        assert_eq!(begin("another").await, Begun::Answered(answer));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_is_changed_once_at_the_version_that_was_named() {
+        let lossy = Lossy::new().await;
+        let works = lossy.created(2).await;
+        for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
+            let update = lossy.store.update(work.id, bound(9), version, AT_ONCE);
+            let Changed::Applied(updated) = lossy.losing(*b"COMMIT", update).await.unwrap() else {
+                panic!("it was at version 1");
+            };
+            assert_eq!((updated.version, updated.add_up_to), (2, bound(9)));
+            assert_eq!(
+                lossy.history(work.id).await,
+                [Variable::WorkCreated, Variable::WorkUpdated]
+            );
+            // The same once more is another change.
+            let again = lossy.store.update(work.id, bound(9), version, AT_ONCE).await.unwrap();
+            assert_eq!(again == Changed::OtherVersion, version.is_some());
+        }
+        let claims = lossy.store.claim(None, HOLD, 10).await.unwrap();
+        let generations: Vec<i32> = claims.iter().map(|claim| claim.generation).collect();
+        assert_eq!(generations.iter().sum::<i32>(), 3 + 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_is_deleted_once_and_whoever_did_it_is_told_so() {
+        let lossy = Lossy::new().await;
+        let works = lossy.created(2).await;
+        for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
+            let delete = lossy.store.delete(work.id, version);
+            assert_eq!(lossy.losing(*b"COMMIT", delete).await.unwrap(), Changed::Applied(()));
+            assert_eq!(lossy.store.delete(work.id, version).await.unwrap(), Changed::Missing);
+        }
+        assert_eq!(lossy.count("works WHERE status = 'cancelled' AND version = 2").await, 2);
+        assert_eq!(lossy.count("events WHERE variable = 'work/cancelled'").await, 2);
+    }
+}

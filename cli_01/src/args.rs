@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_lib::config::{DatabaseArgs, DurationText, duration, whole};
-use pp_lib::domain::{AddUpTo, Status, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetterId, Status, WorkCodePrefix, WorkId};
 use pp_lib::flow::{Wanted, latest_run_at};
-use pp_lib::store::Search;
+use pp_lib::store::{Search, Selection};
 
-use crate::commands::{Command, Works};
+use crate::commands::{Command, DeadLetters, Works};
 use crate::db::Database;
 use crate::failure::Failure;
 use crate::http::Api;
@@ -18,6 +18,9 @@ use crate::output::Output;
 
 /// How many works a search finds, unless told otherwise; as the API has it.
 const LIMIT: u16 = 50;
+
+/// How many letters one call may name; as the API has it.
+const MOST_LETTERS: usize = 1000;
 
 /// The last second of the year 9999.
 const LATEST: i64 = 253_402_300_799;
@@ -99,6 +102,55 @@ enum Action {
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
+    /// Give a work another bound, to be computed anew.
+    Update {
+        /// The work's id.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        id: i64,
+
+        /// The bound of the sum, 1 to 2147483647.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        add_up_to: AddUpTo,
+    },
+    /// Cancel a work and remove it.
+    Delete {
+        /// The work's id.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        id: i64,
+    },
+    /// Look at what was given up, run it again or drop it.
+    #[command(subcommand)]
+    Deadletter(DeadletterAction),
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadletterAction {
+    /// List dead letters, newest first.
+    List {
+        /// At most so many letters, 1 to 1000.
+        #[arg(long, value_name = "N", default_value_t = LIMIT, value_parser = whole(1..=1000_u16))]
+        limit: u16,
+
+        /// Only letters with a smaller number than this: where the page before ended.
+        #[arg(long, value_name = "N", value_parser = whole(0..=i64::MAX))]
+        before: Option<i64>,
+    },
+    /// Run dead letters again.
+    Redrive(Which),
+    /// Forget dead letters; their works stay failed.
+    Drop(Which),
+}
+
+#[derive(ClapArgs, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The letters with these numbers, at most 1000; may be repeated.
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = whole(1..=i64::MAX))]
+    id: Vec<i64>,
+
+    /// All of them.
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -194,6 +246,9 @@ impl Action {
         Ok(match self {
             Self::Create { add_up_to, run_at } => Command::Create(Wanted { add_up_to, run_at }),
             Self::Events { id } => Command::Events(WorkId(id)),
+            Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
+            Self::Delete { id } => Command::Delete(WorkId(id)),
+            Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Search(search) => Command::Search(Search {
                 work_code: search.work_code.as_deref().map(prefix).transpose()?,
                 status: status_and_done(search.status, search.done)?,
@@ -202,6 +257,31 @@ impl Action {
                 limit: search.limit,
             }),
         })
+    }
+}
+
+impl DeadletterAction {
+    fn command(self) -> Result<DeadLetters, Failure> {
+        Ok(match self {
+            Self::List { limit, before } => DeadLetters::List {
+                before: before.map(DeadLetterId),
+                limit,
+            },
+            Self::Redrive(which) => DeadLetters::Redrive(which.selection()?),
+            Self::Drop(which) => DeadLetters::Drop(which.selection()?),
+        })
+    }
+}
+
+impl Which {
+    fn selection(self) -> Result<Selection, Failure> {
+        if self.all {
+            return Ok(Selection::All);
+        }
+        if self.id.len() > MOST_LETTERS {
+            return Err(Failure::Usage(format!("--id names more than {MOST_LETTERS} letters")));
+        }
+        Ok(Selection::Ids(self.id.into_iter().map(DeadLetterId).collect()))
     }
 }
 
@@ -327,6 +407,25 @@ mod tests {
     }
 
     #[test]
+    fn letters_are_chosen_by_number_or_all_together() {
+        let chosen = |args: &[&str]| match resolve(&[&["deadletter"], args].concat()).unwrap().command {
+            Command::DeadLetters(what) => what,
+            other => panic!("{other:?}"),
+        };
+        let ids = |ids: &[i64]| Selection::Ids(ids.iter().copied().map(DeadLetterId).collect());
+        for args in [
+            &["redrive", "--id", "1", "2"][..],
+            &["redrive", "--id", "1,2"],
+            &["redrive", "--id", "1", "--id", "2"],
+        ] {
+            assert_eq!(chosen(args), DeadLetters::Redrive(ids(&[1, 2])), "{args:?}");
+        }
+        assert_eq!(chosen(&["drop", "--all"]), DeadLetters::Drop(Selection::All));
+        let many = vec!["1"; 1001].join(",");
+        assert!(usage(&["deadletter", "drop", "--id", &many]).contains("1000"));
+    }
+
+    #[test]
     fn values_have_bounds() {
         for bad in [
             &["--id", "x"][..],
@@ -342,7 +441,16 @@ mod tests {
             &["create", "--add-up-to", "0"],
             &["create", "--add-up-to", "-5"],
             &["create", "--add-up-to", "2147483648"],
+            &["create", "--run-at", "-1"],
+            &["create", "--run-at", "4000000000"],
             &["events"],
+            &["update", "--id", "1"],
+            &["delete"],
+            &["deadletter"],
+            &["deadletter", "list", "--limit", "1001"],
+            &["deadletter", "redrive"],
+            &["deadletter", "redrive", "--id", "1", "--all"],
+            &["deadletter", "drop", "--id", "0"],
         ] {
             assert!(Args::try_parse_from([&["cli_01"], bad].concat()).is_err(), "{bad:?}");
         }

@@ -6,14 +6,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pp_lib::actor::{StoreActor, StoreOptions};
+use pp_lib::actor::{StoreActor, StoreHandle, StoreOptions};
 use pp_lib::config::{DatabaseArgs, DurationText};
 use pp_lib::connect::{self, Schema};
-use pp_lib::domain::{Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{Wanted, WorkService, new_message_id};
-use pp_lib::store::{AnyStore, Search};
+use pp_lib::store::{AnyStore, Changed, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::Works;
@@ -51,6 +51,13 @@ impl Database {
         })
     }
 
+    /// An actor with a feed that nobody hears: the dispatcher's poll finds what is due within a second, while a poke from
+    /// here might not be sent before this process ends.
+    fn actor(&self) -> (StoreActor, StoreHandle) {
+        let feed: AnyFeed = Arc::new(MemoryFeed::new());
+        StoreActor::start(&self.store, &feed, StoreOptions::default())
+    }
+
     /// Waits for an answer within what is left of the time.
     fn ask<T>(&self, question: impl Future<Output = Result<T, impl Display>>) -> Result<T, Failure> {
         let bounded = async { tokio::time::timeout_at(self.deadline.into(), question).await };
@@ -79,13 +86,42 @@ impl Works for Database {
     }
 
     fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
-        // A feed that nobody hears: the dispatcher's poll finds the row within a second, while a poke from here might
-        // not be sent before this process ends.
-        let feed: AnyFeed = Arc::new(MemoryFeed::new());
         self.ask(async {
-            let (_actor, store) = StoreActor::start(&self.store, &feed, StoreOptions::default());
+            let (_actor, store) = self.actor();
             WorkService::new(store).create(wanted, new_message_id()).await
         })
+    }
+
+    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure> {
+        let changed = self.ask(async {
+            let (_actor, store) = self.actor();
+            store.update(id, add_up_to, None).await
+        })?;
+        applied(id, changed)
+    }
+
+    fn delete(&self, id: WorkId) -> Result<(), Failure> {
+        applied(id, self.ask(self.store.delete(id, None))?)
+    }
+
+    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
+        self.ask(self.store.dead_letters(before, limit))
+    }
+
+    fn redrive(&self, which: &Selection) -> Result<u64, Failure> {
+        self.ask(self.store.redrive(which))
+    }
+
+    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
+        self.ask(self.store.drop_letters(which))
+    }
+}
+
+/// Any version may change here, so there is no other.
+fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
+    match changed {
+        Changed::Applied(what) => Ok(what),
+        Changed::Missing | Changed::OtherVersion => Err(no_such_work(id)),
     }
 }
 

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use pp_lib::config::DurationText;
-use pp_lib::domain::{Event, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Status, Work, WorkId};
 use pp_lib::flow::Wanted;
-use pp_lib::store::Search;
+use pp_lib::store::{Search, Selection};
 use pp_lib::wire::Problem;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -47,20 +48,28 @@ impl Api {
     }
 
     fn get(&self, path: &str) -> RequestBuilder<ureq::typestate::WithoutBody> {
-        self.agent.get(format!("{}{path}", self.base))
+        self.agent.get(self.url(path))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// What the API says, if it is a success in the form expected.
     fn answer<T: DeserializeOwned>(&self, reply: Result<Response<Body>, ureq::Error>) -> Result<T, Failure> {
-        let mut reply = reply.map_err(|error| self.unreachable(&error))?;
-        let body = reply.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
-        let body = body.map_err(|error| self.unreachable(&error))?;
-        if reply.status() != StatusCode::OK {
-            return Err(self.refused(reply.status(), &body));
+        let (status, body) = self.read(reply)?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &body));
         }
         serde_json::from_slice(&body).map_err(|error| {
             Failure::Unavailable(format!("{} does not answer as the API of PP does: {error}", self.base))
         })
+    }
+
+    fn read(&self, reply: Result<Response<Body>, ureq::Error>) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let mut reply = reply.map_err(|error| self.unreachable(&error))?;
+        let body = reply.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        Ok((reply.status(), body.map_err(|error| self.unreachable(&error))?))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
@@ -104,12 +113,67 @@ impl Works for Api {
     }
 
     fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
-        let request = self.agent.post(format!("{}/work", self.base));
+        let request = self.agent.post(self.url("/work"));
         let reply = match body(wanted) {
             Some(body) => request.content_type("application/json").send(body.to_string()),
             None => request.send_empty(),
         };
         self.answer(reply)
+    }
+
+    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure> {
+        let request = self.agent.patch(self.url(&format!("/work/{id}")));
+        let body = json!({ "add_up_to": add_up_to }).to_string();
+        self.answer(request.content_type("application/json").send(body))
+    }
+
+    fn delete(&self, id: WorkId) -> Result<(), Failure> {
+        let request = self.agent.delete(self.url(&format!("/work/{id}")));
+        match self.read(request.call())? {
+            (StatusCode::NO_CONTENT, _) => Ok(()),
+            (status, body) => Err(self.refused(status, &body)),
+        }
+    }
+
+    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
+        let before = before.map(|before| ("before", before.to_string()));
+        let pairs = [Some(("limit", limit.to_string())), before];
+        self.answer(self.get("/deadletter").query_pairs(pairs.into_iter().flatten()).call())
+    }
+
+    fn redrive(&self, which: &Selection) -> Result<u64, Failure> {
+        let request = self.agent.post(self.url("/deadletter/redrive"));
+        let (name, value) = chosen(which);
+        let Redriven { redriven } = self.answer(request.query(name, value).send_empty())?;
+        Ok(redriven)
+    }
+
+    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
+        let request = self.agent.delete(self.url("/deadletter"));
+        let (name, value) = chosen(which);
+        let Dropped { dropped } = self.answer(request.query(name, value).call())?;
+        Ok(dropped)
+    }
+}
+
+#[derive(Deserialize)]
+struct Redriven {
+    redriven: u64,
+}
+
+#[derive(Deserialize)]
+struct Dropped {
+    dropped: u64,
+}
+
+/// The letters as a parameter of the API's query.
+fn chosen(which: &Selection) -> (&'static str, String) {
+    match which {
+        Selection::All => ("all", "true".to_owned()),
+        Selection::Ids(ids) => {
+            let ids: Vec<String> = ids.iter().map(DeadLetterId::to_string).collect();
+            ("ids", ids.join(","))
+        }
     }
 }
 

@@ -40,5 +40,8 @@ fn run() -> Result<(), Failure> {
         Command::Search(search) => commands::search(&*works, &search, settings.output),
         Command::Events(id) => commands::events(&*works, id, settings.output),
         Command::Create(wanted) => commands::create(&*works, wanted, settings.output),
+        Command::Update(id, add_up_to) => commands::update(&*works, id, add_up_to, settings.output),
+        Command::Delete(id) => commands::delete(&*works, id),
+        Command::DeadLetters(what) => commands::dead_letters(&*works, &what, settings.output),
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use chrono::DateTime;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
-use pp_lib::domain::{Event, Work};
+use pp_lib::domain::{DeadLetter, Event, Work};
 use serde::Serialize;
 
 use crate::failure::one_line;
@@ -44,6 +44,24 @@ impl Output {
             Self::Json => json(events),
             Self::Table if events.is_empty() => Ok(()),
             Self::Table => table(events_table(events)),
+        }
+    }
+
+    /// Dead letters; none are an empty array, but no table.
+    pub(crate) fn dead_letters(self, letters: &[DeadLetter]) -> io::Result<()> {
+        match self {
+            Self::Json => json(letters),
+            Self::Table if letters.is_empty() => Ok(()),
+            Self::Table => table(letters_table(letters)),
+        }
+    }
+
+    /// To how many something was done; none are nothing to tell people about.
+    pub(crate) fn count(self, done: &str, count: u64) -> io::Result<()> {
+        match self {
+            Self::Json => json(&serde_json::Map::from_iter([(done.to_owned(), count.into())])),
+            Self::Table if count == 0 => Ok(()),
+            Self::Table => writeln!(io::stdout().lock(), "{done}: {count}"),
         }
     }
 }
@@ -103,6 +121,42 @@ fn events_table(events: &[Event]) -> Table {
         ]
     }));
     table
+}
+
+fn letters_table(letters: &[DeadLetter]) -> Table {
+    let mut table = plain(&[
+        "ID",
+        "WORK",
+        "WORK CODE",
+        "ATTEMPTS",
+        "DEAD SINCE (UTC)",
+        "REASON",
+        "MESSAGE",
+    ]);
+    align_right(&mut table, &[0, 1, 3]);
+    let none = || "-".to_owned();
+    table.add_rows(letters.iter().map(|letter| {
+        [
+            letter.id.to_string(),
+            letter.work_id.map_or_else(none, |id| id.to_string()),
+            letter.work_code.as_ref().map_or_else(none, |code| code.to_string()),
+            letter.attempts.to_string(),
+            time(letter.created_on),
+            one_line(&letter.reason),
+            letter.body.as_deref().map_or_else(none, beginning),
+        ]
+    }));
+    table
+}
+
+/// Enough of a message to know it by.
+fn beginning(body: &str) -> String {
+    const MOST: usize = 40;
+    let line = one_line(body);
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 fn plain(header: &[&str]) -> Table {

@@ -131,9 +131,9 @@ impl<'de> Visitor<'de> for BulkVisitor {
             let item = items.next_element::<Object<Create>>();
             let item = item.map_err(|error| de::Error::custom(format!("item {index}: {error}")))?;
             match item {
-                Some(_) if index == MOST_WORKS => return Err(wrong_count(&format!("more than {MOST_WORKS}"))),
+                Some(_) if index == MOST_WORKS => return Err(wrong_count("too many items")),
                 Some(Object(create)) => works.push(create.into()),
-                None if works.is_empty() => return Err(wrong_count("none")),
+                None if works.is_empty() => return Err(wrong_count("an empty array")),
                 None => return Ok(Bulk(works)),
             }
         }

@@ -48,6 +48,14 @@ impl Demands {
     pub async fn waiting(&self) -> Result<u64> {
         Ok(self.broker.ready_messages(Queue::Demand).await?)
     }
+
+    /// How many dead letters wait in their queue.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn dead(&self) -> Result<u64> {
+        Ok(self.broker.ready_messages(Queue::DeadLetter).await?)
+    }
 }
 
 fn demand(number: usize) -> Outgoing {

@@ -144,6 +144,14 @@ impl Ledger {
             .await
     }
 
+    /// How many dead letters are kept.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn dead_letters(&self) -> Result<i64> {
+        self.number("SELECT count(*) FROM dead_letters").await
+    }
+
     /// Bodies and reasons of the messages that nobody could read.
     ///
     /// # Errors

@@ -2,16 +2,20 @@
 //!
 //! Whom they ask, over HTTP or in the database, is behind [`Works`].
 
+mod change;
 mod create;
+mod dead_letters;
 mod events;
 mod search;
 mod show;
 
-use pp_lib::domain::{Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
 use pp_lib::flow::Wanted;
-use pp_lib::store::Search;
+use pp_lib::store::{Search, Selection};
 
+pub(crate) use change::{delete, update};
 pub(crate) use create::create;
+pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
@@ -29,6 +33,12 @@ pub(crate) enum Command {
     Events(WorkId),
     /// A new work.
     Create(Wanted),
+    /// Another bound for a work.
+    Update(WorkId, AddUpTo),
+    /// The end of a work.
+    Delete(WorkId),
+    /// What was given up.
+    DeadLetters(DeadLetters),
 }
 
 /// Whoever knows about works.
@@ -44,4 +54,19 @@ pub(crate) trait Works {
 
     /// Makes a work; without a bound, with a random one.
     fn create(&self, wanted: Wanted) -> Result<Work, Failure>;
+
+    /// Gives a work another bound, to be computed anew, else [`Failure::NotFound`].
+    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure>;
+
+    /// Cancels a work and removes it, else [`Failure::NotFound`].
+    fn delete(&self, id: WorkId) -> Result<(), Failure>;
+
+    /// The dead letters below `before`, newest first.
+    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;
+
+    /// Runs dead letters again; how many.
+    fn redrive(&self, which: &Selection) -> Result<u64, Failure>;
+
+    /// Forgets dead letters; how many.
+    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
 }

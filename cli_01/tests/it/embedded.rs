@@ -15,7 +15,7 @@ const FIRST: &str = "api-aaaaaaaaa1";
 const SECOND: &str = "consumer-aaaaaaaaa2";
 
 /// A folder with the default database: work 1 by the API, done; work 2 by the consumer, pending.
-fn prepared() -> TempDir {
+pub(crate) fn prepared() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
     let file = folder.path().join("data/pp.sqlite");
@@ -35,7 +35,7 @@ fn prepared() -> TempDir {
     folder
 }
 
-fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
+pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
     NewWork {
         message_id: MessageId::try_from(message_id.to_owned()).unwrap(),
         work_code: code.parse().unwrap(),
@@ -60,11 +60,11 @@ fn done(message_id: &str, code: &str, bound: &str) -> Settlement {
     }
 }
 
-fn db(folder: &Path, args: &[&str]) -> Called {
+pub(crate) fn db(folder: &Path, args: &[&str]) -> Called {
     call(folder, &[args, &["--call-type", "db"]].concat(), &[])
 }
 
-fn json<T: serde::de::DeserializeOwned>(called: Called) -> T {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(called: Called) -> T {
     let document = called.done();
     assert_eq!(document.lines().count(), 1, "{document}");
     serde_json::from_str(&document).unwrap()
@@ -160,6 +160,25 @@ fn a_work_is_created_like_one_of_the_api() {
     assert_eq!(history.lines().count(), 2, "{history}");
     let random: Work = json(db(folder.path(), &["create", "--output", "json"]));
     assert!((1..=99).contains(&random.add_up_to.get()));
+}
+
+#[test]
+fn a_work_is_scheduled_changed_and_deleted() {
+    let folder = prepared();
+    let later: Work = json(db(folder.path(), &["create", "--run-at", "1", "--output", "json"]));
+    assert_eq!(later.run_at, Some(1));
+    let updated: Work = json(db(
+        folder.path(),
+        &["update", "--id", "1", "--add-up-to", "5", "--output", "json"],
+    ));
+    assert_eq!(
+        (updated.add_up_to.get(), updated.status, updated.version),
+        (5, pp_lib::domain::Status::Pending, 3)
+    );
+    assert_eq!(db(folder.path(), &["delete", "--id", "1"]).done(), "");
+    db(folder.path(), &["--id", "1"]).failed(1, "there is no work 1");
+    db(folder.path(), &["delete", "--id", "1"]).failed(1, "there is no work 1");
+    db(folder.path(), &["update", "--id", "1", "--add-up-to", "5"]).failed(1, "there is no work 1");
 }
 
 #[test]

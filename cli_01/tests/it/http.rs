@@ -14,7 +14,7 @@ const EVENT: &str =
     r#"{"id":7,"work_code":"api-bjq8euwsEA","variable":"compute/result","value":"10","created_on":1634115737}"#;
 
 /// A server of one connection.
-struct Server {
+pub(crate) struct Server {
     url: String,
     thread: JoinHandle<String>,
 }
@@ -34,7 +34,7 @@ impl Server {
         Self { url, thread }
     }
 
-    fn answering(status: &str, kind: &str, body: impl Into<String>) -> Self {
+    pub(crate) fn answering(status: &str, kind: &str, body: impl Into<String>) -> Self {
         let body = body.into();
         let length = body.len();
         let reply = format!(
@@ -44,22 +44,22 @@ impl Server {
         Self::start(move |mut stream| drop(stream.write_all(reply.as_bytes())))
     }
 
-    fn json(body: &str) -> Self {
+    pub(crate) fn json(body: &str) -> Self {
         Self::answering("200 OK", "application/json", body)
     }
 
-    fn problem(status: &str, detail: &str) -> Self {
+    pub(crate) fn problem(status: &str, detail: &str) -> Self {
         let number = &status[..3];
         let body = format!(r#"{{"type":"about:blank","title":"x","status":{number},"detail":"{detail}"}}"#);
         Self::answering(status, "application/problem+json", body)
     }
 
-    fn call(&self, args: &[&str]) -> Called {
+    pub(crate) fn call(&self, args: &[&str]) -> Called {
         call(Path::new("."), args, &[("PP_API_URL", &self.url)])
     }
 
     /// The request line and the body, once the connection has ended.
-    fn request(self) -> (String, String) {
+    pub(crate) fn request(self) -> (String, String) {
         let request = self.thread.join().unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
@@ -148,6 +148,29 @@ fn a_work_is_created_with_a_bound_or_without() {
         server.request(),
         ("POST /work HTTP/1.1".to_owned(), r#"{"add_up_to":4}"#.to_owned())
     );
+    let server = Server::json(WORK);
+    server.call(&["create", "--run-at", "1634115736"]).done();
+    assert_eq!(server.request().1, r#"{"run_at":1634115736}"#);
+}
+
+#[test]
+fn a_work_is_changed_and_deleted() {
+    let server = Server::json(WORK);
+    let updated = server.call(&["update", "--id", "21", "--add-up-to", "4", "--output", "json"]);
+    assert_eq!(updated.done(), format!("{WORK}\n"));
+    let request = ("PATCH /work/21 HTTP/1.1".to_owned(), r#"{"add_up_to":4}"#.to_owned());
+    assert_eq!(server.request(), request);
+
+    let server = Server::answering("204 No Content", "text/plain", "");
+    assert_eq!(server.call(&["delete", "--id", "21"]).done(), "");
+    assert_eq!(server.request().0, "DELETE /work/21 HTTP/1.1");
+    let server = Server::problem("404 Not Found", "there is no such work");
+    server
+        .call(&["delete", "--id", "21"])
+        .failed(1, "there is no such work");
+    let server = Server::json("{}");
+    let line = format!("{} answers 200 OK", server.url);
+    server.call(&["delete", "--id", "21"]).failed(3, &line);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The program as a user has it: typed flags in; output, error lines and exit codes out.
 //!
-//! `embedded` asks a SQLite file, `http` an API that answers whatever the test wants, wrong answers included.
+//! `dead_letters` is about that command, both ways; `embedded` asks a SQLite file, `http` an API that answers whatever the test wants, wrong answers included.
 
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod dead_letters;
 mod embedded;
 mod http;
 
@@ -113,6 +114,7 @@ fn help_shows_defaults_variables_and_units_but_no_secrets() {
         "create",
         "search",
         "events",
+        "deadletter",
     ] {
         assert!(help.contains(wanted), "{wanted} in {help}");
     }

@@ -2,15 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+/// Expands to a test of each case over SQLite and, where there are servers, over PostgreSQL.
+macro_rules! on_both {
+    ($($case:ident)*) => {
+        mod embedded {
+            $(#[test] fn $case() { super::$case(&crate::embedded::server()); })*
+        }
+        mod on_servers {
+            $(#[test] fn $case() { super::$case(&crate::on_servers::server()); })*
+        }
+    };
+}
+
+mod changes;
 mod client;
 mod embedded;
 mod faults;
 mod faulty;
+mod keys;
+mod letters;
+mod many;
 mod on_servers;
 mod problems;
 mod program;
 mod raw;
 mod reads;
+mod scheduled;
 mod searches;
 mod server;
+mod tripped;
+mod worker;
 mod works;

@@ -12,12 +12,14 @@ use tokio_postgres::NoTls;
 use url::Url;
 
 use super::client::send;
+use super::keys::{are_one, at_once};
 use super::server::{CONFIG, Server};
 
 /// A server over an empty database, which is dropped after it.
-struct OnPostgres {
+pub(crate) struct OnPostgres {
     server: Option<Server>,
     database: String,
+    url: String,
 }
 
 impl Drop for OnPostgres {
@@ -50,18 +52,28 @@ async fn execute(statements: &[&str]) {
     }
 }
 
-fn server() -> OnPostgres {
+pub(crate) fn server() -> OnPostgres {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let database = format!("pp_api_{}_{number}", std::process::id());
+    let mut url = postgres();
+    url.set_path(&database);
+    let url = url.to_string();
+    let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+    runtime().block_on(execute(&[&drop, &format!("CREATE DATABASE {database}")]));
+    OnPostgres {
+        server: Some(over(&url)),
+        database,
+        url,
+    }
+}
+
+/// An API of its own over a database, as another process would be.
+fn over(url: &str) -> Server {
     let runtime = runtime();
     let store = runtime.block_on(async {
-        let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-        execute(&[&drop, &format!("CREATE DATABASE {database}")]).await;
-        let mut url = postgres();
-        url.set_path(&database);
         let config = PostgresConfig {
-            url: url.to_string(),
+            url: url.to_owned(),
             pool: 4,
             timeout: Duration::from_secs(5),
         };
@@ -69,11 +81,7 @@ fn server() -> OnPostgres {
         store.migrate(Duration::from_secs(30)).await.unwrap();
         Arc::new(store) as AnyStore
     });
-    let server = Server::start(runtime, store, CONFIG, StoreOptions::default());
-    OnPostgres {
-        server: Some(server),
-        database,
-    }
+    Server::start(runtime, store, CONFIG, StoreOptions::default())
 }
 
 impl std::ops::Deref for OnPostgres {
@@ -150,4 +158,15 @@ fn what_is_not_there_or_not_right_is_a_problem() {
     server.get("/work/x").problem(400);
     server.post(r#"{"add_up_to":2147483648}"#).problem(422);
     assert_eq!(server.get("/work").body, "[]");
+}
+
+#[test]
+fn one_key_at_two_services_at_once_is_one_work() {
+    let one = server();
+    let other = over(&one.url);
+    for round in 1..=5 {
+        let answers = at_once(&[&one, &other], 20, &format!("k{round}"));
+        are_one(&answers);
+        assert_eq!(one.count(), round);
+    }
 }

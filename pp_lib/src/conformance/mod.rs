@@ -2,3 +2,4 @@
 
 pub mod broker;
 pub mod store;
+pub mod tripping;

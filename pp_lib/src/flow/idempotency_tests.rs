@@ -1,1 +1,297 @@
+//! Requests with keys over SQLite: at once, again, after trouble, after their time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::actor::{StoreActor, StoreOptions};
+use crate::conformance::tripping::Tripping;
+use crate::domain::Work;
+use crate::feed::AnyFeed;
+use crate::feed::memory::MemoryFeed;
+use crate::flow::{Wanted, WorkService};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{IdempotencyKeys as _, Search, WorkRows as _};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const LONG: Duration = Duration::from_secs(20);
+const SCOPE: Scope<'_> = Scope {
+    method: "POST",
+    path: "/work",
+    credentials: None,
+};
+
+/// A store with its actor, and requests of two processes that use it.
+struct Place {
+    store: Arc<Tripping>,
+    works: WorkService,
+    requests: IdempotentRequests,
+    of_another: IdempotentRequests,
+    executed: Arc<AtomicUsize>,
+    _actors: [StoreActor; 2],
+    _folder: TempDir,
+}
+
+async fn place() -> Place {
+    place_with(DAY).await
+}
+
+async fn place_with(idempotency_ttl: Duration) -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pp.sqlite");
+    let sqlite = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+    sqlite.migrate().await.unwrap();
+    let store = Arc::new(Tripping::new(Arc::new(sqlite)));
+    let feed: AnyFeed = Arc::new(MemoryFeed::new());
+    let options = StoreOptions {
+        idempotency_ttl,
+        ..StoreOptions::default()
+    };
+    let start = || StoreActor::start(&(store.clone() as AnyStore), &feed, options);
+    let ((actor, handle), (other_actor, other_handle)) = (start(), start());
+    Place {
+        store,
+        works: WorkService::new(handle.clone()),
+        requests: IdempotentRequests::new(handle.clone()),
+        of_another: IdempotentRequests::new(other_handle),
+        executed: Arc::default(),
+        _actors: [actor, other_actor],
+        _folder: folder,
+    }
+}
+
+impl Place {
+    /// Creates a work, and answers with it.
+    async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Outcome {
+        let (works, executed) = (self.works.clone(), Arc::clone(&self.executed));
+        requests
+            .answer(keyed(key, body), move |seed| async move {
+                executed.fetch_add(1, Ordering::SeqCst);
+                Ok(answer(&works.create(Wanted::default(), seed).await?))
+            })
+            .await
+    }
+
+    async fn works(&self) -> Vec<Work> {
+        let all = Search {
+            work_code: None,
+            status: None,
+            since: None,
+            before: None,
+            limit: 1000,
+        };
+        self.store.search(&all).await.unwrap()
+    }
+
+    fn executed(&self) -> usize {
+        self.executed.load(Ordering::SeqCst)
+    }
+}
+
+fn keyed(key: &str, body: &str) -> KeyedRequest {
+    KeyedRequest::new(SCOPE, key.to_owned(), "", body.as_bytes())
+}
+
+fn answer(work: &Work) -> Answer {
+    Answer {
+        status: 200,
+        headers: vec![("location".to_owned(), format!("/work/{}", work.id))],
+        body: work.work_code.to_string().into(),
+    }
+}
+
+/// Begins a request as a process that dies then, leaving it to others after `hold`.
+async fn abandoned(place: &Place, hold: Duration, keep: Duration) -> Answered {
+    let KeyedRequest { key, fingerprint } = keyed("k", "a");
+    let answered = Answered {
+        key: key.clone(),
+        seed: "seed of the dead".to_owned(),
+        answer: Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: "late".into(),
+        },
+    };
+    let seed = answered.seed.clone();
+    let begin = Begin { key, fingerprint, seed };
+    let begun = place.store.begin(&[begin], hold, keep).await.unwrap();
+    assert!(matches!(begun[..], [Begun::Mine { .. }]), "{begun:?}");
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_at_once_are_one_work_and_one_answer() {
+    let place = Arc::new(place().await);
+    let asks = (0..100).map(|number| {
+        let place = Arc::clone(&place);
+        tokio::spawn(async move {
+            let requests = [&place.requests, &place.of_another][number % 2];
+            place.create(requests, "k", "a").await.unwrap()
+        })
+    });
+    let mut given = Vec::new();
+    for ask in asks.collect::<Vec<_>>() {
+        given.push(ask.await.unwrap());
+    }
+    assert_eq!((place.works().await.len(), place.executed()), (1, 1));
+    assert!(given.iter().all(|one| one.answer == given[0].answer), "{given:?}");
+    assert_eq!(given.iter().filter(|one| !one.replayed).count(), 1);
+
+    let later = place.create(&place.of_another, "k", "a").await.unwrap();
+    assert_eq!((later.answer, later.replayed), (given[0].answer.clone(), true));
+}
+
+#[tokio::test]
+async fn another_body_is_refused_while_the_first_is_under_way_and_after() {
+    let place = place().await;
+    let (first, other) = tokio::join!(
+        place.create(&place.requests, "k", "a"),
+        place.create(&place.requests, "k", "b")
+    );
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(other, Err(KeyError::OtherRequest)), "{other:?}");
+    for requests in [&place.requests, &place.of_another] {
+        let other = place.create(requests, "k", "b").await;
+        assert!(matches!(other, Err(KeyError::OtherRequest)), "{other:?}");
+    }
+    assert!(place.create(&place.requests, "k2", "b").await.is_ok());
+    assert_eq!(place.executed(), 2);
+}
+
+#[tokio::test]
+async fn whoever_has_the_key_is_answered_beside_one_who_has_it_wrong() {
+    let place = place().await;
+    let first = place.create(&place.requests, "k", "a").await.unwrap();
+    let (wrong, right) = tokio::join!(
+        place.create(&place.requests, "k", "b"),
+        place.create(&place.requests, "k", "a")
+    );
+    assert!(matches!(wrong, Err(KeyError::OtherRequest)), "{wrong:?}");
+    assert_eq!(right.unwrap().answer, first.answer);
+}
+
+#[tokio::test]
+async fn what_asks_elsewhere_or_for_something_else_is_another_request() {
+    let base = keyed("k", "a");
+    let with = |scope| KeyedRequest::new(scope, "k".to_owned(), "", b"a").key;
+    let path = "/work/bulk";
+    assert_ne!(with(Scope { path, ..SCOPE }), base.key);
+    let credentials = |text: &'static str| Scope {
+        credentials: Some(text.as_bytes()),
+        ..SCOPE
+    };
+    let one = with(credentials("Bearer one"));
+    assert_ne!(one, base.key);
+    assert_ne!(one, with(credentials("Bearer two")));
+    assert!(!one.scope.contains("one"), "{one:?}");
+    let query = KeyedRequest::new(SCOPE, "k".to_owned(), "a", b"");
+    assert_eq!(query.key, base.key);
+    assert_ne!(query.fingerprint, base.fingerprint);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_not_kept_is_made_of_the_same_work_at_the_next_try() {
+    let place = place().await;
+    place.store.unkept_answers.store(1, Ordering::SeqCst);
+    let failed = place.create(&place.requests, "k", "a").await;
+    assert!(
+        matches!(failed, Err(KeyError::Actor(ActorError::Store(_)))),
+        "{failed:?}"
+    );
+    let first = place.works().await;
+    let again = place.create(&place.requests, "k", "a").await.unwrap();
+    assert_eq!((again.answer, again.replayed), (answer(&first[0]), false));
+    assert_eq!((place.works().await, place.executed()), (first, 2));
+}
+
+#[tokio::test]
+async fn a_beginning_whose_answer_was_lost_stands_in_nobodys_way() {
+    let place = place().await;
+    place.store.lost_beginnings.store(1, Ordering::SeqCst);
+    place.create(&place.requests, "k", "a").await.unwrap_err();
+    place.create(&place.of_another, "k", "a").await.unwrap();
+    assert_eq!((place.works().await.len(), place.executed()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_failed_may_begin_again_at_once() {
+    let place = place().await;
+    let fails = |_| async { Err(ActorError::Overloaded) };
+    let failed = place.requests.answer(keyed("k", "a"), fails).await;
+    assert!(
+        matches!(failed, Err(KeyError::Actor(ActorError::Overloaded))),
+        "{failed:?}"
+    );
+    let given = place.create(&place.of_another, "k", "a").await.unwrap();
+    assert!(!given.replayed);
+}
+
+#[tokio::test]
+async fn what_panics_fails_alone() {
+    let place = place().await;
+    let panics = |_| async { panic!("on demand") };
+    let failed = place.requests.answer(keyed("k", "a"), panics).await;
+    assert!(matches!(failed, Err(KeyError::Actor(ActorError::Failed))), "{failed:?}");
+    place.create(&place.requests, "k2", "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn one_who_does_not_wait_is_executed_all_the_same() {
+    let place = place().await;
+    let asking = place.create(&place.requests, "k", "a");
+    // It is polled once, and dropped.
+    assert!(tokio::time::timeout(Duration::ZERO, asking).await.is_err());
+    place.requests.finished().await;
+    assert_eq!((place.works().await.len(), place.executed()), (1, 1));
+    assert!(place.create(&place.of_another, "k", "a").await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_key_in_flight_elsewhere_is_waited_for_a_little_and_then_said() {
+    let place = place().await;
+    abandoned(&place, LONG, DAY).await;
+    let started = Instant::now();
+    let refused = place.create(&place.requests, "k", "a").await;
+    assert!(matches!(refused, Err(KeyError::InFlight)), "{refused:?}");
+    assert!((PATIENCE..LONG).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert_eq!(place.executed(), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_was_abandoned_is_taken_over_with_its_seed() {
+    let place = place().await;
+    abandoned(&place, Duration::from_millis(300), DAY).await;
+    let seed = MessageId::try_from("seed of the dead".to_owned()).unwrap();
+    let before = place.works.create(Wanted::default(), seed).await.unwrap();
+    let given = place.create(&place.requests, "k", "a").await.unwrap();
+    assert_eq!((given.answer, given.replayed), (answer(&before), false));
+    assert_eq!(place.works().await, [before]);
+}
+
+#[tokio::test]
+async fn an_expired_key_asks_for_a_new_work() {
+    let place = place_with(Duration::from_millis(1)).await;
+    let first = place.create(&place.requests, "k", "a").await.unwrap();
+    let second = place.create(&place.requests, "k", "b").await.unwrap();
+    assert_ne!(first.answer, second.answer);
+    assert!(!second.replayed);
+}
+
+#[tokio::test]
+async fn expired_keys_are_forgotten_in_the_background() {
+    let place = place().await;
+    let answered = [abandoned(&place, LONG, Duration::from_secs(1)).await];
+    let kept = place.store.keep_answers(&answered).await.unwrap();
+    assert_eq!(kept, [Some(answered[0].answer.clone())]);
+    let deadline = Instant::now() + LONG;
+    while place.store.keep_answers(&answered).await.unwrap() != [None] {
+        assert!(Instant::now() < deadline, "not forgotten in time");
+        // Its first round begins at once.
+        let _ = tokio::time::timeout(POLL, forget_expired_keys(place.store.clone(), CancellationToken::new())).await;
+    }
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    forget_expired_keys(place.store.clone(), shutdown).await;
+}

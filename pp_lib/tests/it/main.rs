@@ -5,8 +5,11 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod between;
 mod broker;
+mod busy;
 mod crowd;
+mod delivery;
 mod feed;
 mod flow;
 mod foreign;

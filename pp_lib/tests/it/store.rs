@@ -29,8 +29,8 @@ mod on_servers {
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Search, Settled,
-        Settlement, Store as _, StoreError, WorkRows as _,
+        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Search, Settled,
+        Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;
@@ -303,51 +303,33 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_deleted_is_not_read_and_not_settled() {
+    async fn the_end_of_an_unfinished_work_is_told_and_that_of_a_finished_one_was() {
         let (store, database) = migrated(1).await;
-        let wanted = works(1);
-        let work = store.create(&wanted).await.unwrap().remove(0).unwrap();
-        let claim = store.claim(None, HOLD, 1).await.unwrap().remove(0);
-        let client = database.client().await;
-        let delete = "UPDATE works SET deleted_on = now(), status = 'cancelled', due_at = NULL";
-        client.batch_execute(delete).await.unwrap();
-        assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
-        assert!(
-            store
-                .by_codes(std::slice::from_ref(&work.work_code))
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(store.events(work.id).await.unwrap(), None);
-        let search = Search {
-            work_code: WorkCodePrefix::parse(work.work_code.as_str()),
-            status: None,
-            since: None,
-            before: None,
-            limit: 10,
-        };
-        assert!(store.search(&search).await.unwrap().is_empty());
-        for guard in [
-            Guard::NoRow,
-            Guard::Pending {
+        let works = store.create_all(&works(3)).await.unwrap().unwrap();
+        let lease = HOLD;
+        let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
+        let claims = store.claim(None, HOLD, 2).await.unwrap();
+        let settlements = claims.iter().zip(outcomes).map(|(claim, outcome)| Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code.clone(),
+            add_up_to: claim.add_up_to,
+            guard: Guard::Pending {
                 generation: 1,
                 attempt: 1,
             },
-        ] {
-            let late = Settlement {
-                message_id: claim.message_id.clone(),
-                work_code: claim.work_code.clone(),
-                add_up_to: claim.add_up_to,
-                guard,
-                outcome: Outcome::Done { result: 1 },
-            };
-            assert_eq!(store.settle(&[late]).await.unwrap(), [Settled::Superseded]);
+            outcome,
+        });
+        store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+        for work in &works {
+            assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
         }
-        assert!(
-            store.create(&wanted).await.unwrap()[0].is_some(),
-            "the memory that removes duplicates"
-        );
+        let told = "SELECT work_id FROM events WHERE variable = 'work/cancelled' AND generation = 1 ORDER BY work_id";
+        let told = database.client().await.query(told, &[]).await.unwrap();
+        let told: Vec<i64> = told.iter().map(|row| row.get(0)).collect();
+        let mut unfinished: Vec<i64> = works.iter().map(|work| work.id.0).collect();
+        unfinished.retain(|id| *id != claims[0].id.0);
+        assert_eq!(told, unfinished);
+        assert_eq!(count(&database, "works WHERE status = 'cancelled'").await, 2);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod blocked;
 mod catch_up;
 mod chaos;
 mod kills;
+mod outage;
 mod outbox;
 mod place;
 mod stop;

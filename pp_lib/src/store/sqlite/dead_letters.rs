@@ -107,8 +107,8 @@ impl DeadLetters for SqliteStore {
             // Of a blob that is empty, SQLite's `substr` makes NULL.
             let rows: Vec<LetterRow> = sql_query(
                 "SELECT letter.id, letter.work_id, works.work_code, letter.message_id,
-                        coalesce(substr(letter.body, 1, ?), letter.body) AS body, length(letter.body) AS body_bytes, letter.reason,
-                        letter.attempts, works.created_on AS demanded_on, letter.created_on,
+                        coalesce(substr(letter.body, 1, ?), letter.body) AS body, length(letter.body) AS body_bytes,
+                        letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
                         letter.due_at IS NOT NULL AS redriven
                  FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
                  WHERE letter.id < ? ORDER BY letter.id DESC LIMIT ?",

@@ -126,3 +126,62 @@ fn forget_letters(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<
         .execute(connection)
         .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Origin;
+    use crate::flow::{new_message_id, new_work_code};
+    use crate::store::{Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
+
+    #[derive(QueryableByName)]
+    struct Told {
+        #[diesel(sql_type = BigInt)]
+        work_id: i64,
+        #[diesel(sql_type = Integer)]
+        generation: i32,
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_end_of_an_unfinished_work_is_told_and_that_of_a_finished_one_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let new = || NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::MIN,
+            run_at: None,
+        };
+        let works = store.create_all(&[new(), new(), new()]).await.unwrap().unwrap();
+        let claims = store.claim(None, Duration::from_secs(30), 2).await.unwrap();
+        let lease = Duration::from_secs(30);
+        let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
+        let settlements = claims.iter().zip(outcomes).map(|(claim, outcome)| Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code.clone(),
+            add_up_to: claim.add_up_to,
+            guard: Guard::Pending {
+                generation: 1,
+                attempt: 1,
+            },
+            outcome,
+        });
+        store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+        for work in &works {
+            assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+        }
+        let told = store
+            .read(|reader| {
+                let told = "SELECT work_id, generation FROM events WHERE variable = 'work/cancelled' ORDER BY work_id";
+                sql_query(told).load::<Told>(reader)
+            })
+            .await
+            .unwrap();
+        let mut unfinished: Vec<i64> = works.iter().map(|work| work.id.0).collect();
+        unfinished.retain(|id| *id != claims[0].id.0);
+        assert_eq!(told.iter().map(|told| told.work_id).collect::<Vec<_>>(), unfinished);
+        assert!(told.iter().all(|told| told.generation == 1));
+    }
+}

@@ -31,7 +31,11 @@ impl Place {
 
     /// The same on a RabbitMQ of its own.
     pub(crate) async fn with_broker(rabbitmq: String) -> Self {
-        let postgres = server(Kind::Postgres);
+        Self::on(server(Kind::Postgres), rabbitmq).await
+    }
+
+    /// The same on servers of its own.
+    pub(crate) async fn on(postgres: String, rabbitmq: String) -> Self {
         let name = format!("procs_{:016x}", rand::random::<u64>());
         let database = Ledger::create_database(&postgres, &name).await.unwrap();
         let store = open(&database).await;
@@ -44,6 +48,12 @@ impl Place {
             postgres,
             database,
         }
+    }
+
+    /// The same after its database was away.
+    pub(crate) async fn again(self) -> Self {
+        let ledger = Ledger::connect(&self.database).await.unwrap();
+        Self { ledger, ..self }
     }
 
     /// Its database, as PP's programs see it.

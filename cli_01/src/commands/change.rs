@@ -1,0 +1,16 @@
+//! A work changed by its owner: another bound, or the end.
+
+use pp_lib::domain::{AddUpTo, WorkId};
+
+use super::Works;
+use crate::failure::Failure;
+use crate::output::Output;
+
+pub(crate) fn update(works: &dyn Works, id: WorkId, add_up_to: AddUpTo, output: Output) -> Result<(), Failure> {
+    Ok(output.work(&works.update(id, add_up_to)?)?)
+}
+
+/// Says nothing when it is done.
+pub(crate) fn delete(works: &dyn Works, id: WorkId) -> Result<(), Failure> {
+    works.delete(id)
+}

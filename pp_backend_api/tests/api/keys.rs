@@ -1,0 +1,159 @@
+//! `Idempotency-Key`: one work and one answer, however often it is asked for.
+
+use super::client::{Answer, send};
+use super::server::Server;
+
+on_both! {
+    a_key_is_one_work_and_one_answer
+    a_hundred_at_once_are_one_work
+    what_asks_for_something_else_is_422
+    a_key_holds_for_one_resource_and_one_caller
+    a_bad_body_takes_no_key
+    many_works_with_a_key_are_created_once
+    letters_are_redriven_once_for_a_key
+    what_is_no_key_is_400
+}
+
+pub(crate) fn post(server: &Server, path: &str, key: &str, json: &str) -> Answer {
+    post_with(server, path, &[("idempotency-key", key)], json)
+}
+
+fn post_with(server: &Server, path: &str, headers: &[(&str, &str)], json: &str) -> Answer {
+    let content_type = ("content-type", "application/json");
+    let headers = [&[content_type], headers].concat();
+    send(server.address, "POST", path, &headers, Some(json.as_bytes()))
+}
+
+/// Asserts that it is the answer of an earlier request.
+fn replayed(answer: &Answer, of: &Answer) {
+    assert_eq!((answer.status, &answer.body), (of.status, &of.body));
+    for header in ["location", "etag", "content-type"] {
+        assert_eq!(answer.header(header), of.header(header), "{header}");
+    }
+    assert_eq!(answer.header("idempotent-replayed"), "true");
+}
+
+fn a_key_is_one_work_and_one_answer(server: &Server) {
+    let first = post(server, "/work", "k", "{}");
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, ""));
+    let work = first.json();
+    assert_eq!(first.header("location"), format!("/work/{}", work["id"]));
+    for (path, key) in [("/work", "k"), ("/work", "\"k\""), ("/work/", " k ")] {
+        replayed(&post(server, path, key, "{}"), &first);
+    }
+    // Also when the work has moved on.
+    server.compute(&work);
+    replayed(&post(server, "/work", "k", "{}"), &first);
+    assert_eq!(server.count(), 1);
+    assert_eq!(server.history(&work).len(), 4);
+    // Without a key, or with another one, it is another request.
+    for key in ["", "idempotency-key"] {
+        let headers: &[(&str, &str)] = if key.is_empty() { &[] } else { &[(key, "k2")] };
+        let other = post_with(server, "/work", headers, "{}");
+        assert_ne!(other.json()["id"], work["id"]);
+    }
+    assert_eq!(server.count(), 3);
+}
+
+/// Sends the same request from so many clients at once, to these servers in turn.
+pub(crate) fn at_once(servers: &[&Server], count: usize, key: &str) -> Vec<Answer> {
+    std::thread::scope(|scope| {
+        let ask = |number| scope.spawn(move || post(servers[number % servers.len()], "/work", key, "{}"));
+        let clients: Vec<_> = (0..count).map(ask).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// Asserts that all are one answer, given once and replayed to the others.
+pub(crate) fn are_one(answers: &[Answer]) {
+    for answer in answers {
+        assert_eq!((answer.status, &answer.body), (200, &answers[0].body));
+        assert_eq!(answer.header("location"), answers[0].header("location"));
+    }
+    let firsts = answers
+        .iter()
+        .filter(|answer| answer.header("idempotent-replayed").is_empty());
+    assert_eq!(firsts.count(), 1);
+}
+
+fn a_hundred_at_once_are_one_work(server: &Server) {
+    are_one(&at_once(&[server], 100, "k"));
+    assert_eq!(server.count(), 1);
+}
+
+fn what_asks_for_something_else_is_422(server: &Server) {
+    assert_eq!(post(server, "/work", "k", r#"{"add_up_to":5}"#).status, 200);
+    for other in [r#"{"add_up_to":6}"#, r#"{"add_up_to": 5}"#, "{}"] {
+        let detail = post(server, "/work", "k", other).problem(422);
+        assert!(detail.contains("Idempotency-Key"), "{detail}");
+    }
+    assert_eq!(server.count(), 1);
+}
+
+fn a_key_holds_for_one_resource_and_one_caller(server: &Server) {
+    let asked = |headers: &[(&str, &str)]| {
+        let headers = [&[("idempotency-key", "k")], headers].concat();
+        post_with(server, "/work", &headers, "{}")
+    };
+    let (nobody, one, two) = (
+        asked(&[]),
+        asked(&[("authorization", "Bearer one")]),
+        asked(&[("authorization", "Bearer two")]),
+    );
+    assert_eq!(server.count(), 3);
+    replayed(&asked(&[("authorization", "Bearer one")]), &one);
+    replayed(&asked(&[("authorization", "Bearer two")]), &two);
+    replayed(&asked(&[]), &nobody);
+    let many = post(server, "/work/bulk", "k", "[{}]");
+    assert_eq!((many.status, many.header("idempotent-replayed")), (200, ""));
+    assert_eq!(server.count(), 4);
+}
+
+fn a_bad_body_takes_no_key(server: &Server) {
+    post(server, "/work", "k", "{").problem(400);
+    post(server, "/work", "k", r#"{"add_up_to":0}"#).problem(422);
+    let text = [("idempotency-key", "k"), ("content-type", "text/plain")];
+    send(server.address, "POST", "/work", &text, Some(b"{}")).problem(415);
+    let first = post(server, "/work", "k", "{}");
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, ""));
+}
+
+fn many_works_with_a_key_are_created_once(server: &Server) {
+    let wanted = format!("[{}{{}}]", "{},".repeat(299));
+    let first = post(server, "/work/bulk", "k", &wanted);
+    assert_eq!(first.status, 200, "{first:?}");
+    replayed(&post(server, "/work/bulk/", "k", &wanted), &first);
+    assert_eq!(server.count(), 300);
+    post(server, "/work/bulk", "k", "[{}]").problem(422);
+}
+
+fn letters_are_redriven_once_for_a_key(server: &Server) {
+    let work = server.failed("once");
+    let redrive = |query: &str| {
+        let path = format!("/deadletter/redrive?{query}");
+        send(server.address, "POST", &path, &[("idempotency-key", "k")], None)
+    };
+    let first = redrive("all=true");
+    assert_eq!((first.status, first.body.as_str()), (200, r#"{"redriven":1}"#));
+    server.failed("twice");
+    replayed(&redrive("all=true"), &first);
+    redrive("ids=1").problem(422);
+    assert_eq!(server.get("/deadletter").json().as_array().unwrap().len(), 1);
+    assert_eq!(server.work(&work)["status"], "pending");
+}
+
+fn what_is_no_key_is_400(server: &Server) {
+    for path in ["/work", "/work/bulk", "/deadletter/redrive?all=true"] {
+        let body = if path == "/work/bulk" { "[{}]" } else { "{}" };
+        let long = "k".repeat(256);
+        for wrong in ["", "\"\"", "\"k", "k\"\tk", "\"k\"k", &long] {
+            let detail = post(server, path, wrong, body).problem(400);
+            assert!(detail.contains("Idempotency-Key") && detail.contains("255"), "{detail}");
+        }
+        let two = [("idempotency-key", "k"), ("idempotency-key", "k")];
+        let detail = post_with(server, path, &two, body).problem(400);
+        assert!(detail.contains("one Idempotency-Key"), "{detail}");
+    }
+    assert_eq!(server.count(), 0);
+    assert_eq!(post(server, "/work", &"k".repeat(255), "{}").status, 200);
+}

@@ -1,0 +1,57 @@
+//! A store that trips on its way: what is sent again is not done again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pp_lib::actor::StoreOptions;
+use pp_lib::conformance::tripping::Tripping;
+use pp_lib::store::sqlite::SqliteStore;
+use tempfile::TempDir;
+
+use super::client::send;
+use super::keys::post;
+use super::server::{CONFIG, Server};
+
+fn server() -> (Arc<Tripping>, Server, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let path = folder.path().join("pp.sqlite");
+    let store = runtime.block_on(async {
+        let sqlite = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
+        sqlite.migrate().await.unwrap();
+        Arc::new(Tripping::new(Arc::new(sqlite)))
+    });
+    let server = Server::start(runtime, store.clone(), CONFIG, StoreOptions::default());
+    (store, server, folder)
+}
+
+#[test]
+fn an_answer_that_was_not_kept_is_503_and_the_same_work_at_the_next_try() {
+    let (store, server, _folder) = server();
+    for (path, body, works) in [("/work", "{}", 1), ("/work/bulk", "[{},{},{}]", 4)] {
+        store.unkept_answers.store(1, Ordering::SeqCst);
+        let unknown = post(&server, path, "k", body);
+        unknown.problem(503);
+        assert_eq!(unknown.header("retry-after"), "1");
+        assert_eq!(server.count(), works);
+        let again = post(&server, path, "k", body);
+        assert_eq!((again.status, again.header("idempotent-replayed")), (200, ""));
+        assert_eq!(server.count(), works);
+        assert_eq!(post(&server, path, "k", body).header("idempotent-replayed"), "true");
+    }
+}
+
+#[test]
+fn codes_that_are_taken_are_replaced_and_none_of_the_works_is_there_twice() {
+    let (store, server, _folder) = server();
+    store.taken_codes.store(3, Ordering::SeqCst);
+    let headers = [("content-type", "application/json")];
+    let answer = send(server.address, "POST", "/work/bulk", &headers, Some(b"[{},{},{}]"));
+    assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 3));
+    assert_eq!((server.count(), store.taken_codes.load(Ordering::SeqCst)), (3, 0));
+}

@@ -1,0 +1,86 @@
+//! What dispatchers and consumers would do to the works of a test, straight in its store.
+
+use std::time::Duration;
+
+use pp_lib::domain::AddUpToSum;
+use pp_lib::store::{Claim, Guard, Outcome, Settled, Settlement};
+use serde_json::Value;
+
+use super::faults::until;
+use super::server::Server;
+
+const HOLD: Duration = Duration::from_secs(60);
+
+impl Server {
+    /// Takes everything that is due.
+    pub(crate) fn claimed(&self) -> Vec<Claim> {
+        self.runtime.block_on(self.store.claim(None, HOLD, 1000)).unwrap()
+    }
+
+    /// Takes what is due until this work is among it; all that was taken, this work's last.
+    pub(crate) fn claimed_until(&self, work: &Value) -> Vec<Claim> {
+        let mut all: Vec<Claim> = Vec::new();
+        until("the work is due", || {
+            all.extend(self.claimed());
+            all.sort_by_key(|claim| claim.id.0 == work["id"]);
+            all.last().is_some_and(|claim| claim.id.0 == work["id"])
+        });
+        all
+    }
+
+    /// The claim of a work, as soon as it is due; whatever else is due is taken as well.
+    pub(crate) fn claim_of(&self, work: &Value) -> Claim {
+        self.claimed_until(work).pop().unwrap()
+    }
+
+    /// Says what came of the demand of a claim.
+    pub(crate) fn settled(&self, claim: &Claim, outcome: Outcome) -> Settled {
+        let settlement = Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code.clone(),
+            add_up_to: claim.add_up_to,
+            guard: Guard::Pending {
+                generation: claim.generation,
+                attempt: claim.attempt,
+            },
+            outcome,
+        };
+        self.runtime.block_on(self.store.settle(&[settlement])).unwrap()[0]
+    }
+
+    /// Computes a work that is due.
+    pub(crate) fn compute(&self, work: &Value) {
+        let claim = self.claim_of(work);
+        let result = AddUpToSum::sum(claim.add_up_to);
+        assert_eq!(self.settled(&claim, Outcome::Done { result }), Settled::Applied);
+    }
+
+    /// A new work that failed for this reason.
+    pub(crate) fn failed(&self, reason: &str) -> Value {
+        let work = self.created(13);
+        let reason = reason.to_owned();
+        let claim = self.claim_of(&work);
+        assert_eq!(self.settled(&claim, Outcome::Failed { reason }), Settled::Applied);
+        self.work(&work)
+    }
+
+    /// A work as it is now.
+    pub(crate) fn work(&self, work: &Value) -> Value {
+        let answer = self.get(&format!("/work/{}", work["id"]));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// The history of a work: variables and values.
+    pub(crate) fn history(&self, work: &Value) -> Vec<(String, String)> {
+        let events = self.get(&format!("/work/{}/events", work["id"])).json();
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
+        let told = |event| (text(event, "variable"), text(event, "value"));
+        events.as_array().unwrap().iter().map(told).collect()
+    }
+
+    /// How many works there are, a thousand at most.
+    pub(crate) fn count(&self) -> usize {
+        self.get("/work?limit=1000").json().as_array().unwrap().len()
+    }
+}

@@ -1,0 +1,199 @@
+//! A store that trips: in front of a real one, it answers as often as a test says as real ones do on bad days only.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
+use crate::store::{
+    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
+    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
+    Store, StoreError, WorkChanges, WorkRows,
+};
+
+/// The store; each count is of calls still to come that trip, and everything else goes through.
+pub struct Tripping {
+    inner: AnyStore,
+    /// Calls of `create_all` that find a code taken.
+    pub taken_codes: AtomicUsize,
+    /// Calls of `keep_answers` that do nothing and fail.
+    pub unkept_answers: AtomicUsize,
+    /// Calls of `begin` that take effect and fail.
+    pub lost_beginnings: AtomicUsize,
+}
+
+impl Tripping {
+    /// In front of this store, not tripping yet.
+    pub fn new(inner: AnyStore) -> Self {
+        Self {
+            inner,
+            taken_codes: AtomicUsize::new(0),
+            unkept_answers: AtomicUsize::new(0),
+            lost_beginnings: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Whether this call is one of those that trip.
+fn trips(left: &AtomicUsize) -> bool {
+    let one_less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+}
+
+fn tripped() -> StoreError {
+    StoreError::Unavailable("it trips".to_owned())
+}
+
+#[async_trait]
+impl WorkRows for Tripping {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        self.inner.create(works).await
+    }
+
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        if trips(&self.taken_codes) {
+            return Ok(None);
+        }
+        self.inner.create_all(works).await
+    }
+
+    async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        self.inner.by_ids(ids).await
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        self.inner.by_codes(codes).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Work>> {
+        self.inner.search(search).await
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for Tripping {
+    async fn begin(&self, requests: &[Begin], hold: Duration, keep: Duration) -> Result<Vec<Begun>> {
+        let begun = self.inner.begin(requests, hold, keep).await;
+        if trips(&self.lost_beginnings) {
+            Err(tripped())
+        } else {
+            begun
+        }
+    }
+
+    async fn keep_answers(&self, answered: &[Answered]) -> Result<Vec<Option<Answer>>> {
+        if trips(&self.unkept_answers) {
+            return Err(tripped());
+        }
+        self.inner.keep_answers(answered).await
+    }
+
+    async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+        self.inner.let_go(key, seed).await
+    }
+
+    async fn forget_expired(&self, limit: u16) -> Result<u64> {
+        self.inner.forget_expired(limit).await
+    }
+}
+
+#[async_trait]
+impl WorkChanges for Tripping {
+    async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>> {
+        self.inner.update(id, add_up_to, version, pause).await
+    }
+
+    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        self.inner.delete(id, version).await
+    }
+}
+
+#[async_trait]
+impl EventLog for Tripping {
+    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+        self.inner.events(id).await
+    }
+}
+
+#[async_trait]
+impl DispatchRows for Tripping {
+    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+        self.inner.claim(within, hold, limit).await
+    }
+
+    async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
+        self.inner.mark_sent(claims).await
+    }
+
+    async fn give_back(&self, claims: &[Claim]) -> Result<()> {
+        self.inner.give_back(claims).await
+    }
+
+    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+        self.inner.release_sent(longer_than).await
+    }
+
+    async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
+        self.inner.lose_sent(max_lost).await
+    }
+}
+
+#[async_trait]
+impl Completion for Tripping {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.inner.settle(settlements).await
+    }
+
+    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
+        self.inner.extend_leases(runs, lease).await
+    }
+
+    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
+        self.inner.pending(codes).await
+    }
+
+    async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
+        self.inner.rescue(max_lost, limit).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Tripping {
+    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+        self.inner.bury(messages).await
+    }
+
+    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+        self.inner.dead_letters(before, limit).await
+    }
+
+    async fn redrive(&self, which: &Selection) -> Result<u64> {
+        self.inner.redrive(which).await
+    }
+
+    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
+        self.inner.drop_letters(which).await
+    }
+
+    async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
+        self.inner.claim_redriven(hold, limit).await
+    }
+
+    async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
+        self.inner.end_redriven(sent).await
+    }
+}
+
+#[async_trait]
+impl Store for Tripping {
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}

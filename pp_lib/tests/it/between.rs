@@ -1,0 +1,279 @@
+//! Ports with a test in between: a store that waits or fails at chosen moments, and a broker whose acknowledgements get
+//! lost. Everything else is passed on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pp_lib::broker::{self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Published, Queue, Subscription};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
+use pp_lib::store::{
+    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
+    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
+    Store, StoreError, WorkChanges, WorkRows,
+};
+use tokio::sync::watch;
+
+/// A store with a test in between.
+pub(crate) struct StoreBetween {
+    pub(crate) inner: AnyStore,
+    /// How long claims are held, whatever the dispatcher says.
+    pub(crate) hold: Option<Duration>,
+    /// Whether the marks of dispatchers get through.
+    pub(crate) marks: bool,
+    /// Whether outcomes get through now; until then they wait.
+    pub(crate) settles: watch::Sender<bool>,
+    /// How often outcomes came.
+    pub(crate) arrived: watch::Sender<usize>,
+    /// How many outcomes were superseded.
+    pub(crate) superseded: AtomicUsize,
+    /// How often the store failed to settle.
+    pub(crate) errors: AtomicUsize,
+}
+
+impl StoreBetween {
+    /// One that passes on everything.
+    pub(crate) fn new(inner: AnyStore) -> Self {
+        Self {
+            inner,
+            hold: None,
+            marks: true,
+            settles: watch::Sender::new(true),
+            arrived: watch::Sender::new(0),
+            superseded: AtomicUsize::new(0),
+            errors: AtomicUsize::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl Completion for StoreBetween {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.arrived.send_modify(|count| *count += 1);
+        self.settles.subscribe().wait_for(|may| *may).await.unwrap();
+        let settled = self.inner.settle(settlements).await.inspect_err(|_| {
+            self.errors.fetch_add(1, Ordering::SeqCst);
+        })?;
+        let superseded = settled
+            .iter()
+            .filter(|settled| **settled == Settled::Superseded)
+            .count();
+        self.superseded.fetch_add(superseded, Ordering::SeqCst);
+        Ok(settled)
+    }
+
+    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
+        self.inner.extend_leases(runs, lease).await
+    }
+
+    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
+        self.inner.pending(codes).await
+    }
+
+    async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
+        self.inner.rescue(max_lost, limit).await
+    }
+}
+
+#[async_trait]
+impl DispatchRows for StoreBetween {
+    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+        self.inner.claim(within, self.hold.unwrap_or(hold), limit).await
+    }
+
+    async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
+        if self.marks {
+            self.inner.mark_sent(claims).await
+        } else {
+            Err(StoreError::Unavailable("between two stools".into()))
+        }
+    }
+
+    async fn give_back(&self, claims: &[Claim]) -> Result<()> {
+        self.inner.give_back(claims).await
+    }
+
+    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+        self.inner.release_sent(longer_than).await
+    }
+
+    async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
+        self.inner.lose_sent(max_lost).await
+    }
+}
+
+#[async_trait]
+impl WorkRows for StoreBetween {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        self.inner.create(works).await
+    }
+
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        self.inner.create_all(works).await
+    }
+
+    async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        self.inner.by_ids(ids).await
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        self.inner.by_codes(codes).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Work>> {
+        self.inner.search(search).await
+    }
+}
+
+#[async_trait]
+impl WorkChanges for StoreBetween {
+    async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>> {
+        self.inner.update(id, add_up_to, version, pause).await
+    }
+
+    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        self.inner.delete(id, version).await
+    }
+}
+
+#[async_trait]
+impl EventLog for StoreBetween {
+    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+        self.inner.events(id).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for StoreBetween {
+    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+        self.inner.bury(messages).await
+    }
+
+    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+        self.inner.dead_letters(before, limit).await
+    }
+
+    async fn redrive(&self, which: &Selection) -> Result<u64> {
+        self.inner.redrive(which).await
+    }
+
+    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
+        self.inner.drop_letters(which).await
+    }
+
+    async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
+        self.inner.claim_redriven(hold, limit).await
+    }
+
+    async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
+        self.inner.end_redriven(sent).await
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for StoreBetween {
+    async fn begin(&self, requests: &[Begin], hold: Duration, keep: Duration) -> Result<Vec<Begun>> {
+        self.inner.begin(requests, hold, keep).await
+    }
+
+    async fn keep_answers(&self, answered: &[Answered]) -> Result<Vec<Option<Answer>>> {
+        self.inner.keep_answers(answered).await
+    }
+
+    async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+        self.inner.let_go(key, seed).await
+    }
+
+    async fn forget_expired(&self, limit: u16) -> Result<u64> {
+        self.inner.forget_expired(limit).await
+    }
+}
+
+#[async_trait]
+impl Store for StoreBetween {
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}
+
+/// What a broker with a test in between has seen.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    /// Messages that were published and confirmed.
+    pub(crate) confirmed: AtomicUsize,
+    /// Messages that were handed out.
+    pub(crate) delivered: AtomicUsize,
+    /// Whether acknowledgements get lost, and the subscriptions with them.
+    pub(crate) losing: AtomicBool,
+}
+
+/// A broker with a test in between.
+pub(crate) struct BrokerBetween {
+    inner: AnyBroker,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl BrokerBetween {
+    /// One that passes on everything.
+    pub(crate) fn new(inner: AnyBroker) -> Self {
+        Self {
+            inner,
+            traffic: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for BrokerBetween {
+    async fn publish(&self, messages: &[Outgoing]) -> broker::Result<Vec<Published>> {
+        let published = self.inner.publish(messages).await?;
+        let confirmed = published.iter().filter(|one| **one == Published::Confirmed).count();
+        self.traffic.confirmed.fetch_add(confirmed, Ordering::SeqCst);
+        Ok(published)
+    }
+
+    async fn dead_letter(&self, letters: &[broker::DeadLetter]) -> broker::Result<()> {
+        self.inner.dead_letter(letters).await
+    }
+
+    async fn subscribe(&self, queue: Queue, prefetch: u16) -> broker::Result<Box<dyn Subscription>> {
+        let (inner, traffic) = (self.inner.subscribe(queue, prefetch).await?, self.traffic.clone());
+        Ok(Box::new(SubscriptionBetween { inner, traffic }))
+    }
+
+    async fn ready_messages(&self, queue: Queue) -> broker::Result<u64> {
+        self.inner.ready_messages(queue).await
+    }
+
+    fn durable(&self) -> bool {
+        self.inner.durable()
+    }
+}
+
+struct SubscriptionBetween {
+    inner: Box<dyn Subscription>,
+    traffic: Arc<Traffic>,
+}
+
+#[async_trait]
+impl Subscription for SubscriptionBetween {
+    async fn next_batch(&mut self, max: usize, wait: Duration) -> broker::Result<Vec<Delivery>> {
+        let batch = self.inner.next_batch(max, wait).await?;
+        self.traffic.delivered.fetch_add(batch.len(), Ordering::SeqCst);
+        Ok(batch)
+    }
+
+    async fn acknowledge(&mut self, tags: &[u64]) -> broker::Result<()> {
+        if self.traffic.losing.load(Ordering::SeqCst) {
+            return Err(BrokerError::Unavailable("lost between two stools".into()));
+        }
+        self.inner.acknowledge(tags).await
+    }
+}

@@ -1,0 +1,147 @@
+//! PostgreSQL asking to come again: deadlocks with strangers, serialization failures, locks that are not let go. The
+//! store does so, within its time.
+
+mod on_servers {
+    use std::time::{Duration, Instant};
+
+    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::{
+        Claim, Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settled, Settlement, StoreError,
+        WorkChanges as _, WorkRows as _,
+    };
+
+    use crate::postgres::{Database, TIMEOUT};
+
+    const HOLD: Duration = Duration::from_secs(30);
+
+    fn works(count: i64) -> Vec<NewWork> {
+        let work = |number| NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::try_from(number).unwrap(),
+            run_at: None,
+        };
+        (1..=count).map(work).collect()
+    }
+
+    fn done(claim: &Claim) -> Settlement {
+        Settlement {
+            message_id: claim.message_id.clone(),
+            work_code: claim.work_code.clone(),
+            add_up_to: claim.add_up_to,
+            guard: Guard::Pending {
+                generation: 1,
+                attempt: 1,
+            },
+            outcome: Outcome::Done { result: 1 },
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deadlock_with_a_stranger_is_settled_by_another_try() {
+        let database = Database::create().await;
+        let mut client = database.client().await;
+        // Whoever waits this long looks for a circle, once, and breaks it: the store, when the stranger is there.
+        let patience = "DO $$ BEGIN
+                EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = %L', current_database(), '2500ms');
+            END $$;
+            SET deadlock_timeout = '1min'";
+        client.batch_execute(patience).await.unwrap();
+        let store = database.store(2).await;
+        store.create(&works(2)).await.unwrap();
+        let mut claims = store.claim(None, HOLD, 2).await.unwrap();
+        claims.sort_by(|one, other| one.message_id.cmp(&other.message_id));
+        let settlements: Vec<Settlement> = claims.iter().map(done).collect();
+        // The store takes the rows in the order of their message ids, the stranger the other way round.
+        let stranger = client.transaction().await.unwrap();
+        let touch = "UPDATE works SET updated_on = updated_on WHERE id = $1";
+        stranger.execute(touch, &[&claims[1].id.0]).await.unwrap();
+        let settling = tokio::spawn({
+            let store = store.clone();
+            async move { store.settle(&settlements).await }
+        });
+        database.until_one_waits().await;
+        stranger.execute(touch, &[&claims[0].id.0]).await.unwrap();
+        stranger.commit().await.unwrap();
+        assert_eq!(settling.await.unwrap().unwrap(), [Settled::Applied; 2]);
+        assert_eq!(database.number("SELECT count(*) FROM events").await, 2 + 2 * 3);
+        drop(store);
+        assert_eq!(database.deadlocks().await, 1);
+    }
+
+    /// Every statement that inserts works or changes them fails, as one does that cannot be put in an order with
+    /// others; the first `times` of them.
+    async fn fail_to_serialize(database: &Database, times: i64) {
+        let fail = format!(
+            "CREATE SEQUENCE tries;
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('tries') <= {times} THEN RAISE EXCEPTION 'not in this order' USING ERRCODE = '40001'; END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON works FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+        );
+        database.client().await.batch_execute(&fail).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_serialized_is_tried_again() {
+        let database = Database::create().await;
+        let store = database.store(1).await;
+        fail_to_serialize(&database, 6).await;
+        let created = store.create_all(&works(3)).await.unwrap().unwrap();
+        assert_eq!(database.number("SELECT last_value FROM tries").await, 7);
+        assert_eq!(
+            (created.len(), database.number("SELECT count(*) FROM events").await),
+            (3, 3)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_never_can_be_serialized_is_unavailable_in_time() {
+        let database = Database::create().await;
+        drop(database.store(1).await);
+        let patience = Duration::from_secs(2);
+        let store = database.store_by(&database.url, 1, patience).await;
+        fail_to_serialize(&database, i64::MAX).await;
+        let begun = Instant::now();
+        let error = store.create(&works(1)).await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Unavailable(why) if why.contains("not in this order")),
+            "{error}"
+        );
+        assert!(begun.elapsed() < patience + TIMEOUT / 2);
+        let tries = database.number("SELECT last_value FROM tries").await;
+        assert!((3..100).contains(&tries), "{tries} tries in {patience:?}");
+        assert_eq!(database.number("SELECT count(*) FROM works").await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lock_that_is_not_let_go_keeps_nobody_waiting_for_ever() {
+        let database = Database::create().await;
+        drop(database.store(1).await);
+        let patience = Duration::from_secs(2);
+        let store = database.store_by(&database.url, 2, patience).await;
+        let works = store.create_all(&works(2)).await.unwrap().unwrap();
+        let claim = store.claim(None, HOLD, 1).await.unwrap().remove(0);
+        let other = works.iter().map(|work| work.id).find(|id| *id != claim.id).unwrap();
+        let mut client = database.client().await;
+        let stranger = client.transaction().await.unwrap();
+        stranger.execute("SELECT FROM works FOR UPDATE", &[]).await.unwrap();
+        let begun = Instant::now();
+        let settlement = [done(&claim)];
+        let (settled, deleted) = tokio::join!(store.settle(&settlement), store.delete(other, None));
+        assert!(matches!(settled, Err(StoreError::Unavailable(_))), "{settled:?}");
+        assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
+        assert!(begun.elapsed() < patience + TIMEOUT / 2);
+        // Who need not wait does not: the row is somebody's right now.
+        assert_eq!(store.lose_sent(1).await.unwrap(), 0);
+        stranger.rollback().await.unwrap();
+        // What was given up may take effect only now; then there is nothing left to do, else it is done.
+        store.settle(&settlement).await.unwrap();
+        store.delete(other, None).await.unwrap();
+        let results = "SELECT count(*) FROM events WHERE variable IN ('compute/result', 'work/cancelled')";
+        assert_eq!(database.number(results).await, 2);
+        assert_eq!(store.by_ids(&[claim.id, other]).await.unwrap()[0].result, Some(1));
+    }
+}

@@ -1,0 +1,516 @@
+//! Demands that come twice, at the wrong moment, or to a work that is another by now: one effect, and the newest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pp_lib::broker::{AnyBroker, Outgoing, Queue};
+use pp_lib::domain::{
+    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Origin, Status, Task, Variable, Work, WorkId,
+};
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
+use pp_lib::health::Health;
+use pp_lib::store::{AnyStore, Changed, Claim, NewWork};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::between::{BrokerBetween, StoreBetween};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_millis(600);
+const HOLD: Duration = Duration::from_secs(30);
+const DONE: [Variable; 3] = [Variable::ComputeStart, Variable::ComputeStop, Variable::ComputeResult];
+
+/// A flow under way.
+struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Ends it in the middle of whatever it does.
+    async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) -> Running {
+    let settings = ConsumeSettings {
+        prefetch: 100,
+        batch: 50,
+        batch_wait: Duration::from_millis(5),
+        max_attempts: 3,
+        lease: LEASE,
+        work_timeout: Duration::from_secs(120),
+        grace: Duration::from_secs(10),
+    };
+    let consumer = Consumer::new(store, broker, Arc::new(computation), settings);
+    let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());
+    let task = tokio::spawn(consumer.run(part, shutdown.clone()));
+    Running { shutdown, task }
+}
+
+fn dispatch(store: AnyStore, broker: AnyBroker, within: Duration) -> Running {
+    let settings = DispatchSettings {
+        within,
+        poll: Duration::from_millis(50),
+        max_lost_leases: 10,
+    };
+    let dispatcher = Dispatcher::new(store, broker, Arc::new(MemoryFeed::new()), settings);
+    let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());
+    let task = tokio::spawn(dispatcher.run(part, shutdown.clone()));
+    Running { shutdown, task }
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"));
+}
+
+fn bound(number: i64) -> AddUpTo {
+    AddUpTo::try_from(number).unwrap()
+}
+
+fn new_works(bounds: impl IntoIterator<Item = i64>) -> Vec<NewWork> {
+    let work = |number| NewWork {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Api),
+        add_up_to: bound(number),
+        run_at: None,
+    };
+    bounds.into_iter().map(work).collect()
+}
+
+fn body(number: AddUpTo) -> Bytes {
+    format!(r#"{{"add_up_to":{number},"done":false}}"#).into()
+}
+
+/// A demand that has no row.
+fn foreign(number: i64) -> Outgoing {
+    Outgoing {
+        message_id: new_message_id(),
+        row: None,
+        body: body(bound(number)),
+    }
+}
+
+/// The demand for a row, as a dispatcher sends it.
+fn of_row(claim: &Claim) -> Outgoing {
+    let row = DemandedRow {
+        work_code: claim.work_code.clone(),
+        generation: claim.generation,
+        attempt: claim.attempt,
+        failures: claim.failures,
+    };
+    Outgoing {
+        message_id: claim.message_id.clone(),
+        row: Some(row),
+        body: body(claim.add_up_to),
+    }
+}
+
+async fn work(store: &AnyStore, id: WorkId) -> Work {
+    store.by_ids(&[id]).await.unwrap().remove(0)
+}
+
+/// Takes as many milliseconds as its bound says; counts what is under way.
+#[derive(Clone, Default)]
+struct Slow(Arc<AtomicUsize>);
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Computation for Slow {
+    fn compute(&self, task: &Task) -> Computing {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let (under_way, add_up_to) = (UnderWay(self.0.clone()), task.add_up_to);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(add_up_to.get().unsigned_abs().into())).await;
+            drop(under_way);
+            Ok(AddUpToSum::sum(add_up_to))
+        })
+    }
+}
+
+mod embedded {
+    use pp_lib::broker::memory::Memory;
+    use pp_lib::store::sqlite::SqliteStore;
+
+    use super::*;
+
+    /// The clock of the dispatcher runs as fast as it can here, while that of the database is the real one.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_than_the_range_is_sent_at_start_and_by_the_sweep_of_every_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let (store, broker): (AnyStore, AnyBroker) = (Arc::new(store), Arc::new(Memory::default()));
+        // Whatever is due fell due before a range of no length.
+        store.create(&new_works([1])).await.unwrap();
+        let dispatcher = dispatch(store.clone(), broker.clone(), Duration::ZERO);
+        let ready = async || broker.ready_messages(Queue::Demand).await.unwrap();
+        until("sent at start", async || ready().await == 1).await;
+        store.create(&new_works([2, 3])).await.unwrap();
+        until("sent by the sweep", async || ready().await == 3).await;
+        dispatcher.stop().await;
+    }
+}
+
+mod on_servers {
+    use super::*;
+    use crate::foreign::QueuesOfOneTest;
+    use crate::postgres::Database;
+
+    const RANGE: Duration = Duration::from_secs(6 * 3600);
+
+    struct Place {
+        database: Database,
+        queues: QueuesOfOneTest,
+        store: AnyStore,
+        broker: AnyBroker,
+    }
+
+    impl Place {
+        async fn new() -> Self {
+            let (database, queues) = (Database::create().await, QueuesOfOneTest::new().await);
+            let store = Arc::new(database.store(4).await);
+            let broker = Arc::new(queues.broker().await);
+            Self {
+                database,
+                queues,
+                store,
+                broker,
+            }
+        }
+
+        async fn create(&self, bounds: impl IntoIterator<Item = i64>) -> Vec<WorkId> {
+            let works = self.store.create_all(&new_works(bounds)).await.unwrap().unwrap();
+            works.into_iter().map(|work| work.id).collect()
+        }
+
+        /// Demands for rows, which were sent as far as the rows know.
+        async fn demanded_rows(&self, count: i64) -> Vec<Outgoing> {
+            self.create(1..=count).await;
+            let claims = self.store.claim(None, HOLD, 1000).await.unwrap();
+            self.store.mark_sent(&claims).await.unwrap();
+            claims.iter().map(of_row).collect()
+        }
+
+        async fn history(&self, id: WorkId) -> Vec<Variable> {
+            let events = self.store.events(id).await.unwrap().unwrap();
+            events.into_iter().map(|event| event.variable).collect()
+        }
+
+        async fn until_done(&self, count: i64) {
+            let done = "SELECT count(*) FROM works WHERE status = 'done'";
+            until("all done", async || self.database.number(done).await == count).await;
+        }
+
+        /// Every one of so many works is done, and its computation was told of once.
+        async fn assert_each_took_effect_once(&self, count: i64) {
+            assert_eq!(self.database.number("SELECT count(*) FROM works").await, count);
+            let computed = "SELECT count(*) FROM works WHERE status = 'done' AND '111' = (
+                SELECT string_agg(count::text, '') FROM (SELECT count(*) FROM events
+                    WHERE work_id = works.id AND variable <> 'work/created' GROUP BY variable) AS counts)";
+            assert_eq!(self.database.number(computed).await, count);
+            let events = "SELECT count(*) FROM events WHERE variable <> 'work/created'";
+            assert_eq!(self.database.number(events).await, 3 * count);
+        }
+
+        async fn assert_queues_are_empty(&self) {
+            for queue in [Queue::Demand, Queue::DeadLetter] {
+                assert_eq!(self.broker.ready_messages(queue).await.unwrap(), 0, "{queue:?}");
+            }
+        }
+
+        /// A dispatcher and a consumer of slow works; the latter's store waits for the test.
+        fn flows(&self, computation: impl Computation) -> ([Running; 2], Arc<StoreBetween>) {
+            let between = Arc::new(StoreBetween::new(self.store.clone()));
+            let dispatcher = dispatch(self.store.clone(), self.broker.clone(), RANGE);
+            let consumer = consume(between.clone(), self.broker.clone(), computation);
+            ([dispatcher, consumer], between)
+        }
+
+        async fn leave(self, flows: impl IntoIterator<Item = Running>) {
+            for flow in flows {
+                flow.stop().await;
+            }
+            self.assert_queues_are_empty().await;
+            self.queues.delete().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_same_demands_with_two_workers_at_once_take_effect_once_and_meet_no_deadlock() {
+        let place = Place::new().await;
+        let mut demands: Vec<Outgoing> = (1..=1_000).map(foreign).collect();
+        for (index, demand) in place.demanded_rows(1_000).await.into_iter().enumerate() {
+            demands.insert(2 * index, demand);
+        }
+        // An odd number in a row: of two workers that are served in turns, the second copies go to the other one.
+        for some in demands.chunks(25) {
+            for _ in 0..2 {
+                place.broker.publish(some).await.unwrap();
+            }
+        }
+        let stores = [(); 2].map(|()| place.database.store_by(&place.database.url, 4, HOLD));
+        let mut workers = Vec::new();
+        for store in stores {
+            let between = Arc::new(StoreBetween::new(Arc::new(store.await)));
+            let broker = Arc::new(place.queues.broker().await);
+            workers.push((consume(between.clone(), broker, AddUpToSum), between));
+        }
+        place.until_done(2_000).await;
+        until("the queue is empty", async || {
+            place.broker.ready_messages(Queue::Demand).await.unwrap() == 0
+        })
+        .await;
+        for (worker, store) in workers {
+            worker.stop().await;
+            assert!(
+                store.superseded.load(Ordering::SeqCst) > 0,
+                "the other one was never first"
+            );
+            assert_eq!(store.errors.load(Ordering::SeqCst), 0);
+        }
+        place.assert_each_took_effect_once(2_000).await;
+        place.assert_queues_are_empty().await;
+        let Place {
+            database,
+            queues,
+            store,
+            ..
+        } = place;
+        drop(store);
+        assert_eq!(database.deadlocks().await, 0);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_committed_and_not_acknowledged_comes_again_and_changes_nothing() {
+        let place = Place::new().await;
+        let mut demands: Vec<Outgoing> = (1..=50).map(foreign).collect();
+        demands.extend(place.demanded_rows(50).await);
+        place.broker.publish(&demands).await.unwrap();
+        let between = BrokerBetween::new(place.broker.clone());
+        let traffic = between.traffic.clone();
+        traffic.losing.store(true, Ordering::SeqCst);
+        let worker = consume(place.store.clone(), Arc::new(between), AddUpToSum);
+        until("all come at least a second time", async || {
+            traffic.delivered.load(Ordering::SeqCst) >= 3 * demands.len()
+        })
+        .await;
+        traffic.losing.store(false, Ordering::SeqCst);
+        place.until_done(100).await;
+        until("the queue is empty", async || {
+            place.broker.ready_messages(Queue::Demand).await.unwrap() == 0
+        })
+        .await;
+        worker.stop().await;
+        place.assert_each_took_effect_once(100).await;
+        place.leave([]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_dispatcher_sent_and_did_not_mark_is_sent_again_and_takes_effect_once() {
+        let place = Place::new().await;
+        place.create(1..=100).await;
+        let brokers = [(); 2].map(|()| Arc::new(BrokerBetween::new(place.broker.clone())));
+        let confirmed = |number: usize| brokers[number].traffic.confirmed.load(Ordering::SeqCst);
+        let without_marks = StoreBetween {
+            hold: Some(Duration::from_millis(300)),
+            marks: false,
+            ..StoreBetween::new(place.store.clone())
+        };
+        let dying = dispatch(Arc::new(without_marks), brokers[0].clone(), RANGE);
+        until("all are sent", async || confirmed(0) >= 100).await;
+        dying.kill().await;
+        let sent = confirmed(0);
+        assert_eq!(
+            place
+                .database
+                .number("SELECT count(*) FROM works WHERE due_at IS NULL")
+                .await,
+            0
+        );
+        let dispatcher = dispatch(place.store.clone(), brokers[1].clone(), RANGE);
+        until("all are sent again", async || confirmed(1) == 100).await;
+        until("all are marked", async || {
+            place
+                .database
+                .number("SELECT count(*) FROM works WHERE due_at IS NULL")
+                .await
+                == 100
+        })
+        .await;
+        let ready = place.broker.ready_messages(Queue::Demand).await.unwrap();
+        assert_eq!(ready, u64::try_from(sent + 100).unwrap());
+        let worker = consume(place.store.clone(), place.broker.clone(), AddUpToSum);
+        place.until_done(100).await;
+        until("the queue is empty", async || {
+            place.broker.ready_messages(Queue::Demand).await.unwrap() == 0
+        })
+        .await;
+        worker.stop().await;
+        place.assert_each_took_effect_once(100).await;
+        assert_eq!(confirmed(1), 100);
+        place.leave([dispatcher]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_an_outage_longer_than_the_range_everything_is_dispatched() {
+        let place = Place::new().await;
+        let ids = place.create(1..=2_500).await;
+        let long_ago = "UPDATE works SET due_at = now() - interval '7 hours'";
+        place.database.client().await.batch_execute(long_ago).await.unwrap();
+        assert!(place.store.claim(Some(RANGE), HOLD, 10).await.unwrap().is_empty());
+        let (flows, _) = place.flows(AddUpToSum);
+        place.until_done(2_500).await;
+        assert_eq!(place.history(ids[0]).await[1..], DONE);
+        place.assert_each_took_effect_once(2_500).await;
+        place.leave(flows).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_a_work_that_is_changed_before_it_is_settled_the_newest_bound_is_computed() {
+        let place = Place::new().await;
+        let (flows, between) = place.flows(AddUpToSum);
+        between.settles.send_replace(false);
+        let id = place.create([3]).await[0];
+        let mut arrived = between.arrived.subscribe();
+        timeout(DEADLINE, arrived.wait_for(|count| *count > 0))
+            .await
+            .unwrap()
+            .unwrap();
+        let updated = place.store.update(id, bound(100), None, Duration::ZERO).await.unwrap();
+        assert!(matches!(updated, Changed::Applied(_)));
+        between.settles.send_replace(true);
+        until("done", async || work(&place.store, id).await.done()).await;
+        let done = work(&place.store, id).await;
+        assert_eq!((done.result, done.version), (Some(5050), 3));
+        let expected = [&[Variable::WorkCreated, Variable::WorkUpdated], &DONE[..]].concat();
+        assert_eq!(place.history(id).await, expected);
+        place.leave(flows).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_that_is_deleted_before_it_is_settled_does_not_come_back() {
+        let place = Place::new().await;
+        let (flows, between) = place.flows(AddUpToSum);
+        between.settles.send_replace(false);
+        let id = place.create([3]).await[0];
+        let foreign = foreign(4);
+        place.broker.publish(std::slice::from_ref(&foreign)).await.unwrap();
+        let mut arrived = between.arrived.subscribe();
+        timeout(DEADLINE, arrived.wait_for(|count| *count > 0))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
+        between.settles.send_replace(true);
+        place.until_done(1).await;
+        // What comes once more, and what comes without knowing the row, find that it is gone.
+        let claim = "SELECT message_id FROM works WHERE status = 'cancelled'";
+        let message_id: String = place
+            .database
+            .client()
+            .await
+            .query_one(claim, &[])
+            .await
+            .unwrap()
+            .get(0);
+        let late = Outgoing {
+            message_id: MessageId::try_from(message_id).unwrap(),
+            ..foreign
+        };
+        place.broker.publish(&[late]).await.unwrap();
+        let last = Outgoing {
+            message_id: new_message_id(),
+            ..super::foreign(5)
+        };
+        place.broker.publish(&[last]).await.unwrap();
+        place.until_done(2).await;
+        assert!(place.store.by_ids(&[id]).await.unwrap().is_empty());
+        let told = format!("SELECT count(*) FROM events WHERE work_id = {id}");
+        assert_eq!(place.database.number(&told).await, 2, "created and cancelled");
+        assert_eq!(place.database.number("SELECT count(*) FROM works").await, 3);
+        place.leave(flows).await;
+    }
+
+    /// Far longer than a test may take.
+    const LONG: i64 = 100_000;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_a_work_that_is_changed_while_it_runs_the_newest_bound_is_computed() {
+        let place = Place::new().await;
+        let slow = Slow::default();
+        let (flows, _) = place.flows(slow.clone());
+        let id = place.create([LONG]).await[0];
+        until("running", async || {
+            work(&place.store, id).await.status == Status::Running
+        })
+        .await;
+        let updated = place
+            .store
+            .update(id, bound(4), None, Duration::from_millis(100))
+            .await
+            .unwrap();
+        assert!(matches!(updated, Changed::Applied(_)));
+        until("done", async || work(&place.store, id).await.done()).await;
+        until("the old one has ended", async || slow.0.load(Ordering::SeqCst) == 0).await;
+        assert_eq!(work(&place.store, id).await.result, Some(10));
+        let changed = [Variable::WorkCreated, Variable::ComputeStart, Variable::WorkUpdated];
+        assert_eq!(place.history(id).await, [&changed[..], &DONE[..]].concat());
+        place.leave(flows).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_that_is_deleted_while_it_runs_ends_and_does_not_come_back() {
+        let place = Place::new().await;
+        let slow = Slow::default();
+        let (flows, _) = place.flows(slow.clone());
+        let id = place.create([LONG]).await[0];
+        until("running", async || {
+            work(&place.store, id).await.status == Status::Running
+        })
+        .await;
+        assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
+        until("it has ended", async || slow.0.load(Ordering::SeqCst) == 0).await;
+        // Something that takes two leases shows that nobody rescued it.
+        let witness = place.create([i64::try_from(LEASE.as_millis()).unwrap() * 2]).await[0];
+        until("the witness is done", async || work(&place.store, witness).await.done()).await;
+        assert!(place.store.by_ids(&[id]).await.unwrap().is_empty());
+        let told = format!("SELECT count(*) FROM events WHERE work_id = {id}");
+        assert_eq!(place.database.number(&told).await, 3, "created, started and cancelled");
+        assert_eq!(
+            place
+                .database
+                .number("SELECT count(*) FROM works WHERE status = 'cancelled'")
+                .await,
+            1
+        );
+        place.leave(flows).await;
+    }
+}

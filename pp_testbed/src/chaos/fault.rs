@@ -126,6 +126,19 @@ impl Fault {
         matches!(self, Self::QueueDeleted | Self::QueuePurged)
     }
 
+    /// Whether PostgreSQL's answers to the API may be lost, so that the API's store tries again by itself. It takes
+    /// effect once; but a count in an answer, such as how many letters were redriven, may then be that of the last try.
+    pub const fn loses_replies(self) -> bool {
+        matches!(
+            self,
+            Self::PostgresKilled
+                | Self::PostgresStopped
+                | Self::SessionsTerminated
+                | Self::ApiPostgresCut
+                | Self::ApiRepliesLost
+        )
+    }
+
     /// How long it lasts, in milliseconds, before it is undone: until a restart begins, a thaw, an answer let through.
     pub const fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {

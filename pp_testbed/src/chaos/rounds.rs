@@ -68,7 +68,9 @@ impl Run {
             .extend(told.odd.iter().map(|what| format!("an odd answer: {what}")));
         findings.lost.extend(unfinished);
         if let Some(begun_again) = evidence.begun_again {
-            findings.extend(examine_redrives(&told, self.begun_again, begun_again));
+            if !round.fault.loses_replies() {
+                findings.extend(examine_redrives(&told, self.begun_again, begun_again));
+            }
             self.begun_again = begun_again;
         }
         self.compared = evidence.rows.iter().map(|row| row.id).max().unwrap_or(self.compared);
@@ -99,8 +101,10 @@ impl Run {
         let unfinished = drained(system, &self.told, DRAIN_LIMIT, stop)?;
         let evidence = system.evidence(0)?;
         let mut findings = examine_the_whole(&self.told, &evidence);
-        let begun_again = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
-        findings.extend(examine_redrives(&self.told, 0, begun_again));
+        if evidence.begun_again.is_none() {
+            let begun_again = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
+            findings.extend(examine_redrives(&self.told, 0, begun_again));
+        }
         findings.lost.extend(unfinished);
         let known: HashSet<String> = self
             .findings

@@ -29,7 +29,7 @@ struct Message {
 pub(super) fn run(shared: &Shared, queue: &Queue, mut rng: StdRng) {
     let mut broker: Option<RabbitMq> = None;
     at_a_rate(shared, INTERVAL, || {
-        let messages: Vec<Message> = (0..rng.random_range(1..=60)).map(|_| message(&mut rng)).collect();
+        let messages: Vec<Message> = (0..rng.random_range(1..=100)).map(|_| message(&mut rng)).collect();
         if !queue.runtime.block_on(confirmed(shared, queue, &mut broker, &messages)) {
             return;
         }

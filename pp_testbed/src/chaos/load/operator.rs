@@ -16,7 +16,7 @@ const REDRIVE: &str = "/deadletter/redrive";
 /// Looks and redrives until the load stops.
 pub(super) fn run(shared: &Shared, mut rng: StdRng) {
     at_a_rate(shared, INTERVAL, || {
-        if rng.random_range(0..6) == 0 {
+        if rng.random_range(0..12) == 0 {
             redrive(shared, &format!("{REDRIVE}?all=true"), &[], 0);
             return;
         }

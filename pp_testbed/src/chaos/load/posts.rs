@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
 use crate::chaos::client::Answer;
 
-pub(super) const THREADS: usize = 3;
-const INTERVAL: Duration = Duration::from_millis(11);
+pub(super) const THREADS: usize = 8;
+const INTERVAL: Duration = Duration::from_millis(28);
 const PATH: &str = "/work";
 
 /// Posts until the load stops.

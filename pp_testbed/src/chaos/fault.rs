@@ -10,6 +10,8 @@ pub enum Fault {
     ConsumerKilled,
     /// Both consumers get `SIGKILL`.
     BothConsumersKilled,
+    /// A consumer gets `SIGKILL` while it waits for PostgreSQL, so that it has messages in hand.
+    ConsumerKilledWaiting,
     /// A consumer is stopped in its tracks (`SIGSTOP`) for longer than its leases, then goes on.
     ConsumerFrozen,
     /// A consumer gets `SIGTERM`; it must end with 0 within its grace period.
@@ -18,6 +20,8 @@ pub enum Fault {
     DispatcherKilled,
     /// The only API gets `SIGKILL`.
     ApiKilled,
+    /// The API gets `SIGKILL` while it waits for PostgreSQL, which has heard it: what is committed, nobody was told of.
+    ApiKilledWaiting,
     /// RabbitMQ gets `SIGKILL`.
     RabbitMqKilled,
     /// RabbitMQ answers nobody for some seconds.
@@ -54,13 +58,15 @@ pub enum Fault {
 
 impl Fault {
     /// What can befall a system of several processes.
-    pub const DISTRIBUTED: [Self; 19] = [
+    pub const DISTRIBUTED: [Self; 21] = [
         Self::ConsumerKilled,
         Self::BothConsumersKilled,
+        Self::ConsumerKilledWaiting,
         Self::ConsumerFrozen,
         Self::ConsumerStopped,
         Self::DispatcherKilled,
         Self::ApiKilled,
+        Self::ApiKilledWaiting,
         Self::RabbitMqKilled,
         Self::RabbitMqFrozen,
         Self::PostgresKilled,
@@ -83,10 +89,12 @@ impl Fault {
         match self {
             Self::ConsumerKilled => "consumer killed",
             Self::BothConsumersKilled => "both consumers killed",
+            Self::ConsumerKilledWaiting => "consumer killed in mid batch",
             Self::ConsumerFrozen => "consumer frozen past its leases",
             Self::ConsumerStopped => "consumer stopped (SIGTERM)",
             Self::DispatcherKilled => "dispatcher killed",
             Self::ApiKilled => "API killed",
+            Self::ApiKilledWaiting => "API killed before its answers",
             Self::RabbitMqKilled => "RabbitMQ killed *",
             Self::RabbitMqFrozen => "RabbitMQ frozen *",
             Self::PostgresKilled => "PostgreSQL killed *",

@@ -15,7 +15,7 @@ use super::super::service::Service;
 use super::super::system::Stop;
 use super::super::tables::Tables;
 use super::super::told::now;
-use super::{Distributed, PREFIX};
+use super::{Distributed, PREFIX, Part};
 use crate::servers::Kind;
 use crate::wait;
 
@@ -35,6 +35,15 @@ impl Distributed {
             Fault::DispatcherKilled => killed(&mut [&mut self.dispatcher.service], pause),
             Fault::ApiKilled => {
                 killed(&mut [&mut self.api.service], pause)?;
+                self.api_is_ready()
+            }
+            Fault::ConsumerKilledWaiting => {
+                let Part { service, postgres, .. } = &mut self.consumers[victim];
+                killed_waiting(service, postgres, Flow::Frozen, pause)
+            }
+            Fault::ApiKilledWaiting => {
+                let Part { service, postgres, .. } = &mut self.api;
+                killed_waiting(service, postgres, Flow::RepliesDropped, pause)?;
                 self.api_is_ready()
             }
             Fault::ConsumerStopped => {
@@ -149,6 +158,20 @@ fn killed(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> 
     services.iter_mut().try_for_each(|service| service.kill())?;
     pause()?;
     services.iter_mut().try_for_each(|service| service.start())
+}
+
+/// Killed while its connections to PostgreSQL are not what they seem; started again when they are sound.
+fn killed_waiting(
+    service: &mut Service,
+    postgres: &Proxy,
+    flow: Flow,
+    pause: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    through(postgres, flow, || {
+        pause()?;
+        service.kill()
+    })?;
+    service.start()
 }
 
 fn frozen(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -13,8 +13,8 @@ use crate::chaos::{cells, is_clean};
 
 #[test]
 fn four_faults_lose_nothing_and_repeat_nothing() {
-    let ended = is_clean("--rounds 4 --seed 1");
-    assert!(ended.stdout.contains("make chaos ROUNDS=4 SEED=1"), "{}", ended.stdout);
+    let ended = is_clean("--rounds 4 --seed 5");
+    assert!(ended.stdout.contains("make chaos ROUNDS=4 SEED=5"), "{}", ended.stdout);
     let total = cells(&ended.stdout, "total");
     let acknowledged: usize = total[1].parse().unwrap();
     assert!(total[0] == "4" && acknowledged > 500, "{}", ended.stdout);

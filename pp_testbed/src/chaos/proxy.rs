@@ -132,22 +132,26 @@ struct Pump {
 }
 
 impl Pump {
-    /// Moves bytes until the sender has no more, the receiver is gone or the connection is cut.
+    /// Moves bytes until the sender has no more, the receiver is gone or the connection is cut. What waits is not moved
+    /// any more once it is cut, also when the way is opened at the same moment.
     async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 16 * 1024];
         let mut flow = self.watched.clone();
         loop {
             let length = tokio::select! {
-                read = from.read(&mut buffer) => read.unwrap_or(0),
+                biased;
                 () = cut(&mut self.watched, self.cuts) => return,
+                read = from.read(&mut buffer) => read.unwrap_or(0),
             };
             let passes = tokio::select! {
-                passes = let_through(&mut flow, self.is_reply) => passes,
+                biased;
                 () = cut(&mut self.watched, self.cuts) => return,
+                passes = let_through(&mut flow, self.is_reply) => passes,
             };
             let moved = tokio::select! {
-                moved = pass(&mut to, &buffer[..length], passes) => moved,
+                biased;
                 () = cut(&mut self.watched, self.cuts) => return,
+                moved = pass(&mut to, &buffer[..length], passes) => moved,
             };
             if length == 0 || !moved {
                 return;
@@ -278,6 +282,17 @@ mod tests {
             timeout(SOON, client.read(&mut [0])).await.unwrap(),
             Ok(0) | Err(_)
         ));
+    }
+
+    #[tokio::test]
+    async fn what_waited_is_gone_with_a_cut_although_the_way_is_opened() {
+        let (proxy, mut client, mut heard) = connected().await;
+        proxy.set(Flow::Frozen);
+        assert_eq!(ask(&mut client, NEVER).await, None);
+        drop(client);
+        proxy.cut();
+        proxy.set(Flow::Open);
+        assert!(timeout(NEVER, heard.wait_for(|count| *count > 0)).await.is_err());
     }
 
     #[tokio::test]

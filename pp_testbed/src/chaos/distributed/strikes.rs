@@ -169,7 +169,10 @@ fn killed_waiting(
 ) -> Result<()> {
     through(postgres, flow, || {
         pause()?;
-        service.kill()
+        let killed = service.kill();
+        // What it said last must not arrive after its death.
+        postgres.cut();
+        killed
     })?;
     service.start()
 }

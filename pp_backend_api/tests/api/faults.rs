@@ -10,8 +10,14 @@ use super::client::{Answer, send};
 use super::faulty::{Faulty, Mood};
 use super::server::{CONFIG, Server};
 
-const PATHS: [(&str, &str); 5] = [
+const PATHS: [(&str, &str); 11] = [
     ("POST", "/work"),
+    ("POST", "/work/bulk"),
+    ("PATCH", "/work/1"),
+    ("DELETE", "/work/1"),
+    ("GET", "/deadletter"),
+    ("POST", "/deadletter/redrive?all=true"),
+    ("DELETE", "/deadletter?all=true"),
     ("GET", "/work/1"),
     ("GET", "/work/code/api-0000000000"),
     ("GET", "/work/search"),
@@ -38,10 +44,22 @@ fn server(mood: Mood, config: Config, options: StoreOptions) -> (std::sync::Arc<
     (store, server)
 }
 
+/// Each call, and those that may have a key also with one.
 fn all(server: &Server) -> impl Iterator<Item = Answer> {
-    PATHS
-        .map(|(method, path)| send(server.address, method, path, &[], None))
-        .into_iter()
+    let keys = [&[][..], &[("idempotency-key", "k")]];
+    let calls = PATHS
+        .iter()
+        .flat_map(move |(method, path)| keys.map(|key| (*method, *path, key)));
+    let calls = calls.filter(|(method, _, key)| key.is_empty() || *method == "POST");
+    calls.map(|(method, path, key)| {
+        let body = match (method, path) {
+            (_, "/work/bulk") => Some("[{}]"),
+            ("PATCH", _) => Some(r#"{"add_up_to":5}"#),
+            _ => None,
+        };
+        let headers = [&[("content-type", "application/json")], key].concat();
+        send(server.address, method, path, &headers, body.map(str::as_bytes))
+    })
 }
 
 #[test]
@@ -89,6 +107,18 @@ fn a_store_that_hangs_is_503_in_time() {
         assert_eq!(answer.header("retry-after"), "1");
     }
     store.permits.add_permits(100);
+    store.become_(Mood::Well);
+}
+
+#[test]
+fn a_key_that_is_in_flight_elsewhere_is_409_after_a_while() {
+    let (_store, server) = server(Mood::Busy, CONFIG, StoreOptions::default());
+    let started = Instant::now();
+    let answer = send(server.address, "POST", "/work", &[("idempotency-key", "k")], None);
+    assert!(answer.problem(409).contains("under way"));
+    assert_eq!(answer.header("retry-after"), "1");
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) enum Mood {
     Refusing,
     Panicking,
     Hanging,
+    /// Every key is in flight somewhere else.
+    Busy,
 }
 
 /// The store, and the means to change its mood.
@@ -145,6 +147,9 @@ impl DeadLetters for Faulty {
 impl IdempotencyKeys for Faulty {
     async fn begin(&self, requests: &[Begin], _: Duration, _: Duration) -> Result<Vec<Begun>> {
         self.act().await?;
+        if self.mood.load(Ordering::SeqCst) == Mood::Busy as u8 {
+            return Ok(vec![Begun::InFlight; requests.len()]);
+        }
         let seed = |request: &Begin| Begun::Mine {
             seed: request.seed.clone(),
         };
@@ -187,6 +192,10 @@ impl DispatchRows for Faulty {
     }
 
     async fn release_sent(&self, _: Duration) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
         unreachable!("not the API's")
     }
 

@@ -196,6 +196,10 @@ impl DispatchRows for Moody {
         unreachable!("not the actor's")
     }
 
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        unreachable!("not the actor's")
+    }
+
     async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the actor's")
     }

@@ -1,4 +1,5 @@
-//! The suites that every adapter of a port has to pass, one module per port. For tests only, behind a feature.
+//! The suites that every adapter of a port has to pass, one module per port, and a store that fails on
+//! demand. For tests only, behind a feature.
 
 pub mod broker;
 pub mod store;

@@ -21,6 +21,8 @@ pub struct Tripping {
     pub unkept_answers: AtomicUsize,
     /// Calls of `begin` that take effect and fail.
     pub lost_beginnings: AtomicUsize,
+    /// Calls of `let_go` that do nothing and fail.
+    pub held_keys: AtomicUsize,
 }
 
 impl Tripping {
@@ -31,6 +33,7 @@ impl Tripping {
             taken_codes: AtomicUsize::new(0),
             unkept_answers: AtomicUsize::new(0),
             lost_beginnings: AtomicUsize::new(0),
+            held_keys: AtomicUsize::new(0),
         }
     }
 }
@@ -90,6 +93,9 @@ impl IdempotencyKeys for Tripping {
     }
 
     async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+        if trips(&self.held_keys) {
+            return Err(tripped());
+        }
         self.inner.let_go(key, seed).await
     }
 
@@ -138,6 +144,10 @@ impl DispatchRows for Tripping {
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
         self.inner.release_sent(longer_than).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.inner.next_due().await
     }
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {

@@ -2,29 +2,29 @@
 //!
 //! Dying between any two of these steps costs a second message at most, which then finds its row settled.
 
+mod send;
+
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Patience, Trouble};
-use crate::broker::{AnyBroker, BrokerError, Outgoing, Published, Queue};
-use crate::domain::{DemandedRow, WorkDemand};
+use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
 use crate::health::Part;
-use crate::store::{AnyStore, Claim, Redriven, StoreError};
+use crate::store::{AnyStore, StoreError};
 
 /// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long
 /// the rows of a dispatcher that dies have to wait.
 const HOLD: Duration = Duration::from_secs(12);
-/// How many rows are claimed and published together.
+/// How many rows are claimed and published, or rescued, together.
 const BATCH: u16 = 1000;
-/// How many dead messages are sent again together; they may be large.
-const REDRIVEN_BATCH: u16 = 20;
-/// How many batches are sent before anything else is looked after.
-const BATCHES_IN_A_ROW: usize = 20;
+/// How often works are rescued and dead messages sent again, at most.
+const CHORES: Duration = Duration::from_millis(100);
+/// Rows that fall due one after the other are looked for together.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// How long a stop waits for what is being sent.
 const LAST_ROUND: Duration = Duration::from_secs(3);
 /// How often older rows and lost messages are looked for.
@@ -35,7 +35,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct DispatchSettings {
     /// How far back the frequent look goes; a sweep every minute takes what is older.
     pub within: Duration,
-    /// How long to wait for a wake-up before looking anyway.
+    /// How long to wait at most for a wake-up before looking anyway.
     pub poll: Duration,
     /// How often a work may lose its worker before it is given up.
     pub max_lost_leases: i32,
@@ -75,8 +75,18 @@ impl Trouble for DispatchError {
 
 /// Whether the last look left anything that is due.
 enum Due {
-    Nothing,
+    /// Nothing, and for how long unless something new comes.
+    Nothing { pause: Duration },
+    /// Very likely.
     More,
+}
+
+/// What is done now and then, and when next.
+struct Timetable {
+    /// Whether what the broker held has to be taken for lost first.
+    forgotten: bool,
+    next_sweep: Instant,
+    next_chores: Instant,
 }
 
 type Result<T> = std::result::Result<T, DispatchError>;
@@ -96,39 +106,27 @@ impl Dispatcher {
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let mut patience = Patience::shown("dispatching", part);
         let mut pokes = self.feed.listen();
-        let mut next_sweep = Instant::now();
-        // What a broker in memory held ended with the process that held it.
-        let mut forgotten = !self.broker.durable();
-        while !shutdown.is_cancelled() {
-            let round = async {
-                if forgotten {
-                    self.lose_sent().await?;
-                    forgotten = false;
-                }
-                if Instant::now() >= next_sweep {
-                    self.sweep(&shutdown).await?;
-                    next_sweep = Instant::now() + SWEEP;
-                }
-                self.rescue().await?;
-                self.send_redriven().await?;
-                self.send_due(Some(self.settings.within), &shutdown).await
-            };
-            let mut round = pin!(round);
-            let outcome = tokio::select! {
-                outcome = &mut round => outcome,
-                () = shutdown.cancelled() => {
-                    // What is claimed is still sent. Where there is no room for it, the claims run out.
-                    let _ = timeout(LAST_ROUND, round).await;
-                    break;
-                }
-            };
+        let mut timetable = Timetable {
+            // What a broker in memory held ended with the process that held it.
+            forgotten: !self.broker.durable(),
+            next_sweep: Instant::now(),
+            next_chores: Instant::now(),
+        };
+        let mut woken = false;
+        while let Some(outcome) = self.round_or_stop(&mut timetable, &shutdown).await {
             match outcome {
                 Ok(Due::More) => patience.recovered(),
-                Ok(Due::Nothing) => {
+                Ok(Due::Nothing { pause }) => {
                     patience.recovered();
+                    // A poke may have been about a chore that has to wait for its turn.
+                    let chores = if woken {
+                        timetable.next_chores - Instant::now()
+                    } else {
+                        pause
+                    };
                     tokio::select! {
-                        () = pokes.changed() => {}
-                        () = sleep(self.settings.poll) => {}
+                        () = pokes.changed() => woken = true,
+                        () = sleep(pause.min(chores)) => woken = false,
                         () = shutdown.cancelled() => break,
                     }
                 }
@@ -142,46 +140,52 @@ impl Dispatcher {
         }
     }
 
-    /// Sends what is due and fell due `within` that time, if given; not all of a long backlog at once, so that rescue
-    /// and sweep have their turns.
-    async fn send_due(&self, within: Option<Duration>, shutdown: &CancellationToken) -> Result<Due> {
-        for _ in 0..BATCHES_IN_A_ROW {
-            if shutdown.is_cancelled() {
-                return Ok(Due::Nothing);
-            }
-            let claims = self.store.claim(within, HOLD, BATCH).await?;
-            if claims.is_empty() {
-                return Ok(Due::Nothing);
-            }
-            self.send(&claims).await?;
+    /// One round; `None` when it is time to stop.
+    async fn round_or_stop(&self, timetable: &mut Timetable, shutdown: &CancellationToken) -> Option<Result<Due>> {
+        if shutdown.is_cancelled() {
+            return None;
         }
-        Ok(Due::More)
+        let mut round = pin!(self.round(timetable, shutdown));
+        tokio::select! {
+            outcome = &mut round => Some(outcome),
+            () = shutdown.cancelled() => {
+                // What is claimed is still sent. Where there is no room for it, the claims run out.
+                let _ = timeout(LAST_ROUND, round).await;
+                None
+            }
+        }
     }
 
-    async fn send(&self, claims: &[Claim]) -> Result<()> {
-        let messages: Vec<Outgoing> = claims.iter().map(message).collect();
-        let published = match self.broker.publish(&messages).await {
-            Ok(published) => published,
-            Err(error) => {
-                // Nothing was sent: the next dispatcher that reaches the broker need not wait for the claims to run out.
-                self.store.give_back(claims).await?;
-                return Err(error.into());
-            }
-        };
-        let confirmed: Vec<Claim> = claims
-            .iter()
-            .zip(published)
-            .filter(|(_, published)| *published == Published::Confirmed)
-            .map(|(claim, _)| claim.clone())
-            .collect();
-        self.store.mark_sent(&confirmed).await?;
-        let missing = claims.len() - confirmed.len();
-        if missing > 0 {
-            // Those that are not marked are the ones given back; which may be in the queue as well, which does no harm.
-            self.store.give_back(claims).await?;
-            return Err(DispatchError::NotTaken(missing, claims.len()));
+    async fn round(&self, timetable: &mut Timetable, shutdown: &CancellationToken) -> Result<Due> {
+        if timetable.forgotten {
+            self.lose_sent().await?;
+            timetable.forgotten = false;
         }
-        Ok(())
+        if Instant::now() >= timetable.next_sweep {
+            self.sweep(shutdown).await?;
+            timetable.next_sweep = Instant::now() + SWEEP;
+        }
+        // A poke may come every few milliseconds, and mostly tells of new works.
+        if Instant::now() >= timetable.next_chores {
+            self.rescue().await?;
+            self.send_redriven().await?;
+            timetable.next_chores = Instant::now() + CHORES;
+        }
+        match self.send_due(Some(self.settings.within), shutdown).await? {
+            true => Ok(Due::Nothing {
+                pause: self.idle_for().await?,
+            }),
+            false => Ok(Due::More),
+        }
+    }
+
+    /// How long there is nothing to do unless something new comes: until the next row falls due, be it for its time, for
+    /// a retry or for the end of its lease.
+    async fn idle_for(&self) -> Result<Duration> {
+        let next = self.store.next_due().await?;
+        Ok(next.map_or(self.settings.poll, |next| {
+            next.clamp(SHORTEST_PAUSE, self.settings.poll)
+        }))
     }
 
     /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
@@ -193,7 +197,7 @@ impl Dispatcher {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
         }
-        while let Due::More = self.send_due(None, shutdown).await? {
+        while !self.send_due(None, shutdown).await? {
             self.rescue().await?;
         }
         Ok(())
@@ -217,58 +221,11 @@ impl Dispatcher {
         }
     }
 
-    /// Sends dead messages that somebody wants to run again. Those that are not confirmed are due again when their
-    /// claims run out.
-    async fn send_redriven(&self) -> Result<()> {
-        let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
-        if redriven.is_empty() {
-            return Ok(());
-        }
-        let messages: Vec<Outgoing> = redriven.iter().map(redriven_message).collect();
-        let published = self.broker.publish(&messages).await?;
-        let all = redriven.len();
-        let sent: Vec<Redriven> = (redriven.into_iter().zip(published))
-            .filter(|(_, published)| *published == Published::Confirmed)
-            .map(|(redriven, _)| redriven)
-            .collect();
-        self.store.end_redriven(&sent).await?;
-        log::info!("{} dead messages were sent again", sent.len());
-        match all - sent.len() {
-            0 => Ok(()),
-            missing => Err(DispatchError::NotTaken(missing, all)),
-        }
-    }
-
     async fn rescue(&self) -> Result<()> {
         let rescued = self.store.rescue(self.settings.max_lost_leases, BATCH).await?;
         if rescued > 0 {
             log::warn!("{rescued} works lost their worker");
         }
         Ok(())
-    }
-}
-
-fn redriven_message(redriven: &Redriven) -> Outgoing {
-    Outgoing {
-        message_id: redriven.message_id.clone(),
-        row: None,
-        body: redriven.body.clone(),
-    }
-}
-
-fn message(claim: &Claim) -> Outgoing {
-    let demand = WorkDemand {
-        add_up_to: claim.add_up_to,
-        done: false,
-    };
-    Outgoing {
-        message_id: claim.message_id.clone(),
-        row: Some(DemandedRow {
-            work_code: claim.work_code.clone(),
-            generation: claim.generation,
-            attempt: claim.attempt,
-            failures: claim.failures,
-        }),
-        body: Bytes::from(serde_json::to_vec(&demand).unwrap_or_else(|_| unreachable!("two plain fields"))),
     }
 }

@@ -103,6 +103,7 @@ pub struct IdempotentRequests {
     flights: Flights,
     tasks: TaskTracker,
     runtime: Handle,
+    stopping: CancellationToken,
 }
 
 impl IdempotentRequests {
@@ -113,6 +114,7 @@ impl IdempotentRequests {
             flights: Flights::default(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
+            stopping: CancellationToken::new(),
         }
     }
 
@@ -144,8 +146,10 @@ impl IdempotentRequests {
         }
     }
 
-    /// Waits until no request is under way any more; none may come meanwhile.
+    /// Waits until no request is under way any more; none may come meanwhile. Keys that could not be let go by then are
+    /// not waited for.
     pub async fn finished(&self) {
+        self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -218,19 +222,15 @@ impl IdempotentRequests {
 
     /// Lets go of a key in the background, so that the next try need not wait until it is taken over.
     fn let_go(&self, key: &RequestKey, seed: String) {
-        let (store, key) = (self.store.clone(), key.clone());
-        self.tasks.spawn_on(
-            async move {
-                let let_go = || store.let_go(key.clone(), seed.clone());
-                let trying = let_go
-                    .retry(ExponentialBuilder::default())
-                    .when(|error| !matches!(error, ActorError::Stopped));
-                if let Err(error) = trying.await {
-                    log::debug!("a key was not let go, and is free when it may be taken over: {error}");
-                }
-            },
-            &self.runtime,
-        );
+        let (store, key, stopping) = (self.store.clone(), key.clone(), self.stopping.clone());
+        let trying = async move {
+            let let_go = || store.let_go(key.clone(), seed.clone());
+            if let Err(error) = let_go.retry(ExponentialBuilder::default()).await {
+                log::debug!("a key was not let go, and is free when it may be taken over: {error}");
+            }
+        };
+        let letting_go = async move { stopping.run_until_cancelled(trying).await };
+        self.tasks.spawn_on(letting_go, &self.runtime);
     }
 }
 

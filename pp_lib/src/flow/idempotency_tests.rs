@@ -229,6 +229,16 @@ async fn what_failed_may_begin_again_at_once() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_a_store_that_is_gone() {
+    let place = place().await;
+    place.store.unkept_answers.store(1, Ordering::SeqCst);
+    place.store.held_keys.store(usize::MAX, Ordering::SeqCst);
+    place.create(&place.requests, "k", "a").await.unwrap_err();
+    let stopped = tokio::time::timeout(Duration::from_millis(800), place.requests.finished());
+    stopped.await.expect("the key is let go no more");
+}
+
+#[tokio::test]
 async fn what_panics_fails_alone() {
     let place = place().await;
     let panics = |_| async { panic!("on demand") };

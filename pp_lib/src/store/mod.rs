@@ -172,6 +172,10 @@ pub trait DispatchRows: Send + Sync {
     /// Makes pending rows due again that were claimed or sent longer ago than this; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
 
+    /// How long until the next unfinished row falls due that is not due yet: a wait for its time or a retry, a claim, a
+    /// lease. `None` when none will.
+    async fn next_due(&self) -> Result<Option<Duration>>;
+
     /// Counts every pending row that was claimed or sent as one that lost its worker: due at once, as the next attempt;
     /// those that lost more than `max_lost` fail for good. How many. For a broker that ended with the only worker.
     async fn lose_sent(&self, max_lost: i32) -> Result<u64>;

@@ -11,7 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, W
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
     EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
-    Store, StoreError, WorkChanges, WorkRows,
+    Store, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ pub(crate) struct StoreBetween {
     pub(crate) inner: AnyStore,
     /// How long claims are held, whatever the dispatcher says.
     pub(crate) hold: Option<Duration>,
-    /// Whether the marks of dispatchers get through.
+    /// Whether the marks of dispatchers get through; if not, their calls do not end.
     pub(crate) marks: bool,
     /// Whether outcomes get through now; until then they wait.
     pub(crate) settles: watch::Sender<bool>,
@@ -83,11 +83,10 @@ impl DispatchRows for StoreBetween {
     }
 
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()> {
-        if self.marks {
-            self.inner.mark_sent(claims).await
-        } else {
-            Err(StoreError::Unavailable("between two stools".into()))
+        if !self.marks {
+            std::future::pending::<()>().await;
         }
+        self.inner.mark_sent(claims).await
     }
 
     async fn give_back(&self, claims: &[Claim]) -> Result<()> {
@@ -96,6 +95,10 @@ impl DispatchRows for StoreBetween {
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
         self.inner.release_sent(longer_than).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.inner.next_due().await
     }
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
@@ -208,8 +211,12 @@ impl Store for StoreBetween {
 pub(crate) struct Traffic {
     /// Messages that were published and confirmed.
     pub(crate) confirmed: AtomicUsize,
+    /// How often somebody subscribed.
+    pub(crate) subscribed: AtomicUsize,
     /// Messages that were handed out.
     pub(crate) delivered: AtomicUsize,
+    /// Messages that were acknowledged.
+    pub(crate) acknowledged: AtomicUsize,
     /// Whether acknowledgements get lost, and the subscriptions with them.
     pub(crate) losing: AtomicBool,
 }
@@ -245,6 +252,7 @@ impl Broker for BrokerBetween {
 
     async fn subscribe(&self, queue: Queue, prefetch: u16) -> broker::Result<Box<dyn Subscription>> {
         let (inner, traffic) = (self.inner.subscribe(queue, prefetch).await?, self.traffic.clone());
+        traffic.subscribed.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(SubscriptionBetween { inner, traffic }))
     }
 
@@ -274,6 +282,8 @@ impl Subscription for SubscriptionBetween {
         if self.traffic.losing.load(Ordering::SeqCst) {
             return Err(BrokerError::Unavailable("lost between two stools".into()));
         }
-        self.inner.acknowledge(tags).await
+        self.inner.acknowledge(tags).await?;
+        self.traffic.acknowledged.fetch_add(tags.len(), Ordering::SeqCst);
+        Ok(())
     }
 }

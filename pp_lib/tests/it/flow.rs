@@ -19,7 +19,7 @@ mod embedded {
     };
     use pp_lib::health::Health;
     use pp_lib::store::sqlite::SqliteStore;
-    use pp_lib::store::{AnyStore, Guard, NewWork, Outcome, Search, Selection, Settlement};
+    use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Search, Selection, Settlement};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
@@ -85,9 +85,13 @@ mod embedded {
         }
 
         fn dispatch(&mut self) {
+            self.dispatch_every(Duration::from_millis(50));
+        }
+
+        fn dispatch_every(&mut self, poll: Duration) {
             let settings = DispatchSettings {
                 within: Duration::from_secs(3600),
-                poll: Duration::from_millis(50),
+                poll,
                 max_lost_leases: MAX_LOST,
             };
             let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), self.feed.clone(), settings);
@@ -522,6 +526,22 @@ mod embedded {
         let works = system.until(|works| works[&ids[0]].done()).await;
         assert_eq!(works[&ids[0]].result, Some(91));
         assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_falls_due_later_is_not_left_to_the_poll() {
+        let mut system = System::idle().await;
+        system.dispatch_every(Duration::from_secs(600));
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        let ids = system.create([17]).await;
+        system.finished(&ids).await;
+        let pause = Duration::from_millis(300);
+        let changed = system.store.update(ids[0], AddUpTo::MIN, None, pause).await.unwrap();
+        assert!(matches!(changed, Changed::Applied(_)));
+        system.feed.poke();
+        let works = system.until(|works| works[&ids[0]].done()).await;
+        assert_eq!(works[&ids[0]].result, Some(1));
         system.stop().await;
     }
 

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, settle_one, settlement, work_of,
+    HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, running_guard, settle_one, settlement,
+    work_of,
 };
 use crate::domain::{Status, Work, WorkId};
 use crate::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
@@ -102,6 +103,26 @@ pub async fn sent_rows_are_released(store: AnyStore) {
         "the one that was sent and the one whose claim is still held"
     );
     assert_eq!(claim(&store).await.len(), 3);
+}
+
+pub async fn the_next_moment_something_falls_due_is_known(store: AnyStore) {
+    assert_eq!(store.next_due().await.unwrap(), None);
+    created(&store, &[1]).await;
+    assert_eq!(store.next_due().await.unwrap(), None, "due already");
+    let held = claim(&store).await.remove(0);
+    let next = store.next_due().await.unwrap().unwrap();
+    assert!(next <= HOLD && next > HOLD / 2, "the claim: {next:?}");
+    let lease = HOLD / 10;
+    let running_now = settlement(&held, Outcome::Running { lease });
+    assert_eq!(settle_one(&store, running_now).await, Settled::Applied);
+    let next = store.next_due().await.unwrap().unwrap();
+    assert!(next <= lease && next > lease / 2, "the lease: {next:?}");
+    let finished = Settlement {
+        guard: running_guard(held.generation, held.attempt),
+        ..settlement(&held, done(1))
+    };
+    assert_eq!(settle_one(&store, finished).await, Settled::Applied);
+    assert_eq!(store.next_due().await.unwrap(), None);
 }
 
 /// A work that was sent, and one that was claimed, beside one that nobody took.

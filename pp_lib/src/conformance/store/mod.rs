@@ -58,6 +58,7 @@ macro_rules! store_suite {
             concurrent_claims_share_the_rows
             the_time_range_bounds_only_the_fast_claim
             sent_rows_are_released
+            the_next_moment_something_falls_due_is_known
             what_was_sent_is_lost_as_the_next_attempt
             what_is_lost_too_often_is_given_up
             only_what_was_sent_is_lost

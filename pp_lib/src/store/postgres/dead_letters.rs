@@ -180,7 +180,7 @@ impl DeadLetters for PostgresStore {
         self.change(
             which,
             "WITH held AS MATERIALIZED (
-                SELECT id FROM dead_letters WHERE id = ANY($1) ORDER BY message_id, id FOR UPDATE
+                SELECT id FROM dead_letters WHERE id = ANY($1) ORDER BY message_id COLLATE \"C\", id FOR UPDATE
             ), dropped AS (
                 DELETE FROM dead_letters USING held WHERE dead_letters.id = held.id RETURNING held.id
             )

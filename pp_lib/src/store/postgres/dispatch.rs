@@ -59,6 +59,12 @@ impl ClaimRow {
     }
 }
 
+#[derive(QueryableByName)]
+struct NextDue {
+    #[diesel(sql_type = BigInt)]
+    millis: i64,
+}
+
 /// A duration for `* interval '1 microsecond'`, which counts exactly up to here: some thirty years.
 pub(super) fn microseconds(duration: Duration) -> i64 {
     const MOST: i64 = 1_000_000_000_000_000;
@@ -124,6 +130,20 @@ impl DispatchRows for PostgresStore {
                 return Ok(released);
             }
         }
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.run(|connection| {
+            let next: Option<NextDue> = sql_query(
+                "SELECT (extract(epoch FROM due_at - now()) * 1000)::bigint AS millis FROM works
+                WHERE status IN ('pending', 'running') AND due_at > now()
+                ORDER BY due_at LIMIT 1",
+            )
+            .load(connection)?
+            .pop();
+            Ok(next.map(|next| Duration::from_millis(u64::try_from(next.millis).unwrap_or_default())))
+        })
+        .await
     }
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {

@@ -115,7 +115,7 @@ impl IdempotencyKeys for PostgresStore {
                         FROM unnest($1, $2, $3, $4, $5, $6) AS input (scope, key, seed, status, headers, body)
                         JOIN idempotency_keys AS present USING (scope, key, seed)
                         WHERE present.status IS NULL
-                        ORDER BY scope, key
+                        ORDER BY present.scope, present.key
                         FOR NO KEY UPDATE OF present
                     )
                     UPDATE idempotency_keys AS kept

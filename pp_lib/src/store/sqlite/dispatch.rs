@@ -53,6 +53,12 @@ impl ClaimRow {
 }
 
 #[derive(QueryableByName)]
+struct NextDue {
+    #[diesel(sql_type = BigInt)]
+    millis: i64,
+}
+
+#[derive(QueryableByName)]
 struct Lost {
     #[diesel(sql_type = BigInt)]
     id: i64,
@@ -101,6 +107,19 @@ impl DispatchRows for SqliteStore {
             .bind::<BigInt, _>(millis(longer_than))
             .execute(connection)
             .map(|rows| rows as u64)
+        })
+        .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.read(|connection| {
+            let next: Option<NextDue> = sql_query(format!(
+                "SELECT due_at - {NOW} AS millis FROM works
+                 WHERE status IN ('pending', 'running') AND due_at > {NOW} ORDER BY due_at LIMIT 1"
+            ))
+            .load(connection)?
+            .pop();
+            Ok(next.map(|next| Duration::from_millis(u64::try_from(next.millis).unwrap_or_default())))
         })
         .await
     }

@@ -13,6 +13,9 @@ export PP_SERVERS PP_STATE_DIR
 CARGO ?= cargo
 # Arguments for the programs of run, run-*, cli-* and logs.
 ARGS ?=
+# How many faults make up a chaos, and what they are drawn from; without a seed it is a new one every time.
+ROUNDS ?= 50
+SEED ?=
 # Not empty: `make up` starts the servers alone.
 SERVERS_ONLY ?=
 
@@ -61,7 +64,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test bench-drain
+.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded bench-drain
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -82,6 +85,17 @@ queue-test: ## the broker's tests, on real RabbitMQ and in process
 http-integration-test: ## the tests of the REST API
 	$(build_tests)
 	$(call with_servers,-E 'package(pp_backend_api)',--package pp_backend_api)
+
+chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect twice (ROUNDS=50 SEED=…)
+	@$(CARGO) build --locked --workspace --bins
+	@seed="$(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))"; \
+	embedded=$$(( $(ROUNDS) / 10 )); [ "$$embedded" -ge 3 ] || embedded=3; \
+	$(testbed) chaos --rounds $(ROUNDS) --seed "$$seed" && \
+	$(testbed) chaos --embedded --rounds "$$embedded" --seed "$$seed"
+
+chaos-embedded: ## the same for the embedded program alone: needs no server
+	@$(CARGO) build --locked --workspace --bins
+	@$(testbed) chaos --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 bench-drain: ## how fast one consumer drains the queue; a release build, prints, asserts nothing
 	$(CARGO) build --locked --profile bench-release --bin task_consumer

@@ -6,6 +6,7 @@
 //! remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it. The
 //! commands themselves belong to the binary.
 
+pub mod chaos;
 pub mod demands;
 pub mod install;
 pub mod launch;

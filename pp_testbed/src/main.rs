@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{bench_drain, down, install, logs, status, up, with_servers};
+use crate::commands::{bench_drain, chaos, down, install, logs, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -52,6 +52,8 @@ enum Command {
     Down(down::Args),
     /// Measures how fast one consumer works off a full queue.
     BenchDrain(bench_drain::Args),
+    /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
+    Chaos(chaos::Args),
     /// Installs the server packages that are missing.
     Install,
 }
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args, &state_dir),
         Command::Down(args) => down::run(&args, &state_dir),
         Command::BenchDrain(args) => bench_drain::run(&args, servers),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Install => install::run(),
     };
     result.unwrap_or_else(|error| {

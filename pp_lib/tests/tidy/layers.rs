@@ -16,6 +16,7 @@ const KNOWN_TO: [(&[&str], &[&str]); 5] = [
             "pp_lib/tests/it/foreign.rs",
             "pp_lib/tests/it/rabbitmq.rs",
             "pp_lib/tests/it/unreadable.rs",
+            "pp_testbed/src/chaos/queues.rs",
             "pp_testbed/tests/",
         ],
     ),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTED: [&str; 24] = [
+const DOCUMENTED: [&str; 26] = [
     "run",
     "up",
     "down",
@@ -11,6 +11,8 @@ const DOCUMENTED: [&str; 24] = [
     "logs",
     "test",
     "test-fast",
+    "chaos",
+    "chaos-embedded",
     "bench-drain",
     "lint",
     "fmt",

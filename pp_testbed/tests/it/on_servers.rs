@@ -2,6 +2,7 @@
 
 mod blocked;
 mod catch_up;
+mod chaos;
 mod kills;
 mod outage;
 mod outbox;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use pp_testbed::process::{self, ProcessId};
 use pp_testbed::servers::{Kind, PrivateServers, answers};
 use pp_testbed::{install, launch, wait};
+
+/// How long a single call may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_provided_servers_answer() {

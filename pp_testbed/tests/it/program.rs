@@ -111,6 +111,7 @@ pub(crate) struct Process {
 /// What a program left behind.
 #[derive(Debug)]
 pub(crate) struct Ended {
+    pub(crate) pid: u32,
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -138,10 +139,16 @@ impl Process {
             self.name
         );
         Ended {
+            pid: self.child.id(),
             code: self.child.wait().unwrap().code(),
             stdout: self.read("stdout"),
             stderr: self.stderr(),
         }
+    }
+
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it did not end yet.

@@ -1,0 +1,81 @@
+//! A client of the REST API for the load: every status is an answer, and nothing is waited for endlessly.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longer than the API itself gives a request.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What became of a request.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// 200, with its JSON.
+    Good(Value),
+    /// 503 or 409: not now.
+    Later,
+    /// None: the connection broke, or it took too long. It may have taken effect.
+    Lost,
+    /// Something that a good server does not say to a good client.
+    Odd(String),
+}
+
+/// The API at one address; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// A client of the API on this loopback port.
+    pub fn at(port: u16) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .build();
+        Self {
+            base: format!("http://127.0.0.1:{port}"),
+            agent: agent.into(),
+        }
+    }
+
+    /// Posts a body, nothing if it is empty, perhaps under an idempotency key.
+    pub fn post(&self, path: &str, body: &str, key: Option<&str>) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let sent = match body {
+            "" => request.send_empty(),
+            json => request.content_type("application/json").send(json),
+        };
+        answer(sent)
+    }
+
+    /// Reads.
+    pub fn get(&self, path: &str) -> Answer {
+        answer(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    /// Whether requests may be sent.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.get("/health/ready"), Answer::Good(_))
+    }
+}
+
+fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let Ok(mut response) = sent else { return Answer::Lost };
+    let status = response.status().as_u16();
+    let Ok(text) = response.body_mut().with_config().limit(64 << 20).read_to_string() else {
+        return Answer::Lost;
+    };
+    match status {
+        200 => match serde_json::from_str(&text) {
+            Ok(json) => Answer::Good(json),
+            Err(_) => Answer::Odd(format!("200 without JSON: {text}")),
+        },
+        409 | 503 => Answer::Later,
+        other => Answer::Odd(format!("{other}: {text}")),
+    }
+}

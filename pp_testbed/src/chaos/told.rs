@@ -1,0 +1,95 @@
+//! What the clients asked for and what they were told: the one side of the account. The other side is [`super::evidence`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The bound that no consumer of a chaos run accepts: at its pace the work would take longer than an hour.
+pub const FAILS: i64 = 2_147_483_647;
+
+/// Seconds since 1970, by the clock of this machine, which is the database's as well.
+pub fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+/// By what a demand is known to its client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// The id of the work, from the API's answer.
+    Work(i64),
+    /// The message id, which the client made.
+    Message(String),
+}
+
+/// A demand that was acknowledged.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    /// Which one.
+    pub identity: Identity,
+    /// The bound, unless the choice was left to the API.
+    pub bound: Option<i64>,
+    /// When the client had its answer, in seconds since 1970.
+    pub at: f64,
+}
+
+/// One request, answered well or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// When it was sent, in seconds since 1970.
+    pub at: f64,
+    /// Whether the answer was 200.
+    pub ok: bool,
+    /// Whether it was answered that it cannot be done now: 503, or 409.
+    pub refused: bool,
+}
+
+/// Everything that the clients of one round, or of a whole run, were told.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Demands that must be done.
+    pub acknowledged: Vec<Acknowledged>,
+    /// Message ids of confirmed messages that nobody can read: each must become one dead letter.
+    pub unreadable: Vec<String>,
+    /// The bounds of demands that may exist or not: sent once, without a key, and not answered.
+    pub indeterminate: Vec<Option<i64>>,
+    /// Every request for works.
+    pub attempts: Vec<Attempt>,
+    /// How many dead letters the operator was told are redriven.
+    pub redriven: u64,
+    /// Requests to redrive that were not answered: they may have taken effect.
+    pub redrives_unanswered: u64,
+    /// Works whose dead letter was redriven, as the operator was told, once for each time.
+    pub redriven_works: Vec<i64>,
+    /// Calls with one key that were told of different works.
+    pub twice: Vec<String>,
+    /// Demands whose retries were never answered.
+    pub given_up: Vec<String>,
+    /// Answers that should not be, such as 500.
+    pub odd: Vec<String>,
+}
+
+impl Told {
+    /// Takes over what another one has.
+    pub fn extend(&mut self, other: Self) {
+        self.acknowledged.extend(other.acknowledged);
+        self.unreadable.extend(other.unreadable);
+        self.indeterminate.extend(other.indeterminate);
+        self.attempts.extend(other.attempts);
+        self.redriven += other.redriven;
+        self.redrives_unanswered += other.redrives_unanswered;
+        self.redriven_works.extend(other.redriven_works);
+        self.twice.extend(other.twice);
+        self.given_up.extend(other.given_up);
+        self.odd.extend(other.odd);
+    }
+
+    /// The message ids of demands that have no other identity.
+    pub fn message_ids(&self) -> Vec<String> {
+        let ids = self.acknowledged.iter().filter_map(|one| match &one.identity {
+            Identity::Message(id) => Some(id.clone()),
+            Identity::Work(_) => None,
+        });
+        ids.collect()
+    }
+}

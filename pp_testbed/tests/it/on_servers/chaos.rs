@@ -1,0 +1,173 @@
+//! `pp_testbed chaos` as people run it, and proof that what it checks in PostgreSQL's tables can fail.
+
+use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
+use pp_testbed::chaos::check::{Findings, examine};
+use pp_testbed::chaos::tables::Tables;
+use pp_testbed::chaos::told::{Acknowledged, FAILS, Identity, Told};
+use pp_testbed::ledger::Ledger;
+use pp_testbed::servers::Kind;
+use tokio_postgres::{Client, NoTls};
+
+use super::place::server;
+use crate::chaos::{cells, is_clean};
+
+#[test]
+fn four_faults_lose_nothing_and_repeat_nothing() {
+    let ended = is_clean("--rounds 4 --seed 5");
+    assert!(ended.stdout.contains("make chaos ROUNDS=4 SEED=5"), "{}", ended.stdout);
+    let total = cells(&ended.stdout, "total");
+    let acknowledged: usize = total[1].parse().unwrap();
+    assert!(total[0] == "4" && acknowledged > 500, "{}", ended.stdout);
+    assert_eq!(total[2..4], ["0", "0"], "{}", ended.stdout);
+}
+
+/// Work 1 came over the API, work 2 as a message, work 3 failed, and a message could not be read.
+const RIGHT: &str = "
+    TRUNCATE works, events, dead_letters;
+    INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result) VALUES
+        (1, 'api-0000000001', 'api', 'a', 4, 'done', 10),
+        (2, 'consumer-0000000002', 'consumer', 'm', 100, 'done', 5050),
+        (3, 'api-0000000003', 'api', 'f', 2147483647, 'failed', NULL);
+    INSERT INTO events (work_id, generation, variable, value) VALUES
+        (1, 1, 'work/created', ''), (1, 1, 'compute/start', ''), (1, 1, 'compute/stop', ''), (1, 1, 'compute/result', '10'),
+        (2, 1, 'compute/start', ''), (2, 1, 'compute/stop', ''), (2, 1, 'compute/result', '5050'),
+        (3, 1, 'work/created', ''), (3, 1, 'compute/start', ''), (3, 1, 'compute/error', 'too long');
+    INSERT INTO dead_letters (work_id, generation, message_id, reason) VALUES (3, 1, 'f', 'too long');
+    INSERT INTO dead_letters (message_id, body, reason) VALUES ('u', '{', 'not JSON')";
+
+/// What may have happened to them, and whether that is a loss; else it is a duplicate.
+const DAMAGES: [(&str, bool); 17] = [
+    (
+        "DELETE FROM works WHERE id = 1; DELETE FROM events WHERE work_id = 1",
+        true,
+    ),
+    (
+        "DELETE FROM works WHERE id = 2; DELETE FROM events WHERE work_id = 2",
+        true,
+    ),
+    ("UPDATE works SET result = 11 WHERE id = 1", true),
+    (
+        "UPDATE works SET status = 'pending', result = NULL, due_at = now() WHERE id = 2",
+        true,
+    ),
+    ("UPDATE works SET add_up_to = 5 WHERE id = 1", true),
+    (
+        "DELETE FROM events WHERE work_id = 1 AND variable = 'work/created'",
+        true,
+    ),
+    (
+        "DELETE FROM events WHERE work_id = 2 AND variable = 'compute/result'",
+        true,
+    ),
+    (
+        "UPDATE events SET value = '11' WHERE work_id = 1 AND variable = 'compute/result'",
+        true,
+    ),
+    ("DELETE FROM dead_letters WHERE work_id = 3", true),
+    ("DELETE FROM dead_letters WHERE message_id = 'u'", true),
+    ("UPDATE works SET generation = 2 WHERE id = 3", true),
+    ("DELETE FROM works WHERE id = 2", false),
+    (
+        "INSERT INTO events (work_id, generation, variable) VALUES (1, 1, 'compute/stop')",
+        false,
+    ),
+    (
+        "INSERT INTO events (work_id, generation, variable) VALUES (2, 1, 'compute/start')",
+        false,
+    ),
+    (
+        "INSERT INTO events (work_id, generation, variable, value) VALUES (2, 1, 'compute/result', '5050')",
+        false,
+    ),
+    (
+        "INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result)
+         VALUES (4, 'api-0000000004', 'api', 'b', 4, 'done', 10)",
+        false,
+    ),
+    (
+        "INSERT INTO dead_letters (work_id, generation, message_id, reason) VALUES (3, 2, 'f', 'too long')",
+        false,
+    ),
+];
+
+fn told() -> Told {
+    let acknowledged = |identity, bound| Acknowledged {
+        identity,
+        bound: Some(bound),
+        at: 0.0,
+    };
+    Told {
+        acknowledged: vec![
+            acknowledged(Identity::Work(1), 4),
+            acknowledged(Identity::Message("m".into()), 100),
+            acknowledged(Identity::Work(3), FAILS),
+        ],
+        unreadable: vec!["u".into()],
+        ..Told::default()
+    }
+}
+
+async fn database(name: &str) -> (String, Client) {
+    let url = Ledger::create_database(&server(Kind::Postgres), name).await.unwrap();
+    let config = PostgresConfig {
+        url: url.clone(),
+        pool: 1,
+        timeout: super::LIMIT,
+    };
+    PostgresStore::open(config)
+        .await
+        .unwrap()
+        .migrate(super::LIMIT)
+        .await
+        .unwrap();
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    (url, client)
+}
+
+#[tokio::test]
+async fn each_check_of_the_tables_finds_what_it_is_for() {
+    let name = format!("chaos_{:016x}", rand::random::<u64>());
+    let (url, client) = database(&name).await;
+    let tables = Tables::connect(&url).await.unwrap();
+    for (damage, is_loss) in DAMAGES {
+        client.batch_execute(RIGHT).await.unwrap();
+        let right = examine(&told(), &tables.evidence(0).await.unwrap());
+        assert_eq!(right, Findings::default());
+        client.batch_execute(damage).await.unwrap();
+        let found = examine(&told(), &tables.evidence(0).await.unwrap());
+        let of_the_kind = if is_loss { &found.lost } else { &found.duplicated };
+        assert!(!of_the_kind.is_empty(), "{damage}: {found:?}");
+    }
+    Ledger::drop_database(&server(Kind::Postgres), &name).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_missing_is_waited_for() {
+    let name = format!("chaos_{:016x}", rand::random::<u64>());
+    let (url, client) = database(&name).await;
+    let tables = Tables::connect(&url).await.unwrap();
+    let (demands, unreadable) = (["m".to_owned()], ["u".to_owned()]);
+    let missing = async || tables.missing(&demands, &unreadable).await.unwrap();
+    for (damage, figures) in [
+        ("", [0, 0, 0, 0]),
+        (
+            "UPDATE works SET status = 'pending', result = NULL WHERE id = 1",
+            [1, 0, 0, 0],
+        ),
+        ("DELETE FROM works WHERE id = 2", [0, 1, 0, 0]),
+        ("DELETE FROM dead_letters WHERE message_id = 'u'", [0, 0, 1, 0]),
+        (
+            "UPDATE dead_letters SET due_at = now() WHERE message_id = 'u'",
+            [0, 0, 0, 1],
+        ),
+    ] {
+        client.batch_execute(RIGHT).await.unwrap();
+        client.batch_execute(damage).await.unwrap();
+        let found = missing().await;
+        let counted = [found.unfinished, found.demands, found.letters, found.redriven];
+        assert_eq!(counted, figures, "{damage}");
+        assert_eq!(found.nothing(), damage.is_empty());
+    }
+    Ledger::drop_database(&server(Kind::Postgres), &name).await.unwrap();
+}

@@ -178,11 +178,11 @@ fn at_a_rate(shared: &Shared, interval: Duration, mut once: impl FnMut()) {
     }
 }
 
-/// What is asked for: most works end at once, some run for up to two seconds, a few fail. `None` leaves it to the API.
+/// What is asked for: most works end at once, some run for up to a second, a few fail. `None` leaves it to the API.
 fn bound(rng: &mut StdRng) -> Option<i64> {
     match rng.random_range(0..1_000) {
         0..10 => Some(FAILS),
-        10..40 => Some(rng.random_range(150_000..1_000_000)),
+        10..40 => Some(rng.random_range(150_000..500_000)),
         40..340 => None,
         _ => Some(rng.random_range(1..4_000)),
     }

@@ -62,10 +62,20 @@ impl Dispatcher {
     /// Sends dead messages that somebody wants to run again. Those that are not confirmed are due again when their
     /// claims run out.
     pub(super) async fn send_redriven(&self) -> Result<()> {
-        let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
-        if redriven.is_empty() {
-            return Ok(());
+        for _ in 0..BATCHES_IN_A_ROW {
+            let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
+            let last = redriven.len() < usize::from(REDRIVEN_BATCH);
+            if !redriven.is_empty() {
+                self.send_again(redriven).await?;
+            }
+            if last {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    async fn send_again(&self, redriven: Vec<Redriven>) -> Result<()> {
         let messages: Vec<Outgoing> = redriven.iter().map(redriven_message).collect();
         let published = self.broker.publish(&messages).await?;
         let all = redriven.len();

@@ -21,7 +21,7 @@ use crate::store::{AnyStore, StoreError};
 const HOLD: Duration = Duration::from_secs(12);
 /// How many rows are claimed and published, or rescued, together.
 const BATCH: u16 = 1000;
-/// How often works are rescued and dead messages sent again, at most.
+/// How often works are rescued and dead messages sent again where pokes follow each other.
 const CHORES: Duration = Duration::from_millis(100);
 /// Rows that fall due one after the other are looked for together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -87,6 +87,8 @@ struct Timetable {
     forgotten: bool,
     next_sweep: Instant,
     next_chores: Instant,
+    /// Whether the last pause was ended by a poke.
+    poked: bool,
 }
 
 type Result<T> = std::result::Result<T, DispatchError>;
@@ -111,22 +113,16 @@ impl Dispatcher {
             forgotten: !self.broker.durable(),
             next_sweep: Instant::now(),
             next_chores: Instant::now(),
+            poked: false,
         };
-        let mut woken = false;
         while let Some(outcome) = self.round_or_stop(&mut timetable, &shutdown).await {
             match outcome {
                 Ok(Due::More) => patience.recovered(),
                 Ok(Due::Nothing { pause }) => {
                     patience.recovered();
-                    // A poke may have been about a chore that has to wait for its turn.
-                    let chores = if woken {
-                        timetable.next_chores - Instant::now()
-                    } else {
-                        pause
-                    };
-                    tokio::select! {
-                        () = pokes.changed() => woken = true,
-                        () = sleep(pause.min(chores)) => woken = false,
+                    timetable.poked = tokio::select! {
+                        () = pokes.changed() => true,
+                        () = sleep(pause) => false,
                         () = shutdown.cancelled() => break,
                     }
                 }
@@ -166,17 +162,20 @@ impl Dispatcher {
             timetable.next_sweep = Instant::now() + SWEEP;
         }
         // A poke may come every few milliseconds, and mostly tells of new works.
-        if Instant::now() >= timetable.next_chores {
+        let skipped = timetable.poked && Instant::now() < timetable.next_chores;
+        if !skipped {
             self.rescue().await?;
             self.send_redriven().await?;
             timetable.next_chores = Instant::now() + CHORES;
         }
-        match self.send_due(Some(self.settings.within), shutdown).await? {
-            true => Ok(Due::Nothing {
-                pause: self.idle_for().await?,
-            }),
-            false => Ok(Due::More),
+        if !self.send_due(Some(self.settings.within), shutdown).await? {
+            return Ok(Due::More);
         }
+        let pause = self.idle_for().await?;
+        let until_chores = timetable.next_chores - Instant::now();
+        Ok(Due::Nothing {
+            pause: if skipped { pause.min(until_chores) } else { pause },
+        })
     }
 
     /// How long there is nothing to do unless something new comes: until the next row falls due, be it for its time, for

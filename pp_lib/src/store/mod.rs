@@ -172,8 +172,8 @@ pub trait DispatchRows: Send + Sync {
     /// Makes pending rows due again that were claimed or sent longer ago than this; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
 
-    /// How long until the next unfinished row falls due that is not due yet: a wait for its time or a retry, a claim, a
-    /// lease. `None` when none will.
+    /// How long until the next unfinished row falls due: a wait for its time or a retry, a claim, a lease. Zero when one
+    /// did within the last second, which whoever looked before that has missed; `None` when none will.
     async fn next_due(&self) -> Result<Option<Duration>>;
 
     /// Counts every pending row that was claimed or sent as one that lost its worker: due at once, as the next attempt;

@@ -1,4 +1,5 @@
-//! A small disk of its own, which can be filled up. It is a file system in memory, so only root can make one.
+//! A small disk of its own, which can be filled up. It is a file system in memory, so only root can make one, and that
+//! not in every container.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -6,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::unistd::Uid;
 
 /// What every run's folder begins with; its process' number follows.
 pub const FOLDER: &str = "pp-chaos-";
@@ -19,9 +19,12 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Whether this user can make one.
+    /// Whether this process may make one: whether it has the kernel's leave to mount (CAP_SYS_ADMIN).
     pub fn is_possible() -> bool {
-        Uid::effective().is_root()
+        const MAY_MOUNT: u64 = 1 << 21;
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        capabilities.is_some_and(|hex| u64::from_str_radix(hex.trim(), 16).is_ok_and(|all| all & MAY_MOUNT != 0))
     }
 
     /// Mounts one within `folder`.

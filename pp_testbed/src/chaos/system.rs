@@ -15,7 +15,7 @@ use super::plan::Round;
 use super::told::Told;
 use crate::wait;
 
-/// A bound of 4,000 takes 8 ms, one of half a million a second, and the largest is refused, since it would take longer than an hour.
+/// A bound of 4,000 takes 8 ms, one of 300,000 0.6 s, and the largest is refused, since it would take longer than an hour.
 pub(super) const PACE: &str = "2us";
 /// How long a service may take until it is ready.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);

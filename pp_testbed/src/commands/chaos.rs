@@ -88,7 +88,7 @@ fn rounds(args: &Args, seed: u64, folder: &Path, stop: &Stop, run: &mut Run) -> 
         let disk = Disk::is_possible().then_some(DISK_MEBIBYTES + args.rounds * DISK_MEBIBYTES_A_ROUND);
         if disk.is_none() {
             kinds.retain(|kind| *kind != Fault::DiskFull);
-            output::line("without \"disk full\": only root can mount a disk that may be filled");
+            output::line("without \"disk full\": this process may not mount a disk that could be filled");
         }
         Box::new(Embedded::start(folder, disk)?)
     } else {

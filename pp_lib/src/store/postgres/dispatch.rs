@@ -136,7 +136,7 @@ impl DispatchRows for PostgresStore {
         self.run(|connection| {
             let next: Option<NextDue> = sql_query(
                 "SELECT (extract(epoch FROM due_at - now()) * 1000)::bigint AS millis FROM works
-                WHERE status IN ('pending', 'running') AND due_at > now()
+                WHERE status IN ('pending', 'running') AND due_at > now() - interval '1 second'
                 ORDER BY due_at LIMIT 1",
             )
             .load(connection)?

@@ -115,7 +115,7 @@ impl DispatchRows for SqliteStore {
         self.read(|connection| {
             let next: Option<NextDue> = sql_query(format!(
                 "SELECT due_at - {NOW} AS millis FROM works
-                 WHERE status IN ('pending', 'running') AND due_at > {NOW} ORDER BY due_at LIMIT 1"
+                 WHERE status IN ('pending', 'running') AND due_at > {NOW} - 1000 ORDER BY due_at LIMIT 1"
             ))
             .load(connection)?
             .pop();

@@ -11,7 +11,7 @@ use pp_lib::flow::new_message_id;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::{Queue, RETRY_PAUSE, Shared, at_a_rate};
+use super::{Queue, RETRY_PAUSE, SLOW, Shared, at_a_rate};
 use crate::chaos::told::{Acknowledged, Identity, now};
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -85,7 +85,7 @@ async fn confirmed(shared: &Shared, queue: &Queue, broker: &mut Option<RabbitMq>
 fn message(rng: &mut StdRng) -> Message {
     let bound = match rng.random_range(0..100) {
         0 => None,
-        1..4 => Some(rng.random_range(150_000..1_000_000)),
+        1..4 => Some(rng.random_range(SLOW)),
         _ => Some(rng.random_range(1..4_000)),
     };
     let body = match bound {

@@ -221,11 +221,13 @@ impl DeadLetters for PostgresStore {
         let due: Vec<PgTimestamp> = sent.iter().map(|sent| from_unix_microseconds(sent.due_at.0)).collect();
         self.run(move |connection| {
             sql_query(
-                "DELETE FROM dead_letters WHERE id = ANY(ARRAY(
+                // Waits for locks: whoever looks for what is due may hold these for a moment without wanting them.
+                "WITH held AS MATERIALIZED (
                     SELECT dead_letters.id FROM unnest($1, $2) AS sent (id, due_at)
                     JOIN dead_letters USING (id, due_at)
-                    FOR UPDATE OF dead_letters SKIP LOCKED
-                ))",
+                    ORDER BY dead_letters.message_id COLLATE \"C\", dead_letters.id FOR UPDATE OF dead_letters
+                )
+                DELETE FROM dead_letters USING held WHERE dead_letters.id = held.id",
             )
             .bind::<Array<BigInt>, _>(&ids)
             .bind::<Array<Timestamptz>, _>(&due)

@@ -34,11 +34,9 @@ impl Ledger {
     /// # Errors
     /// When the server does not let it in.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls)
-            .await
-            .context("cannot reach PostgreSQL")?;
-        tokio::spawn(connection);
-        Ok(Self { client })
+        Ok(Self {
+            client: client(url).await?,
+        })
     }
 
     /// Makes a database beside the one of the URL; the new one's URL.
@@ -167,6 +165,15 @@ impl Ledger {
     async fn number(&self, sql: &str) -> Result<i64> {
         Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
     }
+}
+
+/// A connection, which lives in a task of the current runtime.
+pub(crate) async fn client(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .context("cannot reach PostgreSQL")?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// A name that needs no quotes.

@@ -1,10 +1,11 @@
 //! Reads the evidence of a distributed system from PostgreSQL's tables, with SQL of its own, so that a mistake of PP's
 //! own reading does not hide one of its writing.
 
-use anyhow::{Context as _, Result};
-use tokio_postgres::{Client, NoTls, Row as SqlRow};
+use anyhow::Result;
+use tokio_postgres::{Client, Row as SqlRow};
 
 use super::evidence::{Evidence, Letter, Row};
+use crate::ledger;
 
 /// How many works are read at once.
 const PAGE: i64 = 20_000;
@@ -46,11 +47,9 @@ impl Tables {
     /// # Errors
     /// When the server does not let it in.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls)
-            .await
-            .context("cannot reach PostgreSQL")?;
-        tokio::spawn(connection);
-        Ok(Self { client })
+        Ok(Self {
+            client: ledger::client(url).await?,
+        })
     }
 
     /// What is missing of these demands and messages, and of all works there are.

@@ -6,6 +6,7 @@ pub mod domain;
 pub mod wire;
 
 pub mod broker;
+pub mod cache;
 pub mod feed;
 pub mod store;
 

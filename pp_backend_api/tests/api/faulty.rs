@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Status, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Status, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
-    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
-    Store, StoreError, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
+    Selection, Settled, Settlement, Store, StoreError, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -220,6 +220,48 @@ impl Completion for Faulty {
 
     async fn rescue(&self, _: i32, _: u16) -> Result<u64> {
         unreachable!("not the API's")
+    }
+}
+
+const HEAD: Position = Position { epoch: 1, tx: 0, id: 0 };
+
+#[async_trait]
+impl ChangeLog for Faulty {
+    async fn head(&self) -> Result<Position> {
+        self.act().await.map(|()| HEAD)
+    }
+
+    async fn changes(&self, _: Position, _: u16) -> Result<Option<Page<Change>>> {
+        self.act().await?;
+        Ok(Some(Page {
+            items: Vec::new(),
+            position: HEAD,
+            complete: true,
+        }))
+    }
+
+    async fn touched(&self, _: Position, _: u16) -> Result<Option<Page<WorkId>>> {
+        self.act().await?;
+        Ok(Some(Page {
+            items: Vec::new(),
+            position: HEAD,
+            complete: true,
+        }))
+    }
+}
+
+#[async_trait]
+impl Leases for Faulty {
+    async fn hold(&self, _: &str, _: &str, _: Duration) -> Result<bool> {
+        self.act().await.map(|()| true)
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<()> {
+        self.act().await
+    }
+
+    async fn held(&self, _: &str) -> Result<u64> {
+        self.act().await.map(|()| 1)
     }
 }
 

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::domain::{AddUpTo, MessageId, Origin, Status};
+use crate::domain::{AddUpTo, MessageId, Origin, Position, Status};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::store::{
-    Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Redriven, Result, Run,
-    Settled, Settlement, Store, WorkChanges, WorkRows,
+    Change, ChangeLog, Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases,
+    Page, Redriven, Result, Run, Settled, Settlement, Store, WorkChanges, WorkRows,
 };
 
 const BAD: i32 = 13;
@@ -221,6 +221,36 @@ impl Completion for Moody {
 
     async fn rescue(&self, _: i32, _: u16) -> Result<u64> {
         unreachable!("not the actor's")
+    }
+}
+
+#[async_trait]
+impl ChangeLog for Moody {
+    async fn head(&self) -> Result<Position> {
+        unreachable!()
+    }
+
+    async fn changes(&self, _: Position, _: u16) -> Result<Option<Page<Change>>> {
+        unreachable!()
+    }
+
+    async fn touched(&self, _: Position, _: u16) -> Result<Option<Page<WorkId>>> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Leases for Moody {
+    async fn hold(&self, _: &str, _: &str, _: Duration) -> Result<bool> {
+        unreachable!()
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn held(&self, _: &str) -> Result<u64> {
+        unreachable!()
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Work, WorkCode, WorkId};
 use crate::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
-    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
-    Store, StoreError, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
+    Selection, Settled, Settlement, Store, StoreError, WorkChanges, WorkRows,
 };
 
 /// The store; each count is of calls still to come that trip, and everything else goes through.
@@ -198,6 +198,36 @@ impl DeadLetters for Tripping {
 
     async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
         self.inner.end_redriven(sent).await
+    }
+}
+
+#[async_trait]
+impl ChangeLog for Tripping {
+    async fn head(&self) -> Result<Position> {
+        self.inner.head().await
+    }
+
+    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        self.inner.touched(after, limit).await
+    }
+}
+
+#[async_trait]
+impl Leases for Tripping {
+    async fn hold(&self, name: &str, holder: &str, hold: Duration) -> Result<bool> {
+        self.inner.hold(name, holder, hold).await
+    }
+
+    async fn release(&self, name: &str, holder: &str) -> Result<()> {
+        self.inner.release(name, holder).await
+    }
+
+    async fn held(&self, prefix: &str) -> Result<u64> {
+        self.inner.held(prefix).await
     }
 }
 

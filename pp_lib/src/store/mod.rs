@@ -1,4 +1,4 @@
-//! The store port: works, what is due, completions, events, dead letters, idempotency keys. PostgreSQL and SQLite
+//! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency keys, leases. PostgreSQL and SQLite
 //! implement it, equal by the suite in `conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
@@ -7,8 +7,10 @@
 //! its timeout. After [`StoreError::Unavailable`] it is not known whether a write took effect; a caller that repeats it
 //! makes a new call. Numbers of rows that a call answers are those of its last try.
 
+mod change_log;
 mod dead_letters;
 mod idempotency_keys;
+mod leases;
 pub mod postgres;
 pub mod sqlite;
 
@@ -17,8 +19,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use change_log::{Change, ChangeLog, Page};
 pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
+pub use leases::Leases;
 
 use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
 
@@ -364,7 +368,9 @@ pub trait Completion: Send + Sync {
 
 /// The truth: everything a shell needs of a database.
 #[async_trait]
-pub trait Store: WorkRows + WorkChanges + EventLog + DispatchRows + Completion + DeadLetters + IdempotencyKeys {
+pub trait Store:
+    WorkRows + WorkChanges + EventLog + ChangeLog + DispatchRows + Completion + DeadLetters + IdempotencyKeys + Leases
+{
     /// Whether it answers, and knows the schema of this program.
     async fn check(&self) -> Result<()>;
 }

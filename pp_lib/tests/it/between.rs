@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_lib::broker::{self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Published, Queue, Subscription};
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, Claim, Completion, DeadLetters, DeadMessage, DispatchRows,
-    EventLog, IdempotencyKeys, NewWork, Redriven, RequestKey, Result, Run, Search, Selection, Settled, Settlement,
-    Store, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
+    Selection, Settled, Settlement, Store, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -196,6 +196,36 @@ impl IdempotencyKeys for StoreBetween {
 
     async fn forget_expired(&self, limit: u16) -> Result<u64> {
         self.inner.forget_expired(limit).await
+    }
+}
+
+#[async_trait]
+impl ChangeLog for StoreBetween {
+    async fn head(&self) -> Result<Position> {
+        self.inner.head().await
+    }
+
+    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        self.inner.touched(after, limit).await
+    }
+}
+
+#[async_trait]
+impl Leases for StoreBetween {
+    async fn hold(&self, name: &str, holder: &str, hold: Duration) -> Result<bool> {
+        self.inner.hold(name, holder, hold).await
+    }
+
+    async fn release(&self, name: &str, holder: &str) -> Result<()> {
+        self.inner.release(name, holder).await
+    }
+
+    async fn held(&self, prefix: &str) -> Result<u64> {
+        self.inner.held(prefix).await
     }
 }
 

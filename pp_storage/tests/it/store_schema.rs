@@ -29,7 +29,7 @@ mod embedded {
             migrate(Some(&url)),
             (
                 0,
-                "applied 0001_works\napplied 0002_letters_keys_schedule\n".to_owned(),
+                "applied 0001_works\napplied 0002_letters_keys_schedule\napplied 0003_feed_views\n".to_owned(),
                 String::new()
             )
         );
@@ -109,7 +109,7 @@ mod on_servers {
     fn a_missing_database_is_created_and_gets_the_schema() {
         let missing = Missing::new("create");
         let created = format!(
-            "created the database {}\napplied 0001_works\napplied 0002_letters_keys_schedule\n",
+            "created the database {}\napplied 0001_works\napplied 0002_letters_keys_schedule\napplied 0003_feed_views\n",
             missing.name
         );
         assert_eq!(migrate(Some(missing.url.as_str())), (0, created, String::new()));

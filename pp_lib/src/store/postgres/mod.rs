@@ -6,6 +6,7 @@
 //! several rows takes them in the order of their key (`message_id`, or scope and key), works before their letters;
 //! every other one skips what is locked.
 
+mod change_log;
 mod completion;
 mod create_rows;
 mod dead_letters;
@@ -13,6 +14,7 @@ mod dispatch;
 mod event_log;
 mod failure;
 mod idempotency_keys;
+mod leases;
 mod session;
 mod settle_rows;
 mod work_changes;
@@ -117,8 +119,8 @@ impl PostgresStore {
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
-                .map(drop)
-                .map_err(|error| schema_error(&mut connection, &error))
+                .map_err(|error| schema_error(&mut connection, &error))?;
+            change_log::settle_epoch(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });
         migrating.await.unwrap_or_else(panicked)
     }

@@ -2,11 +2,13 @@
 //!
 //! One process at a time: who opens the file sees to that (`pp_standalone` holds a lock).
 
+mod change_log;
 mod completion;
 mod dead_letters;
 mod dispatch;
 mod event_log;
 mod idempotency_keys;
+mod leases;
 mod work_changes;
 mod work_rows;
 mod writer;

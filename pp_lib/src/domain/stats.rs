@@ -1,0 +1,86 @@
+//! The counters, as they are served.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Origin, Status, Work};
+
+/// How many works there are in each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByStatus {
+    /// Waiting to be computed.
+    pub pending: i64,
+    /// Being computed.
+    pub running: i64,
+    /// Computed.
+    pub done: i64,
+    /// Given up.
+    pub failed: i64,
+    /// Cancelled and still shown.
+    pub cancelled: i64,
+}
+
+impl ByStatus {
+    /// The counter of a status.
+    pub fn of(&mut self, status: Status) -> &mut i64 {
+        match status {
+            Status::Pending => &mut self.pending,
+            Status::Running => &mut self.running,
+            Status::Done => &mut self.done,
+            Status::Failed => &mut self.failed,
+            Status::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+/// How many works of each origin there are in each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByOrigin {
+    /// Those that came over the REST API with a row of their own.
+    pub api: ByStatus,
+    /// Those whose row a worker wrote.
+    pub consumer: ByStatus,
+}
+
+impl ByOrigin {
+    /// The counters of an origin.
+    pub fn of(&mut self, origin: Origin) -> &mut ByStatus {
+        match origin {
+            Origin::Api => &mut self.api,
+            Origin::Consumer => &mut self.consumer,
+        }
+    }
+}
+
+/// How fast works become done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Works per second over the last whole second.
+    pub over_1s: f64,
+    /// Works per second over the last 60 whole seconds.
+    pub over_60s: f64,
+}
+
+/// How long works of the last 60 seconds took from being asked for until done, in milliseconds; null while there are
+/// none. From buckets that are a tenth wide, so that each is at most a tenth too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took no longer.
+    pub p50: Option<f64>,
+    /// 99 of 100 took no longer.
+    pub p99: Option<f64>,
+}
+
+/// The counters, all of one moment. They count works that are there: what is deleted or purged is not among them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Works by origin and status.
+    pub works: ByOrigin,
+    /// How fast works become done.
+    pub works_per_second: Rates,
+    /// From demand to done.
+    pub latency_ms: Latency,
+    /// How many works are unfinished.
+    pub backlog: i64,
+    /// The newest works, newest first, at most 10.
+    pub newest: Vec<Work>,
+}

@@ -1,0 +1,63 @@
+//! Leases, on the server's clock.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::PostgresStore;
+use super::dispatch::microseconds;
+use crate::store::{Leases, Result};
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[async_trait]
+impl Leases for PostgresStore {
+    async fn hold(&self, name: &str, holder: &str, hold: Duration) -> Result<bool> {
+        let (name, holder, hold) = (name.to_owned(), holder.to_owned(), microseconds(hold));
+        self.run(move |connection| {
+            let held = sql_query(
+                "INSERT INTO leases (name, holder, held_until)
+                VALUES ($1, $2, clock_timestamp() + $3 * interval '1 microsecond')
+                ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+                WHERE leases.holder = excluded.holder OR leases.held_until < clock_timestamp()",
+            )
+            .bind::<Text, _>(&name)
+            .bind::<Text, _>(&holder)
+            .bind::<BigInt, _>(hold)
+            .execute(connection)?;
+            Ok(held > 0)
+        })
+        .await
+    }
+
+    async fn release(&self, name: &str, holder: &str) -> Result<()> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.run(move |connection| {
+            sql_query("DELETE FROM leases WHERE name = $1 AND holder = $2")
+                .bind::<Text, _>(&name)
+                .bind::<Text, _>(&holder)
+                .execute(connection)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn held(&self, prefix: &str) -> Result<u64> {
+        let prefix = prefix.to_owned();
+        self.run(move |connection| {
+            let held: Count = sql_query(
+                "SELECT count(*) AS count FROM leases WHERE starts_with(name, $1) AND held_until > clock_timestamp()",
+            )
+            .bind::<Text, _>(&prefix)
+            .get_result(connection)?;
+            Ok(u64::try_from(held.count).unwrap_or_default())
+        })
+        .await
+    }
+}

@@ -64,7 +64,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded bench-drain
+.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded staleness bench-drain
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -96,6 +96,10 @@ chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect 
 chaos-embedded: ## the same for the embedded program alone: needs no server
 	@$(CARGO) build --locked --workspace --bins
 	@$(testbed) chaos --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+staleness: ## changes behind the cache's back under faults: no read is staler than the bound (ARGS="--changes 10000" SEED=…)
+	@$(CARGO) build --locked --workspace --bins
+	@$(testbed) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench-drain: ## how fast one consumer drains the queue; a release build, prints, asserts nothing
 	$(CARGO) build --locked --profile bench-release --bin task_consumer

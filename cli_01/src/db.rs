@@ -12,7 +12,7 @@ use pp_lib::connect::{self, Schema};
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Wanted, WorkService, new_message_id};
+use pp_lib::flow::{Creator, Wanted, new_message_id};
 use pp_lib::store::{AnyStore, Changed, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
 
@@ -88,7 +88,7 @@ impl Works for Database {
     fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
         self.ask(async {
             let (_actor, store) = self.actor();
-            WorkService::new(store).create(wanted, new_message_id()).await
+            Creator::new(store).create(wanted, new_message_id()).await
         })
     }
 

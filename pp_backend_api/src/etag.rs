@@ -4,20 +4,52 @@
 use actix_web::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::domain::Work;
+use pp_lib::flow::Source;
+use serde::Serialize;
 
 use crate::error::ApiError;
 
-/// A work with its `ETag`; 304 without it where the client has this version.
-pub(crate) fn work_response(request: &HttpRequest, work: &Work) -> HttpResponse {
-    let tag = tag(work);
+const CACHE_STATUS: &str = "cache-status";
+
+/// A work with its `ETag`, and where it came from; 304 without it where the client has this version.
+pub(crate) fn work_response(request: &HttpRequest, work: &Work, source: Source) -> HttpResponse {
+    versioned(request, work, tag(work), source)
+}
+
+/// Something with a tag of its own.
+pub(crate) fn versioned(request: &HttpRequest, body: &impl Serialize, tag: String, source: Source) -> HttpResponse {
+    let status = (CACHE_STATUS, cache_status(source));
     let known = request.headers().get_all(IF_NONE_MATCH);
     let mut known = known
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     if known.any(|known| matches(known.trim(), &tag)) {
-        HttpResponse::NotModified().insert_header((ETAG, tag)).finish()
+        HttpResponse::NotModified()
+            .insert_header((ETAG, tag))
+            .insert_header(status)
+            .finish()
     } else {
-        HttpResponse::Ok().insert_header((ETAG, tag)).json(work)
+        HttpResponse::Ok()
+            .insert_header((ETAG, tag))
+            .insert_header(status)
+            .json(body)
+    }
+}
+
+/// In the words of RFC 9211.
+fn cache_status(source: Source) -> &'static str {
+    match source {
+        Source::Near => "pp; hit; detail=near",
+        Source::Cache => "pp; hit",
+        Source::Store {
+            stored: true,
+            collapsed: false,
+        } => "pp; fwd=uri-miss; stored",
+        Source::Store { collapsed: true, .. } => "pp; fwd=uri-miss; collapsed",
+        Source::Store { .. } => "pp; fwd=uri-miss",
+        Source::NotFresh => "pp; fwd=stale",
+        Source::Bypass => "pp; fwd=bypass",
+        Source::Stale => "pp; hit; ttl=-1; detail=\"the database is unavailable\"",
     }
 }
 

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use pp_lib::actor::StoreActor;
+use pp_lib::actor::WorkHandle;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{IdempotentRequests, WorkService, forget_expired_keys, watch_store};
+use pp_lib::flow::{Caches, IdempotentRequests, Serving, forget_expired_keys, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -45,19 +45,30 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Parts {
     /// The works.
-    pub works: WorkService,
+    pub works: WorkHandle,
     /// What the health pages show.
     pub health: Health,
 }
 
 /// What every handler sees.
 struct Api {
-    works: WorkService,
+    works: WorkHandle,
     requests: IdempotentRequests,
     config: Config,
 }
 
-/// The whole service over a store: its actor, its health, and requests until the shutdown.
+/// What the service is connected to.
+#[derive(Clone)]
+pub struct Ports {
+    /// The truth.
+    pub store: AnyStore,
+    /// Says that something changed.
+    pub feed: AnyFeed,
+    /// What reads are served from.
+    pub caches: Caches,
+}
+
+/// The whole service: its actors, its health, and requests until the shutdown.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -65,22 +76,22 @@ pub async fn serve(
     args: &ApiArgs,
     grace: Duration,
     listener: TcpListener,
-    store: AnyStore,
-    feed: &AnyFeed,
+    ports: Ports,
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
-    let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
+    let Ports { store, feed, caches } = ports;
+    let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let parts = Parts {
-        works: WorkService::new(handle),
+        works,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
     // What was answered is committed; what was given up on has this long.
-    let _ = timeout(grace, actor.stop()).await;
+    serving.stop(grace).await;
     watch.await?;
     cleaning.await?;
     Ok(served?)

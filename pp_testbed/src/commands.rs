@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod service;
 pub(crate) mod signals;
+pub(crate) mod staleness;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod with_servers;

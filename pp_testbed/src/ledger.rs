@@ -63,6 +63,16 @@ impl Ledger {
         Ok(admin.client.batch_execute(&sql).await?)
     }
 
+    /// Terminates every session of this database whose program calls itself so; how many there were.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn terminate(&self, application_name: &str) -> Result<u64> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = $1";
+        Ok(self.client.query(sql, &[&application_name]).await?.len() as u64)
+    }
+
     /// How many works were ever inserted or tried to: cheap, and never less than how many there are.
     ///
     /// # Errors

@@ -16,5 +16,6 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod servers;
+pub mod staleness;
 pub mod state;
 pub mod wait;

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{bench_drain, chaos, down, install, logs, status, up, with_servers};
+use crate::commands::{bench_drain, chaos, down, install, logs, staleness, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -54,6 +54,8 @@ enum Command {
     BenchDrain(bench_drain::Args),
     /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
     Chaos(chaos::Args),
+    /// Proves under faults that no read is staler than the bound.
+    Staleness(staleness::Args),
     /// Installs the server packages that are missing.
     Install,
 }
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Down(args) => down::run(&args, &state_dir),
         Command::BenchDrain(args) => bench_drain::run(&args, servers),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Staleness(args) => staleness::run(&args),
         Command::Install => install::run(),
     };
     result.unwrap_or_else(|error| {

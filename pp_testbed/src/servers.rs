@@ -21,7 +21,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-pub use answer::answers;
+pub use answer::{answers, redis_command};
 pub use compose::ComposeServers;
 pub use private::PrivateServers;
 pub use provided::{Choice, Provided};

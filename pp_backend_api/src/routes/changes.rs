@@ -24,7 +24,7 @@ pub(super) async fn update(
     let id = parse_id(&id)?;
     let Object(Update { add_up_to }) = body::parse(&request, &body)?;
     let version = expected_version(&api, id, IfMatch::of(&request)?).await?;
-    let work = applied(api.ask(api.works.store().update(id, add_up_to, version)).await?)?;
+    let work = applied(api.ask(api.works.update(id, add_up_to, version)).await?)?;
     Ok(HttpResponse::Ok().insert_header((ETAG, tag(&work))).json(work))
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
     let version = expected_version(&api, id, IfMatch::of(&request)?).await?;
-    applied(api.ask(api.works.store().delete(id, version)).await?)?;
+    applied(api.ask(api.works.delete(id, version)).await?)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -3,11 +3,13 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::WorkCode;
-use pp_lib::flow::Wanted;
+use pp_lib::flow::{Coded, Read, Wanted};
+
+use pp_lib::wire::ProvisionalWork;
 
 use super::{no_such_work, parse_id};
 use crate::error::ApiError;
-use crate::etag::{tag, work_response};
+use crate::etag::{tag, versioned, work_response};
 use crate::wanted::{Bulk, Create, Object};
 use crate::{Api, body, idempotent};
 
@@ -48,7 +50,7 @@ pub(super) async fn create_all(
     let Bulk(wanted) = body::parse(&request, &body)?;
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body, move |seed| async move {
-        idempotent::ok_json(&works.create_all(&wanted, &seed).await?, Vec::new())
+        idempotent::ok_json(&works.create_all(wanted, seed).await?, Vec::new())
     })
     .await
 }
@@ -58,8 +60,8 @@ pub(super) async fn get(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let work = api.ask(api.works.store().get(parse_id(&id)?)).await?;
-    Ok(work_response(&request, &work.ok_or_else(no_such_work)?))
+    let Read { value, source } = api.ask(api.works.by_id(parse_id(&id)?)).await?;
+    Ok(work_response(&request, &value.ok_or_else(no_such_work)?, source))
 }
 
 pub(super) async fn by_code(
@@ -69,8 +71,14 @@ pub(super) async fn by_code(
 ) -> Result<HttpResponse, ApiError> {
     // What cannot be a code is no work's code.
     let code = code.parse::<WorkCode>().map_err(|_| no_such_work())?;
-    let work = api.ask(api.works.store().by_code(code)).await?;
-    Ok(work_response(&request, &work.ok_or_else(no_such_work)?))
+    let Read { value, source } = api.ask(api.works.by_code(code)).await?;
+    match value.ok_or_else(no_such_work)? {
+        Coded::Work(work) => Ok(work_response(&request, &work, source)),
+        Coded::Provisional(demand) => {
+            let tag = "\"0\"".to_owned();
+            Ok(versioned(&request, &ProvisionalWork::from(demand), tag, source))
+        }
+    }
 }
 
 pub(super) async fn events(api: web::Data<Api>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {

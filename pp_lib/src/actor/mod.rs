@@ -3,11 +3,16 @@
 //! A full mailbox answers at once, a panic costs only the batch it happened in, and no actor waits for one request
 //! while others could go on. They run where they are started: on the main runtime, not on a web server's workers.
 
+mod breaker;
+mod cache;
 mod mailbox;
 mod store;
 mod supervisor;
+mod work;
 
+pub use cache::{CacheActor, CacheHandle, Seen};
 pub use store::{StoreActor, StoreHandle, StoreOptions};
+pub use work::{WorkActor, WorkHandle};
 
 use crate::store::StoreError;
 

@@ -31,21 +31,16 @@ pub fn latest_run_at() -> i64 {
     i64::try_from((now + LONGEST_WAIT).as_secs()).unwrap_or(i64::MAX)
 }
 
-/// What the API asks for works.
+/// Creates works in a store.
 #[derive(Clone)]
-pub struct WorkService {
+pub struct Creator {
     store: StoreHandle,
 }
 
-impl WorkService {
-    /// The service over a store's actor.
+impl Creator {
+    /// Over a store's actor.
     pub fn new(store: StoreHandle) -> Self {
         Self { store }
-    }
-
-    /// The store, for everything else.
-    pub fn store(&self) -> &StoreHandle {
-        &self.store
     }
 
     /// Creates a work under this identity, or finds the one that has it. It is committed when this returns.

@@ -1,86 +1,142 @@
-//! Requests under way in this process, by key: one is executed, the others wait for what comes of it.
+//! What is under way in this process, by key: one does it, the others wait for what comes of it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::idempotency::{Given, KeyError, KeyedRequest};
-use crate::actor::ActorError;
-use crate::store::RequestKey;
+/// All that are under way. Each has a note about it, and an outcome of type `T` in the end.
+pub(super) struct Flights<K, N, T>(Arc<Mutex<HashMap<K, Flight<N, T>>>>);
 
-/// What came of a request.
-pub(super) type Outcome = Result<Given, KeyError>;
-
-/// All that are under way.
-#[derive(Clone, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<RequestKey, Flight>>>);
-
-/// A request under way.
+/// One that is under way.
 #[derive(Clone)]
-pub(super) struct Flight {
-    fingerprint: Vec<u8>,
-    outcome: watch::Receiver<Option<Outcome>>,
+pub(super) struct Flight<N, T> {
+    /// What is to be known of it.
+    pub(super) note: N,
+    outcome: watch::Receiver<Option<T>>,
 }
 
-/// The right to execute a request. Whoever drops it without an outcome failed.
-pub(super) struct Lead {
-    flights: Flights,
-    key: RequestKey,
-    outcome: watch::Sender<Option<Outcome>>,
+/// The right to do it. Whoever drops it without an outcome failed.
+pub(super) struct Lead<K: Eq + Hash, N, T> {
+    flights: Flights<K, N, T>,
+    key: K,
+    outcome: watch::Sender<Option<T>>,
 }
 
-impl Flights {
-    /// The flight of a request's key; with the lead of it when there was none.
-    pub(super) fn enter(&self, request: &KeyedRequest) -> (Flight, Option<Lead>) {
+// Derived, these would ask the same of keys, notes and outcomes.
+impl<K, N, T> Clone for Flights<K, N, T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, N, T> Default for Flights<K, N, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, N: Clone, T: Clone> Flights<K, N, T> {
+    /// The flight of a key that may be `joined`; where there is none, a new one with its lead.
+    pub(super) fn enter(&self, key: &K, note: N, joined: impl Fn(&N) -> bool) -> (Flight<N, T>, Option<Lead<K, N, T>>) {
         let mut flights = self.lock();
-        if let Some(flight) = flights.get(&request.key) {
+        if let Some(flight) = flights.get(key).filter(|flight| joined(&flight.note)) {
             return (flight.clone(), None);
         }
         let (sender, outcome) = watch::channel(None);
-        let flight = Flight {
-            fingerprint: request.fingerprint.clone(),
-            outcome,
-        };
-        flights.insert(request.key.clone(), flight.clone());
+        let flight = Flight { note, outcome };
+        flights.insert(key.clone(), flight.clone());
         let lead = Lead {
             flights: self.clone(),
-            key: request.key.clone(),
+            key: key.clone(),
             outcome: sender,
         };
         (flight, Some(lead))
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestKey, Flight>> {
+impl<K: Eq + Hash, N, T> Flights<K, N, T> {
+    /// Nobody joins the flight of this key any more, if there is one.
+    pub(super) fn detach(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Flight<N, T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Flight {
-    /// Whether it asks for the same as this request.
-    pub(super) fn is_for(&self, request: &KeyedRequest) -> bool {
-        self.fingerprint == request.fingerprint
-    }
-
-    /// Waits for what comes of it.
-    pub(super) async fn outcome(mut self) -> Outcome {
+impl<N, T: Clone> Flight<N, T> {
+    /// Waits for what comes of it; `None` when its lead failed.
+    pub(super) async fn outcome(mut self) -> Option<T> {
         let outcome = self.outcome.wait_for(Option::is_some).await;
-        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
-        outcome.unwrap_or(Err(KeyError::Actor(ActorError::Failed)))
+        outcome.ok().and_then(|outcome| outcome.clone())
     }
 }
 
-impl Lead {
-    /// The request is over; who asks from now on begins anew.
-    pub(super) fn end(self, outcome: Outcome) {
+impl<K: Eq + Hash, N, T> Lead<K, N, T> {
+    /// It is over; who asks from now on begins anew.
+    pub(super) fn end(self, outcome: T) {
         let all = self.outcome.clone();
         drop(self);
         all.send_replace(Some(outcome));
     }
 }
 
-impl Drop for Lead {
+impl<K: Eq + Hash, N, T> Drop for Lead<K, N, T> {
     fn drop(&mut self) {
-        self.flights.lock().remove(&self.key);
+        let mut flights = self.flights.lock();
+        // The place may be another flight's by now.
+        let mine = self.outcome.subscribe();
+        if flights
+            .get(&self.key)
+            .is_some_and(|flight| flight.outcome.same_channel(&mine))
+        {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Numbers = Flights<u8, u8, u8>;
+
+    #[tokio::test]
+    async fn one_leads_and_the_others_hear_of_it() {
+        let flights = Numbers::default();
+        let (first, lead) = flights.enter(&1, 0, |_| true);
+        let (second, none) = flights.enter(&1, 0, |_| true);
+        assert!(none.is_none());
+        lead.unwrap().end(7);
+        assert_eq!((first.outcome().await, second.outcome().await), (Some(7), Some(7)));
+        let (_, lead) = flights.enter(&1, 0, |_| true);
+        assert!(lead.is_some(), "it was over");
+    }
+
+    #[tokio::test]
+    async fn a_lead_that_is_dropped_failed() {
+        let flights = Numbers::default();
+        let (flight, lead) = flights.enter(&1, 0, |_| true);
+        drop(lead);
+        assert_eq!(flight.outcome().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_joined_goes_on_beside_the_next_one() {
+        let flights = Numbers::default();
+        let (old, old_lead) = flights.enter(&1, 0, |_| true);
+        flights.detach(&1);
+        let (new, new_lead) = flights.enter(&1, 1, |_| true);
+        old_lead.unwrap().end(1);
+        let (joined, none) = flights.enter(&1, 2, |note| *note == 1);
+        assert!(none.is_none(), "the end of the old one left the new one alone");
+        let (_other, other_lead) = flights.enter(&1, 3, |note| *note == 0);
+        assert!(other_lead.is_some());
+        new_lead.unwrap().end(2);
+        assert_eq!(old.outcome().await, Some(1));
+        assert_eq!((new.outcome().await, joined.outcome().await), (Some(2), Some(2)));
     }
 }

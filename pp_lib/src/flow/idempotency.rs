@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flights::{Flights, Lead, Outcome};
+use super::flights;
 use super::new_message_id;
 use crate::actor::{ActorError, StoreHandle};
 use crate::domain::MessageId;
@@ -96,6 +96,13 @@ pub enum KeyError {
     Actor(#[from] ActorError),
 }
 
+/// What came of a request.
+type Outcome = Result<Given, KeyError>;
+/// Requests under way, with the hash of what they ask for.
+type Flights = flights::Flights<RequestKey, Vec<u8>, Outcome>;
+type Flight = flights::Flight<Vec<u8>, Outcome>;
+type Lead = flights::Lead<RequestKey, Vec<u8>, Outcome>;
+
 /// The requests of this process that carry a key.
 #[derive(Clone)]
 pub struct IdempotentRequests {
@@ -126,21 +133,21 @@ impl IdempotentRequests {
         F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
     {
         loop {
-            let (flight, lead) = self.flights.enter(&request);
+            let (flight, lead) = self.flights.enter(&request.key, request.fingerprint.clone(), |_| true);
             if let Some(lead) = lead {
                 self.tasks
                     .spawn_on(self.clone().execute(request, lead, execute), &self.runtime);
-                return flight.outcome().await;
+                return outcome(flight).await;
             }
-            if flight.is_for(&request) {
+            if flight.note == request.fingerprint {
                 let replayed = |given| Given {
                     replayed: true,
                     ..given
                 };
-                return flight.outcome().await.map(replayed);
+                return outcome(flight).await.map(replayed);
             }
             // Only what succeeds has the key for good.
-            if flight.outcome().await.is_ok() {
+            if outcome(flight).await.is_ok() {
                 return Err(KeyError::OtherRequest);
             }
         }
@@ -251,6 +258,13 @@ pub async fn forget_expired_keys(store: AnyStore, shutdown: CancellationToken) {
 async fn forget(store: &AnyStore) -> crate::store::Result<u64> {
     let forgotten = store.forget_expired(CLEANED_AT_ONCE).await;
     forgotten.inspect_err(|error| log::warn!("expired idempotency keys stay for another minute: {error}"))
+}
+
+async fn outcome(flight: Flight) -> Outcome {
+    flight
+        .outcome()
+        .await
+        .unwrap_or(Err(KeyError::Actor(ActorError::Failed)))
 }
 
 #[cfg(test)]

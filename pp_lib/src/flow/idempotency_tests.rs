@@ -11,7 +11,7 @@ use crate::conformance::tripping::Tripping;
 use crate::domain::Work;
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
-use crate::flow::{Wanted, WorkService};
+use crate::flow::{Creator, Wanted};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{IdempotencyKeys as _, Search, WorkRows as _};
 
@@ -26,7 +26,7 @@ const SCOPE: Scope<'_> = Scope {
 /// A store with its actor, and requests of two processes that use it.
 struct Place {
     store: Arc<Tripping>,
-    works: WorkService,
+    works: Creator,
     requests: IdempotentRequests,
     of_another: IdempotentRequests,
     executed: Arc<AtomicUsize>,
@@ -53,7 +53,7 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
     let ((actor, handle), (other_actor, other_handle)) = (start(), start());
     Place {
         store,
-        works: WorkService::new(handle.clone()),
+        works: Creator::new(handle.clone()),
         requests: IdempotentRequests::new(handle.clone()),
         of_another: IdempotentRequests::new(other_handle),
         executed: Arc::default(),

@@ -2,6 +2,8 @@
 
 mod demand;
 mod problem;
+mod provisional;
 
 pub use demand::decode_demand;
 pub use problem::Problem;
+pub use provisional::ProvisionalWork;

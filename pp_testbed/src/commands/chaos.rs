@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, fs, process, thread};
+use std::{env, fs, process};
 
 use anyhow::{Context as _, Result};
 use pp_testbed::chaos::disk::{self, Disk};
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let stop = stop_on_signals()?;
+    let stop = signals::stop()?;
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let again = repeat(args, seed);
     output::line(&format!(
@@ -114,17 +114,4 @@ fn written_down(run: &Run, folder: &Path) -> Result<PathBuf> {
     let lines: Vec<String> = run.findings.lines().collect();
     fs::write(&file, lines.join("\n"))?;
     Ok(file)
-}
-
-/// A signal ends the run in order: services and servers stop, and nothing is left.
-fn stop_on_signals() -> Result<Stop> {
-    let stop = Stop::default();
-    let signals = signals::receive()?;
-    let set = stop.clone();
-    thread::spawn(move || {
-        if signals.recv().is_ok() {
-            set.set();
-        }
-    });
-    Ok(stop)
 }

@@ -5,6 +5,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
+use pp_testbed::chaos::system::Stop;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// From now on these signals no longer end this process; they arrive here.
@@ -35,4 +36,17 @@ pub(crate) fn receive() -> Result<mpsc::Receiver<Signal>> {
         });
     });
     Ok(receiver)
+}
+
+/// From now on these signals set a stop instead: what runs ends in order, services and servers too.
+pub(crate) fn stop() -> Result<Stop> {
+    let stop = Stop::default();
+    let signals = receive()?;
+    let set = stop.clone();
+    thread::spawn(move || {
+        if signals.recv().is_ok() {
+            set.set();
+        }
+    });
+    Ok(stop)
 }

@@ -14,6 +14,15 @@ use super::Kind;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// Has the Redis server at `url` do something that it answers with `OK`.
+///
+/// # Errors
+/// When it does not.
+pub fn redis_command(url: &str, command: &str) -> Result<()> {
+    let url = Url::parse(url).context("the URL of Redis cannot be read")?;
+    ask_redis(&mut connect(Kind::Redis, &url)?, &url, command, "OK")
+}
+
 /// Asks the server at `url` once.
 ///
 /// PostgreSQL must ask for a password, that is, accept sessions; RabbitMQ must let the user log in and open the virtual
@@ -23,6 +32,15 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// When it does not answer, or not like this.
 pub fn answers(kind: Kind, url: &str) -> Result<()> {
     let url = Url::parse(url).with_context(|| format!("the URL of {kind} cannot be read"))?;
+    let mut stream = connect(kind, &url)?;
+    match kind {
+        Kind::Postgres => ask_postgres(&mut stream, &url),
+        Kind::RabbitMq => ask_rabbitmq(&mut stream, &url),
+        Kind::Redis => ask_redis(&mut stream, &url, "PING", "PONG"),
+    }
+}
+
+fn connect(kind: Kind, url: &Url) -> Result<TcpStream> {
     let host = url
         .host_str()
         .with_context(|| format!("the URL of {kind} has no host"))?;
@@ -35,14 +53,10 @@ pub fn answers(kind: Kind, url: &str) -> Result<()> {
         .to_socket_addrs()?
         .next()
         .context("no such host")?;
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    match kind {
-        Kind::Postgres => ask_postgres(&mut stream, &url),
-        Kind::RabbitMq => ask_rabbitmq(&mut stream, &url),
-        Kind::Redis => ask_redis(&mut stream, &url),
-    }
+    Ok(stream)
 }
 
 /// A start-up message; `R` asks for authentication, `E` says among others that the server is still starting.
@@ -68,9 +82,9 @@ fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
     Ok(())
 }
 
-/// `AUTH` when there is a password, then `PING`.
-fn ask_redis(stream: &mut TcpStream, url: &Url) -> Result<()> {
-    let mut expected = "+PONG\r\n".to_owned();
+/// `AUTH` when there is a password, then the command.
+fn ask_redis(stream: &mut TcpStream, url: &Url, command: &str, answer: &str) -> Result<()> {
+    let mut expected = format!("+{answer}\r\n");
     if let Some(password) = url.password() {
         let user = if url.username().is_empty() {
             "default"
@@ -80,7 +94,7 @@ fn ask_redis(stream: &mut TcpStream, url: &Url) -> Result<()> {
         write!(stream, "AUTH {user} {password}\r\n")?;
         expected.insert_str(0, "+OK\r\n");
     }
-    stream.write_all(b"PING\r\n")?;
+    write!(stream, "{command}\r\n")?;
     let mut reply = vec![0; expected.len()];
     stream.read_exact(&mut reply)?;
     ensure!(

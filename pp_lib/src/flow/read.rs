@@ -1,0 +1,248 @@
+//! Works are read: from a cache while it is fresh, else from the store, once for all who ask at the same time.
+//!
+//! Trouble with a cache is never an error here, and trouble with the store is none while a cache knows an answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::flights::{Flights, Lead};
+use super::near::{self, Near};
+use crate::actor::{ActorError, CacheHandle, Seen, StoreHandle};
+use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
+use crate::domain::{Work, WorkCode, WorkId};
+use crate::store::StoreError;
+
+/// How old a read of the store may be that others join: what they get was true when they asked, or this shortly before.
+const JOINED: Duration = Duration::from_millis(100);
+/// How long the store is not asked for what a cache has, once it could not be reached.
+const RESPITE: Duration = Duration::from_secs(1);
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This process' own memory.
+    Near,
+    /// The cache.
+    Cache,
+    /// The store, since no cache had it; whether it is in the cache now.
+    Store {
+        /// Whether it is about to be there.
+        stored: bool,
+        /// Whether somebody else's read of the store answered this one, too.
+        collapsed: bool,
+    },
+    /// The store, since the cache is not fresh.
+    NotFresh,
+    /// The store, since the cache cannot be reached or does not keep such things.
+    Bypass,
+    /// The cache, though it is not fresh: the store cannot be reached.
+    Stale,
+}
+
+/// An answer and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<T> {
+    /// The answer.
+    pub value: T,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// What there is under a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coded {
+    /// A work.
+    Work(Work),
+    /// A demand that was accepted; its work is not written yet.
+    Provisional(Provisional),
+}
+
+/// Reads works.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    store: StoreHandle,
+    cache: CacheHandle,
+    near: Option<Arc<Near>>,
+    flights: StoreReads,
+    trouble: Arc<StoreTrouble>,
+}
+
+/// Reads of the store under way, with when they began.
+type StoreReads = Flights<WorkId, Instant, Result<Option<Work>, ActorError>>;
+type StoreRead = Lead<WorkId, Instant, Result<Option<Work>, ActorError>>;
+
+/// The places where the answer of the store is missing.
+#[derive(Clone, Copy, Default)]
+struct Leases {
+    near: Option<Lease>,
+    shared: Option<Lease>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>) -> Self {
+        Self {
+            store,
+            cache,
+            near,
+            flights: StoreReads::default(),
+            trouble: Arc::default(),
+        }
+    }
+
+    /// The work with this id.
+    pub(crate) async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
+        let near = match &self.near {
+            None => None,
+            Some(near) => match near.look_up(id).await {
+                near::Seen::Entry(entry) => return Ok(read(work_of(entry), Source::Near)),
+                near::Seen::Nothing(lease) => lease,
+            },
+        };
+        match self.cache.look_up(id).await {
+            Some(Seen {
+                fresh: true,
+                found: Found::Entry(entry),
+            }) => {
+                if let Some(cache) = &self.near {
+                    cache.fill_from_shared(id, near, entry.clone()).await;
+                }
+                Ok(read(work_of(entry), Source::Cache))
+            }
+            Some(Seen { fresh: true, found }) => {
+                let shared = lease_of(&found);
+                self.from_store(id, Leases { near, shared }, None).await
+            }
+            Some(Seen { fresh: false, found }) => self.beside_the_cache(id, found).await,
+            None => {
+                let leases = Leases { near, shared: None };
+                self.from_store(id, leases, Some(Source::Bypass)).await
+            }
+        }
+    }
+
+    /// The work with this code, or the demand for it.
+    pub(crate) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
+        let known = self.cache.by_code(code.clone()).await;
+        if let Some(ByCode::Id(id)) = known {
+            let Read { value, source } = self.by_id(id).await?;
+            return Ok(read(value.map(Coded::Work), source));
+        }
+        match (self.store.by_code(code.clone()).await, known) {
+            (Ok(Some(work)), _) => {
+                let stored = self.cache.put_code(code, ByCode::Id(work.id)).await;
+                let collapsed = false;
+                Ok(read(Some(Coded::Work(work)), Source::Store { stored, collapsed }))
+            }
+            (Ok(None), Some(ByCode::Provisional(demand))) => Ok(read(Some(Coded::Provisional(demand)), Source::Cache)),
+            (Ok(None), _) => Ok(read(None, Source::Bypass)),
+            (Err(error), Some(ByCode::Provisional(demand))) if is_away(&error) => {
+                Ok(read(Some(Coded::Provisional(demand)), Source::Stale))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The cache is not fresh: it is the answer only when there is no other.
+    async fn beside_the_cache(&self, id: WorkId, found: Found) -> Result<Read<Option<Work>>, ActorError> {
+        let stale = match found {
+            Found::Entry(Entry::Work(work)) => Some(read(Some(work), Source::Stale)),
+            Found::Entry(Entry::Deleted) => Some(read(None, Source::Stale)),
+            _ => None,
+        };
+        if let Some(stale) = stale.clone().filter(|_| self.trouble.is_recent()) {
+            return Ok(stale);
+        }
+        let answer = self.from_store(id, Leases::default(), Some(Source::NotFresh)).await;
+        match (answer, stale) {
+            (Err(error), Some(stale)) if is_away(&error) => {
+                self.trouble.note();
+                Ok(stale)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Asks the store, or waits for the answer that somebody else gets from it.
+    async fn from_store(
+        &self,
+        id: WorkId,
+        leases: Leases,
+        beside: Option<Source>,
+    ) -> Result<Read<Option<Work>>, ActorError> {
+        let (flight, lead) = self
+            .flights
+            .enter(&id, Instant::now(), |began| began.elapsed() < JOINED);
+        let collapsed = lead.is_none();
+        if let Some(lead) = lead {
+            // On a task of its own: those who joined need it also when this one is not waited for any more.
+            tokio::spawn(self.clone().lead(id, leases, lead));
+        }
+        let value = flight.outcome().await.unwrap_or(Err(ActorError::Failed))?;
+        let stored = leases.shared.is_some() && !collapsed;
+        Ok(read(value, beside.unwrap_or(Source::Store { stored, collapsed })))
+    }
+
+    /// Only the one who reads fills in: a lease of who joined may be younger than what was read.
+    async fn lead(self, id: WorkId, leases: Leases, lead: StoreRead) {
+        let answer = self.store.get(id).await;
+        lead.end(answer.clone());
+        let Ok(work) = answer else { return };
+        let entry = work.map_or(Entry::Unknown, Entry::Work);
+        if let Some(near) = &self.near {
+            near.fill(id, leases.near, entry.clone()).await;
+        }
+        if let Some(lease) = leases.shared {
+            self.cache.fill(id, lease, entry).await;
+        }
+    }
+
+    /// What was committed is what the next one reads: it is in the caches, and nobody joins a read that began before.
+    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Option<Moment>) {
+        for (id, _) in &entries {
+            self.flights.detach(id);
+        }
+        if let Some(near) = &self.near {
+            near.put(&entries).await;
+        }
+        if let Some(since) = since {
+            self.cache.put(entries, since).await;
+        }
+    }
+}
+
+fn read<T>(value: T, source: Source) -> Read<T> {
+    Read { value, source }
+}
+
+fn work_of(entry: Entry) -> Option<Work> {
+    match entry {
+        Entry::Work(work) => Some(work),
+        Entry::Unknown | Entry::Deleted => None,
+    }
+}
+
+fn lease_of(found: &Found) -> Option<Lease> {
+    match found {
+        Found::Missing(lease) => Some(*lease),
+        Found::Entry(_) | Found::Nothing => None,
+    }
+}
+
+fn is_away(error: &ActorError) -> bool {
+    matches!(error, ActorError::Store(StoreError::Unavailable(_)))
+}
+
+/// When the store could not be reached, last.
+#[derive(Debug, Default)]
+struct StoreTrouble(Mutex<Option<Instant>>);
+
+impl StoreTrouble {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < RESPITE)
+    }
+}

@@ -1,0 +1,217 @@
+//! The refresher: follows the change feed and keeps a cache right.
+//!
+//! It brings up to date what is present and brings nothing in. Its place in the feed is kept in the cache itself, beside
+//! the entries: a cache that lost its last seconds says so by its place, and what it missed is read again. A cache that
+//! is nowhere is cleared, since nobody knows what is in it. After each round that caught up, the cache is marked as fresh
+//! since that round began; every way of not catching up - a listener that was cut off, a frozen process, a cache or a
+//! database that cannot be reached, a transaction that holds the feed back - ends in a mark that runs out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::near::Near;
+use super::{Patience, Trouble, new_message_id};
+use crate::cache::{AnyCache, CacheError, Entry, Marked, Moment};
+use crate::domain::{Position, WorkId};
+use crate::feed::{AnyFeed, Waiter};
+use crate::health::Part;
+use crate::store::{AnyStore, Page, StoreError};
+
+/// So many events are read at once.
+const PAGE: u16 = 1000;
+/// Rounds are this far apart, however often the feed is poked.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The name of the lease of whoever refreshes a shared cache.
+const LEASE: &str = "refresher";
+/// A mark that leaves the cache as fresh as it was.
+const LONG_AGO: Moment = Moment(0);
+
+/// Keeps one cache right.
+#[derive(Clone)]
+pub struct Refresher {
+    store: AnyStore,
+    cache: AnyCache,
+    feed: AnyFeed,
+    staleness: Duration,
+    near: Option<Arc<Near>>,
+    /// Who this is, where one does it for all.
+    holder: Option<String>,
+}
+
+/// Why a round did not end.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl Trouble for RoundError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.told(),
+            Self::Cache(_) => "the cache is unavailable",
+        }
+    }
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// The cache is marked.
+    CaughtUp,
+    /// There is more to read.
+    More,
+    /// An open transaction holds back what was committed beside it.
+    Held,
+}
+
+impl Refresher {
+    /// For a cache that may be so stale. Of those who share a cache, one works at a time.
+    pub fn new(store: AnyStore, cache: AnyCache, feed: AnyFeed, staleness: Duration) -> Self {
+        let holder = cache.shared().then(|| new_message_id().to_string());
+        Self {
+            store,
+            cache,
+            feed,
+            staleness,
+            near: None,
+            holder,
+        }
+    }
+
+    /// For a near cache.
+    pub fn of_near(store: AnyStore, near: Arc<Near>, feed: AnyFeed, staleness: Duration) -> Self {
+        let cache = Arc::clone(near.cache());
+        Self {
+            near: Some(near),
+            ..Self::new(store, cache, feed, staleness)
+        }
+    }
+
+    /// Works until the shutdown; `part` shows whether it can.
+    pub async fn run(self, part: Part, shutdown: CancellationToken) {
+        let mut waiter = self.feed.listen();
+        let mut patience = Patience::shown("refreshing the cache", part);
+        let mut place = None;
+        while !shutdown.is_cancelled() {
+            let rounds = self.rounds(&mut place, &mut waiter);
+            match shutdown.run_until_cancelled(rounds).await {
+                None => break,
+                Some(Ok(())) => patience.recovered(),
+                Some(Err(error)) => {
+                    patience.wait(&error, &shutdown).await;
+                }
+            }
+        }
+        self.let_go().await;
+    }
+
+    /// Takes part for a while: as long as a lease is good for. What is under way is given up when it takes longer.
+    async fn rounds(&self, place: &mut Option<Position>, waiter: &mut Waiter) -> Result<(), RoundError> {
+        let term = self.term();
+        if let Some(holder) = &self.holder
+            && !self.store.hold(LEASE, holder, 2 * term).await?
+        {
+            // Another one does it. Whoever takes over begins where the cache is by then.
+            *place = None;
+            sleep(term / 2).await;
+            return Ok(());
+        }
+        let round = async {
+            loop {
+                let next = match self.round(place).await? {
+                    Round::CaughtUp => self.staleness / 4,
+                    Round::More => continue,
+                    Round::Held => PAUSE,
+                };
+                sleep(PAUSE).await;
+                let _ = timeout(next, waiter.changed()).await;
+            }
+        };
+        // An error within the term is one; its end is not.
+        timeout(term, round).await.unwrap_or(Ok(()))
+    }
+
+    /// How long the lease is held without extending it, at least once more than the bound of freshness.
+    fn term(&self) -> Duration {
+        self.staleness.max(Duration::from_millis(500))
+    }
+
+    /// Reads a page of the feed, refreshes what it tells of, and says so.
+    async fn round(&self, place: &mut Option<Position>) -> Result<Round, RoundError> {
+        // Before anything is read: what the cache is fresh since.
+        let since = self.cache.now().await?;
+        let from = match *place {
+            Some(from) => from,
+            None => *place.insert(self.begin().await?),
+        };
+        let Some(page) = self.store.touched(from, PAGE).await? else {
+            log::warn!("the change feed cannot be continued from {from}: the cache is emptied");
+            let head = self.store.head().await?;
+            self.cache.clear(head).await?;
+            *place = Some(head);
+            return Ok(Round::More);
+        };
+        self.refresh(&page).await?;
+        let since = if page.complete { since } else { LONG_AGO };
+        *place = match self.cache.mark(from, page.position, since).await? {
+            Marked::Marked => Some(page.position),
+            Marked::At(position) => Some(position),
+            Marked::Nowhere => None,
+        };
+        Ok(match *place {
+            Some(at) if at == page.position && page.complete => Round::CaughtUp,
+            Some(at) if at == page.position && page.items.is_empty() => Round::Held,
+            _ => Round::More,
+        })
+    }
+
+    /// Where the cache is, or now, with an empty cache.
+    async fn begin(&self) -> Result<Position, RoundError> {
+        if let Some(position) = self.cache.position().await? {
+            return Ok(position);
+        }
+        let head = self.store.head().await?;
+        self.cache.clear(head).await?;
+        Ok(head)
+    }
+
+    async fn refresh(&self, page: &Page<WorkId>) -> Result<(), RoundError> {
+        if page.items.is_empty() {
+            return Ok(());
+        }
+        if let Some(near) = &self.near {
+            near.touched(&page.items);
+        }
+        let present = self.cache.present(&page.items).await?;
+        let present: Vec<WorkId> = (page.items.iter().zip(present))
+            .filter_map(|(id, present)| present.then_some(*id))
+            .collect();
+        if present.is_empty() {
+            return Ok(());
+        }
+        let works = self.store.by_ids(&present).await?;
+        let there: HashSet<WorkId> = works.iter().map(|work| work.id).collect();
+        let gone = present.iter().filter(|id| !there.contains(id));
+        let mut entries: Vec<(WorkId, Entry)> = gone.map(|id| (*id, Entry::Deleted)).collect();
+        entries.extend(works.into_iter().map(|work| (work.id, Entry::Work(work))));
+        self.cache.refresh(&entries).await?;
+        Ok(())
+    }
+
+    /// The next one need not wait for the end of the lease.
+    async fn let_go(&self) {
+        if let Some(holder) = &self.holder {
+            let released = timeout(Duration::from_secs(1), self.store.release(LEASE, holder)).await;
+            if let Ok(Err(error)) = released {
+                log::debug!("the refresher's lease runs out by itself: {error}");
+            }
+        }
+    }
+}

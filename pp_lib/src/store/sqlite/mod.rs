@@ -9,6 +9,7 @@ mod dispatch;
 mod event_log;
 mod idempotency_keys;
 mod leases;
+mod views;
 mod work_changes;
 mod work_rows;
 mod writer;

@@ -5,6 +5,7 @@
 mod change_log;
 mod completion;
 mod dead_letters;
+mod deltas;
 mod dispatch;
 mod event_log;
 mod idempotency_keys;

@@ -13,7 +13,10 @@ use crate::broker::memory::Memory;
 use crate::broker::queues::QueueNames;
 use crate::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use crate::broker::{AnyBroker, BrokerError};
-use crate::config::{BrokerUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
+use crate::cache::memory::MemoryCache;
+use crate::cache::redis::RedisCache;
+use crate::cache::{AnyCache, CacheOptions};
+use crate::config::{BrokerUrl, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::feed::postgres::PostgresFeed;
@@ -76,6 +79,17 @@ pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) 
     broker
         .map(|broker| Arc::new(broker) as AnyBroker)
         .map_err(|why| wrong("PP_BROKER_URL", why))
+}
+
+/// Opens a cache; a server that is not there yet is no reason to wait.
+pub fn cache(address: &CacheUrl, prefix: &str, options: CacheOptions) -> Result<AnyCache, StartError> {
+    match address {
+        CacheUrl::Memory => Ok(Arc::new(MemoryCache::new(options))),
+        CacheUrl::Redis(url) => match RedisCache::connect(url.expose(), prefix, options, RedisCache::TIMEOUT) {
+            Ok(cache) => Ok(Arc::new(cache)),
+            Err(error) => Err(wrong("PP_CACHE_URL", error.to_string())),
+        },
+    }
 }
 
 async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnyStore, String> {

@@ -14,6 +14,11 @@
 //!
 //! A value may be served while the mark is younger than the reader's bound. All ages are by the cache's own clock.
 
+mod keys;
+mod lifetimes;
+pub mod memory;
+pub mod redis;
+
 use std::sync::Arc;
 use std::time::Duration;
 

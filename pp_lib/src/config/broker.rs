@@ -3,6 +3,7 @@
 use clap::Args;
 use url::Url;
 
+use super::parse::is_plain_name;
 use super::{ConfigError, Secret};
 use crate::broker::queues::QueueNames;
 
@@ -77,8 +78,7 @@ impl BrokerUrl {
 
 /// AMQP allows 255 bytes for a queue's name; the rest is for what follows the prefix.
 fn prefix(text: &str) -> Result<String, String> {
-    let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if (1..=200).contains(&text.len()) && text.bytes().all(well_formed) && !text.starts_with("amq.") {
+    if is_plain_name(text) && !text.starts_with("amq.") {
         Ok(text.to_owned())
     } else {
         Err("expected 1 to 200 letters, digits, `.`, `_` or `-`, not beginning with `amq.`".to_owned())

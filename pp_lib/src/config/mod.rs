@@ -2,6 +2,7 @@
 //! `PP_`, in kebab case. Values are parsed and bounded here, so that a wrong one is an error at start.
 
 mod broker;
+mod cache;
 mod command_line;
 mod database;
 mod error;
@@ -9,6 +10,7 @@ mod parse;
 mod runtime;
 
 pub use broker::{BrokerArgs, BrokerUrl};
+pub use cache::{CacheArgs, CacheUrl};
 pub use command_line::command_line;
 pub use database::{DatabaseArgs, DatabaseUrl};
 pub use error::{ConfigError, Secret};

@@ -22,6 +22,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A parser for durations from one to another, both included.
+pub(super) fn duration_within((from, to): (Duration, Duration)) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let parsed = duration(text)?;
+        let expected = || {
+            format!(
+                "expected a duration from {} to {}",
+                DurationText(from),
+                DurationText(to)
+            )
+        };
+        (from..=to).contains(&parsed).then_some(parsed).ok_or_else(expected)
+    }
+}
+
+/// Whether a text can be the beginning of a name in every server.
+pub(super) fn is_plain_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=200).contains(&text.len()) && text.bytes().all(plain)
+}
+
 /// A duration as it is typed, for help texts and log lines.
 #[derive(Clone, Copy, Debug)]
 pub struct DurationText(pub Duration);

@@ -7,7 +7,7 @@ use crate::tree::{File, files, none};
 
 /// Libraries that one part of the tree knows and no other: their names in code, and the places. The last ones of each
 /// are tests that need a client of another maker than the adapter they test.
-const KNOWN_TO: [(&[&str], &[&str]); 5] = [
+const KNOWN_TO: [(&[&str], &[&str]); 6] = [
     (&["diesel", "diesel_migrations"], &["pp_lib/src/store/", "pp_storage/"]),
     (
         &["lapin", "async_rs"],
@@ -20,7 +20,8 @@ const KNOWN_TO: [(&[&str], &[&str]); 5] = [
             "pp_testbed/tests/",
         ],
     ),
-    (&["redis"], &["pp_lib/src/cache/redis.rs"]),
+    (&["redis"], &["pp_lib/src/cache/redis.rs", "pp_lib/src/cache/redis/"]),
+    (&["moka"], &["pp_lib/src/cache/memory.rs"]),
     (
         &["tokio_postgres"],
         &[
@@ -45,10 +46,11 @@ const PORTS: [&str; 4] = [
 ];
 
 /// What a port must not name: the drivers, and its own adapters.
-const NOT_IN_PORTS: [&str; 11] = [
+const NOT_IN_PORTS: [&str; 12] = [
     "diesel",
     "r2d2",
     "lapin",
+    "moka",
     "redis",
     "tokio_postgres",
     "pq_sys",

@@ -1,0 +1,176 @@
+//! What is kept outside of a process is kept as text: the names of the keys, and the forms of the values.
+//!
+//! A value begins with what a comparison needs: `3 {…}` is a work at version 3, `~3 {…}` the same until the refresher
+//! confirms it, `?77` a lease, `0 ` an unknown work, `x` a deleted one. Of a code, `i21` is its work's id and
+//! `p4 1634115736` a demand: its bound and when it was accepted. A new form gets a new number in the keys.
+
+use super::{ByCode, Entry, Found, Lease, Provisional};
+use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
+
+/// The names of one deployment's keys.
+#[derive(Clone, Debug)]
+pub(super) struct Keys(String);
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self(prefix.to_owned())
+    }
+
+    pub(super) fn work(&self, id: WorkId) -> String {
+        format!("{}:work:v1:{id}", self.0)
+    }
+
+    pub(super) fn code(&self, code: &WorkCode) -> String {
+        format!("{}:code:v1:{code}", self.0)
+    }
+
+    pub(super) fn position(&self) -> String {
+        format!("{}:feed:v1:position", self.0)
+    }
+
+    pub(super) fn fresh(&self) -> String {
+        format!("{}:feed:v1:fresh", self.0)
+    }
+
+    /// The patterns that all entries match, and nothing of another deployment.
+    pub(super) fn patterns(&self) -> [String; 2] {
+        let mut literal = String::new();
+        for character in self.0.chars() {
+            if r"*?[]\^-".contains(character) {
+                literal.push('\\');
+            }
+            literal.push(character);
+        }
+        [format!("{literal}:work:v1:*"), format!("{literal}:code:v1:*")]
+    }
+}
+
+pub(super) fn lease_text(lease: Lease) -> String {
+    format!("?{}", lease.0)
+}
+
+pub(super) fn entry_text(entry: &Entry) -> Result<String, serde_json::Error> {
+    Ok(match entry {
+        Entry::Work(work) => format!("{} {}", work.version, serde_json::to_string(work)?),
+        Entry::Unknown => "0 ".to_owned(),
+        Entry::Deleted => "x".to_owned(),
+    })
+}
+
+/// What a value of this work says to one who would have left this lease; `None` for what was not written here.
+pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<Found> {
+    let text = std::str::from_utf8(value).ok()?;
+    Some(match text {
+        "x" => Found::Entry(Entry::Deleted),
+        "0 " => Found::Entry(Entry::Unknown),
+        _ if text == lease_text(lease) => Found::Missing(lease),
+        _ if text.starts_with('?') => Found::Nothing,
+        _ => {
+            let (_, json) = text.split_once(' ')?;
+            let work: Work = serde_json::from_str(json).ok()?;
+            (work.id == id).then_some(Found::Entry(Entry::Work(work)))?
+        }
+    })
+}
+
+pub(super) fn code_text(known: &ByCode) -> String {
+    match known {
+        ByCode::Id(id) => format!("i{id}"),
+        ByCode::Provisional(provisional) => format!("p{} {}", provisional.add_up_to, provisional.created_on),
+    }
+}
+
+/// What a value of this code says; `None` for what was not written here.
+pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
+    let text = std::str::from_utf8(value).ok()?;
+    if let Some(id) = text.strip_prefix('i') {
+        return id.parse().ok().map(|id| ByCode::Id(WorkId(id)));
+    }
+    let (add_up_to, created_on) = text.strip_prefix('p')?.split_once(' ')?;
+    Some(ByCode::Provisional(Provisional {
+        work_code: code.clone(),
+        add_up_to: add_up_to.parse::<AddUpTo>().ok()?,
+        created_on: created_on.parse().ok()?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Status;
+
+    const LEASE: Lease = Lease(77);
+
+    #[test]
+    fn entries_as_text_and_back() {
+        let work = Work {
+            id: WorkId(21),
+            work_code: "api-bjq8euwsEA".parse().unwrap(),
+            add_up_to: AddUpTo::MAX,
+            created_on: 1_634_115_736,
+            updated_on: 1_634_115_737,
+            status: Status::Done,
+            result: Some(i64::MAX),
+            version: 3,
+            run_at: Some(1_634_115_730),
+        };
+        for entry in [Entry::Work(work.clone()), Entry::Unknown, Entry::Deleted] {
+            let text = entry_text(&entry).unwrap();
+            assert_eq!(found(WorkId(21), LEASE, text.as_bytes()), Some(Found::Entry(entry)));
+        }
+        let text = entry_text(&Entry::Work(work.clone())).unwrap();
+        assert!(text.starts_with(r#"3 {"id":21,"#), "{text}");
+        let unconfirmed = format!("~{text}");
+        assert_eq!(
+            found(WorkId(21), LEASE, unconfirmed.as_bytes()),
+            Some(Found::Entry(Entry::Work(work)))
+        );
+        assert_eq!(
+            found(WorkId(22), LEASE, text.as_bytes()),
+            None,
+            "a work under another's key"
+        );
+    }
+
+    #[test]
+    fn a_lease_is_its_owners_alone() {
+        assert_eq!(lease_text(LEASE), "?77");
+        assert_eq!(found(WorkId(1), LEASE, b"?77"), Some(Found::Missing(LEASE)));
+        assert_eq!(found(WorkId(1), LEASE, b"?78"), Some(Found::Nothing));
+    }
+
+    #[test]
+    fn codes_as_text_and_back() {
+        let code: WorkCode = "api-bjq8euwsEA".parse().unwrap();
+        let provisional = Provisional {
+            work_code: code.clone(),
+            add_up_to: AddUpTo::MIN,
+            created_on: -5,
+        };
+        for (known, text) in [
+            (ByCode::Id(WorkId(21)), "i21"),
+            (ByCode::Provisional(provisional), "p1 -5"),
+        ] {
+            assert_eq!(code_text(&known), text);
+            assert_eq!(by_code(&code, text.as_bytes()), Some(known));
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_here_is_nothing() {
+        let code: WorkCode = "api-bjq8euwsEA".parse().unwrap();
+        for damaged in [&b""[..], b"\xff", b"3", b"3 ", b"3 {}", b"3 {\"id\":1}", b"y", b"null"] {
+            assert_eq!(found(WorkId(1), LEASE, damaged), None, "{damaged:?}");
+            assert_eq!(by_code(&code, damaged), None, "{damaged:?}");
+        }
+        for damaged in ["i", "ix", "p", "p4", "p0 1", "p4 x"] {
+            assert_eq!(by_code(&code, damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_stands_for_itself_in_a_pattern() {
+        assert_eq!(Keys::new("pp").patterns(), ["pp:work:v1:*", "pp:code:v1:*"]);
+        assert_eq!(Keys::new("a*[b]").patterns()[0], r"a\*\[b\]:work:v1:*");
+    }
+}

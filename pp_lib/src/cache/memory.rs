@@ -1,0 +1,314 @@
+//! The in-process cache: bounded, for one process that is everything, and in front of a cache that is further away.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moka::Expiry;
+use moka::ops::compute::{CompResult, Op};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Bounded;
+
+use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
+use super::{ByCode, Cache, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use crate::domain::{Position, Work, WorkCode, WorkId};
+
+/// The cache inside this process.
+#[derive(Debug)]
+pub struct MemoryCache {
+    lifetimes: Lifetimes,
+    capacity: u64,
+    started: Instant,
+    /// Whoever changes entries reads it, so that clearing waits for them and they see nothing half cleared.
+    kept: RwLock<Kept>,
+}
+
+impl MemoryCache {
+    /// How many works it holds, and how many codes; beyond that, those used least lately go.
+    pub const CAPACITY: u64 = 100_000;
+
+    /// An empty cache.
+    pub fn new(options: CacheOptions) -> Self {
+        Self::holding(Self::CAPACITY, options)
+    }
+
+    fn holding(capacity: u64, options: CacheOptions) -> Self {
+        Self {
+            lifetimes: Lifetimes(options),
+            capacity,
+            started: Instant::now(),
+            kept: RwLock::new(Kept::nothing(capacity)),
+        }
+    }
+
+    fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept_alone(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long ago a moment was; it is one of this cache's own.
+    fn age(&self, moment: Moment) -> Duration {
+        let moment = Duration::from_millis(u64::try_from(moment.0).unwrap_or(0));
+        self.started.elapsed().saturating_sub(moment)
+    }
+
+    fn confirmed(&self, work: &Work) -> Held {
+        Held::new(What::Confirmed(work.clone()), self.lifetimes.full())
+    }
+
+    fn tombstone(&self) -> Held {
+        Held::new(What::Deleted, self.lifetimes.tombstone())
+    }
+
+    fn filled(&self, entry: &Entry) -> Held {
+        match entry {
+            Entry::Work(work) => self.confirmed(work),
+            Entry::Unknown => Held::new(What::Unknown, UNKNOWN),
+            Entry::Deleted => self.tombstone(),
+        }
+    }
+
+    fn put_over(&self, present: Option<&What>, entry: &Entry, late: bool) -> Op<Held> {
+        let work = match entry {
+            Entry::Work(work) => work,
+            Entry::Unknown => return Op::Nop,
+            Entry::Deleted => return Op::Put(self.tombstone()),
+        };
+        match present {
+            Some(What::Deleted) => Op::Nop,
+            Some(What::Confirmed(old) | What::Unconfirmed(old)) if old.version >= work.version => Op::Nop,
+            Some(What::Confirmed(_)) => Op::Put(self.confirmed(work)),
+            _ if late => Op::Nop,
+            _ => Op::Put(Held::new(What::Unconfirmed(work.clone()), self.lifetimes.unconfirmed())),
+        }
+    }
+
+    fn refreshed(&self, present: Option<&What>, entry: &Entry) -> Op<Held> {
+        match (present, entry) {
+            (None, _) | (_, Entry::Unknown) => Op::Nop,
+            (_, Entry::Deleted) => Op::Put(self.tombstone()),
+            (Some(What::Lease(_)), Entry::Work(_)) => Op::Remove,
+            (Some(What::Deleted), Entry::Work(_)) => Op::Nop,
+            (Some(What::Confirmed(old) | What::Unconfirmed(old)), Entry::Work(work)) if old.version > work.version => {
+                Op::Nop
+            }
+            (Some(_), Entry::Work(work)) => Op::Put(self.confirmed(work)),
+        }
+    }
+}
+
+#[async_trait]
+impl Cache for MemoryCache {
+    async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
+        let kept = self.kept();
+        let staleness = self.lifetimes.0.staleness;
+        let fresh = kept.fresh.is_some_and(|moment| self.age(moment) <= staleness);
+        let found = ids.iter().map(|id| match kept.works.get(id) {
+            Some(held) => held.found(),
+            None if fresh => kept.lease(*id),
+            None => Found::Nothing,
+        });
+        let found = found.collect();
+        Ok(LookedUp { fresh, found })
+    }
+
+    async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()> {
+        let kept = self.kept();
+        for (id, lease, entry) in entries {
+            kept.change(*id, |present| match present {
+                Some(What::Lease(held)) if held == lease => Op::Put(self.filled(entry)),
+                _ => Op::Nop,
+            });
+        }
+        Ok(())
+    }
+
+    async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()> {
+        let kept = self.kept();
+        for (id, entry) in entries {
+            kept.change(*id, |present| {
+                let late = self.age(since) > self.lifetimes.late_after();
+                self.put_over(present, entry, late)
+            });
+        }
+        Ok(())
+    }
+
+    async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
+        let kept = self.kept();
+        Ok(ids.iter().map(|id| kept.works.contains_key(id)).collect())
+    }
+
+    async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()> {
+        let kept = self.kept();
+        for (id, entry) in entries {
+            kept.change(*id, |present| self.refreshed(present, entry));
+        }
+        Ok(())
+    }
+
+    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+        let mut kept = self.kept_alone();
+        match kept.position {
+            None => return Ok(Marked::Nowhere),
+            Some(position) if position != from => return Ok(Marked::At(position)),
+            Some(_) => kept.position = Some(to),
+        }
+        if since <= self.moment() {
+            kept.fresh = kept.fresh.max(Some(since));
+        }
+        Ok(Marked::Marked)
+    }
+
+    async fn position(&self) -> Result<Option<Position>> {
+        Ok(self.kept().position)
+    }
+
+    async fn clear(&self, at: Position) -> Result<()> {
+        let nothing = Kept {
+            position: Some(at),
+            ..Kept::nothing(self.capacity)
+        };
+        let all = std::mem::replace(&mut *self.kept_alone(), nothing);
+        // Outside of the lock, as it may be much.
+        drop(all);
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        Ok(self.moment())
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>> {
+        let kept = self.kept();
+        let known = codes.iter().map(|code| kept.codes.get(code).map(|known| known.value));
+        Ok(known.collect())
+    }
+
+    async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
+        let kept = self.kept();
+        for (code, known) in entries {
+            kept.codes
+                .entry_by_ref(code)
+                .and_compute_with(|present| match (present, known) {
+                    (Some(_), ByCode::Provisional(_)) => Op::Nop,
+                    _ => Op::Put(Timed::new(known.clone(), self.lifetimes.of_code(known))),
+                });
+        }
+        Ok(())
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+}
+
+impl MemoryCache {
+    fn moment(&self) -> Moment {
+        Moment(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Everything there is.
+#[derive(Debug)]
+struct Kept {
+    works: Bounded<WorkId, Held>,
+    codes: Bounded<WorkCode, Timed<ByCode>>,
+    position: Option<Position>,
+    fresh: Option<Moment>,
+}
+
+impl Kept {
+    fn nothing(capacity: u64) -> Self {
+        // By use alone: what was just written has to be there, however seldom it was asked for.
+        Self {
+            works: Bounded::builder()
+                .max_capacity(capacity)
+                .eviction_policy(EvictionPolicy::lru())
+                .expire_after(OwnLifetime)
+                .build(),
+            codes: Bounded::builder()
+                .max_capacity(capacity)
+                .eviction_policy(EvictionPolicy::lru())
+                .expire_after(OwnLifetime)
+                .build(),
+            position: None,
+            fresh: None,
+        }
+    }
+
+    /// Changes one entry; nobody else does meanwhile.
+    fn change(&self, id: WorkId, change: impl FnOnce(Option<&What>) -> Op<Held>) -> CompResult<WorkId, Held> {
+        self.works
+            .entry(id)
+            .and_compute_with(|present| change(present.as_ref().map(|entry| &entry.value().value)))
+    }
+
+    /// Leaves a lease where nothing is.
+    fn lease(&self, id: WorkId) -> Found {
+        let lease = Lease(rand::random());
+        let outcome = self.change(id, |present| match present {
+            None => Op::Put(Held::new(What::Lease(lease), LEASE)),
+            Some(_) => Op::Nop,
+        });
+        match outcome {
+            CompResult::Inserted(_) => Found::Missing(lease),
+            CompResult::Unchanged(entry) => entry.value().found(),
+            _ => Found::Nothing,
+        }
+    }
+}
+
+/// What there may be about a work.
+#[derive(Clone, Debug)]
+enum What {
+    Lease(Lease),
+    /// The refresher looks after it.
+    Confirmed(Work),
+    /// Whether the refresher saw it is not known.
+    Unconfirmed(Work),
+    Unknown,
+    Deleted,
+}
+
+/// A value, and how long it is kept.
+#[derive(Clone, Debug)]
+struct Timed<T> {
+    value: T,
+    lifetime: Duration,
+}
+
+type Held = Timed<What>;
+
+impl<T> Timed<T> {
+    fn new(value: T, lifetime: Duration) -> Self {
+        Self { value, lifetime }
+    }
+}
+
+impl Held {
+    fn found(&self) -> Found {
+        match &self.value {
+            What::Lease(_) => Found::Nothing,
+            What::Confirmed(work) | What::Unconfirmed(work) => Found::Entry(Entry::Work(work.clone())),
+            What::Unknown => Found::Entry(Entry::Unknown),
+            What::Deleted => Found::Entry(Entry::Deleted),
+        }
+    }
+}
+
+/// Each value says how long it is kept.
+struct OwnLifetime;
+
+impl<K, T> Expiry<K, Timed<T>> for OwnLifetime {
+    fn expire_after_create(&self, _: &K, value: &Timed<T>, _: Instant) -> Option<Duration> {
+        Some(value.lifetime)
+    }
+
+    fn expire_after_update(&self, _: &K, value: &Timed<T>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(value.lifetime)
+    }
+}

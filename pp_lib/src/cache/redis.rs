@@ -1,0 +1,257 @@
+//! The cache in Redis, for all processes of a deployment. Each method is one script over all its keys, run by Redis
+//! alone: what it compares nobody changes meanwhile.
+//!
+//! One server, or a primary with replicas; not a cluster, as a script's keys may lie anywhere.
+
+mod link;
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Script, ScriptInvocation};
+
+use self::link::Link;
+use super::keys::{self, Keys};
+use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
+use super::{ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use crate::domain::{Position, WorkCode, WorkId};
+
+/// How many keys one script has at most: while it runs, everybody else waits.
+const AT_ONCE: usize = 500;
+
+/// A script behind what all of them share.
+macro_rules! script {
+    ($file:literal) => {
+        LazyLock::new(|| Script::new(concat!(include_str!("redis/common.lua"), include_str!($file))))
+    };
+}
+
+static LOOK_UP: LazyLock<Script> = script!("redis/look_up.lua");
+static FILL: LazyLock<Script> = script!("redis/fill.lua");
+static PUT: LazyLock<Script> = script!("redis/put.lua");
+static PRESENT: LazyLock<Script> = script!("redis/present.lua");
+static REFRESH: LazyLock<Script> = script!("redis/refresh.lua");
+static MARK: LazyLock<Script> = script!("redis/mark.lua");
+static PUT_CODES: LazyLock<Script> = script!("redis/put_codes.lua");
+
+/// The cache in Redis.
+#[derive(Debug)]
+pub struct RedisCache {
+    link: Link,
+    keys: Keys,
+    lifetimes: Lifetimes,
+}
+
+impl RedisCache {
+    /// How long a call waits for an answer when nothing else is said; the store is slower, but not by more.
+    pub const TIMEOUT: Duration = Duration::from_millis(100);
+
+    /// A cache at this URL, whether or not a server is there yet; only a URL that cannot be one is refused. Each
+    /// question to the server may take so long.
+    pub fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
+        Ok(Self {
+            link: Link::to(url, timeout)?,
+            keys: Keys::new(prefix),
+            lifetimes: Lifetimes(options),
+        })
+    }
+
+    fn lifetime(&self, entry: &Entry) -> Duration {
+        match entry {
+            Entry::Work(_) => self.lifetimes.full(),
+            Entry::Unknown => UNKNOWN,
+            Entry::Deleted => self.lifetimes.tombstone(),
+        }
+    }
+
+    /// Adds a work's key, its value and how long it is kept.
+    fn add(&self, script: &mut ScriptInvocation<'_>, id: WorkId, entry: &Entry) -> Result<()> {
+        let text = keys::entry_text(entry).map_err(|error| CacheError::Rejected(error.to_string()))?;
+        script.key(self.keys.work(id)).arg(text).arg(ms(self.lifetime(entry)));
+        Ok(())
+    }
+
+    async fn look_up_some(&self, ids: &[WorkId]) -> Result<LookedUp> {
+        let leases: Vec<_> = ids.iter().map(|_| Lease(rand::random())).collect();
+        let mut script = LOOK_UP.key(self.keys.fresh());
+        script.arg(ms(self.lifetimes.0.staleness)).arg(ms(LEASE));
+        for (id, lease) in ids.iter().zip(&leases) {
+            script.key(self.keys.work(*id)).arg(keys::lease_text(*lease));
+        }
+        let (fresh, values): (bool, Vec<Option<Vec<u8>>>) = self.link.run(&script).await?;
+        let found = ids.iter().zip(leases).zip(values);
+        let found = found.map(|((id, lease), value)| {
+            let understood = value.and_then(|value| understood(keys::found(*id, lease, &value), *id));
+            understood.unwrap_or(Found::Nothing)
+        });
+        let found = found.collect();
+        Ok(LookedUp { fresh, found })
+    }
+
+    async fn forget(&self, pattern: &str) -> Result<()> {
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(AT_ONCE);
+            let (next, keys): (u64, Vec<Vec<u8>>) = self.link.ask(&scan).await?;
+            if !keys.is_empty() {
+                let _: u64 = self.link.ask(redis::cmd("UNLINK").arg(keys)).await?;
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+}
+
+#[async_trait]
+impl Cache for RedisCache {
+    async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
+        let mut all = self.look_up_some(&ids[..ids.len().min(AT_ONCE)]).await?;
+        for some in ids.chunks(AT_ONCE).skip(1) {
+            let some = self.look_up_some(some).await?;
+            all.fresh &= some.fresh;
+            all.found.extend(some.found);
+        }
+        if !all.fresh {
+            // It ceased to be fresh between two questions; the leases of the first one end by themselves.
+            let leases = all.found.iter_mut().filter(|found| matches!(found, Found::Missing(_)));
+            leases.for_each(|lease| *lease = Found::Nothing);
+        }
+        Ok(all)
+    }
+
+    async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()> {
+        for some in entries.chunks(AT_ONCE) {
+            let mut script = FILL.prepare_invoke();
+            for (id, lease, entry) in some {
+                script.arg(keys::lease_text(*lease));
+                self.add(&mut script, *id, entry)?;
+            }
+            self.link.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()> {
+        let known: Vec<_> = entries.iter().filter(|(_, entry)| *entry != Entry::Unknown).collect();
+        for some in known.chunks(AT_ONCE) {
+            let mut script = PUT.arg(since.0);
+            script
+                .arg(ms(self.lifetimes.late_after()))
+                .arg(ms(self.lifetimes.unconfirmed()));
+            for (id, entry) in some {
+                self.add(&mut script, *id, entry)?;
+            }
+            self.link.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
+        let mut all = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            let mut script = PRESENT.prepare_invoke();
+            for id in some {
+                script.key(self.keys.work(*id));
+            }
+            all.extend(self.link.run::<Vec<bool>>(&script).await?);
+        }
+        Ok(all)
+    }
+
+    async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()> {
+        let known: Vec<_> = entries.iter().filter(|(_, entry)| *entry != Entry::Unknown).collect();
+        for some in known.chunks(AT_ONCE) {
+            let mut script = REFRESH.prepare_invoke();
+            for (id, entry) in some {
+                self.add(&mut script, *id, entry)?;
+            }
+            self.link.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+        let mut script = MARK.key(self.keys.position());
+        script
+            .key(self.keys.fresh())
+            .arg(from.to_string())
+            .arg(to.to_string())
+            .arg(since.0)
+            .arg(ms(self.lifetimes.0.staleness));
+        let was: Option<Vec<u8>> = self.link.run(&script).await?;
+        Ok(match was.and_then(|was| understood(position(&was), "the position")) {
+            None => Marked::Nowhere,
+            Some(was) if was == from => Marked::Marked,
+            Some(was) => Marked::At(was),
+        })
+    }
+
+    async fn position(&self) -> Result<Option<Position>> {
+        let at: Option<Vec<u8>> = self.link.ask(redis::cmd("GET").arg(self.keys.position())).await?;
+        Ok(at.and_then(|at| understood(position(&at), "the position")))
+    }
+
+    async fn clear(&self, at: Position) -> Result<()> {
+        let place = [self.keys.position(), self.keys.fresh()];
+        // First of all, so that nobody takes what is left for fresh, and no refresher for its own.
+        let _: u64 = self.link.ask(redis::cmd("UNLINK").arg(&place)).await?;
+        for pattern in self.keys.patterns() {
+            self.forget(&pattern).await?;
+        }
+        self.link
+            .ask(redis::cmd("SET").arg(self.keys.position()).arg(at.to_string()))
+            .await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        let (seconds, microseconds): (i64, i64) = self.link.ask(&redis::cmd("TIME")).await?;
+        Ok(Moment(seconds * 1000 + microseconds / 1000))
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>> {
+        let mut all = Vec::with_capacity(codes.len());
+        for some in codes.chunks(AT_ONCE) {
+            let keys: Vec<_> = some.iter().map(|code| self.keys.code(code)).collect();
+            let values: Vec<Option<Vec<u8>>> = self.link.ask(redis::cmd("MGET").arg(keys)).await?;
+            let known = some.iter().zip(values);
+            all.extend(known.map(|(code, value)| understood(keys::by_code(code, &value?), code)));
+        }
+        Ok(all)
+    }
+
+    async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
+        for some in entries.chunks(AT_ONCE) {
+            let mut script = PUT_CODES.prepare_invoke();
+            for (code, known) in some {
+                script.key(self.keys.code(code)).arg(keys::code_text(known));
+                script.arg(ms(self.lifetimes.of_code(known)));
+            }
+            self.link.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+}
+
+/// A lifetime of no time at all would be an error.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn position(value: &[u8]) -> Option<Position> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn understood<T>(meaning: Option<T>, whose: impl std::fmt::Display) -> Option<T> {
+    if meaning.is_none() {
+        log::debug!("what the cache has for {whose} was not written by this program");
+    }
+    meaning
+}

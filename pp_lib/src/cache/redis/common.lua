@@ -1,0 +1,26 @@
+-- In front of every other script: the clock, and what a value is.
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The kind of a value and its version; no kind for nothing, and for what was not written here.
+local function parse(value)
+  if not value then return nil, 0 end
+  if value == 'x' then return 'deleted', 0 end
+  if value == '0 ' then return 'unknown', 0 end
+  if string.find(value, '^%?%d+$') then return 'lease', 0 end
+  local unconfirmed, version = string.match(value, '^(~?)(%d+) {.*}$')
+  if not version then return nil, 0 end
+  return unconfirmed == '' and 'confirmed' or 'unconfirmed', tonumber(version)
+end
+
+-- Unlike GET it does not fail where somebody else put a list.
+local function get(key)
+  return redis.call('MGET', key)[1]
+end
+
+local function set(key, value, lifetime_ms)
+  redis.call('SET', key, value, 'PX', lifetime_ms)
+end

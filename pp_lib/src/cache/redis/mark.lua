@@ -1,0 +1,15 @@
+-- KEYS: position, freshness. ARGV: from, to, since when, staleness. Answers the position that was there.
+
+local position = get(KEYS[1])
+if position == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2])
+  local at, since = now(), tonumber(ARGV[3])
+  local left = since + tonumber(ARGV[4]) - at
+  local marked = tonumber(get(KEYS[2]))
+  -- A mark of the future is of a clock that was set back since.
+  local newer = marked and marked >= since and marked <= at
+  if since <= at and left > 0 and not newer then
+    set(KEYS[2], ARGV[3], string.format('%.0f', left))
+  end
+end
+return position

@@ -82,9 +82,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
     let Ports { store, feed, caches } = ports;
+    let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
-    let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
+    let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
     let parts = Parts {
         works,
         health: health.clone(),

@@ -11,7 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -30,6 +30,12 @@ pub(crate) struct StoreBetween {
     pub(crate) superseded: AtomicUsize,
     /// How often the store failed to settle.
     pub(crate) errors: AtomicUsize,
+    /// Whether reads by id get through now; until then they wait.
+    pub(crate) may_read: watch::Sender<bool>,
+    /// How often works were read by id.
+    pub(crate) reads: AtomicUsize,
+    /// Whether reads fail as if the database were away, the feed's as well.
+    pub(crate) is_away: AtomicBool,
 }
 
 impl StoreBetween {
@@ -43,7 +49,17 @@ impl StoreBetween {
             arrived: watch::Sender::new(0),
             superseded: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
+            may_read: watch::Sender::new(true),
+            reads: AtomicUsize::new(0),
+            is_away: AtomicBool::new(false),
         }
+    }
+
+    fn is_there(&self) -> Result<()> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it is away".into()));
+        }
+        Ok(())
     }
 }
 
@@ -117,10 +133,14 @@ impl WorkRows for StoreBetween {
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        self.is_there()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.may_read.subscribe().wait_for(|may| *may).await.unwrap();
         self.inner.by_ids(ids).await
     }
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        self.is_there()?;
         self.inner.by_codes(codes).await
     }
 
@@ -210,6 +230,7 @@ impl ChangeLog for StoreBetween {
     }
 
     async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        self.is_there()?;
         self.inner.touched(after, limit).await
     }
 }

@@ -18,5 +18,6 @@ mod lost_replies;
 mod postgres;
 mod proxy;
 mod rabbitmq;
+mod reading;
 mod store;
 mod unreadable;

@@ -188,9 +188,15 @@ impl Reader {
     /// Only the one who reads fills in: a lease of who joined may be younger than what was read.
     async fn lead(self, id: WorkId, leases: Leases, lead: StoreRead) {
         let answer = self.store.get(id).await;
-        lead.end(answer.clone());
-        let Ok(work) = answer else { return };
-        let entry = work.map_or(Entry::Unknown, Entry::Work);
+        if let Ok(work) = &answer {
+            self.fill(id, leases, work.clone().map_or(Entry::Unknown, Entry::Work))
+                .await;
+        }
+        // Afterwards: whoever comes now finds it in the cache.
+        lead.end(answer);
+    }
+
+    async fn fill(&self, id: WorkId, leases: Leases, entry: Entry) {
         if let Some(near) = &self.near {
             near.fill(id, leases.near, entry.clone()).await;
         }

@@ -8,6 +8,7 @@
 mod between;
 mod broker;
 mod busy;
+mod cache;
 mod crowd;
 mod delivery;
 mod feed;
@@ -18,5 +19,6 @@ mod lost_replies;
 mod postgres;
 mod proxy;
 mod rabbitmq;
+mod redis;
 mod store;
 mod unreadable;

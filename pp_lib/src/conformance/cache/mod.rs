@@ -40,6 +40,7 @@ macro_rules! cache_suite {
             a_late_put_is_refused_where_nothing_newer_could_be_seen
             a_late_put_over_what_the_refresher_looks_after_is_taken
             what_was_put_where_nothing_was_is_short_lived
+            what_was_put_over_a_lease_is_short_lived
             what_was_put_over_the_short_lived_is_short_lived
             what_was_put_and_refreshed_stays
             an_older_value_stays_out_after_clearing

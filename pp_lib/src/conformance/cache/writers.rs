@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use crate::cache::{CacheOptions, Entry};
+use crate::cache::{CacheOptions, Entry, Found};
 
 /// With it what somebody read before the change.
 pub async fn a_put_takes_the_lease_away(fresh: Fresh) {
@@ -66,28 +66,43 @@ const SHORT: CacheOptions = CacheOptions {
 /// The refresher may have passed by already.
 pub async fn what_was_put_where_nothing_was_is_short_lived(fresh: Fresh) {
     let cache = fresh(SHORT);
-    promptly(async |id| {
+    let (id, found) = promptly(async |id| {
         put(&cache, id, work(id, 1)).await;
-        look_up(&cache, id).await
+        (id, look_up(&cache, id).await)
     })
     .await;
-    gone(&cache, 1_000).await;
-    let cache = fresh_since_now(fresh, SHORT).await;
-    lease(&cache, 1).await;
-    put(&cache, 1, work(1, 1)).await;
-    gone(&cache, 1).await;
+    assert_eq!(found, Found::Entry(work(id, 1)));
+    gone(&cache, id).await;
+}
+
+/// The one whose lease it was read after the change, perhaps, and may know better.
+pub async fn what_was_put_over_a_lease_is_short_lived(fresh: Fresh) {
+    let cache = fresh(SHORT);
+    cache.clear(position(1)).await.unwrap();
+    let (id, before, after) = promptly(async |id| {
+        let now = cache.now().await.unwrap();
+        cache.mark(position(1), position(1), now).await.unwrap();
+        let before = look_up(&cache, id).await;
+        put(&cache, id, work(id, 1)).await;
+        (id, before, look_up(&cache, id).await)
+    })
+    .await;
+    assert!(matches!(before, Found::Missing(_)), "{before:?}");
+    assert_eq!(after, Found::Entry(work(id, 1)));
+    gone(&cache, id).await;
 }
 
 /// Two that come after each other may both come after the refresher.
 pub async fn what_was_put_over_the_short_lived_is_short_lived(fresh: Fresh) {
     let cache = fresh(SHORT);
-    promptly(async |id| {
+    let (id, found) = promptly(async |id| {
         put(&cache, id, work(id, 1)).await;
         put(&cache, id, work(id, 2)).await;
-        assert_holds(&cache, id, work(id, 2)).await;
+        (id, look_up(&cache, id).await)
     })
     .await;
-    gone(&cache, 1_000).await;
+    assert_eq!(found, Found::Entry(work(id, 2)));
+    gone(&cache, id).await;
 }
 
 /// Confirmed, it is as good as filled in.
@@ -123,18 +138,18 @@ pub async fn an_older_value_stays_out_after_clearing(fresh: Fresh) {
 /// As soon as there is something to tell.
 pub async fn an_unknown_work_gives_way_to_a_put_and_to_a_refresh(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
-    promptly(async |id| {
+    let (id, put_over, refreshed) = promptly(async |id| {
         for id in [id, id + 1_000] {
             let lease = lease(&cache, id).await;
             fill(&cache, id, lease, Entry::Unknown).await;
         }
         put(&cache, id, work(id, 1)).await;
-        assert_holds(&cache, id, work(id, 1)).await;
         refresh(&cache, id + 1_000, work(id + 1_000, 1)).await;
-        look_up(&cache, id + 1_000).await
+        (id, look_up(&cache, id).await, look_up(&cache, id + 1_000).await)
     })
     .await;
-    assert_holds(&cache, 2_000, work(2_000, 1)).await;
+    assert_eq!(put_over, Found::Entry(work(id, 1)));
+    assert_eq!(refreshed, Found::Entry(work(id + 1_000, 1)));
 }
 
 /// Nor does it say anything to a refresher.
@@ -172,9 +187,7 @@ pub async fn a_deleted_work_outlives_others(fresh: Fresh) {
     filled(&cache, 1, Entry::Deleted).await;
     put(&cache, 2, Entry::Deleted).await;
     filled(&cache, 3, work(3, 1)).await;
-    refresh(&cache, 3, Entry::Deleted).await;
-    filled(&cache, 4, work(4, 1)).await;
-    gone(&cache, 4).await;
+    gone(&cache, 3).await;
     for id in [1, 2] {
         assert_holds(&cache, id, Entry::Deleted).await;
     }

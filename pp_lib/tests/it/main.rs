@@ -8,6 +8,7 @@
 mod between;
 mod broker;
 mod busy;
+mod cache;
 mod crowd;
 mod delivery;
 mod feed;
@@ -19,5 +20,6 @@ mod postgres;
 mod proxy;
 mod rabbitmq;
 mod reading;
+mod redis;
 mod store;
 mod unreadable;

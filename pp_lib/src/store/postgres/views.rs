@@ -161,14 +161,14 @@ fn counts(connection: &mut PgConnection) -> std::result::Result<Vec<Count>, Fail
 fn done(connection: &mut PgConnection) -> std::result::Result<Vec<Done>, Failure> {
     let rows: Vec<DoneRow> = sql_query(
         "SELECT latency, sum(works)::bigint AS over_60s,
-            coalesce(sum(works) FILTER (WHERE second = this.second - 1), 0)::bigint AS over_1s
-        FROM (SELECT floor(date_part('epoch', now()))::bigint AS second) AS this
+            coalesce(sum(works) FILTER (WHERE second = this - 1), 0)::bigint AS over_1s
+        FROM floor(date_part('epoch', now())) AS this
         JOIN (
             SELECT second, latency, works FROM stat_seconds
             UNION ALL
             SELECT floor(date_part('epoch', recorded_on))::bigint, coalesce(latency, -1::smallint), works
             FROM stat_deltas WHERE status = 'done'
-        ) AS done ON done.second BETWEEN this.second - 60 AND this.second - 1
+        ) AS done ON second BETWEEN this - 60 AND this - 1
         GROUP BY latency ORDER BY latency",
     )
     .load(connection)?;

@@ -8,8 +8,9 @@ mod dead_letters;
 mod events;
 mod search;
 mod show;
+mod stats;
 
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 
@@ -19,6 +20,7 @@ pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
+pub(crate) use stats::stats;
 
 use crate::failure::Failure;
 
@@ -39,6 +41,11 @@ pub(crate) enum Command {
     Delete(WorkId),
     /// What was given up.
     DeadLetters(DeadLetters),
+    /// The counters.
+    Stats {
+        /// Whether to count anew before.
+        rebuild: bool,
+    },
 }
 
 /// Whoever knows about works.
@@ -69,4 +76,10 @@ pub(crate) trait Works {
 
     /// Forgets dead letters; how many.
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
+
+    /// The counters.
+    fn stats(&self) -> Result<Stats, Failure>;
+
+    /// Counts all works anew; [`Failure::Usage`] from who only serves the counters.
+    fn rebuild_stats(&self) -> Result<(), Failure>;
 }

@@ -11,6 +11,8 @@ mod etag;
 mod idempotent;
 mod query;
 mod routes;
+mod socket;
+mod stream;
 mod wanted;
 
 use std::io;
@@ -22,7 +24,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use pp_lib::actor::StoreActor;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{IdempotentRequests, WorkService, forget_expired_keys, watch_store};
+use pp_lib::flow::{IdempotentRequests, Streams, WorkService, forget_expired_keys, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -39,6 +41,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long a stop waits for requests under way.
     pub grace: Duration,
+    /// How often a stream says that it is alive.
+    pub heartbeat: Duration,
+    /// How long a client may leave unread what it is sent, until its connection is ended.
+    pub unread: Duration,
 }
 
 /// What the API serves.
@@ -46,6 +52,8 @@ pub struct Config {
 pub struct Parts {
     /// The works.
     pub works: WorkService,
+    /// What happens to them.
+    pub streams: Streams,
     /// What the health pages show.
     pub health: Health,
 }
@@ -53,6 +61,7 @@ pub struct Parts {
 /// What every handler sees.
 struct Api {
     works: WorkService,
+    streams: Streams,
     requests: IdempotentRequests,
     config: Config,
 }
@@ -73,9 +82,11 @@ pub async fn serve(
     log::info!("the API listens on http://{}", listener.local_addr()?);
     let (actor, handle) = StoreActor::start(&store, feed, args.store_options());
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
+    let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let parts = Parts {
         works: WorkService::new(handle),
+        streams,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
@@ -91,7 +102,7 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts { works, health } = parts;
+    let Parts { works, streams, health } = parts;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -100,6 +111,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
+        streams,
         requests: requests.clone(),
         config,
     });
@@ -117,6 +129,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
         .keep_alive(Duration::from_secs(60))
         .tcp_nodelay(true)
+        .on_connect(move |connection, _| socket::bound(connection, config.unread))
         .shutdown_timeout(config.grace.as_secs().max(1))
         .shutdown_signal(signal)
         .listen(listener)?

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 15] = [
+const ROUTES: [(&str, &str, &str); 17] = [
     (
         "POST",
         "/work",
@@ -25,6 +25,16 @@ const ROUTES: [(&str, &str, &str); 15] = [
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     ("GET", "/work/{id}/events", "the history of a work, oldest first"),
+    (
+        "GET",
+        "/work/{id}/stream",
+        "the work, then what happens to it, as server-sent events; Last-Event-ID",
+    ),
+    (
+        "GET",
+        "/stream",
+        "what happens to all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
+    ),
     ("GET", "/deadletter", "what was given up, newest first; limit, before"),
     (
         "POST",

@@ -4,6 +4,7 @@ mod changes;
 mod dead_letters;
 mod index;
 mod search;
+mod streams;
 mod works;
 
 use std::future::Future;
@@ -42,6 +43,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(changes::delete)),
         )
         .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
+        .service(resource(vec!["/work/{id}/stream"], READS).route(get().to(streams::of_work)))
+        .service(resource(vec!["/stream", "/stream/"], READS).route(get().to(streams::all)))
         .service(
             resource(vec!["/deadletter", "/deadletter/"], READS_AND_DELETE)
                 .route(get().to(dead_letters::list))

@@ -9,7 +9,7 @@ use pp_backend_api::{Config, Parts};
 use pp_lib::actor::{StoreActor, StoreOptions};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{WorkService, watch_store};
+use pp_lib::flow::{Streams, StreamsOptions, WorkService, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
@@ -20,6 +20,8 @@ pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
     request_timeout: Duration::from_secs(10),
     grace: Duration::from_secs(10),
+    heartbeat: Duration::from_secs(15),
+    unread: Duration::from_secs(30),
 };
 
 /// Stops when it is dropped, and then fails the test if it did not stop well.
@@ -81,11 +83,13 @@ async fn serve(
 ) {
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
     let (actor, handle) = StoreActor::start(&store, &feed, options);
+    let streams = Streams::start(store.clone(), feed.clone(), StreamsOptions::default(), shutdown.clone());
     let health = Health::new();
     let watching = watch_store(store, health.part("store", true), shutdown.clone());
     let watching = tokio::spawn(watching);
     let parts = Parts {
         works: WorkService::new(handle),
+        streams,
         health,
     };
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();

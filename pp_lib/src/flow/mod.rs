@@ -17,6 +17,7 @@ mod patience;
 mod produce;
 mod running;
 mod settle;
+mod streams;
 mod supervise;
 mod watch;
 
@@ -30,5 +31,6 @@ pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, 
 pub use identity::{new_message_id, new_work_code};
 pub use patience::{Patience, Trouble};
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
+pub use streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
 pub use supervise::supervise;
 pub use watch::{watch_broker, watch_store};

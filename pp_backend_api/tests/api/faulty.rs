@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Status, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Status, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, StoreError, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -262,6 +262,21 @@ impl Leases for Faulty {
 
     async fn held(&self, _: &str) -> Result<u64> {
         self.act().await.map(|()| 1)
+    }
+}
+
+#[async_trait]
+impl Views for Faulty {
+    async fn stats(&self) -> Result<Stats> {
+        self.act().await.map(|()| Stats::default())
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        self.act().await.map(|()| 0)
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.act().await
     }
 }
 

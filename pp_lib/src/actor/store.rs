@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ActorError;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
@@ -73,6 +73,7 @@ pub struct StoreHandle {
     begins: Mailbox<Begin, Begun>,
     answers: Mailbox<Answered, Option<Answer>>,
     let_goes: Mailbox<(RequestKey, String), ()>,
+    stats: Mailbox<(), Stats>,
 }
 
 impl StoreActor {
@@ -164,6 +165,7 @@ impl Opening<'_> {
             let_goes: self.single("store: let go", |store, (key, seed): (RequestKey, String)| async move {
                 store.let_go(&key, &seed).await
             }),
+            stats: self.merged("store: stats", 1, |store, _, asks| stats(store, asks)),
         }
     }
 
@@ -312,6 +314,11 @@ impl StoreHandle {
     pub async fn let_go(&self, key: RequestKey, seed: String) -> Result<(), ActorError> {
         self.let_goes.ask((key, seed)).await
     }
+
+    /// The counters; all who ask while they are read share the next reading.
+    pub async fn stats(&self) -> Result<Stats, ActorError> {
+        self.stats.ask(()).await
+    }
 }
 
 async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {
@@ -348,6 +355,11 @@ async fn by_codes(store: AnyStore, asks: Vec<Ask<WorkCode, Option<Work>>>) {
     let (codes, replies) = apart(asks);
     let found = store.by_codes(&distinct(&codes)).await;
     give_out(logged("store: by code", found), &codes, replies, |work| &work.work_code);
+}
+
+async fn stats(store: AnyStore, asks: Vec<Ask<(), Stats>>) {
+    let stats = logged("store: stats", store.stats().await);
+    asks.into_iter().for_each(|ask| answer(ask.reply, stats.clone()));
 }
 
 fn apart<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Vec<Reply<A>>) {

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::domain::{AddUpTo, MessageId, Origin, Position, Status};
+use crate::domain::{AddUpTo, MessageId, Origin, Position, Stats, Status};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::store::{
     Change, ChangeLog, Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases,
-    Page, Redriven, Result, Run, Settled, Settlement, Store, WorkChanges, WorkRows,
+    Page, Redriven, Result, Run, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
 };
 
 const BAD: i32 = 13;
@@ -250,6 +250,21 @@ impl Leases for Moody {
     }
 
     async fn held(&self, _: &str) -> Result<u64> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Views for Moody {
+    async fn stats(&self) -> Result<Stats> {
+        unreachable!()
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        unreachable!()
+    }
+
+    async fn rebuild(&self) -> Result<()> {
         unreachable!()
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, StoreError, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 
 /// The store; each count is of calls still to come that trip, and everything else goes through.
@@ -228,6 +228,21 @@ impl Leases for Tripping {
 
     async fn held(&self, prefix: &str) -> Result<u64> {
         self.inner.held(prefix).await
+    }
+}
+
+#[async_trait]
+impl Views for Tripping {
+    async fn stats(&self) -> Result<Stats> {
+        self.inner.stats().await
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        self.inner.fold().await
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.inner.rebuild().await
     }
 }
 

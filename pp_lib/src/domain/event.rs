@@ -28,7 +28,7 @@ pub enum Variable {
     /// The bound was changed; value: the new bound.
     #[serde(rename = "work/updated")]
     WorkUpdated,
-    /// The work was deleted, and cancelled if it was unfinished; no value.
+    /// The work was deleted, finished or not, and cancelled if it was unfinished; no value.
     #[serde(rename = "work/cancelled")]
     WorkCancelled,
     /// The work was taken out of the dead letters; no value.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::fold::fold_views;
 use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
@@ -104,8 +105,12 @@ impl Dispatcher {
         }
     }
 
-    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can.
+    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can. The counters are folded meanwhile.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
+        tokio::join!(self.dispatch(part, &shutdown), fold_views(&self.store, &shutdown));
+    }
+
+    async fn dispatch(&self, part: Part, shutdown: &CancellationToken) {
         let mut patience = Patience::shown("dispatching", part);
         let mut pokes = self.feed.listen();
         let mut timetable = Timetable {
@@ -115,7 +120,7 @@ impl Dispatcher {
             next_chores: Instant::now(),
             poked: false,
         };
-        while let Some(outcome) = self.round_or_stop(&mut timetable, &shutdown).await {
+        while let Some(outcome) = self.round_or_stop(&mut timetable, shutdown).await {
             match outcome {
                 Ok(Due::More) => patience.recovered(),
                 Ok(Due::Nothing { pause }) => {
@@ -127,7 +132,7 @@ impl Dispatcher {
                     }
                 }
                 Err(error) => {
-                    patience.wait(&error, &shutdown).await;
+                    patience.wait(&error, shutdown).await;
                 }
             }
         }

@@ -9,6 +9,7 @@ mod consume;
 mod create;
 mod dispatch;
 mod flights;
+mod fold;
 mod idempotency;
 mod identity;
 mod intake;

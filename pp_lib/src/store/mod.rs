@@ -1,5 +1,5 @@
-//! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency keys, leases. PostgreSQL and SQLite
-//! implement it, equal by the suite in `conformance::store`.
+//! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency
+//! keys, leases, the counters. PostgreSQL and SQLite implement it, equal by the suite in `conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
 //! `message_id`, completion is guarded by generation, attempt and status, a request by its seed, and a change of a work
@@ -13,6 +13,7 @@ mod idempotency_keys;
 mod leases;
 pub mod postgres;
 pub mod sqlite;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use change_log::{Change, ChangeLog, Page};
 pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use leases::Leases;
+pub use views::Views;
 
 use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
 
@@ -369,7 +371,16 @@ pub trait Completion: Send + Sync {
 /// The truth: everything a shell needs of a database.
 #[async_trait]
 pub trait Store:
-    WorkRows + WorkChanges + EventLog + ChangeLog + DispatchRows + Completion + DeadLetters + IdempotencyKeys + Leases
+    WorkRows
+    + WorkChanges
+    + EventLog
+    + ChangeLog
+    + DispatchRows
+    + Completion
+    + DeadLetters
+    + IdempotencyKeys
+    + Leases
+    + Views
 {
     /// Whether it answers, and knows the schema of this program.
     async fn check(&self) -> Result<()>;

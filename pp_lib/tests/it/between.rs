@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_lib::broker::{self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Published, Queue, Subscription};
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -226,6 +226,21 @@ impl Leases for StoreBetween {
 
     async fn held(&self, prefix: &str) -> Result<u64> {
         self.inner.held(prefix).await
+    }
+}
+
+#[async_trait]
+impl Views for StoreBetween {
+    async fn stats(&self) -> Result<Stats> {
+        self.inner.stats().await
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        self.inner.fold().await
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.inner.rebuild().await
     }
 }
 

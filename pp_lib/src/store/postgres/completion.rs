@@ -140,10 +140,14 @@ impl Completion for PostgresStore {
                         lost_leases = lost_leases + 1, sent_at = NULL,
                         version = version + 1, updated_on = now()
                     FROM lost WHERE works.id = lost.id
-                    RETURNING works.id, works.generation, works.attempt, works.message_id, works.status
+                    RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin,
+                        works.status
                 ), logged AS (
-                    INSERT INTO events (work_id, generation, variable, value)
-                    SELECT id, generation, 'compute/error', '{LEASE_LOST}' FROM freed
+                    INSERT INTO events (work_id, generation, variable, value, status)
+                    SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
+                ), counted AS (
+                    INSERT INTO stat_deltas (origin, was, status, works)
+                    SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
                 ), given_up AS (
                     INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
                     SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'

@@ -49,8 +49,11 @@ pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result
             ON CONFLICT DO NOTHING
             RETURNING *
         ), logged AS (
-            INSERT INTO events (work_id, generation, variable, value)
-            SELECT id, generation, 'work/created', add_up_to::text FROM inserted WHERE origin = 'api'
+            INSERT INTO events (work_id, generation, variable, value, status)
+            SELECT id, generation, 'work/created', add_up_to::text, status FROM inserted WHERE origin = 'api'
+        ), counted AS (
+            INSERT INTO stat_deltas (origin, status, works)
+            SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
         )
         SELECT {COLUMNS} FROM inserted"
     ))

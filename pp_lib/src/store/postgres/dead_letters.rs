@@ -158,10 +158,13 @@ impl DeadLetters for PostgresStore {
                     status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
                     due_at = now(), sent_at = NULL, version = version + 1, updated_on = now()
                 FROM held WHERE works.id = held.id
-                RETURNING works.id, works.generation
+                RETURNING works.id, works.generation, works.origin, works.status
             ), logged AS (
-                INSERT INTO events (work_id, generation, variable)
-                SELECT id, generation, 'work/redriven' FROM revived
+                INSERT INTO events (work_id, generation, variable, status)
+                SELECT id, generation, 'work/redriven', status FROM revived
+            ), counted AS (
+                INSERT INTO stat_deltas (origin, was, status, works)
+                SELECT origin, 'failed', status, count(*) FROM revived GROUP BY origin, status
             ), ended AS (
                 DELETE FROM dead_letters USING picked
                 WHERE dead_letters.id = picked.id AND picked.work_id IS NOT NULL

@@ -173,12 +173,15 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
                 SELECT id FROM works WHERE status = 'pending' AND sent_at IS NOT NULL LIMIT $2
                 FOR NO KEY UPDATE SKIP LOCKED
             ))
-            RETURNING id, generation, attempt, message_id, status
+            RETURNING id, generation, attempt, message_id, origin, status
         ), logged AS (
-            INSERT INTO events (work_id, generation, variable, value)
+            INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, unnest('{{compute/start,compute/error}}'::event_variable[]),
-                unnest(ARRAY['', '{LEASE_LOST}'])
+                unnest(ARRAY['', '{LEASE_LOST}']), status
             FROM freed WHERE status = 'failed'
+        ), counted AS (
+            INSERT INTO stat_deltas (origin, was, status, works)
+            SELECT origin, 'pending', status, count(*) FROM freed WHERE status = 'failed' GROUP BY origin, status
         ), given_up AS (
             INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
             SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'

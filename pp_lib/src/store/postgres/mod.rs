@@ -17,6 +17,7 @@ mod idempotency_keys;
 mod leases;
 mod session;
 mod settle_rows;
+mod views;
 mod work_changes;
 mod work_rows;
 

@@ -58,7 +58,9 @@ impl SettleRows {
     }
 }
 
-/// Events are derived from what really changed: the start where the attempt had not been started, then its end.
+/// Events are derived from what really changed: the start where the attempt had not been started, then its end. So is
+/// what is said for the counters, with the bucket of the latency as `views::bucket_of` has it: of the first generation
+/// only, since when a later one was asked for is not known.
 const SETTLE: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
@@ -69,7 +71,7 @@ const SETTLE: &str = "
             CASE status WHEN 'pending' THEN 2 ELSE 1 END, now() + due * interval '1 microsecond'
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
-        RETURNING id, message_id, generation, status, result
+        RETURNING id, message_id, origin, generation, status, result
     ), held AS MATERIALIZED (
         SELECT works.id, input.was, input.status, input.result, input.due, input.reason
         FROM input JOIN works USING (message_id, generation, attempt, add_up_to)
@@ -83,26 +85,34 @@ const SETTLE: &str = "
             due_at = now() + held.due * interval '1 microsecond', sent_at = NULL,
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
-        RETURNING works.id, works.message_id, works.generation, works.attempt, works.status, works.result,
-            held.was, held.reason
+        RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,
+            works.result, held.was, held.reason, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
+                least(255, floor(8 / ln(2.0::float8) * ln(greatest(1,
+                    1000 * date_part('epoch', now() - greatest(works.created_on, works.run_at))))))::smallint
+            END AS latency
     ), changed AS (
-        SELECT inserted.id, message_id, generation, 1 AS attempt, inserted.status, inserted.result,
-            NULL::work_status AS was, failed.reason
+        SELECT inserted.id, message_id, origin, generation, 1 AS attempt, inserted.status, inserted.result,
+            NULL::work_status AS was, failed.reason, NULL::smallint AS latency
         FROM inserted
         LEFT JOIN (SELECT message_id, reason FROM input WHERE was IS NULL AND reason IS NOT NULL) AS failed
             USING (message_id)
         UNION ALL
-        SELECT id, message_id, generation, attempt, status, result, was, reason FROM updated
+        SELECT id, message_id, origin, generation, attempt, status, result, was, reason, latency FROM updated
     ), logged AS (
-        INSERT INTO events (work_id, generation, variable, value)
+        INSERT INTO events (work_id, generation, variable, value, status)
         SELECT id, generation,
             unnest(CASE WHEN was = 'running' THEN '{}' ELSE '{compute/start}' END::event_variable[]
                 || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN '{compute/stop,compute/result}'
                     ELSE '{compute/error}' END::event_variable[]),
             unnest(CASE WHEN was = 'running' THEN '{}' ELSE ARRAY[''] END
                 || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN ARRAY['', result::text]
-                    ELSE ARRAY[reason] END)
+                    ELSE ARRAY[reason] END),
+            status
         FROM changed
+    ), counted AS (
+        INSERT INTO stat_deltas (origin, was, status, latency, works)
+        SELECT origin, was, status, latency, count(*) FROM changed WHERE was IS DISTINCT FROM status
+        GROUP BY origin, was, status, latency
     ), given_up AS (
         INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
         SELECT id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'
@@ -117,12 +127,14 @@ const SETTLE_DONE: &str = "
         SELECT work_code, origin, message_id, add_up_to, 'done', result
         FROM unnest($1, $2, $3::work_origin[], $4, $5) AS input (message_id, work_code, origin, add_up_to, result)
         ON CONFLICT DO NOTHING
-        RETURNING id, message_id, generation, result
+        RETURNING id, message_id, origin, generation, result
     ), logged AS (
-        INSERT INTO events (work_id, generation, variable, value)
+        INSERT INTO events (work_id, generation, variable, value, status)
         SELECT id, generation, unnest('{compute/start,compute/stop,compute/result}'::event_variable[]),
-            unnest(ARRAY['', '', result::text])
+            unnest(ARRAY['', '', result::text]), 'done'
         FROM inserted
+    ), counted AS (
+        INSERT INTO stat_deltas (origin, status, works) SELECT origin, 'done', count(*) FROM inserted GROUP BY origin
     )
     SELECT message_id FROM inserted";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
@@ -63,8 +63,11 @@ impl WorkChanges for PostgresStore {
                         WHERE id = $1
                         RETURNING *
                     ), logged AS (
-                        INSERT INTO events (work_id, generation, variable, value)
-                        SELECT id, generation, 'work/updated', add_up_to::text FROM updated
+                        INSERT INTO events (work_id, generation, variable, value, status)
+                        SELECT id, generation, 'work/updated', add_up_to::text, status FROM updated
+                    ), counted AS (
+                        INSERT INTO stat_deltas (origin, was, status, works)
+                        SELECT origin, $4::work_status, status, 1 FROM updated WHERE status <> $4::work_status
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1
                     )
@@ -73,6 +76,7 @@ impl WorkChanges for PostgresStore {
                 .bind::<BigInt, _>(id.0)
                 .bind::<Integer, _>(add_up_to.get())
                 .bind::<BigInt, _>(pause)
+                .bind::<Text, _>(&work.status)
                 .get_result(connection)?;
                 Ok(Changed::Applied(updated.into_work()?))
             })
@@ -99,14 +103,18 @@ impl WorkChanges for PostgresStore {
                             due_at = NULL, sent_at = NULL, deleted_on = now(), version = version + 1,
                             updated_on = now()
                         WHERE id = $1
-                        RETURNING id, generation, status
+                        RETURNING id, generation, origin, status
                     ), logged AS (
-                        INSERT INTO events (work_id, generation, variable)
-                        SELECT id, generation, 'work/cancelled' FROM deleted WHERE status = 'cancelled'
+                        INSERT INTO events (work_id, generation, variable, status)
+                        SELECT id, generation, 'work/cancelled', status FROM deleted
+                    ), counted AS (
+                        INSERT INTO stat_deltas (origin, was, works)
+                        SELECT origin, $2::work_status, 1 FROM deleted
                     )
                     DELETE FROM dead_letters WHERE work_id = $1",
                 )
                 .bind::<BigInt, _>(id.0)
+                .bind::<Text, _>(&work.status)
                 .execute(connection)?;
                 Ok(Changed::Applied(()))
             })

@@ -32,7 +32,7 @@ pub(super) struct Row {
     #[diesel(sql_type = Integer)]
     pub(super) add_up_to: i32,
     #[diesel(sql_type = Text)]
-    status: String,
+    pub(super) status: String,
     #[diesel(sql_type = Nullable<BigInt>)]
     result: Option<i64>,
     #[diesel(sql_type = BigInt)]

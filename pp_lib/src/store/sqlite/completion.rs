@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
+use super::super::views::bucket_of;
 use super::super::{Claim, Completion, Guard, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
+use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
 use super::{NOW, SqliteStore, json_rows};
-use crate::domain::WorkCode;
+use crate::domain::{Status, WorkCode};
 
 #[derive(QueryableByName)]
 struct Changed {
@@ -20,6 +22,9 @@ struct Changed {
     id: i64,
     #[diesel(sql_type = Text)]
     message_id: String,
+    /// Since it was asked for; none where that is not known.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    waited_ms: Option<i64>,
 }
 
 #[derive(QueryableByName)]
@@ -111,27 +116,43 @@ fn settle(connection: &mut SqliteConnection, settlements: &[Settlement]) -> Quer
     if !existing.is_empty() {
         changed.extend(update(connection, &existing)?);
     }
-    let ids: HashMap<&str, i64> = changed.iter().map(|row| (row.message_id.as_str(), row.id)).collect();
+    let rows: HashMap<&str, &Changed> = changed.iter().map(|row| (row.message_id.as_str(), row)).collect();
+    let row_of = |settlement: &Settlement| rows.get(settlement.message_id.as_str()).copied();
     let applied: Vec<(i64, &Settlement)> = settlements
         .iter()
-        .filter_map(|settlement| ids.get(settlement.message_id.as_str()).map(|id| (*id, settlement)))
+        .filter_map(|settlement| Some((row_of(settlement)?.id, settlement)))
         .collect();
+    let moved = settlements
+        .iter()
+        .filter_map(|settlement| Some(moved(row_of(settlement)?, settlement)));
+    deltas::record(connection, moved)?;
     record_events(connection, &applied)?;
     record_dead_letters(connection, &applied)?;
 
     let skipped = new
         .iter()
         .map(|settlement| settlement.message_id.as_str())
-        .filter(|id| !ids.contains_key(id));
+        .filter(|id| !rows.contains_key(id));
     let known = known(connection, skipped.collect())?;
     Ok(settlements
         .iter()
         .map(|settlement| match settlement.message_id.as_str() {
-            id if ids.contains_key(id) => Settled::Applied,
+            id if rows.contains_key(id) => Settled::Applied,
             id if settlement.guard == Guard::NoRow && !known.contains(id) => Settled::CodeTaken,
             _ => Settled::Superseded,
         })
         .collect())
+}
+
+/// When a later generation was asked for is not known.
+fn moved(row: &Changed, settlement: &Settlement) -> Moved {
+    let (generation, _) = settlement.guard.run();
+    let counts = generation == 1 && settlement.outcome.status() == Status::Done;
+    Moved {
+        id: row.id,
+        was: settlement.guard.status(),
+        bucket: row.waited_ms.filter(|_| counts).map(bucket_of),
+    }
 }
 
 fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
@@ -156,7 +177,7 @@ fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
                 {NOW} + (value ->> 7)
          FROM json_each(?) WHERE true
-         ON CONFLICT DO NOTHING RETURNING id, message_id"
+         ON CONFLICT DO NOTHING RETURNING id, message_id, NULL AS waited_ms"
     ))
     .bind::<Text, _>(input)
     .load(connection)
@@ -188,7 +209,8 @@ fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
          WHERE works.message_id = input.value ->> 0 AND works.generation = input.value ->> 1
            AND works.attempt = input.value ->> 2 AND works.status = input.value ->> 3
            AND works.add_up_to = input.value ->> 4 AND works.deleted_on IS NULL
-         RETURNING works.id, works.message_id"
+         RETURNING works.id, works.message_id,
+             works.updated_on - max(works.created_on, coalesce(works.run_at, 0)) AS waited_ms"
     ))
     .bind::<Text, _>(input)
     .load(connection)
@@ -213,10 +235,12 @@ fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement
     insert_events(connection, input)
 }
 
+/// The status in an event is that of its work as it is now.
 pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
     sql_query(
-        "INSERT INTO events (work_id, generation, variable, value)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key",
+        "INSERT INTO events (work_id, generation, variable, value, status)
+         SELECT works.id, value ->> 1, value ->> 2, value ->> 3, status
+         FROM json_each(?) JOIN works ON works.id = value ->> 0 ORDER BY key",
     )
     .bind::<Text, _>(input)
     .execute(connection)
@@ -274,13 +298,17 @@ fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> Query
     .load(connection)?;
     let ids = json_rows(rescued.iter().map(|row| json!(row.id)));
     sql_query(
-        "INSERT INTO events (work_id, generation, variable, value)
-         SELECT works.id, generation, 'compute/error', ?1
+        "INSERT INTO events (work_id, generation, variable, value, status)
+         SELECT works.id, generation, 'compute/error', ?1, status
          FROM json_each(?2) AS input JOIN works ON works.id = input.value ORDER BY input.key",
     )
     .bind::<Text, _>(LEASE_LOST)
     .bind::<Text, _>(ids)
     .execute(connection)?;
+    deltas::record(
+        connection,
+        rescued.iter().map(|row| Moved::from(Status::Running, row.id)),
+    )?;
     let failed = rescued.iter().filter(|row| row.status == "failed");
     insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
     Ok(rescued.len() as u64)

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::super::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
 use super::completion::insert_events;
+use super::deltas::{self, Moved};
 use super::dispatch::millis;
 use super::{NOW, SqliteStore, json_rows, unexpected};
-use crate::domain::{DeadLetter, DeadLetterId, MessageId, Variable, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, MessageId, Status, Variable, WorkId};
 
 #[derive(QueryableByName)]
 struct LetterRow {
@@ -195,6 +196,10 @@ fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<
         .iter()
         .map(|row| json!([row.id, row.generation, Variable::WorkRedriven.as_str(), ""]));
     insert_events(connection, json_rows(events))?;
+    deltas::record(
+        connection,
+        revived.iter().map(|row| Moved::from(Status::Failed, row.id)),
+    )?;
     sql_query(format!(
         "DELETE FROM dead_letters WHERE {these} AND work_id IS NOT NULL"
     ))

@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
 use super::completion::{insert_dead_letters, insert_events};
+use super::deltas::{self, Moved};
 use super::{NOW, SqliteStore, json_rows, unexpected};
-use crate::domain::{AddUpTo, MessageId, Variable, WorkId};
+use crate::domain::{AddUpTo, MessageId, Status, Variable, WorkId};
 
 /// The columns of a [`ClaimRow`].
 pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
@@ -176,6 +177,7 @@ fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult
         ]
     });
     insert_events(connection, json_rows(events))?;
+    deltas::record(connection, lost.iter().map(|row| Moved::from(Status::Pending, row.id)))?;
     insert_dead_letters(
         connection,
         json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),

@@ -5,10 +5,12 @@
 mod change_log;
 mod completion;
 mod dead_letters;
+mod deltas;
 mod dispatch;
 mod event_log;
 mod idempotency_keys;
 mod leases;
+mod views;
 mod work_changes;
 mod work_rows;
 mod writer;

@@ -3,25 +3,28 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::{Changed, Result, WorkChanges};
 use super::completion::insert_events;
+use super::deltas::{self, Moved};
 use super::dispatch::millis;
 use super::work_rows::{COLUMNS, WorkRow};
-use super::{NOW, SqliteStore, json_rows};
+use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, Variable, Work, WorkId};
 
-/// The generation that a row is at.
+/// A row as a change finds it.
 #[derive(QueryableByName)]
-struct Generation {
+struct Held {
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Text)]
     status: String,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
 }
 
 #[async_trait]
@@ -34,34 +37,35 @@ impl WorkChanges for SqliteStore {
         pause: Duration,
     ) -> Result<Changed<Work>> {
         self.write(move |connection| {
-            let updated: Option<WorkRow> = sql_query(format!(
+            let Some(held) = held(connection, id)? else {
+                return Ok(Changed::Missing);
+            };
+            if version.is_some_and(|version| version != held.version) {
+                return Ok(Changed::OtherVersion);
+            }
+            let updated: WorkRow = sql_query(format!(
                 "UPDATE works SET
                      add_up_to = ?1, status = 'pending', result = NULL,
                      generation = generation + 1, attempt = 1, lost_leases = 0,
                      due_at = max(coalesce(run_at, 0), min({NOW} + ?2,
                          coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + ?2))),
                      sent_at = NULL, version = version + 1, updated_on = {NOW}
-                 WHERE id = ?3 AND deleted_on IS NULL AND (?4 IS NULL OR version = ?4)
+                 WHERE id = ?3
                  RETURNING {COLUMNS}"
             ))
             .bind::<Integer, _>(add_up_to.get())
             .bind::<BigInt, _>(millis(pause))
             .bind::<BigInt, _>(id.0)
-            .bind::<Nullable<BigInt>, _>(version)
-            .load(connection)?
-            .pop();
-            let Some(updated) = updated else {
-                return unchanged(connection, id);
-            };
-            if let Some(row) = generation(connection, id)? {
-                tell(
-                    connection,
-                    id,
-                    row.generation,
-                    Variable::WorkUpdated,
-                    &add_up_to.to_string(),
-                )?;
-            }
+            .get_result(connection)?;
+            let generation = held.generation + 1;
+            tell(
+                connection,
+                id,
+                generation,
+                Variable::WorkUpdated,
+                &add_up_to.to_string(),
+            )?;
+            deltas::record(connection, [held.moved(id)?])?;
             forget_letters(connection, id)?;
             Ok(Changed::Applied(updated.into_work()?))
         })
@@ -70,23 +74,22 @@ impl WorkChanges for SqliteStore {
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         self.write(move |connection| {
-            let deleted: Option<Generation> = sql_query(format!(
+            let Some(held) = held(connection, id)? else {
+                return Ok(Changed::Missing);
+            };
+            if version.is_some_and(|version| version != held.version) {
+                return Ok(Changed::OtherVersion);
+            }
+            sql_query(format!(
                 "UPDATE works SET
                      status = iif(status IN ('pending', 'running'), 'cancelled', status),
                      due_at = NULL, sent_at = NULL, deleted_on = {NOW}, version = version + 1, updated_on = {NOW}
-                 WHERE id = ?1 AND deleted_on IS NULL AND (?2 IS NULL OR version = ?2)
-                 RETURNING generation, status"
+                 WHERE id = ?"
             ))
             .bind::<BigInt, _>(id.0)
-            .bind::<Nullable<BigInt>, _>(version)
-            .load(connection)?
-            .pop();
-            let Some(row) = deleted else {
-                return unchanged(connection, id);
-            };
-            if row.status == "cancelled" {
-                tell(connection, id, row.generation, Variable::WorkCancelled, "")?;
-            }
+            .execute(connection)?;
+            tell(connection, id, held.generation, Variable::WorkCancelled, "")?;
+            deltas::record(connection, [held.moved(id)?])?;
             forget_letters(connection, id)?;
             Ok(Changed::Applied(()))
         })
@@ -94,16 +97,16 @@ impl WorkChanges for SqliteStore {
     }
 }
 
-/// Why a change found nothing to change.
-fn unchanged<T>(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Changed<T>> {
-    Ok(match generation(connection, id)? {
-        None => Changed::Missing,
-        Some(_) => Changed::OtherVersion,
-    })
+impl Held {
+    fn moved(&self, id: WorkId) -> QueryResult<Moved> {
+        let was = self.status.parse().map_err(|()| unexpected("status"))?;
+        Ok(Moved::from(was, id.0))
+    }
 }
 
-fn generation(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Generation>> {
-    sql_query("SELECT generation, status FROM works WHERE id = ? AND deleted_on IS NULL")
+/// The row of a work that is not deleted.
+fn held(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Held>> {
+    sql_query("SELECT generation, status, version FROM works WHERE id = ? AND deleted_on IS NULL")
         .bind::<BigInt, _>(id.0)
         .get_result(connection)
         .optional()
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_end_of_an_unfinished_work_is_told_and_that_of_a_finished_one_was() {
+    async fn the_end_of_a_work_is_told_as_of_its_last_generation() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
@@ -179,9 +182,8 @@ mod tests {
             })
             .await
             .unwrap();
-        let mut unfinished: Vec<i64> = works.iter().map(|work| work.id.0).collect();
-        unfinished.retain(|id| *id != claims[0].id.0);
-        assert_eq!(told.iter().map(|told| told.work_id).collect::<Vec<_>>(), unfinished);
-        assert!(told.iter().all(|told| told.generation == 1));
+        let told: Vec<(i64, i32)> = told.iter().map(|told| (told.work_id, told.generation)).collect();
+        let expected: Vec<(i64, i32)> = works.iter().map(|work| (work.id.0, 1)).collect();
+        assert_eq!(told, expected, "of the finished one as of the others");
     }
 }

@@ -9,6 +9,7 @@ use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sq
 use serde_json::json;
 
 use super::super::{NewWork, Result, Search, WorkRows};
+use super::deltas::{self, Moved};
 use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, PrefixSelection, Status, Work, WorkCode, WorkId};
 
@@ -117,12 +118,13 @@ fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> QueryResult<V
     .bind::<Text, _>(input)
     .load(connection)?;
     sql_query(
-        "INSERT INTO events (work_id, generation, variable, value)
-         SELECT works.id, generation, 'work/created', add_up_to
+        "INSERT INTO events (work_id, generation, variable, value, status)
+         SELECT works.id, generation, 'work/created', add_up_to, status
          FROM json_each(?) AS input JOIN works ON works.id = input.value WHERE origin = 'api' ORDER BY works.id",
     )
     .bind::<Text, _>(json_rows(inserted.iter().map(|row| json!(row.id))))
     .execute(connection)?;
+    deltas::record(connection, inserted.iter().map(|row| Moved::new(row.id)))?;
 
     let mut rows: HashMap<String, WorkRow> = by_message_id(inserted);
     if rows.len() < works.len() {

@@ -1,0 +1,213 @@
+//! The counters: totals, and what was not folded into them yet.
+
+use async_trait::async_trait;
+use diesel::pg::PgConnection;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+use tokio::task::spawn_blocking;
+
+use super::failure::Failure;
+use super::work_rows::{self, Row};
+use super::{PostgresStore, panicked};
+use crate::domain::{Origin, Stats, Work};
+use crate::store::views::{Count, Done, NEWEST, assembled};
+use crate::store::{Result, StoreError, Views};
+
+/// How many deltas one statement folds: few enough to be done well within the statement timeout.
+const FOLDED_AT_ONCE: i64 = 20_000;
+
+/// In one statement, so that at any moment each delta counts once: as itself or in the totals. What somebody else folds
+/// right now is skipped; totals are taken in the order of their keys, so that two who fold wait for each other briefly
+/// and never in a circle.
+const FOLD: &str = "
+    WITH folded AS (
+        DELETE FROM stat_deltas WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM stat_deltas LIMIT $1 FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING *
+    ), counted AS (
+        INSERT INTO stat_totals (origin, status, works)
+        SELECT origin, status, sum(works) FROM (
+            SELECT origin, status, works FROM folded WHERE status IS NOT NULL
+            UNION ALL
+            SELECT origin, was, -works FROM folded WHERE was IS NOT NULL
+        ) AS moved
+        GROUP BY origin, status ORDER BY origin, status
+        ON CONFLICT (origin, status) DO UPDATE SET works = stat_totals.works + excluded.works
+    ), finished AS (
+        INSERT INTO stat_seconds (second, latency, works)
+        SELECT floor(date_part('epoch', recorded_on)), coalesce(latency, -1), sum(works) FROM folded
+        WHERE status = 'done' AND recorded_on > now() - interval '2 minutes'
+        GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (second, latency) DO UPDATE SET works = stat_seconds.works + excluded.works
+    ), outlived AS (
+        DELETE FROM stat_seconds WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM stat_seconds WHERE second < floor(date_part('epoch', now())) - 120
+            FOR UPDATE SKIP LOCKED
+        ))
+    )
+    SELECT count(*) AS works FROM folded";
+
+#[derive(QueryableByName)]
+struct Works {
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+#[derive(QueryableByName)]
+struct CountRow {
+    #[diesel(sql_type = Text)]
+    origin: String,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl CountRow {
+    fn into_count(self) -> std::result::Result<Count, Failure> {
+        let unknown = || Failure::Rejected("the counters are not ones that this program writes".to_owned());
+        let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
+        Ok(Count {
+            origin: origin.ok_or_else(unknown)?,
+            status: self.status.parse().map_err(|()| unknown())?,
+            works: self.works,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct DoneRow {
+    #[diesel(sql_type = SmallInt)]
+    latency: i16,
+    #[diesel(sql_type = BigInt)]
+    over_1s: i64,
+    #[diesel(sql_type = BigInt)]
+    over_60s: i64,
+}
+
+impl DoneRow {
+    fn into_done(self) -> Done {
+        Done {
+            bucket: u8::try_from(self.latency).ok(),
+            over_1s: self.over_1s,
+            over_60s: self.over_60s,
+        }
+    }
+}
+
+#[async_trait]
+impl Views for PostgresStore {
+    async fn stats(&self) -> Result<Stats> {
+        self.run(|connection| {
+            // One snapshot: a delta that is folded meanwhile is seen where it was.
+            let mut snapshot = connection.build_transaction().repeatable_read().read_only();
+            snapshot.run(|connection| Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?)))
+        })
+        .await
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        let mut folded = 0;
+        loop {
+            let some = self.run(|connection| fold(connection, Some(FOLDED_AT_ONCE))).await?;
+            folded += u64::try_from(some).unwrap_or_default();
+            if some < FOLDED_AT_ONCE {
+                return Ok(folded);
+            }
+        }
+    }
+
+    /// On a connection of its own, since counting takes as long as there are works.
+    async fn rebuild(&self) -> Result<()> {
+        let sessions = self.sessions.clone();
+        let rebuilding = spawn_blocking(move || {
+            let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
+            rebuild(&mut connection).map_err(|failure| match failure {
+                Failure::Rejected(why) => StoreError::Rejected(why),
+                Failure::Unreachable(why)
+                | Failure::Stale(why)
+                | Failure::Broken(why)
+                | Failure::Busy(why)
+                | Failure::Unclear(why) => StoreError::Unavailable(why),
+            })
+        });
+        rebuilding.await.unwrap_or_else(panicked)
+    }
+}
+
+fn fold(connection: &mut PgConnection, at_most: Option<i64>) -> std::result::Result<i64, Failure> {
+    let folded: Works = sql_query(FOLD)
+        .bind::<Nullable<BigInt>, _>(at_most)
+        .get_result(connection)?;
+    Ok(folded.works)
+}
+
+fn counts(connection: &mut PgConnection) -> std::result::Result<Vec<Count>, Failure> {
+    let rows: Vec<CountRow> = sql_query(
+        "SELECT origin::text AS origin, status::text AS status, sum(works)::bigint AS works FROM (
+            SELECT origin, status, works FROM stat_totals
+            UNION ALL
+            SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
+            UNION ALL
+            SELECT origin, was, -works FROM stat_deltas WHERE was IS NOT NULL
+        ) AS counted
+        GROUP BY origin, status",
+    )
+    .load(connection)?;
+    rows.into_iter().map(CountRow::into_count).collect()
+}
+
+fn done(connection: &mut PgConnection) -> std::result::Result<Vec<Done>, Failure> {
+    let rows: Vec<DoneRow> = sql_query(
+        "SELECT latency, sum(works)::bigint AS over_60s,
+            coalesce(sum(works) FILTER (WHERE second = this.second - 1), 0)::bigint AS over_1s
+        FROM (SELECT floor(date_part('epoch', now()))::bigint AS second) AS this
+        JOIN (
+            SELECT second, latency, works FROM stat_seconds
+            UNION ALL
+            SELECT floor(date_part('epoch', recorded_on))::bigint, coalesce(latency, -1::smallint), works
+            FROM stat_deltas WHERE status = 'done'
+        ) AS done ON done.second BETWEEN this.second - 60 AND this.second - 1
+        GROUP BY latency ORDER BY latency",
+    )
+    .load(connection)?;
+    Ok(rows.into_iter().map(DoneRow::into_done).collect())
+}
+
+fn newest(connection: &mut PgConnection) -> std::result::Result<Vec<Work>, Failure> {
+    let columns = work_rows::COLUMNS;
+    let rows: Vec<Row> = sql_query(format!(
+        "SELECT {columns} FROM works WHERE deleted_on IS NULL ORDER BY id DESC LIMIT $1"
+    ))
+    .bind::<Integer, _>(NEWEST)
+    .load(connection)?;
+    rows.into_iter().map(Row::into_work).collect()
+}
+
+/// Exact beside writers: what a transaction did is in this snapshot with its deltas, or neither is. Those in the
+/// snapshot are folded, since the count has them; the others stay. Nobody folds meanwhile: who does so locks the totals
+/// before the first delta, and who did so before this lock is in the snapshot, which is taken after it.
+fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
+    sql_query("SET lock_timeout = '5s'").execute(connection)?;
+    connection.build_transaction().repeatable_read().run(|connection| {
+        sql_query("LOCK TABLE stat_totals IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
+        // What takes long comes before the first write: an open transaction that has written holds back the feed.
+        let counted: Vec<CountRow> = sql_query(
+            "SELECT origin::text AS origin, status::text AS status, count(*) AS works
+            FROM works WHERE deleted_on IS NULL GROUP BY origin, status",
+        )
+        .load(connection)?;
+        fold(connection, None)?;
+        sql_query("DELETE FROM stat_totals").execute(connection)?;
+        sql_query(
+            "INSERT INTO stat_totals (origin, status, works)
+            SELECT * FROM unnest($1::work_origin[], $2::work_status[], $3)",
+        )
+        .bind::<Array<Text>, _>(counted.iter().map(|row| row.origin.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(counted.iter().map(|row| row.status.as_str()).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(counted.iter().map(|row| row.works).collect::<Vec<_>>())
+        .execute(connection)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,139 @@
+//! The counters: totals, and what was not folded into them yet.
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::super::views::{Count, Done, NEWEST, assembled};
+use super::super::{Result, Views};
+use super::work_rows::{COLUMNS, WorkRow};
+use super::{NOW, SqliteStore, unexpected};
+use crate::domain::{Origin, Stats, Work};
+
+/// What the deltas make of the counters, as rows of them.
+const MOVED: &str = "SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
+     UNION ALL SELECT origin, was, -works FROM stat_deltas WHERE was IS NOT NULL";
+
+/// What the deltas say of works that became done, as rows of `stat_seconds`.
+const FINISHED: &str = "SELECT recorded_on / 1000 AS second, coalesce(latency, -1) AS latency, works
+     FROM stat_deltas WHERE status = 'done'";
+
+#[derive(QueryableByName)]
+struct CountRow {
+    #[diesel(sql_type = Text)]
+    origin: String,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl CountRow {
+    fn into_count(self) -> QueryResult<Count> {
+        let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
+        Ok(Count {
+            origin: origin.ok_or_else(|| unexpected("origin"))?,
+            status: self.status.parse().map_err(|()| unexpected("status"))?,
+            works: self.works,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct DoneRow {
+    #[diesel(sql_type = Integer)]
+    latency: i32,
+    #[diesel(sql_type = BigInt)]
+    over_1s: i64,
+    #[diesel(sql_type = BigInt)]
+    over_60s: i64,
+}
+
+impl DoneRow {
+    fn into_done(self) -> Done {
+        Done {
+            bucket: u8::try_from(self.latency).ok(),
+            over_1s: self.over_1s,
+            over_60s: self.over_60s,
+        }
+    }
+}
+
+#[async_trait]
+impl Views for SqliteStore {
+    async fn stats(&self) -> Result<Stats> {
+        self.read(|connection| {
+            // One snapshot: a delta that is folded meanwhile is seen where it was.
+            connection
+                .transaction(|connection| Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?)))
+        })
+        .await
+    }
+
+    async fn fold(&self) -> Result<u64> {
+        self.write(fold).await
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.write(|connection| {
+            fold(connection)?;
+            sql_query("DELETE FROM stat_totals").execute(connection)?;
+            sql_query(
+                "INSERT INTO stat_totals (origin, status, works)
+                 SELECT origin, status, count(*) FROM works WHERE deleted_on IS NULL GROUP BY origin, status",
+            )
+            .execute(connection)
+            .map(drop)
+        })
+        .await
+    }
+}
+
+fn fold(connection: &mut SqliteConnection) -> QueryResult<u64> {
+    sql_query(format!(
+        "INSERT INTO stat_totals (origin, status, works)
+         SELECT origin, status, sum(works) FROM ({MOVED}) WHERE true GROUP BY origin, status
+         ON CONFLICT (origin, status) DO UPDATE SET works = works + excluded.works"
+    ))
+    .execute(connection)?;
+    sql_query(format!(
+        "INSERT INTO stat_seconds (second, latency, works)
+         SELECT second, latency, sum(works) FROM ({FINISHED}) WHERE true GROUP BY second, latency
+         ON CONFLICT (second, latency) DO UPDATE SET works = works + excluded.works"
+    ))
+    .execute(connection)?;
+    sql_query(format!("DELETE FROM stat_seconds WHERE second < {NOW} / 1000 - 120")).execute(connection)?;
+    let folded = sql_query("DELETE FROM stat_deltas").execute(connection)?;
+    Ok(folded as u64)
+}
+
+fn counts(connection: &mut SqliteConnection) -> QueryResult<Vec<Count>> {
+    let rows: Vec<CountRow> = sql_query(format!(
+        "SELECT origin, status, sum(works) AS works
+         FROM (SELECT origin, status, works FROM stat_totals UNION ALL {MOVED}) GROUP BY origin, status"
+    ))
+    .load(connection)?;
+    rows.into_iter().map(CountRow::into_count).collect()
+}
+
+fn done(connection: &mut SqliteConnection) -> QueryResult<Vec<Done>> {
+    let rows: Vec<DoneRow> = sql_query(format!(
+        "SELECT latency, sum(works) AS over_60s, sum(iif(second = this - 1, works, 0)) AS over_1s
+         FROM (SELECT {NOW} / 1000 AS this)
+         JOIN (SELECT second, latency, works FROM stat_seconds UNION ALL {FINISHED})
+             ON second BETWEEN this - 60 AND this - 1
+         GROUP BY latency ORDER BY latency"
+    ))
+    .load(connection)?;
+    Ok(rows.into_iter().map(DoneRow::into_done).collect())
+}
+
+fn newest(connection: &mut SqliteConnection) -> QueryResult<Vec<Work>> {
+    let rows: Vec<WorkRow> = sql_query(format!(
+        "SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL ORDER BY id DESC LIMIT ?"
+    ))
+    .bind::<Integer, _>(NEWEST)
+    .load(connection)?;
+    rows.into_iter().map(WorkRow::into_work).collect()
+}

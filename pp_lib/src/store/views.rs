@@ -1,0 +1,133 @@
+//! The counters: kept by the statements that change works, so that nobody ever counts works to serve them.
+//!
+//! Each of those statements says in `stat_deltas` how many works went from one status to another; what was said so far
+//! is folded into totals now and then. Here is also what both adapters make of the numbers that they read.
+
+use async_trait::async_trait;
+
+use super::Result;
+use crate::domain::{Latency, Origin, Rates, Stats, Status, Work};
+
+/// How many of the newest works the counters show.
+pub(super) const NEWEST: i32 = 10;
+
+/// The counters, and how they are kept.
+#[async_trait]
+pub trait Views: Send + Sync {
+    /// The counters as of now, whether folded or not.
+    async fn stats(&self) -> Result<Stats>;
+
+    /// Folds what the changes said into the totals; how many rows they took to say it. Whoever changes works does not
+    /// wait for it, and several may fold at once.
+    async fn fold(&self) -> Result<u64>;
+
+    /// Counts all works anew, for totals that somebody damaged. Whoever changes works does not wait for it.
+    async fn rebuild(&self) -> Result<()>;
+}
+
+/// How many works of an origin are in a status.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    pub(super) origin: Origin,
+    pub(super) status: Status,
+    pub(super) works: i64,
+}
+
+/// How many works became done within the last whole second and the last 60, after having been asked for as long as one
+/// bucket says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    /// None where it is not known.
+    pub(super) bucket: Option<u8>,
+    pub(super) over_1s: i64,
+    pub(super) over_60s: i64,
+}
+
+/// The counters from what was read; `done` in the order of the buckets.
+pub(super) fn assembled(counts: &[Count], done: &[Done], newest: Vec<Work>) -> Stats {
+    let mut stats = Stats {
+        works_per_second: Rates {
+            over_1s: done.iter().map(|done| done.over_1s).sum::<i64>() as f64,
+            over_60s: done.iter().map(|done| done.over_60s).sum::<i64>() as f64 / 60.0,
+        },
+        latency_ms: Latency {
+            p50: percentile(done, 50),
+            p99: percentile(done, 99),
+        },
+        newest,
+        ..Stats::default()
+    };
+    for count in counts {
+        *stats.works.of(count.origin).of(count.status) += count.works;
+        if matches!(count.status, Status::Pending | Status::Running) {
+            stats.backlog += count.works;
+        }
+    }
+    stats
+}
+
+/// The latency that so many of a hundred works did not exceed, in milliseconds.
+fn percentile(done: &[Done], percent: i64) -> Option<f64> {
+    let known = || {
+        done.iter()
+            .filter_map(|done| done.bucket.map(|bucket| (bucket, done.over_60s)))
+    };
+    let all: i64 = known().map(|(_, works)| works).sum();
+    let mut so_far = 0;
+    let reached = known().find(|(_, works)| {
+        so_far += works;
+        so_far > 0 && so_far * 100 >= all * percent
+    });
+    reached.map(|(bucket, _)| bucket_end_ms(bucket))
+}
+
+/// The bucket of a latency: eight for each octave of milliseconds, up to seven weeks. PostgreSQL computes the same.
+pub(super) fn bucket_of(latency_ms: i64) -> u8 {
+    // Larger ones are cut off by the cast.
+    (8.0 * (latency_ms.max(1) as f64).log2()).floor() as u8
+}
+
+/// The latency at which a bucket ends, in milliseconds.
+fn bucket_end_ms(bucket: u8) -> f64 {
+    2_f64.powf((f64::from(bucket) + 1.0) / 8.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_ends_at_most_a_tenth_above_what_is_in_it() {
+        assert_eq!([bucket_of(-5), bucket_of(0), bucket_of(1)], [0, 0, 0]);
+        assert_eq!(bucket_of(i64::MAX), 255);
+        for exponent in 0..120 {
+            let latency_ms = 1.3_f64.powi(exponent).min(4e9) as i64;
+            let end = bucket_end_ms(bucket_of(latency_ms));
+            assert!(
+                latency_ms as f64 <= end && end <= latency_ms as f64 * 1.1,
+                "{latency_ms} ends at {end}"
+            );
+        }
+    }
+
+    #[test]
+    fn percentiles_count_what_is_known() {
+        let done = |bucket, over_60s| Done {
+            bucket,
+            over_1s: 0,
+            over_60s,
+        };
+        assert_eq!(percentile(&[], 50), None);
+        assert_eq!(percentile(&[done(None, 5)], 50), None);
+        let some = [
+            done(None, 1_000),
+            done(Some(7), 1),
+            done(Some(15), 98),
+            done(Some(23), 1),
+        ];
+        assert_eq!(percentile(&some, 1), Some(2.0));
+        assert_eq!(percentile(&some, 50), Some(4.0));
+        assert_eq!(percentile(&some, 99), Some(4.0));
+        assert_eq!(percentile(&some, 100), Some(8.0));
+    }
+}

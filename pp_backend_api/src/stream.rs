@@ -11,7 +11,7 @@ use actix_web::web::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use pp_lib::domain::Position;
-use pp_lib::flow::{Message, Subscription};
+use pp_lib::flow::{Message, StatsSubscription, Subscription};
 use pp_lib::wire::sse;
 use serde_json::json;
 
@@ -25,9 +25,38 @@ pub(crate) fn head() -> HttpResponse {
     answer().finish()
 }
 
-/// A stream that begins with this, and ends with the subscription.
-pub(crate) fn stream(beginning: Vec<Bytes>, subscription: Subscription, heartbeat: Duration) -> HttpResponse {
-    answer().streaming(frames(beginning, subscription, heartbeat))
+/// A stream that begins with this, and ends with its source.
+pub(crate) fn stream(beginning: Vec<Bytes>, source: impl Source, heartbeat: Duration) -> HttpResponse {
+    answer().streaming(frames(beginning, source, heartbeat))
+}
+
+/// Where frames come from.
+pub(crate) trait Source: 'static {
+    /// The next frame; nothing at the end. May be given up and called again.
+    async fn next_frame(&mut self) -> Option<Bytes>;
+
+    /// Where a client goes on that got everything so far, if that is known.
+    fn position(&self) -> Option<Position>;
+}
+
+impl Source for Subscription {
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        self.next().await.map(frame)
+    }
+
+    fn position(&self) -> Option<Position> {
+        Subscription::position(self)
+    }
+}
+
+impl Source for StatsSubscription {
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        self.next().await
+    }
+
+    fn position(&self) -> Option<Position> {
+        None
+    }
 }
 
 fn answer() -> actix_web::HttpResponseBuilder {
@@ -48,7 +77,7 @@ pub(crate) fn retry() -> Bytes {
 }
 
 /// A message as it is sent.
-pub(crate) fn frame(message: Message) -> Bytes {
+fn frame(message: Message) -> Bytes {
     match message {
         Message::Started(at) => sse::event(Some(sse::START), Some(at), &json!({})),
         Message::Change(bytes) => bytes,
@@ -69,20 +98,20 @@ pub(crate) async fn first(subscription: &mut Subscription) -> Result<Message, Ap
 }
 
 /// What a body is made of.
-struct Body {
+struct Body<S> {
     beginning: std::vec::IntoIter<Bytes>,
-    subscription: Subscription,
+    source: S,
     heartbeats: Interval,
 }
 
 fn frames(
     beginning: Vec<Bytes>,
-    subscription: Subscription,
+    source: impl Source,
     heartbeat: Duration,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let body = Body {
         beginning: beginning.into_iter(),
-        subscription,
+        source,
         heartbeats: interval_at(Instant::now() + heartbeat, heartbeat),
     };
     unfold(body, |mut body| async move {
@@ -91,14 +120,14 @@ fn frames(
     })
 }
 
-impl Body {
+impl<S: Source> Body<S> {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(frame) = self.beginning.next() {
             return Some(frame);
         }
         tokio::select! {
-            message = self.subscription.next() => message.map(frame),
-            _ = self.heartbeats.tick() => Some(sse::heartbeat(self.subscription.position())),
+            frame = self.source.next_frame() => frame,
+            _ = self.heartbeats.tick() => Some(sse::heartbeat(self.source.position())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 17] = [
+const ROUTES: [(&str, &str, &str); 19] = [
     (
         "POST",
         "/work",
@@ -35,6 +35,12 @@ const ROUTES: [(&str, &str, &str); 17] = [
         "/stream",
         "what happens to all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
     ),
+    (
+        "GET",
+        "/stats/stream",
+        "the counters as they change, as server-sent events",
+    ),
+    ("GET", "/live", "a page that shows them"),
     ("GET", "/deadletter", "what was given up, newest first; limit, before"),
     (
         "POST",

@@ -1,4 +1,4 @@
-//! `/stream` and `/work/{id}/stream`: what happens, as it happens.
+//! `/stream` and `/work/{id}/stream`: what happens, as it happens. `/stats/stream`: the counters, as they change.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -20,7 +20,7 @@ struct Params {
     status: Option<String>,
 }
 
-/// No filter is known where a single work is followed.
+/// There is nothing to choose where one work is followed, or the counters are.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct NoParams {}
@@ -70,6 +70,15 @@ pub(super) async fn of_work(
     }
     beginning.push(sse::event(Some(sse::WORK), subscription.position(), &work));
     Ok(stream::stream(beginning, subscription, api.config.heartbeat))
+}
+
+pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let NoParams {} = query::parse(&request)?;
+    if request.method() == Method::HEAD {
+        return Ok(stream::head());
+    }
+    let counters = api.streams.watch_stats()?;
+    Ok(stream::stream(vec![stream::retry()], counters, api.config.heartbeat))
 }
 
 /// Where a client goes on that was here before.

@@ -32,6 +32,6 @@ pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, 
 pub use identity::{new_message_id, new_work_code};
 pub use patience::{Patience, Trouble};
 pub use produce::{BrokerSink, DemandSink, NewDemand, SinkError, StoreSink};
-pub use streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
+pub use streams::{Filter, Message, StatsSubscription, Streams, StreamsError, StreamsOptions, Subscription};
 pub use supervise::supervise;
 pub use watch::{watch_broker, watch_store};

@@ -11,7 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -30,6 +30,12 @@ pub(crate) struct StoreBetween {
     pub(crate) superseded: AtomicUsize,
     /// How often the store failed to settle.
     pub(crate) errors: AtomicUsize,
+    /// How often the feed was read.
+    pub(crate) reads: AtomicUsize,
+    /// Whether the feed cannot be read.
+    pub(crate) unreadable: AtomicBool,
+    /// Whether the feed cannot be continued, the next time it is read.
+    pub(crate) forgets: AtomicBool,
 }
 
 impl StoreBetween {
@@ -43,7 +49,18 @@ impl StoreBetween {
             arrived: watch::Sender::new(0),
             superseded: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            unreadable: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         }
+    }
+
+    fn read(&self) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("not now".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -202,10 +219,15 @@ impl IdempotencyKeys for StoreBetween {
 #[async_trait]
 impl ChangeLog for StoreBetween {
     async fn head(&self) -> Result<Position> {
+        self.read()?;
         self.inner.head().await
     }
 
     async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.read()?;
+        if self.forgets.swap(false, Ordering::SeqCst) {
+            return Ok(None);
+        }
         self.inner.changes(after, limit).await
     }
 

@@ -19,4 +19,5 @@ mod postgres;
 mod proxy;
 mod rabbitmq;
 mod store;
+mod streams;
 mod unreadable;

@@ -8,21 +8,24 @@
 
 mod page;
 mod reader;
+mod stats;
 mod subscription;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
+pub use stats::StatsSubscription;
 pub use subscription::{Message, Subscription};
 
 use crate::domain::{Position, Status, WorkCodePrefix, WorkId};
 use crate::feed::AnyFeed;
 use crate::store::AnyStore;
 use page::Heard;
+use stats::Sampler;
 
 /// How many subscribers may page from the database at once, so that those who come back all together leave it to others.
 const PAGING: usize = 4;
@@ -75,11 +78,13 @@ pub struct Filter {
 #[derive(Clone)]
 pub struct Streams {
     shared: Arc<Shared>,
+    sampler: Arc<Sampler>,
 }
 
 impl Streams {
-    /// Starts the reader on the runtime this is called from. With the shutdown all subscriptions end.
+    /// Starts what reads on the runtime this is called from. With the shutdown all subscriptions end.
     pub fn start(store: AnyStore, feed: AnyFeed, options: StreamsOptions, shutdown: CancellationToken) -> Self {
+        let sampler = Sampler::start(store.clone(), feed.clone(), shutdown.clone());
         let shared = Arc::new(Shared {
             store,
             feed,
@@ -93,7 +98,7 @@ impl Streams {
             paging: Arc::new(Semaphore::new(PAGING)),
         });
         tokio::spawn(reader::run(Arc::clone(&shared)));
-        Self { shared }
+        Self { shared, sampler }
     }
 
     /// A stream of what happens behind a place, or from now on.
@@ -101,9 +106,22 @@ impl Streams {
     /// # Errors
     /// When there are too many already.
     pub fn subscribe(&self, filter: Filter, after: Option<Position>) -> Result<Subscription, StreamsError> {
-        let place = Arc::clone(&self.shared.clients).try_acquire_owned();
-        let place = place.map_err(|_| StreamsError::TooMany)?;
+        let place = self.place()?;
         Ok(Subscription::new(Arc::clone(&self.shared), filter, after, place))
+    }
+
+    /// A stream of the counters: as they are, and then as often as they changed, four times a second at most.
+    ///
+    /// # Errors
+    /// When there are too many already, of either kind.
+    pub fn watch_stats(&self) -> Result<StatsSubscription, StreamsError> {
+        let place = self.place()?;
+        Ok(self.sampler.watch(self.shared.shutdown.clone(), place))
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, StreamsError> {
+        let place = Arc::clone(&self.shared.clients).try_acquire_owned();
+        place.map_err(|_| StreamsError::TooMany)
     }
 }
 

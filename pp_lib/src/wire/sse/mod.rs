@@ -26,6 +26,9 @@ pub const RESET: &str = "reset";
 /// The name of what the stream of one work begins with: the work itself.
 pub const WORK: &str = "work";
 
+/// The name of the counters.
+pub const STATS: &str = "stats";
+
 /// One event; without a name it is what browsers call a message.
 pub fn event(name: Option<&str>, id: Option<Position>, data: &impl Serialize) -> Bytes {
     let mut frame = Vec::with_capacity(256);

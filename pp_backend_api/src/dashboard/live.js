@@ -68,9 +68,14 @@ function draw() {
   element("newest").tBodies[0].replaceChildren(...stats.newest.map(work));
 }
 
+// The largest results are larger than what a number holds exactly; browsers that do not tell their text round them.
+function exact(key, value, context) {
+  return key === "result" && value !== null && context?.source ? BigInt(context.source) : value;
+}
+
 function show(event) {
   if (newest === null) requestAnimationFrame(draw);
-  newest = JSON.parse(event.data);
+  newest = JSON.parse(event.data, exact);
 }
 
 function open() {

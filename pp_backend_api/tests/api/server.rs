@@ -36,10 +36,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts an API over a store; the runtime is the one that the store was opened on.
     pub(crate) fn start(runtime: Runtime, store: AnyStore, config: Config, options: StoreOptions) -> Self {
+        Self::start_with_streams(runtime, store, config, options, StreamsOptions::default())
+    }
+
+    /// The same with other bounds on its streams.
+    pub(crate) fn start_with_streams(
+        runtime: Runtime,
+        store: AnyStore,
+        config: Config,
+        options: StoreOptions,
+        streams: StreamsOptions,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, runtime) = (CancellationToken::new(), Arc::new(runtime));
-        let serving = serve(store.clone(), config, options, listener, shutdown.clone());
+        let serving = serve(store.clone(), config, (options, streams), listener, shutdown.clone());
         let own = Arc::clone(&runtime);
         let running = std::thread::spawn(move || own.block_on(serving));
         Self {
@@ -77,13 +88,13 @@ impl Drop for Server {
 async fn serve(
     store: AnyStore,
     config: Config,
-    options: StoreOptions,
+    (options, streams): (StoreOptions, StreamsOptions),
     listener: TcpListener,
     shutdown: CancellationToken,
 ) {
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
     let (actor, handle) = StoreActor::start(&store, &feed, options);
-    let streams = Streams::start(store.clone(), feed.clone(), StreamsOptions::default(), shutdown.clone());
+    let streams = Streams::start(store.clone(), feed.clone(), streams, shutdown.clone());
     let health = Health::new();
     let watching = watch_store(store, health.part("store", true), shutdown.clone());
     let watching = tokio::spawn(watching);

@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod search;
 mod show;
+mod watch;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
 use pp_lib::flow::Wanted;
@@ -19,8 +20,13 @@ pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
+pub(crate) use watch::{Followed, Watch, watch};
 
 use crate::failure::Failure;
+use crate::http::Stream;
+
+/// What is said to whoever wants to watch a database.
+pub(crate) const ONLY_HTTP: &str = "watch follows the API, so it needs --call-type http";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub(crate) enum Command {
     Delete(WorkId),
     /// What was given up.
     DeadLetters(DeadLetters),
+    /// What happens from now on.
+    Watch(Watch),
 }
 
 /// Whoever knows about works.
@@ -60,6 +68,11 @@ pub(crate) trait Works {
 
     /// Cancels a work and removes it, else [`Failure::NotFound`].
     fn delete(&self, id: WorkId) -> Result<(), Failure>;
+
+    /// Opens a stream of changes, behind the one with this id if there was one. Only an API has one.
+    fn follow(&self, _: &Followed, _: Option<&str>) -> Result<Stream, Failure> {
+        Err(Failure::Usage(ONLY_HTTP.to_owned()))
+    }
 
     /// The dead letters below `before`, newest first.
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;

@@ -118,6 +118,12 @@ enum Action {
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
+    /// Show how many works there are in each status, how fast they become done, and the newest.
+    Stats {
+        /// Count all works anew before, with call type db only.
+        #[arg(long)]
+        rebuild: bool,
+    },
     /// Follow changes as they happen, those of all works or of one until its end.
     Watch(WatchArgs),
     /// Look at what was given up, run it again or drop it.
@@ -274,6 +280,7 @@ impl Action {
             Self::Events { id } => Command::Events(WorkId(id)),
             Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
             Self::Delete { id } => Command::Delete(WorkId(id)),
+            Self::Stats { rebuild } => Command::Stats { rebuild },
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Search(search) => Command::Search(Search {

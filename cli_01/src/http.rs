@@ -6,7 +6,7 @@ mod stream;
 use std::time::Duration;
 
 use pp_lib::config::DurationText;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 use pp_lib::wire::Problem;
@@ -161,6 +161,14 @@ impl Works for Api {
         let (name, value) = chosen(which);
         let Dropped { dropped } = self.answer(request.query(name, value).call())?;
         Ok(dropped)
+    }
+
+    fn stats(&self) -> Result<Stats, Failure> {
+        self.answer(self.get("/stats").call())
+    }
+
+    fn rebuild_stats(&self) -> Result<(), Failure> {
+        Err(Failure::Usage("--rebuild needs --call-type db".to_owned()))
     }
 }
 

@@ -1,12 +1,14 @@
 //! How answers are printed: one JSON document exactly as the API's, which does not change, or a table for people, which
 //! may.
 
+mod stats;
+
 use std::io::{self, Write as _};
 
 use chrono::DateTime;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
-use pp_lib::domain::{DeadLetter, Event, Status, Work, WorkCode};
+use pp_lib::domain::{DeadLetter, Event, Stats, Status, Work, WorkCode};
 use pp_lib::wire::StreamedChange;
 use serde::Serialize;
 
@@ -54,6 +56,23 @@ impl Output {
             Self::Json => json(letters),
             Self::Table if letters.is_empty() => Ok(()),
             Self::Table => table(letters_table(letters)),
+        }
+    }
+
+    /// The counters.
+    pub(crate) fn stats(self, stats: &Stats) -> io::Result<()> {
+        match self {
+            Self::Json => json(stats),
+            Self::Table => {
+                table(stats::works_table(stats))?;
+                writeln!(io::stdout().lock())?;
+                table(stats::pace_table(stats))?;
+                if stats.newest.is_empty() {
+                    return Ok(());
+                }
+                writeln!(io::stdout().lock())?;
+                table(works_table(&stats.newest))
+            }
         }
     }
 

@@ -8,9 +8,10 @@ mod dead_letters;
 mod events;
 mod search;
 mod show;
+mod stats;
 mod watch;
 
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 
@@ -20,6 +21,7 @@ pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
+pub(crate) use stats::stats;
 pub(crate) use watch::{Followed, Watch, watch};
 
 use crate::failure::Failure;
@@ -45,6 +47,11 @@ pub(crate) enum Command {
     Delete(WorkId),
     /// What was given up.
     DeadLetters(DeadLetters),
+    /// The counters.
+    Stats {
+        /// Whether to count anew before.
+        rebuild: bool,
+    },
     /// What happens from now on.
     Watch(Watch),
 }
@@ -82,4 +89,10 @@ pub(crate) trait Works {
 
     /// Forgets dead letters; how many.
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
+
+    /// The counters.
+    fn stats(&self) -> Result<Stats, Failure>;
+
+    /// Counts all works anew; [`Failure::Usage`] from who only serves the counters.
+    fn rebuild_stats(&self) -> Result<(), Failure>;
 }

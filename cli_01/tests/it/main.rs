@@ -1,6 +1,7 @@
 //! The program as a user has it: typed flags in; output, error lines and exit codes out.
 //!
-//! `dead_letters` is about that command, both ways; `embedded` asks a SQLite file, `http` an API that answers whatever the test wants, wrong answers included.
+//! `dead_letters` and `stats` are about those commands, both ways; `embedded` asks a SQLite file, `http` an API that
+//! answers whatever the test wants, wrong answers included.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 mod dead_letters;
 mod embedded;
 mod http;
+mod stats;
 
 use std::path::Path;
 use std::time::Duration;
@@ -114,6 +116,7 @@ fn help_shows_defaults_variables_and_units_but_no_secrets() {
         "create",
         "search",
         "events",
+        "stats",
         "deadletter",
     ] {
         assert!(help.contains(wanted), "{wanted} in {help}");

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 19] = [
+const ROUTES: [(&str, &str, &str); 20] = [
     (
         "POST",
         "/work",
@@ -25,6 +25,11 @@ const ROUTES: [(&str, &str, &str); 19] = [
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     ("GET", "/work/{id}/events", "the history of a work, oldest first"),
+    (
+        "GET",
+        "/stats",
+        "how many works there are in which status, how fast they become done, the newest",
+    ),
     (
         "GET",
         "/work/{id}/stream",

@@ -5,6 +5,7 @@ mod dead_letters;
 mod index;
 mod live;
 mod search;
+mod stats;
 mod streams;
 mod works;
 
@@ -44,6 +45,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(changes::delete)),
         )
         .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
+        .service(resource(vec!["/stats", "/stats/"], READS).route(get().to(stats::stats)))
         .service(resource(vec!["/work/{id}/stream"], READS).route(get().to(streams::of_work)))
         .service(resource(vec!["/stream", "/stream/"], READS).route(get().to(streams::all)))
         .service(resource(vec!["/stats/stream"], READS).route(get().to(streams::stats)))

@@ -10,7 +10,7 @@ use super::client::{Answer, send};
 use super::faulty::{Faulty, Mood};
 use super::server::{CONFIG, Server};
 
-const PATHS: [(&str, &str); 11] = [
+const PATHS: [(&str, &str); 12] = [
     ("POST", "/work"),
     ("POST", "/work/bulk"),
     ("PATCH", "/work/1"),
@@ -22,6 +22,7 @@ const PATHS: [(&str, &str); 11] = [
     ("GET", "/work/code/api-0000000000"),
     ("GET", "/work/search"),
     ("GET", "/work/1/events"),
+    ("GET", "/stats"),
 ];
 
 /// Waits for a condition.

@@ -30,6 +30,7 @@ mod reads;
 mod scheduled;
 mod searches;
 mod server;
+mod stats;
 mod streams;
 mod tripped;
 mod worker;

@@ -1,6 +1,8 @@
 //! Works over the REST API: requests, and what its answers mean here. An answer that no API of PP gives is an error,
 //! not a panic, and no answer is read without bound.
 
+mod stream;
+
 use std::time::Duration;
 
 use pp_lib::config::DurationText;
@@ -14,8 +16,10 @@ use serde_json::{Map, Value, json};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
-use crate::commands::Works;
+use crate::commands::{Followed, Works};
 use crate::failure::Failure;
+
+pub(crate) use stream::Stream;
 
 /// More than a thousand works, and than the history of any.
 const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
@@ -133,6 +137,10 @@ impl Works for Api {
             (StatusCode::NO_CONTENT, _) => Ok(()),
             (status, body) => Err(self.refused(status, &body)),
         }
+    }
+
+    fn follow(&self, what: &Followed, last_id: Option<&str>) -> Result<Stream, Failure> {
+        self.stream(what, last_id)
     }
 
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {

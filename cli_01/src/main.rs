@@ -43,6 +43,7 @@ fn run() -> Result<(), Failure> {
         Command::Update(id, add_up_to) => commands::update(&*works, id, add_up_to, settings.output),
         Command::Delete(id) => commands::delete(&*works, id),
         Command::Stats { rebuild } => commands::stats(&*works, rebuild, settings.output),
+        Command::Watch(what) => commands::watch(&*works, &what, settings.output),
         Command::DeadLetters(what) => commands::dead_letters(&*works, &what, settings.output),
     }
 }

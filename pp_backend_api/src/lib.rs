@@ -11,6 +11,8 @@ mod etag;
 mod idempotent;
 mod query;
 mod routes;
+mod socket;
+mod stream;
 mod wanted;
 
 use std::io;
@@ -22,7 +24,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use pp_lib::actor::WorkHandle;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Caches, IdempotentRequests, Serving, forget_expired_keys, watch_store};
+use pp_lib::flow::{Caches, IdempotentRequests, Serving, Streams, forget_expired_keys, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -39,6 +41,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long a stop waits for requests under way.
     pub grace: Duration,
+    /// How often a stream says that it is alive.
+    pub heartbeat: Duration,
+    /// How long a client may leave unread what it is sent, until its connection is ended.
+    pub unread: Duration,
 }
 
 /// What the API serves.
@@ -46,6 +52,8 @@ pub struct Config {
 pub struct Parts {
     /// The works.
     pub works: WorkHandle,
+    /// What happens to them.
+    pub streams: Streams,
     /// What the health pages show.
     pub health: Health,
 }
@@ -53,6 +61,7 @@ pub struct Parts {
 /// What every handler sees.
 struct Api {
     works: WorkHandle,
+    streams: Streams,
     requests: IdempotentRequests,
     config: Config,
 }
@@ -85,9 +94,11 @@ pub async fn serve(
     let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
+    let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
     let parts = Parts {
         works,
+        streams,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
@@ -103,7 +114,7 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts { works, health } = parts;
+    let Parts { works, streams, health } = parts;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -112,6 +123,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
+        streams,
         requests: requests.clone(),
         config,
     });
@@ -129,6 +141,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
         .keep_alive(Duration::from_secs(60))
         .tcp_nodelay(true)
+        .on_connect(move |connection, _| socket::bound(connection, config.unread))
         .shutdown_timeout(config.grace.as_secs().max(1))
         .shutdown_signal(signal)
         .listen(listener)?

@@ -9,6 +9,7 @@ mod events;
 mod search;
 mod show;
 mod stats;
+mod watch;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::flow::Wanted;
@@ -21,8 +22,13 @@ pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
 pub(crate) use stats::stats;
+pub(crate) use watch::{Followed, Watch, watch};
 
 use crate::failure::Failure;
+use crate::http::Stream;
+
+/// What is said to whoever wants to watch a database.
+pub(crate) const ONLY_HTTP: &str = "watch follows the API, so it needs --call-type http";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub(crate) enum Command {
         /// Whether to count anew before.
         rebuild: bool,
     },
+    /// What happens from now on.
+    Watch(Watch),
 }
 
 /// Whoever knows about works.
@@ -67,6 +75,11 @@ pub(crate) trait Works {
 
     /// Cancels a work and removes it, else [`Failure::NotFound`].
     fn delete(&self, id: WorkId) -> Result<(), Failure>;
+
+    /// Opens a stream of changes, behind the one with this id if there was one. Only an API has one.
+    fn follow(&self, _: &Followed, _: Option<&str>) -> Result<Stream, Failure> {
+        Err(Failure::Usage(ONLY_HTTP.to_owned()))
+    }
 
     /// The dead letters below `before`, newest first.
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;

@@ -31,6 +31,7 @@ mod scheduled;
 mod searches;
 mod server;
 mod stats;
+mod streams;
 mod tripped;
 mod worker;
 mod works;

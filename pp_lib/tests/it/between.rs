@@ -33,9 +33,15 @@ pub(crate) struct StoreBetween {
     /// Whether reads by id get through now; until then they wait.
     pub(crate) may_read: watch::Sender<bool>,
     /// How often works were read by id.
-    pub(crate) reads: AtomicUsize,
+    pub(crate) reads_by_id: AtomicUsize,
     /// Whether reads fail as if the database were away, the feed's as well.
     pub(crate) is_away: AtomicBool,
+    /// How often the feed was read.
+    pub(crate) reads: AtomicUsize,
+    /// Whether the feed cannot be read.
+    pub(crate) unreadable: AtomicBool,
+    /// Whether the feed cannot be continued, the next time it is read.
+    pub(crate) forgets: AtomicBool,
 }
 
 impl StoreBetween {
@@ -50,14 +56,25 @@ impl StoreBetween {
             superseded: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
             may_read: watch::Sender::new(true),
-            reads: AtomicUsize::new(0),
+            reads_by_id: AtomicUsize::new(0),
             is_away: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
+            unreadable: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         }
     }
 
     fn is_there(&self) -> Result<()> {
         if self.is_away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("it is away".into()));
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("not now".to_owned()));
         }
         Ok(())
     }
@@ -134,7 +151,7 @@ impl WorkRows for StoreBetween {
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
         self.is_there()?;
-        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.reads_by_id.fetch_add(1, Ordering::SeqCst);
         self.may_read.subscribe().wait_for(|may| *may).await.unwrap();
         self.inner.by_ids(ids).await
     }
@@ -222,10 +239,15 @@ impl IdempotencyKeys for StoreBetween {
 #[async_trait]
 impl ChangeLog for StoreBetween {
     async fn head(&self) -> Result<Position> {
+        self.read()?;
         self.inner.head().await
     }
 
     async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.read()?;
+        if self.forgets.swap(false, Ordering::SeqCst) {
+            return Ok(None);
+        }
         self.inner.changes(after, limit).await
     }
 

@@ -23,5 +23,6 @@ mod rabbitmq;
 mod reading;
 mod redis;
 mod store;
+mod streams;
 mod unreadable;
 mod views;

@@ -166,7 +166,7 @@ async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
     // It has seen everything so far, and nobody pokes the feed from here on.
     rig.is_caught_up().await;
     let work = rig.behind_the_back(4).await;
-    let before = rig.store.reads.load(Ordering::SeqCst);
+    let before = rig.store.reads_by_id.load(Ordering::SeqCst);
     rig.store.may_read.send_replace(false);
     let asked = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = (0..1000)
@@ -186,7 +186,7 @@ async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
         assert_eq!(read.value.as_ref(), Some(&work));
         sources.push(read.source);
     }
-    let reads = rig.store.reads.load(Ordering::SeqCst) - before;
+    let reads = rig.store.reads_by_id.load(Ordering::SeqCst) - before;
     let led = sources
         .iter()
         .filter(|source| matches!(source, Source::Store { collapsed: false, .. }))

@@ -20,7 +20,7 @@ pub(crate) mod embedded {
 }
 
 /// PostgreSQL in a database of its own.
-mod on_servers {
+pub(crate) mod on_servers {
     use std::collections::HashSet;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ mod on_servers {
         (store, database)
     }
 
-    async fn fresh() -> (AnyStore, Database) {
+    pub(crate) async fn fresh() -> (AnyStore, Database) {
         let (store, database) = migrated(4).await;
         (Arc::new(store), database)
     }

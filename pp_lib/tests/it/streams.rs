@@ -203,6 +203,26 @@ async fn one_who_is_cut_misses_nothing_and_gets_nothing_twice(store: AnyStore) {
     assert_eq!(seen, all);
 }
 
+/// Many pages behind, while nothing new happens that would tell of them.
+async fn one_who_comes_late_gets_everything_at_once(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    let beginning = place.end().await;
+    let created = place.create(350).await;
+    place.end().await;
+    let first = place.subscribe(Some(beginning));
+    let _listening = place.started(Filter::default()).await;
+    let second = place.subscribe(Some(beginning));
+    for mut late in [first, second] {
+        assert_eq!(next(&mut late).await, Some(Message::Started(beginning)));
+        let got = changes(&mut late, created.len()).await;
+        assert!(
+            got.iter()
+                .zip(&created)
+                .all(|((_, change), work)| change.work_id == work.id)
+        );
+    }
+}
+
 async fn all_get_everything_while_the_store_is_read_once_for_all(store: AnyStore) {
     const CLIENTS: usize = 300;
     const WRITES: usize = 20;
@@ -541,6 +561,7 @@ macro_rules! on_both {
 
 on_both! {
     one_who_is_cut_misses_nothing_and_gets_nothing_twice
+    one_who_comes_late_gets_everything_at_once
     all_get_everything_while_the_store_is_read_once_for_all
     what_cannot_be_continued_is_a_reset_and_goes_on
     a_feed_that_forgets_is_a_reset_for_all

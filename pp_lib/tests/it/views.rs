@@ -61,6 +61,28 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_between_the_count_and_its_end_counts_once() {
+        let database = Database::create().await;
+        let (store, holder) = (database.store(3).await, database.client().await);
+        create(&store, 2).await;
+        // The count does not need this table, what follows it does.
+        let hold = "BEGIN; LOCK TABLE stat_seconds IN ACCESS EXCLUSIVE MODE";
+        holder.batch_execute(hold).await.unwrap();
+        let rebuilding = tokio::spawn({
+            let store = store.clone();
+            async move { store.rebuild().await }
+        });
+        database.until_one_waits().await;
+        timeout(SOON, create(&store, 1)).await.unwrap();
+        assert!(!rebuilding.is_finished());
+        holder.batch_execute("COMMIT").await.unwrap();
+        rebuilding.await.unwrap().unwrap();
+        assert_eq!(pending(&store).await, 3);
+        assert_eq!(store.fold().await.unwrap(), 1, "what the count did not have");
+        assert_eq!(pending(&store).await, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_rebuild_waits_for_a_fold_and_no_change_waits_for_the_rebuild() {
         let database = Database::create().await;
         let (store, folder) = (database.store(3).await, database.client().await);

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pp_backend_api::ApiArgs;
-use pp_lib::config::{DatabaseArgs, RuntimeArgs, command_line};
+use pp_backend_api::{ApiArgs, Ports};
+use pp_lib::config::{CacheArgs, DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
 use pp_lib::health::Health;
 use pp_lib::{logging, program, shutdown};
@@ -17,6 +17,8 @@ struct Args {
     api: ApiArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -33,22 +35,17 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let database = args.database.shared_address()?;
     let connect = async {
         let store = connect::store(&database, &args.database, Schema::Migrate, args.runtime.startup_timeout).await?;
-        anyhow::Ok((store, connect::feed(&database)?))
+        anyhow::Ok(Ports {
+            store,
+            feed: connect::feed(&database)?,
+            caches: connect::caches(&args.cache)?,
+        })
     };
     match shutdown.run_until_cancelled(connect).await {
         None => Ok(()),
-        Some(connected) => {
-            let (store, feed) = connected?;
-            pp_backend_api::serve(
-                &args.api,
-                args.runtime.grace,
-                listener,
-                store,
-                &feed,
-                &Health::new(),
-                shutdown,
-            )
-            .await
+        Some(ports) => {
+            let (ports, health) = (ports?, Health::new());
+            pp_backend_api::serve(&args.api, args.runtime.grace, listener, ports, &health, shutdown).await
         }
     }
 }

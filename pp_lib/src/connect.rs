@@ -16,10 +16,11 @@ use crate::broker::{AnyBroker, BrokerError};
 use crate::cache::memory::MemoryCache;
 use crate::cache::redis::RedisCache;
 use crate::cache::{AnyCache, CacheOptions};
-use crate::config::{BrokerUrl, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
+use crate::config::{BrokerUrl, CacheArgs, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::feed::postgres::PostgresFeed;
+use crate::flow::{Caches, Near};
 use crate::store::postgres::{PostgresConfig, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{AnyStore, Store as _, StoreError};
@@ -81,8 +82,23 @@ pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) 
         .map_err(|why| wrong("PP_BROKER_URL", why))
 }
 
+/// Opens the caches of a process. Within one that has its own anyway, there is none in front of it.
+pub fn caches(args: &CacheArgs) -> Result<Caches, StartError> {
+    let address = args.address().map_err(|error| StartError(error.to_string()))?;
+    let cache = cache(&address, &args.prefix, args.options())?;
+    let near = (args.near() && cache.shared()).then(|| {
+        let memory = Arc::new(MemoryCache::new(args.options()));
+        Arc::new(Near::new(memory, args.staleness))
+    });
+    Ok(Caches {
+        cache,
+        near,
+        staleness: args.staleness,
+    })
+}
+
 /// Opens a cache; a server that is not there yet is no reason to wait.
-pub fn cache(address: &CacheUrl, prefix: &str, options: CacheOptions) -> Result<AnyCache, StartError> {
+fn cache(address: &CacheUrl, prefix: &str, options: CacheOptions) -> Result<AnyCache, StartError> {
     match address {
         CacheUrl::Memory => Ok(Arc::new(MemoryCache::new(options))),
         CacheUrl::Redis(url) => match RedisCache::connect(url.expose(), prefix, options, RedisCache::TIMEOUT) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use pp_backend_api::ApiArgs;
-use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs};
+use pp_lib::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs};
 use task_consumer::ConsumerArgs;
 use task_producer::ScheduleArgs;
 
@@ -30,6 +30,8 @@ pub struct Args {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// How the process comes up, stops and logs.
     #[command(flatten)]
     pub runtime: RuntimeArgs,

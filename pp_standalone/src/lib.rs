@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use pp_backend_api::Ports;
 use pp_lib::config::DatabaseUrl;
 use pp_lib::connect::{self, Schema};
 use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
@@ -43,6 +44,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         .produce
         .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
+    let caches = connect::caches(&args.cache)?;
     let Some(parts) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
         return Ok(());
     };
@@ -53,9 +55,14 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         data: data.display().to_string(),
     });
 
-    let (health, grace, Parts { store, feed, .. }) = (Health::new(), args.runtime.grace, parts.clone());
+    let (health, grace) = (Health::new(), args.runtime.grace);
+    let ports = Ports {
+        store: parts.store.clone(),
+        feed: parts.feed.clone(),
+        caches,
+    };
     let producer = producer(produce, &parts, shutdown.clone());
-    let api = pp_backend_api::serve(&args.api, grace, listener, store, &feed, &health, shutdown.clone());
+    let api = pp_backend_api::serve(&args.api, grace, listener, ports, &health, shutdown.clone());
     let worker = task_consumer::run(&args.consumer, grace, parts.clone(), &health, shutdown.clone());
     let (served, produced, ()) = tokio::join!(ending_all(api, &shutdown), producer, worker);
     served.context("the API ended")?;

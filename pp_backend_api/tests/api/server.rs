@@ -6,10 +6,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pp_backend_api::{Config, Parts};
-use pp_lib::actor::{StoreActor, StoreOptions};
+use pp_lib::actor::StoreOptions;
+use pp_lib::cache::CacheOptions;
+use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{WorkService, watch_store};
+use pp_lib::flow::{Caches, Serving, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
@@ -80,15 +82,24 @@ async fn serve(
     shutdown: CancellationToken,
 ) {
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
-    let (actor, handle) = StoreActor::start(&store, &feed, options);
     let health = Health::new();
+    let (serving, works) = Serving::start(&store, &feed, &caches(), options, &health);
     let watching = watch_store(store, health.part("store", true), shutdown.clone());
     let watching = tokio::spawn(watching);
-    let parts = Parts {
-        works: WorkService::new(handle),
-        health,
-    };
+    let parts = Parts { works, health };
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
     watching.await.unwrap();
-    actor.stop().await;
+    serving.stop(config.grace).await;
+}
+
+fn caches() -> Caches {
+    let options = CacheOptions {
+        ttl: Duration::from_secs(300),
+        staleness: Duration::from_secs(1),
+    };
+    Caches {
+        cache: Arc::new(MemoryCache::new(options)),
+        near: None,
+        staleness: options.staleness,
+    }
 }

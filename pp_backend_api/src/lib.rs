@@ -21,8 +21,9 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use pp_lib::actor::WorkHandle;
+use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Caches, IdempotentRequests, Serving, forget_expired_keys, watch_store};
+use pp_lib::flow::{Caches, IdempotentRequests, Serving, forget_expired_keys, watch_broker, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -64,6 +65,8 @@ pub struct Ports {
     pub store: AnyStore,
     /// Says that something changed.
     pub feed: AnyFeed,
+    /// Where demands go.
+    pub broker: AnyBroker,
     /// What reads are served from.
     pub caches: Caches,
 }
@@ -81,10 +84,16 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
-    let Ports { store, feed, caches } = ports;
+    let Ports {
+        store,
+        feed,
+        broker,
+        caches,
+    } = ports;
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
+    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
     let parts = Parts {
         works,
         health: health.clone(),
@@ -93,6 +102,7 @@ pub async fn serve(
     // What was answered is committed; what was given up on has this long.
     serving.stop(grace).await;
     watch.await?;
+    watch_broker.await?;
     cleaning.await?;
     Ok(served?)
 }

@@ -23,7 +23,9 @@ use actix_web::{App, HttpServer, web};
 use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Caches, IdempotentRequests, Serving, forget_expired_keys, watch_broker, watch_store};
+use pp_lib::flow::{
+    Caches, DemandService, Demanding, IdempotentRequests, Serving, forget_expired_keys, watch_broker, watch_store,
+};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -47,6 +49,8 @@ pub struct Config {
 pub struct Parts {
     /// The works.
     pub works: WorkHandle,
+    /// Works that come later.
+    pub demands: DemandService,
     /// What the health pages show.
     pub health: Health,
 }
@@ -54,6 +58,7 @@ pub struct Parts {
 /// What every handler sees.
 struct Api {
     works: WorkHandle,
+    demands: DemandService,
     requests: IdempotentRequests,
     config: Config,
 }
@@ -91,15 +96,19 @@ pub async fn serve(
         caches,
     } = ports;
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
+    let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
+    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
     let parts = Parts {
         works,
+        demands,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
     // What was answered is committed; what was given up on has this long.
+    demanding.stop(grace).await;
     serving.stop(grace).await;
     watch.await?;
     watch_broker.await?;
@@ -112,7 +121,7 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts { works, health } = parts;
+    let Parts { works, demands, health } = parts;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -121,6 +130,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
+        demands,
         requests: requests.clone(),
         config,
     });

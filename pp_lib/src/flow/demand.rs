@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(one, of_key("/work/demand", None, "k"));
         assert_eq!(
             (one.message_id.as_str(), one.work_code.as_str(), one.bound.get()),
-            ("", "", 0)
+            ("d6a71f3d-0b2e-8590-99f9-629cc8d29311", "consumer-yVTwVU8cdM", 7)
         );
         for other in [
             of_key("/work/demand", None, "l"),

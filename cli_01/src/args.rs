@@ -10,7 +10,7 @@ use pp_lib::domain::{AddUpTo, DeadLetterId, Status, WorkCodePrefix, WorkId};
 use pp_lib::flow::{Wanted, latest_run_at};
 use pp_lib::store::{Search, Selection};
 
-use crate::commands::{Command, DeadLetters, Works};
+use crate::commands::{Command, DeadLetters, Followed, ONLY_HTTP, Watch, Works};
 use crate::db::Database;
 use crate::failure::Failure;
 use crate::http::Api;
@@ -118,6 +118,14 @@ enum Action {
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
+    /// Show how many works there are in each status, how fast they become done, and the newest.
+    Stats {
+        /// Count all works anew before, with call type db only.
+        #[arg(long)]
+        rebuild: bool,
+    },
+    /// Follow changes as they happen, those of all works or of one until its end.
+    Watch(WatchArgs),
     /// Look at what was given up, run it again or drop it.
     #[command(subcommand)]
     Deadletter(DeadletterAction),
@@ -151,6 +159,26 @@ struct Which {
     /// All of them.
     #[arg(long)]
     all: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+struct WatchArgs {
+    /// Only this work, until it is done (exit code 0), or failed, cancelled or deleted (1).
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with_all = ["work_code", "status"])]
+    id: Option<i64>,
+
+    /// Only works whose code begins like this.
+    #[arg(long, value_name = "CODE")]
+    work_code: Option<String>,
+
+    /// Only changes that leave their work in this status: pending, running, done, failed or cancelled.
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Option<Status>,
+
+    /// How long each addition takes, as the consumer has it, to show how far the one work is [unit: duration, as in
+    /// 10ms].
+    #[arg(long, env = "PP_PACE", value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pace: Duration,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -215,8 +243,12 @@ impl Args {
                 timeout,
             },
         };
+        let command = command(self.id, self.work_code, self.action)?;
+        if matches!((&command, &source), (Command::Watch(_), Source::Db { .. })) {
+            return Err(Failure::Usage(ONLY_HTTP.to_owned()));
+        }
         Ok(Settings {
-            command: command(self.id, self.work_code, self.action)?,
+            command,
             source,
             output: self.output,
         })
@@ -248,6 +280,8 @@ impl Action {
             Self::Events { id } => Command::Events(WorkId(id)),
             Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
             Self::Delete { id } => Command::Delete(WorkId(id)),
+            Self::Stats { rebuild } => Command::Stats { rebuild },
+            Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Search(search) => Command::Search(Search {
                 work_code: search.work_code.as_deref().map(prefix).transpose()?,
@@ -257,6 +291,19 @@ impl Action {
                 limit: search.limit,
             }),
         })
+    }
+}
+
+impl WatchArgs {
+    fn watch(self) -> Result<Watch, Failure> {
+        let what = match self.id {
+            Some(id) => Followed::One(WorkId(id)),
+            None => Followed::All {
+                work_code: self.work_code.as_deref().map(prefix).transpose()?,
+                status: self.status,
+            },
+        };
+        Ok(Watch { what, pace: self.pace })
     }
 }
 
@@ -407,6 +454,21 @@ mod tests {
     }
 
     #[test]
+    fn one_work_is_watched_or_all_that_match_but_no_database() {
+        let watched = |args: &[&str]| match resolve(&[&["watch"], args].concat()).unwrap().command {
+            Command::Watch(watch) => watch.what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(watched(&["--id", "7", "--pace", "5ms"]), Followed::One(WorkId(7)));
+        let all = Followed::All {
+            work_code: WorkCodePrefix::parse("api-"),
+            status: Some(Status::Failed),
+        };
+        assert_eq!(watched(&["--work-code", "api-", "--status", "failed"]), all);
+        assert_eq!(usage(&["watch", "--call-type", "db"]), ONLY_HTTP);
+    }
+
+    #[test]
     fn letters_are_chosen_by_number_or_all_together() {
         let chosen = |args: &[&str]| match resolve(&[&["deadletter"], args].concat()).unwrap().command {
             Command::DeadLetters(what) => what,
@@ -451,6 +513,10 @@ mod tests {
             &["deadletter", "redrive"],
             &["deadletter", "redrive", "--id", "1", "--all"],
             &["deadletter", "drop", "--id", "0"],
+            &["watch", "--id", "1", "--status", "done"],
+            &["watch", "--id", "1", "--work-code", "api-"],
+            &["watch", "--status", "lost"],
+            &["watch", "--id", "1", "--pace", "5"],
         ] {
             assert!(Args::try_parse_from([&["cli_01"], bad].concat()).is_err(), "{bad:?}");
         }

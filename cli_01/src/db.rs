@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pp_lib::actor::{StoreActor, StoreHandle, StoreOptions};
 use pp_lib::config::{DatabaseArgs, DurationText};
 use pp_lib::connect::{self, Schema};
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{Creator, Wanted, new_message_id};
@@ -114,6 +114,14 @@ impl Works for Database {
 
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
         self.ask(self.store.drop_letters(which))
+    }
+
+    fn stats(&self) -> Result<Stats, Failure> {
+        self.ask(self.store.stats())
+    }
+
+    fn rebuild_stats(&self) -> Result<(), Failure> {
+        self.ask(self.store.rebuild())
     }
 }
 

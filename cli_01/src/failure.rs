@@ -9,6 +9,9 @@ pub(crate) enum Failure {
     /// There is nothing of the kind that was asked for.
     #[error("{}", one_line(.0))]
     NotFound(String),
+    /// The work that was waited for came to another end than was hoped for.
+    #[error("{}", one_line(.0))]
+    Ended(String),
     /// What was typed asks for nothing that can be.
     #[error("{}", one_line(.0))]
     Usage(String),
@@ -24,7 +27,7 @@ impl Failure {
     /// The code that scripts tell them apart by.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::NotFound(_) => 1,
+            Self::NotFound(_) | Self::Ended(_) => 1,
             Self::Usage(_) => 2,
             Self::Unavailable(_) | Self::Output(_) => 3,
         })

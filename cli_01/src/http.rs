@@ -1,10 +1,12 @@
 //! Works over the REST API: requests, and what its answers mean here. An answer that no API of PP gives is an error,
 //! not a panic, and no answer is read without bound.
 
+mod stream;
+
 use std::time::Duration;
 
 use pp_lib::config::DurationText;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 use pp_lib::wire::Problem;
@@ -14,8 +16,10 @@ use serde_json::{Map, Value, json};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
-use crate::commands::Works;
+use crate::commands::{Followed, Works};
 use crate::failure::Failure;
+
+pub(crate) use stream::Stream;
 
 /// More than a thousand works, and than the history of any.
 const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
@@ -135,6 +139,10 @@ impl Works for Api {
         }
     }
 
+    fn follow(&self, what: &Followed, last_id: Option<&str>) -> Result<Stream, Failure> {
+        self.stream(what, last_id)
+    }
+
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
         let before = before.map(|before| ("before", before.to_string()));
         let pairs = [Some(("limit", limit.to_string())), before];
@@ -153,6 +161,14 @@ impl Works for Api {
         let (name, value) = chosen(which);
         let Dropped { dropped } = self.answer(request.query(name, value).call())?;
         Ok(dropped)
+    }
+
+    fn stats(&self) -> Result<Stats, Failure> {
+        self.answer(self.get("/stats").call())
+    }
+
+    fn rebuild_stats(&self) -> Result<(), Failure> {
+        Err(Failure::Usage("--rebuild needs --call-type db".to_owned()))
     }
 }
 

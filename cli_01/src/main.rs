@@ -42,6 +42,8 @@ fn run() -> Result<(), Failure> {
         Command::Create(wanted) => commands::create(&*works, wanted, settings.output),
         Command::Update(id, add_up_to) => commands::update(&*works, id, add_up_to, settings.output),
         Command::Delete(id) => commands::delete(&*works, id),
+        Command::Stats { rebuild } => commands::stats(&*works, rebuild, settings.output),
+        Command::Watch(what) => commands::watch(&*works, &what, settings.output),
         Command::DeadLetters(what) => commands::dead_letters(&*works, &what, settings.output),
     }
 }

@@ -1,12 +1,15 @@
 //! How answers are printed: one JSON document exactly as the API's, which does not change, or a table for people, which
 //! may.
 
+mod stats;
+
 use std::io::{self, Write as _};
 
 use chrono::DateTime;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
-use pp_lib::domain::{DeadLetter, Event, Work};
+use pp_lib::domain::{DeadLetter, Event, Stats, Status, Work, WorkCode};
+use pp_lib::wire::StreamedChange;
 use serde::Serialize;
 
 use crate::failure::one_line;
@@ -56,6 +59,50 @@ impl Output {
         }
     }
 
+    /// The counters.
+    pub(crate) fn stats(self, stats: &Stats) -> io::Result<()> {
+        match self {
+            Self::Json => json(stats),
+            Self::Table => {
+                table(stats::works_table(stats))?;
+                writeln!(io::stdout().lock())?;
+                table(stats::pace_table(stats))?;
+                if stats.newest.is_empty() {
+                    return Ok(());
+                }
+                writeln!(io::stdout().lock())?;
+                table(works_table(&stats.newest))
+            }
+        }
+    }
+
+    /// One change, as it happens.
+    pub(crate) fn change(self, change: &StreamedChange) -> io::Result<()> {
+        let status = change.status.map_or("-", Status::as_str);
+        match self {
+            Self::Json => json(change),
+            Self::Table => line(
+                change.created_on,
+                &change.work_code,
+                status,
+                &format!("{} {}", change.variable, change.value),
+            ),
+        }
+    }
+
+    /// The work that changes are awaited of, as it stands.
+    pub(crate) fn standing(self, work: &Work) -> io::Result<()> {
+        match self {
+            Self::Json => json(work),
+            Self::Table => line(
+                work.updated_on,
+                &work.work_code,
+                work.status.as_str(),
+                &format!("up to {}", work.add_up_to),
+            ),
+        }
+    }
+
     /// To how many something was done; none are nothing to tell people about.
     pub(crate) fn count(self, done: &str, count: u64) -> io::Result<()> {
         match self {
@@ -78,6 +125,19 @@ fn table(table: Table) -> io::Result<()> {
     for line in table.trim_fmt().lines() {
         writeln!(output, "{}", line.trim_end())?;
     }
+    output.flush()
+}
+
+/// What happened when to which work, and where it stood then.
+fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Result<()> {
+    let (time, longest) = (time(second), WorkCode::MAX_LENGTH);
+    let mut output = io::stdout().lock();
+    writeln!(
+        output,
+        "{time}  {:<longest$}  {status:<9}  {}",
+        work_code.as_str(),
+        one_line(what)
+    )?;
     output.flush()
 }
 

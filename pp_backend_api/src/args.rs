@@ -8,8 +8,14 @@ use bytesize::ByteSize;
 use clap::Args;
 use pp_lib::actor::StoreOptions;
 use pp_lib::config::{duration, whole};
+use pp_lib::flow::StreamsOptions;
 
 use crate::Config;
+
+/// How often a stream says that it is alive: more often than the proxies in between give up.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client may leave unread what it is sent.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// The settings of the REST API.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +44,10 @@ pub struct ApiArgs {
     /// How long the answer to a request with an `Idempotency-Key` is remembered [unit: duration, as in 24h].
     #[arg(long, env = "PP_IDEMPOTENCY_TTL", value_name = "DURATION", default_value = "24h", value_parser = idempotency_ttl)]
     pub idempotency_ttl: Duration,
+
+    /// How many clients may follow live streams at once; one more is answered with 503.
+    #[arg(long, env = "PP_STREAM_CLIENTS", value_name = "COUNT", default_value = "10000", value_parser = whole(1..=1_000_000_usize))]
+    pub stream_clients: usize,
 }
 
 impl ApiArgs {
@@ -47,6 +57,16 @@ impl ApiArgs {
             body_limit: self.body_limit,
             request_timeout: self.request_timeout,
             grace,
+            heartbeat: HEARTBEAT,
+            unread: UNREAD,
+        }
+    }
+
+    /// How the live streams are run.
+    pub fn streams_options(&self) -> StreamsOptions {
+        StreamsOptions {
+            clients: self.stream_clients,
+            ..StreamsOptions::default()
         }
     }
 
@@ -135,6 +155,7 @@ mod tests {
         let options = args.store_options();
         assert_eq!((options.mailbox, options.batch), (1024, 512));
         assert_eq!(options.idempotency_ttl, Duration::from_secs(86_400));
+        assert_eq!(args.streams_options().clients, 10_000);
     }
 
     #[test]
@@ -149,6 +170,8 @@ mod tests {
             ("--request-timeout", "0"),
             ("--mailbox", "0"),
             ("--store-batch", "-1"),
+            ("--stream-clients", "0"),
+            ("--stream-clients", "1000001"),
             ("--idempotency-ttl", "59s"),
             ("--idempotency-ttl", "31d"),
         ] {

@@ -6,7 +6,7 @@ use std::fmt;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use pp_lib::actor::ActorError;
-use pp_lib::flow::{DemandError, KeyError};
+use pp_lib::flow::{DemandError, KeyError, StreamsError};
 use pp_lib::store::StoreError;
 
 /// A status, and what its sender should know.
@@ -94,6 +94,15 @@ impl From<KeyError> for ApiError {
                 StatusCode::CONFLICT,
                 "a request with this Idempotency-Key is under way; try again in a moment",
             ),
+            _ => Self::internal(),
+        }
+    }
+}
+
+impl From<StreamsError> for ApiError {
+    fn from(error: StreamsError) -> Self {
+        match error {
+            StreamsError::TooMany => Self::unavailable("too many streams are open already; try again in a moment"),
             _ => Self::internal(),
         }
     }

@@ -11,6 +11,8 @@ mod etag;
 mod idempotent;
 mod query;
 mod routes;
+mod socket;
+mod stream;
 mod wanted;
 
 use std::io;
@@ -24,7 +26,8 @@ use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{
-    Caches, DemandService, Demanding, IdempotentRequests, Serving, forget_expired_keys, watch_broker, watch_store,
+    Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, forget_expired_keys, watch_broker,
+    watch_store,
 };
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
@@ -42,6 +45,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long a stop waits for requests under way.
     pub grace: Duration,
+    /// How often a stream says that it is alive.
+    pub heartbeat: Duration,
+    /// How long a client may leave unread what it is sent, until its connection is ended.
+    pub unread: Duration,
 }
 
 /// What the API serves.
@@ -51,6 +58,8 @@ pub struct Parts {
     pub works: WorkHandle,
     /// Works that come later.
     pub demands: DemandService,
+    /// What happens to them.
+    pub streams: Streams,
     /// What the health pages show.
     pub health: Health,
 }
@@ -59,6 +68,7 @@ pub struct Parts {
 struct Api {
     works: WorkHandle,
     demands: DemandService,
+    streams: Streams,
     requests: IdempotentRequests,
     config: Config,
 }
@@ -95,15 +105,19 @@ pub async fn serve(
         broker,
         caches,
     } = ports;
+    let Ports { store, feed, caches } = ports;
+    let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
-    let watch = tokio::spawn(watch_store(store, health.part("store", true), shutdown.clone()));
-    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
-    let parts = Parts {
-        works,
-        demands,
+    let Ports {
+        store,
+        feed,
+        broker,
+        caches,
+    } = ports;
+    let part = health.part("store", true);
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
@@ -121,7 +135,13 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts { works, demands, health } = parts;
+    let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
+    let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
+    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
+    let parts = Parts {
+        works,
+        demands,
+        streams,
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -130,7 +150,12 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
+    let Parts {
+        works,
         demands,
+        streams,
+        health,
+    } = parts;
         requests: requests.clone(),
         config,
     });
@@ -148,6 +173,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
         .keep_alive(Duration::from_secs(60))
         .tcp_nodelay(true)
+        .on_connect(move |connection, _| socket::bound(connection, config.unread))
         .shutdown_timeout(config.grace.as_secs().max(1))
         .shutdown_signal(signal)
         .listen(listener)?

@@ -43,7 +43,7 @@ pub(crate) struct Update {
     pub(crate) add_up_to: AddUpTo,
 }
 
-/// The body of a request that says everything elsewhere.
+/// The body or the query of a request that says everything elsewhere.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}

@@ -102,7 +102,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
     };
     let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), dispatching);
     let dispatcher = tokio::spawn(dispatcher.run(health.part("dispatcher", false), stop.clone()));
-    let consumer = Consumer::new(store.clone(), broker, computation, consuming);
+    let consumer = Consumer::new(store.clone(), broker, feed.clone(), computation, consuming);
     let consumer = tokio::spawn(consumer.run(health.part("consumer", true), stop.clone()));
 
     let new = numbers.into_iter().map(|add_up_to| NewWork {

@@ -21,7 +21,7 @@ pub struct Parts {
     pub store: AnyStore,
     /// Where demands are.
     pub broker: AnyBroker,
-    /// What tells that something is due.
+    /// What tells that something is due, or changed.
     pub feed: AnyFeed,
 }
 
@@ -43,7 +43,8 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
     if let Some(settings) = args.consume(grace) {
         let (part, computation) = (health.part("consumer", true), computation(args.pace));
         tasks.spawn(supervise("consumer", part.clone(), shutdown.clone(), move || {
-            let consumer = Consumer::new(store.clone(), broker.clone(), computation.clone(), settings.clone());
+            let (store, broker, feed) = (parts.store.clone(), parts.broker.clone(), parts.feed.clone());
+            let consumer = Consumer::new(store, broker, feed, computation.clone(), settings.clone());
             consumer.run(part.clone(), shutdown.clone())
         }));
     }

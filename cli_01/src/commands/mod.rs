@@ -8,8 +8,10 @@ mod dead_letters;
 mod events;
 mod search;
 mod show;
+mod stats;
+mod watch;
 
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 
@@ -19,8 +21,14 @@ pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
 pub(crate) use search::search;
 pub(crate) use show::show;
+pub(crate) use stats::stats;
+pub(crate) use watch::{Followed, Watch, watch};
 
 use crate::failure::Failure;
+use crate::http::Stream;
+
+/// What is said to whoever wants to watch a database.
+pub(crate) const ONLY_HTTP: &str = "watch follows the API, so it needs --call-type http";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -39,6 +47,13 @@ pub(crate) enum Command {
     Delete(WorkId),
     /// What was given up.
     DeadLetters(DeadLetters),
+    /// The counters.
+    Stats {
+        /// Whether to count anew before.
+        rebuild: bool,
+    },
+    /// What happens from now on.
+    Watch(Watch),
 }
 
 /// Whoever knows about works.
@@ -61,6 +76,11 @@ pub(crate) trait Works {
     /// Cancels a work and removes it, else [`Failure::NotFound`].
     fn delete(&self, id: WorkId) -> Result<(), Failure>;
 
+    /// Opens a stream of changes, behind the one with this id if there was one. Only an API has one.
+    fn follow(&self, _: &Followed, _: Option<&str>) -> Result<Stream, Failure> {
+        Err(Failure::Usage(ONLY_HTTP.to_owned()))
+    }
+
     /// The dead letters below `before`, newest first.
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;
 
@@ -69,4 +89,10 @@ pub(crate) trait Works {
 
     /// Forgets dead letters; how many.
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
+
+    /// The counters.
+    fn stats(&self) -> Result<Stats, Failure>;
+
+    /// Counts all works anew; [`Failure::Usage`] from who only serves the counters.
+    fn rebuild_stats(&self) -> Result<(), Failure>;
 }

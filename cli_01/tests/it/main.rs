@@ -1,6 +1,8 @@
 //! The program as a user has it: typed flags in; output, error lines and exit codes out.
 //!
-//! `dead_letters` is about that command, both ways; `embedded` asks a SQLite file, `http` an API that answers whatever the test wants, wrong answers included.
+//! `dead_letters` and `stats` are about those commands, both ways; `embedded` asks a SQLite file, `http` an API that
+//! answers whatever the test wants, wrong answers included;
+//! `watch` is about streams of such an API.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +12,8 @@
 mod dead_letters;
 mod embedded;
 mod http;
+mod stats;
+mod watch;
 
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +83,8 @@ fn what_cannot_be_meant_is_one_line_and_code_2() {
     for (args, line) in both_or_neither {
         call(here, &args, &[]).failed(2, line);
     }
+    let follows = "watch follows the API, so it needs --call-type http";
+    call(here, &["watch", "--call-type", "db"], &[]).failed(2, follows);
     call(here, &["--id", "one"], &[]).failed(2, "invalid value 'one' for '--id <N>': invalid digit found in string");
     call(here, &["--id", "1", "--timeout", "5"], &[]).failed(
         2,
@@ -114,6 +120,8 @@ fn help_shows_defaults_variables_and_units_but_no_secrets() {
         "create",
         "search",
         "events",
+        "watch",
+        "stats",
         "deadletter",
     ] {
         assert!(help.contains(wanted), "{wanted} in {help}");

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 16] = [
+const ROUTES: [(&str, &str, &str); 21] = [
     (
         "POST",
         "/work",
@@ -30,6 +30,27 @@ const ROUTES: [(&str, &str, &str); 16] = [
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     ("GET", "/work/{id}/events", "the history of a work, oldest first"),
+    (
+        "GET",
+        "/stats",
+        "how many works there are in which status, how fast they become done, the newest",
+    ),
+    (
+        "GET",
+        "/work/{id}/stream",
+        "the work, then what happens to it, as server-sent events; Last-Event-ID",
+    ),
+    (
+        "GET",
+        "/stream",
+        "what happens to all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
+    ),
+    (
+        "GET",
+        "/stats/stream",
+        "the counters as they change, as server-sent events",
+    ),
+    ("GET", "/live", "a page that shows them"),
     ("GET", "/deadletter", "what was given up, newest first; limit, before"),
     (
         "POST",

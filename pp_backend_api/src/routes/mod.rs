@@ -4,7 +4,10 @@ mod changes;
 mod dead_letters;
 mod demand;
 mod index;
+mod live;
 mod search;
+mod stats;
+mod streams;
 mod works;
 
 use std::future::Future;
@@ -44,6 +47,14 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(web::delete().to(changes::delete)),
         )
         .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
+        .service(resource(vec!["/stats", "/stats/"], READS).route(get().to(stats::stats)))
+        .service(resource(vec!["/work/{id}/stream"], READS).route(get().to(streams::of_work)))
+        .service(resource(vec!["/stream", "/stream/"], READS).route(get().to(streams::all)))
+        .service(resource(vec!["/stats/stream"], READS).route(get().to(streams::stats)))
+        .service(resource(vec!["/live"], READS).route(get().to(live::page)))
+        .service(resource(vec!["/live.css"], READS).route(get().to(live::style)))
+        .service(resource(vec!["/live.js"], READS).route(get().to(live::script)))
+        .service(resource(vec!["/live.svg"], READS).route(get().to(live::icon)))
         .service(
             resource(vec!["/deadletter", "/deadletter/"], READS_AND_DELETE)
                 .route(get().to(dead_letters::list))

@@ -60,7 +60,7 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
     })
 }
 
-fn prefix(text: &str) -> Result<WorkCodePrefix, ApiError> {
+pub(super) fn prefix(text: &str) -> Result<WorkCodePrefix, ApiError> {
     let prefix = WorkCodePrefix::parse(text).filter(|_| !text.contains('\0'));
     let most = WorkCodePrefix::MAX_LENGTH;
     prefix.ok_or_else(|| ApiError::bad_request(format!("work_code is at most {most} bytes, none of them zero")))
@@ -79,7 +79,7 @@ fn status(params: &Params) -> Result<Option<(Status, bool)>, ApiError> {
     }
 }
 
-fn parse_status(text: &str) -> Result<Status, ApiError> {
+pub(super) fn parse_status(text: &str) -> Result<Status, ApiError> {
     let names = || Status::ALL.map(Status::as_str).join(", ");
     text.parse()
         .map_err(|()| ApiError::bad_request(format!("status must be one of {}", names())))

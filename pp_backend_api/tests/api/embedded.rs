@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pp_backend_api::Config;
 use pp_lib::actor::StoreOptions;
+use pp_lib::flow::StreamsOptions;
 use pp_lib::store::AnyStore;
 use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -36,6 +37,10 @@ pub(crate) fn server() -> Embedded {
 }
 
 pub(crate) fn server_with(config: Config) -> Embedded {
+    server_with_streams(config, StreamsOptions::default())
+}
+
+pub(crate) fn server_with_streams(config: Config, streams: StreamsOptions) -> Embedded {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -48,7 +53,7 @@ pub(crate) fn server_with(config: Config) -> Embedded {
         store.migrate().await.unwrap();
         Arc::new(store) as AnyStore
     });
-    let server = Server::start(runtime, store, config, StoreOptions::default());
+    let server = Server::start_with_streams(runtime, store, config, StoreOptions::default(), streams);
     Embedded {
         server,
         _folder: folder,

@@ -31,6 +31,8 @@ mod reads;
 mod scheduled;
 mod searches;
 mod server;
+mod stats;
+mod streams;
 mod tripped;
 mod worker;
 mod works;

@@ -41,6 +41,8 @@ fn wrong_methods_are_405_with_the_right_ones() {
         (format!("/work/{id}"), "POST", "GET, HEAD, PATCH, DELETE"),
         ("/work/bulk".to_owned(), "GET", "POST"),
         ("/work/bulk/".to_owned(), "DELETE", "POST"),
+        ("/stats".to_owned(), "POST", "GET, HEAD"),
+        ("/stats/".to_owned(), "DELETE", "GET, HEAD"),
         ("/deadletter".to_owned(), "POST", "GET, HEAD, DELETE"),
         ("/deadletter/".to_owned(), "PATCH", "GET, HEAD, DELETE"),
         ("/deadletter/redrive".to_owned(), "GET", "POST"),

@@ -13,7 +13,7 @@ use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Demanding, Serving, watch_store};
+use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
@@ -24,6 +24,8 @@ pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
     request_timeout: Duration::from_secs(10),
     grace: Duration::from_secs(10),
+    heartbeat: Duration::from_secs(15),
+    unread: Duration::from_secs(30),
 };
 
 /// Stops when it is dropped, and then fails the test if it did not stop well.
@@ -38,10 +40,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts an API over a store; the runtime is the one that the store was opened on.
     pub(crate) fn start(runtime: Runtime, store: AnyStore, config: Config, options: StoreOptions) -> Self {
+        Self::start_with_streams(runtime, store, config, options, StreamsOptions::default())
+    }
+
+    /// The same with other bounds on its streams.
+    pub(crate) fn start_with_streams(
+        runtime: Runtime,
+        store: AnyStore,
+        config: Config,
+        options: StoreOptions,
+        streams: StreamsOptions,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, runtime) = (CancellationToken::new(), Arc::new(runtime));
-        let serving = serve(store.clone(), config, options, listener, shutdown.clone());
+        let serving = serve(store.clone(), config, (options, streams), listener, shutdown.clone());
         let own = Arc::clone(&runtime);
         let running = std::thread::spawn(move || own.block_on(serving));
         Self {
@@ -79,32 +92,40 @@ impl Drop for Server {
 async fn serve(
     store: AnyStore,
     config: Config,
-    options: StoreOptions,
+    (options, streams): (StoreOptions, StreamsOptions),
     listener: TcpListener,
     shutdown: CancellationToken,
 ) {
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
+    let streams = Streams::start(store.clone(), feed.clone(), streams, shutdown.clone());
     let health = Health::new();
+    let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches(), options, &health);
-    let watching = watch_store(store.clone(), health.part("store", true), shutdown.clone());
-    let watching = tokio::spawn(watching);
     let broker: AnyBroker = Arc::new(Memory::default());
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), false, 100).await;
-    let parts = Parts { works, demands, health };
+    let watching = watch_store(store, part, shutdown.clone());
+    let watching = tokio::spawn(watching);
+    let parts = Parts {
+        works,
+        demands,
+        streams,
+        health,
+    };
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
     watching.await.unwrap();
     demanding.stop(config.grace).await;
     serving.stop(config.grace).await;
 }
 
+/// A cache that is never fresh enough: tests change works behind the API's back and read them at once.
 fn caches() -> Caches {
     let options = CacheOptions {
         ttl: Duration::from_secs(300),
-        staleness: Duration::from_secs(1),
+        staleness: Duration::ZERO,
     };
     Caches {
         cache: Arc::new(MemoryCache::new(options)),
         near: None,
-        staleness: options.staleness,
+        staleness: Duration::from_secs(1),
     }
 }

@@ -3,16 +3,18 @@
 //! Nothing here fails a request: whoever asks gets an answer or none, and goes to the store for the rest.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::Breaker;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
-use crate::cache::{self, AnyCache, ByCode, Entry, Found, Lease, Moment};
+use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, Found, Lease, Moment};
 use crate::domain::{WorkCode, WorkId};
 use crate::health::Part;
 
@@ -223,10 +225,16 @@ impl Clock {
     }
 }
 
+/// A panic in the cache is a failure of the cache.
+async fn contained<T>(call: impl Future<Output = cache::Result<T>>) -> cache::Result<T> {
+    let broke = |_| Err(CacheError::Rejected("it panicked".to_owned()));
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(broke)
+}
+
 /// Asks the cache for its time, now and then while it is there and often while it is away.
 async fn keep_watch(cache: AnyCache, clock: Clock, breaker: Arc<Breaker>) {
     loop {
-        match cache.now().await {
+        match contained(cache.now()).await {
             Ok(moment) => {
                 clock.set(moment);
                 breaker.succeeded();

@@ -115,13 +115,13 @@ impl Opening<'_> {
         let ttl = self.options.idempotency_ttl;
         StoreHandle {
             creates: self.merged("store: create", self.options.write_lanes, create),
-            bulks: self.changing("store: create all", |store, works: Vec<NewWork>| async move {
+            bulks: self.changing("store: create all", poke, |store, works: Vec<NewWork>| async move {
                 store.create_all(&works).await
             }),
-            updates: self.changing("store: update", |store, (id, add_up_to, version)| async move {
+            updates: self.changing("store: update", poke, |store, (id, add_up_to, version)| async move {
                 store.update(id, add_up_to, version, UPDATE_PAUSE).await
             }),
-            deletes: self.single("store: delete", |store, (id, version)| async move {
+            deletes: self.changing("store: delete", announce, |store, (id, version)| async move {
                 store.delete(id, version).await
             }),
             ids: self.merged("store: by id", self.options.read_lanes, |store, _, asks| {
@@ -137,7 +137,7 @@ impl Opening<'_> {
             letters: self.single("store: dead letters", |store, (before, limit)| async move {
                 store.dead_letters(before, limit).await
             }),
-            redrives: self.changing("store: redrive", |store, which: Selection| async move {
+            redrives: self.changing("store: redrive", poke, |store, which: Selection| async move {
                 store.redrive(&which).await
             }),
             drops: self.single("store: drop dead letters", |store, which: Selection| async move {
@@ -219,8 +219,8 @@ impl Opening<'_> {
         )
     }
 
-    /// The same for what may make something due.
-    fn changing<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
+    /// The same for what the feed is told of afterwards: that something became due, or only that something changed.
+    fn changing<Q, A, C, F>(&self, name: &'static str, tell: fn(&AnyFeed), call: C) -> Mailbox<Q, A>
     where
         Q: Send + 'static,
         A: Send + 'static,
@@ -232,7 +232,7 @@ impl Opening<'_> {
             let (feed, changing) = (Arc::clone(&feed), call(store, question));
             async move {
                 let changed = changing.await;
-                feed.poke();
+                tell(&feed);
                 changed
             }
         })
@@ -319,6 +319,14 @@ impl StoreHandle {
     pub async fn stats(&self) -> Result<Stats, ActorError> {
         self.stats.ask(()).await
     }
+}
+
+fn poke(feed: &AnyFeed) {
+    feed.poke();
+}
+
+fn announce(feed: &AnyFeed) {
+    feed.announce();
 }
 
 async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {

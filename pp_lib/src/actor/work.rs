@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,12 +36,13 @@ pub struct WorkHandle {
 }
 
 impl WorkActor {
-    /// Starts the actor on the runtime this is called from. So many requests of a kind may run at once, and as many
-    /// again may wait.
+    /// Starts the actor on the runtime this is called from. What is read may be so stale.
+    /// So many requests of a kind may run at once, and as many again may wait.
     pub fn start(
         store: StoreHandle,
         cache: CacheHandle,
         near: Option<Arc<Near>>,
+        staleness: Duration,
         mailbox: usize,
     ) -> (Self, WorkHandle) {
         let actor = Self {
@@ -49,7 +51,7 @@ impl WorkActor {
         };
         let works = Works {
             creator: Creator::new(store.clone()),
-            reader: Reader::new(store.clone(), cache.clone(), near),
+            reader: Reader::new(store.clone(), cache.clone(), near, staleness),
             store,
             cache,
         };

@@ -36,7 +36,7 @@ impl Keys {
     pub(super) fn patterns(&self) -> [String; 2] {
         let mut literal = String::new();
         for character in self.0.chars() {
-            if r"*?[]\^-".contains(character) {
+            if r"*?[]\".contains(character) {
                 literal.push('\\');
             }
             literal.push(character);

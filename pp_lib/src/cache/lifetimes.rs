@@ -49,3 +49,21 @@ impl Lifetimes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_differ_by_a_tenth_at_most() {
+        let second = Duration::from_secs(1);
+        let options = CacheOptions {
+            ttl: 100 * second,
+            staleness: 4 * second,
+        };
+        let mut all: Vec<_> = (0..1_000).map(|_| Lifetimes(options).full()).collect();
+        all.sort_unstable();
+        assert!(all[0] >= 90 * second && all[999] <= 110 * second, "{all:?}");
+        assert!(all[999] - all[0] > 10 * second, "they are all alike: {all:?}");
+    }
+}

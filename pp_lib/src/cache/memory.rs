@@ -49,10 +49,14 @@ impl MemoryCache {
         self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long ago a moment was; it is one of this cache's own.
-    fn age(&self, moment: Moment) -> Duration {
-        let moment = Duration::from_millis(u64::try_from(moment.0).unwrap_or(0));
-        self.started.elapsed().saturating_sub(moment)
+    fn moment(&self) -> Moment {
+        Moment(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether a moment was, and at most so long ago.
+    fn within(&self, bound: Duration, moment: Moment) -> bool {
+        let age_ms = self.moment().0.saturating_sub(moment.0);
+        u64::try_from(age_ms).is_ok_and(|age_ms| Duration::from_millis(age_ms) <= bound)
     }
 
     fn confirmed(&self, work: &Work) -> Held {
@@ -104,8 +108,9 @@ impl MemoryCache {
 impl Cache for MemoryCache {
     async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
         let kept = self.kept();
-        let staleness = self.lifetimes.0.staleness;
-        let fresh = kept.fresh.is_some_and(|moment| self.age(moment) <= staleness);
+        let fresh = kept
+            .fresh
+            .is_some_and(|since| self.within(self.lifetimes.0.staleness, since));
         let found = ids.iter().map(|id| match kept.works.get(id) {
             Some(held) => held.found(),
             None if fresh => kept.lease(*id),
@@ -130,7 +135,7 @@ impl Cache for MemoryCache {
         let kept = self.kept();
         for (id, entry) in entries {
             kept.change(*id, |present| {
-                let late = self.age(since) > self.lifetimes.late_after();
+                let late = !self.within(self.lifetimes.late_after(), since);
                 self.put_over(present, entry, late)
             });
         }
@@ -157,7 +162,7 @@ impl Cache for MemoryCache {
             Some(position) if position != from => return Ok(Marked::At(position)),
             Some(_) => kept.position = Some(to),
         }
-        if since <= self.moment() {
+        if self.within(self.lifetimes.0.staleness, since) {
             kept.fresh = kept.fresh.max(Some(since));
         }
         Ok(Marked::Marked)
@@ -203,12 +208,6 @@ impl Cache for MemoryCache {
 
     fn shared(&self) -> bool {
         false
-    }
-}
-
-impl MemoryCache {
-    fn moment(&self) -> Moment {
-        Moment(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
 
@@ -310,5 +309,55 @@ impl<K, T> Expiry<K, Timed<T>> for OwnLifetime {
 
     fn expire_after_update(&self, _: &K, value: &Timed<T>, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(value.lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AddUpTo, Status};
+
+    #[tokio::test]
+    async fn beyond_its_capacity_what_was_used_least_lately_goes() {
+        let options = CacheOptions {
+            ttl: Duration::from_secs(3600),
+            staleness: Duration::from_secs(60),
+        };
+        let cache = MemoryCache::holding(100, options);
+        let since = cache.now().await.unwrap();
+        let works: Vec<_> = (1..=1_000).map(|id| (WorkId(id), Entry::Work(work(id)))).collect();
+        let codes: Vec<_> = works.iter().map(|(id, _)| (code(id.0), ByCode::Id(*id))).collect();
+        for (work, code) in works.chunks(10).zip(codes.chunks(10)) {
+            cache.put(work, since).await.unwrap();
+            cache.put_codes(code).await.unwrap();
+            let kept = cache.kept();
+            kept.works.run_pending_tasks();
+            kept.codes.run_pending_tasks();
+        }
+        let ids: Vec<_> = works.iter().map(|(id, _)| *id).collect();
+        let present = cache.present(&ids).await.unwrap();
+        assert_eq!(present.iter().filter(|present| **present).count(), 100);
+        assert!(present[900..].iter().all(|present| *present), "the last ones are there");
+        let codes: Vec<_> = codes.into_iter().map(|(code, _)| code).collect();
+        let known = cache.by_codes(&codes).await.unwrap();
+        assert_eq!(known.iter().filter(|known| known.is_some()).count(), 100);
+    }
+
+    fn code(id: i64) -> WorkCode {
+        format!("api-{id:010}").parse().unwrap()
+    }
+
+    fn work(id: i64) -> Work {
+        Work {
+            id: WorkId(id),
+            work_code: code(id),
+            add_up_to: AddUpTo::MIN,
+            created_on: 0,
+            updated_on: 0,
+            status: Status::Pending,
+            result: None,
+            version: 1,
+            run_at: None,
+        }
     }
 }

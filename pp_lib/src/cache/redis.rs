@@ -48,7 +48,7 @@ impl RedisCache {
     pub const TIMEOUT: Duration = Duration::from_millis(100);
 
     /// A cache at this URL, whether or not a server is there yet; only a URL that cannot be one is refused. Each
-    /// question to the server may take so long.
+    /// question to the server may take so long. To be called on tokio's runtime, where it begins to connect.
     pub fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
         Ok(Self {
             link: Link::to(url, timeout)?,

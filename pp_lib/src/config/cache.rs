@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use url::Url;
 
 use super::parse::{duration_within, is_plain_name};
@@ -33,7 +33,7 @@ pub struct CacheArgs {
     pub ttl: Duration,
 
     /// Whether each process keeps a cache of its own in front of a shared one: `on` or `off`.
-    #[arg(id = "near_cache", long = "near-cache", value_name = "on|off", env = "PP_NEAR_CACHE", default_value = "off", value_parser = on_or_off)]
+    #[arg(id = "near_cache", long = "near-cache", value_name = "on|off", env = "PP_NEAR_CACHE", default_value = "off", value_parser = on_or_off, action = ArgAction::Set)]
     near: bool,
 
     /// How much later than a commit a read may still miss it; 200ms to 60s [unit: duration, as in 1s].

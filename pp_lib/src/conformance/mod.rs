@@ -2,5 +2,6 @@
 //! demand. For tests only, behind a feature.
 
 pub mod broker;
+pub mod cache;
 pub mod store;
 pub mod tripping;

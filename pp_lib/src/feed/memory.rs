@@ -2,16 +2,22 @@
 
 use tokio::sync::watch;
 
-use super::{Feed, Waiter};
+use super::{Feed, Waiter, wake};
 
 /// Wakes waiters in this process only.
 #[derive(Debug)]
-pub struct MemoryFeed(watch::Sender<u64>);
+pub struct MemoryFeed {
+    due: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
+}
 
 impl MemoryFeed {
     /// A feed without waiters.
     pub fn new() -> Self {
-        Self(watch::Sender::new(0))
+        Self {
+            due: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
@@ -23,10 +29,19 @@ impl Default for MemoryFeed {
 
 impl Feed for MemoryFeed {
     fn poke(&self) {
-        self.0.send_modify(|count| *count += 1);
+        wake(&self.due);
+        self.announce();
+    }
+
+    fn announce(&self) {
+        wake(&self.changes);
     }
 
     fn listen(&self) -> Waiter {
-        Waiter(self.0.subscribe())
+        Waiter(self.due.subscribe())
+    }
+
+    fn watch(&self) -> Waiter {
+        Waiter(self.changes.subscribe())
     }
 }

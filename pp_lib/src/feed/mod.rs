@@ -10,13 +10,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Says and hears that something was committed.
+/// Says and hears that something was committed. Those who send what is due are not woken by every change.
 pub trait Feed: Send + Sync {
-    /// Wakes every waiter, soon. Cheap; called after each commit that made something due.
+    /// Something became due, and so changed. Wakes every waiter, soon. Cheap; called after the commit.
     fn poke(&self);
 
-    /// A waiter that hears of everything from now on.
+    /// Something changed and nothing became due. Wakes those who wait for changes, soon. Cheap; called after the commit.
+    fn announce(&self);
+
+    /// A waiter that hears from now on when something becomes due.
     fn listen(&self) -> Waiter;
+
+    /// A waiter that hears from now on of every change.
+    fn watch(&self) -> Waiter;
+}
+
+fn wake(waiters: &watch::Sender<u64>) {
+    waiters.send_modify(|count| *count += 1);
 }
 
 /// A feed, whichever it is.

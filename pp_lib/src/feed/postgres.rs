@@ -14,10 +14,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
-use super::{Feed, Waiter};
+use super::{Feed, Waiter, wake};
 
-/// The channel in the database.
-const CHANNEL: &str = "pp_feed";
+/// The channels in the database: something became due, and something else changed.
+const DUE: &str = "pp_due";
+const CHANGED: &str = "pp_changed";
 /// Pokes that come closer together go out as one.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long the server may take to connect, and for an answer.
@@ -47,9 +48,40 @@ pub enum FeedError {
 /// Wakes waiters in every process that listens on the same database.
 #[derive(Debug)]
 pub struct PostgresFeed {
-    waiters: Arc<watch::Sender<u64>>,
-    pokes: Arc<Notify>,
+    shared: Arc<Shared>,
     task: AbortHandle,
+}
+
+/// What the feed and its connection have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    due: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
+    /// There is something to tell the others.
+    news: Notify,
+    /// What it is: something became due.
+    due_news: AtomicBool,
+}
+
+impl Shared {
+    fn wake_all(&self) {
+        wake(&self.due);
+        wake(&self.changes);
+    }
+
+    fn wake_of(&self, channel: &str) {
+        match channel {
+            CHANGED => wake(&self.changes),
+            _ => self.wake_all(),
+        }
+    }
+
+    fn tell(&self, due: bool) {
+        if due {
+            self.due_news.store(true, Ordering::Relaxed);
+        }
+        self.news.notify_one();
+    }
 }
 
 impl PostgresFeed {
@@ -57,12 +89,10 @@ impl PostgresFeed {
     /// wakes everybody once, for what may have been missed. To be called within a tokio runtime.
     pub fn connect(url: &str) -> Result<Self, FeedError> {
         let config = config(url).ok_or(FeedError::Url)?;
-        let waiters = Arc::new(watch::Sender::new(0));
-        let pokes = Arc::new(Notify::new());
-        let task = tokio::spawn(keep_connected(config, Arc::clone(&waiters), Arc::clone(&pokes)));
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn(keep_connected(config, Arc::clone(&shared)));
         Ok(Self {
-            waiters,
-            pokes,
+            shared,
             task: task.abort_handle(),
         })
     }
@@ -70,12 +100,21 @@ impl PostgresFeed {
 
 impl Feed for PostgresFeed {
     fn poke(&self) {
-        wake(&self.waiters);
-        self.pokes.notify_one();
+        self.shared.wake_all();
+        self.shared.tell(true);
+    }
+
+    fn announce(&self) {
+        wake(&self.shared.changes);
+        self.shared.tell(false);
     }
 
     fn listen(&self) -> Waiter {
-        Waiter(self.waiters.subscribe())
+        Waiter(self.shared.due.subscribe())
+    }
+
+    fn watch(&self) -> Waiter {
+        Waiter(self.shared.changes.subscribe())
     }
 }
 
@@ -114,11 +153,7 @@ fn config(url: &str) -> Option<Config> {
     Some(config)
 }
 
-fn wake(waiters: &watch::Sender<u64>) {
-    waiters.send_modify(|count| *count += 1);
-}
-
-async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes: Arc<Notify>) {
+async fn keep_connected(config: Config, shared: Arc<Shared>) {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(2))
@@ -127,7 +162,7 @@ async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes:
     let mut pauses = backoff.build();
     let lost = AtomicBool::new(false);
     loop {
-        let (why, lived) = converse(&config, &lost, &waiters, &pokes).await;
+        let (why, lived) = converse(&config, &lost, &shared).await;
         if lived {
             pauses = backoff.build();
         }
@@ -141,7 +176,7 @@ async fn keep_connected(config: Config, waiters: Arc<watch::Sender<u64>>, pokes:
 }
 
 /// Connects, hears and tells, until something fails: what, and whether there had been a connection.
-async fn converse(config: &Config, lost: &AtomicBool, waiters: &watch::Sender<u64>, pokes: &Notify) -> (String, bool) {
+async fn converse(config: &Config, lost: &AtomicBool, shared: &Shared) -> (String, bool) {
     let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),
@@ -149,13 +184,13 @@ async fn converse(config: &Config, lost: &AtomicBool, waiters: &watch::Sender<u6
     };
     // Which session this is, for not being woken twice by what was poked here; none has the number 0.
     let this = AtomicI32::new(0);
-    let mut telling = pin!(tell(&client, &this, lost, waiters, pokes));
+    let mut telling = pin!(tell(&client, &this, lost, shared));
     let hearing = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notification(notification))) => {
                     if notification.process_id() != this.load(Ordering::Relaxed) {
-                        wake(waiters);
+                        shared.wake_of(notification.channel());
                     }
                 }
                 Some(Ok(_)) => {}
@@ -172,15 +207,9 @@ async fn converse(config: &Config, lost: &AtomicBool, waiters: &watch::Sender<u6
 }
 
 /// Listens, wakes everybody for what was missed, and then tells of pokes.
-async fn tell(
-    client: &Client,
-    this: &AtomicI32,
-    lost: &AtomicBool,
-    waiters: &watch::Sender<u64>,
-    pokes: &Notify,
-) -> String {
+async fn tell(client: &Client, this: &AtomicI32, lost: &AtomicBool, shared: &Shared) -> String {
     let listening = answered(async {
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        client.batch_execute(&format!("LISTEN {DUE}; LISTEN {CHANGED}")).await?;
         let row = client.query_one("SELECT pg_backend_pid()", &[]).await?;
         row.try_get(0)
     });
@@ -191,13 +220,14 @@ async fn tell(
     if lost.swap(false, Ordering::Relaxed) {
         log::info!("the change feed is connected again");
     }
-    wake(waiters);
-    let notify = format!("NOTIFY {CHANNEL}");
+    shared.wake_all();
     loop {
-        pokes.notified().await;
-        if let Err(why) = answered(client.batch_execute(&notify)).await {
+        shared.news.notified().await;
+        let due = shared.due_news.swap(false, Ordering::Relaxed);
+        let channel = if due { DUE } else { CHANGED };
+        if let Err(why) = answered(client.batch_execute(&format!("NOTIFY {channel}"))).await {
             // Told on the next connection.
-            pokes.notify_one();
+            shared.tell(due);
             return why;
         }
         sleep(PAUSE).await;

@@ -21,6 +21,7 @@ use super::running::{Running, Slow};
 use super::settle::{Fate, settle};
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Queue, Subscription};
 use crate::domain::{Computation, ComputeError};
+use crate::feed::AnyFeed;
 use crate::health::Part;
 use crate::store::{AnyStore, Outcome, Settlement};
 
@@ -50,6 +51,7 @@ pub struct ConsumeSettings {
 pub struct Consumer {
     store: AnyStore,
     broker: AnyBroker,
+    feed: AnyFeed,
     attempts: Attempts,
     settings: ConsumeSettings,
 }
@@ -61,10 +63,11 @@ enum Progress {
 }
 
 impl Consumer {
-    /// A worker that computes with `computation`.
+    /// A worker that computes with `computation`, and tells the feed of what it recorded.
     pub fn new(
         store: AnyStore,
         broker: AnyBroker,
+        feed: AnyFeed,
         computation: Arc<dyn Computation>,
         settings: ConsumeSettings,
     ) -> Self {
@@ -72,6 +75,7 @@ impl Consumer {
         Self {
             store,
             broker,
+            feed,
             attempts: Attempts {
                 computation,
                 max_attempts,
@@ -88,6 +92,7 @@ impl Consumer {
         let (slow, incoming) = mpsc::channel(usize::from(self.settings.batch));
         let running = Running {
             store: self.store.clone(),
+            feed: self.feed.clone(),
             attempts: self.attempts.clone(),
             lease: self.settings.lease,
             abandon: abandon.clone(),
@@ -195,7 +200,7 @@ impl Consumer {
                 }
             }
         }
-        let fates = settle(&self.store, &mut settlements, abandon).await;
+        let fates = settle(&self.store, &self.feed, &mut settlements, abandon).await;
         for (((job, progress), fate), settlement) in unsettled.into_iter().zip(fates).zip(&settlements) {
             match progress {
                 Progress::Slow(task) if fate == Fate::Applied && is_running(settlement) => {
@@ -219,7 +224,7 @@ impl Consumer {
             lease: self.settings.lease,
         };
         let mut settlements: Vec<Settlement> = jobs.iter().map(|job| job.attempt.settlement(running.clone())).collect();
-        let fates = settle(&self.store, &mut settlements, abandon).await;
+        let fates = settle(&self.store, &self.feed, &mut settlements, abandon).await;
         let mut going_on = Vec::new();
         for ((mut job, fate), settlement) in jobs.into_iter().zip(fates).zip(&settlements) {
             if fate == Fate::Applied && is_running(settlement) {

@@ -24,6 +24,7 @@ mod refresh;
 mod running;
 mod serving;
 mod settle;
+mod streams;
 mod supervise;
 mod watch;
 
@@ -43,5 +44,6 @@ pub(crate) use read::Reader;
 pub use read::{Coded, Read, Source};
 pub use refresh::Refresher;
 pub use serving::{Caches, Serving};
+pub use streams::{Filter, Message, StatsSubscription, Streams, StreamsError, StreamsOptions, Subscription};
 pub use supervise::supervise;
 pub use watch::{watch_broker, watch_store};

@@ -95,7 +95,8 @@ impl Patience {
 
 const LONGEST: Duration = Duration::from_secs(2);
 
-fn backoff() -> ExponentialBackoff {
+/// Delays up to [`LONGEST`], without end.
+pub(super) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(LONGEST)

@@ -12,8 +12,6 @@ use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
 use crate::domain::{Work, WorkCode, WorkId};
 use crate::store::StoreError;
 
-/// How old a read of the store may be that others join: what they get was true when they asked, or this shortly before.
-const JOINED: Duration = Duration::from_millis(100);
 /// How long the store is not asked for what a cache has, once it could not be reached.
 const RESPITE: Duration = Duration::from_secs(1);
 
@@ -65,6 +63,9 @@ pub(crate) struct Reader {
     near: Option<Arc<Near>>,
     flights: StoreReads,
     trouble: Arc<StoreTrouble>,
+    /// How old a read of the store may be that others join: what they get was true when they asked, or this shortly
+    /// before.
+    joined: Duration,
 }
 
 /// Reads of the store under way, with when they began.
@@ -79,8 +80,10 @@ struct Leases {
 }
 
 impl Reader {
-    pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>) -> Self {
+    /// Reads that may be so stale.
+    pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
         Self {
+            joined: staleness / 4,
             store,
             cache,
             near,
@@ -171,7 +174,7 @@ impl Reader {
     ) -> Result<Read<Option<Work>>, ActorError> {
         let (flight, lead) = self
             .flights
-            .enter(&id, Instant::now(), |began| began.elapsed() < JOINED);
+            .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
         let collapsed = lead.is_none();
         if let Some(lead) = lead {
             // On a task of its own: those who joined need it also when this one is not waited for any more.
@@ -185,9 +188,15 @@ impl Reader {
     /// Only the one who reads fills in: a lease of who joined may be younger than what was read.
     async fn lead(self, id: WorkId, leases: Leases, lead: StoreRead) {
         let answer = self.store.get(id).await;
-        lead.end(answer.clone());
-        let Ok(work) = answer else { return };
-        let entry = work.map_or(Entry::Unknown, Entry::Work);
+        if let Ok(work) = &answer {
+            self.fill(id, leases, work.clone().map_or(Entry::Unknown, Entry::Work))
+                .await;
+        }
+        // Afterwards: whoever comes now finds it in the cache.
+        lead.end(answer);
+    }
+
+    async fn fill(&self, id: WorkId, leases: Leases, entry: Entry) {
         if let Some(near) = &self.near {
             near.fill(id, leases.near, entry.clone()).await;
         }

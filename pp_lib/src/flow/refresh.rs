@@ -96,36 +96,40 @@ impl Refresher {
 
     /// Works until the shutdown; `part` shows whether it can.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
-        let mut waiter = self.feed.listen();
+        let mut waiter = self.feed.watch();
         let mut patience = Patience::shown("refreshing the cache", part);
         let mut place = None;
         while !shutdown.is_cancelled() {
-            let rounds = self.rounds(&mut place, &mut waiter);
-            match shutdown.run_until_cancelled(rounds).await {
-                None => break,
-                Some(Ok(())) => patience.recovered(),
-                Some(Err(error)) => {
-                    patience.wait(&error, &shutdown).await;
-                }
+            let rounds = self.rounds(&mut place, &mut waiter, &mut patience);
+            if let Some(Err(error)) = shutdown.run_until_cancelled(rounds).await {
+                patience.wait(&error, &shutdown).await;
             }
         }
         self.let_go().await;
     }
 
     /// Takes part for a while: as long as a lease is good for. What is under way is given up when it takes longer.
-    async fn rounds(&self, place: &mut Option<Position>, waiter: &mut Waiter) -> Result<(), RoundError> {
+    async fn rounds(
+        &self,
+        place: &mut Option<Position>,
+        waiter: &mut Waiter,
+        patience: &mut Patience,
+    ) -> Result<(), RoundError> {
         let term = self.term();
         if let Some(holder) = &self.holder
             && !self.store.hold(LEASE, holder, 2 * term).await?
         {
             // Another one does it. Whoever takes over begins where the cache is by then.
             *place = None;
+            patience.recovered();
             sleep(term / 2).await;
             return Ok(());
         }
         let round = async {
             loop {
-                let next = match self.round(place).await? {
+                let round = self.round(place).await?;
+                patience.recovered();
+                let next = match round {
                     Round::CaughtUp => self.staleness / 4,
                     Round::More => continue,
                     Round::Held => PAUSE,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempt, Attempts};
 use super::settle::{Fate, settle};
 use crate::domain::ComputeError;
+use crate::feed::AnyFeed;
 use crate::store::{AnyStore, Run, Settlement};
 
 /// A computation under way, which lives in a task of its own.
@@ -29,6 +30,7 @@ pub(super) struct Slow {
 /// under way is handed back: its lease ends at once, and another worker takes it up.
 pub(super) struct Running {
     pub(super) store: AnyStore,
+    pub(super) feed: AnyFeed,
     pub(super) attempts: Attempts,
     pub(super) lease: Duration,
     pub(super) abandon: CancellationToken,
@@ -83,7 +85,7 @@ impl Running {
             })
             .collect();
         // The leases of what is not recorded run out, and another worker computes it again.
-        for (index, fate) in settle(&self.store, &mut settlements, &self.abandon)
+        for (index, fate) in settle(&self.store, &self.feed, &mut settlements, &self.abandon)
             .await
             .into_iter()
             .enumerate()

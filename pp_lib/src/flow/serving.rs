@@ -47,7 +47,13 @@ impl Serving {
         let (store_actor, store_handle) = StoreActor::start(store, feed, options);
         let (cache_actor, cache_handle) =
             CacheActor::start(&caches.cache, health.part("cache", false), options.mailbox);
-        let (work_actor, works) = WorkActor::start(store_handle, cache_handle, caches.near.clone(), options.mailbox);
+        let (work_actor, works) = WorkActor::start(
+            store_handle,
+            cache_handle,
+            caches.near.clone(),
+            caches.staleness,
+            options.mailbox,
+        );
         let mut refreshers = JoinSet::new();
         for (name, refresher) in caches.refreshers(store, feed) {
             let (part, stop) = (health.part(name, false), stop.clone());

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use tokio_util::sync::CancellationToken;
 
 use super::{Patience, new_work_code};
+use crate::feed::AnyFeed;
 use crate::store::{AnyStore, Outcome, Settled, Settlement, StoreError};
 
 /// What became of a settlement in the end.
@@ -23,7 +24,12 @@ pub(super) enum Fate {
 
 /// Settles all; one fate for each, in order. What the store will not take as it is, is settled as failed, so that its
 /// row tells of it; the settlement then says so. Returns without having settled all only once `abandon` is cancelled.
-pub(super) async fn settle(store: &AnyStore, all: &mut [Settlement], abandon: &CancellationToken) -> Vec<Fate> {
+pub(super) async fn settle(
+    store: &AnyStore,
+    feed: &AnyFeed,
+    all: &mut [Settlement],
+    abandon: &CancellationToken,
+) -> Vec<Fate> {
     let mut fates = vec![Fate::Abandoned; all.len()];
     let mut patience = Patience::new("recording results");
     let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
@@ -35,6 +41,7 @@ pub(super) async fn settle(store: &AnyStore, all: &mut [Settlement], abandon: &C
         match store.settle(&batch).await {
             Ok(settled) => {
                 patience.recovered();
+                feed.announce();
                 let mut again = Vec::new();
                 for (index, settled) in part.into_iter().zip(settled) {
                     match settled {

@@ -87,9 +87,9 @@ pub(super) fn bucket_of(latency_ms: i64) -> u8 {
     (8.0 * (latency_ms.max(1) as f64).log2()).floor() as u8
 }
 
-/// The latency at which a bucket ends, in milliseconds.
+/// The latency at which a bucket ends, in milliseconds with two decimals.
 fn bucket_end_ms(bucket: u8) -> f64 {
-    2_f64.powf((f64::from(bucket) + 1.0) / 8.0)
+    (2_f64.powf((f64::from(bucket) + 1.0) / 8.0) * 100.0).ceil() / 100.0
 }
 
 #[cfg(test)]

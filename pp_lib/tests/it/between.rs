@@ -11,7 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
+    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -30,6 +30,18 @@ pub(crate) struct StoreBetween {
     pub(crate) superseded: AtomicUsize,
     /// How often the store failed to settle.
     pub(crate) errors: AtomicUsize,
+    /// Whether reads by id get through now; until then they wait.
+    pub(crate) may_read: watch::Sender<bool>,
+    /// How often works were read by id.
+    pub(crate) reads_by_id: AtomicUsize,
+    /// Whether reads fail as if the database were away, the feed's as well.
+    pub(crate) is_away: AtomicBool,
+    /// How often the feed was read.
+    pub(crate) reads: AtomicUsize,
+    /// Whether the feed cannot be read.
+    pub(crate) unreadable: AtomicBool,
+    /// Whether the feed cannot be continued, the next time it is read.
+    pub(crate) forgets: AtomicBool,
 }
 
 impl StoreBetween {
@@ -43,7 +55,28 @@ impl StoreBetween {
             arrived: watch::Sender::new(0),
             superseded: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
+            may_read: watch::Sender::new(true),
+            reads_by_id: AtomicUsize::new(0),
+            is_away: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
+            unreadable: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         }
+    }
+
+    fn is_there(&self) -> Result<()> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it is away".into()));
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("not now".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -117,10 +150,14 @@ impl WorkRows for StoreBetween {
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        self.is_there()?;
+        self.reads_by_id.fetch_add(1, Ordering::SeqCst);
+        self.may_read.subscribe().wait_for(|may| *may).await.unwrap();
         self.inner.by_ids(ids).await
     }
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        self.is_there()?;
         self.inner.by_codes(codes).await
     }
 
@@ -202,14 +239,20 @@ impl IdempotencyKeys for StoreBetween {
 #[async_trait]
 impl ChangeLog for StoreBetween {
     async fn head(&self) -> Result<Position> {
+        self.read()?;
         self.inner.head().await
     }
 
     async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.read()?;
+        if self.forgets.swap(false, Ordering::SeqCst) {
+            return Ok(None);
+        }
         self.inner.changes(after, limit).await
     }
 
     async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        self.is_there()?;
         self.inner.touched(after, limit).await
     }
 }

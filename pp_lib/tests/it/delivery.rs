@@ -53,7 +53,13 @@ fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) ->
         work_timeout: Duration::from_secs(120),
         grace: Duration::from_secs(10),
     };
-    let consumer = Consumer::new(store, broker, Arc::new(computation), settings);
+    let consumer = Consumer::new(
+        store,
+        broker,
+        Arc::new(MemoryFeed::new()),
+        Arc::new(computation),
+        settings,
+    );
     let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());
     let task = tokio::spawn(consumer.run(part, shutdown.clone()));
     Running { shutdown, task }

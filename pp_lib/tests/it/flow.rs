@@ -75,7 +75,13 @@ mod embedded {
                 work_timeout: Duration::from_secs(60),
                 grace,
             };
-            Consumer::new(self.store.clone(), self.broker.clone(), Arc::new(computation), settings)
+            Consumer::new(
+                self.store.clone(),
+                self.broker.clone(),
+                self.feed.clone(),
+                Arc::new(computation),
+                settings,
+            )
         }
 
         fn drain(&mut self) {

@@ -1,14 +1,14 @@
 //! Stores against the store suite.
 
 /// SQLite on a file of its own.
-mod embedded {
+pub(crate) mod embedded {
     use std::sync::Arc;
     use std::time::Duration;
 
     use pp_lib::store::AnyStore;
     use pp_lib::store::sqlite::SqliteStore;
 
-    async fn fresh() -> (AnyStore, tempfile::TempDir) {
+    pub(crate) async fn fresh() -> (AnyStore, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 4, Duration::from_secs(5)).unwrap();
@@ -20,7 +20,7 @@ mod embedded {
 }
 
 /// PostgreSQL in a database of its own.
-mod on_servers {
+pub(crate) mod on_servers {
     use std::collections::HashSet;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ mod on_servers {
         (store, database)
     }
 
-    async fn fresh() -> (AnyStore, Database) {
+    pub(crate) async fn fresh() -> (AnyStore, Database) {
         let (store, database) = migrated(4).await;
         (Arc::new(store), database)
     }

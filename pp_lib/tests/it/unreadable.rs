@@ -9,6 +9,7 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Queue};
     use pp_lib::conformance::broker::{demand, publish, receive, until_ready};
     use pp_lib::domain::{AddUpToSum, Status};
+    use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer};
     use pp_lib::health::Health;
     use pp_lib::store::sqlite::SqliteStore;
@@ -94,7 +95,13 @@ mod on_servers {
             work_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(10),
         };
-        let consumer = Consumer::new(store.clone(), broker.clone(), Arc::new(AddUpToSum), settings);
+        let consumer = Consumer::new(
+            store.clone(),
+            broker.clone(),
+            Arc::new(MemoryFeed::new()),
+            Arc::new(AddUpToSum),
+            settings,
+        );
         let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());
         let consuming = tokio::spawn(consumer.run(part, shutdown.clone()));
 

@@ -20,7 +20,14 @@ const KNOWN_TO: [(&[&str], &[&str]); 6] = [
             "pp_testbed/tests/",
         ],
     ),
-    (&["redis"], &["pp_lib/src/cache/redis.rs", "pp_lib/src/cache/redis/"]),
+    (
+        &["redis"],
+        &[
+            "pp_lib/src/cache/redis.rs",
+            "pp_lib/src/cache/redis/",
+            "pp_lib/tests/it/redis.rs",
+        ],
+    ),
     (&["moka"], &["pp_lib/src/cache/memory.rs"]),
     (
         &["tokio_postgres"],

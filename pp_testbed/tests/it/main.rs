@@ -17,4 +17,5 @@ mod program;
 mod standalone;
 mod start;
 mod state_folder;
+mod watch;
 mod with_servers;

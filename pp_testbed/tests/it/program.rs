@@ -127,7 +127,17 @@ impl Process {
 
     /// Asks it to stop, and waits.
     pub(crate) fn terminate(self) -> Ended {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.ends_by(Signal::SIGTERM)
+    }
+
+    /// Sends it a signal, and waits.
+    pub(crate) fn ends_by(self, signal: Signal) -> Ended {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.ends()
+    }
+
+    /// Waits for its end, which it must reach in time.
+    pub(crate) fn ends(self) -> Ended {
         self.ends_within(LIMIT)
     }
 
@@ -159,6 +169,11 @@ impl Process {
     /// What it wrote to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.read("stderr")
+    }
+
+    /// What it wrote to standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.read("stdout")
     }
 
     /// Waits until it has written this to standard error.

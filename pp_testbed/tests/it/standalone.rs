@@ -13,13 +13,13 @@ use crate::load::Told;
 use crate::program::{Process, Program};
 
 /// A data folder and a port that one process after the other uses.
-struct Home {
+pub(crate) struct Home {
     folder: TempDir,
-    api: Api,
+    pub(crate) api: Api,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [port] = ports::free().unwrap();
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -37,11 +37,11 @@ impl Home {
             .set("PP_API_BIND", format!("127.0.0.1:{}", self.api.port))
     }
 
-    fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         self.start_with(&[])
     }
 
-    fn start_with(&self, variables: &[(&str, &str)]) -> Process {
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Process {
         let program = self.program();
         let program = variables
             .iter()
@@ -52,7 +52,7 @@ impl Home {
     }
 
     /// Waits until every work is done.
-    fn all_done(&self, limit: Duration) {
+    pub(crate) fn all_done(&self, limit: Duration) {
         let unfinished = || self.api.get("/work?done=false&limit=1");
         assert!(
             wait::holds_within(limit, || unfinished().as_array().unwrap().is_empty()),
@@ -115,8 +115,11 @@ fn the_first_five_minutes() {
     let hundred = home.api.post(r#"{"add_up_to":100}"#);
     assert_eq!(hundred["id"], 2, "{hundred}");
     home.all_done(Duration::from_secs(10));
+    // What is served may be a moment older than what is searched.
+    assert!(wait::holds_within(Duration::from_secs(10), || home.api.get("/work/2")
+        ["result"]
+        == 5050));
     let work = home.api.get("/work/2");
-    assert_eq!(work["result"], 5050, "{work}");
     home.is_right(&work, 0);
     home.is_right(&home.api.get("/work/1"), 0);
 

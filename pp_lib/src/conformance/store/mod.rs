@@ -1,4 +1,5 @@
-//! What every store does, whichever database it is on. Each case gets an empty, migrated store.
+//! What every store does, whichever database it is on. Each case gets an empty, migrated store, and leaves counters
+//! behind that are right.
 //!
 //! The cases are in the modules below, one for each part of the port; the list that makes them tests is here.
 
@@ -23,15 +24,21 @@ mod changes;
 mod completion;
 mod dead_letters;
 mod dispatch;
+mod feed;
 mod fixtures;
 mod keys;
+mod leases;
+mod views;
 mod works;
 
 pub use changes::*;
 pub use completion::*;
 pub use dead_letters::*;
 pub use dispatch::*;
+pub use feed::*;
 pub use keys::*;
+pub use leases::*;
+pub use views::*;
 pub use works::*;
 
 /// Expands to one test for each case. `$fresh` is an async function without parameters that returns an empty store
@@ -118,6 +125,25 @@ macro_rules! store_suite {
             expired_keys_are_forgotten
             a_batch_of_requests_is_answered_in_its_order
             of_many_that_begin_at_once_one_may
+            counters_follow_every_kind_of_change
+            counters_tell_origins_apart
+            the_newest_works_are_shown
+            folding_changes_no_counter
+            works_that_became_done_make_the_rates
+            the_latency_is_from_the_demand_to_done
+            a_work_that_is_done_again_has_no_latency
+            a_rebuild_changes_no_counter_and_no_rate
+            counters_stay_right_through_a_random_mix
+            the_feed_tells_what_became_of_each_work
+            pages_of_the_feed_follow_each_other
+            a_place_that_is_not_of_this_feed_is_not_continued
+            the_works_that_changes_touch_come_once_each
+            a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice
+            one_of_many_gets_a_lease
+            a_holder_extends_its_lease_and_no_other_one
+            a_lease_whose_holder_is_silent_runs_out
+            a_lease_is_let_go_by_its_holder_only
+            leases_that_are_held_are_counted_by_their_beginning
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {
@@ -125,7 +151,9 @@ macro_rules! store_suite {
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
                 let (store, _kept) = $fresh().await;
+                let checked = ::std::sync::Arc::clone(&store);
                 $crate::conformance::store::$case(store).await;
+                $crate::conformance::store::the_counters_are_the_truth(&checked).await;
             }
         )*
     };

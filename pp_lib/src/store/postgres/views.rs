@@ -1,6 +1,7 @@
 //! The counters: totals, and what was not folded into them yet.
 
 use async_trait::async_trait;
+use diesel::connection::SimpleConnection as _;
 use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
@@ -161,14 +162,14 @@ fn counts(connection: &mut PgConnection) -> std::result::Result<Vec<Count>, Fail
 fn done(connection: &mut PgConnection) -> std::result::Result<Vec<Done>, Failure> {
     let rows: Vec<DoneRow> = sql_query(
         "SELECT latency, sum(works)::bigint AS over_60s,
-            coalesce(sum(works) FILTER (WHERE second = this.second - 1), 0)::bigint AS over_1s
-        FROM (SELECT floor(date_part('epoch', now()))::bigint AS second) AS this
+            coalesce(sum(works) FILTER (WHERE second = this - 1), 0)::bigint AS over_1s
+        FROM floor(date_part('epoch', now())) AS this
         JOIN (
             SELECT second, latency, works FROM stat_seconds
             UNION ALL
             SELECT floor(date_part('epoch', recorded_on))::bigint, coalesce(latency, -1::smallint), works
             FROM stat_deltas WHERE status = 'done'
-        ) AS done ON done.second BETWEEN this.second - 60 AND this.second - 1
+        ) AS done ON second BETWEEN this - 60 AND this - 1
         GROUP BY latency ORDER BY latency",
     )
     .load(connection)?;
@@ -189,7 +190,7 @@ fn newest(connection: &mut PgConnection) -> std::result::Result<Vec<Work>, Failu
 /// snapshot are folded, since the count has them; the others stay. Nobody folds meanwhile: who does so locks the totals
 /// before the first delta, and who did so before this lock is in the snapshot, which is taken after it.
 fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
-    sql_query("SET lock_timeout = '5s'").execute(connection)?;
+    connection.batch_execute("SET application_name = 'pp'; SET lock_timeout = '5s'")?;
     connection.build_transaction().repeatable_read().run(|connection| {
         sql_query("LOCK TABLE stat_totals IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
         // What takes long comes before the first write: an open transaction that has written holds back the feed.

@@ -11,8 +11,10 @@ use serde_json::json;
 
 use super::super::views::bucket_of;
 use super::super::{Claim, Completion, Guard, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
+use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
+use super::event_log::insert_events;
 use super::{NOW, SqliteStore, json_rows};
 use crate::domain::{Status, WorkCode};
 
@@ -235,40 +237,12 @@ fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement
     insert_events(connection, input)
 }
 
-/// The status in an event is that of its work as it is now.
-pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
-    sql_query(
-        "INSERT INTO events (work_id, generation, variable, value, status)
-         SELECT works.id, value ->> 1, value ->> 2, value ->> 3, status
-         FROM json_each(?) JOIN works ON works.id = value ->> 0 ORDER BY key",
-    )
-    .bind::<Text, _>(input)
-    .execute(connection)
-    .map(|_| ())
-}
-
 fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
     let failed = applied.iter().filter_map(|(id, settlement)| match &settlement.outcome {
         Outcome::Failed { reason } => Some(json!([id, reason])),
         _ => None,
     });
     insert_dead_letters(connection, json_rows(failed))
-}
-
-/// The work's own row has the rest of what a dead letter says.
-pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
-    if input == "[]" {
-        return Ok(());
-    }
-    sql_query(
-        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
-         FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
-         ON CONFLICT DO NOTHING",
-    )
-    .bind::<Text, _>(input)
-    .execute(connection)
-    .map(|_| ())
 }
 
 fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResult<HashSet<String>> {

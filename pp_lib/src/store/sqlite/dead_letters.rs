@@ -9,9 +9,9 @@ use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
-use super::completion::insert_events;
 use super::deltas::{self, Moved};
 use super::dispatch::millis;
+use super::event_log::insert_events;
 use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{DeadLetter, DeadLetterId, MessageId, Status, Variable, WorkId};
 
@@ -222,4 +222,20 @@ fn selected(which: &Selection) -> (&'static str, String) {
         ),
         Selection::All => ("? IS NOT NULL", String::new()),
     }
+}
+
+/// The work's own row has the rest of what a dead letter says.
+pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    if input == "[]" {
+        return Ok(());
+    }
+    sql_query(
+        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
+         FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
+         ON CONFLICT DO NOTHING",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
 }

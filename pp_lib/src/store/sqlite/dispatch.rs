@@ -9,8 +9,9 @@ use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
-use super::completion::{insert_dead_letters, insert_events};
+use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
+use super::event_log::insert_events;
 use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, MessageId, Status, Variable, WorkId};
 

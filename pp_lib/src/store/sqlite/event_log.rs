@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::super::{EventLog, Result};
@@ -59,4 +60,16 @@ impl EventLog for SqliteStore {
         })
         .await
     }
+}
+
+/// The status in an event is that of its work as it is now.
+pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    sql_query(
+        "INSERT INTO events (work_id, generation, variable, value, status)
+         SELECT works.id, value ->> 1, value ->> 2, value ->> 3, status
+         FROM json_each(?) JOIN works ON works.id = value ->> 0 ORDER BY key",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
 }

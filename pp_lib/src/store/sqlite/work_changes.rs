@@ -9,9 +9,9 @@ use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl a
 use serde_json::json;
 
 use super::super::{Changed, Result, WorkChanges};
-use super::completion::insert_events;
 use super::deltas::{self, Moved};
 use super::dispatch::millis;
+use super::event_log::insert_events;
 use super::work_rows::{COLUMNS, WorkRow};
 use super::{NOW, SqliteStore, json_rows, unexpected};
 use crate::domain::{AddUpTo, Variable, Work, WorkId};

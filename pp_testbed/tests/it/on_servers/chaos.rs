@@ -107,7 +107,7 @@ fn told() -> Told {
     }
 }
 
-async fn database(name: &str) -> (String, Client) {
+pub(super) async fn database(name: &str) -> (String, Client) {
     let url = Ledger::create_database(&server(Kind::Postgres), name).await.unwrap();
     let config = PostgresConfig {
         url: url.clone(),

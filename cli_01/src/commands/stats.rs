@@ -1,0 +1,13 @@
+//! The counters.
+
+use super::Works;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Counted anew before, if asked for.
+pub(crate) fn stats(works: &dyn Works, rebuild: bool, output: Output) -> Result<(), Failure> {
+    if rebuild {
+        works.rebuild_stats()?;
+    }
+    Ok(output.stats(&works.stats()?)?)
+}

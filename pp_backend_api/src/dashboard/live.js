@@ -1,0 +1,101 @@
+// Follows /stats/stream while the page is seen, and shows every sample as it comes.
+
+const STATUSES = ["pending", "running", "done", "failed", "cancelled"];
+const whole = new Intl.NumberFormat("en");
+const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const element = (id) => document.getElementById(id);
+
+// Two samples in one frame are drawn once.
+let newest = null;
+let source = null;
+
+function state(name) {
+  element("state").textContent = name;
+  element("state").dataset.state = name;
+}
+
+function text(id, value, format) {
+  element(id).textContent = value === null ? "–" : format.format(value);
+}
+
+function cell(content, className = "") {
+  const cell = document.createElement("td");
+  cell.textContent = content;
+  cell.className = className;
+  return cell;
+}
+
+function row(cells) {
+  const row = document.createElement("tr");
+  row.append(...cells);
+  return row;
+}
+
+function count(name, byStatus) {
+  const numbers = STATUSES.map((status) => byStatus[status]);
+  const all = numbers.reduce((sum, number) => sum + number, 0);
+  return row([cell(name), ...[...numbers, all].map((number) => cell(whole.format(number), "number"))]);
+}
+
+function counts(works) {
+  const sum = Object.fromEntries(
+    STATUSES.map((status) => [status, Object.values(works).reduce((sum, origin) => sum + origin[status], 0)]),
+  );
+  return [...Object.entries(works), ["all", sum]].map(([name, byStatus]) => count(name, byStatus));
+}
+
+function work(work) {
+  const { id, work_code, add_up_to, status, result, updated_on } = work;
+  return row([
+    cell(id, "number"),
+    cell(work_code, "code"),
+    cell(whole.format(add_up_to), "number"),
+    cell(status, `status ${status}`),
+    cell(result === null ? "–" : whole.format(result), "number"),
+    cell(new Date(updated_on * 1000).toLocaleTimeString(), "number"),
+  ]);
+}
+
+function draw() {
+  const stats = newest;
+  newest = null;
+  text("over_1s", stats.works_per_second.over_1s, whole);
+  text("over_60s", stats.works_per_second.over_60s, tenths);
+  text("backlog", stats.backlog, whole);
+  text("p50", stats.latency_ms.p50, tenths);
+  text("p99", stats.latency_ms.p99, tenths);
+  element("works").tBodies[0].replaceChildren(...counts(stats.works));
+  element("newest").tBodies[0].replaceChildren(...stats.newest.map(work));
+}
+
+// The largest results are larger than what a number holds exactly; browsers that do not tell their text round them.
+function exact(key, value, context) {
+  return key === "result" && value !== null && context?.source ? BigInt(context.source) : value;
+}
+
+function show(event) {
+  if (newest === null) requestAnimationFrame(draw);
+  newest = JSON.parse(event.data, exact);
+}
+
+function open() {
+  state("connecting");
+  source = new EventSource("stats/stream");
+  source.onopen = () => state("live");
+  source.addEventListener("stats", show);
+  source.onerror = () => {
+    state("reconnecting");
+    // What was refused is not tried again by the browser.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 2000);
+  };
+}
+
+function close() {
+  source?.close();
+  source = null;
+  state("paused");
+}
+
+const follow = () => (document.hidden ? close() : source ?? open());
+document.addEventListener("visibilitychange", follow);
+follow();

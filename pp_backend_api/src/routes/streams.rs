@@ -1,0 +1,92 @@
+//! `/stream` and `/work/{id}/stream`: what happens, as it happens. `/stats/stream`: the counters, as they change.
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+use pp_lib::domain::Position;
+use pp_lib::flow::{Filter, Message};
+use pp_lib::wire::sse;
+use serde::Deserialize;
+
+use super::search::{parse_status, prefix};
+use super::{no_such_work, parse_id};
+use crate::error::ApiError;
+use crate::{Api, query, stream};
+
+/// The filters as they stand in the query; each at most once, others are refused.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    work_code: Option<String>,
+    status: Option<String>,
+}
+
+/// There is nothing to choose where one work is followed, or the counters are.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NoParams {}
+
+pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let params: Params = query::parse(&request)?;
+    let filter = Filter {
+        work: None,
+        work_code: params.work_code.as_deref().map(prefix).transpose()?,
+        status: params.status.as_deref().map(parse_status).transpose()?,
+    };
+    let after = last_event_id(&request)?;
+    if request.method() == Method::HEAD {
+        return Ok(stream::head());
+    }
+    let subscription = api.streams.subscribe(filter, after)?;
+    Ok(stream::stream(
+        vec![stream::retry()],
+        subscription,
+        api.config.heartbeat,
+    ))
+}
+
+/// The work is read behind the place that is sent with it, so that nothing is missed that happened to it meanwhile.
+pub(super) async fn of_work(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = parse_id(&id)?;
+    let NoParams {} = query::parse(&request)?;
+    let after = last_event_id(&request)?;
+    let is_head = request.method() == Method::HEAD;
+    let filter = Filter {
+        work: Some(id),
+        ..Filter::default()
+    };
+    let mut subscription = api.streams.subscribe(filter, after)?;
+    let first = api.ask(stream::first(&mut subscription)).await?;
+    let work = api.ask(api.works.store().get(id)).await?.ok_or_else(no_such_work)?;
+    if is_head {
+        return Ok(stream::head());
+    }
+    let mut beginning = vec![stream::retry()];
+    if let Message::Reset(head) = first {
+        beginning.push(stream::reset(head));
+    }
+    beginning.push(sse::event(Some(sse::WORK), subscription.position(), &work));
+    Ok(stream::stream(beginning, subscription, api.config.heartbeat))
+}
+
+pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let NoParams {} = query::parse(&request)?;
+    if request.method() == Method::HEAD {
+        return Ok(stream::head());
+    }
+    let counters = api.streams.watch_stats()?;
+    Ok(stream::stream(vec![stream::retry()], counters, api.config.heartbeat))
+}
+
+/// Where a client goes on that was here before.
+fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
+    let Some(value) = request.headers().get(sse::LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    let position = value.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || ApiError::bad_request("Last-Event-ID must be the id of an event of this stream, as in 1764-9021-77");
+    position.map(Some).ok_or_else(wrong)
+}

@@ -1,0 +1,133 @@
+//! Server-Sent Events as response bodies. The frames come rendered; here they are only passed on, with heartbeats in
+//! between, so that a client costs little more than its connection.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::rt::time::{Instant, Interval, interval_at};
+use actix_web::web::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use pp_lib::domain::Position;
+use pp_lib::flow::{Message, StatsSubscription, Subscription};
+use pp_lib::wire::sse;
+use serde_json::json;
+
+use crate::error::ApiError;
+
+/// How soon a client that was cut comes back, in milliseconds.
+const RETRY: u32 = 1000;
+
+/// The answer for HEAD: everything but a body.
+pub(crate) fn head() -> HttpResponse {
+    answer().finish()
+}
+
+/// A stream that begins with this, and ends with its source.
+pub(crate) fn stream(beginning: Vec<Bytes>, source: impl Source, heartbeat: Duration) -> HttpResponse {
+    answer().streaming(frames(beginning, source, heartbeat))
+}
+
+/// Where frames come from.
+pub(crate) trait Source: 'static {
+    /// The next frame; nothing at the end. May be given up and called again.
+    async fn next_frame(&mut self) -> Option<Bytes>;
+
+    /// Where a client goes on that got everything so far, if that is known.
+    fn position(&self) -> Option<Position>;
+}
+
+impl Source for Subscription {
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        self.next().await.map(frame)
+    }
+
+    fn position(&self) -> Option<Position> {
+        Subscription::position(self)
+    }
+}
+
+impl Source for StatsSubscription {
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        self.next().await
+    }
+
+    fn position(&self) -> Option<Position> {
+        None
+    }
+}
+
+fn answer() -> actix_web::HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer
+        .insert_header((CONTENT_TYPE, sse::CONTENT_TYPE))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        // Proxies of one kind hold back what is small unless they are told.
+        .insert_header(("x-accel-buffering", "no"))
+        // Nothing follows on the connection, so a stop need not wait for another request.
+        .force_close();
+    answer
+}
+
+/// What each stream begins with.
+pub(crate) fn retry() -> Bytes {
+    sse::retry(RETRY)
+}
+
+/// A message as it is sent.
+fn frame(message: Message) -> Bytes {
+    match message {
+        Message::Started(at) => sse::event(Some(sse::START), Some(at), &json!({})),
+        Message::Change(bytes) => bytes,
+        Message::Reset(head) => reset(head),
+    }
+}
+
+/// Tells a client to begin anew from here.
+pub(crate) fn reset(head: Position) -> Bytes {
+    let reason = "what came before this place is not known any more; read again what you show";
+    sse::event(Some(sse::RESET), Some(head), &json!({ "reason": reason }))
+}
+
+/// A stream's first message, which says where it stands.
+pub(crate) async fn first(subscription: &mut Subscription) -> Result<Message, ApiError> {
+    let stopping = || ApiError::unavailable("the service is stopping");
+    subscription.next().await.ok_or_else(stopping)
+}
+
+/// What a body is made of.
+struct Body<S> {
+    beginning: std::vec::IntoIter<Bytes>,
+    source: S,
+    heartbeats: Interval,
+}
+
+fn frames(
+    beginning: Vec<Bytes>,
+    source: impl Source,
+    heartbeat: Duration,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let body = Body {
+        beginning: beginning.into_iter(),
+        source,
+        heartbeats: interval_at(Instant::now() + heartbeat, heartbeat),
+    };
+    unfold(body, |mut body| async move {
+        let frame = body.next().await?;
+        Some((Ok(frame), body))
+    })
+}
+
+impl<S: Source> Body<S> {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(frame) = self.beginning.next() {
+            return Some(frame);
+        }
+        tokio::select! {
+            frame = self.source.next_frame() => frame,
+            _ = self.heartbeats.tick() => Some(sse::heartbeat(self.source.position())),
+        }
+    }
+}

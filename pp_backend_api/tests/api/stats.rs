@@ -1,0 +1,71 @@
+//! `/stats`: the counters as a client sees them.
+
+use serde_json::{Value, json};
+
+use super::client::send;
+use super::faults::until;
+use super::server::Server;
+
+on_both! {
+    counters_are_those_of_the_works
+    what_became_done_is_seen_in_rates_and_latencies
+    a_parameter_is_refused
+}
+
+fn stats(server: &Server) -> Value {
+    let answer = server.get("/stats");
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, "application/json"),
+        "{answer:?}"
+    );
+    answer.json()
+}
+
+fn counters_are_those_of_the_works(server: &Server) {
+    let none = json!({"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0});
+    let empty = json!({
+        "works": {"api": none, "consumer": none},
+        "works_per_second": {"over_1s": 0.0, "over_60s": 0.0},
+        "latency_ms": {"p50": null, "p99": null},
+        "backlog": 0,
+        "newest": [],
+    });
+    assert_eq!(stats(server), empty);
+
+    server.failed("no luck");
+    let works: Vec<Value> = (4..8).map(|bound| server.created(bound)).collect();
+    server.compute(&works[0]);
+    let path = format!("/work/{}", works[1]["id"]);
+    assert_eq!(send(server.address, "DELETE", &path, &[], None).status, 204);
+    let stats = stats(server);
+    let api = json!({"pending": 2, "running": 0, "done": 1, "failed": 1, "cancelled": 0});
+    assert_eq!(stats["works"], json!({"api": api, "consumer": none}));
+    assert_eq!(stats["backlog"], 2);
+    let newest = server.get("/work?limit=10").json();
+    assert_eq!(stats["newest"], newest, "as a search shows them");
+    assert_eq!(server.get("/stats/").json()["works"], stats["works"]);
+}
+
+fn what_became_done_is_seen_in_rates_and_latencies(server: &Server) {
+    let work = server.created(4);
+    server.compute(&work);
+    until("the second is over", || {
+        stats(server)["works_per_second"]["over_60s"] != 0.0
+    });
+    let stats = stats(server);
+    let per_minute = stats["works_per_second"]["over_60s"].as_f64().unwrap() * 60.0;
+    assert!((per_minute - 1.0).abs() < 1e-6, "{stats}");
+    let latency = &stats["latency_ms"];
+    assert!(latency["p50"].as_f64().unwrap() >= 1.0, "{stats}");
+    assert_eq!(latency["p50"], latency["p99"], "of one work");
+}
+
+fn a_parameter_is_refused(server: &Server) {
+    for query in ["x=1", "limit=5", "rebuild=true", "x"] {
+        server.get(&format!("/stats?{query}")).problem(400);
+    }
+    assert_eq!(server.get("/stats?").status, 200);
+    let head = send(server.address, "HEAD", "/stats", &[], None);
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}

@@ -1,0 +1,404 @@
+//! Live streams over HTTP: what they begin with, how they go on after a cut, and how they end.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use pp_backend_api::Config;
+use pp_lib::domain::AddUpToSum;
+use pp_lib::flow::StreamsOptions;
+use pp_lib::store::{Claim, Outcome, Settled};
+use pp_lib::wire::sse::{Parser, Told};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use super::client::send;
+use super::embedded::{Embedded, server_with, server_with_streams};
+use super::faults::until;
+use super::server::{CONFIG, Server};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client of one stream.
+struct Client {
+    parser: Parser<BufReader<ureq::BodyReader<'static>>>,
+    headers: ureq::http::HeaderMap,
+}
+
+/// An event as a browser has it: name, last id, data.
+type Seen = (String, String, Value);
+
+impl Client {
+    fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Self {
+        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build();
+        let mut request = ureq::Agent::from(config).get(format!("http://{address}{path}"));
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let (head, body) = request.call().unwrap().into_parts();
+        Self {
+            parser: Parser::new(BufReader::new(body.into_reader())),
+            headers: head.headers,
+        }
+    }
+
+    /// The next event; nothing at a proper end, a panic where the connection broke.
+    fn told(&mut self) -> Option<Seen> {
+        loop {
+            if let Told::Event { name, data } = self.parser.told().unwrap()? {
+                let id = self.parser.last_id().unwrap_or_default().to_owned();
+                return Some((name, id, serde_json::from_str(&data).unwrap()));
+            }
+        }
+    }
+
+    fn event(&mut self, expected: &str) -> (String, Value) {
+        let (name, id, data) = self.told().unwrap();
+        assert_eq!(name, expected, "{data}");
+        (id, data)
+    }
+
+    /// The next change: its id and its data.
+    fn change(&mut self) -> (String, Value) {
+        self.event("")
+    }
+}
+
+impl Server {
+    fn stream(&self, path: &str) -> Client {
+        Client::open(self.address, path, None)
+    }
+}
+
+fn the_wire_is_as_promised(server: &Server) {
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    read_until(&mut socket, &mut seen, "data: {}\n\n");
+    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    for line in [
+        "http/1.1 200 ok",
+        "content-type: text/event-stream",
+        "cache-control: no-store",
+        "x-accel-buffering: no",
+        "transfer-encoding: chunked",
+    ] {
+        assert!(head.lines().any(|had| had == line), "{line} in {head}");
+    }
+    let lines: Vec<&str> = body.lines().collect();
+    assert!(
+        lines.contains(&"retry: 1000") && lines.contains(&"event: start"),
+        "{body}"
+    );
+
+    let work = server.created(4);
+    let mut seen = String::new();
+    read_until(&mut socket, &mut seen, "}\n\n");
+    let lines: Vec<&str> = seen.lines().collect();
+    let data = lines.iter().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let expected = format!(
+        r#""work_id":{},"work_code":{},"variable":"work/created","value":"4","status":"pending","created_on":{}}}"#,
+        work["id"], work["work_code"], work["created_on"]
+    );
+    assert!(data.starts_with("{\"id\":") && data.ends_with(&expected), "{data}");
+    assert!(!seen.contains("event:"), "a browser's onmessage gets it: {seen}");
+    let id = lines.iter().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    assert_eq!(id.split('-').count(), 3, "{id}");
+}
+
+fn read_until(socket: &mut TcpStream, seen: &mut String, end: &str) {
+    let mut buffer = [0; 4096];
+    while !seen.contains(end) {
+        let count = socket.read(&mut buffer).unwrap();
+        assert_ne!(count, 0, "ended before {end:?}: {seen}");
+        seen.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+    }
+}
+
+fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
+    let (work, other) = (server.created(4), server.created(5));
+    let mut client = server.stream(&format!("/work/{}/stream", work["id"]));
+    let (id, first) = client.event("work");
+    assert_eq!(first, work);
+    complete(server, &[&other, &work]);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let (_, change) = client.change();
+        assert_eq!(change["work_id"], work["id"], "{change}");
+        told.push((change["variable"].clone(), change["value"].clone()));
+    }
+    let expected = [("compute/start", ""), ("compute/stop", ""), ("compute/result", "10")];
+    assert_eq!(told, expected.map(|(variable, value)| (json!(variable), json!(value))));
+    // Who comes back with the first id hears all of it again, behind the work as it is by now.
+    let mut again = Client::open(server.address, &format!("/work/{}/stream", work["id"]), Some(&id));
+    let (same, now) = again.event("work");
+    assert_eq!((same, &now["status"], &now["result"]), (id, &json!("done"), &json!(10)));
+    assert_eq!(again.change().1["variable"], "compute/start");
+}
+
+/// Computes works, one after the other.
+fn complete(server: &Server, works: &[&Value]) {
+    let mut claims: Vec<Claim> = Vec::new();
+    until("all are due", || {
+        claims.extend(server.claimed());
+        claims.len() == works.len()
+    });
+    for work in works {
+        let claim = claims.iter().find(|claim| claim.id.0 == work["id"]).unwrap();
+        let result = AddUpToSum::sum(claim.add_up_to);
+        assert_eq!(server.settled(claim, Outcome::Done { result }), Settled::Applied);
+    }
+}
+
+fn one_who_comes_back_goes_on_where_it_was(server: &Server) {
+    let mut client = server.stream("/stream");
+    let (beginning, data) = client.event("start");
+    assert_eq!(data, json!({}));
+    let works: Vec<Value> = (1..=5).map(|bound| server.created(bound)).collect();
+    let seen: Vec<(String, Value)> = works.iter().map(|_| client.change()).collect();
+    drop(client);
+    for (place, (id, _)) in seen.iter().enumerate() {
+        let mut again = Client::open(server.address, "/stream", Some(id));
+        assert_eq!(again.event("start").0, *id);
+        for expected in &seen[place + 1..] {
+            assert_eq!(again.change(), *expected);
+        }
+    }
+    let mut parts = beginning.split('-');
+    let epoch: i64 = parts.next().unwrap().parse().unwrap();
+    let other = format!("{}-{}", epoch - 1, parts.collect::<Vec<_>>().join("-"));
+    let mut reset = Client::open(server.address, "/stream", Some(&other));
+    let (id, data) = reset.event("reset");
+    assert!(
+        id.starts_with(&format!("{epoch}-")) && data["reason"].is_string(),
+        "{id} {data}"
+    );
+    let work = server.created(6);
+    assert_eq!(reset.change().1["work_id"], work["id"]);
+}
+
+fn streams_are_filtered_by_what_the_query_names(server: &Server) {
+    let mut all = server.stream("/stream");
+    all.event("start");
+    let mut done = server.stream("/stream?status=done");
+    done.event("start");
+    let (first, second) = (server.created(3), server.created(4));
+    let code = second["work_code"].as_str().unwrap();
+    let mut coded = Client::open(
+        server.address,
+        &format!("/stream?work_code={code}"),
+        Some(&all.change().0),
+    );
+    coded.event("start");
+    complete(server, &[&first, &second]);
+    assert_eq!(coded.change().1["variable"], "work/created");
+    assert_eq!(coded.change().1["work_id"], second["id"]);
+    let (_, change) = done.change();
+    assert_eq!((&change["work_id"], &change["status"]), (&first["id"], &json!("done")));
+}
+
+fn what_cannot_be_followed_is_a_problem(server: &Server) {
+    let id = server.created(1)["id"].clone();
+    for path in [
+        "/stream?status=finished",
+        "/stream?since=1",
+        "/work/x/stream",
+        "/stats/stream?status=done",
+    ] {
+        server.get(path).problem(400);
+    }
+    server.get(&format!("/work/{id}/stream?status=done")).problem(400);
+    server
+        .get(&format!("/stream?work_code={}", "a".repeat(65)))
+        .problem(400);
+    server.get("/work/999/stream").problem(404);
+    for path in ["/stream".to_owned(), format!("/work/{id}/stream")] {
+        for last_id in ["", "7", "1-2-3-4", "a-b-c"] {
+            let headers = [("last-event-id", last_id)];
+            let detail = send(server.address, "GET", &path, &headers, None).problem(400);
+            assert!(detail.contains("Last-Event-ID"), "{detail}");
+        }
+        let answer = send(server.address, "HEAD", &path, &[], None);
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, "text/event-stream")
+        );
+        assert_eq!(
+            send(server.address, "POST", &path, &[], None).header("allow"),
+            "GET, HEAD"
+        );
+    }
+}
+
+fn the_counters_come_at_once_and_when_they_change(server: &Server) {
+    let mut client = server.stream("/stats/stream");
+    let mut other = server.stream("/stats/stream");
+    let pending = |stats: &Value| stats["works"]["api"]["pending"].clone();
+    assert_eq!(pending(&client.event("stats").1), 0);
+    let work = server.created(4);
+    for client in [&mut client, &mut other] {
+        let stats = std::iter::from_fn(|| Some(client.event("stats").1)).find(|stats| pending(stats) == 1);
+        let stats = stats.unwrap();
+        assert_eq!((&stats["backlog"], &stats["newest"][0]), (&json!(1), &work));
+    }
+}
+
+on_both! {
+    the_wire_is_as_promised
+    a_work_is_followed_from_where_it_stands_to_its_end
+    one_who_comes_back_goes_on_where_it_was
+    streams_are_filtered_by_what_the_query_names
+    what_cannot_be_followed_is_a_problem
+    the_counters_come_at_once_and_when_they_change
+}
+
+/// A server whose streams have heartbeats that a test can wait for.
+fn lively(clients: usize) -> Embedded {
+    let options = StreamsOptions {
+        clients,
+        ..StreamsOptions::default()
+    };
+    let config = Config {
+        heartbeat: Duration::from_millis(20),
+        unread: Duration::from_secs(1),
+        ..CONFIG
+    };
+    server_with_streams(config, options)
+}
+
+#[test]
+fn a_quiet_stream_says_that_it_is_alive_and_where_it_is() {
+    let server = lively(10);
+    let mut client = server.stream("/stream?status=failed");
+    let (beginning, _) = client.event("start");
+    server.created(1);
+    // What is filtered out is behind the stream as well.
+    while client.parser.last_id() == Some(&beginning) {
+        assert_eq!(client.parser.told().unwrap(), Some(Told::Alive));
+    }
+    let place = client.parser.last_id().unwrap().to_owned();
+    let mut again = Client::open(server.address, "/stream", Some(&place));
+    again.event("start");
+    let second = server.created(2);
+    assert_eq!(again.change().1["work_id"], second["id"]);
+    let mut counters = server.stream("/stats/stream");
+    while counters.parser.told().unwrap() != Some(Told::Alive) {}
+}
+
+#[test]
+fn one_client_too_many_is_503_until_another_goes() {
+    let server = lively(2);
+    let mut one = server.stream("/stream");
+    one.event("start");
+    let mut two = server.stream("/stats/stream");
+    two.event("stats");
+    for path in ["/stream", "/stats/stream"] {
+        let refused = server.get(path);
+        refused.problem(503);
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    assert_eq!(server.get("/work").status, 200, "other calls go on");
+    drop(one);
+    until("there is a place again", || is_open(&server));
+}
+
+/// Whether there is a place for one more stream.
+fn is_open(server: &Server) -> bool {
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    read_until(&mut socket, &mut seen, "\r\n\r\n");
+    seen.starts_with("HTTP/1.1 200 ")
+}
+
+#[test]
+fn a_stop_ends_streams_properly_and_does_not_wait_for_them() {
+    let mut server = server_with(Config {
+        grace: Duration::from_secs(120),
+        ..CONFIG
+    });
+    let work = server.created(1);
+    let paths = [
+        "/stream".to_owned(),
+        format!("/work/{}/stream", work["id"]),
+        "/stats/stream".to_owned(),
+    ];
+    let mut clients: Vec<Client> = paths.iter().map(|path| server.stream(path)).collect();
+    for client in &mut clients {
+        client.told().unwrap();
+        assert_eq!(client.headers["connection"], "close");
+    }
+    server.shut_down();
+    for client in &mut clients {
+        // What is said before is said; a body that breaks off would be an error.
+        while client.told().is_some() {}
+    }
+    let began = std::time::Instant::now();
+    server.stopped();
+    assert!(began.elapsed() < Duration::from_secs(60), "it waited for its grace");
+}
+
+/// It asks, and does not read: soon nothing more fits into the buffers on the way to it.
+#[test]
+fn a_client_that_does_not_read_is_dropped_and_the_others_go_on() {
+    let server = lively(2);
+    let mut reading = server.stream("/stream");
+    reading.event("start");
+    let stalled = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    stalled.set_recv_buffer_size(4096).unwrap();
+    stalled.connect(&server.address.into()).unwrap();
+    stalled.send(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    until("both are there", || !is_open(&server));
+    let bulk = format!("[{}]", vec!["{}"; 500].join(","));
+    let headers = [("content-type", "application/json")];
+    until("the one that does not read is gone", || {
+        let created = send(server.address, "POST", "/work/bulk", &headers, Some(bulk.as_bytes())).json();
+        for work in created.as_array().unwrap() {
+            assert_eq!(reading.change().1["work_id"], work["id"]);
+        }
+        is_open(&server)
+    });
+}
+
+#[test]
+fn the_live_page_is_whole_and_needs_nothing_from_elsewhere() {
+    let server = super::embedded::server();
+    let page = server.get("/live");
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, "text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    let script = server.get("/live.js");
+    let named = |text: &str, before: &str| -> Vec<String> {
+        let parts = text.split(before).skip(1);
+        parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
+    };
+    let mut urls = named(&page.body, "src=\"");
+    urls.extend(named(&page.body, "href=\""));
+    urls.extend(named(&script.body, "new EventSource(\""));
+    assert!(urls.len() >= 5 && urls.contains(&"stats/stream".to_owned()), "{urls:?}");
+    for url in urls {
+        assert!(!url.contains("//"), "{url} is elsewhere");
+        let answer = send(server.address, "HEAD", &format!("/{url}"), &[], None);
+        assert_eq!(answer.status, 200, "{url}");
+    }
+    for inline in ["style=", "<style", "onclick", "<script>"] {
+        assert!(!page.body.contains(inline), "{inline} is against the page's own policy");
+    }
+    for id in named(&script.body, "element(\"")
+        .iter()
+        .chain(&named(&script.body, "text(\""))
+    {
+        assert!(page.body.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+}

@@ -1,0 +1,243 @@
+//! The feed of all events: its order, its pages, its places, and what it tells of each work.
+
+#![allow(missing_docs, reason = "each case is named after what it shows")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::fixtures::{
+    HOLD, LEASE, bound, claim, created, done, failed, retry, running, settle_one, settlement, without_row,
+};
+use crate::domain::{Position, Status, WorkId};
+use crate::store::{AnyStore, Change, Outcome, Page, Selection};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// The next page of what is behind a place that is of this feed.
+async fn page(store: &AnyStore, after: Position, limit: u16) -> Page<Change> {
+    store.changes(after, limit).await.unwrap().unwrap()
+}
+
+/// Everything behind a place, once nothing holds it back any more, which transactions of anybody on the server may.
+async fn rest(store: &AnyStore, mut after: Position, limit: u16) -> Vec<Change> {
+    let mut changes = Vec::new();
+    eventually!({
+        let page = page(store, after, limit).await;
+        after = page.position;
+        changes.extend(page.items);
+        page.complete
+    });
+    changes
+}
+
+fn told(changes: &[Change], work: WorkId) -> Vec<(&'static str, Option<Status>)> {
+    let of_work = changes.iter().filter(|change| change.work_id == work);
+    of_work
+        .map(|change| (change.event.variable.as_str(), change.status))
+        .collect()
+}
+
+pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
+    use Status::{Cancelled, Done, Failed, Pending, Running};
+    let begin = store.head().await.unwrap();
+    let works = created(&store, &[1, 2, 3, 4]).await;
+    let mut claims = claim(&store).await;
+    claims.sort_by_key(|claim| claim.id);
+    let batch = [
+        settlement(&claims[0], Outcome::Running { lease: LEASE }),
+        settlement(&claims[1], failed("never")),
+        settlement(&claims[2], Outcome::Running { lease: AT_ONCE }),
+        settlement(&claims[3], retry(LEASE)),
+        without_row(5, done(5)),
+        without_row(6, done(6)),
+    ];
+    store.settle(&batch[..5]).await.unwrap();
+    settle_one(&store, batch[5].clone()).await;
+    settle_one(&store, running(&claims[0], done(1))).await;
+    eventually!(store.rescue(5, 10).await.unwrap() == 1);
+    assert_eq!(store.claim(None, HOLD, 10).await.unwrap().len(), 1);
+    assert_eq!(store.lose_sent(0).await.unwrap(), 1);
+    store.redrive(&Selection::All).await.unwrap();
+    store.update(works[1].id, bound(9), None, AT_ONCE).await.unwrap();
+    store.delete(works[0].id, None).await.unwrap();
+    store.delete(works[1].id, None).await.unwrap();
+
+    let changes = rest(&store, begin, 1000).await;
+    let some =
+        |told: &[(&'static str, Status)]| -> Vec<_> { told.iter().map(|(what, is)| (*what, Some(*is))).collect() };
+    let finished = some(&[
+        ("work/created", Pending),
+        ("compute/start", Running),
+        ("compute/stop", Done),
+        ("compute/result", Done),
+        ("work/cancelled", Done),
+    ]);
+    assert_eq!(
+        told(&changes, works[0].id),
+        finished,
+        "the end of a finished work is told"
+    );
+    let given_up = some(&[
+        ("work/created", Pending),
+        ("compute/start", Failed),
+        ("compute/error", Failed),
+        ("work/redriven", Pending),
+        ("work/updated", Pending),
+        ("work/cancelled", Cancelled),
+    ]);
+    assert_eq!(told(&changes, works[1].id), given_up);
+    let lost = some(&[
+        ("work/created", Pending),
+        ("compute/start", Running),
+        ("compute/error", Pending),
+        ("compute/start", Failed),
+        ("compute/error", Failed),
+        ("work/redriven", Pending),
+    ]);
+    assert_eq!(told(&changes, works[2].id), lost);
+    let retried = some(&[
+        ("work/created", Pending),
+        ("compute/start", Pending),
+        ("compute/error", Pending),
+    ]);
+    assert_eq!(told(&changes, works[3].id), retried);
+    for settlement in &batch[4..] {
+        let mine = changes
+            .iter()
+            .filter(|change| change.event.work_code == settlement.work_code);
+        let computed: Vec<_> = mine
+            .map(|change| (change.event.variable.as_str(), change.status))
+            .collect();
+        let computed_once = some(&[
+            ("compute/start", Done),
+            ("compute/stop", Done),
+            ("compute/result", Done),
+        ]);
+        assert_eq!(computed, computed_once);
+    }
+    assert!(changes.is_sorted_by(|one, next| one.position < next.position));
+    let history = store.events(works[2].id).await.unwrap().unwrap();
+    let of_work = changes.into_iter().filter(|change| change.work_id == works[2].id);
+    assert_eq!(of_work.map(|change| change.event).collect::<Vec<_>>(), history);
+}
+
+pub async fn pages_of_the_feed_follow_each_other(store: AnyStore) {
+    let begin = store.head().await.unwrap();
+    assert!(rest(&store, begin, 10).await.is_empty());
+    created(&store, &[1, 2, 3]).await;
+    let all = rest(&store, begin, 1000).await;
+    assert_eq!(all.len(), 3);
+    let first = page(&store, begin, 2).await;
+    assert_eq!((first.items.as_slice(), first.complete), (&all[..2], false));
+    assert_eq!(first.position, all[1].position);
+    assert_eq!(page(&store, first.position, 2).await.items, all[2..]);
+    let last = all[2].position;
+    assert_eq!(store.head().await.unwrap(), last);
+    let end = page(&store, last, 2).await;
+    assert_eq!((end.items.len(), end.position), (0, last));
+}
+
+pub async fn a_place_that_is_not_of_this_feed_is_not_continued(store: AnyStore) {
+    created(&store, &[1, 2]).await;
+    rest(&store, store.head().await.unwrap(), 10).await;
+    let head = store.head().await.unwrap();
+    let (epoch, tx, id) = (head.epoch, head.tx, head.id);
+    for elsewhere in [
+        Position {
+            epoch: epoch + 1,
+            tx,
+            id,
+        },
+        Position {
+            epoch: epoch - 1,
+            tx,
+            id,
+        },
+        Position { epoch: 0, tx: 0, id: 0 },
+        Position { epoch, tx, id: id + 1 },
+        Position { epoch, tx: tx + 1, id },
+        Position {
+            epoch,
+            tx: i64::MAX,
+            id: i64::MAX,
+        },
+    ] {
+        assert_eq!(store.changes(elsewhere, 10).await.unwrap(), None, "{elsewhere}");
+        assert_eq!(store.touched(elsewhere, 10).await.unwrap(), None, "{elsewhere}");
+    }
+    let begin = Position { epoch, tx: 0, id: 0 };
+    assert_eq!(
+        rest(&store, begin, 10).await.len(),
+        2,
+        "the beginning is of any feed that has not forgotten it"
+    );
+}
+
+pub async fn the_works_that_changes_touch_come_once_each(store: AnyStore) {
+    let begin = store.head().await.unwrap();
+    let works = created(&store, &[1, 2, 3]).await;
+    let claims = claim(&store).await;
+    let outcomes = claims
+        .iter()
+        .map(|claim| settlement(claim, done(claim.add_up_to.get().into())));
+    store.settle(&outcomes.collect::<Vec<_>>()).await.unwrap();
+    store.delete(works[1].id, None).await.unwrap();
+    rest(&store, begin, 1000).await;
+    let mut after = begin;
+    let mut complete = false;
+    while !complete {
+        let changes = page(&store, after, 5).await;
+        let touched = store.touched(after, 5).await.unwrap().unwrap();
+        let expected: BTreeSet<WorkId> = changes.items.iter().map(|change| change.work_id).collect();
+        assert_eq!(touched.items.len(), expected.len());
+        assert_eq!(touched.items.into_iter().collect::<BTreeSet<_>>(), expected);
+        assert_eq!(touched.position, changes.position);
+        complete = changes.items.len() < 5;
+        after = changes.position;
+    }
+    assert_eq!(after, store.head().await.unwrap());
+}
+
+pub async fn a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice(store: AnyStore) {
+    const WRITERS: i64 = 8;
+    const BATCHES: i64 = 12;
+    let begin = store.head().await.unwrap();
+    let writing = (0..WRITERS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in 1..=BATCHES {
+                created(&store, &[number, number]).await;
+                store
+                    .settle(&[without_row(number, done(number)), without_row(number, failed("no"))])
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    let writing: Vec<_> = writing.collect();
+    let mut changes = Vec::new();
+    let mut after = begin;
+    while !writing.iter().all(tokio::task::JoinHandle::is_finished) {
+        let page = page(&store, after, 7).await;
+        assert!(page.items.len() <= 7 && page.position >= after);
+        after = page.position;
+        changes.extend(page.items);
+    }
+    for one in writing {
+        one.await.unwrap();
+    }
+    changes.extend(rest(&store, after, 7).await);
+    // Two created, two started, one stopped with its result, one error.
+    assert_eq!(changes.len() as i64, WRITERS * BATCHES * 7);
+    assert!(
+        changes.is_sorted_by(|one, next| one.position < next.position),
+        "in order, each once"
+    );
+    let mut histories: BTreeMap<WorkId, Vec<_>> = BTreeMap::new();
+    for change in changes {
+        histories.entry(change.work_id).or_default().push(change.event);
+    }
+    for (work, told) in histories {
+        assert_eq!(store.events(work).await.unwrap().unwrap(), told);
+    }
+}

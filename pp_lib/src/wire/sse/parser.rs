@@ -1,0 +1,212 @@
+//! The client's side: lines in, events out, with bounds on both.
+
+use std::io::{self, BufRead, Read as _};
+use std::time::Duration;
+
+/// The longest line and the most data of one event, in bytes.
+const MOST: usize = 1024 * 1024;
+
+/// Why a stream cannot be read any further.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SseError {
+    /// The connection broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Nobody sends so much in one event.
+    #[error("a line or an event of more than {MOST} bytes")]
+    TooLarge,
+    /// It is no text.
+    #[error("a line that is not UTF-8")]
+    NotText,
+}
+
+/// What a stream told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// An event.
+    Event {
+        /// Its name; empty where it has none.
+        name: String,
+        /// Its data.
+        data: String,
+    },
+    /// Nothing but that the other side is there.
+    Alive,
+}
+
+/// Reads one stream; what it learned of the place and of the pause is for the next one.
+#[derive(Debug)]
+pub struct Parser<R> {
+    lines: R,
+    name: String,
+    data: Option<String>,
+    id: Option<String>,
+    last_id: Option<String>,
+    retry: Option<Duration>,
+    first: bool,
+}
+
+impl<R: BufRead> Parser<R> {
+    /// Reads from a stream's beginning.
+    pub fn new(lines: R) -> Self {
+        Self {
+            lines,
+            name: String::new(),
+            data: None,
+            id: None,
+            last_id: None,
+            retry: None,
+            first: true,
+        }
+    }
+
+    /// The place to go on from.
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
+    /// How long to wait before the next try.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// What comes next; nothing at the end. What was begun and not ended is not told.
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is too large or no text.
+    pub fn told(&mut self) -> Result<Option<Told>, SseError> {
+        loop {
+            let Some(line) = self.line()? else { return Ok(None) };
+            if line.is_empty() {
+                self.last_id = self.id.take().or(self.last_id.take());
+                let (name, data) = (std::mem::take(&mut self.name), self.data.take());
+                return Ok(Some(data.map_or(Told::Alive, |data| Told::Event { name, data })));
+            }
+            self.field(&line)?;
+        }
+    }
+
+    fn field(&mut self, line: &str) -> Result<(), SseError> {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "data" => self.add(value)?,
+            "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
+            }
+            // A comment, or what is not known here.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, value: &str) -> Result<(), SseError> {
+        if let Some(data) = &mut self.data {
+            data.push('\n');
+            data.push_str(value);
+            return if data.len() > MOST {
+                Err(SseError::TooLarge)
+            } else {
+                Ok(())
+            };
+        }
+        self.data = Some(value.to_owned());
+        Ok(())
+    }
+
+    /// A line without its end, which may be LF or CRLF; nothing at the end of the stream.
+    fn line(&mut self) -> Result<Option<String>, SseError> {
+        let mut line = Vec::new();
+        let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+        self.lines.by_ref().take(most).read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return if line.len() + 1 < MOST {
+                Ok(None)
+            } else {
+                Err(SseError::TooLarge)
+            };
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        let text = String::from_utf8(line).map_err(|_| SseError::NotText)?;
+        // A mark of the byte order may stand before everything.
+        let first = std::mem::replace(&mut self.first, false);
+        Ok(Some(
+            text.strip_prefix('\u{feff}')
+                .filter(|_| first)
+                .unwrap_or(&text)
+                .to_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<Told> {
+        let mut parser = Parser::new(text.as_bytes());
+        std::iter::from_fn(|| parser.told().unwrap()).collect()
+    }
+
+    fn event(name: &str, data: &str) -> Told {
+        let (name, data) = (name.to_owned(), data.to_owned());
+        Told::Event { name, data }
+    }
+
+    #[test]
+    fn events_comments_ids_and_pauses_are_told_apart() {
+        let text = "\u{feff}retry: 1000\n\nevent: start\nid: 1-2-3\ndata: {}\n\n: heartbeat\nid: 1-2-4\n\n\
+                    data:a\r\ndata: b\r\nunknown: x\r\ndata\r\n\r\nid: 1-2-9\ndata: cut";
+        let mut parser = Parser::new(text.as_bytes());
+        assert_eq!(parser.told().unwrap(), Some(Told::Alive));
+        assert_eq!((parser.retry(), parser.last_id()), (Some(Duration::from_secs(1)), None));
+        assert_eq!(parser.told().unwrap(), Some(event("start", "{}")));
+        assert_eq!(parser.last_id(), Some("1-2-3"));
+        assert_eq!(parser.told().unwrap(), Some(Told::Alive));
+        assert_eq!(parser.last_id(), Some("1-2-4"));
+        assert_eq!(parser.told().unwrap(), Some(event("", "a\nb\n")));
+        assert_eq!(parser.told().unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_cut_is_not_told_and_its_id_does_not_count() {
+        let mut parser = Parser::new("id: 1\ndata: x\n\nid: 2\ndata: y\n".as_bytes());
+        assert_eq!(parser.told().unwrap(), Some(event("", "x")));
+        assert_eq!(parser.told().unwrap(), None);
+        assert_eq!(parser.last_id(), Some("1"));
+    }
+
+    #[test]
+    fn a_name_is_of_one_event_only() {
+        assert_eq!(told("event: a\n\ndata: b\n\n"), [Told::Alive, event("", "b")]);
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let line = "x".repeat(MOST);
+        assert!(matches!(Parser::new(line.as_bytes()).told(), Err(SseError::TooLarge)));
+        let many = format!("data: {}\n", "x".repeat(1000)).repeat(1100);
+        assert!(matches!(Parser::new(many.as_bytes()).told(), Err(SseError::TooLarge)));
+        assert!(matches!(Parser::new(&b"\xff\n"[..]).told(), Err(SseError::NotText)));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let position = "1-2-3".parse().unwrap();
+        let written = [
+            super::super::retry(1000),
+            super::super::event(Some("reset"), Some(position), &["a\nb"]),
+            super::super::heartbeat(Some(position)),
+        ]
+        .concat();
+        assert_eq!(
+            told(&String::from_utf8(written).unwrap()),
+            [Told::Alive, event("reset", r#"["a\nb"]"#), Told::Alive]
+        );
+    }
+}

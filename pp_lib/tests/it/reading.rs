@@ -1,0 +1,391 @@
+//! Reads of works through the cache, over a store and a cache that fail on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pp_lib::actor::{ActorError, StoreOptions, WorkHandle};
+use pp_lib::cache::memory::MemoryCache;
+use pp_lib::cache::{
+    AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Result,
+};
+use pp_lib::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::flow::{Caches, Near, Read, Serving, Source, Wanted, new_message_id};
+use pp_lib::health::{Health, State};
+use pp_lib::store::{AnyStore, Changed, StoreError};
+
+use crate::between::StoreBetween;
+use crate::store::embedded;
+
+const OPTIONS: CacheOptions = CacheOptions {
+    ttl: Duration::from_secs(300),
+    staleness: Duration::from_secs(1),
+};
+
+/// The serving side over a SQLite file.
+struct Rig {
+    works: WorkHandle,
+    store: Arc<StoreBetween>,
+    cache: Arc<Moody>,
+    health: Health,
+    serving: Serving,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::with(OPTIONS, None).await
+    }
+
+    async fn with(options: CacheOptions, near: Option<Arc<Near>>) -> Self {
+        let (store, folder) = embedded::fresh().await;
+        let store = Arc::new(StoreBetween::new(store));
+        let cache = Arc::new(Moody::new(options));
+        let shared: AnyCache = cache.clone();
+        let caches = Caches {
+            cache: shared,
+            near,
+            staleness: options.staleness,
+        };
+        let (any, feed, health): (AnyStore, AnyFeed, _) = (store.clone(), Arc::new(MemoryFeed::new()), Health::new());
+        let (serving, works) = Serving::start(&any, &feed, &caches, StoreOptions::default(), &health);
+        let rig = Self {
+            works,
+            store,
+            cache,
+            health,
+            serving,
+            _folder: folder,
+        };
+        rig.is_fresh().await;
+        rig
+    }
+
+    /// Waits until reads are served from the cache.
+    async fn is_fresh(&self) {
+        let work = self.create(1).await;
+        eventually(|| async { matches!(self.read(work.id).await.source, Source::Cache | Source::Near) }).await;
+    }
+
+    async fn create(&self, add_up_to: i64) -> Work {
+        let wanted = Wanted {
+            add_up_to: AddUpTo::try_from(add_up_to).ok(),
+            run_at: None,
+        };
+        self.works.create(wanted, new_message_id()).await.unwrap()
+    }
+
+    async fn read(&self, id: WorkId) -> Read<Option<Work>> {
+        self.works.by_id(id).await.unwrap()
+    }
+
+    /// Waits until the refresher has seen everything so far, and so confirmed what was written.
+    async fn is_caught_up(&self) {
+        eventually(|| async {
+            let head = self.store.inner.head().await.unwrap();
+            self.cache.inner.position().await.unwrap() == Some(head)
+        })
+        .await;
+    }
+
+    fn cache_state(&self) -> State {
+        let parts = self.health.report().parts;
+        parts.iter().find(|part| part.name == "cache").unwrap().state
+    }
+
+    /// A work that no cache has heard of.
+    async fn behind_the_back(&self, add_up_to: i64) -> Work {
+        let new = pp_lib::store::NewWork {
+            message_id: new_message_id(),
+            work_code: pp_lib::flow::new_work_code(pp_lib::domain::Origin::Api),
+            add_up_to: AddUpTo::try_from(add_up_to).unwrap(),
+            run_at: None,
+        };
+        let created = self.store.inner.create(&[new]).await.unwrap();
+        created.into_iter().next().flatten().unwrap()
+    }
+}
+
+async fn eventually<F: Future<Output = bool>>(condition: impl Fn() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within 20 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn bound(number: i64) -> AddUpTo {
+    AddUpTo::try_from(number).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_reads_it_at_once_from_the_cache() {
+    let rig = Rig::new().await;
+    let work = rig.create(4).await;
+    let read = rig.read(work.id).await;
+    assert_eq!((read.value.as_ref(), read.source), (Some(&work), Source::Cache));
+
+    let Changed::Applied(updated) = rig.works.update(work.id, bound(5), None).await.unwrap() else {
+        panic!("it was not updated")
+    };
+    let read = rig.read(work.id).await;
+    assert_eq!((read.value.as_ref(), read.source), (Some(&updated), Source::Cache));
+
+    assert_eq!(rig.works.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+    let read = rig.read(work.id).await;
+    assert_eq!((read.value, read.source), (None, Source::Cache));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_behind_the_cache_reaches_it() {
+    let rig = Rig::new().await;
+    let work = rig.behind_the_back(4).await;
+    let first = rig.read(work.id).await;
+    assert_eq!(first.value.as_ref(), Some(&work));
+    rig.store
+        .inner
+        .update(work.id, bound(9), None, Duration::ZERO)
+        .await
+        .unwrap();
+    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to == bound(9) }).await;
+    rig.store.inner.delete(work.id, None).await.unwrap();
+    eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
+    // So long that the refresher, which reads as well, does not come by meanwhile.
+    let options = CacheOptions {
+        staleness: Duration::from_secs(120),
+        ..OPTIONS
+    };
+    let rig = Rig::with(options, None).await;
+    // It has seen everything so far, and nobody pokes the feed from here on.
+    rig.is_caught_up().await;
+    let work = rig.behind_the_back(4).await;
+    let before = rig.store.reads_by_id.load(Ordering::SeqCst);
+    rig.store.may_read.send_replace(false);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = (0..1000)
+        .map(|_| {
+            let (works, id, asked) = (rig.works.clone(), work.id, Arc::clone(&asked));
+            tokio::spawn(async move {
+                asked.fetch_add(1, Ordering::SeqCst);
+                works.by_id(id).await
+            })
+        })
+        .collect();
+    eventually(|| async { asked.load(Ordering::SeqCst) == 1000 }).await;
+    rig.store.may_read.send_replace(true);
+    let mut sources = Vec::new();
+    for reader in readers {
+        let read = reader.await.unwrap().unwrap();
+        assert_eq!(read.value.as_ref(), Some(&work));
+        sources.push(read.source);
+    }
+    let reads = rig.store.reads_by_id.load(Ordering::SeqCst) - before;
+    let led = sources
+        .iter()
+        .filter(|source| matches!(source, Source::Store { collapsed: false, .. }))
+        .count();
+    assert_eq!(led, 1, "one led");
+    assert_eq!(reads, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_id_is_remembered_until_it_is_known() {
+    let rig = Rig::new().await;
+    let last = rig.create(1).await;
+    let next = WorkId(last.id.0 + 1);
+    assert_eq!(rig.read(next).await.value, None);
+    eventually(|| async { rig.read(next).await == cached(None) }).await;
+    let created = rig.create(7).await;
+    assert_eq!(created.id, next);
+    assert_eq!(rig.read(next).await.value, Some(created));
+}
+
+fn cached(value: Option<Work>) -> Read<Option<Work>> {
+    let source = Source::Cache;
+    Read { value, source }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_code_is_found_through_its_id() {
+    let rig = Rig::new().await;
+    let work = rig.create(4).await;
+    let code = |code: &WorkCode| rig.works.by_code(code.clone());
+    let first = code(&work.work_code).await.unwrap();
+    assert!(matches!(first.source, Source::Store { stored: true, .. }), "{first:?}");
+    let second = code(&work.work_code).await.unwrap();
+    assert_eq!(second.value, first.value);
+    assert_eq!(second.source, Source::Cache);
+    rig.works.delete(work.id, None).await.unwrap();
+    assert_eq!(code(&work.work_code).await.unwrap().value, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_no_reason_to_answer_nothing() {
+    let rig = Rig::new().await;
+    let work = rig.create(4).await;
+    rig.is_caught_up().await;
+    rig.store.is_away.store(true, Ordering::SeqCst);
+    eventually(|| async { rig.read(work.id).await.source == Source::Stale }).await;
+    assert_eq!(rig.read(work.id).await.value, Some(work.clone()));
+    // What no cache has is nobody's to invent.
+    let missing = rig.works.by_id(WorkId(999_999)).await;
+    assert!(
+        matches!(missing, Err(ActorError::Store(StoreError::Unavailable(_)))),
+        "{missing:?}"
+    );
+    rig.store.is_away.store(false, Ordering::SeqCst);
+    eventually(|| async { rig.read(work.id).await.source == Source::Cache }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_fails_is_left_out_and_comes_back() {
+    let rig = Rig::new().await;
+    let work = rig.create(4).await;
+    for mood in [FAILING, HANGING, PANICKING] {
+        rig.cache.mood.store(mood, Ordering::SeqCst);
+        eventually(|| async {
+            let read = rig.read(work.id).await;
+            assert_eq!(read.value.as_ref(), Some(&work));
+            rig.create(1).await;
+            rig.cache_state() == State::Down
+        })
+        .await;
+        // Nothing is asked of it now but whether it is back.
+        let asked = rig.cache.look_ups.load(Ordering::SeqCst);
+        for _ in 0..10 {
+            let read = rig.read(work.id).await;
+            assert_eq!((read.value.as_ref(), read.source), (Some(&work), Source::Bypass));
+        }
+        assert_eq!(rig.cache.look_ups.load(Ordering::SeqCst), asked);
+        rig.cache.mood.store(WELL, Ordering::SeqCst);
+        eventually(|| async { rig.read(work.id).await.source == Source::Cache }).await;
+    }
+    rig.serving.stop(Duration::from_secs(20)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_near_cache_answers_first_and_hears_of_changes() {
+    let near = Near::new(Arc::new(MemoryCache::new(OPTIONS)), OPTIONS.staleness);
+    let rig = Rig::with(OPTIONS, Some(Arc::new(near))).await;
+    let work = rig.behind_the_back(4).await;
+    eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
+    rig.store
+        .inner
+        .update(work.id, bound(9), None, Duration::ZERO)
+        .await
+        .unwrap();
+    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to == bound(9) }).await;
+    eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
+    let Changed::Applied(updated) = rig.works.update(work.id, bound(5), None).await.unwrap() else {
+        panic!("it was not updated")
+    };
+    assert_eq!(rig.read(work.id).await.value, Some(updated));
+    rig.works.delete(work.id, None).await.unwrap();
+    assert_eq!(rig.read(work.id).await.value, None);
+}
+
+const WELL: usize = 0;
+const FAILING: usize = 1;
+const HANGING: usize = 2;
+const PANICKING: usize = 3;
+
+/// A cache in memory that fails as a distant one does.
+struct Moody {
+    inner: MemoryCache,
+    mood: AtomicUsize,
+    /// How many works were looked up.
+    look_ups: AtomicUsize,
+}
+
+impl Moody {
+    fn new(options: CacheOptions) -> Self {
+        Self {
+            inner: MemoryCache::new(options),
+            mood: AtomicUsize::new(WELL),
+            look_ups: AtomicUsize::new(0),
+        }
+    }
+
+    async fn act(&self) -> Result<()> {
+        let mood = self.mood.load(Ordering::SeqCst);
+        assert!(mood != PANICKING, "panicking on demand");
+        if mood == HANGING {
+            // As long as an adapter lets a call take.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        match mood {
+            WELL => Ok(()),
+            _ => Err(CacheError::Unavailable("it is away".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Cache for Moody {
+    async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
+        self.look_ups.fetch_add(ids.len(), Ordering::SeqCst);
+        self.act().await?;
+        self.inner.look_up(ids).await
+    }
+
+    async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()> {
+        self.act().await?;
+        self.inner.fill(entries).await
+    }
+
+    async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()> {
+        self.act().await?;
+        self.inner.put(entries, since).await
+    }
+
+    async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
+        self.act().await?;
+        self.inner.present(ids).await
+    }
+
+    async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()> {
+        self.act().await?;
+        self.inner.refresh(entries).await
+    }
+
+    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+        self.act().await?;
+        self.inner.mark(from, to, since).await
+    }
+
+    async fn position(&self) -> Result<Option<Position>> {
+        self.act().await?;
+        self.inner.position().await
+    }
+
+    async fn clear(&self, at: Position) -> Result<()> {
+        self.act().await?;
+        self.inner.clear(at).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        self.act().await?;
+        self.inner.now().await
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>> {
+        self.act().await?;
+        self.inner.by_codes(codes).await
+    }
+
+    async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
+        self.act().await?;
+        self.inner.put_codes(entries).await
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
+    }
+}

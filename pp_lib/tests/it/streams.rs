@@ -1,0 +1,538 @@
+//! Live streams over real stores: every change once and in order, whoever is cut, lags, or comes back late.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pp_lib::domain::{AddUpTo, Origin, Position, Status, Work, WorkCodePrefix, WorkId};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::feed::postgres::PostgresFeed;
+use pp_lib::flow::{
+    Filter, Message, Streams, StreamsError, StreamsOptions, Subscription, new_message_id, new_work_code,
+};
+use pp_lib::store::{AnyStore, NewWork};
+use pp_lib::wire::StreamedChange;
+use pp_lib::wire::sse::{Parser, Told};
+use rand::RngExt as _;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::between::StoreBetween;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So long that it does not come.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Streams over a store, and what they hang on.
+struct Place {
+    store: AnyStore,
+    between: Arc<StoreBetween>,
+    feed: AnyFeed,
+    streams: Streams,
+    shutdown: CancellationToken,
+}
+
+impl Place {
+    fn new(store: AnyStore, options: StreamsOptions) -> Self {
+        let between = Arc::new(StoreBetween::new(store.clone()));
+        let feed: AnyFeed = Arc::new(MemoryFeed::new());
+        let shutdown = CancellationToken::new();
+        let streams = Streams::start(between.clone(), feed.clone(), options, shutdown.clone());
+        Self {
+            store,
+            between,
+            feed,
+            streams,
+            shutdown,
+        }
+    }
+
+    fn subscribe(&self, after: Option<Position>) -> Subscription {
+        self.streams.subscribe(Filter::default(), after).unwrap()
+    }
+
+    /// One who is there, and where from.
+    async fn started(&self, filter: Filter) -> (Subscription, Position) {
+        let mut subscription = self.streams.subscribe(filter, None).unwrap();
+        match next(&mut subscription).await {
+            Some(Message::Started(at)) => (subscription, at),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn create(&self, count: usize) -> Vec<Work> {
+        let works = create(&self.store, count).await;
+        self.feed.poke();
+        works
+    }
+
+    fn reads(&self) -> usize {
+        self.between.reads.load(Ordering::SeqCst)
+    }
+}
+
+async fn create(store: &AnyStore, count: usize) -> Vec<Work> {
+    let work = |_| NewWork {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Api),
+        add_up_to: AddUpTo::MIN,
+        run_at: None,
+    };
+    let works: Vec<NewWork> = (0..count).map(work).collect();
+    store
+        .create(&works)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(Option::unwrap)
+        .collect()
+}
+
+async fn next(subscription: &mut Subscription) -> Option<Message> {
+    timeout(PATIENCE, subscription.next()).await.expect("nothing comes")
+}
+
+/// The next change, as a client reads it: its place, and what it says.
+async fn change(subscription: &mut Subscription) -> (Position, StreamedChange) {
+    match next(subscription).await {
+        Some(Message::Change(bytes)) => read(&bytes),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn read(bytes: &[u8]) -> (Position, StreamedChange) {
+    let mut parser = Parser::new(bytes);
+    let Some(Told::Event { name, data }) = parser.told().unwrap() else {
+        panic!("{bytes:?}")
+    };
+    assert_eq!(name, "", "a browser's onmessage gets it");
+    let position = parser.last_id().unwrap().parse().unwrap();
+    (position, serde_json::from_str(&data).unwrap())
+}
+
+async fn changes(subscription: &mut Subscription, count: usize) -> Vec<(Position, StreamedChange)> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.push(change(subscription).await);
+    }
+    all
+}
+
+/// The ids of everything behind a place.
+async fn everything(store: &AnyStore, mut after: Position) -> Vec<i64> {
+    let mut all = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = store.changes(after, 1000).await.unwrap().unwrap();
+        after = page.position;
+        all.extend(page.items.iter().map(|change| change.event.id));
+        if page.complete {
+            return all;
+        }
+        assert!(Instant::now() < deadline, "the feed does not end");
+    }
+}
+
+fn ids(changes: &[(Position, StreamedChange)]) -> Vec<i64> {
+    changes.iter().map(|(_, change)| change.id).collect()
+}
+
+/// Four write, one is cut again and again at random and comes back with the last id that it saw.
+async fn one_who_is_cut_misses_nothing_and_gets_nothing_twice(store: AnyStore) {
+    const WRITERS: usize = 4;
+    let place = Place::new(
+        store,
+        StreamsOptions {
+            page: 7,
+            ..StreamsOptions::default()
+        },
+    );
+    let (_, beginning) = place.started(Filter::default()).await;
+    let writing: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let (store, feed) = (place.store.clone(), place.feed.clone());
+            tokio::spawn(async move {
+                for count in (1..=3).cycle().take(100) {
+                    create(&store, count).await;
+                    feed.poke();
+                }
+            })
+        })
+        .collect();
+    let (mut seen, mut after, mut cuts) = (Vec::new(), beginning, 0);
+    while cuts < 25 || !writing.iter().all(|writer| writer.is_finished()) {
+        let mut subscription = place.subscribe(Some(after));
+        assert_eq!(next(&mut subscription).await, Some(Message::Started(after)));
+        for _ in 0..rand::rng().random_range(0..40) {
+            // There may be no more for now.
+            let Ok(message) = timeout(Duration::from_millis(50), subscription.next()).await else {
+                break;
+            };
+            let Some(Message::Change(bytes)) = message else { break };
+            let (position, change) = read(&bytes);
+            assert!(position > after, "{position} comes after {after}");
+            seen.push(change.id);
+            after = position;
+        }
+        cuts += 1;
+    }
+    for writer in writing {
+        writer.await.unwrap();
+    }
+    let all = everything(&place.store, beginning).await;
+    assert_eq!(all.len(), WRITERS * 199);
+    let mut rest = place.subscribe(Some(after));
+    assert_eq!(next(&mut rest).await, Some(Message::Started(after)));
+    seen.extend(ids(&changes(&mut rest, all.len() - seen.len()).await));
+    assert_eq!(seen, all);
+}
+
+async fn all_get_everything_while_the_store_is_read_once_for_all(store: AnyStore) {
+    const CLIENTS: usize = 300;
+    const WRITES: usize = 20;
+    let options = StreamsOptions {
+        poll: NEVER,
+        ..StreamsOptions::default()
+    };
+    let place = Place::new(store, options);
+    let (first, beginning) = place.started(Filter::default()).await;
+    let mut clients = vec![first];
+    while clients.len() < CLIENTS {
+        let (client, at) = place.started(Filter::default()).await;
+        assert_eq!(at, beginning);
+        clients.push(client);
+    }
+    let mut created = Vec::new();
+    for _ in 0..WRITES {
+        created.extend(place.create(3).await);
+        change(&mut clients[0]).await;
+    }
+    let all = everything(&place.store, beginning).await;
+    assert_eq!(all.len(), created.len());
+    changes(&mut clients[0], all.len() - WRITES).await;
+    for client in &mut clients[1..] {
+        let got = changes(client, all.len()).await;
+        assert_eq!(ids(&got), all);
+        assert!(
+            got.iter()
+                .zip(&created)
+                .all(|((_, change), work)| change.work_id == work.id)
+        );
+    }
+    // One for the head, one to begin; for each write one for its poke, and the ones that find that this was all.
+    assert!(place.reads() < 10 * WRITES, "{} reads", place.reads());
+}
+
+async fn what_cannot_be_continued_is_a_reset_and_goes_on(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    place.create(3).await;
+    for (tx, id, epoch) in [(0, 0, 1), (1000, 0, 0), (0, 1000, 0), (0, 0, -1)] {
+        let head = place.store.head().await.unwrap();
+        let other = Position {
+            epoch: head.epoch + epoch,
+            tx: head.tx + tx,
+            id: head.id + id,
+        };
+        let mut subscription = place.subscribe(Some(other));
+        let Some(Message::Reset(at)) = next(&mut subscription).await else {
+            panic!("no reset from {other}")
+        };
+        assert!(at >= head);
+        let work = place.create(1).await.remove(0);
+        let (position, change) = change(&mut subscription).await;
+        assert!(position > at);
+        assert_eq!(change.work_id, work.id);
+    }
+}
+
+async fn a_feed_that_forgets_is_a_reset_for_all(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    let (mut one, _) = place.started(Filter::default()).await;
+    let (mut other, _) = place
+        .started(Filter {
+            work: Some(WorkId(1)),
+            ..Filter::default()
+        })
+        .await;
+    place.between.forgets.store(true, Ordering::SeqCst);
+    for subscription in [&mut one, &mut other] {
+        assert!(matches!(next(subscription).await, Some(Message::Reset(_))));
+    }
+    let work = place.create(1).await.remove(0);
+    assert_eq!(change(&mut one).await.1.work_id, work.id);
+}
+
+async fn filters_let_through_what_they_name(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    let beginning = place.store.head().await.unwrap();
+    let works = place.create(3).await;
+    for work in &works {
+        place.store.delete(work.id, None).await.unwrap();
+    }
+    let by_code = Filter {
+        work_code: WorkCodePrefix::parse(works[0].work_code.as_str()),
+        ..Filter::default()
+    };
+    let by_work = Filter {
+        work: Some(works[1].id),
+        ..Filter::default()
+    };
+    let by_status = Filter {
+        status: Some(Status::Cancelled),
+        ..Filter::default()
+    };
+    let by_both = Filter {
+        status: Some(Status::Cancelled),
+        ..by_work.clone()
+    };
+    let no_code = Filter {
+        work_code: WorkCodePrefix::parse("consumer-"),
+        ..Filter::default()
+    };
+    let [a, b, c] = [works[0].id, works[1].id, works[2].id];
+    for (filter, expected) in [
+        (by_code, vec![a, a]),
+        (by_work, vec![b, b]),
+        (by_status, vec![a, b, c]),
+        (by_both, vec![b]),
+        (no_code, vec![]),
+    ] {
+        let mut late = place.streams.subscribe(filter.clone(), Some(beginning)).unwrap();
+        assert_eq!(next(&mut late).await, Some(Message::Started(beginning)));
+        let got = changes(&mut late, expected.len()).await;
+        assert_eq!(
+            got.iter().map(|(_, change)| change.work_id).collect::<Vec<_>>(),
+            expected,
+            "{filter:?}"
+        );
+        let status = filter.status;
+        assert!(
+            got.iter()
+                .all(|(_, change)| status.is_none() || change.status == status)
+        );
+    }
+    // What is heard is filtered as what is paged is.
+    let (mut live, _) = place
+        .started(Filter {
+            status: Some(Status::Cancelled),
+            ..Filter::default()
+        })
+        .await;
+    let work = place.create(2).await.remove(1);
+    place.store.delete(work.id, None).await.unwrap();
+    place.feed.poke();
+    let (position, heard) = change(&mut live).await;
+    assert_eq!((heard.work_id, heard.status), (work.id, Some(Status::Cancelled)));
+    assert_eq!(live.position(), Some(position));
+}
+
+async fn one_who_lags_is_ended_and_resumes(store: AnyStore) {
+    let options = StreamsOptions {
+        behind: 2,
+        page: 5,
+        ..StreamsOptions::default()
+    };
+    let place = Place::new(store, options);
+    let (mut slow, beginning) = place.started(Filter::default()).await;
+    place.create(1).await;
+    let mut seen = ids(&changes(&mut slow, 1).await);
+    place.create(100).await;
+    // Where others begin shows how far the pages went: many more than are kept.
+    let (head, deadline) = (place.store.head().await.unwrap(), Instant::now() + PATIENCE);
+    while place.started(Filter::default()).await.1 < head {
+        assert!(Instant::now() < deadline, "the reader does not get to {head}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while let Some(message) = next(&mut slow).await {
+        let Message::Change(bytes) = message else {
+            panic!("{message:?}")
+        };
+        seen.push(read(&bytes).1.id);
+    }
+    let all = everything(&place.store, beginning).await;
+    assert!(seen.len() < all.len(), "it was not ended");
+    let last = slow.position().unwrap();
+    let mut again = place.subscribe(Some(last));
+    assert_eq!(next(&mut again).await, Some(Message::Started(last)));
+    seen.extend(ids(&changes(&mut again, all.len() - seen.len()).await));
+    assert_eq!(seen, all);
+}
+
+async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    let (mut live, beginning) = place.started(Filter::default()).await;
+    place.between.unreadable.store(true, Ordering::SeqCst);
+    let before = place.reads();
+    let mut late = place.subscribe(Some(beginning));
+    let work = place.create(1).await.remove(0);
+    let deadline = Instant::now() + PATIENCE;
+    while place.reads() < before + 5 {
+        assert!(Instant::now() < deadline, "nobody tries again");
+        // What is given up and called again goes on.
+        assert!(timeout(Duration::from_millis(5), late.next()).await.is_err());
+    }
+    place.between.unreadable.store(false, Ordering::SeqCst);
+    assert_eq!(next(&mut late).await, Some(Message::Started(beginning)));
+    for subscription in [&mut late, &mut live] {
+        assert_eq!(change(subscription).await.1.work_id, work.id);
+    }
+}
+
+async fn without_a_poke_the_poll_finds_what_is_new(store: AnyStore) {
+    let place = Place::new(store, StreamsOptions::default());
+    let (mut live, _) = place.started(Filter::default()).await;
+    for _ in 0..3 {
+        let work = create(&place.store, 1).await.remove(0);
+        assert_eq!(change(&mut live).await.1.work_id, work.id);
+    }
+}
+
+async fn nothing_is_read_while_nobody_listens(store: AnyStore) {
+    let options = StreamsOptions {
+        poll: Duration::from_millis(5),
+        ..StreamsOptions::default()
+    };
+    let place = Place::new(store, options);
+    place.create(1).await;
+    assert!(unread(&place).await && place.reads() == 0, "before the first one");
+    let (mut live, _) = place.started(Filter::default()).await;
+    place.create(1).await;
+    change(&mut live).await;
+    drop(live);
+    let deadline = Instant::now() + PATIENCE;
+    while !unread(&place).await {
+        assert!(Instant::now() < deadline, "still read after the last one went");
+    }
+    // Who comes then begins with what is new then.
+    place.create(1).await;
+    let (mut live, _) = place.started(Filter::default()).await;
+    let work = place.create(1).await.remove(0);
+    assert_eq!(change(&mut live).await.1.work_id, work.id);
+}
+
+/// Whether nothing was read for as long as many polls take, however often it was poked.
+async fn unread(place: &Place) -> bool {
+    let before = place.reads();
+    for _ in 0..20 {
+        place.feed.poke();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    place.reads() == before
+}
+
+async fn one_too_many_is_refused_until_another_ends(store: AnyStore) {
+    let place = Place::new(
+        store,
+        StreamsOptions {
+            clients: 2,
+            ..StreamsOptions::default()
+        },
+    );
+    let (one, _) = place.started(Filter::default()).await;
+    let _two = place.started(Filter::default()).await;
+    let refused = place.streams.subscribe(Filter::default(), None).map(drop);
+    assert_eq!(refused, Err(StreamsError::TooMany));
+    drop(one);
+    place.started(Filter::default()).await;
+}
+
+async fn the_shutdown_ends_all_at_once(store: AnyStore) {
+    let place = Place::new(
+        store,
+        StreamsOptions {
+            poll: NEVER,
+            ..StreamsOptions::default()
+        },
+    );
+    let (mut waiting, beginning) = place.started(Filter::default()).await;
+    place.between.unreadable.store(true, Ordering::SeqCst);
+    let mut paging = place.subscribe(Some(beginning));
+    assert!(timeout(Duration::from_millis(20), paging.next()).await.is_err());
+    place.shutdown.cancel();
+    assert_eq!(next(&mut waiting).await, None);
+    assert_eq!(next(&mut paging).await, None);
+}
+
+/// Expands to a test of each case over both stores.
+macro_rules! on_both {
+    ($($case:ident)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let (store, _folder) = crate::store::embedded::fresh().await;
+                super::$case(store).await;
+            })*
+        }
+        mod on_servers {
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let (store, _database) = crate::store::on_servers::fresh().await;
+                super::$case(store).await;
+            })*
+
+            /// What is committed behind an open transaction comes when that one ends, without a poke.
+            #[tokio::test(flavor = "multi_thread")]
+            async fn what_an_open_transaction_holds_back_comes_after_it() {
+                let (store, database) = crate::store::on_servers::fresh().await;
+                let place = Place::new(store, StreamsOptions::default());
+                let (mut live, _) = place.started(Filter::default()).await;
+                let client = database.client().await;
+                client.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+                let work = place.create(1).await.remove(0);
+                assert!(timeout(Duration::from_millis(300), live.next()).await.is_err());
+                client.batch_execute("COMMIT").await.unwrap();
+                assert_eq!(change(&mut live).await.1.work_id, work.id);
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn what_may_have_been_purged_is_a_reset() {
+                let (store, database) = crate::store::on_servers::fresh().await;
+                let place = Place::new(store, StreamsOptions::default());
+                let (_, beginning) = place.started(Filter::default()).await;
+                place.create(2).await;
+                let purged = "UPDATE feed SET (floor_tx, floor_id) =
+                    (SELECT tx, id FROM events ORDER BY tx DESC, id DESC LIMIT 1)";
+                database.client().await.batch_execute(purged).await.unwrap();
+                let mut late = place.subscribe(Some(beginning));
+                assert!(matches!(next(&mut late).await, Some(Message::Reset(_))));
+            }
+
+            /// The connection that is told of changes is terminated again and again, and changes still come.
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_terminated_listener_costs_no_change() {
+                let (store, database) = crate::store::on_servers::fresh().await;
+                let feed: AnyFeed = Arc::new(PostgresFeed::connect(&database.url).unwrap());
+                let shutdown = CancellationToken::new();
+                let streams = Streams::start(store.clone(), feed, StreamsOptions::default(), shutdown);
+                let mut live = streams.subscribe(Filter::default(), None).unwrap();
+                assert!(matches!(next(&mut live).await, Some(Message::Started(_))));
+                let client = database.client().await;
+                for _ in 0..5 {
+                    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name = 'pp feed'";
+                    client.query(terminate, &[]).await.unwrap();
+                    let work = create(&store, 1).await.remove(0);
+                    assert_eq!(change(&mut live).await.1.work_id, work.id);
+                }
+            }
+        }
+    };
+}
+
+on_both! {
+    one_who_is_cut_misses_nothing_and_gets_nothing_twice
+    all_get_everything_while_the_store_is_read_once_for_all
+    what_cannot_be_continued_is_a_reset_and_goes_on
+    a_feed_that_forgets_is_a_reset_for_all
+    filters_let_through_what_they_name
+    one_who_lags_is_ended_and_resumes
+    trouble_with_the_database_ends_no_stream
+    without_a_poke_the_poll_finds_what_is_new
+    nothing_is_read_while_nobody_listens
+    one_too_many_is_refused_until_another_ends
+    the_shutdown_ends_all_at_once
+}

@@ -1,0 +1,132 @@
+//! The counters on PostgreSQL, where changes, folds and rebuilds are open beside each other.
+
+mod on_servers {
+    use std::time::Duration;
+
+    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::postgres::PostgresStore;
+    use pp_lib::store::{NewWork, Views as _, WorkRows as _};
+    use tokio::time::timeout;
+
+    use crate::postgres::Database;
+
+    /// Nobody waits so long who is not held up.
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn create(store: &PostgresStore, count: usize) {
+        for _ in 0..count {
+            let new = NewWork {
+                message_id: new_message_id(),
+                work_code: new_work_code(Origin::Api),
+                add_up_to: AddUpTo::MIN,
+                run_at: None,
+            };
+            store.create_all(&[new]).await.unwrap().unwrap();
+        }
+    }
+
+    async fn pending(store: &PostgresStore) -> i64 {
+        store.stats().await.unwrap().works.api.pending
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rebuild_repairs_what_was_damaged() {
+        let database = Database::create().await;
+        let store = database.store(2).await;
+        create(&store, 3).await;
+        let damage = "INSERT INTO stat_totals VALUES ('api', 'pending', 5), ('consumer', 'failed', -2)";
+        database.client().await.batch_execute(damage).await.unwrap();
+        assert_eq!(pending(&store).await, 8);
+        store.rebuild().await.unwrap();
+        let works = store.stats().await.unwrap().works;
+        assert_eq!((works.api.pending, works.consumer), (3, Default::default()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_is_open_during_a_rebuild_counts_once() {
+        let database = Database::create().await;
+        let (store, writer) = (database.store(2).await, database.client().await);
+        create(&store, 2).await;
+        let open = "BEGIN;
+            INSERT INTO works (work_code, origin, message_id, add_up_to) VALUES ('api-aaaaaaaaaa', 'api', 'm', 1);
+            INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)";
+        writer.batch_execute(open).await.unwrap();
+        timeout(SOON, store.rebuild()).await.unwrap().unwrap();
+        assert_eq!(pending(&store).await, 2);
+        writer.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(pending(&store).await, 3);
+        store.fold().await.unwrap();
+        assert_eq!(pending(&store).await, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rebuild_waits_for_a_fold_and_no_change_waits_for_the_rebuild() {
+        let database = Database::create().await;
+        let (store, folder) = (database.store(3).await, database.client().await);
+        create(&store, 2).await;
+        let folding = "BEGIN;
+            DELETE FROM stat_deltas;
+            INSERT INTO stat_totals VALUES ('api', 'pending', 2)";
+        folder.batch_execute(folding).await.unwrap();
+        let rebuilding = tokio::spawn({
+            let store = store.clone();
+            async move { store.rebuild().await }
+        });
+        database.until_one_waits().await;
+        timeout(SOON, create(&store, 1)).await.unwrap();
+        assert_eq!(timeout(SOON, pending(&store)).await.unwrap(), 3);
+        assert!(!rebuilding.is_finished());
+        folder.batch_execute("COMMIT").await.unwrap();
+        rebuilding.await.unwrap().unwrap();
+        assert_eq!(pending(&store).await, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fold_leaves_what_another_one_has() {
+        let database = Database::create().await;
+        let (store, other) = (database.store(2).await, database.client().await);
+        create(&store, 3).await;
+        let some = "BEGIN; SELECT FROM stat_deltas LIMIT 1 FOR UPDATE";
+        other.batch_execute(some).await.unwrap();
+        assert_eq!(timeout(SOON, store.fold()).await.unwrap().unwrap(), 2);
+        assert_eq!(pending(&store).await, 3);
+        other.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(store.fold().await.unwrap(), 1);
+        assert_eq!(pending(&store).await, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_fold_at_once_each_delta_once_and_without_a_deadlock() {
+        const FOLDERS: usize = 4;
+        const DELTAS: usize = 150;
+        let database = Database::create().await;
+        let store = database.store(6).await;
+        let creating = tokio::spawn({
+            let store = store.clone();
+            async move { create(&store, DELTAS).await }
+        });
+        let folding: Vec<_> = (0..FOLDERS)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let mut folded = 0;
+                    for _ in 0..50 {
+                        folded += store.fold().await.unwrap();
+                    }
+                    folded
+                })
+            })
+            .collect();
+        creating.await.unwrap();
+        let mut folded = 0;
+        for one in folding {
+            folded += one.await.unwrap();
+        }
+        folded += store.fold().await.unwrap();
+        assert_eq!(folded, DELTAS as u64, "each once");
+        assert_eq!(pending(&store).await, DELTAS as i64);
+        drop(store);
+        assert_eq!(database.deadlocks().await, 0);
+    }
+}

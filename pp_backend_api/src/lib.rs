@@ -105,19 +105,18 @@ pub async fn serve(
         broker,
         caches,
     } = ports;
-    let Ports { store, feed, caches } = ports;
     let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
-    let Ports {
-        store,
-        feed,
-        broker,
-        caches,
-    } = ports;
-    let part = health.part("store", true);
+    let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
+    let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
+    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
+    let parts = Parts {
+        works,
+        demands,
+        streams,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
@@ -135,13 +134,12 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
-    let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
-    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
-    let parts = Parts {
+    let Parts {
         works,
         demands,
         streams,
+        health,
+    } = parts;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -150,12 +148,8 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
-    let Parts {
-        works,
         demands,
         streams,
-        health,
-    } = parts;
         requests: requests.clone(),
         config,
     });

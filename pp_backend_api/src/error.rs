@@ -6,7 +6,7 @@ use std::fmt;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use pp_lib::actor::ActorError;
-use pp_lib::flow::{KeyError, StreamsError};
+use pp_lib::flow::{DemandError, KeyError, StreamsError};
 use pp_lib::store::StoreError;
 
 /// A status, and what its sender should know.
@@ -103,6 +103,22 @@ impl From<StreamsError> for ApiError {
     fn from(error: StreamsError) -> Self {
         match error {
             StreamsError::TooMany => Self::unavailable("too many streams are open already; try again in a moment"),
+            _ => Self::internal(),
+        }
+    }
+}
+
+impl From<DemandError> for ApiError {
+    fn from(error: DemandError) -> Self {
+        match error {
+            DemandError::Actor(error) => error.into(),
+            DemandError::NotConfirmed => {
+                Self::unavailable("the broker did not confirm the demand; send it again in a moment")
+            }
+            DemandError::OtherDemand => KeyError::OtherRequest.into(),
+            DemandError::NotShared => Self::unavailable(
+                "demands need a cache that all API processes share: set PP_CACHE_URL to redis://, or run one process",
+            ),
             _ => Self::internal(),
         }
     }

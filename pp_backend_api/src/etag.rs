@@ -53,6 +53,9 @@ fn cache_status(source: Source) -> &'static str {
     }
 }
 
+/// The tag of a demand: that of a version before every version of a work.
+pub(crate) const DEMAND_TAG: &str = "\"0\"";
+
 /// The tag of a work.
 pub(crate) fn tag(work: &Work) -> String {
     format!("\"{}\"", work.version)

@@ -8,7 +8,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::actor::ActorError;
 use pp_lib::domain::MessageId;
-use pp_lib::flow::{Given, KeyedRequest, Scope, new_message_id};
+use pp_lib::flow::{DemandIdentity, Given, KeyedRequest, Scope, new_message_id};
 use pp_lib::store::Answer;
 use serde::Serialize;
 
@@ -42,6 +42,12 @@ where
         },
     };
     response(given)
+}
+
+/// What makes a demand the one it is: its key, where it has one.
+pub(crate) fn demand_identity(request: &HttpRequest) -> Result<DemandIdentity, ApiError> {
+    let identity = key(request)?.map(|key| DemandIdentity::of_key(scope(request), key));
+    Ok(identity.unwrap_or_else(DemandIdentity::fresh))
 }
 
 /// A 200 with JSON, and headers beside its content type.

@@ -23,8 +23,12 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use pp_lib::actor::WorkHandle;
+use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Caches, IdempotentRequests, Serving, Streams, forget_expired_keys, watch_store};
+use pp_lib::flow::{
+    Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, forget_expired_keys, watch_broker,
+    watch_store,
+};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::time::timeout;
@@ -52,6 +56,8 @@ pub struct Config {
 pub struct Parts {
     /// The works.
     pub works: WorkHandle,
+    /// Works that come later.
+    pub demands: DemandService,
     /// What happens to them.
     pub streams: Streams,
     /// What the health pages show.
@@ -61,6 +67,7 @@ pub struct Parts {
 /// What every handler sees.
 struct Api {
     works: WorkHandle,
+    demands: DemandService,
     streams: Streams,
     requests: IdempotentRequests,
     config: Config,
@@ -73,6 +80,8 @@ pub struct Ports {
     pub store: AnyStore,
     /// Says that something changed.
     pub feed: AnyFeed,
+    /// Where demands go.
+    pub broker: AnyBroker,
     /// What reads are served from.
     pub caches: Caches,
 }
@@ -90,21 +99,32 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
-    let Ports { store, feed, caches } = ports;
+    let Ports {
+        store,
+        feed,
+        broker,
+        caches,
+    } = ports;
     let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
+    let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
+    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
+    let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
     let parts = Parts {
         works,
+        demands,
         streams,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
     // What was answered is committed; what was given up on has this long.
+    demanding.stop(grace).await;
     serving.stop(grace).await;
     watch.await?;
+    watch_broker.await?;
     cleaning.await?;
     Ok(served?)
 }
@@ -114,7 +134,12 @@ pub async fn serve(
 /// # Errors
 /// When the listener cannot be used.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts { works, streams, health } = parts;
+    let Parts {
+        works,
+        demands,
+        streams,
+        health,
+    } = parts;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -123,6 +148,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     let requests = IdempotentRequests::new(works.store().clone());
     let api = web::Data::new(Api {
         works,
+        demands,
         streams,
         requests: requests.clone(),
         config,

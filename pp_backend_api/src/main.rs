@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pp_backend_api::{ApiArgs, Ports};
-use pp_lib::config::{CacheArgs, DatabaseArgs, RuntimeArgs, command_line};
+use pp_lib::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
 use pp_lib::health::Health;
 use pp_lib::{logging, program, shutdown};
@@ -17,6 +17,8 @@ struct Args {
     api: ApiArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -32,12 +34,13 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
-    let database = args.database.shared_address()?;
+    let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
     let connect = async {
         let store = connect::store(&database, &args.database, Schema::Migrate, args.runtime.startup_timeout).await?;
         anyhow::Ok(Ports {
             store,
             feed: connect::feed(&database)?,
+            broker: connect::broker_when_needed(&broker, args.broker.queue_names())?,
             caches: connect::caches(&args.cache)?,
         })
     };

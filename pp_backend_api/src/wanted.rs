@@ -25,6 +25,14 @@ pub(crate) struct Create {
     run_at: Option<i64>,
 }
 
+/// The body of `POST /work/demand`.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Demanded {
+    #[serde(default, deserialize_with = "given")]
+    pub(crate) add_up_to: Option<AddUpTo>,
+}
+
 /// The body of `POST /work/bulk`.
 pub(crate) struct Bulk(pub(crate) Vec<Wanted>);
 

@@ -82,6 +82,17 @@ pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) 
         .map_err(|why| wrong("PP_BROKER_URL", why))
 }
 
+/// A broker that is connected to when it is needed: one that is away is no reason to wait, nor to end.
+pub fn broker_when_needed(address: &BrokerUrl, names: QueueNames) -> Result<AnyBroker, StartError> {
+    let BrokerUrl::RabbitMq(url) = address else {
+        return Ok(Arc::new(Memory::default()));
+    };
+    match RabbitMq::without_connection(url.expose(), names, RabbitMqConfig::default()) {
+        Ok(broker) => Ok(Arc::new(broker)),
+        Err(error) => Err(wrong("PP_BROKER_URL", error.to_string())),
+    }
+}
+
 /// Opens the caches of a process. Within one that has its own anyway, there is none in front of it.
 pub fn caches(args: &CacheArgs) -> Result<Caches, StartError> {
     let address = args.address().map_err(|error| StartError(error.to_string()))?;

@@ -59,6 +59,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     let ports = Ports {
         store: parts.store.clone(),
         feed: parts.feed.clone(),
+        broker: parts.broker.clone(),
         caches,
     };
     let producer = producer(produce, &parts, shutdown.clone());

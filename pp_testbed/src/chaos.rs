@@ -4,6 +4,7 @@
 //! [`distributed`] in many processes behind [`proxy`]s, [`embedded`] in one, on a [`disk`] of its own; [`load`] asks and writes down
 //! what it is [`told`]; [`rounds`] brings these together, [`check`] and [`history`] compare with the [`evidence`], [`table`] shows it.
 
+mod changes;
 pub mod check;
 pub mod client;
 pub mod disk;

@@ -63,6 +63,7 @@ fn demand(number: usize) -> Outgoing {
     Outgoing {
         message_id: new_message_id(),
         row: None,
+        new_work_code: None,
         body,
     }
 }

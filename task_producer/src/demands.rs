@@ -22,6 +22,7 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
         NewDemand {
             message_id: message_id(id),
             add_up_to: bound,
+            work_code: None,
         }
     })
 }
@@ -33,6 +34,7 @@ pub(crate) fn fresh(config: &ProducerConfig) -> impl Iterator<Item = NewDemand> 
         add_up_to: config
             .add_up_to
             .unwrap_or_else(|| bound(rand::rng().random_range(0..MOST))),
+        work_code: None,
     })
 }
 

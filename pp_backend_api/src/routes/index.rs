@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 20] = [
+const ROUTES: [(&str, &str, &str); 21] = [
     (
         "POST",
         "/work",
@@ -13,6 +13,11 @@ const ROUTES: [(&str, &str, &str); 20] = [
         "POST",
         "/work/bulk",
         "create 1 to 1000 works, all or none; [{\"add_up_to\":n},{}]",
+    ),
+    (
+        "POST",
+        "/work/demand",
+        "have a work created later, also while the database is away; {\"add_up_to\":n}",
     ),
     ("GET", "/work", "the same as /work/search"),
     (

@@ -2,6 +2,7 @@
 
 mod changes;
 mod dead_letters;
+mod demand;
 mod index;
 mod live;
 mod search;
@@ -36,6 +37,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(get().to(search::search)),
         )
         .service(resource(vec!["/work/bulk", "/work/bulk/"], POST).route(web::post().to(works::create_all)))
+        .service(resource(vec!["/work/demand", "/work/demand/"], POST).route(web::post().to(demand::demand)))
         .service(resource(vec!["/work/search", "/work/search/"], READS).route(get().to(search::search)))
         .service(resource(vec!["/work/code/{code}"], READS).route(get().to(works::by_code)))
         .service(

@@ -4,12 +4,11 @@ use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::WorkCode;
 use pp_lib::flow::{Coded, Read, Wanted};
-
 use pp_lib::wire::ProvisionalWork;
 
 use super::{no_such_work, parse_id};
 use crate::error::ApiError;
-use crate::etag::{tag, versioned, work_response};
+use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
 use crate::wanted::{Bulk, Create, Object};
 use crate::{Api, body, idempotent};
 
@@ -75,8 +74,8 @@ pub(super) async fn by_code(
     match value.ok_or_else(no_such_work)? {
         Coded::Work(work) => Ok(work_response(&request, &work, source)),
         Coded::Provisional(demand) => {
-            let tag = "\"0\"".to_owned();
-            Ok(versioned(&request, &ProvisionalWork::from(demand), tag, source))
+            let work = ProvisionalWork::from(demand);
+            Ok(versioned(&request, &work, DEMAND_TAG.to_owned(), source))
         }
     }
 }

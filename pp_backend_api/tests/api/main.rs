@@ -16,6 +16,7 @@ macro_rules! on_both {
 
 mod changes;
 mod client;
+mod demands;
 mod embedded;
 mod faults;
 mod faulty;

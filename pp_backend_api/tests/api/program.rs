@@ -3,6 +3,9 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+/// Where no broker is: the program starts without one.
+const BROKER: (&str, &str) = ("PP_BROKER_URL", "amqp://127.0.0.1:1");
+
 /// Runs the program with these variables and no others of PP's, until it ends by itself.
 fn run(variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pp_backend_api"));
@@ -25,8 +28,11 @@ fn a_wrong_setting_is_one_line_that_names_the_variable() {
         ("PP_DATABASE_URL", "sqlite://x.sqlite"),
         ("PP_DATABASE_URL", ""),
         ("PP_DATABASE_TIMEOUT", "5"),
+        ("PP_BROKER_URL", "memory:"),
+        ("PP_BROKER_URL", "redis://user:hunter2@host"),
     ] {
-        let output = run(&[free, (variable, value)]);
+        let database = ("PP_DATABASE_URL", "postgres://127.0.0.1:1/none");
+        let output = run(&[free, database, BROKER, (variable, value)]);
         let line = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{variable}={value}: {line}");
         assert_eq!(line.trim_end().lines().count(), 1, "{line}");
@@ -59,6 +65,7 @@ fn a_taken_port_is_one_line_with_the_port_and_the_variable() {
 #[test]
 fn an_unreachable_server_is_waited_for_and_then_named() {
     let output = run(&[
+        BROKER,
         ("PP_API_BIND", "127.0.0.1:0"),
         ("PP_DATABASE_URL", "postgres://user:hunter2@127.0.0.1:1/none"),
         ("PP_STARTUP_TIMEOUT", "500ms"),

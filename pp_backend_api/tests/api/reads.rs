@@ -169,6 +169,7 @@ fn the_index_lists_routes_that_work() {
             ("POST", "/work/bulk") | ("PATCH", _) => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
             ("DELETE", _) => 204,
+            (_, "/work/demand") => 202,
             _ => 200,
         };
         let answer = send(server.address, method, &real, &[], None);

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use pp_backend_api::{Config, Parts};
 use pp_lib::actor::StoreOptions;
+use pp_lib::broker::AnyBroker;
+use pp_lib::broker::memory::Memory;
 use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Serving, Streams, StreamsOptions, watch_store};
+use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
@@ -99,11 +101,19 @@ async fn serve(
     let health = Health::new();
     let part = health.part("store", true);
     let (serving, works) = Serving::start(&store, &feed, &caches(), options, &health);
+    let broker: AnyBroker = Arc::new(Memory::default());
+    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), false, 100).await;
     let watching = watch_store(store, part, shutdown.clone());
     let watching = tokio::spawn(watching);
-    let parts = Parts { works, streams, health };
+    let parts = Parts {
+        works,
+        demands,
+        streams,
+        health,
+    };
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
     watching.await.unwrap();
+    demanding.stop(config.grace).await;
     serving.stop(config.grace).await;
 }
 

@@ -5,12 +5,14 @@
 
 mod breaker;
 mod cache;
+mod demands;
 mod mailbox;
 mod store;
 mod supervisor;
 mod work;
 
 pub use cache::{CacheActor, CacheHandle, Seen};
+pub use demands::{DemandActor, DemandHandle, Offered};
 pub use store::{StoreActor, StoreHandle, StoreOptions};
 pub use work::{WorkActor, WorkHandle};
 

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::mailbox::{Ask, Keeping, Mailbox, open};
 use super::{ActorError, CacheHandle, StoreHandle};
-use crate::cache::Entry;
-use crate::domain::{AddUpTo, MessageId, Work, WorkCode, WorkId};
+use crate::cache::{ByCode, Entry, Provisional};
+use crate::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
 use crate::flow::{Coded, Creator, Near, Read, Reader, Wanted};
 use crate::store::Changed;
 
@@ -32,6 +32,7 @@ pub struct WorkHandle {
     ids: Mailbox<WorkId, Read<Option<Work>>>,
     codes: Mailbox<WorkCode, Read<Option<Coded>>>,
     store: StoreHandle,
+    cache: CacheHandle,
 }
 
 impl WorkActor {
@@ -100,6 +101,7 @@ impl Works {
                 works.reader.by_code(code).await
             }),
             store: self.store.clone(),
+            cache: self.cache.clone(),
         }
     }
 
@@ -131,9 +133,16 @@ impl Works {
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         let since = self.cache.now();
+        // Known before and not afterwards.
+        let work = self.reader.by_id(id).await.ok().and_then(|read| read.value);
         let changed = self.store.delete(id, version).await?;
         if changed == Changed::Applied(()) {
             self.reader.written(vec![(id, Entry::Deleted)], since).await;
+            // The demand for it, remembered by its code, gives way.
+            let demanded = work.filter(|work| work.work_code.origin() == Origin::Consumer);
+            if let Some(work) = demanded {
+                self.cache.put_code(work.work_code, ByCode::Id(id)).await;
+            }
         }
         Ok(changed)
     }
@@ -213,6 +222,12 @@ impl WorkHandle {
     /// The work with this id.
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
         self.ids.ask(id).await
+    }
+
+    /// Remembers a demand that was accepted, so that it is found by its code, if the cache is there.
+    pub async fn remember(&self, demand: Provisional) {
+        let code = demand.work_code.clone();
+        self.cache.put_code(code, ByCode::Provisional(demand)).await;
     }
 
     /// The work with this code, or the demand for it.

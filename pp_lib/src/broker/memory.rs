@@ -124,6 +124,7 @@ impl Message {
             generation: row.map(|row| row.generation),
             attempt: row.map(|row| row.attempt),
             failures: row.map(|row| row.failures),
+            new_work_code: outgoing.new_work_code.as_ref().map(|code| code.as_str().to_owned()),
             ..Properties::default()
         };
         Self::new(properties, &outgoing.body)
@@ -305,6 +306,7 @@ mod tests {
         let demand = |number: usize| Outgoing {
             message_id: MessageId::try_from(number.to_string()).unwrap(),
             row: None,
+            new_work_code: None,
             body: Bytes::new(),
         };
         (0..count).map(demand).collect()

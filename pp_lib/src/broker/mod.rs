@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::domain::{DemandedRow, MessageId};
+use crate::domain::{DemandedRow, MessageId, WorkCode};
 
 /// Why the broker did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub struct Outgoing {
     pub message_id: MessageId,
     /// The row it is about, if there is one.
     pub row: Option<DemandedRow>,
+    /// The code that its work is to have, where there is no row and one was promised.
+    pub new_work_code: Option<WorkCode>,
     /// The JSON of the demand.
     pub body: Bytes,
 }
@@ -93,6 +95,8 @@ pub struct Properties {
     pub message_id: Option<String>,
     /// Header `work_code`.
     pub work_code: Option<String>,
+    /// Header `new_work_code`.
+    pub new_work_code: Option<String>,
     /// Header `generation`.
     pub generation: Option<i32>,
     /// Header `attempt`.

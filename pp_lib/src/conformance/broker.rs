@@ -77,6 +77,7 @@ pub fn demand(number: usize) -> Outgoing {
     Outgoing {
         message_id: message_id(number),
         row: None,
+        new_work_code: None,
         body: body(number),
     }
 }
@@ -152,7 +153,7 @@ fn tags(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.tag).collect()
 }
 
-/// Identity, row and body travel; a first delivery has the count 0.
+/// Identity, row, promised code and body travel; a first delivery has the count 0.
 pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     let row = DemandedRow {
         work_code: "api-0123456789".parse().unwrap(),
@@ -164,10 +165,14 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         row: Some(row),
         ..demand(1)
     };
-    let published = broker.publish(&[with_row, demand(2)]).await.unwrap();
-    assert_eq!(published, [Published::Confirmed; 2]);
+    let with_code = Outgoing {
+        new_work_code: Some("consumer-0123456789".parse().unwrap()),
+        ..demand(3)
+    };
+    let published = broker.publish(&[with_row, demand(2), with_code]).await.unwrap();
+    assert_eq!(published, [Published::Confirmed; 3]);
     let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
-    let received = receive(&mut *subscription, 2).await;
+    let received = receive(&mut *subscription, 3).await;
     let expected = |tag: u64, properties| Delivery {
         tag,
         delivery_count: 0,
@@ -186,8 +191,14 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         message_id: Some("demand-2".into()),
         ..Properties::default()
     };
-    assert_eq!(received, [expected(1, with_row), expected(2, without)]);
-    subscription.acknowledge(&[1, 2]).await.unwrap();
+    let with_code = Properties {
+        message_id: Some("demand-3".into()),
+        new_work_code: Some("consumer-0123456789".into()),
+        ..Properties::default()
+    };
+    let expected = [expected(1, with_row), expected(2, without), expected(3, with_code)];
+    assert_eq!(received, expected);
+    subscription.acknowledge(&[1, 2, 3]).await.unwrap();
 }
 
 /// First in, first out, and tags that grow by one from 1.

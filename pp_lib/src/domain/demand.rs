@@ -76,6 +76,8 @@ pub struct Demand {
     pub add_up_to: AddUpTo,
     /// The row that asks, when there is one already.
     pub row: Option<DemandedRow>,
+    /// The code that its work is to have, where there is no row and one was promised.
+    pub new_work_code: Option<WorkCode>,
 }
 
 /// The state of a row at the moment its demand was sent; a row that has moved on since needs nothing more.

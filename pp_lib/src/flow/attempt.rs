@@ -38,17 +38,18 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The attempt that a demand asks for; a row yet to be made gets the code.
+    /// The attempt that a demand asks for; a row yet to be made gets the code that was promised, or else this one.
     pub(super) fn new(demand: Demand, fresh_code: impl FnOnce() -> WorkCode) -> Self {
         let Demand {
             message_id,
             add_up_to,
             row,
+            new_work_code,
         } = demand;
         match row {
             None => Self {
                 message_id,
-                work_code: fresh_code(),
+                work_code: new_work_code.unwrap_or_else(fresh_code),
                 add_up_to,
                 guard: Guard::NoRow,
                 failures: 0,
@@ -199,6 +200,7 @@ mod tests {
                 message_id: new_message_id(),
                 add_up_to,
                 row: None,
+                new_work_code: None,
             },
             || new_work_code(Origin::Consumer),
         )

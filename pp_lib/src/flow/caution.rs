@@ -65,6 +65,7 @@ mod tests {
             message_id: new_message_id(),
             add_up_to: "1".parse().unwrap(),
             row: Some(row),
+            new_work_code: None,
         };
         Job {
             attempt: Attempt::new(demand, || unreachable!("there is a row")),

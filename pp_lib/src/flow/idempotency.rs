@@ -40,6 +40,16 @@ pub struct Scope<'a> {
     pub credentials: Option<&'a [u8]>,
 }
 
+impl Scope<'_> {
+    /// A client's key where it holds.
+    pub(super) fn request_key(&self, key: String) -> RequestKey {
+        let Scope { method, path, .. } = self;
+        let principal = self.credentials.map(hex_digest).unwrap_or_default();
+        let scope = format!("{method} {path} {principal}");
+        RequestKey { scope, key }
+    }
+}
+
 /// A request with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedRequest {
@@ -50,15 +60,12 @@ pub struct KeyedRequest {
 impl KeyedRequest {
     /// The client's `key` in its scope; `query` and `body` are what it asks for.
     pub fn new(scope: Scope<'_>, key: String, query: &str, body: &[u8]) -> Self {
-        let Scope { method, path, .. } = scope;
-        let principal = scope.credentials.map(hex_digest).unwrap_or_default();
         let mut asked = Sha256::new();
         asked.update(query.len().to_be_bytes());
         asked.update(query);
         asked.update(body);
-        let scope = format!("{method} {path} {principal}");
         Self {
-            key: RequestKey { scope, key },
+            key: scope.request_key(key),
             fingerprint: asked.finalize().to_vec(),
         }
     }

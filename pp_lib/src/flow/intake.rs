@@ -1,7 +1,7 @@
 //! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
 
-use crate::broker::{DeadLetter, Delivery};
-use crate::domain::{Demand, DemandError, DemandedRow, MessageId, WorkCode};
+use crate::broker::{DeadLetter, Delivery, Properties};
+use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, WorkCode};
 use crate::wire::decode_demand;
 
 use super::new_message_id;
@@ -44,11 +44,13 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
         Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,
         None => new_message_id(),
     };
+    let new_work_code = new_work_code(properties)?;
     let Some(work_code) = &properties.work_code else {
         return Ok(Intake::Demand(Demand {
             message_id,
             add_up_to,
             row: None,
+            new_work_code,
         }));
     };
     let work_code: WorkCode = work_code.parse().map_err(|_| DemandError::BadProperty("work_code"))?;
@@ -69,7 +71,24 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
         message_id,
         add_up_to,
         row,
+        new_work_code: None,
     }))
+}
+
+/// The code promised for a work that has no row yet. The consumer writes such a row, and none has two codes.
+fn new_work_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
+    let Some(code) = &properties.new_work_code else {
+        return Ok(None);
+    };
+    let code = code
+        .parse()
+        .ok()
+        .filter(|code: &WorkCode| code.origin() == Origin::Consumer);
+    match code {
+        Some(code) if properties.work_code.is_none() => Ok(Some(code)),
+        Some(_) => Err(DemandError::BadProperty("new_work_code, beside work_code")),
+        None => Err(DemandError::BadProperty("new_work_code")),
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +96,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::Properties;
 
     fn delivery(body: &str, properties: Properties) -> Delivery {
         Delivery {
@@ -101,6 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn a_promised_code_is_the_works() {
+        let properties = Properties {
+            new_work_code: Some("consumer-0123456789".to_owned()),
+            ..Properties::default()
+        };
+        match read(&delivery(r#"{"add_up_to":2}"#, properties)) {
+            Intake::Demand(demand) => {
+                let code = demand.new_work_code.unwrap();
+                assert_eq!((code.as_str(), demand.row), ("consumer-0123456789", None));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_dead_with_its_reason() {
         let id = |id: &str| Properties {
             message_id: Some(id.to_owned()),
@@ -117,7 +150,18 @@ mod tests {
             failures: Some(failures),
             ..Properties::default()
         };
+        let promised = |new_work_code: &str| Properties {
+            new_work_code: Some(new_work_code.to_owned()),
+            ..Properties::default()
+        };
+        let both = Properties {
+            new_work_code: Some("consumer-0123456789".to_owned()),
+            ..counters(1, 1, 0)
+        };
         for (body, properties, reason) in [
+            (r#"{"add_up_to":2}"#, promised("consumer-%"), "new_work_code"),
+            (r#"{"add_up_to":2}"#, promised("api-0123456789"), "new_work_code"),
+            (r#"{"add_up_to":2}"#, both, "new_work_code, beside work_code"),
             ("{", Properties::default(), "malformed demand"),
             (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),
             (r#"{"add_up_to":2}"#, id("\u{1}"), "message_id"),

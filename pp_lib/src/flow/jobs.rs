@@ -122,5 +122,6 @@ fn demand(row: Claim) -> Demand {
             attempt: row.attempt,
             failures: row.failures,
         }),
+        new_work_code: None,
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::new_work_code;
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published};
-use crate::domain::{AddUpTo, MessageId, Origin, WorkDemand};
+use crate::domain::{AddUpTo, MessageId, Origin, WorkCode, WorkDemand};
 use crate::feed::AnyFeed;
 use crate::store::{AnyStore, NewWork, StoreError};
 
@@ -17,6 +17,8 @@ pub struct NewDemand {
     pub message_id: MessageId,
     /// The bound of the sum.
     pub add_up_to: AddUpTo,
+    /// The code that its work is to have, where one was promised.
+    pub work_code: Option<WorkCode>,
 }
 
 /// Why a sink took nothing, or may have taken some without saying so. Offering the same demands again is harmless.
@@ -64,6 +66,7 @@ fn message(demand: &NewDemand) -> Outgoing {
     Outgoing {
         message_id: demand.message_id.clone(),
         row: None,
+        new_work_code: demand.work_code.clone(),
         body: serde_json::to_vec(&body)
             .unwrap_or_else(|_| unreachable!("a number and a truth value are JSON"))
             .into(),
@@ -89,7 +92,7 @@ impl DemandSink for StoreSink {
         let works: Vec<NewWork> = demands.iter().map(row).collect();
         let created = self.store.create(&works).await?;
         self.feed.poke();
-        // A row that is missing had a code that was taken; the next offer comes with another one.
+        // A row that is missing had a code that was taken; unless it was promised, the next offer has another one.
         let answer = |work: &Option<_>| match work {
             Some(_) => Published::Confirmed,
             None => Published::Unconfirmed,
@@ -101,7 +104,7 @@ impl DemandSink for StoreSink {
 fn row(demand: &NewDemand) -> NewWork {
     NewWork {
         message_id: demand.message_id.clone(),
-        work_code: new_work_code(Origin::Consumer),
+        work_code: (demand.work_code.clone()).unwrap_or_else(|| new_work_code(Origin::Consumer)),
         add_up_to: demand.add_up_to,
         run_at: None,
     }
@@ -125,6 +128,7 @@ mod tests {
         let demand = || NewDemand {
             message_id: new_message_id(),
             add_up_to: "2".parse().unwrap(),
+            work_code: None,
         };
         std::iter::repeat_with(demand).take(count).collect()
     }

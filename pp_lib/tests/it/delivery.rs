@@ -109,6 +109,7 @@ fn foreign(number: i64) -> Outgoing {
     Outgoing {
         message_id: new_message_id(),
         row: None,
+        new_work_code: None,
         body: body(bound(number)),
     }
 }
@@ -124,6 +125,7 @@ fn of_row(claim: &Claim) -> Outgoing {
     Outgoing {
         message_id: claim.message_id.clone(),
         row: Some(row),
+        new_work_code: None,
         body: body(claim.add_up_to),
     }
 }

@@ -193,6 +193,7 @@ mod embedded {
         Outgoing {
             message_id,
             row,
+            new_work_code: None,
             body: Bytes::from_static(body),
         }
     }

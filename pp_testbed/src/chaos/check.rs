@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::evidence::{Evidence, Row};
-use super::history;
 use super::letters::Letters;
-use super::told::{Acknowledged, FAILS, Identity, Told};
+use super::told::{Acknowledged, Changes, FAILS, Identity, Told};
+use super::{changes, history};
 
 /// What is wrong, a line for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub fn examine(told: &Told, evidence: &Evidence) -> Findings {
     for row in &evidence.rows {
         finished(row, &mut findings);
         history::examine(row, &mut findings);
+        changes::examine(row, told.changes.get(&row.id), &mut findings);
         letters.of_work(row, &mut findings);
     }
     letters.of_messages(told, &mut findings);
@@ -74,10 +75,12 @@ fn acknowledged(told: &Told, evidence: &Evidence, findings: &mut Findings) -> Ha
             .or_default()
             .push(row);
     }
+    let by_code: HashMap<&str, &Row> = evidence.rows.iter().map(|row| (row.work_code.as_str(), row)).collect();
     let mut known = HashSet::new();
     for Acknowledged { identity, bound, .. } in &told.acknowledged {
         let found = match identity {
             Identity::Work(id) => by_id.get(id).copied(),
+            Identity::Code(code) => by_code.get(code.as_str()).copied(),
             Identity::Message(id) => {
                 let rows = by_message.get(id.as_str()).map_or(&[][..], Vec::as_slice);
                 if rows.len() > 1 {
@@ -90,18 +93,22 @@ fn acknowledged(told: &Told, evidence: &Evidence, findings: &mut Findings) -> Ha
             }
         };
         let Some(row) = found else {
+            // Where the deleted cannot be seen.
+            if matches!(identity, Identity::Work(id) if told.changes.get(id).is_some_and(Changes::may_be_gone)) {
+                continue;
+            }
             findings
                 .lost
                 .push(format!("{identity:?} was acknowledged and is not there"));
             continue;
         };
         let first = known.insert(row.id);
-        if !first && matches!(identity, Identity::Work(_)) {
+        if !first && !matches!(identity, Identity::Message(_)) {
             findings
                 .lost
                 .push(format!("work {} is what two demands were answered with", row.id));
         }
-        if !asks_for(*bound, row.bound) {
+        if row.updates().is_empty() && !asks_for(*bound, row.bound) {
             findings
                 .lost
                 .push(format!("{identity:?} asked for {bound:?} and is {}", row.bound));
@@ -131,13 +138,16 @@ fn strangers(told: &Told, evidence: &Evidence, known: &HashSet<i64>, findings: &
     }
 }
 
-/// Every work is finished, and rightly.
+/// Every work is finished, and rightly, or was cancelled before.
 fn finished(row: &Row, findings: &mut Findings) {
     let sum = (row.bound != FAILS).then(|| row.bound * (row.bound + 1) / 2);
     let (status, result) = match sum {
         Some(_) => ("done", sum),
         None => ("failed", None),
     };
+    if row.deleted && row.status == "cancelled" && row.result.is_none() {
+        return;
+    }
     if row.status != status || row.result != result {
         findings.lost.push(format!(
             "work {} (bound {}) is {} with {:?}, not {status} with {result:?}",
@@ -148,17 +158,15 @@ fn finished(row: &Row, findings: &mut Findings) {
 
 /// A redrive that was answered took effect, and as often as it was answered.
 fn redriven(told: &Told, evidence: &Evidence, findings: &mut Findings) {
-    let generations: HashMap<i64, i32> = evidence.rows.iter().map(|row| (row.id, row.generation)).collect();
-    let mut times: HashMap<i64, i32> = HashMap::new();
+    let redrives: HashMap<i64, usize> = evidence.rows.iter().map(|row| (row.id, row.redrives())).collect();
+    let mut times: HashMap<i64, usize> = HashMap::new();
     for id in &told.redriven_works {
         *times.entry(*id).or_default() += 1;
     }
     for (id, times) in times {
-        if generations.get(&id).is_some_and(|generation| *generation <= times) {
-            findings.lost.push(format!(
-                "work {id} was redriven {times} times and is at generation {}",
-                generations[&id]
-            ));
+        if let Some(told) = redrives.get(&id).filter(|told| **told < times) {
+            let line = format!("work {id} was redriven {times} times and tells of {told}");
+            findings.lost.push(line);
         }
     }
 }
@@ -196,6 +204,7 @@ pub fn examine_the_whole(told: &Told, evidence: &Evidence) -> Findings {
 mod tests {
     use super::*;
     use crate::chaos::evidence::Letter;
+    use crate::chaos::told::Change;
 
     /// Work 1 came over the API, work 2 as message `m`, work 3 fails; a message `u` was unreadable.
     fn account() -> (Told, Evidence) {
@@ -235,7 +244,11 @@ mod tests {
         let fails = bound == FAILS;
         Row {
             id,
-            from_api: told.starts_with("created"),
+            work_code: format!(
+                "{}-{id:010}",
+                if told.starts_with("created") { "api" } else { "consumer" }
+            ),
+            deleted: false,
             message_id: Some(if id == 2 { "m".to_owned() } else { format!("id of {id}") }),
             bound,
             status: if fails { "failed" } else { "done" }.into(),
@@ -250,7 +263,11 @@ mod tests {
     fn found(change: impl FnOnce(&mut Told, &mut Evidence)) -> (usize, usize) {
         let (mut told, mut evidence) = account();
         change(&mut told, &mut evidence);
-        let again = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
+        let again = evidence
+            .rows
+            .iter()
+            .map(|row| i64::try_from(row.redrives()).unwrap())
+            .sum();
         let mut findings = examine_the_whole(&told, &evidence);
         findings.extend(examine_redrives(&told, 0, again));
         (findings.lost.len(), findings.duplicated.len())
@@ -292,6 +309,166 @@ mod tests {
             "a redrive without effect"
         );
         assert_eq!(found(|_, evidence| evidence.rows[0].status = "running".into()), (2, 0));
+    }
+
+    /// Work 1 was given the bound 7 and then 4.
+    fn changed(told: &mut Told, evidence: &mut Evidence) {
+        let row = &mut evidence.rows[0];
+        (row.bound, row.result, row.generation) = (4, Some(10), 3);
+        row.history = vec![(1, "created".into()), (2, "updated=7".into()), (2, "start".into())];
+        let last = ["updated=4", "start", "stop", "result=10"];
+        row.history.extend(last.map(|word| (3, word.to_owned())));
+        let bounds = vec![7, 4];
+        told.changes.insert(
+            1,
+            Changes {
+                bounds,
+                ..Changes::default()
+            },
+        );
+    }
+
+    #[test]
+    fn the_newest_acknowledged_bound_counts_and_each_once() {
+        let with = |change: fn(&mut Told, &mut Evidence)| {
+            found(|told, evidence| {
+                changed(told, evidence);
+                change(told, evidence);
+            })
+        };
+        assert_eq!(with(|_, _| ()), (0, 0));
+        let bounds = |told: &mut Told, bounds: &[i64]| told.changes.get_mut(&1).unwrap().bounds = bounds.to_vec();
+        let open = |told: &mut Told, change| told.changes.get_mut(&1).unwrap().open = Some(change);
+        assert_eq!(
+            with(|told, _| {
+                told.changes.get_mut(&1).unwrap().open = Some(Change::To(9));
+            }),
+            (0, 0),
+            "what was not answered need not have taken effect"
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                changed(told, evidence);
+                bounds(told, &[7]);
+                open(told, Change::To(4));
+            }),
+            (0, 0),
+            "but may have"
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                changed(told, evidence);
+                bounds(told, &[7]);
+                open(told, Change::To(5));
+            }),
+            (1, 0),
+            "and nothing else"
+        );
+        assert_eq!(
+            with(|told, _| told.changes.get_mut(&1).unwrap().bounds.push(5)),
+            (1, 0),
+            "lost"
+        );
+        assert_eq!(
+            with(|told, _| told.changes.get_mut(&1).unwrap().bounds.reverse()),
+            (1, 0),
+            "order"
+        );
+        assert_eq!(
+            with(|told, _| told.changes.get_mut(&1).unwrap().bounds.truncate(1)),
+            (0, 1),
+            "twice"
+        );
+        assert_eq!(with(|told, _| told.changes.clear()), (0, 1), "nobody's");
+        assert_eq!(
+            with(|_, evidence| (evidence.rows[0].bound, evidence.rows[0].result) = (7, Some(28))),
+            (2, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_deleted_is_gone_and_nothing_else() {
+        let deleted = |told: &mut Told| {
+            drop(told.changes.insert(
+                1,
+                Changes {
+                    deleted: true,
+                    ..Changes::default()
+                },
+            ))
+        };
+        let cancelled = |evidence: &mut Evidence| {
+            let row = &mut evidence.rows[0];
+            (row.deleted, row.status, row.result) = (true, "cancelled".into(), None);
+            row.history = vec![(1, "created".into()), (1, "cancelled".into())];
+        };
+        assert_eq!(
+            found(|told, evidence| {
+                deleted(told);
+                cancelled(evidence);
+            }),
+            (0, 0)
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                deleted(told);
+                evidence.rows.remove(0);
+            }),
+            (0, 0),
+            "where it cannot be seen"
+        );
+        assert_eq!(found(|told, _| deleted(told)), (1, 0), "it is there");
+        assert_eq!(
+            found(|_, evidence| cancelled(evidence)),
+            (1, 0),
+            "nobody asked for that"
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                cancelled(evidence);
+                let open = Some(Change::Gone);
+                told.changes.insert(
+                    1,
+                    Changes {
+                        open,
+                        ..Changes::default()
+                    },
+                );
+            }),
+            (0, 0),
+            "it was asked for, and not answered"
+        );
+        assert_eq!(
+            found(|told, evidence| {
+                deleted(told);
+                cancelled(evidence);
+                evidence.rows[0].history.push((1, "start".into()));
+            }),
+            (1, 0),
+            "it goes on after its end"
+        );
+    }
+
+    #[test]
+    fn a_demand_is_there_under_its_code() {
+        let demanded = |told: &mut Told, code: &str, bound| {
+            told.acknowledged[1] = Acknowledged {
+                identity: Identity::Code(code.to_owned()),
+                bound: Some(bound),
+                at: 1.0,
+            };
+        };
+        assert_eq!(found(|told, _| demanded(told, "consumer-0000000002", 4)), (0, 0));
+        assert_eq!(
+            found(|told, _| demanded(told, "consumer-0000000002", 5)),
+            (1, 0),
+            "another bound"
+        );
+        assert_eq!(
+            found(|told, _| demanded(told, "consumer-000000000X", 4)),
+            (1, 1),
+            "another code"
+        );
     }
 
     #[test]

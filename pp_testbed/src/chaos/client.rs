@@ -10,8 +10,10 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// What became of a request.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    /// 200, with its JSON.
+    /// 200 or 202 with its JSON, or 204 with `null`.
     Good(Value),
+    /// 404.
+    Missing,
     /// 503 or 409: not now.
     Later,
     /// None: the connection broke, or it took too long. It may have taken effect.
@@ -53,6 +55,17 @@ impl Client {
         answer(sent)
     }
 
+    /// Changes.
+    pub fn patch(&self, path: &str, body: &str) -> Answer {
+        let request = self.agent.patch(format!("{}{path}", self.base));
+        answer(request.content_type("application/json").send(body))
+    }
+
+    /// Deletes.
+    pub fn delete(&self, path: &str) -> Answer {
+        answer(self.agent.delete(format!("{}{path}", self.base)).call())
+    }
+
     /// Reads.
     pub fn get(&self, path: &str) -> Answer {
         answer(self.agent.get(format!("{}{path}", self.base)).call())
@@ -71,9 +84,11 @@ fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer
         return Answer::Lost;
     };
     match status {
-        200 => match serde_json::from_str(&text) {
+        204 => Answer::Good(Value::Null),
+        404 => Answer::Missing,
+        200 | 202 => match serde_json::from_str(&text) {
             Ok(json) => Answer::Good(json),
-            Err(_) => Answer::Odd(format!("200 without JSON: {text}")),
+            Err(_) => Answer::Odd(format!("{status} without JSON: {text}")),
         },
         409 | 503 => Answer::Later,
         other => Answer::Odd(format!("{other}: {text}")),

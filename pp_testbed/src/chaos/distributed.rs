@@ -1,4 +1,4 @@
-//! The distributed system under test: PostgreSQL and RabbitMQ of its own, an API, a dispatcher and two consumers, each
+//! The distributed system under test: PostgreSQL, RabbitMQ and Redis of its own, an API, a dispatcher and two consumers, each
 //! a process with its own ways to the servers. How each fault happens to it is in `strikes`.
 
 mod strikes;
@@ -27,7 +27,7 @@ use crate::ledger::Ledger;
 use crate::servers::{Kind, PrivateServers};
 use crate::{ports, wait};
 
-const SERVERS: [Kind; 2] = [Kind::RabbitMq, Kind::Postgres];
+const SERVERS: [Kind; 3] = Kind::ALL;
 const PREFIX: &str = "pp.chaos";
 /// Small, so that messages stay in the queue while consumers are frozen, and faults find batches half done.
 const WINDOW: &str = "100";
@@ -88,8 +88,12 @@ impl Distributed {
             ("PP_PREFETCH", WINDOW.to_owned()),
             ("PP_BATCH", WINDOW.to_owned()),
         ];
+        let api = [
+            ("PP_API_BIND", format!("127.0.0.1:{port}")),
+            ("PP_CACHE_URL", servers.url(Kind::Redis)?),
+        ];
         let mut system = Self {
-            api: part("api", "pp_backend_api", &[("PP_API_BIND", format!("127.0.0.1:{port}"))])?,
+            api: part("api", "pp_backend_api", &api)?,
             dispatcher: part("dispatcher", "task_consumer", &[dispatch("only")])?,
             consumers: [
                 part("consumer-0", "task_consumer", &worker)?,
@@ -141,6 +145,7 @@ impl System for Distributed {
             client: self.client.clone(),
             queue: spares.then_some(queue),
             redrives: spares,
+            demands: spares,
             limit: drain_limit(round.fault),
         }
     }
@@ -157,10 +162,7 @@ impl System for Distributed {
 
     fn missing(&mut self, told: &Told) -> Result<Option<String>> {
         self.runtime.block_on(async {
-            let missing = Tables::connect(&self.database)
-                .await?
-                .missing(&told.message_ids(), &told.unreadable)
-                .await?;
+            let missing = Tables::connect(&self.database).await?.missing(told).await?;
             let in_queues = if missing.nothing() {
                 self.ready_messages().await?
             } else {

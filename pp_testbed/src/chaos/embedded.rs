@@ -94,7 +94,7 @@ impl Embedded {
     fn recovery(&self, load: &Load, began: f64, stop: &Stop) -> Result<(usize, Duration)> {
         let id = |identity: &Identity| match identity {
             Identity::Work(id) => Some(*id),
-            Identity::Message(_) => None,
+            Identity::Message(_) | Identity::Code(_) => None,
         };
         let before: HashSet<i64> = {
             let told = load.so_far();
@@ -132,6 +132,7 @@ impl System for Embedded {
             client: self.client.clone(),
             queue: None,
             redrives: true,
+            demands: true,
             limit: drain_limit(round.fault),
         }
     }

@@ -6,8 +6,10 @@
 pub struct Row {
     /// Its id.
     pub id: i64,
-    /// Whether it came over the API, and not as a message.
-    pub from_api: bool,
+    /// Its code.
+    pub work_code: String,
+    /// Whether it was deleted: nobody is shown it any more.
+    pub deleted: bool,
     /// The identity of its demand, where that can be seen.
     pub message_id: Option<String>,
     /// Its bound.
@@ -21,8 +23,31 @@ pub struct Row {
     /// When it last changed, in seconds since 1970.
     pub updated_on: f64,
     /// Its events, oldest first: the generation, the second word of the variable (`start` of `compute/start`), and of
-    /// a result its value, as in `result=10`.
+    /// a result or another bound its value, as in `result=10` and `updated=4`.
     pub history: Vec<(i32, String)>,
+}
+
+impl Row {
+    /// Whether it was created over the API, and not by a worker.
+    pub fn from_api(&self) -> bool {
+        self.work_code.starts_with("api-")
+    }
+
+    /// The bounds that it was given after the first, in order.
+    pub fn updates(&self) -> Vec<i64> {
+        let bounds = self.history.iter().filter_map(|(_, word)| bound_of(word));
+        bounds.collect()
+    }
+
+    /// How often it was taken out of the dead letters.
+    pub fn redrives(&self) -> usize {
+        self.history.iter().filter(|(_, word)| word == "redriven").count()
+    }
+}
+
+/// The bound in `updated=4`.
+pub(super) fn bound_of(word: &str) -> Option<i64> {
+    word.strip_prefix("updated=")?.parse().ok()
 }
 
 /// One dead letter.
@@ -45,6 +70,6 @@ pub struct Evidence {
     pub letters: Vec<Letter>,
     /// Events that belong to no work.
     pub orphans: i64,
-    /// How often works began again, all of them together, also those that are not among the rows.
+    /// How often works were redriven, all of them together, also those that are not among the rows.
     pub begun_again: Option<i64>,
 }

@@ -1,10 +1,10 @@
 //! Whether a work's events tell what happened to it: each step once, in order, generation by generation.
 
 use super::check::Findings;
-use super::evidence::Row;
+use super::evidence::{Row, bound_of};
 
 /// Steps that are told once in a generation; a start and an error are told for each attempt that failed.
-const ONCE: [&str; 4] = ["created", "redriven", "stop", "result"];
+const ONCE: [&str; 6] = ["created", "redriven", "updated", "stop", "result", "cancelled"];
 
 /// Looks at one work.
 pub fn examine(row: &Row, findings: &mut Findings) {
@@ -17,10 +17,12 @@ pub fn examine(row: &Row, findings: &mut Findings) {
     }
     let numbers: Vec<i32> = told.iter().map(|(generation, _)| *generation).collect();
     let expected: Vec<i32> = (1..=row.generation).collect();
+    let next = |place: usize| told.get(place + 1).and_then(|(_, words)| words.first()).copied();
     let wrong = numbers != expected
         || told
             .iter()
-            .any(|(generation, words)| !is_right(row, *generation, words));
+            .enumerate()
+            .any(|(place, (generation, words))| !is_right(row, *generation, words, next(place)));
     if wrong {
         let line = format!(
             "work {} (generation {}) is told as {:?}",
@@ -34,23 +36,42 @@ pub fn examine(row: &Row, findings: &mut Findings) {
     }
 }
 
-/// `created` or `redriven`, attempts that failed, and at last the one that did not, unless all failed.
-fn is_right(row: &Row, generation: i32, words: &[&str]) -> bool {
+/// `created`, `redriven` or another bound, attempts that failed, and at last the one that did not, unless all failed. What
+/// was under way when the work was given another bound, or deleted, is told of no more.
+fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> bool {
     let rest = match (generation, words) {
-        (1, ["created", rest @ ..]) if row.from_api => rest,
-        (1, rest) if !row.from_api => rest,
-        (_, ["redriven", rest @ ..]) => rest,
+        (1, ["created", rest @ ..]) if row.from_api() => rest,
+        (1, rest) if !row.from_api() => rest,
+        (2.., ["redriven", rest @ ..]) => rest,
+        (2.., [begin, rest @ ..]) if bound_of(begin).is_some() => rest,
         _ => return false,
     };
+    let last = generation == row.generation;
+    let rest = match rest.split_last() {
+        Some((&"cancelled", before)) if last && row.deleted => before,
+        _ if last && row.deleted => return false,
+        _ => rest,
+    };
+    let cut_short = next.and_then(bound_of).is_some() || last && row.status == "cancelled";
     let failed = rest.chunks(2).take_while(|pair| pair == &["start", "error"]).count();
-    let end = &rest[2 * failed..];
-    let is_done = row.status == "done" && generation == row.generation;
-    let result = format!("result={}", row.result.unwrap_or_default());
-    match end {
-        ["start", "stop", last] => is_done && *last == result,
-        [] => !is_done && failed > 0,
+    match &rest[2 * failed..] {
+        ["start", "stop", result] if last => row.status == "done" && is_sum(result, row.bound),
+        // The first bound of a work is not among its events.
+        ["start", "stop", result] => {
+            cut_short
+                && words
+                    .first()
+                    .and_then(|begin| bound_of(begin))
+                    .is_none_or(|bound| is_sum(result, bound))
+        }
+        ["start"] => cut_short,
+        [] => cut_short || failed > 0 && !(last && row.status == "done"),
         _ => false,
     }
+}
+
+fn is_sum(word: &str, bound: i64) -> bool {
+    word.strip_prefix("result=") == Some((bound * (bound + 1) / 2).to_string().as_str())
 }
 
 fn is_doubled(words: &[&str]) -> bool {
@@ -66,7 +87,11 @@ mod tests {
     fn judged(status: &str, generation: i32, told: &[(i32, &str)]) -> (usize, usize) {
         let row = Row {
             id: 1,
-            from_api: told.iter().any(|(_, words)| words.contains("created")),
+            work_code: match told.iter().any(|(_, words)| words.contains("created")) {
+                true => "api-0123456789".into(),
+                false => "consumer-0123456789".into(),
+            },
+            deleted: told.iter().any(|(_, words)| words.ends_with("cancelled")),
             message_id: None,
             bound: 4,
             status: status.into(),
@@ -99,6 +124,83 @@ mod tests {
             (3, "redriven start stop result=10"),
         ];
         assert_eq!(judged("done", 3, &again), (0, 0));
+    }
+
+    #[test]
+    fn another_bound_begins_a_generation_and_cuts_the_one_before_short() {
+        let given = |before: &'static str| [(1, before), (2, "updated=4 start stop result=10")];
+        for before in [
+            "created",
+            "created start",
+            "created start error",
+            "created start error start",
+            "created start stop result=55",
+            "start stop result=55",
+        ] {
+            assert_eq!(judged("done", 2, &given(before)), (0, 0), "{before}");
+        }
+        let series = [
+            (1, "created"),
+            (2, "updated=5 start stop result=15"),
+            (3, "updated=4 start stop result=10"),
+        ];
+        assert_eq!(judged("done", 3, &series), (0, 0));
+        let redriven = [
+            (1, "created start error"),
+            (2, "redriven start"),
+            (3, "updated=4 start stop result=10"),
+        ];
+        assert_eq!(judged("done", 3, &redriven), (0, 0));
+
+        let wrong = [
+            (1, "created"),
+            (2, "updated=5 start stop result=16"),
+            (3, "updated=4 start stop result=10"),
+        ];
+        assert_eq!(judged("done", 3, &wrong), (1, 0), "a sum of another bound");
+        let open = [(1, "created start"), (2, "redriven start stop result=10")];
+        assert_ne!(judged("done", 2, &open), (0, 0), "cut short by nothing");
+        let twice = [(1, "created"), (2, "updated=4 updated=4 start stop result=10")];
+        assert_eq!(judged("done", 2, &twice), (0, 1));
+        assert_ne!(
+            judged("done", 2, &[(1, "created"), (2, "start stop result=10")]),
+            (0, 0),
+            "not told"
+        );
+    }
+
+    #[test]
+    fn a_deletion_is_the_last_that_is_told() {
+        for before in [
+            "created",
+            "created start",
+            "created start error",
+            "created start error start",
+        ] {
+            assert_eq!(
+                judged("cancelled", 1, &[(1, &format!("{before} cancelled"))]),
+                (0, 0),
+                "{before}"
+            );
+        }
+        assert_eq!(
+            judged("done", 1, &[(1, "created start stop result=10 cancelled")]),
+            (0, 0)
+        );
+        assert_eq!(judged("failed", 1, &[(1, "created start error cancelled")]), (0, 0));
+        let updated = [(1, "created start"), (2, "updated=4 start cancelled")];
+        assert_eq!(judged("cancelled", 2, &updated), (0, 0));
+
+        assert_ne!(
+            judged("cancelled", 1, &[(1, "created cancelled start stop result=10")]),
+            (0, 0)
+        );
+        assert_eq!(judged("cancelled", 1, &[(1, "created cancelled cancelled")]), (0, 1));
+        assert_ne!(
+            judged("cancelled", 1, &[(1, "created start stop result=10 cancelled")]),
+            (0, 0)
+        );
+        assert_ne!(judged("done", 1, &[(1, "created start cancelled")]), (0, 0));
     }
 
     #[test]

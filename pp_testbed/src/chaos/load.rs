@@ -5,6 +5,8 @@
 
 mod amqp;
 mod bulk;
+mod changes;
+mod demands;
 mod keyed;
 mod operator;
 mod posts;
@@ -45,6 +47,8 @@ pub struct Target {
     pub queue: Option<Queue>,
     /// Whether an operator redrives dead letters meanwhile.
     pub redrives: bool,
+    /// Whether works are demanded that have no row yet.
+    pub demands: bool,
     /// How long a demand may be tried again after the load has stopped.
     pub limit: Duration,
 }
@@ -80,6 +84,10 @@ impl Load {
         });
         let mut clients: Vec<Run> = vec![Box::new(bulk::run)];
         clients.extend((0..posts::THREADS).map(|_| Box::new(posts::run) as Run));
+        clients.extend((0..changes::THREADS).map(|_| Box::new(changes::run) as Run));
+        if target.demands {
+            clients.extend((0..demands::THREADS).map(|_| Box::new(demands::run) as Run));
+        }
         if target.redrives {
             clients.push(Box::new(operator::run));
         }
@@ -149,18 +157,24 @@ impl Shared {
             ok: matches!(answer, Answer::Good(_)),
             refused: answer == Answer::Later,
         });
-        if let Answer::Odd(what) = &answer {
-            self.odd("POST", path, what);
+        match answer {
+            Answer::Missing => {
+                self.odd("POST", path, "404");
+                Answer::Odd("404".to_owned())
+            }
+            Answer::Odd(what) => {
+                self.odd("POST", path, &what);
+                Answer::Odd(what)
+            }
+            other => other,
         }
-        answer
     }
 
     fn odd(&self, method: &str, path: &str, what: &str) {
         self.told().odd.push(format!("{method} {path} answered {what}"));
     }
 
-    fn acknowledge(&self, id: i64, bound: Option<i64>) {
-        let identity = Identity::Work(id);
+    fn acknowledge(&self, identity: Identity, bound: Option<i64>) {
         self.told().acknowledged.push(Acknowledged {
             identity,
             bound,

@@ -102,7 +102,8 @@ impl Run {
         let evidence = system.evidence(0)?;
         let mut findings = examine_the_whole(&self.told, &evidence);
         if evidence.begun_again.is_none() {
-            let begun_again = evidence.rows.iter().map(|row| i64::from(row.generation) - 1).sum();
+            let begun_again = evidence.rows.iter().map(Row::redrives).sum::<usize>();
+            let begun_again = i64::try_from(begun_again).unwrap_or(i64::MAX);
             findings.extend(examine_redrives(&self.told, 0, begun_again));
         }
         findings.lost.extend(unfinished);
@@ -156,17 +157,21 @@ fn baseline(round: &Round, struck: &Struck) -> f64 {
 }
 
 /// Works that were acknowledged before the fault and finished after it: how many, and when the last one was. Works that
-/// fail are left out, since an operator changes them again later.
+/// fail or were changed are left out, since they change again later.
 fn recovery(round: &Round, struck: &Struck, told: &Told, rows: &[Row]) -> (usize, Duration) {
     let before = told.acknowledged.iter().filter(|one| one.at < struck.began);
     let known: HashSet<&Identity> = before.map(|one| &one.identity).collect();
     let is_known = |row: &Row| {
         let as_message = row.message_id.clone().map(Identity::Message);
-        known.contains(&Identity::Work(row.id)) || as_message.is_some_and(|identity| known.contains(&identity))
+        let as_code = Identity::Code(row.work_code.clone());
+        known.contains(&Identity::Work(row.id))
+            || known.contains(&as_code)
+            || as_message.is_some_and(|identity| known.contains(&identity))
     };
     let after = rows
         .iter()
-        .filter(|row| row.bound != FAILS && row.updated_on > struck.began && is_known(row));
+        .filter(|row| row.bound != FAILS && row.updated_on > struck.began)
+        .filter(|row| !told.changes.contains_key(&row.id) && is_known(row));
     let ends: Vec<f64> = after.map(|row| row.updated_on).collect();
     let last = ends.iter().copied().fold(0.0, f64::max);
     (

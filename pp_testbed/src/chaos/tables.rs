@@ -5,6 +5,7 @@ use anyhow::Result;
 use tokio_postgres::{Client, Row as SqlRow};
 
 use super::evidence::{Evidence, Letter, Row};
+use super::told::Told;
 use crate::ledger;
 
 /// How many works are read at once.
@@ -15,7 +16,7 @@ const PAGE: i64 = 20_000;
 pub struct Missing {
     /// Works that are neither done nor failed.
     pub unfinished: i64,
-    /// Message ids of demands without a work.
+    /// Demands without a work.
     pub demands: i64,
     /// Message ids of unreadable messages without a dead letter.
     pub letters: i64,
@@ -52,19 +53,22 @@ impl Tables {
         })
     }
 
-    /// What is missing of these demands and messages, and of all works there are.
+    /// What is missing of what was told, and of all works there are.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn missing(&self, demands: &[String], unreadable: &[String]) -> Result<Missing> {
+    pub async fn missing(&self, told: &Told) -> Result<Missing> {
+        let (demands, codes, unreadable) = (told.message_ids(), told.codes(), &told.unreadable);
         let sql = "
             SELECT (SELECT count(*) FROM works WHERE status IN ('pending', 'running')),
                    (SELECT count(*) FROM unnest($1::text[]) AS asked (id)
-                    WHERE NOT EXISTS (SELECT FROM works WHERE message_id = asked.id)),
-                   (SELECT count(*) FROM unnest($2::text[]) AS asked (id)
+                    WHERE NOT EXISTS (SELECT FROM works WHERE message_id = asked.id))
+                   + (SELECT count(*) FROM unnest($2::text[]) AS asked (code)
+                      WHERE NOT EXISTS (SELECT FROM works WHERE work_code = asked.code)),
+                   (SELECT count(*) FROM unnest($3::text[]) AS asked (id)
                     WHERE NOT EXISTS (SELECT FROM dead_letters WHERE message_id = asked.id AND work_id IS NULL)),
                    (SELECT count(*) FROM dead_letters WHERE due_at IS NOT NULL)";
-        let row = self.client.query_one(sql, &[&demands, &unreadable]).await?;
+        let row = self.client.query_one(sql, &[&demands, &codes, unreadable]).await?;
         Ok(Missing {
             unfinished: row.try_get(0)?,
             demands: row.try_get(1)?,
@@ -100,7 +104,7 @@ impl Tables {
         let orphans = "SELECT count(*) FROM events WHERE work_id > $1 \
                        AND NOT EXISTS (SELECT FROM works WHERE works.id = work_id)";
         let orphans = self.client.query_one(orphans, &[&above]).await?.try_get(0)?;
-        let begun_again = "SELECT coalesce(sum(generation - 1), 0)::bigint FROM works";
+        let begun_again = "SELECT count(*) FROM events WHERE variable = 'work/redriven'";
         let begun_again = self.client.query_one(begun_again, &[]).await?.try_get(0)?;
         Ok(Evidence {
             rows,
@@ -117,9 +121,10 @@ impl Tables {
                    (SELECT array_agg(events.generation ORDER BY events.id) FROM events WHERE work_id = works.id),
                    (SELECT array_agg(
                         split_part(variable::text, '/', 2)
-                        || CASE variable WHEN 'compute/result' THEN '=' || value ELSE '' END ORDER BY events.id)
+                        || CASE WHEN variable IN ('compute/result', 'work/updated') THEN '=' || value ELSE '' END
+                        ORDER BY events.id)
                     FROM events WHERE work_id = works.id),
-                   starts_with(work_code, 'api-')
+                   work_code, deleted_on IS NOT NULL
             FROM works WHERE id > $1 ORDER BY id LIMIT $2";
         let rows = self.client.query(sql, &[&above, &PAGE]).await?;
         rows.iter().map(row).collect()
@@ -144,7 +149,8 @@ fn row(row: &SqlRow) -> Result<Row> {
     let words: Vec<String> = row.try_get::<_, Option<_>>(8)?.unwrap_or_default();
     Ok(Row {
         id: row.try_get(0)?,
-        from_api: row.try_get(9)?,
+        work_code: row.try_get(9)?,
+        deleted: row.try_get(10)?,
         message_id: row.try_get(1)?,
         bound: row.try_get(2)?,
         status: row.try_get(3)?,

@@ -1,5 +1,6 @@
 //! What the clients asked for and what they were told: the one side of the account. The other side is [`super::evidence`].
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The bound that no consumer of a chaos run accepts: at its pace the work would take longer than an hour.
@@ -20,6 +21,8 @@ pub enum Identity {
     Work(i64),
     /// The message id, which the client made.
     Message(String),
+    /// The code that was promised for the work.
+    Code(String),
 }
 
 /// A demand that was acknowledged.
@@ -31,6 +34,33 @@ pub struct Acknowledged {
     pub bound: Option<i64>,
     /// When the client had its answer, in seconds since 1970.
     pub at: f64,
+}
+
+/// What a client asks of a work that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Another bound.
+    To(i64),
+    /// Its end.
+    Gone,
+}
+
+/// What a client asked of its own work, one thing after the other, until one was not answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The bounds that it was acknowledged to be given, in order.
+    pub bounds: Vec<i64>,
+    /// Whether its deletion was acknowledged.
+    pub deleted: bool,
+    /// What was not answered: it may have taken effect or not.
+    pub open: Option<Change>,
+}
+
+impl Changes {
+    /// Whether the work need not be there any more.
+    pub fn may_be_gone(&self) -> bool {
+        self.deleted || self.open == Some(Change::Gone)
+    }
 }
 
 /// One request, answered well or not.
@@ -53,6 +83,8 @@ pub struct Told {
     pub unreadable: Vec<String>,
     /// The bounds of demands that may exist or not: sent once, without a key, and not answered.
     pub indeterminate: Vec<Option<i64>>,
+    /// What was asked of works by those who created them, by id.
+    pub changes: HashMap<i64, Changes>,
     /// Every request for works.
     pub attempts: Vec<Attempt>,
     /// How many dead letters the operator was told are redriven.
@@ -61,7 +93,7 @@ pub struct Told {
     pub redrives_unanswered: u64,
     /// Works whose dead letter was redriven, as the operator was told, once for each time.
     pub redriven_works: Vec<i64>,
-    /// Calls with one key that were told of different works.
+    /// Calls with one key that were told of different works, and works that were found though they had been deleted.
     pub twice: Vec<String>,
     /// Demands whose retries were never answered.
     pub given_up: Vec<String>,
@@ -75,6 +107,7 @@ impl Told {
         self.acknowledged.extend(other.acknowledged);
         self.unreadable.extend(other.unreadable);
         self.indeterminate.extend(other.indeterminate);
+        self.changes.extend(other.changes);
         self.attempts.extend(other.attempts);
         self.redriven += other.redriven;
         self.redrives_unanswered += other.redrives_unanswered;
@@ -88,8 +121,17 @@ impl Told {
     pub fn message_ids(&self) -> Vec<String> {
         let ids = self.acknowledged.iter().filter_map(|one| match &one.identity {
             Identity::Message(id) => Some(id.clone()),
-            Identity::Work(_) => None,
+            Identity::Work(_) | Identity::Code(_) => None,
         });
         ids.collect()
+    }
+
+    /// The codes that were promised.
+    pub fn codes(&self) -> Vec<String> {
+        let codes = self.acknowledged.iter().filter_map(|one| match &one.identity {
+            Identity::Code(code) => Some(code.clone()),
+            Identity::Work(_) | Identity::Message(_) => None,
+        });
+        codes.collect()
     }
 }

@@ -92,7 +92,7 @@ fn rounds(args: &Args, seed: u64, folder: &Path, stop: &Stop, run: &mut Run) -> 
         }
         Box::new(Embedded::start(folder, disk)?)
     } else {
-        install::ensure(&[Kind::Postgres, Kind::RabbitMq])?;
+        install::ensure(&Kind::ALL)?;
         Box::new(Distributed::start(folder)?)
     };
     let plan = plan::rounds(args.rounds, seed, &kinds);

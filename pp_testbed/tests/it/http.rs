@@ -48,6 +48,23 @@ impl Api {
         }
     }
 
+    /// Demands a work, perhaps under a key.
+    pub(crate) fn try_demand(&self, body: &str, key: Option<&str>) -> Result<(u16, String), ureq::Error> {
+        let mut request = self.agent.post(self.url("/work/demand"));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        read(request.content_type("application/json").send(body)?)
+    }
+
+    /// The JSON of a demand that must be accepted.
+    pub(crate) fn demand(&self, body: &str, key: Option<&str>) -> Value {
+        match self.try_demand(body, key) {
+            Ok((202, body)) => serde_json::from_str(&body).unwrap(),
+            other => panic!("POST /work/demand {body}: {other:?}"),
+        }
+    }
+
     /// Creates a work.
     pub(crate) fn post(&self, body: &str) -> Value {
         match self.try_post(body) {

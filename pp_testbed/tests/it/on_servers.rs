@@ -4,6 +4,7 @@ mod blocked;
 mod catch_up;
 mod chaos;
 mod counters;
+mod demand;
 mod kills;
 mod outage;
 mod outbox;

@@ -232,6 +232,39 @@ fn what_was_pending_at_a_kill_is_done_soon_after_the_next_start() {
 }
 
 #[test]
+fn what_was_demanded_before_a_kill_is_done_after_it() {
+    let home = Home::new();
+    for round in 0..3 {
+        let process = home.start();
+        let demands: Vec<Value> = (0..20)
+            .map(|number| home.api.demand("{}", Some(&format!("{round}/{number}"))))
+            .collect();
+        process.kill();
+        let process = home.start();
+        // Who did not hear the answer asks again.
+        let again = |number: &usize| home.api.demand("{}", Some(&format!("{round}/{number}")));
+        let repeated: Vec<Value> = (0..20).step_by(3).map(|number| again(&number)).collect();
+        for (first, again) in demands.iter().step_by(3).zip(&repeated) {
+            assert_eq!(first["work_code"], again["work_code"]);
+        }
+        home.all_done(Duration::from_secs(60));
+        for demand in &demands {
+            let work = home
+                .api
+                .get(&format!("/work/code/{}", demand["work_code"].as_str().unwrap()));
+            let bound = demand["add_up_to"].as_i64().unwrap();
+            assert_eq!(
+                (&work["add_up_to"], &work["result"]),
+                (&demand["add_up_to"], &(bound * (bound + 1) / 2).into()),
+                "{work}"
+            );
+        }
+        assert_eq!(home.api.all().len(), 20 * (round + 1));
+        assert_eq!(process.terminate().code, Some(0));
+    }
+}
+
+#[test]
 fn what_was_running_at_a_kill_starts_anew_when_its_lease_ends() {
     let home = Home::new();
     let process = home.start_with(&[("PP_PACE", "10s"), ("PP_LEASE", "1s")]);

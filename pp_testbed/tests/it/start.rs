@@ -55,7 +55,7 @@ fn is_told(ended: &Ended, variable: &str) -> String {
 fn an_address_that_cannot_be_used_names_its_variable() {
     for (names, variable, values) in [
         (
-            ["pp_backend_api", "task_consumer"],
+            &["pp_backend_api", "task_consumer"][..],
             "PP_DATABASE_URL",
             [
                 "mysql://pp:s3cret@127.0.0.1/pp",
@@ -65,7 +65,7 @@ fn an_address_that_cannot_be_used_names_its_variable() {
             ],
         ),
         (
-            ["task_producer", "task_consumer"],
+            &["task_producer", "task_consumer", "pp_backend_api"][..],
             "PP_BROKER_URL",
             [
                 "redis://pp:s3cret@127.0.0.1",

@@ -9,6 +9,7 @@ use super::frames::UNREADABLE;
 
 const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
+const NEW_WORK_CODE: &str = "new_work_code";
 const GENERATION: &str = "generation";
 const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
@@ -31,6 +32,9 @@ impl Parcel {
             headers.insert(GENERATION.into(), AMQPValue::LongInt(row.generation));
             headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.attempt));
             headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
+        }
+        if let Some(code) = &outgoing.new_work_code {
+            headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
         }
         Self {
             message_id: outgoing.message_id.as_str().into(),
@@ -95,6 +99,7 @@ fn properties(properties: &BasicProperties) -> Properties {
     Properties {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         work_code: text(header(WORK_CODE)).known_or_noted(WORK_CODE, &mut malformed),
+        new_work_code: text(header(NEW_WORK_CODE)).known_or_noted(NEW_WORK_CODE, &mut malformed),
         generation,
         attempt,
         failures,
@@ -210,8 +215,13 @@ mod tests {
             (Some("api-0123456789"), None)
         );
         for bad in [AMQPValue::LongString(vec![0xff].into()), AMQPValue::LongInt(7)] {
-            let (_, read) = came(&[(WORK_CODE, bad)]);
-            assert_eq!((read.work_code, read.malformed), (None, Some(WORK_CODE)));
+            for name in [WORK_CODE, NEW_WORK_CODE] {
+                let (_, read) = came(&[(name, bad.clone())]);
+                assert_eq!(
+                    (read.work_code, read.new_work_code, read.malformed),
+                    (None, None, Some(name))
+                );
+            }
         }
     }
 

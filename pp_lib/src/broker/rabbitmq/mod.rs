@@ -60,12 +60,18 @@ impl RabbitMq {
     /// [`BrokerError::Unavailable`] is worth another try, as a server may come up late; [`BrokerError::Rejected`] is
     /// not: a bad URL, a login that is refused, a queue that exists with other arguments.
     pub async fn connect(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
+        let broker = Self::without_connection(url, names, config)?;
+        let link = broker.server.open(Purpose::Publish).await?;
+        broker.publisher.begin_with(link).await;
+        Ok(broker)
+    }
+
+    /// Connects with the first call that needs it, as any call does whose connection was lost. Only a bad URL or name
+    /// is an error here.
+    pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let server = Arc::new(Server::new(url, names, config)?);
-        let link = server.open(Purpose::Publish).await?;
-        Ok(Self {
-            publisher: Publisher::new(server.clone(), link),
-            server,
-        })
+        let publisher = Publisher::new(server.clone());
+        Ok(Self { server, publisher })
     }
 }
 

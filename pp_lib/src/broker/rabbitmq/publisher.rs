@@ -31,12 +31,15 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Begins with a link that is open.
-    pub(super) fn new(server: Arc<Server>, link: Link) -> Self {
-        Self {
-            server,
-            link: Mutex::new(Some(link)),
-        }
+    /// Begins without a link: the first call opens one.
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        let link = Mutex::new(None);
+        Self { server, link }
+    }
+
+    /// Takes a link that is open.
+    pub(super) async fn begin_with(&self, link: Link) {
+        *self.link.lock().await = Some(link);
     }
 
     /// Sends to a queue; an error means that nothing was sent.
@@ -102,7 +105,7 @@ impl Publisher {
             return Ok(link);
         }
         let link = self.server.reopen(Purpose::Publish).await?;
-        log::info!("connected to the broker again, to publish");
+        log::info!("connected to the broker, to publish");
         Ok(link)
     }
 

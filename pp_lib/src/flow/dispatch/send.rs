@@ -96,6 +96,7 @@ fn redriven_message(redriven: &Redriven) -> Outgoing {
     Outgoing {
         message_id: redriven.message_id.clone(),
         row: None,
+        new_work_code: None,
         body: redriven.body.clone(),
     }
 }
@@ -113,6 +114,7 @@ fn message(claim: &Claim) -> Outgoing {
             attempt: claim.attempt,
             failures: claim.failures,
         }),
+        new_work_code: None,
         body: Bytes::from(serde_json::to_vec(&demand).unwrap_or_else(|_| unreachable!("two plain fields"))),
     }
 }

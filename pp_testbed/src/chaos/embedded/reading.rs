@@ -72,6 +72,10 @@ fn row(client: &Client, work: &Value) -> Result<Row> {
                 .to_owned();
             match word.as_str() {
                 "redriven" => generation += 1,
+                "updated" => {
+                    generation += 1;
+                    word = format!("updated={}", text(&event["value"]));
+                }
                 "result" => word = format!("result={}", text(&event["value"])),
                 _ => {}
             }
@@ -80,7 +84,9 @@ fn row(client: &Client, work: &Value) -> Result<Row> {
         .collect();
     Ok(Row {
         id,
-        from_api: text(&work["work_code"]).starts_with("api-"),
+        work_code: text(&work["work_code"]),
+        // Those are not shown.
+        deleted: false,
         message_id: None,
         bound: work["add_up_to"].as_i64().unwrap_or_default(),
         status: text(&work["status"]),

@@ -99,6 +99,7 @@ fn message(rng: &mut StdRng) -> Message {
         outgoing: Outgoing {
             message_id,
             row: None,
+            new_work_code: None,
             body: Bytes::from(body),
         },
     }

@@ -6,6 +6,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::{Shared, at_a_rate, body, bound, key, keyed};
+use crate::chaos::told::Identity;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const PATH: &str = "/work/bulk";
@@ -22,7 +23,7 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
         let ids = keyed::ids(&answer);
         if ids.len() == bounds.len() {
             for (id, bound) in ids.iter().zip(&bounds) {
-                shared.acknowledge(*id, *bound);
+                shared.acknowledge(Identity::Work(*id), *bound);
             }
         } else {
             shared.odd("POST", PATH, &format!("{} works to {} items", ids.len(), bounds.len()));

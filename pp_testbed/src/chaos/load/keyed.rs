@@ -13,7 +13,7 @@ pub(super) fn call(shared: &Shared, path: &str, body: &str, key: &str) -> Option
         match shared.post(path, body, Some(key)) {
             Answer::Good(answer) => return Some(answer),
             // It is noted, and trying the same again would be answered the same.
-            Answer::Odd(_) => return None,
+            Answer::Missing | Answer::Odd(_) => return None,
             Answer::Later | Answer::Lost => {}
         }
         if shared.is_too_late() {

@@ -54,6 +54,6 @@ fn redrive(shared: &Shared, path: &str, works: &[i64], chosen: u64) {
             None => told.odd.push(format!("POST {path} answered {answer}")),
         },
         Answer::Later | Answer::Lost => told.redrives_unanswered += 1,
-        Answer::Odd(what) => told.odd.push(format!("POST {path} answered {what}")),
+        other => told.odd.push(format!("POST {path} answered {other:?}")),
     }
 }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 
 use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
 use crate::chaos::client::Answer;
+use crate::chaos::told::Identity;
 
 pub(super) const THREADS: usize = 8;
 const INTERVAL: Duration = Duration::from_millis(28);
@@ -37,7 +38,7 @@ fn with_key(shared: &Shared, body: &str, bound: Option<i64>, repeat: bool) {
     };
     let ids = keyed::ids(&answer);
     match ids[..] {
-        [id] => shared.acknowledge(id, bound),
+        [id] => shared.acknowledge(Identity::Work(id), bound),
         _ => shared.odd("POST", PATH, &answer.to_string()),
     }
     if repeat {
@@ -49,7 +50,7 @@ fn with_key(shared: &Shared, body: &str, bound: Option<i64>, repeat: bool) {
 fn without_key(shared: &Shared, body: &str, bound: Option<i64>) {
     match shared.post(PATH, body, None) {
         Answer::Good(answer) => match keyed::ids(&answer)[..] {
-            [id] => shared.acknowledge(id, bound),
+            [id] => shared.acknowledge(Identity::Work(id), bound),
             _ => shared.odd("POST", PATH, &answer.to_string()),
         },
         Answer::Later | Answer::Lost => {
@@ -57,6 +58,6 @@ fn without_key(shared: &Shared, body: &str, bound: Option<i64>) {
             // A port where nobody listens refuses at once.
             std::thread::sleep(RETRY_PAUSE);
         }
-        Answer::Odd(_) => {}
+        Answer::Missing | Answer::Odd(_) => {}
     }
 }

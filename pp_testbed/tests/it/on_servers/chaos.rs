@@ -3,7 +3,7 @@
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_testbed::chaos::check::{Findings, examine};
 use pp_testbed::chaos::tables::Tables;
-use pp_testbed::chaos::told::{Acknowledged, FAILS, Identity, Told};
+use pp_testbed::chaos::told::{Acknowledged, Changes, FAILS, Identity, Told};
 use pp_testbed::ledger::Ledger;
 use pp_testbed::servers::Kind;
 use tokio_postgres::{Client, NoTls};
@@ -21,22 +21,50 @@ fn four_faults_lose_nothing_and_repeat_nothing() {
     assert_eq!(total[2..4], ["0", "0"], "{}", ended.stdout);
 }
 
-/// Work 1 came over the API, work 2 as a message, work 3 failed, and a message could not be read.
+/// Work 1 came over the API, work 2 as a message, work 3 failed, work 4 was given the bound 3, work 5 was deleted, work 6
+/// was demanded, and a message could not be read.
 const RIGHT: &str = "
     TRUNCATE works, events, dead_letters;
-    INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result) VALUES
-        (1, 'api-0000000001', 'api', 'a', 4, 'done', 10),
-        (2, 'consumer-0000000002', 'consumer', 'm', 100, 'done', 5050),
-        (3, 'api-0000000003', 'api', 'f', 2147483647, 'failed', NULL);
+    INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result, generation, deleted_on) VALUES
+        (1, 'api-0000000001', 'api', 'a', 4, 'done', 10, 1, NULL),
+        (2, 'consumer-0000000002', 'consumer', 'm', 100, 'done', 5050, 1, NULL),
+        (3, 'api-0000000003', 'api', 'f', 2147483647, 'failed', NULL, 1, NULL),
+        (4, 'api-0000000004', 'api', 'p', 3, 'done', 6, 2, NULL),
+        (5, 'api-0000000005', 'api', 'd', 9, 'cancelled', NULL, 1, now()),
+        (6, 'consumer-0000000006', 'consumer', 'c', 4, 'done', 10, 1, NULL);
     INSERT INTO events (work_id, generation, variable, value) VALUES
         (1, 1, 'work/created', ''), (1, 1, 'compute/start', ''), (1, 1, 'compute/stop', ''), (1, 1, 'compute/result', '10'),
         (2, 1, 'compute/start', ''), (2, 1, 'compute/stop', ''), (2, 1, 'compute/result', '5050'),
-        (3, 1, 'work/created', ''), (3, 1, 'compute/start', ''), (3, 1, 'compute/error', 'too long');
+        (3, 1, 'work/created', ''), (3, 1, 'compute/start', ''), (3, 1, 'compute/error', 'too long'),
+        (4, 1, 'work/created', ''), (4, 1, 'compute/start', ''), (4, 2, 'work/updated', '3'), (4, 2, 'compute/start', ''),
+        (4, 2, 'compute/stop', ''), (4, 2, 'compute/result', '6'),
+        (5, 1, 'work/created', ''), (5, 1, 'work/cancelled', ''),
+        (6, 1, 'compute/start', ''), (6, 1, 'compute/stop', ''), (6, 1, 'compute/result', '10');
     INSERT INTO dead_letters (work_id, generation, message_id, reason) VALUES (3, 1, 'f', 'too long');
     INSERT INTO dead_letters (message_id, body, reason) VALUES ('u', '{', 'not JSON')";
 
 /// What may have happened to them, and whether that is a loss; else it is a duplicate.
-const DAMAGES: [(&str, bool); 17] = [
+const DAMAGES: [(&str, bool); 25] = [
+    ("UPDATE works SET add_up_to = 9, result = 45 WHERE id = 4", true),
+    (
+        "DELETE FROM events WHERE work_id = 4 AND variable = 'work/updated'",
+        true,
+    ),
+    ("UPDATE works SET deleted_on = NULL WHERE id = 5", true),
+    (
+        "UPDATE works SET deleted_on = NULL, status = 'done', result = 45 WHERE id = 5",
+        true,
+    ),
+    (
+        "INSERT INTO events (work_id, generation, variable) VALUES (5, 1, 'compute/start')",
+        true,
+    ),
+    ("UPDATE works SET deleted_on = now() WHERE id = 6", true),
+    ("UPDATE works SET work_code = 'consumer-000000000X' WHERE id = 6", true),
+    (
+        "INSERT INTO events (work_id, generation, variable, value) VALUES (4, 2, 'work/updated', '3')",
+        false,
+    ),
     (
         "DELETE FROM works WHERE id = 1; DELETE FROM events WHERE work_id = 1",
         true,
@@ -81,7 +109,7 @@ const DAMAGES: [(&str, bool); 17] = [
     ),
     (
         "INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result)
-         VALUES (4, 'api-0000000004', 'api', 'b', 4, 'done', 10)",
+         VALUES (7, 'api-0000000007', 'api', 'b', 4, 'done', 10)",
         false,
     ),
     (
@@ -96,13 +124,25 @@ fn told() -> Told {
         bound: Some(bound),
         at: 0.0,
     };
+    let updated = Changes {
+        bounds: vec![3],
+        ..Changes::default()
+    };
+    let deleted = Changes {
+        deleted: true,
+        ..Changes::default()
+    };
     Told {
         acknowledged: vec![
             acknowledged(Identity::Work(1), 4),
             acknowledged(Identity::Message("m".into()), 100),
             acknowledged(Identity::Work(3), FAILS),
+            acknowledged(Identity::Work(4), 9),
+            acknowledged(Identity::Work(5), 9),
+            acknowledged(Identity::Code("consumer-0000000006".into()), 4),
         ],
         unreadable: vec!["u".into()],
+        changes: [(4, updated), (5, deleted)].into(),
         ..Told::default()
     }
 }
@@ -147,8 +187,7 @@ async fn what_is_missing_is_waited_for() {
     let name = format!("chaos_{:016x}", rand::random::<u64>());
     let (url, client) = database(&name).await;
     let tables = Tables::connect(&url).await.unwrap();
-    let (demands, unreadable) = (["m".to_owned()], ["u".to_owned()]);
-    let missing = async || tables.missing(&demands, &unreadable).await.unwrap();
+    let missing = async || tables.missing(&told()).await.unwrap();
     for (damage, figures) in [
         ("", [0, 0, 0, 0]),
         (
@@ -156,6 +195,7 @@ async fn what_is_missing_is_waited_for() {
             [1, 0, 0, 0],
         ),
         ("DELETE FROM works WHERE id = 2", [0, 1, 0, 0]),
+        ("DELETE FROM works WHERE id = 6", [0, 1, 0, 0]),
         ("DELETE FROM dead_letters WHERE message_id = 'u'", [0, 0, 1, 0]),
         (
             "UPDATE dead_letters SET due_at = now() WHERE message_id = 'u'",

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
@@ -71,6 +72,11 @@ impl Place {
             .set("PP_STARTUP_TIMEOUT", "20s")
     }
 
+    /// The URL of its database.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// The names of its queues.
     pub(crate) fn queues(&self) -> QueueNames {
         QueueNames::new(&self.prefix)
@@ -89,6 +95,22 @@ impl Place {
             assert!(confirmed.is_ack(), "{confirmed:?}");
         }
         connection.close(200, "done".into()).await.unwrap();
+    }
+
+    /// How many demands wait in its queue.
+    pub(crate) async fn waiting(&self) -> u32 {
+        let (connection, queue) = (self.connect().await, self.queues().demand);
+        let channel = connection.create_channel().await.unwrap();
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::durable()
+        };
+        let declared = channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await;
+        let waiting = declared.unwrap().message_count();
+        connection.close(200, "done".into()).await.unwrap();
+        waiting
     }
 
     /// Gives everything back.

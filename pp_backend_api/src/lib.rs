@@ -105,7 +105,11 @@ pub async fn serve(
         broker,
         caches,
     } = ports;
-    let part = health.part("store", true);
+    // A broker that keeps demands takes them in without the store.
+    let part = match broker.durable() {
+        true => health.part_with_stand_in("store", "broker"),
+        false => health.part("store", true),
+    };
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;

@@ -34,6 +34,8 @@ struct Registry {
 pub struct Part {
     name: &'static str,
     essential: bool,
+    /// The part without which this one is not essential after all.
+    stand_in: Option<&'static str>,
     condition: Arc<Mutex<(State, &'static str)>>,
 }
 
@@ -83,6 +85,15 @@ impl Health {
     /// The part of this name, registered as starting when it is new. Without an `essential` part that works, no
     /// promised call can be served.
     pub fn part(&self, name: &'static str, essential: bool) -> Part {
+        self.register(name, essential, None)
+    }
+
+    /// An essential part for which another one stands in: while that one works, some promised call can be served.
+    pub fn part_with_stand_in(&self, name: &'static str, stand_in: &'static str) -> Part {
+        self.register(name, true, Some(stand_in))
+    }
+
+    fn register(&self, name: &'static str, essential: bool, stand_in: Option<&'static str>) -> Part {
         let mut parts = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = parts.iter().find(|part| part.name == name) {
             return part.clone();
@@ -90,6 +101,7 @@ impl Health {
         let part = Part {
             name,
             essential,
+            stand_in,
             condition: Arc::new(Mutex::new((State::Starting, "it has not started yet"))),
         };
         parts.push(part.clone());
@@ -104,18 +116,23 @@ impl Health {
     /// How everything is doing.
     pub fn report(&self) -> Report {
         let parts = self.0.parts.read().unwrap_or_else(PoisonError::into_inner);
-        let parts: Vec<_> = parts.iter().map(Part::report).collect();
-        let useless = |part: &PartReport| matches!(part.state, State::Starting | State::Down);
+        let reports: Vec<_> = parts.iter().map(Part::report).collect();
+        let works = |report: &PartReport| matches!(report.state, State::Up | State::Degraded);
+        let stood_in_for = |part: &Part| {
+            let stand_in = reports.iter().find(|report| Some(report.name) == part.stand_in);
+            stand_in.is_some_and(works)
+        };
+        let is_missing = |(part, report): (&Part, &PartReport)| part.essential && !works(report) && !stood_in_for(part);
         let status = if self.0.stopping.load(Ordering::Relaxed) {
             Readiness::Stopping
-        } else if parts.iter().any(|part| part.essential && useless(part)) {
+        } else if parts.iter().zip(&reports).any(is_missing) {
             Readiness::Unready
-        } else if parts.iter().any(|part| part.state != State::Up) {
+        } else if reports.iter().any(|report| report.state != State::Up) {
             Readiness::Degraded
         } else {
             Readiness::Ready
         };
-        Report { status, parts }
+        Report { status, parts: reports }
     }
 }
 
@@ -210,6 +227,21 @@ mod tests {
             health.report().trouble(),
             "the service is stopping; cache: the cache is gone"
         );
+    }
+
+    #[test]
+    fn a_part_that_another_one_stands_in_for_is_missed_with_both() {
+        let health = Health::new();
+        let (store, broker) = (health.part_with_stand_in("store", "broker"), health.part("broker", false));
+        assert_eq!(health.report().status, Readiness::Unready);
+        broker.up();
+        assert_eq!(health.report().status, Readiness::Degraded);
+        store.up();
+        assert_eq!(health.report().status, Readiness::Ready);
+        broker.down("the broker is unavailable");
+        assert_eq!(health.report().status, Readiness::Degraded);
+        store.down("the database is unavailable");
+        assert_eq!(health.report().status, Readiness::Unready);
     }
 
     #[test]

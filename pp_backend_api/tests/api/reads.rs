@@ -158,6 +158,10 @@ fn the_index_lists_routes_that_work() {
         .partition(|(method, _)| *method == "GET");
     // Without a body or a query: what needs one says so.
     for (method, path) in reads.into_iter().chain(writes) {
+        // Those do not end by themselves; they have tests of their own.
+        if path.ends_with("/stream") {
+            continue;
+        }
         let real = path
             .replace("{id}", &work["id"].to_string())
             .replace("{code}", work["work_code"].as_str().unwrap());

@@ -125,9 +125,13 @@ fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
     assert_eq!(first, work);
     complete(server, &[&other, &work]);
     let mut told = Vec::new();
-    for _ in 0..3 {
+    while told.len() < 3 {
         let (_, change) = client.change();
         assert_eq!(change["work_id"], work["id"], "{change}");
+        // What is committed may be held back for a moment by what others write beside it.
+        if change["variable"] == "work/created" {
+            continue;
+        }
         told.push((change["variable"].clone(), change["value"].clone()));
     }
     let expected = [("compute/start", ""), ("compute/stop", ""), ("compute/result", "10")];
@@ -136,7 +140,11 @@ fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
     let mut again = Client::open(server.address, &format!("/work/{}/stream", work["id"]), Some(&id));
     let (same, now) = again.event("work");
     assert_eq!((same, &now["status"], &now["result"]), (id, &json!("done"), &json!(10)));
-    assert_eq!(again.change().1["variable"], "compute/start");
+    let mut change = again.change().1;
+    if change["variable"] == "work/created" {
+        change = again.change().1;
+    }
+    assert_eq!(change["variable"], "compute/start");
 }
 
 /// Computes works, one after the other.

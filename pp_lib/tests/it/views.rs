@@ -1,13 +1,18 @@
 //! The counters on PostgreSQL, where changes, folds and rebuilds are open beside each other.
 
 mod on_servers {
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
+    use pp_lib::broker::memory::Memory;
     use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::flow::{DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::health::Health;
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{NewWork, Views as _, WorkRows as _};
     use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
 
     use crate::postgres::Database;
 
@@ -61,6 +66,28 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_between_the_count_and_its_end_counts_once() {
+        let database = Database::create().await;
+        let (store, holder) = (database.store(3).await, database.client().await);
+        create(&store, 2).await;
+        // The count does not need this table, what follows it does.
+        let hold = "BEGIN; LOCK TABLE stat_seconds IN ACCESS EXCLUSIVE MODE";
+        holder.batch_execute(hold).await.unwrap();
+        let rebuilding = tokio::spawn({
+            let store = store.clone();
+            async move { store.rebuild().await }
+        });
+        database.until_one_waits().await;
+        timeout(SOON, create(&store, 1)).await.unwrap();
+        assert!(!rebuilding.is_finished());
+        holder.batch_execute("COMMIT").await.unwrap();
+        rebuilding.await.unwrap().unwrap();
+        assert_eq!(pending(&store).await, 3);
+        assert_eq!(store.fold().await.unwrap(), 1, "what the count did not have");
+        assert_eq!(pending(&store).await, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_rebuild_waits_for_a_fold_and_no_change_waits_for_the_rebuild() {
         let database = Database::create().await;
         let (store, folder) = (database.store(3).await, database.client().await);
@@ -80,6 +107,41 @@ mod on_servers {
         folder.batch_execute("COMMIT").await.unwrap();
         rebuilding.await.unwrap().unwrap();
         assert_eq!(pending(&store).await, 3);
+    }
+
+    async fn until(database: &Database, what: &str, number: i64) {
+        let deadline = Instant::now() + SOON;
+        while database.number(what).await != number {
+            assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_dispatcher_folds_and_goes_on_dispatching_while_it_cannot() {
+        let database = Database::create().await;
+        let (store, holder) = (database.store(4).await, database.client().await);
+        let hold = "BEGIN; LOCK TABLE stat_totals IN SHARE MODE";
+        holder.batch_execute(hold).await.unwrap();
+        let settings = DispatchSettings {
+            within: SOON,
+            poll: Duration::from_millis(50),
+            max_lost_leases: 1,
+        };
+        let (broker, feed) = (Arc::new(Memory::new(10)), Arc::new(MemoryFeed::new()));
+        let dispatcher = Dispatcher::new(Arc::new(store.clone()), broker, feed, settings);
+        let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());
+        let running = tokio::spawn(dispatcher.run(part, shutdown.clone()));
+        create(&store, 2).await;
+        database.until_one_waits().await;
+        create(&store, 1).await;
+        until(&database, "SELECT count(*) FROM works WHERE sent_at IS NOT NULL", 3).await;
+        assert_eq!(database.number("SELECT count(*) FROM stat_deltas").await, 3);
+        holder.batch_execute("COMMIT").await.unwrap();
+        until(&database, "SELECT count(*) FROM stat_deltas", 0).await;
+        assert_eq!(pending(&store).await, 3);
+        shutdown.cancel();
+        timeout(SOON, running).await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::new_message_id;
-use crate::store::{self, AnyStore};
+use crate::store::AnyStore;
 
 /// What the leases' names begin with.
 const PREFIX: &str = "api/";
@@ -77,7 +77,7 @@ impl Census {
 async fn count(store: &AnyStore, name: &str, counted: &Counted) {
     let counting = async {
         store.hold(name, name, HOLD).await?;
-        store::Result::Ok(store.held(PREFIX).await?)
+        store.held(PREFIX).await
     };
     match counting.await {
         Ok(held) => counted.0.store(held, Ordering::Relaxed),

@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(with(|told, _| told.changes.clear()), (0, 1), "nobody's");
         assert_eq!(
             with(|_, evidence| (evidence.rows[0].bound, evidence.rows[0].result) = (7, Some(28))),
-            (2, 0)
+            (1, 1)
         );
     }
 
@@ -444,7 +444,7 @@ mod tests {
                 cancelled(evidence);
                 evidence.rows[0].history.push((1, "start".into()));
             }),
-            (1, 0),
+            (0, 1),
             "it goes on after its end"
         );
     }

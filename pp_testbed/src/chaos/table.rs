@@ -6,13 +6,13 @@ use super::fault::Fault;
 
 /// What stands under the table.
 const CAPTION: &str = "\
-acknowledged: demands answered with 200 or 202, or confirmed by RabbitMQ. lost: of these, not there, not changed or deleted
-as was acknowledged, not finished within 90 s
-(150 s after the loss of a queue), or finished wrongly. duplicated: works, dead letters or events that are there more often
-than they were asked for. recovered: works acknowledged before the fault and finished after it; recovery: until the last of
-these was finished, from the moment the fault struck, or where there is a *, which is an outage of everything behind it,
-from the moment it was over. POST success: of the requests sent from the moment the fault struck until it was over and
-recovered from, those answered with 200; what was not was tried again under its key, each try counting.";
+acknowledged: demands answered with 200 or 202, or confirmed by RabbitMQ. lost: of these, not there, not changed or
+deleted as was acknowledged, not finished within 90 s (150 s after the loss of a queue), or finished wrongly.
+duplicated: works, changes, dead letters or events that are there more often than they were asked for. recovered: works
+acknowledged before the fault and finished after it; recovery: until the last of these was finished, from the moment
+the fault struck, or where there is a *, which is an outage of everything behind it, from the moment it was over. POST
+success: of the requests sent from the moment the fault struck until it was over and recovered from, those answered
+with 200; what was not was tried again under its key, each try counting.";
 
 const HEADS: [&str; 9] = [
     "fault",

@@ -65,6 +65,12 @@ impl Api {
         }
     }
 
+    /// Deletes a work that is there.
+    pub(crate) fn delete(&self, id: &Value) {
+        let deleted = self.agent.delete(self.url(&format!("/work/{id}"))).call();
+        assert_eq!(deleted.unwrap().status(), 204, "DELETE /work/{id}");
+    }
+
     /// Creates a work.
     pub(crate) fn post(&self, body: &str) -> Value {
         match self.try_post(body) {

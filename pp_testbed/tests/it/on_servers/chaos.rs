@@ -57,7 +57,7 @@ const DAMAGES: [(&str, bool); 25] = [
     ),
     (
         "INSERT INTO events (work_id, generation, variable) VALUES (5, 1, 'compute/start')",
-        true,
+        false,
     ),
     ("UPDATE works SET deleted_on = now() WHERE id = 6", true),
     ("UPDATE works SET work_code = 'consumer-000000000X' WHERE id = 6", true),

@@ -137,6 +137,33 @@ async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_work_that_was_demanded_and_deleted_is_not_taken_for_one_to_come() {
+    let place = Place::new().await;
+    let (api, service) = start(sharing(&place));
+    let (other, second) = start(sharing(&place));
+    let demand = api.demand("{}", Some("k"));
+    assert_eq!(api.get(&path(&demand)), demand);
+    let worker = place.service("task_consumer").start();
+    until("it is done", LIMIT, async || place.ledger.done().await.unwrap() == 1).await;
+    // Found by a search, so that nobody has looked at its code since.
+    let code = demand["work_code"].as_str().unwrap();
+    let found = api.get(&format!("/work?work_code={code}"));
+    other.delete(&found[0]["id"]);
+    for api in [&api, &other] {
+        assert_eq!(api.try_get(&path(&demand)).unwrap().0, 404);
+    }
+    assert_eq!(api.demand("{}", Some("k"))["work_code"], code);
+    until("the queue is empty", LIMIT, async || place.waiting().await == 0).await;
+    for api in [&api, &other] {
+        assert_eq!(api.try_get(&path(&demand)).unwrap().0, 404);
+    }
+    for process in [service, second, worker] {
+        assert_eq!(process.terminate().code, Some(0));
+    }
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_its_broker_the_rest_of_the_api_is_served() {
     let place = Place::new().await;
     let (broker, url) = Proxy::to_url(&Handle::current(), &place.rabbitmq).unwrap();

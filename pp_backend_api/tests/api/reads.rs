@@ -172,6 +172,8 @@ fn the_index_lists_routes_that_work() {
             (_, "/work/demand") => 202,
             _ => 200,
         };
+        // A stream does not end by itself.
+        let method = if path.ends_with("/stream") { "HEAD" } else { method };
         let answer = send(server.address, method, &real, &[], None);
         assert_eq!(answer.status, status, "{method} {path} {answer:?}");
     }

@@ -85,6 +85,8 @@ impl MemoryCache {
             Some(What::Deleted) => Op::Nop,
             Some(What::Confirmed(old) | What::Unconfirmed(old)) if old.version >= work.version => Op::Nop,
             Some(What::Confirmed(_)) => Op::Put(self.confirmed(work)),
+            // What is there is wrong already.
+            Some(What::Unconfirmed(_) | What::Unknown) if late => Op::Remove,
             _ if late => Op::Nop,
             _ => Op::Put(Held::new(What::Unconfirmed(work.clone()), self.lifetimes.unconfirmed())),
         }

@@ -16,6 +16,7 @@ mod idempotency;
 mod identity;
 mod intake;
 mod jobs;
+mod lately;
 mod near;
 mod patience;
 mod produce;

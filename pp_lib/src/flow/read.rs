@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::flights::{Flights, Lead};
+use super::flights::Flights;
+use super::lately::Lately;
 use super::near::{self, Near};
 use crate::actor::{ActorError, CacheHandle, Seen, StoreHandle};
 use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
@@ -46,6 +47,20 @@ pub struct Read<T> {
     pub source: Source,
 }
 
+impl<T> Read<T> {
+    /// The same for somebody who waited for another one's read.
+    fn collapsed(self) -> Self {
+        let source = match self.source {
+            Source::Store { .. } => Source::Store {
+                stored: false,
+                collapsed: true,
+            },
+            source => source,
+        };
+        Self { source, ..self }
+    }
+}
+
 /// What there is under a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coded {
@@ -61,19 +76,19 @@ pub(crate) struct Reader {
     store: StoreHandle,
     cache: CacheHandle,
     near: Option<Arc<Near>>,
-    flights: StoreReads,
+    reads: Reads,
     trouble: Arc<StoreTrouble>,
-    /// How old a read of the store may be that others join: what they get was true when they asked, or this shortly
-    /// before.
+    /// Works whose last change the cache may not have taken, though it may serve them.
+    unsure: Arc<Lately>,
+    /// How old a read may be that others join: what they get was true when they asked, or this shortly before.
     joined: Duration,
 }
 
-/// Reads of the store under way, with when they began.
-type StoreReads = Flights<WorkId, Instant, Result<Option<Work>, ActorError>>;
-type StoreRead = Lead<WorkId, Instant, Result<Option<Work>, ActorError>>;
+/// Reads under way, with when they began.
+type Reads = Flights<WorkId, Instant, Result<Read<Option<Work>>, ActorError>>;
 
 /// The places where the answer of the store is missing.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Leases {
     near: Option<Lease>,
     shared: Option<Lease>,
@@ -83,25 +98,45 @@ impl Reader {
     /// Reads that may be so stale.
     pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
         Self {
+            unsure: Arc::new(Lately::new(2 * staleness)),
             joined: staleness / 4,
             store,
             cache,
             near,
-            flights: StoreReads::default(),
+            reads: Reads::default(),
             trouble: Arc::default(),
         }
     }
 
-    /// The work with this id.
+    /// The work with this id. Not to be given up: others may wait for the answer.
     pub(crate) async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let near = match &self.near {
+        let lease = match &self.near {
             None => None,
             Some(near) => match near.look_up(id).await {
                 near::Seen::Entry(entry) => return Ok(read(work_of(entry), Source::Near)),
                 near::Seen::Nothing(lease) => lease,
             },
         };
-        match self.cache.look_up(id).await {
+        let (under_way, lead) = self
+            .reads
+            .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
+        let Some(lead) = lead else {
+            let answer = under_way.outcome().await.unwrap_or(Err(ActorError::Failed));
+            return answer.map(Read::collapsed);
+        };
+        let answer = self.read_through(id, lease).await;
+        lead.end(answer.clone());
+        answer
+    }
+
+    /// From the cache, else from the store. Only who reads it fills it in: a lease of who joined may be younger than
+    /// what was read.
+    async fn read_through(&self, id: WorkId, near: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
+        let seen = match self.unsure.contains(id) {
+            true => None,
+            false => self.cache.look_up(id).await,
+        };
+        match seen {
             Some(Seen {
                 fresh: true,
                 found: Found::Entry(entry),
@@ -112,13 +147,20 @@ impl Reader {
                 Ok(read(work_of(entry), Source::Cache))
             }
             Some(Seen { fresh: true, found }) => {
-                let shared = lease_of(&found);
-                self.from_store(id, Leases { near, shared }, None).await
+                let leases = Leases {
+                    near,
+                    shared: lease_of(&found),
+                };
+                let source = Source::Store {
+                    stored: leases.shared.is_some(),
+                    collapsed: false,
+                };
+                Ok(read(self.from_store(id, leases).await?, source))
             }
-            Some(Seen { fresh: false, found }) => self.beside_the_cache(id, found).await,
+            Some(Seen { fresh: false, found }) => self.beside_the_cache(id, near, found).await,
             None => {
                 let leases = Leases { near, shared: None };
-                self.from_store(id, leases, Some(Source::Bypass)).await
+                Ok(read(self.from_store(id, leases).await?, Source::Bypass))
             }
         }
     }
@@ -146,7 +188,12 @@ impl Reader {
     }
 
     /// The cache is not fresh: it is the answer only when there is no other.
-    async fn beside_the_cache(&self, id: WorkId, found: Found) -> Result<Read<Option<Work>>, ActorError> {
+    async fn beside_the_cache(
+        &self,
+        id: WorkId,
+        near: Option<Lease>,
+        found: Found,
+    ) -> Result<Read<Option<Work>>, ActorError> {
         let stale = match found {
             Found::Entry(Entry::Work(work)) => Some(read(Some(work), Source::Stale)),
             Found::Entry(Entry::Deleted) => Some(read(None, Source::Stale)),
@@ -155,45 +202,21 @@ impl Reader {
         if let Some(stale) = stale.clone().filter(|_| self.trouble.is_recent()) {
             return Ok(stale);
         }
-        let answer = self.from_store(id, Leases::default(), Some(Source::NotFresh)).await;
-        match (answer, stale) {
+        match (self.from_store(id, Leases { near, shared: None }).await, stale) {
+            (Ok(work), _) => Ok(read(work, Source::NotFresh)),
             (Err(error), Some(stale)) if is_away(&error) => {
                 self.trouble.note();
                 Ok(stale)
             }
-            (answer, _) => answer,
+            (Err(error), _) => Err(error),
         }
     }
 
-    /// Asks the store, or waits for the answer that somebody else gets from it.
-    async fn from_store(
-        &self,
-        id: WorkId,
-        leases: Leases,
-        beside: Option<Source>,
-    ) -> Result<Read<Option<Work>>, ActorError> {
-        let (flight, lead) = self
-            .flights
-            .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
-        let collapsed = lead.is_none();
-        if let Some(lead) = lead {
-            // On a task of its own: those who joined need it also when this one is not waited for any more.
-            tokio::spawn(self.clone().lead(id, leases, lead));
-        }
-        let value = flight.outcome().await.unwrap_or(Err(ActorError::Failed))?;
-        let stored = leases.shared.is_some() && !collapsed;
-        Ok(read(value, beside.unwrap_or(Source::Store { stored, collapsed })))
-    }
-
-    /// Only the one who reads fills in: a lease of who joined may be younger than what was read.
-    async fn lead(self, id: WorkId, leases: Leases, lead: StoreRead) {
-        let answer = self.store.get(id).await;
-        if let Ok(work) = &answer {
-            self.fill(id, leases, work.clone().map_or(Entry::Unknown, Entry::Work))
-                .await;
-        }
-        // Afterwards: whoever comes now finds it in the cache.
-        lead.end(answer);
+    async fn from_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
+        let work = self.store.get(id).await?;
+        let entry = work.clone().map_or(Entry::Unknown, Entry::Work);
+        self.fill(id, leases, entry).await;
+        Ok(work)
     }
 
     async fn fill(&self, id: WorkId, leases: Leases, entry: Entry) {
@@ -205,17 +228,21 @@ impl Reader {
         }
     }
 
-    /// What was committed is what the next one reads: it is in the caches, and nobody joins a read that began before.
+    /// What was committed is what the next one reads: it is in the caches, or they are left out for it, and nobody joins
+    /// a read that began before.
     pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Option<Moment>) {
-        for (id, _) in &entries {
-            self.flights.detach(id);
-        }
+        let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
         if let Some(near) = &self.near {
             near.put(&entries).await;
         }
-        if let Some(since) = since {
-            self.cache.put(entries, since).await;
+        let taken = match since {
+            Some(since) => self.cache.put(entries, since).await,
+            None => false,
+        };
+        if !taken {
+            self.unsure.note(ids.iter().copied());
         }
+        ids.iter().for_each(|id| self.reads.detach(id));
     }
 }
 

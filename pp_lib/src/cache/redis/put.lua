@@ -14,6 +14,9 @@ for i, key in ipairs(KEYS) do
       set(key, value, lifetime)
     elseif not late then
       set(key, '~' .. value, ARGV[3])
+    elseif present == 'unconfirmed' or present == 'unknown' then
+      -- What is there is wrong already.
+      redis.call('DEL', key)
     end
   end
 end

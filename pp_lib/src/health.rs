@@ -232,7 +232,10 @@ mod tests {
     #[test]
     fn a_part_that_another_one_stands_in_for_is_missed_with_both() {
         let health = Health::new();
-        let (store, broker) = (health.part_with_stand_in("store", "broker"), health.part("broker", false));
+        let (store, broker) = (
+            health.part_with_stand_in("store", "broker"),
+            health.part("broker", false),
+        );
         assert_eq!(health.report().status, Readiness::Unready);
         broker.up();
         assert_eq!(health.report().status, Readiness::Degraded);

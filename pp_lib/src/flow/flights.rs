@@ -17,6 +17,9 @@ pub(super) struct Flight<N, T> {
     outcome: watch::Receiver<Option<T>>,
 }
 
+/// A flight, with its lead where it is a new one.
+pub(super) type Entered<K, N, T> = (Flight<N, T>, Option<Lead<K, N, T>>);
+
 /// The right to do it. Whoever drops it without an outcome failed.
 pub(super) struct Lead<K: Eq + Hash, N, T> {
     flights: Flights<K, N, T>,
@@ -39,7 +42,7 @@ impl<K, N, T> Default for Flights<K, N, T> {
 
 impl<K: Clone + Eq + Hash, N: Clone, T: Clone> Flights<K, N, T> {
     /// The flight of a key that may be `joined`; where there is none, a new one with its lead.
-    pub(super) fn enter(&self, key: &K, note: N, joined: impl Fn(&N) -> bool) -> (Flight<N, T>, Option<Lead<K, N, T>>) {
+    pub(super) fn enter(&self, key: &K, note: N, joined: impl Fn(&N) -> bool) -> Entered<K, N, T> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(key).filter(|flight| joined(&flight.note)) {
             return (flight.clone(), None);

@@ -155,12 +155,12 @@ impl Reader {
                     stored: leases.shared.is_some(),
                     collapsed: false,
                 };
-                Ok(read(self.from_store(id, leases).await?, source))
+                Ok(read(self.read_store(id, leases).await?, source))
             }
             Some(Seen { fresh: false, found }) => self.beside_the_cache(id, near, found).await,
             None => {
                 let leases = Leases { near, shared: None };
-                Ok(read(self.from_store(id, leases).await?, Source::Bypass))
+                Ok(read(self.read_store(id, leases).await?, Source::Bypass))
             }
         }
     }
@@ -202,7 +202,7 @@ impl Reader {
         if let Some(stale) = stale.clone().filter(|_| self.trouble.is_recent()) {
             return Ok(stale);
         }
-        match (self.from_store(id, Leases { near, shared: None }).await, stale) {
+        match (self.read_store(id, Leases { near, shared: None }).await, stale) {
             (Ok(work), _) => Ok(read(work, Source::NotFresh)),
             (Err(error), Some(stale)) if is_away(&error) => {
                 self.trouble.note();
@@ -212,7 +212,7 @@ impl Reader {
         }
     }
 
-    async fn from_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
+    async fn read_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
         let work = self.store.get(id).await?;
         let entry = work.clone().map_or(Entry::Unknown, Entry::Work);
         self.fill(id, leases, entry).await;

@@ -179,9 +179,9 @@ impl CacheHandle {
         self.ask(&self.fills, (id, lease, entry)).await;
     }
 
-    /// Puts what was committed after a moment of [`Self::now`].
-    pub async fn put(&self, entries: Vec<(WorkId, Entry)>, since: Moment) {
-        self.ask(&self.puts, (entries, since)).await;
+    /// Puts what was committed after a moment of [`Self::now`]; whether the cache knows of it.
+    pub async fn put(&self, entries: Vec<(WorkId, Entry)>, since: Moment) -> bool {
+        self.ask(&self.puts, (entries, since)).await.is_some()
     }
 
     /// What is known of a code.

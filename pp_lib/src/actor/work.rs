@@ -50,9 +50,8 @@ impl WorkActor {
         };
         let works = Works {
             creator: Creator::new(store.clone()),
-            reader: Reader::new(store.clone(), cache.clone(), near, staleness),
+            reader: Reader::new(store.clone(), cache, near, staleness),
             store,
-            cache,
         };
         let handle = works.open_all(&actor, mailbox);
         (actor, handle)
@@ -72,7 +71,6 @@ struct Works {
     creator: Creator,
     reader: Reader,
     store: StoreHandle,
-    cache: CacheHandle,
 }
 
 impl Works {
@@ -104,7 +102,7 @@ impl Works {
     }
 
     async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let work = self.creator.create(wanted, message_id).await?;
         let entry = (work.id, Entry::Work(work.clone()));
         self.reader.written(vec![entry], since).await;
@@ -112,7 +110,7 @@ impl Works {
     }
 
     async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let works = self.creator.create_all(wanted, seed).await?;
         let entries = works.iter().map(|work| (work.id, Entry::Work(work.clone())));
         self.reader.written(entries.collect(), since).await;
@@ -120,7 +118,7 @@ impl Works {
     }
 
     async fn update(&self, id: WorkId, add_up_to: AddUpTo, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let changed = self.store.update(id, add_up_to, version).await?;
         if let Changed::Applied(work) = &changed {
             let entry = (id, Entry::Work(work.clone()));
@@ -130,7 +128,7 @@ impl Works {
     }
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let changed = self.store.delete(id, version).await?;
         if changed == Changed::Applied(()) {
             self.reader.written(vec![(id, Entry::Deleted)], since).await;

@@ -14,6 +14,7 @@ mod idempotency;
 mod identity;
 mod intake;
 mod jobs;
+mod lately;
 mod near;
 mod patience;
 mod produce;

@@ -1,25 +1,15 @@
 //! The near cache: works in this process' own memory, in front of a shared cache, kept right by the change feed.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::cache::{AnyCache, Entry, Found, Lease};
+use super::lately::Lately;
+use crate::cache::{AnyCache, Entry, Found, Lease, Moment};
 use crate::domain::WorkId;
 
 /// The near cache of a process.
 pub struct Near {
     cache: AnyCache,
-    changed: Mutex<Changed>,
-    staleness: Duration,
-}
-
-/// Which works changed lately, in two spans of time: the one that began last and the one before.
-#[derive(Default)]
-struct Changed {
-    now: HashSet<WorkId>,
-    before: HashSet<WorkId>,
-    began: Option<Instant>,
+    changed: Lately,
 }
 
 /// What the near cache says about a work.
@@ -35,8 +25,7 @@ impl Near {
     pub fn new(cache: AnyCache, staleness: Duration) -> Self {
         Self {
             cache,
-            changed: Mutex::default(),
-            staleness,
+            changed: Lately::remembering(2 * staleness),
         }
     }
 
@@ -47,7 +36,7 @@ impl Near {
 
     /// The feed told of these works, and the entries that are here are about to be refreshed. To be called before.
     pub(super) fn touched(&self, ids: &[WorkId]) {
-        self.lock().extend(ids);
+        self.changed.note(ids.iter().copied());
     }
 
     pub(super) async fn look_up(&self, id: WorkId) -> Seen {
@@ -73,74 +62,18 @@ impl Near {
     /// Fills in what the shared cache said after the lease was taken, unless the work changed so lately that the
     /// shared cache may not have known: nothing would correct it here.
     pub(super) async fn fill_from_shared(&self, id: WorkId, lease: Option<Lease>, entry: Entry) {
-        if !self.lock().contains(id) {
+        if !self.changed.contains(id) {
             self.fill(id, lease, entry).await;
         }
     }
 
-    /// Puts what was committed here.
-    pub(super) async fn put(&self, entries: &[(WorkId, Entry)]) {
-        if let Ok(since) = self.cache.now().await {
-            let _ = self.cache.put(entries, since).await;
-        }
+    /// Now, by its own clock.
+    pub(super) async fn now(&self) -> Option<Moment> {
+        self.cache.now().await.ok()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changed> {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.turn(2 * self.staleness);
-        changed
-    }
-}
-
-impl Changed {
-    /// Forgets what changed more than two spans ago.
-    fn turn(&mut self, span: Duration) {
-        let Some(age) = self.began.map(|began| began.elapsed()) else {
-            self.began = Some(Instant::now());
-            return;
-        };
-        if age >= span {
-            self.before = std::mem::take(&mut self.now);
-            self.began = Some(Instant::now());
-        }
-        if age >= 2 * span {
-            self.before.clear();
-        }
-    }
-
-    fn extend(&mut self, ids: &[WorkId]) {
-        self.now.extend(ids);
-    }
-
-    fn contains(&self, id: WorkId) -> bool {
-        self.now.contains(&id) || self.before.contains(&id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_changed_is_remembered_for_one_span_at_least_and_two_at_most() {
-        let span = Duration::from_secs(10);
-        let mut changed = Changed::default();
-        changed.turn(span);
-        changed.extend(&[WorkId(1)]);
-        let later = |changed: &mut Changed, seconds| {
-            changed.began = changed
-                .began
-                .and_then(|began| began.checked_sub(Duration::from_secs(seconds)));
-            changed.turn(span);
-        };
-        later(&mut changed, 9);
-        assert!(changed.contains(WorkId(1)));
-        later(&mut changed, 2);
-        changed.extend(&[WorkId(2)]);
-        assert!(changed.contains(WorkId(1)) && changed.contains(WorkId(2)));
-        later(&mut changed, 11);
-        assert!(!changed.contains(WorkId(1)) && changed.contains(WorkId(2)));
-        later(&mut changed, 25);
-        assert!(!changed.contains(WorkId(2)));
+    /// Puts what was committed here after this moment.
+    pub(super) async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) {
+        let _ = self.cache.put(entries, since).await;
     }
 }

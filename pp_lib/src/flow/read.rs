@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::flights::{Flights, Lead};
+use super::lately::Lately;
 use super::near::{self, Near};
 use crate::actor::{ActorError, CacheHandle, Seen, StoreHandle};
 use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
@@ -63,9 +64,19 @@ pub(crate) struct Reader {
     near: Option<Arc<Near>>,
     flights: StoreReads,
     trouble: Arc<StoreTrouble>,
+    /// What was changed here while the cache could not be told: it may come back with what was before, and count as
+    /// fresh until its mark runs out.
+    untold: Arc<Lately>,
     /// How old a read of the store may be that others join: what they get was true when they asked, or this shortly
     /// before.
     joined: Duration,
+}
+
+/// A moment before a change, by the clock of each cache; none where it is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    near: Option<Moment>,
+    shared: Option<Moment>,
 }
 
 /// Reads of the store under way, with when they began.
@@ -89,6 +100,7 @@ impl Reader {
             near,
             flights: StoreReads::default(),
             trouble: Arc::default(),
+            untold: Arc::new(Lately::remembering(staleness)),
         }
     }
 
@@ -101,7 +113,7 @@ impl Reader {
                 near::Seen::Nothing(lease) => lease,
             },
         };
-        match self.cache.look_up(id).await {
+        match self.look_up(id).await {
             Some(Seen {
                 fresh: true,
                 found: Found::Entry(entry),
@@ -143,6 +155,14 @@ impl Reader {
             }
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// What the cache says, and whether that may be served.
+    async fn look_up(&self, id: WorkId) -> Option<Seen> {
+        let untold = self.untold.contains(id);
+        let mut seen = self.cache.look_up(id).await?;
+        seen.fresh &= !(untold && matches!(seen.found, Found::Entry(_)));
+        Some(seen)
     }
 
     /// The cache is not fresh: it is the answer only when there is no other.
@@ -205,16 +225,31 @@ impl Reader {
         }
     }
 
+    /// Now, by the clocks of the caches: to be asked before a change.
+    pub(crate) async fn now(&self) -> Since {
+        let near = match &self.near {
+            Some(near) => near.now().await,
+            None => None,
+        };
+        let shared = self.cache.now();
+        Since { near, shared }
+    }
+
     /// What was committed is what the next one reads: it is in the caches, and nobody joins a read that began before.
-    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Option<Moment>) {
-        for (id, _) in &entries {
+    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
+        let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
+        for id in &ids {
             self.flights.detach(id);
         }
-        if let Some(near) = &self.near {
-            near.put(&entries).await;
+        if let (Some(near), Some(since)) = (&self.near, since.near) {
+            near.put(&entries, since).await;
         }
-        if let Some(since) = since {
-            self.cache.put(entries, since).await;
+        let told = match since.shared {
+            Some(since) => self.cache.put(entries, since).await,
+            None => false,
+        };
+        if !told {
+            self.untold.note(ids);
         }
     }
 }

@@ -14,6 +14,9 @@ for i, key in ipairs(KEYS) do
       set(key, value, lifetime)
     elseif not late then
       set(key, '~' .. value, ARGV[3])
+    else
+      -- Whoever committed this must not read what is older.
+      redis.call('DEL', key)
     end
   end
 end

@@ -43,7 +43,8 @@ pub fn measure(plan: Plan, folder: &Path, stop: &Stop) -> Result<Report> {
     let mut system = System::start(folder)?;
     let works = system.create(plan.works)?;
     let judge = Judge::new(works.len());
-    let (ended, begun) = (&AtomicBool::new(false), Instant::now());
+    let (written, ended) = (&AtomicBool::new(false), &AtomicBool::new(false));
+    let begun = Instant::now();
     let (writers, readers) = (
         Writers::new(&system, &works, &judge),
         Readers::new(&system, &works, &judge),
@@ -54,11 +55,11 @@ pub fn measure(plan: Plan, folder: &Path, stop: &Stop) -> Result<Report> {
             .map(|reader| scope.spawn(move || reader.read(ended)))
             .collect();
         let writing = scope.spawn(|| {
-            let written = writers.write(plan.changes, stop);
-            ended.store(true, Ordering::Relaxed);
-            written
+            let result = writers.write(plan.changes, stop);
+            written.store(true, Ordering::Relaxed);
+            result
         });
-        let struck = Faults::new(plan.seed).strike(&mut system, ended, stop);
+        let struck = Faults::new(plan.seed).strike(&mut system, written, stop);
         ended.store(true, Ordering::Relaxed);
         joined(writing)?;
         for reader in reading {

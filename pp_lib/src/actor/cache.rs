@@ -179,8 +179,7 @@ impl CacheHandle {
         self.ask(&self.fills, (id, lease, entry)).await;
     }
 
-    /// Puts what was committed after a moment of [`Self::now`]; whether the cache has it now, or something newer, or
-    /// nothing.
+    /// Puts what was committed after a moment of [`Self::now`]; whether the cache knows of it.
     pub async fn put(&self, entries: Vec<(WorkId, Entry)>, since: Moment) -> bool {
         self.ask(&self.puts, (entries, since)).await.is_some()
     }

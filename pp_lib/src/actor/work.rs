@@ -106,7 +106,7 @@ impl Works {
     }
 
     async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let work = self.creator.create(wanted, message_id).await?;
         let entry = (work.id, Entry::Work(work.clone()));
         self.reader.written(vec![entry], since).await;
@@ -114,7 +114,7 @@ impl Works {
     }
 
     async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let works = self.creator.create_all(wanted, seed).await?;
         let entries = works.iter().map(|work| (work.id, Entry::Work(work.clone())));
         self.reader.written(entries.collect(), since).await;
@@ -122,7 +122,7 @@ impl Works {
     }
 
     async fn update(&self, id: WorkId, add_up_to: AddUpTo, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         let changed = self.store.update(id, add_up_to, version).await?;
         if let Changed::Applied(work) = &changed {
             let entry = (id, Entry::Work(work.clone()));
@@ -132,7 +132,7 @@ impl Works {
     }
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        let since = self.cache.now();
+        let since = self.reader.now().await;
         // Known before and not afterwards.
         let work = self.reader.by_id(id).await.ok().and_then(|read| read.value);
         let changed = self.store.delete(id, version).await?;

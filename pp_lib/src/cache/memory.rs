@@ -85,9 +85,9 @@ impl MemoryCache {
             Some(What::Deleted) => Op::Nop,
             Some(What::Confirmed(old) | What::Unconfirmed(old)) if old.version >= work.version => Op::Nop,
             Some(What::Confirmed(_)) => Op::Put(self.confirmed(work)),
-            // What is there is wrong already.
-            Some(What::Unconfirmed(_) | What::Unknown) if late => Op::Remove,
-            _ if late => Op::Nop,
+            None if late => Op::Nop,
+            // Whoever committed this must not read what is older.
+            Some(_) if late => Op::Remove,
             _ => Op::Put(Held::new(What::Unconfirmed(work.clone()), self.lifetimes.unconfirmed())),
         }
     }

@@ -7,7 +7,7 @@
 //!   may the value be filled in. Whoever changed the work meanwhile, and whoever emptied the cache, took the lease away.
 //! - **Writers put** what they committed, so that they read their own writes. A newer version stays. Where nothing was,
 //!   the refresher may have passed by already: there the entry is short-lived until the refresher confirms it, and is
-//!   refused when it comes late, together with anything older that nobody confirmed.
+//!   refused when it comes late; what is older goes even then.
 //! - **The refresher** follows the change feed and brings what is present up to date; it brings nothing in. After each
 //!   poll that caught up it marks the cache as fresh since that poll began; its place in the feed is kept beside the
 //!   entries, so that a cache that lost its last seconds is brought up to date from there.

@@ -1,4 +1,4 @@
-//! Which works something happened to lately: remembered for a span of time at least, and two at most.
+//! Which works something happened to lately, remembered for as long as it matters.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::domain::WorkId;
 
-/// Works, in two spans: the one that began last and the one before.
+/// Works, each remembered for one span of time at least and two at most.
 pub(super) struct Lately {
-    span: Duration,
     spans: Mutex<Spans>,
+    span: Duration,
 }
 
+/// The span that began last and the one before.
 #[derive(Default)]
 struct Spans {
     now: HashSet<WorkId>,
@@ -20,21 +21,26 @@ struct Spans {
 }
 
 impl Lately {
-    pub(super) fn new(span: Duration) -> Self {
-        let spans = Mutex::default();
-        Self { span, spans }
+    /// Nothing yet; what comes is remembered for this span.
+    pub(super) fn remembering(span: Duration) -> Self {
+        Self {
+            spans: Mutex::default(),
+            span,
+        }
     }
 
+    /// It happened to these, now.
     pub(super) fn note(&self, ids: impl IntoIterator<Item = WorkId>) {
-        self.spans().now.extend(ids);
+        self.turned().now.extend(ids);
     }
 
+    /// Whether it happened to this one lately.
     pub(super) fn contains(&self, id: WorkId) -> bool {
-        let spans = self.spans();
+        let spans = self.turned();
         spans.now.contains(&id) || spans.before.contains(&id)
     }
 
-    fn spans(&self) -> MutexGuard<'_, Spans> {
+    fn turned(&self) -> MutexGuard<'_, Spans> {
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         spans.turn(self.span);
         spans
@@ -42,8 +48,12 @@ impl Lately {
 }
 
 impl Spans {
+    /// Forgets what happened more than two spans ago.
     fn turn(&mut self, span: Duration) {
-        let age = self.began.get_or_insert_with(Instant::now).elapsed();
+        let Some(age) = self.began.map(|began| began.elapsed()) else {
+            self.began = Some(Instant::now());
+            return;
+        };
         if age >= span {
             self.before = std::mem::take(&mut self.now);
             self.began = Some(Instant::now());
@@ -58,26 +68,24 @@ impl Spans {
 mod tests {
     use super::*;
 
-    const SPAN: Duration = Duration::from_secs(10);
-
-    fn later(lately: &Lately, seconds: u64) {
-        let mut spans = lately.spans.lock().unwrap();
-        let began = spans.began.unwrap();
-        spans.began = began.checked_sub(Duration::from_secs(seconds));
-    }
-
     #[test]
     fn what_happened_is_remembered_for_one_span_at_least_and_two_at_most() {
-        let lately = Lately::new(SPAN);
+        let lately = Lately::remembering(Duration::from_secs(10));
         lately.note([WorkId(1)]);
-        later(&lately, 9);
+        let later = |seconds| {
+            let mut spans = lately.spans.lock().unwrap();
+            spans.began = spans
+                .began
+                .and_then(|began| began.checked_sub(Duration::from_secs(seconds)));
+        };
+        later(9);
         assert!(lately.contains(WorkId(1)));
-        later(&lately, 2);
+        later(2);
         lately.note([WorkId(2)]);
         assert!(lately.contains(WorkId(1)) && lately.contains(WorkId(2)));
-        later(&lately, 11);
+        later(11);
         assert!(!lately.contains(WorkId(1)) && lately.contains(WorkId(2)));
-        later(&lately, 25);
+        later(25);
         assert!(!lately.contains(WorkId(2)));
     }
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::lately::Lately;
-use crate::cache::{AnyCache, Entry, Found, Lease};
+use crate::cache::{AnyCache, Entry, Found, Lease, Moment};
 use crate::domain::WorkId;
 
 /// The near cache of a process.
 pub struct Near {
     cache: AnyCache,
-    /// For as long as the shared cache may not know of it.
     changed: Lately,
 }
 
@@ -26,7 +25,7 @@ impl Near {
     pub fn new(cache: AnyCache, staleness: Duration) -> Self {
         Self {
             cache,
-            changed: Lately::new(2 * staleness),
+            changed: Lately::remembering(2 * staleness),
         }
     }
 
@@ -68,10 +67,13 @@ impl Near {
         }
     }
 
-    /// Puts what was committed here.
-    pub(super) async fn put(&self, entries: &[(WorkId, Entry)]) {
-        if let Ok(since) = self.cache.now().await {
-            let _ = self.cache.put(entries, since).await;
-        }
+    /// Now, by its own clock.
+    pub(super) async fn now(&self) -> Option<Moment> {
+        self.cache.now().await.ok()
+    }
+
+    /// Puts what was committed here after this moment.
+    pub(super) async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) {
+        let _ = self.cache.put(entries, since).await;
     }
 }

@@ -78,8 +78,9 @@ pub(crate) struct Reader {
     near: Option<Arc<Near>>,
     reads: Reads,
     trouble: Arc<StoreTrouble>,
-    /// Works whose last change the cache may not have taken, though it may serve them.
-    unsure: Arc<Lately>,
+    /// What was changed here while the cache could not be told: it may come back with what was before, and count as
+    /// fresh until its mark runs out.
+    untold: Arc<Lately>,
     /// How old a read may be that others join: what they get was true when they asked, or this shortly before.
     joined: Duration,
 }
@@ -94,11 +95,18 @@ struct Leases {
     shared: Option<Lease>,
 }
 
+/// A moment before a change, by the clock of each cache; none where it is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    near: Option<Moment>,
+    shared: Option<Moment>,
+}
+
 impl Reader {
     /// Reads that may be so stale.
     pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
         Self {
-            unsure: Arc::new(Lately::new(2 * staleness)),
+            untold: Arc::new(Lately::remembering(staleness)),
             joined: staleness / 4,
             store,
             cache,
@@ -132,11 +140,7 @@ impl Reader {
     /// From the cache, else from the store. Only who reads it fills it in: a lease of who joined may be younger than
     /// what was read.
     async fn read_through(&self, id: WorkId, near: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
-        let seen = match self.unsure.contains(id) {
-            true => None,
-            false => self.cache.look_up(id).await,
-        };
-        match seen {
+        match self.look_up(id).await {
             Some(Seen {
                 fresh: true,
                 found: Found::Entry(entry),
@@ -163,6 +167,14 @@ impl Reader {
                 Ok(read(self.read_store(id, leases).await?, Source::Bypass))
             }
         }
+    }
+
+    /// What the cache says, and whether that may be served.
+    async fn look_up(&self, id: WorkId) -> Option<Seen> {
+        let untold = self.untold.contains(id);
+        let mut seen = self.cache.look_up(id).await?;
+        seen.fresh &= !(untold && matches!(seen.found, Found::Entry(_)));
+        Some(seen)
     }
 
     /// The work with this code, or the demand for it.
@@ -228,19 +240,29 @@ impl Reader {
         }
     }
 
+    /// Now, by the clocks of the caches: to be asked before a change.
+    pub(crate) async fn now(&self) -> Since {
+        let near = match &self.near {
+            Some(near) => near.now().await,
+            None => None,
+        };
+        let shared = self.cache.now();
+        Since { near, shared }
+    }
+
     /// What was committed is what the next one reads: it is in the caches, or they are left out for it, and nobody joins
     /// a read that began before.
-    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Option<Moment>) {
+    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
         let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
-        if let Some(near) = &self.near {
-            near.put(&entries).await;
+        if let (Some(near), Some(since)) = (&self.near, since.near) {
+            near.put(&entries, since).await;
         }
-        let taken = match since {
+        let told = match since.shared {
             Some(since) => self.cache.put(entries, since).await,
             None => false,
         };
-        if !taken {
-            self.unsure.note(ids.iter().copied());
+        if !told {
+            self.untold.note(ids.iter().copied());
         }
         ids.iter().for_each(|id| self.reads.detach(id));
     }

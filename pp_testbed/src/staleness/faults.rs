@@ -23,6 +23,13 @@ pub struct Struck {
     pub frozen_for: Duration,
 }
 
+impl Struck {
+    /// Whether each of them happened.
+    pub fn has_each(&self) -> bool {
+        ![self.terminated, self.flushed, self.frozen].contains(&0)
+    }
+}
+
 /// Faults at random, until the end.
 pub(super) struct Faults {
     dice: StdRng,
@@ -35,10 +42,10 @@ impl Faults {
         }
     }
 
-    /// Lets them happen; whatever is frozen goes on in the end.
-    pub(super) fn strike(&mut self, system: &mut System, ended: &AtomicBool, stop: &Stop) -> Result<Struck> {
+    /// Lets them happen until everything is written, each at least once; whatever is frozen goes on in the end.
+    pub(super) fn strike(&mut self, system: &mut System, written: &AtomicBool, stop: &Stop) -> Result<Struck> {
         let mut struck = Struck::default();
-        while !ended.load(Ordering::Relaxed) {
+        while !(written.load(Ordering::Relaxed) && struck.has_each()) {
             stop.pause(Duration::from_millis(self.dice.random_range(100..900)))?;
             match self.dice.random_range(0..3) {
                 0 => {

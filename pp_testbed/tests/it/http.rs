@@ -13,6 +13,14 @@ pub(crate) struct Api {
     agent: ureq::Agent,
 }
 
+/// A work that was read.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) work: Value,
+    /// Where it came from, in the words of `Cache-Status`.
+    pub(crate) source: String,
+}
+
 impl Api {
     /// A client of the API on this loopback port.
     pub(crate) fn at(port: u16) -> Self {
@@ -76,6 +84,29 @@ impl Api {
         match self.try_post(body) {
             Ok((200, body)) => serde_json::from_str(&body).unwrap(),
             other => panic!("POST /work {body}: {other:?}"),
+        }
+    }
+
+    /// Gives a work another bound; the work as it is then.
+    pub(crate) fn patch(&self, id: i64, add_up_to: i64) -> Value {
+        let request = self.agent.patch(self.url(&format!("/work/{id}")));
+        let body = format!(r#"{{"add_up_to":{add_up_to}}}"#);
+        match read(request.content_type("application/json").send(body).unwrap()) {
+            Ok((200, body)) => serde_json::from_str(&body).unwrap(),
+            other => panic!("PATCH /work/{id} to {add_up_to}: {other:?}"),
+        }
+    }
+
+    /// Reads a work that is there.
+    pub(crate) fn see(&self, id: i64) -> Seen {
+        let answer = self.agent.get(self.url(&format!("/work/{id}"))).call().unwrap();
+        let source = answer.headers()["cache-status"].to_str().unwrap().to_owned();
+        match read(answer) {
+            Ok((200, body)) => Seen {
+                work: serde_json::from_str(&body).unwrap(),
+                source,
+            },
+            other => panic!("GET /work/{id}: {other:?}"),
         }
     }
 

@@ -11,6 +11,7 @@ mod install_script;
 mod load;
 mod makefile;
 mod on_servers;
+mod owners;
 mod ports;
 mod process_identity;
 mod program;

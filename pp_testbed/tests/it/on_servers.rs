@@ -1,14 +1,19 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
 mod blocked;
+mod cache_outage;
 mod catch_up;
 mod chaos;
 mod counters;
 mod demand;
 mod kills;
+mod near;
 mod outage;
 mod outbox;
 mod place;
+mod refresher;
+mod sharing;
+mod staleness;
 mod stop;
 mod stranger;
 mod up_and_down;

@@ -132,7 +132,7 @@ impl Process {
 
     /// Sends it a signal, and waits.
     pub(crate) fn ends_by(self, signal: Signal) -> Ended {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.signal(signal);
         self.ends()
     }
 
@@ -154,6 +154,20 @@ impl Process {
             stdout: self.read("stdout"),
             stderr: self.stderr(),
         }
+    }
+
+    /// Freezes it: it stays as it is, and does nothing.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Its process number.

@@ -14,8 +14,8 @@ for i, key in ipairs(KEYS) do
       set(key, value, lifetime)
     elseif not late then
       set(key, '~' .. value, ARGV[3])
-    elseif present == 'unconfirmed' or present == 'unknown' then
-      -- What is there is wrong already.
+    else
+      -- Whoever committed this must not read what is older.
       redis.call('DEL', key)
     end
   end

@@ -37,24 +37,25 @@ pub async fn a_newer_version_wins_and_an_older_one_is_rejected(fresh: Fresh) {
     }
 }
 
-/// Neither where nothing is, nor where another is about to fill something in, nor over what nobody confirmed; but that
-/// is wrong from then on, as is that there is no such work.
+/// Neither where nothing is, nor where another is about to fill something in, nor over what nobody confirmed; what is
+/// older or about to be goes, since whoever committed the newer would read it.
 pub async fn a_late_put_is_refused_where_nothing_newer_could_be_seen(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
     put_late(&cache, 1, work(1, 2)).await;
     assert_holds_nothing(&cache, 1).await;
-    lease(&cache, 2).await;
+    let older = lease(&cache, 2).await;
     put_late(&cache, 2, work(2, 2)).await;
+    fill(&cache, 2, older, work(2, 1)).await;
     assert_holds_nothing(&cache, 2).await;
     put(&cache, 3, work(3, 1)).await;
     put_late(&cache, 3, work(3, 2)).await;
     assert_holds_nothing(&cache, 3).await;
-    filled(&cache, 4, Entry::Unknown).await;
+    put(&cache, 4, work(4, 3)).await;
     put_late(&cache, 4, work(4, 2)).await;
-    assert_holds_nothing(&cache, 4).await;
-    put(&cache, 5, work(5, 3)).await;
+    assert_holds(&cache, 4, work(4, 3)).await;
+    filled(&cache, 5, Entry::Unknown).await;
     put_late(&cache, 5, work(5, 2)).await;
-    assert_holds(&cache, 5, work(5, 3)).await;
+    assert_holds_nothing(&cache, 5).await;
 }
 
 /// Anything newer would have been brought there.

@@ -11,6 +11,7 @@ use pp_testbed::ledger::Ledger;
 use pp_testbed::servers::Kind;
 use pp_testbed::wait;
 use tokio::time::Instant;
+use tokio_postgres::{Client, NoTls};
 
 use crate::program::Program;
 
@@ -60,6 +61,13 @@ impl Place {
     /// Its database, as PP's programs see it.
     pub(crate) async fn store(&self) -> PostgresStore {
         open(&self.database).await
+    }
+
+    /// A session of one's own in its database.
+    pub(crate) async fn client(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.database, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
     }
 
     /// One of PP's services, in this place and without health pages.

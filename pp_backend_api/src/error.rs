@@ -76,6 +76,9 @@ impl From<ActorError> for ApiError {
     fn from(error: ActorError) -> Self {
         match error {
             ActorError::Overloaded => Self::unavailable("too many requests wait already; try again in a moment"),
+            ActorError::Unsure => {
+                Self::unavailable("while the cache is away it is not known whether there is such a work; try again")
+            }
             ActorError::Stopped => Self::unavailable("the service is stopping"),
             ActorError::Store(StoreError::Unavailable(_)) => {
                 Self::unavailable("the database is unavailable; try again in a moment")

@@ -183,8 +183,8 @@ fn the_index_lists_routes_that_work() {
 fn the_health_pages_are_mounted() {
     let server = server();
     assert_eq!(server.get("/health/live").json()["status"], "live");
-    super::faults::until("the store is up", || server.get("/health/ready").status == 200);
-    let ready = server.get("/health/ready").json();
-    assert_eq!(ready["status"], "ready", "{ready}");
+    let ready = || server.get("/health/ready").json();
+    super::faults::until("every part is up", || ready()["status"] == "ready");
+    let ready = ready();
     assert_eq!(ready["parts"][0]["name"], "store", "{ready}");
 }

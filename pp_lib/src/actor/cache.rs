@@ -184,9 +184,9 @@ impl CacheHandle {
         self.ask(&self.puts, (entries, since)).await.is_some()
     }
 
-    /// What is known of a code.
-    pub async fn by_code(&self, code: WorkCode) -> Option<ByCode> {
-        self.ask(&self.codes, code).await.flatten()
+    /// What is known of a code, if the cache can be asked.
+    pub async fn by_code(&self, code: WorkCode) -> Option<Option<ByCode>> {
+        self.ask(&self.codes, code).await
     }
 
     /// Remembers what is known of a code; whether that succeeded.

@@ -28,6 +28,9 @@ pub enum ActorError {
     /// It broke while it worked on this; whether anything was done is unknown.
     #[error("the request broke the part that worked on it")]
     Failed,
+    /// There is nothing, as far as can be known while the cache cannot be asked.
+    #[error("whether there is such a work is not known")]
+    Unsure,
     /// It has been stopped; nothing was done.
     #[error("the service is stopping")]
     Stopped,

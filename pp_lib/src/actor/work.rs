@@ -12,7 +12,7 @@ use super::mailbox::{Ask, Keeping, Mailbox, open};
 use super::{ActorError, CacheHandle, StoreHandle};
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
-use crate::flow::{Coded, Creator, Near, Read, Reader, Wanted};
+use crate::flow::{Coded, Codes, Creator, Near, Read, Reader, Wanted};
 use crate::store::Changed;
 
 /// The running actor, owned by whoever stops it.
@@ -32,7 +32,7 @@ pub struct WorkHandle {
     ids: Mailbox<WorkId, Read<Option<Work>>>,
     codes: Mailbox<WorkCode, Read<Option<Coded>>>,
     store: StoreHandle,
-    cache: CacheHandle,
+    known: Codes,
 }
 
 impl WorkActor {
@@ -51,9 +51,8 @@ impl WorkActor {
         };
         let works = Works {
             creator: Creator::new(store.clone()),
-            reader: Reader::new(store.clone(), cache.clone(), near, staleness),
+            reader: Reader::new(store.clone(), cache, near, staleness),
             store,
-            cache,
         };
         let handle = works.open_all(&actor, mailbox);
         (actor, handle)
@@ -73,7 +72,6 @@ struct Works {
     creator: Creator,
     reader: Reader,
     store: StoreHandle,
-    cache: CacheHandle,
 }
 
 impl Works {
@@ -101,7 +99,7 @@ impl Works {
                 works.reader.by_code(code).await
             }),
             store: self.store.clone(),
-            cache: self.cache.clone(),
+            known: self.reader.codes().clone(),
         }
     }
 
@@ -141,7 +139,7 @@ impl Works {
             // The demand for it, remembered by its code, gives way.
             let demanded = work.filter(|work| work.work_code.origin() == Origin::Consumer);
             if let Some(work) = demanded {
-                self.cache.put_code(work.work_code, ByCode::Id(id)).await;
+                self.reader.codes().remember(work.work_code, ByCode::Id(id)).await;
             }
         }
         Ok(changed)
@@ -224,10 +222,11 @@ impl WorkHandle {
         self.ids.ask(id).await
     }
 
-    /// Remembers a demand that was accepted, so that it is found by its code, if the cache is there.
+    /// Remembers a demand that was accepted, so that it is found by its code: by all who share the cache, or by this
+    /// process where the cache is away.
     pub async fn remember(&self, demand: Provisional) {
         let code = demand.work_code.clone();
-        self.cache.put_code(code, ByCode::Provisional(demand)).await;
+        self.known.remember(code, ByCode::Provisional(demand)).await;
     }
 
     /// The work with this code, or the demand for it.

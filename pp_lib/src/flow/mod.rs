@@ -5,6 +5,7 @@ mod blocking;
 mod bury;
 mod caution;
 mod census;
+mod codes;
 mod computation;
 mod consume;
 mod create;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
 pub use bury::Drainer;
+pub(crate) use codes::Codes;
 pub use computation::computation;
 pub use consume::{ConsumeSettings, Consumer};
 pub use create::{Creator, Wanted, latest_run_at};

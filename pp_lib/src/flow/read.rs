@@ -5,12 +5,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::codes::{Codes, Known};
 use super::flights::Flights;
 use super::lately::Lately;
 use super::near::{self, Near};
 use crate::actor::{ActorError, CacheHandle, Seen, StoreHandle};
 use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
-use crate::domain::{Work, WorkCode, WorkId};
+use crate::domain::{Origin, Work, WorkCode, WorkId};
 use crate::store::StoreError;
 
 /// How long the store is not asked for what a cache has, once it could not be reached.
@@ -75,6 +76,7 @@ pub enum Coded {
 pub(crate) struct Reader {
     store: StoreHandle,
     cache: CacheHandle,
+    codes: Codes,
     near: Option<Arc<Near>>,
     reads: Reads,
     trouble: Arc<StoreTrouble>,
@@ -108,6 +110,7 @@ impl Reader {
         Self {
             untold: Arc::new(Lately::remembering(staleness)),
             joined: staleness / 4,
+            codes: Codes::new(cache.clone()),
             store,
             cache,
             near,
@@ -169,6 +172,11 @@ impl Reader {
         }
     }
 
+    /// What is known by code.
+    pub(crate) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
     /// What the cache says, and whether that may be served.
     async fn look_up(&self, id: WorkId) -> Option<Seen> {
         let untold = self.untold.contains(id);
@@ -179,20 +187,24 @@ impl Reader {
 
     /// The work with this code, or the demand for it.
     pub(crate) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
-        let known = self.cache.by_code(code.clone()).await;
-        if let Some(ByCode::Id(id)) = known {
+        let known = self.codes.known(&code).await;
+        if let Known::As(ByCode::Id(id)) = known {
             let Read { value, source } = self.by_id(id).await?;
             return Ok(read(value.map(Coded::Work), source));
         }
+        let may_be_demanded = code.origin() == Origin::Consumer;
         match (self.store.by_code(code.clone()).await, known) {
             (Ok(Some(work)), _) => {
-                let stored = self.cache.put_code(code, ByCode::Id(work.id)).await;
+                let stored = self.codes.remember(code, ByCode::Id(work.id)).await;
                 let collapsed = false;
                 Ok(read(Some(Coded::Work(work)), Source::Store { stored, collapsed }))
             }
-            (Ok(None), Some(ByCode::Provisional(demand))) => Ok(read(Some(Coded::Provisional(demand)), Source::Cache)),
+            (Ok(None), Known::As(ByCode::Provisional(demand))) => {
+                Ok(read(Some(Coded::Provisional(demand)), Source::Cache))
+            }
+            (Ok(None), Known::Unsure) if may_be_demanded => Err(ActorError::Unsure),
             (Ok(None), _) => Ok(read(None, Source::Bypass)),
-            (Err(error), Some(ByCode::Provisional(demand))) if is_away(&error) => {
+            (Err(error), Known::As(ByCode::Provisional(demand))) if is_away(&error) => {
                 Ok(read(Some(Coded::Provisional(demand)), Source::Stale))
             }
             (Err(error), _) => Err(error),

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use pp_lib::actor::{ActorError, StoreOptions, WorkHandle};
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
-    AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Result,
+    AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
 };
 use pp_lib::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Near, Read, Serving, Source, Wanted, new_message_id};
+use pp_lib::flow::{Caches, Coded, Near, Read, Serving, Source, Wanted, new_message_id};
 use pp_lib::health::{Health, State};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
@@ -268,6 +268,40 @@ async fn a_cache_that_fails_is_left_out_and_comes_back() {
         eventually(|| async { rig.read(work.id).await.source == Source::Cache }).await;
     }
     rig.serving.stop(Duration::from_secs(20)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
+    let rig = Rig::new().await;
+    let demand = |code: &str| Provisional {
+        work_code: code.parse().unwrap(),
+        add_up_to: bound(4),
+        created_on: 1,
+    };
+    let (told, untold) = (demand("consumer-0000000001"), demand("consumer-0000000002"));
+    let by_code = |demand: &Provisional| rig.works.by_code(demand.work_code.clone());
+    rig.works.remember(told.clone()).await;
+    assert_eq!(
+        by_code(&told).await.unwrap().value,
+        Some(Coded::Provisional(told.clone()))
+    );
+    rig.cache.mood.store(FAILING, Ordering::SeqCst);
+    rig.works.remember(untold.clone()).await;
+    assert_eq!(
+        by_code(&untold).await.unwrap().value,
+        Some(Coded::Provisional(untold.clone()))
+    );
+    // What another process may have accepted is not said to be nothing.
+    let unsure = by_code(&demand("consumer-0000000003")).await;
+    assert!(matches!(unsure, Err(ActorError::Unsure)), "{unsure:?}");
+    let none = rig.works.by_code("api-0000000003".parse().unwrap()).await.unwrap();
+    assert_eq!(none.value, None);
+    rig.cache.mood.store(WELL, Ordering::SeqCst);
+    eventually(|| async { rig.cache_state() == State::Up }).await;
+    assert_eq!(
+        by_code(&untold).await.unwrap().value,
+        Some(Coded::Provisional(untold.clone()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

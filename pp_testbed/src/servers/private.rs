@@ -20,6 +20,9 @@ use crate::{logs, ports, wait};
 /// The longest a server may take to start, on a busy machine with recovery to do.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
+/// How long a port that was used before is waited for.
+const PORT_LIMIT: Duration = Duration::from_secs(5);
+
 /// PostgreSQL, RabbitMQ and Redis, or some of them, that belong to one folder and serve on ports of their own.
 #[derive(Debug)]
 pub struct PrivateServers {
@@ -214,6 +217,10 @@ impl PrivateServers {
     fn launch(&self, kind: Kind) -> Result<()> {
         // What a crash left, such as a port mapper without its node, would hold the ports.
         self.end(kind, &[])?;
+        if let Ok(record) = self.record(kind) {
+            // Threads of a killed process may hold its ports for a moment after its end.
+            wait::holds_within(PORT_LIMIT, || record.ports.iter().all(|port| ports::is_free(*port)));
+        }
         let record = self
             .instance(kind)?
             .launch(&self.home, &self.log(kind), self.lifetime)?;

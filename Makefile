@@ -64,7 +64,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded staleness bench-drain
+.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded staleness bench-drain bench-serving
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -104,6 +104,10 @@ staleness: ## changes behind the cache's back under faults: no read is staler th
 bench-drain: ## how fast one consumer drains the queue; a release build, prints, asserts nothing
 	$(CARGO) build --locked --profile bench-release --bin task_consumer
 	$(CARGO) run --locked --profile bench-release --bin pp_testbed -- bench-drain $(ARGS)
+
+bench-serving: ## how fast the serving layer answers and what it costs; a release build, prints (ARGS="--only cache")
+	$(CARGO) build --locked --profile bench-release --bin pp_backend_api --bin task_consumer --bin task_producer --bin pp_standalone
+	$(CARGO) run --locked --profile bench-release --bin pp_testbed -- bench-serving $(ARGS)
 
 ##### the code
 

@@ -3,6 +3,7 @@
 //! What the commands do with servers is in the library.
 
 pub(crate) mod bench_drain;
+pub(crate) mod bench_serving;
 pub(crate) mod chaos;
 pub(crate) mod down;
 pub(crate) mod install;

@@ -3,8 +3,8 @@
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`install`] and [`programs`] find or fetch the
 //! server programs; [`process`], [`launch`], [`ports`] and [`wait`] are the tools beneath; [`state`] is what `make up`
-//! remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it. The
-//! commands themselves belong to the binary.
+//! remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it;
+//! [`serving_bench`] measures. The commands themselves belong to the binary.
 
 pub mod chaos;
 pub mod demands;
@@ -16,6 +16,7 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod servers;
+pub mod serving_bench;
 pub mod staleness;
 pub mod state;
 pub mod wait;

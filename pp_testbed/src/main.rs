@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{bench_drain, chaos, down, install, logs, staleness, status, up, with_servers};
+use crate::commands::{bench_drain, bench_serving, chaos, down, install, logs, staleness, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -52,6 +52,8 @@ enum Command {
     Down(down::Args),
     /// Measures how fast one consumer works off a full queue.
     BenchDrain(bench_drain::Args),
+    /// Measures how fast the serving layer answers, and what it costs.
+    BenchServing(bench_serving::Args),
     /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
     Chaos(chaos::Args),
     /// Proves under faults that no read is staler than the bound.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args, &state_dir),
         Command::Down(args) => down::run(&args, &state_dir),
         Command::BenchDrain(args) => bench_drain::run(&args, servers),
+        Command::BenchServing(args) => bench_serving::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Staleness(args) => staleness::run(&args),
         Command::Install => install::run(),

@@ -117,11 +117,20 @@ impl Service {
     /// # Errors
     /// When it does not run.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.pid()?.try_into()?), signal)?)
+    }
+
+    /// The number of its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&mut self) -> Result<u32> {
         self.ensure_running()?;
-        let Some(child) = &self.child else {
-            bail!("{} does not run", self.name)
-        };
-        Ok(kill(Pid::from_raw(child.id().try_into()?), signal)?)
+        let child = self
+            .child
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?;
+        Ok(child.id())
     }
 
     /// Fails when it does not run.

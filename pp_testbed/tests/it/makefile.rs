@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTED: [&str; 26] = [
+const DOCUMENTED: [&str; 27] = [
     "run",
     "up",
     "down",
@@ -14,6 +14,7 @@ const DOCUMENTED: [&str; 26] = [
     "chaos",
     "chaos-embedded",
     "bench-drain",
+    "bench-serving",
     "lint",
     "fmt",
     "doc",

@@ -54,7 +54,7 @@ fn row(committers: u32, silent: f64, inside: f64, after: f64) -> Row {
     );
     let how = format!(
         "autocommit INSERT of one row, closed loop, {} s each: silent, pg_notify in the statement, \
-         PostgresFeed::poke() after it; one listener in both",
+         PostgresFeed::poke() after it; two sessions listen each time",
         TIME.as_secs()
     );
     Row::new("what a poke costs", format!("{committers} committers"), figures, how)

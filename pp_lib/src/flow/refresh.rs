@@ -132,7 +132,8 @@ impl Refresher {
                 let next = match round {
                     Round::CaughtUp => self.staleness / 4,
                     Round::More => continue,
-                    Round::Held => PAUSE,
+                    // It may be held for hours; the mark runs out long before.
+                    Round::Held => self.staleness / 20,
                 };
                 sleep(PAUSE).await;
                 let _ = timeout(next, waiter.changed()).await;
@@ -142,7 +143,7 @@ impl Refresher {
         timeout(term, round).await.unwrap_or(Ok(()))
     }
 
-    /// How long the lease is held without extending it, at least once more than the bound of freshness.
+    /// How often the lease is extended, which lasts twice as long.
     fn term(&self) -> Duration {
         self.staleness.max(Duration::from_millis(500))
     }

@@ -4,7 +4,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
-# Where the servers of `make up` and `make test` come from: auto, compose or private.
+# Where what `make up` starts and the servers of `make test` come from: auto, compose or private.
 PP_SERVERS ?= auto
 # What `make up` remembers.
 PP_STATE_DIR ?= .pp
@@ -45,9 +45,9 @@ help: ## list the targets
 run: ## everything in one process, embedded: needs no server (ARGS=…)
 	@$(CARGO) run --locked --bin pp_standalone -- $(ARGS)
 
-up: ## servers and services, one process each; starts what is missing (SERVERS_ONLY=1, PP_SERVERS=private|compose)
-	@$(CARGO) build --locked --workspace --bins
-	@$(testbed) up $(if $(SERVERS_ONLY),--servers-only)
+up: ## servers and services, in containers or as processes; starts what is missing (SERVERS_ONLY=1, PP_SERVERS=private|compose)
+	@$(CARGO) build --locked --bin pp_testbed
+	@CARGO="$(CARGO)" $(testbed) up --build $(if $(SERVERS_ONLY),--servers-only)
 
 # An earlier build of the testbed will do: these must work while the code does not compile.
 down: ## stop what `make up` started; data stays (ARGS=--purge removes it)
@@ -64,7 +64,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test chaos chaos-embedded staleness bench-drain bench-serving
+.PHONY: test test-fast db-test queue-test http-integration-test containers-test chaos chaos-embedded staleness bench-drain bench-serving
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -85,6 +85,10 @@ queue-test: ## the broker's tests, on real RabbitMQ and in process
 http-integration-test: ## the tests of the REST API
 	$(build_tests)
 	$(call with_servers,-E 'package(pp_backend_api)',--package pp_backend_api)
+
+containers-test: ## the images and docker-compose.yml on a Docker engine: builds, starts, kills, stops; fails where none answers
+	@$(CARGO) build --locked --bin pp_testbed
+	@$(testbed) containers-test
 
 chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect twice (ROUNDS=50 SEED=…)
 	@$(CARGO) build --locked --workspace --bins

@@ -5,6 +5,7 @@
 pub(crate) mod bench_drain;
 pub(crate) mod bench_serving;
 pub(crate) mod chaos;
+pub(crate) mod containers_test;
 pub(crate) mod down;
 pub(crate) mod install;
 pub(crate) mod logs;

@@ -1,12 +1,13 @@
 //! The servers PP needs, for tests and for `make up`: PostgreSQL, RabbitMQ and Redis, started for whoever asks and
 //! stopped without a trace.
 //!
-//! The modules in reading order: [`servers`] is what other test code uses; [`install`] and [`programs`] find or fetch the
-//! server programs; [`process`], [`launch`], [`ports`] and [`wait`] are the tools beneath; [`state`] is what `make up`
-//! remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it;
+//! The modules in reading order: [`servers`] is what other test code uses; [`compose`] has servers and services as
+//! containers; [`install`] and [`programs`] find or fetch the server programs; [`process`], [`launch`], [`ports`] and
+//! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it;
 //! [`serving_bench`] measures. The commands themselves belong to the binary.
 
 pub mod chaos;
+pub mod compose;
 pub mod demands;
 pub mod install;
 pub mod launch;

@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{bench_drain, bench_serving, chaos, down, install, logs, staleness, status, up, with_servers};
+use crate::commands::{
+    bench_drain, bench_serving, chaos, containers_test, down, install, logs, staleness, status, up, with_servers,
+};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -56,6 +58,8 @@ enum Command {
     BenchServing(bench_serving::Args),
     /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
     Chaos(chaos::Args),
+    /// Proves on a Docker engine that PP runs as containers.
+    ContainersTest,
     /// Proves under faults that no read is staler than the bound.
     Staleness(staleness::Args),
     /// Installs the server packages that are missing.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::BenchDrain(args) => bench_drain::run(&args, servers),
         Command::BenchServing(args) => bench_serving::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::ContainersTest => containers_test::run(),
         Command::Staleness(args) => staleness::run(&args),
         Command::Install => install::run(),
     };

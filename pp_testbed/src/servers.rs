@@ -5,7 +5,6 @@
 //! named by it; nothing here knows what PP stores in them.
 
 mod answer;
-mod compose;
 pub(crate) mod folder;
 mod instance;
 mod postgres;
@@ -22,7 +21,6 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{answers, redis_command};
-pub use compose::ComposeServers;
 pub use private::PrivateServers;
 pub use provided::{Choice, Provided};
 
@@ -96,7 +94,7 @@ impl Kind {
     }
 
     /// The URL of such a server on this machine.
-    fn url(self, port: u16, password: &str) -> String {
+    pub(crate) fn url(self, port: u16, password: &str) -> String {
         match self {
             Self::Postgres => format!("postgres://{USER}:{password}@127.0.0.1:{port}/{USER}"),
             Self::RabbitMq => format!("amqp://{USER}:{password}@127.0.0.1:{port}/%2f"),

@@ -88,7 +88,11 @@ fn stop_servers(purge: bool, state: &State) -> Result<()> {
     };
     let servers = Provided::of_state(compose, state.folder())?;
     servers.stop_all(purge)?;
-    output::line("stopped the servers");
+    output::line(if compose {
+        "removed the containers"
+    } else {
+        "stopped the servers"
+    });
     if let Provided::Private(private) = &servers
         && purge
     {

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use pp_testbed::servers::{Kind, Provided};
 use pp_testbed::state::State;
 
@@ -57,24 +57,18 @@ pub(crate) fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
 }
 
 fn containers(args: &Args, names: &[&str], state: &State) -> Result<ExitCode> {
-    let is_server = Kind::ALL.iter().any(|kind| names.contains(&kind.name()));
-    ensure!(
-        state.remembered.compose == Some(true) && is_server,
-        "no log yet of {}",
-        names.join(", ")
-    );
-    let Provided::Compose(servers) = Provided::of_state(true, state.folder())? else {
-        bail!("no containers")
+    let own = state
+        .remembered
+        .compose
+        .map(|compose| Provided::of_state(compose, state.folder()))
+        .transpose()?;
+    let Some(Provided::Compose(project)) = own else {
+        bail!("no log yet of {}", names.join(", "))
     };
     let lines = args.lines.to_string();
-    let mut command = servers.command(&["logs", "--tail", &lines]);
+    let mut command = project.command(&["logs", "--tail", &lines]);
     if args.follow {
         command.arg("--follow");
     }
-    command.args(
-        names
-            .iter()
-            .filter(|name| Kind::ALL.iter().any(|kind| kind.name() == **name)),
-    );
-    Err(command.exec()).context("cannot run docker")
+    Err(command.args(names).exec()).context("cannot run docker")
 }

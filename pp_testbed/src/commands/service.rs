@@ -73,13 +73,15 @@ impl Service {
     }
 }
 
+/// The address that is meant.
+pub(crate) fn bound(bind: &str) -> Result<SocketAddr> {
+    let mut all = bind.to_socket_addrs().with_context(|| format!("no address: {bind}"))?;
+    all.next().with_context(|| format!("no address: {bind}"))
+}
+
 /// Where clients reach what is bound to `bind`: `0.0.0.0` is no address to connect to.
 pub(crate) fn address(bind: &str) -> Result<SocketAddr> {
-    let mut address = bind
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut all| all.next())
-        .with_context(|| format!("no address: {bind}"))?;
+    let mut address = bound(bind)?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use pp_testbed::compose::Container;
 use pp_testbed::servers::{Kind, Provided, answers};
 use pp_testbed::state::{EnvFile, State};
 use url::Url;
@@ -36,24 +37,41 @@ pub(crate) fn print(state: &State) -> Result<()> {
             variables.get(kind.service_variable()),
         ));
     }
+    let containers = match &servers {
+        Some(Provided::Compose(project)) => project.containers()?,
+        _ => Vec::new(),
+    };
     for service in service::all() {
-        let Some(running) = state.running(service.name) else {
-            rows.push([service.name, "-", "-", "stopped"].map(str::to_owned));
-            continue;
-        };
-        let answer = match service::is_ready(&running.bind) {
-            Ok(()) => "ready".to_owned(),
-            Err(error) => format!("not ready: {error}"),
-        };
-        rows.push([
-            service.name.to_owned(),
-            format!("pid {}", running.process.pid),
-            running.bind.clone(),
-            answer,
-        ]);
+        rows.extend(service_rows(service.name, state, &containers));
     }
     output::table(&rows);
     Ok(())
+}
+
+/// One row, or one for each container of the service.
+fn service_rows(name: &str, state: &State, containers: &[Container]) -> Vec<[String; 4]> {
+    let answer = |ready: Result<()>| match ready {
+        Ok(()) => "ready".to_owned(),
+        Err(error) => format!("not ready: {error}"),
+    };
+    if let Some(running) = state.running(name) {
+        let means = format!("pid {}", running.process.pid);
+        let answer = answer(service::is_ready(&running.bind));
+        return vec![[name.to_owned(), means, running.bind.clone(), answer]];
+    }
+    let rows = containers.iter().filter(|container| container.service == name);
+    let rows = rows.map(|container| {
+        let place = match container.addresses() {
+            addresses if addresses.is_empty() => "-".to_owned(),
+            addresses => addresses.join(", "),
+        };
+        let means = format!("container {}", container.name);
+        [name.to_owned(), means, place, container.health().to_string()]
+    });
+    match rows.collect::<Vec<_>>() {
+        none if none.is_empty() => vec![[name, "-", "-", "stopped"].map(str::to_owned)],
+        rows => rows,
+    }
 }
 
 fn server_row(kind: Kind, servers: Option<&Provided>, url: Option<&str>) -> [String; 4] {

@@ -1,52 +1,66 @@
 //! `up`: starts what is missing, servers first, and waits until everything is ready.
 //!
-//! A server whose variable (`PP_DATABASE_URL`, …) is set in the environment is the user's own and left alone.
+//! A server whose variable (`PP_DATABASE_URL`, …) is set in the environment is the user's own and left alone. The services
+//! are containers where all servers are, and processes of this machine otherwise: a container does not reach what is given
+//! as an address of this machine. How each kind is started is in `up/containers` and `up/processes`.
+
+mod containers;
+mod processes;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use pp_testbed::launch::{Launch, Lifetime, MARK};
+use anyhow::{Result, bail};
+use pp_testbed::launch::MARK;
 use pp_testbed::servers::{Choice, Kind, Provided};
-use pp_testbed::state::{self, EnvFile, State};
-use pp_testbed::{logs, wait};
+use pp_testbed::state::{EnvFile, State};
 
 use super::service::{self, Service};
 use super::{install, output, status};
-
-/// Longer than a service waits for its servers by default (`PP_STARTUP_TIMEOUT`, 60 s).
-const READY_LIMIT: Duration = Duration::from_secs(75);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only the servers, no service.
     #[arg(long)]
     servers_only: bool,
+    /// Builds the services' programs with Cargo before it starts them as processes.
+    #[arg(long)]
+    build: bool,
 }
 
 pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode> {
     let mut state = State::lock(folder)?;
     let mut variables = EnvFile::default();
-    start_servers(choice, &mut state, &mut variables)?;
+    let servers = start_servers(choice, &mut state, &mut variables)?;
     let services = service::all();
-    variables.set(
-        "PP_API_URL",
-        &format!("http://{}", service::address(&services[0].bind)?),
-    );
-    for service in &services {
-        variables.set(service.up_variable, &service.bind);
+    let api = &services[0];
+    variables.set("PP_API_URL", &format!("http://{}", service::address(&api.bind)?));
+    variables.set(api.up_variable, &api.bind);
+    // A server that was given is beside those of our own, or there are none of our own at all.
+    let project = match servers {
+        Some(Provided::Compose(project)) if Kind::ALL.iter().all(|kind| is(&variables, *kind, &project.url(*kind))) => {
+            Some(project)
+        }
+        _ => None,
+    };
+    if project.is_none() {
+        for service in &services[1..] {
+            variables.set(service.up_variable, &service.bind);
+        }
     }
     variables.write(&state.env_file())?;
-    if !args.servers_only {
-        start_services(&services, &mut state, &variables)?;
+    match project {
+        _ if args.servers_only => {}
+        Some(project) => containers::start(&services, &state, project)?,
+        None => processes::start(&services, &mut state, &variables, args.build)?,
     }
     status::print(&state)?;
-    print_next(args.servers_only, &services[0], &state);
+    print_next(args.servers_only, api, &state);
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<()> {
+/// Starts the servers that nobody gave, and returns them; the variables get the URLs of all.
+fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<Option<Provided>> {
     let own = state
         .remembered
         .compose
@@ -68,9 +82,18 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
         }
     }
     if missing.is_empty() {
-        return Ok(());
+        output::line("all servers are given: the services are processes");
+        return Ok(None);
     }
     let compose = means(choice, state)?;
+    output::line(match (compose, missing.len() == Kind::ALL.len()) {
+        (true, true) => "with Docker Compose: servers and services are containers",
+        (true, false) => "with Docker Compose: servers that are not given are containers, the services are processes",
+        (false, _) if choice == Choice::Auto => {
+            "no Docker engine is used: servers are private instances, services are processes"
+        }
+        (false, _) => "PP_SERVERS=private: servers are private instances, services are processes",
+    });
     if !compose {
         install::ensure(&missing)?;
     }
@@ -82,7 +105,11 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
     for kind in missing {
         variables.set(kind.service_variable(), &servers.url(kind)?);
     }
-    Ok(())
+    Ok(Some(servers))
+}
+
+fn is(variables: &EnvFile, kind: Kind, url: &str) -> bool {
+    variables.get(kind.service_variable()) == Some(url)
 }
 
 /// The means in use stay in use: other ones would have other data.
@@ -99,50 +126,6 @@ fn means(choice: Choice, state: &State) -> Result<bool> {
         bail!("servers of the other kind run here already: `make down` first");
     }
     Ok(asked)
-}
-
-fn start_services(services: &[Service], state: &mut State, variables: &EnvFile) -> Result<()> {
-    let missing: Vec<&Service> = services
-        .iter()
-        .filter(|service| state.running(service.name).is_none())
-        .collect();
-    for service in &missing {
-        service.program()?;
-        service.check_address()?;
-    }
-    for service in &missing {
-        let mut launch = Launch::service(service.program()?).env(service.bind_variable, &service.bind);
-        for kind in Kind::ALL {
-            if let Some(url) = variables.get(kind.service_variable()) {
-                launch = launch.env(kind.service_variable(), url);
-            }
-        }
-        let process = launch.spawn(state.folder(), &state.log(service.name), Lifetime::Detached)?;
-        state.add(state::Service {
-            name: service.name.to_owned(),
-            bind: service.bind.clone(),
-            process,
-        })?;
-    }
-    for service in &missing {
-        wait_until_ready(service, state)?;
-    }
-    Ok(())
-}
-
-fn wait_until_ready(service: &Service, state: &State) -> Result<()> {
-    let is_alive = || state.running(service.name).is_some();
-    let ready = wait::until_ok(&format!("{} is not ready", service.name), READY_LIMIT, || {
-        if is_alive() {
-            service::is_ready(&service.bind)
-        } else {
-            Ok(())
-        }
-    });
-    let log = state.log(service.name);
-    let end_of_log = || format!("the end of its log, {}:\n{}", log.display(), logs::tail(&log, 15));
-    ensure!(is_alive(), "{} ended while starting; {}", service.name, end_of_log());
-    ready.with_context(end_of_log)
 }
 
 fn print_next(servers_only: bool, api: &Service, state: &State) {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::compose::{self, ComposeServers};
 use super::{Kind, PrivateServers, sweep};
+use crate::compose::{self, Project};
 
 /// The wish expressed by `PP_SERVERS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,7 +46,7 @@ pub enum Provided {
     /// As processes of this machine.
     Private(PrivateServers),
     /// As containers.
-    Compose(ComposeServers),
+    Compose(Project),
 }
 
 impl Provided {
@@ -59,8 +59,8 @@ impl Provided {
         if !compose {
             return Ok(Self::Private(PrivateServers::temporary(kinds)?));
         }
-        let servers = ComposeServers::temporary()?;
-        servers.start(kinds)?;
+        let servers = Project::temporary()?;
+        servers.start_servers(kinds)?;
         Ok(Self::Compose(servers))
     }
 
@@ -70,7 +70,7 @@ impl Provided {
     /// When their folder cannot be made.
     pub fn of_state(compose: bool, state: &Path) -> Result<Self> {
         Ok(match compose {
-            true => Self::Compose(ComposeServers::of_state(state)?),
+            true => Self::Compose(Project::of_state(state)?),
             false => Self::Private(PrivateServers::of_state(state, &Kind::ALL)?),
         })
     }
@@ -82,7 +82,7 @@ impl Provided {
     pub fn start(&self, kinds: &[Kind]) -> Result<Vec<Kind>> {
         match self {
             Self::Private(servers) => servers.start(kinds),
-            Self::Compose(servers) => servers.start(kinds),
+            Self::Compose(servers) => servers.start_servers(kinds),
         }
     }
 
@@ -103,7 +103,7 @@ impl Provided {
             Self::Private(servers) => Some(format!("pid {}", servers.process(kind)?.pid)),
             Self::Compose(servers) => servers
                 .is_running(kind)
-                .then(|| format!("container in {}", servers.project())),
+                .then(|| format!("container in {}", servers.name())),
         }
     }
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::compose::ComposeServers;
 use super::folder;
+use crate::compose::Project;
 use crate::launch::MARK;
 use crate::process::{self, ProcessId};
 
@@ -29,7 +29,7 @@ fn is_abandoned(home: &Path) -> bool {
 }
 
 fn remove(home: &Path) {
-    if let Some(containers) = ComposeServers::abandoned(home.to_path_buf()) {
+    if let Some(containers) = Project::abandoned(home.to_path_buf()) {
         drop(containers);
         return;
     }

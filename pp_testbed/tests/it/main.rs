@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod chaos;
-mod compose_file;
+mod containers;
 mod dice;
 mod env_file;
 mod http;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTED: [&str; 27] = [
+const DOCUMENTED: [&str; 29] = [
     "run",
     "up",
     "down",
@@ -13,6 +13,8 @@ const DOCUMENTED: [&str; 27] = [
     "test-fast",
     "chaos",
     "chaos-embedded",
+    "containers-test",
+    "staleness",
     "bench-drain",
     "bench-serving",
     "lint",

@@ -10,7 +10,7 @@ mod kills;
 mod near;
 mod outage;
 mod outbox;
-mod place;
+pub(crate) mod place;
 mod refresher;
 mod sharing;
 mod staleness;

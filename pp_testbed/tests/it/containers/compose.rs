@@ -16,6 +16,7 @@ pub(super) struct ComposeFile {
 pub(super) struct Service {
     pub(super) image: Option<String>,
     pub(super) build: Option<Build>,
+    pub(super) user: Option<String>,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, Option<String>>,
     #[serde(default)]

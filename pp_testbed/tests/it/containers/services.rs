@@ -37,11 +37,14 @@ fn each_program_gets_every_variable_it_reads_and_no_other() {
 }
 
 #[test]
-fn no_program_has_rights_that_it_does_not_need() {
-    for (name, service) in ComposeFile::read().of_programs() {
+fn no_container_has_rights_that_it_does_not_need() {
+    for (name, service) in ComposeFile::read().services {
         assert!(service.read_only, "{name}");
         assert_eq!(service.cap_drop, ["ALL"], "{name}");
         assert_eq!(service.security_opt, ["no-new-privileges:true"], "{name}");
+        // PP's images say themselves as whom they run; those of the servers begin as root unless told otherwise.
+        let is_server = service.image.is_some();
+        assert_eq!(service.user.is_some_and(|user| user != "root"), is_server, "{name}");
     }
 }
 

@@ -21,11 +21,11 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo
 COPY --from=plan /recipe.json /recipe.json
 RUN cargo chef cook --release --locked --bins --recipe-path /recipe.json
 COPY . .
+# The folder is what the standalone's volume begins as.
 RUN cargo build --release --locked \
     --bin pp_backend_api --bin task_consumer --bin task_producer --bin pp_standalone \
-    --bin cli_01 --bin cli_02 --bin pp_storage
-# The folder that the standalone's volume begins as: it belongs to the user that the program runs as.
-RUN install --directory --owner 10001 --group 10001 --mode 0700 /empty
+    --bin cli_01 --bin cli_02 --bin pp_storage \
+    && mkdir --mode 0700 /empty
 
 FROM debian:trixie-20260803-slim AS runtime
 RUN groupadd --gid 10001 pp \

@@ -1,4 +1,4 @@
-//! What the `main` of every service does around its own work: a runtime, and an end that is not held up.
+//! What the `main` of every service does around its own work: files enough, a runtime, and an end that is not held up.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,6 +13,9 @@ const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// Runs a service to its end. An error becomes one line on standard error, whatever the log is set to.
 pub fn run<E: Display>(service: impl Future<Output = Result<(), E>>) -> ExitCode {
+    // Each client is an open file, and many systems allow 1,024 until a process asks for what it may have. One that may have
+    // no more goes on with that.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let outcome = match Runtime::new() {
         Ok(runtime) => {
             let outcome = runtime.block_on(service).map_err(|error| format!("{error:#}"));

@@ -1,6 +1,6 @@
 //! PP's programs as processes of a test: found beside the test's own, without the caller's settings, and ended with it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,16 +23,23 @@ pub(crate) struct Program {
 impl Program {
     /// The program, with no variable of PP set.
     pub(crate) fn new(name: &str) -> Self {
-        let program = path(name);
+        Self::under(&[], name)
+    }
+
+    /// The same, by way of a command that becomes it, such as `prlimit`.
+    pub(crate) fn under(starter: &[&str], name: &str) -> Self {
         // The kernel ends it when this thread ends, should the test itself be killed.
-        let mut command = match programs::in_path("setpriv") {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-                command
-            }
-            None => Command::new(program),
+        let tied: &[&str] = match programs::in_path("setpriv") {
+            Some(_) => &["setpriv", "--pdeathsig", "KILL", "--"],
+            None => &[],
         };
+        let mut words = tied
+            .iter()
+            .chain(starter)
+            .map(OsString::from)
+            .chain([path(name).into()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let ours = std::env::vars_os().map(|(variable, _)| variable);
         for variable in ours.filter(|variable| variable.as_encoded_bytes().starts_with(b"PP_")) {
             command.env_remove(variable);

@@ -281,3 +281,17 @@ fn what_was_running_at_a_kill_starts_anew_when_its_lease_ends() {
     let (events, _) = home.api.history(id);
     assert_eq!(events, [&EVENTS[..1], &LOST_ATTEMPT, &EVENTS[1..]].concat());
 }
+
+/// Many systems allow a process 1,024 open files until it asks for more: too few for the clients of live streams.
+#[test]
+fn it_takes_as_many_open_files_as_it_may_have() {
+    let home = Home::new();
+    let program = Program::under(&["prlimit", "--nofile=256:4096"], "pp_standalone");
+    let bind = format!("127.0.0.1:{}", home.api.port);
+    let mut process = program.folder(home.path()).set("PP_API_BIND", bind).start();
+    home.api.ready(&mut process);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).collect();
+    assert_eq!(numbers, ["4096", "4096", "files"]);
+}

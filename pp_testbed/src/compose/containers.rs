@@ -93,3 +93,28 @@ pub(super) fn parse(output: &[u8]) -> Result<Vec<Container>> {
     containers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(containers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_list_are_read() {
+        let one = r#"{"Name":"pp-redis-1","Service":"redis","State":"running","Health":"healthy","ExitCode":0,
+            "Publishers":[{"URL":"127.0.0.1","TargetPort":6379,"PublishedPort":7000,"Protocol":"tcp"},
+                          {"URL":"","TargetPort":6380,"PublishedPort":0,"Protocol":"tcp"}],"More":[1]}"#;
+        let other =
+            r#"{"Name":"pp-cli_01-1","Service":"cli_01","State":"exited","Health":"","ExitCode":3,"Publishers":null}"#;
+        for text in [format!("{one}\n{other}\n"), format!("[{one},{other}]")] {
+            let containers = parse(text.as_bytes()).expect("a list");
+            let [exited, running] = containers.as_slice() else {
+                panic!("{containers:?}")
+            };
+            assert_eq!((exited.health(), exited.addresses()), (Health::Stopped(3), Vec::new()));
+            assert_eq!(running.health(), Health::Ready);
+            assert_eq!(running.addresses(), ["127.0.0.1:7000"]);
+        }
+        assert!(parse(b"").is_ok_and(|none| none.is_empty()));
+        assert!(parse(b"what?").is_err());
+    }
+}

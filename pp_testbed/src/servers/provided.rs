@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Kind, PrivateServers, sweep};
 use crate::compose::{self, Project};
@@ -59,9 +59,9 @@ impl Provided {
         if !compose {
             return Ok(Self::Private(PrivateServers::temporary(kinds)?));
         }
-        let servers = Project::temporary()?;
-        servers.start_servers(kinds)?;
-        Ok(Self::Compose(servers))
+        let servers = Self::Compose(Project::temporary()?);
+        servers.start(kinds)?;
+        Ok(servers)
     }
 
     /// The servers of a state folder, which outlive this process; not started yet.
@@ -82,7 +82,9 @@ impl Provided {
     pub fn start(&self, kinds: &[Kind]) -> Result<Vec<Kind>> {
         match self {
             Self::Private(servers) => servers.start(kinds),
-            Self::Compose(servers) => servers.start_servers(kinds),
+            Self::Compose(servers) => servers
+                .start_servers(kinds)
+                .context("the servers cannot be started as containers (PP_SERVERS=private does without)"),
         }
     }
 

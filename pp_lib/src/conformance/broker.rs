@@ -39,6 +39,7 @@ macro_rules! broker_suite {
             a_message_arrives_as_it_was_sent,
             messages_arrive_in_order,
             what_is_not_acknowledged_comes_again,
+            what_comes_again_and_again_is_never_dropped,
             no_more_than_the_prefetch_is_out,
             nothing_is_acknowledged_past_an_unfinished_one,
             what_is_acknowledged_does_not_come_again,
@@ -224,6 +225,20 @@ pub async fn what_is_not_acknowledged_comes_again(broker: AnyBroker) {
     assert_eq!(tags(&received), [1, 2, 3]);
     let counts: Vec<_> = received.iter().map(|delivery| delivery.delivery_count).collect();
     assert_eq!(counts, [1, 1, 0]);
+}
+
+/// However often its consumers go away with it: whether a message is to be given up is not for the broker to decide.
+pub async fn what_comes_again_and_again_is_never_dropped(broker: AnyBroker) {
+    // More than the limit that a server may have by default, which is 20.
+    const TIMES: u32 = 25;
+    publish(&*broker, 0..1).await;
+    for times in 0..=TIMES {
+        until_ready(&*broker, Queue::Demand, 1).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let received = receive(&mut *subscription, 1).await;
+        assert_numbers(&received, 0..1);
+        assert_eq!(received[0].delivery_count, times);
+    }
 }
 
 /// The prefetch is the backpressure.

@@ -76,12 +76,21 @@ impl QueuesOfOneTest {
 
     /// Makes the queue of demands one that PP cannot use.
     pub(crate) async fn declare_classic(&self) {
+        self.declare(&self.names.demand, "classic").await;
+    }
+
+    /// Makes both queues as PP does on a server before 4.0, and as they are still after its upgrade.
+    pub(crate) async fn declare_as_before_4(&self) {
+        self.declare(&self.names.demand, "quorum").await;
+        self.declare(&self.names.dead_letter, "quorum").await;
+    }
+
+    async fn declare(&self, queue: &str, kind: &str) {
         let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-        let queue = self.names.demand.as_str().into();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
         self.channel()
             .await
-            .queue_declare(queue, QueueDeclareOptions::durable(), arguments)
+            .queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)
             .await
             .unwrap();
     }

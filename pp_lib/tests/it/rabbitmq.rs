@@ -313,6 +313,25 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn queues_from_before_the_servers_upgrade_to_4_are_used_as_they_are() {
+        let queues = QueuesOfOneTest::new().await;
+        queues.declare_as_before_4().await;
+        let broker = queues.broker().await;
+        publish(&broker, 0..3).await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        assert_numbers(&receive(&mut *subscription, 3).await, 0..3);
+        // One that is gone is made anew, in the words of today, beside one that is still as it was.
+        queues.delete_queue(&queues.names.demand).await;
+        assert_over(&mut *subscription).await;
+        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        let broker = queues.broker().await;
+        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        publish(&broker, 3..4).await;
+        assert_numbers(&receive(&mut *subscription, 1).await, 3..4);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_login_or_virtual_host_that_is_refused_stays_so() {
         let mut url = url::Url::parse(&server_url()).unwrap();
         url.set_path("/no-such-host");

@@ -160,12 +160,20 @@ impl PrivateServers {
     /// # Errors
     /// When it does not run.
     pub fn block_publishers(&self, blocked: bool) -> Result<()> {
+        let memory = if blocked { "1" } else { rabbitmq::MEMORY };
+        self.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", memory])
+    }
+
+    /// Does with RabbitMQ what its operator's tool, `rabbitmqctl`, is told to with these words.
+    ///
+    /// # Errors
+    /// When it does not run, or does not do that.
+    pub fn rabbitmqctl(&self, words: &[&str]) -> Result<()> {
         let instance = Instance {
             ports: self.record(Kind::RabbitMq)?.ports,
             ..self.instance(Kind::RabbitMq)?
         };
-        let memory = if blocked { "1" } else { rabbitmq::MEMORY };
-        rabbitmq::control(&instance, &["set_vm_memory_high_watermark", "absolute", memory])?.run(None)
+        rabbitmq::control(&instance, words)?.run(None)
     }
 
     /// Stops all servers and makes sure that nothing of them is left.

@@ -5,6 +5,7 @@ mod cache_outage;
 mod catch_up;
 mod chaos;
 mod counters;
+mod delivery_limit;
 mod demand;
 mod kills;
 mod near;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here recovers by itself. Whoever meets an error drops the link and opens another when it is needed.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -10,7 +11,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
 use tokio::time::timeout;
 
-use super::super::{BrokerError, Result, queues::QueueNames};
+use super::super::{BrokerError, Queue, Result, queues::QueueNames};
 use super::RabbitMqConfig;
 use super::greeting::{MajorVersion, major_version};
 use super::topology::{self, Arguments};
@@ -26,6 +27,7 @@ pub(super) struct Server {
     uri: AMQPUri,
     pub(super) names: QueueNames,
     pub(super) config: RabbitMqConfig,
+    limit_told: Once,
 }
 
 /// An open connection and its channel.
@@ -64,7 +66,12 @@ impl Server {
             )));
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        Ok(Self { uri, names, config })
+        Ok(Self {
+            uri,
+            names,
+            config,
+            limit_told: Once::new(),
+        })
     }
 
     /// Tries again and again to open a link, as long as one connect may take.
@@ -118,31 +125,40 @@ impl Server {
         })
     }
 
-    /// Declares the queues on a channel of its own, because a refusal ends the channel.
+    /// Declares the queues, and says it once when they are from before the server's upgrade to 4.0: still right, but for
+    /// the new default limit.
     pub(super) async fn declare(&self, connection: &Connection, version: MajorVersion) -> Result<()> {
         let arguments = Arguments::of(version);
-        match self.declare_with(connection, arguments).await {
-            Err(error) if reply_code(&error) == Some(PRECONDITION_FAILED) => {
-                // A queue from before the server's upgrade to 4.0 is still right, but for its new default limit.
-                let before = Arguments::LimitLeftOut;
-                if arguments == before || self.declare_with(connection, before).await.is_err() {
-                    return Err(self.refused(&error));
-                }
-                log::warn!(
-                    "{} and {} are from before the server's upgrade to 4.0, which drops a message after 20 deliveries: \
-                     set a policy with delivery-limit -1 for them",
-                    self.names.demand,
-                    self.names.dead_letter
-                );
-                Ok(())
+        let mut before = Vec::new();
+        for queue in [Queue::Demand, Queue::DeadLetter] {
+            let name = self.names.get(queue);
+            if self.declare_one(connection, name, arguments).await? != arguments {
+                before.push(name);
             }
-            declared => declared.map_err(|error| self.refused(&error)),
         }
+        if !before.is_empty() {
+            self.limit_told.call_once(|| {
+                log::warn!(
+                    "made before the server's upgrade to 4.0, which drops a message after 20 failed deliveries unless a \
+                     policy sets delivery-limit: {}",
+                    before.join(", ")
+                );
+            });
+        }
+        Ok(())
     }
 
-    async fn declare_with(&self, connection: &Connection, arguments: Arguments) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
-        topology::declare(&channel, &self.names, arguments).await
+    /// Declares a queue; which arguments it has. One from before the upgrade may be beside one that was made since.
+    async fn declare_one(&self, connection: &Connection, name: &str, arguments: Arguments) -> Result<Arguments> {
+        let before = Arguments::LimitLeftOut;
+        match topology::declare(connection, name, arguments).await {
+            Ok(()) => Ok(arguments),
+            Err(error) if reply_code(&error) == Some(PRECONDITION_FAILED) && arguments != before => {
+                let declared = topology::declare(connection, name, before).await;
+                declared.map(|()| before).map_err(|_| self.refused(&error))
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
     }
 
     /// What an error means while a link is being made, when some will be the same with every try.

@@ -72,7 +72,7 @@ impl RabbitSubscription {
             }
             Some(Err(error)) => Err(self.server.lost(&error)),
             None => Err(BrokerError::Unavailable(format!(
-                "the queue {} is gone",
+                "the server ended the subscription to {}, whose queue may be gone",
                 self.consumer.queue()
             ))),
         }

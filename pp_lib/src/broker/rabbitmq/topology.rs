@@ -3,12 +3,12 @@
 //! Durable quorum queues without a dead-letter exchange: what is dead is published with a confirmation instead. No
 //! delivery limit: how often a demand is tried is counted in its row. Below 4.0 that is said by leaving the argument
 //! out (there, -1 drops a message the first time it comes back), from 4.0 by -1, because the default is a limit of 20.
+//! A queue that was made below 4.0 stays as it is when the server is upgraded; only a policy can lift the limit there.
 
 use lapin::options::QueueDeclareOptions;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Error};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Error};
 
-use super::super::{Queue, queues::QueueNames};
 use super::connection::reply_code;
 use super::greeting::MajorVersion;
 
@@ -16,7 +16,7 @@ const NOT_FOUND: u16 = 404;
 /// The first version with a limit by default, and with -1 for none.
 const DEFAULT_DELIVERY_LIMIT_SINCE: MajorVersion = MajorVersion(4);
 
-/// The arguments of both queues on a server.
+/// The arguments of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arguments {
     /// Without a delivery limit by its absence.
@@ -45,14 +45,12 @@ impl Arguments {
     }
 }
 
-/// Makes sure that both queues are there.
-pub(super) async fn declare(channel: &Channel, names: &QueueNames, arguments: Arguments) -> Result<(), Error> {
-    for queue in [Queue::Demand, Queue::DeadLetter] {
-        let name = ShortString::from(names.get(queue));
-        channel
-            .queue_declare(name, QueueDeclareOptions::durable(), arguments.table())
-            .await?;
-    }
+/// Makes sure that a queue is there. Each goes on a channel of its own, because a refusal ends the channel.
+pub(super) async fn declare(connection: &Connection, name: &str, arguments: Arguments) -> Result<(), Error> {
+    let channel = connection.create_channel().await?;
+    channel
+        .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments.table())
+        .await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! What a real engine makes of it is `make containers-test`.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -87,32 +87,30 @@ impl Engine {
         said.lines().map(str::to_owned).collect()
     }
 
-    /// The API's port answers once the containers were started.
-    fn serve(&self) -> thread::JoinHandle<()> {
+    /// The API's port answers, once the containers were started and until the test ends.
+    fn serve(&self) {
         let (started, port) = (self.path("started"), self.port);
         thread::spawn(move || {
             assert!(wait::holds_within(Duration::from_secs(30), || started.exists()));
-            let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-            let (mut stream, _) = listener.accept().unwrap();
-            answer(&mut stream);
-        })
+            for stream in TcpListener::bind(("127.0.0.1", port)).unwrap().incoming() {
+                // Whoever does not wait for the answer asks again.
+                let _ = stream.and_then(answer);
+            }
+        });
     }
 }
 
-fn answer(stream: &mut TcpStream) {
-    let _ = std::io::Read::read(stream, &mut [0; 1024]);
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        .unwrap();
+fn answer(mut stream: TcpStream) -> io::Result<()> {
+    let _ = stream.read(&mut [0; 1024])?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 }
 
 #[test]
 fn with_an_engine_servers_and_services_are_containers() {
     let engine = Engine::new();
-    let api = engine.serve();
+    engine.serve();
     let up = engine.run("up");
     assert_eq!(up.code, Some(0), "{up:?}");
-    api.join().unwrap();
     let first = up.stdout.lines().next();
     assert_eq!(first, Some("with Docker Compose: servers and services are containers"));
     let said = engine.said();

@@ -15,7 +15,7 @@ COPY . .
 RUN cargo chef prepare --recipe-path /recipe.json
 
 FROM chef AS build
-# Names in backtraces stay, line numbers do not: they would be half of every image.
+# Names in backtraces stay; line numbers are larger than the programs.
 ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo
 # This layer, with all dependencies compiled, is built again only when they change.
 COPY --from=plan /recipe.json /recipe.json

@@ -90,6 +90,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
         within: Duration::from_secs(3600),
         poll: Duration::from_millis(100),
         max_lost_leases: 100,
+        retain: None,
     };
     let consuming = ConsumeSettings {
         prefetch: 16,

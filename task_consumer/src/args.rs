@@ -1,9 +1,10 @@
 //! The worker's own settings, which the standalone program flattens into its own as well.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use pp_lib::config::{duration, whole};
+use pp_lib::config::{DurationText, duration, whole};
 use pp_lib::flow::{ConsumeSettings, DispatchSettings};
 
 /// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
@@ -52,6 +53,11 @@ pub struct ConsumerArgs {
     /// How often due works are looked for without being woken [unit: duration, as in 1s].
     #[arg(long, env = "PP_DISPATCH_POLL", default_value = "1s", value_parser = poll)]
     pub dispatch_poll: Duration,
+
+    /// How long finished and deleted works are kept where this process dispatches, at least a day, or `off` for ever
+    /// [unit: duration, as in 90d].
+    #[arg(long, env = "PP_RETAIN", default_value = "off")]
+    pub retain: Retain,
 }
 
 /// What a process does about due works.
@@ -63,6 +69,22 @@ pub enum Dispatch {
     Off,
     /// It dispatches; others work.
     Only,
+}
+
+/// How long finished works stay, if not for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retain(Option<Duration>);
+
+impl FromStr for Retain {
+    type Err = String;
+
+    /// Their rows are what late copies of their messages are known by.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        at_least(Duration::from_secs(24 * 3600), "a retention", text).map(|retain| Self(Some(retain)))
+    }
 }
 
 impl ConsumerArgs {
@@ -86,6 +108,7 @@ impl ConsumerArgs {
             within: self.dispatch_within,
             poll: self.dispatch_poll,
             max_lost_leases: MAX_LOST_LEASES,
+            retain: self.retain.0,
         })
     }
 }
@@ -105,7 +128,7 @@ fn at_least(shortest: Duration, what: &str, text: &str) -> Result<Duration, Stri
         if value >= shortest {
             Ok(value)
         } else {
-            Err(format!("{what} is at least {shortest:?}"))
+            Err(format!("{what} is at least {}", DurationText(shortest)))
         }
     })
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Status, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
+    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -247,6 +247,13 @@ impl ChangeLog for Faulty {
             position: HEAD,
             complete: true,
         }))
+    }
+}
+
+#[async_trait]
+impl Retention for Faulty {
+    async fn purge(&self, _: WorkId, _: Duration, _: u16) -> Result<Purged> {
+        unreachable!("not the API's")
     }
 }
 

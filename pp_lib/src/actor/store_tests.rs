@@ -13,7 +13,7 @@ use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::store::{
     Change, ChangeLog, Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases,
-    Page, Redriven, Result, Run, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
+    Page, Purged, Redriven, Result, Retention, Run, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
 };
 
 const BAD: i32 = 13;
@@ -265,6 +265,13 @@ impl Views for Moody {
     }
 
     async fn rebuild(&self) -> Result<()> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Retention for Moody {
+    async fn purge(&self, _: WorkId, _: Duration, _: u16) -> Result<Purged> {
         unreachable!()
     }
 }

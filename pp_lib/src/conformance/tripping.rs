@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
+    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 
 /// The store; each count is of calls still to come that trip, and everything else goes through.
@@ -243,6 +243,13 @@ impl Views for Tripping {
 
     async fn rebuild(&self) -> Result<()> {
         self.inner.rebuild().await
+    }
+}
+
+#[async_trait]
+impl Retention for Tripping {
+    async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged> {
+        self.inner.purge(after, retain, limit).await
     }
 }
 

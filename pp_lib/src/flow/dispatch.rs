@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::fold::fold_views;
+use super::purge::purge;
 use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
@@ -40,6 +41,8 @@ pub struct DispatchSettings {
     pub poll: Duration,
     /// How often a work may lose its worker before it is given up.
     pub max_lost_leases: i32,
+    /// How long finished works stay; for ever when there is none.
+    pub retain: Option<Duration>,
 }
 
 /// Sends what is due and takes back what was lost.
@@ -105,9 +108,19 @@ impl Dispatcher {
         }
     }
 
-    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can. The counters are folded meanwhile.
+    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can. The counters are folded meanwhile, and
+    /// what is old is purged.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
-        tokio::join!(self.dispatch(part, &shutdown), fold_views(&self.store, &shutdown));
+        let purging = async {
+            if let Some(retain) = self.settings.retain {
+                purge(&self.store, retain, &shutdown).await;
+            }
+        };
+        tokio::join!(
+            self.dispatch(part, &shutdown),
+            fold_views(&self.store, &shutdown),
+            purging
+        );
     }
 
     async fn dispatch(&self, part: Part, shutdown: &CancellationToken) {

@@ -21,6 +21,7 @@ mod lately;
 mod near;
 mod patience;
 mod produce;
+mod purge;
 mod read;
 mod refresh;
 mod running;

@@ -1,5 +1,5 @@
 //! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency
-//! keys, leases, the counters. PostgreSQL and SQLite implement it, equal by the suite in `conformance::store`.
+//! keys, leases, the counters, and what goes when it is old. PostgreSQL and SQLite implement it, equal by the suite in `conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
 //! `message_id`, completion is guarded by generation, attempt and status, a request by its seed, and a change of a work
@@ -12,6 +12,7 @@ mod dead_letters;
 mod idempotency_keys;
 mod leases;
 pub mod postgres;
+mod retention;
 pub mod sqlite;
 mod views;
 
@@ -24,6 +25,7 @@ pub use change_log::{Change, ChangeLog, Page};
 pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use leases::Leases;
+pub use retention::{Purged, Retention};
 pub use views::Views;
 
 use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
@@ -381,6 +383,7 @@ pub trait Store:
     + IdempotencyKeys
     + Leases
     + Views
+    + Retention
 {
     /// Whether it answers, and knows the schema of this program.
     async fn check(&self) -> Result<()>;

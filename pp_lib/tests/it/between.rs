@@ -10,8 +10,8 @@ use pp_lib::broker::{self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, P
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Redriven, RequestKey, Result, Run, Search,
-    Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
+    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -42,6 +42,14 @@ pub(crate) struct StoreBetween {
     pub(crate) unreadable: AtomicBool,
     /// Whether the feed cannot be continued, the next time it is read.
     pub(crate) forgets: AtomicBool,
+    /// How often somebody asked for a lease.
+    pub(crate) holds: AtomicUsize,
+    /// Whether purges get through now; until then they wait.
+    pub(crate) purges: watch::Sender<bool>,
+    /// How many works may be looked at in one purge; more is too much.
+    pub(crate) most_purged: AtomicUsize,
+    /// How many walks of purges came to their end.
+    pub(crate) walks: AtomicUsize,
 }
 
 impl StoreBetween {
@@ -61,6 +69,10 @@ impl StoreBetween {
             reads: AtomicUsize::new(0),
             unreadable: AtomicBool::new(false),
             forgets: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            purges: watch::Sender::new(true),
+            most_purged: AtomicUsize::new(usize::MAX),
+            walks: AtomicUsize::new(0),
         }
     }
 
@@ -260,6 +272,7 @@ impl ChangeLog for StoreBetween {
 #[async_trait]
 impl Leases for StoreBetween {
     async fn hold(&self, name: &str, holder: &str, hold: Duration) -> Result<bool> {
+        self.holds.fetch_add(1, Ordering::SeqCst);
         self.inner.hold(name, holder, hold).await
     }
 
@@ -284,6 +297,20 @@ impl Views for StoreBetween {
 
     async fn rebuild(&self) -> Result<()> {
         self.inner.rebuild().await
+    }
+}
+
+#[async_trait]
+impl Retention for StoreBetween {
+    async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged> {
+        self.purges.subscribe().wait_for(|may| *may).await.unwrap();
+        if usize::from(limit) > self.most_purged.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it takes too long".to_owned()));
+        }
+        let purged = self.inner.purge(after, retain, limit).await?;
+        self.walks
+            .fetch_add(usize::from(purged.next.is_none()), Ordering::SeqCst);
+        Ok(purged)
     }
 }
 

@@ -5,6 +5,7 @@ mod on_servers {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use pp_lib::conformance::store::the_counters_are_the_truth;
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::{
@@ -170,8 +171,15 @@ mod on_servers {
         }
     }
 
+    async fn purge(store: AnyStore) {
+        for round in 0..ROUNDS {
+            let after = WorkId(i64::try_from(round).unwrap() % WORKS);
+            store.purge(after, AT_ONCE, 5).await.unwrap();
+        }
+    }
+
     /// What must be so whenever nobody is in the middle of something.
-    const RULES: [(&str, &str); 7] = [
+    const RULES: [(&str, &str); 8] = [
         (
             "a letter belongs to a work that failed, at the generation that failed",
             "SELECT count(*) FROM dead_letters AS letter
@@ -215,6 +223,10 @@ mod on_servers {
             "SELECT count(*) FROM works WHERE deleted_on IS NOT NULL
                 AND (status IN ('pending', 'running') OR due_at IS NOT NULL)",
         ),
+        (
+            "an event has its work",
+            "SELECT count(*) FROM events WHERE work_id NOT IN (SELECT id FROM works)",
+        ),
     ];
 
     async fn hold_together(database: &Database) {
@@ -250,13 +262,8 @@ mod on_servers {
         }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn everybody_at_once_on_the_same_rows_meets_no_deadlock_and_leaves_them_consistent() {
-        let database = Database::create().await;
-        let stores: [AnyStore; 2] = [Arc::new(database.store(8).await), Arc::new(database.store(8).await)];
-        let works: Vec<NewWork> = (1..=WORKS).map(work).collect();
-        let created = stores[0].create_all(&works).await.unwrap().unwrap();
-        let ids: Vec<WorkId> = created.iter().map(|work| work.id).collect();
+    /// Everybody who does anything with works.
+    fn crowd(stores: &[AnyStore; 2], ids: &[WorkId]) -> JoinSet<()> {
         let mut crowd = JoinSet::new();
         for (number, store) in stores.iter().enumerate() {
             crowd.spawn(work_off(store.clone(), number));
@@ -264,10 +271,46 @@ mod on_servers {
             crowd.spawn(rescue(store.clone()));
             crowd.spawn(redrive(store.clone(), number));
             crowd.spawn(redrive(store.clone(), number + 1));
-            crowd.spawn(change(store.clone(), ids.clone(), number));
+            crowd.spawn(change(store.clone(), ids.to_vec(), number));
             crowd.spawn(bury(store.clone(), number));
         }
         crowd.spawn(delete(stores[0].clone(), ids[..10].to_vec()));
+        crowd
+    }
+
+    async fn place() -> (Database, [AnyStore; 2], Vec<WorkId>) {
+        let database = Database::create().await;
+        let stores: [AnyStore; 2] = [Arc::new(database.store(8).await), Arc::new(database.store(8).await)];
+        let works: Vec<NewWork> = (1..=WORKS).map(work).collect();
+        let created = stores[0].create_all(&works).await.unwrap().unwrap();
+        (database, stores, created.iter().map(|work| work.id).collect())
+    }
+
+    /// What is finished goes at once, while everybody goes on changing it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn purges_beside_everybody_meet_no_deadlock_and_leave_nothing_behind() {
+        let (database, stores, ids) = place().await;
+        let mut crowd = crowd(&stores, &ids);
+        for store in &stores {
+            crowd.spawn(purge(store.clone()));
+            crowd.spawn(purge(store.clone()));
+        }
+        while let Some(one) = crowd.join_next().await {
+            one.unwrap();
+        }
+        hold_together(&database).await;
+        assert!(database.number("SELECT count(*) FROM works").await < WORKS);
+        finish(&stores[0]).await;
+        hold_together(&database).await;
+        the_counters_are_the_truth(&stores[0]).await;
+        drop(stores);
+        assert_eq!(database.deadlocks().await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn everybody_at_once_on_the_same_rows_meets_no_deadlock_and_leaves_them_consistent() {
+        let (database, stores, ids) = place().await;
+        let mut crowd = crowd(&stores, &ids);
         while let Some(one) = crowd.join_next().await {
             one.unwrap();
         }

@@ -70,6 +70,7 @@ fn dispatch(store: AnyStore, broker: AnyBroker, within: Duration) -> Running {
         within,
         poll: Duration::from_millis(50),
         max_lost_leases: 10,
+        retain: None,
     };
     let dispatcher = Dispatcher::new(store, broker, Arc::new(MemoryFeed::new()), settings);
     let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());

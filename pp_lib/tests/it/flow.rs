@@ -99,6 +99,7 @@ mod embedded {
                 within: Duration::from_secs(3600),
                 poll,
                 max_lost_leases: MAX_LOST,
+                retain: None,
             };
             let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), self.feed.clone(), settings);
             let part = Health::new().part("dispatcher", true);

@@ -22,6 +22,7 @@ mod proxy;
 mod rabbitmq;
 mod reading;
 mod redis;
+mod retention;
 mod store;
 mod streams;
 mod unreadable;

@@ -121,6 +121,31 @@ fn bound(number: i64) -> AddUpTo {
     AddUpTo::try_from(number).unwrap()
 }
 
+/// What is purged is told nobody; but a refresher that was away for so long may have missed more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresher_that_finds_its_place_purged_empties_the_cache() {
+    let rig = Rig::new().await;
+    let work = rig.create(4).await;
+    assert_eq!(rig.read(work.id).await.source, Source::Cache);
+    rig.is_caught_up().await;
+    rig.store.is_away.store(true, Ordering::SeqCst);
+    let gone = rig.behind_the_back(5).await;
+    for id in [work.id, gone.id] {
+        let deleted = rig.store.inner.delete(id, None).await.unwrap();
+        assert_eq!(deleted, Changed::Applied(()));
+    }
+    let gone = AtomicUsize::new(0);
+    eventually(|| async {
+        let purged = rig.store.inner.purge(WorkId(0), Duration::ZERO, 100).await.unwrap();
+        gone.fetch_add(purged.works as usize, Ordering::SeqCst) + purged.works as usize == 2
+    })
+    .await;
+    rig.behind_the_back(6).await;
+    rig.store.is_away.store(false, Ordering::SeqCst);
+    eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
+    rig.is_caught_up().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_writes_reads_it_at_once_from_the_cache() {
     let rig = Rig::new().await;

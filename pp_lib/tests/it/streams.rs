@@ -298,6 +298,44 @@ async fn a_feed_that_forgets_is_a_reset_for_all(store: AnyStore) {
     assert_eq!(change(&mut one).await.1.work_id, work.id);
 }
 
+/// A client that comes back too late, one that is in the middle of what goes, and one that saw all of it.
+async fn what_was_purged_is_a_reset_for_those_who_have_not_seen_it(store: AnyStore) {
+    let place = Place::new(store.clone(), StreamsOptions::default());
+    let beginning = place.end().await;
+    let works = place.create(250).await;
+    for work in &works {
+        store.delete(work.id, None).await.unwrap();
+    }
+    let end = place.end().await;
+    let mut reading = place.subscribe(Some(beginning));
+    assert_eq!(next(&mut reading).await, Some(Message::Started(beginning)));
+    changes(&mut reading, 1).await;
+
+    let (deadline, mut went) = (Instant::now() + PATIENCE, 0);
+    while went < works.len() as u64 {
+        assert!(Instant::now() < deadline, "{went} works went");
+        went += store.purge(WorkId(0), Duration::ZERO, 1000).await.unwrap().works;
+    }
+    let mut late = place.subscribe(Some(beginning));
+    assert!(matches!(next(&mut late).await, Some(Message::Reset(at)) if at == end));
+    // What was read already is handed out, with nothing left out of it.
+    let mut seen = 1;
+    let reset = loop {
+        match next(&mut reading).await {
+            Some(Message::Change(_)) => seen += 1,
+            other => break other,
+        }
+    };
+    assert!(matches!(reset, Some(Message::Reset(at)) if at == end), "{reset:?}");
+    assert!(seen < 2 * works.len(), "the purge came before the end");
+    let mut up_to_date = place.subscribe(Some(end));
+    assert_eq!(next(&mut up_to_date).await, Some(Message::Started(end)));
+    let work = place.create(1).await.remove(0);
+    for mut subscription in [late, reading, up_to_date] {
+        assert_eq!(change(&mut subscription).await.1.work_id, work.id);
+    }
+}
+
 async fn filters_let_through_what_they_name(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let beginning = place.store.head().await.unwrap();
@@ -524,19 +562,6 @@ macro_rules! on_both {
                 assert_eq!(change(&mut live).await.1.work_id, work.id);
             }
 
-            #[tokio::test(flavor = "multi_thread")]
-            async fn what_may_have_been_purged_is_a_reset() {
-                let (store, database) = crate::store::on_servers::fresh().await;
-                let place = Place::new(store, StreamsOptions::default());
-                let (_, beginning) = place.started(Filter::default()).await;
-                place.create(2).await;
-                let purged = "UPDATE feed SET (floor_tx, floor_id) =
-                    (SELECT tx, id FROM events ORDER BY tx DESC, id DESC LIMIT 1)";
-                database.client().await.batch_execute(purged).await.unwrap();
-                let mut late = place.subscribe(Some(beginning));
-                assert!(matches!(next(&mut late).await, Some(Message::Reset(_))));
-            }
-
             /// The connection that is told of changes is terminated again and again, and changes still come.
             #[tokio::test(flavor = "multi_thread")]
             async fn a_terminated_listener_costs_no_change() {
@@ -565,6 +590,7 @@ on_both! {
     all_get_everything_while_the_store_is_read_once_for_all
     what_cannot_be_continued_is_a_reset_and_goes_on
     a_feed_that_forgets_is_a_reset_for_all
+    what_was_purged_is_a_reset_for_those_who_have_not_seen_it
     filters_let_through_what_they_name
     one_who_lags_is_ended_and_resumes
     trouble_with_the_database_ends_no_stream

@@ -127,6 +127,7 @@ mod on_servers {
             within: SOON,
             poll: Duration::from_millis(50),
             max_lost_leases: 1,
+            retain: None,
         };
         let (broker, feed) = (Arc::new(Memory::new(10)), Arc::new(MemoryFeed::new()));
         let dispatcher = Dispatcher::new(Arc::new(store.clone()), broker, feed, settings);

@@ -13,6 +13,7 @@ mod outage;
 mod outbox;
 pub(crate) mod place;
 mod refresher;
+mod retention;
 mod sharing;
 mod staleness;
 mod stop;

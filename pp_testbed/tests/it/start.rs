@@ -95,6 +95,8 @@ fn a_value_that_cannot_be_used_names_its_variable() {
         ("pp_backend_api", "PP_MAILBOX", "many"),
         ("task_consumer", "PP_PREFETCH", "0"),
         ("task_consumer", "PP_DISPATCH", "maybe"),
+        ("task_consumer", "PP_RETAIN", "90"),
+        ("pp_standalone", "PP_RETAIN", "never"),
         ("task_consumer", "PP_PROBE_BIND", "here"),
         ("task_producer", "PP_COUNT", "-1"),
         ("task_producer", "PP_SCHEDULE", "now and then"),
@@ -103,6 +105,17 @@ fn a_value_that_cannot_be_used_names_its_variable() {
     ] {
         let line = is_told(&service(name, &[(variable, value)]).run(), variable);
         assert!(line.contains(value), "{line}");
+    }
+}
+
+/// Rows are what removes duplicates.
+#[test]
+fn a_retention_of_less_than_a_day_is_refused() {
+    for name in ["task_consumer", "pp_standalone"] {
+        for value in ["0", "23h 59m"] {
+            let line = is_told(&service(name, &[("PP_RETAIN", value)]).run(), "PP_RETAIN");
+            assert!(line.contains("at least 1day"), "{line}");
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod feed;
 mod fixtures;
 mod keys;
 mod leases;
+mod retention;
 mod views;
 mod works;
 
@@ -38,6 +39,7 @@ pub use dispatch::*;
 pub use feed::*;
 pub use keys::*;
 pub use leases::*;
+pub use retention::*;
 pub use views::*;
 pub use works::*;
 
@@ -144,6 +146,14 @@ macro_rules! store_suite {
             a_lease_whose_holder_is_silent_runs_out
             a_lease_is_let_go_by_its_holder_only
             leases_that_are_held_are_counted_by_their_beginning
+            what_is_finished_for_long_goes_with_its_events
+            a_walk_looks_at_so_many_works_and_ends_with_the_old_ones
+            a_purged_work_is_not_remembered
+            the_feed_is_not_continued_from_before_what_was_purged
+            a_feed_of_which_everything_was_purged_goes_on
+            a_reader_that_is_purged_away_is_told_so
+            who_changes_a_work_that_is_being_purged_wins_or_is_told
+            many_purge_at_once_and_each_work_goes_once
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

@@ -30,14 +30,16 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The fence: no transaction before the oldest open one can still write. What is committed behind it is held.
+    /// The fence: no transaction before the oldest open one can still write. What is committed behind it is held. The
+    /// search for the end stops at the floor: below it there may be many rows that were purged and not yet vacuumed.
     fn read(connection: &mut PgConnection) -> std::result::Result<Self, Failure> {
         let bounds = sql_query(
             "SELECT epoch, floor_tx::text::bigint AS floor_tx, floor_id,
                 coalesce(head.tx::text::bigint, 0) AS head_tx, coalesce(head.id, 0) AS head_id,
                 EXISTS (SELECT FROM events WHERE tx >= pg_snapshot_xmin(pg_current_snapshot())) AS held
             FROM feed LEFT JOIN LATERAL (
-                SELECT tx, id FROM events WHERE tx < pg_snapshot_xmin(pg_current_snapshot())
+                SELECT tx, id FROM events
+                WHERE tx < pg_snapshot_xmin(pg_current_snapshot()) AND (tx, id) > (floor_tx, floor_id)
                 ORDER BY tx DESC, id DESC LIMIT 1
             ) AS head ON true",
         );
@@ -58,6 +60,31 @@ impl Bounds {
         let floor = (self.floor_tx, self.floor_id);
         after.epoch == self.epoch && (after.tx, after.id) >= floor && after <= self.head()
     }
+
+    /// What stands behind the head.
+    fn nothing_new<T>(&self) -> Page<T> {
+        Page {
+            items: Vec::new(),
+            position: self.head(),
+            complete: !self.held,
+        }
+    }
+}
+
+/// Whether everything behind a place was still there for the statements before this one, each of which had a snapshot of
+/// its own: what goes moves the floor in the same change.
+fn is_whole(connection: &mut PgConnection, after: Position) -> std::result::Result<bool, Failure> {
+    let floor: Floor = sql_query("SELECT (floor_tx, floor_id) <= ($1::text::xid8, $2) AS below FROM feed")
+        .bind::<Text, _>(after.tx.to_string())
+        .bind::<BigInt, _>(after.id)
+        .get_result(connection)?;
+    Ok(floor.below)
+}
+
+#[derive(QueryableByName)]
+struct Floor {
+    #[diesel(sql_type = Bool)]
+    below: bool,
 }
 
 #[derive(QueryableByName)]
@@ -122,7 +149,10 @@ impl ChangeLog for PostgresStore {
             if !bounds.continues_from(after) {
                 return Ok(None);
             }
-            // An event without its work was of one that was purged since; it tells nobody anything.
+            if after == bounds.head() {
+                return Ok(Some(bounds.nothing_new()));
+            }
+            // An event without its work is of one that somebody deleted by hand; it tells nobody anything.
             let rows: Vec<Row> = sql_query(
                 "SELECT events.tx::text::bigint AS tx, events.id, work_id, events.status::text AS status, work_code,
                     variable::text AS variable, value, events.created_on
@@ -136,6 +166,9 @@ impl ChangeLog for PostgresStore {
             .bind::<BigInt, _>(bounds.head_id)
             .bind::<Integer, _>(i32::from(limit))
             .load(connection)?;
+            if !is_whole(connection, after)? {
+                return Ok(None);
+            }
             let full = rows.len() == usize::from(limit);
             let items = rows.into_iter().map(|row| row.into_change(bounds.epoch));
             let items = items.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -155,6 +188,9 @@ impl ChangeLog for PostgresStore {
             if !bounds.continues_from(after) {
                 return Ok(None);
             }
+            if after == bounds.head() {
+                return Ok(Some(bounds.nothing_new()));
+            }
             let touched: Touched = sql_query(
                 "WITH page AS MATERIALIZED (
                     SELECT tx, id, work_id FROM events
@@ -173,6 +209,9 @@ impl ChangeLog for PostgresStore {
             .bind::<BigInt, _>(bounds.head_id)
             .bind::<Integer, _>(i32::from(limit))
             .get_result(connection)?;
+            if !is_whole(connection, after)? {
+                return Ok(None);
+            }
             let full = touched.events == i64::from(limit);
             let last = touched.tx.zip(touched.id).filter(|_| full).map(|(tx, id)| Position {
                 epoch: bounds.epoch,

@@ -10,6 +10,7 @@ mod dispatch;
 mod event_log;
 mod idempotency_keys;
 mod leases;
+mod retention;
 mod views;
 mod work_changes;
 mod work_rows;

@@ -1,0 +1,79 @@
+//! The statement that removes what is finished for long.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::PostgresStore;
+use super::dispatch::microseconds;
+use crate::domain::WorkId;
+use crate::store::{Purged, Result, Retention};
+
+/// One statement, so that the feed's floor and the counters change with what they tell of. It waits for nobody: what is
+/// locked is skipped, and what changed since the snapshot is at another version by now. Who waits for its locks finds the
+/// work gone.
+///
+/// Nothing may appear below the floor any more, so events that an open transaction may still write before stay, with
+/// their works.
+const PURGE: &str = "
+    WITH page AS MATERIALIZED (
+        SELECT id, version, created_on FROM works WHERE id > $1 ORDER BY id LIMIT $3
+    ), old AS MATERIALIZED (
+        SELECT works.id FROM page JOIN works USING (id, version)
+        WHERE (status IN ('done', 'failed') OR status = 'cancelled' AND deleted_on IS NOT NULL)
+            AND coalesce(deleted_on, updated_on) < now() - $2 * interval '1 microsecond'
+            AND NOT EXISTS (SELECT FROM dead_letters WHERE work_id = works.id)
+            AND NOT EXISTS (
+                SELECT FROM events WHERE work_id = works.id AND tx >= pg_snapshot_xmin(pg_current_snapshot())
+            )
+        FOR UPDATE OF works SKIP LOCKED
+    ), gone AS (
+        DELETE FROM works WHERE id = ANY(ARRAY(SELECT id FROM old))
+        RETURNING id, origin, status, deleted_on
+    ), forgotten AS (
+        DELETE FROM events WHERE work_id = ANY(ARRAY(SELECT id FROM gone))
+        RETURNING tx, id
+    ), raised AS (
+        UPDATE feed SET floor_tx = last.tx, floor_id = last.id
+        FROM (SELECT tx, id FROM forgotten ORDER BY tx DESC, id DESC LIMIT 1) AS last
+        WHERE (last.tx, last.id) > (floor_tx, floor_id)
+    ), counted AS (
+        INSERT INTO stat_deltas (origin, was, works)
+        SELECT origin, status, count(*) FROM gone WHERE deleted_on IS NULL GROUP BY origin, status
+    )
+    SELECT (SELECT count(*) FROM gone) AS works, (SELECT count(*) FROM forgotten) AS events,
+        (SELECT max(id) FROM page
+            HAVING count(*) = $3 AND bool_or(created_on < now() - $2 * interval '1 microsecond')) AS next";
+
+#[derive(QueryableByName)]
+struct PurgedRow {
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+    #[diesel(sql_type = BigInt)]
+    events: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    next: Option<i64>,
+}
+
+#[async_trait]
+impl Retention for PostgresStore {
+    async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged> {
+        let purged: PurgedRow = self
+            .run(move |connection| {
+                let purged = sql_query(PURGE)
+                    .bind::<BigInt, _>(after.0)
+                    .bind::<BigInt, _>(microseconds(retain))
+                    .bind::<BigInt, _>(i64::from(limit))
+                    .get_result(connection)?;
+                Ok(purged)
+            })
+            .await?;
+        Ok(Purged {
+            works: u64::try_from(purged.works).unwrap_or_default(),
+            events: u64::try_from(purged.events).unwrap_or_default(),
+            next: purged.next.map(WorkId),
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The change that removes what is finished for long. What it frees in the file is used again, not given back.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::super::{Purged, Result, Retention};
+use super::dispatch::millis;
+use super::{NOW, SqliteStore, json_rows};
+use crate::domain::WorkId;
+
+/// The works that a call looks at.
+#[derive(QueryableByName)]
+struct Looked {
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    last: Option<i64>,
+    /// Whether one of them is old enough; what was created since is not.
+    #[diesel(sql_type = Nullable<Integer>)]
+    old: Option<i32>,
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+#[async_trait]
+impl Retention for SqliteStore {
+    async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged> {
+        let retain = millis(retain);
+        self.write(move |connection| {
+            let looked: Looked = sql_query(format!(
+                "SELECT count(*) AS works, max(id) AS last, max(created_on < {NOW} - ?) AS old
+                 FROM (SELECT id, created_on FROM works WHERE id > ? ORDER BY id LIMIT ?)"
+            ))
+            .bind::<BigInt, _>(retain)
+            .bind::<BigInt, _>(after.0)
+            .bind::<Integer, _>(i32::from(limit))
+            .get_result(connection)?;
+            let Some(last) = looked.last else {
+                return Ok(Purged::default());
+            };
+            let old = old(connection, after.0, last, retain)?;
+            let more = looked.works == i64::from(limit) && looked.old == Some(1);
+            Ok(Purged {
+                works: old.len() as u64,
+                events: remove(connection, &old)? as u64,
+                next: more.then_some(WorkId(last)),
+            })
+        })
+        .await
+    }
+}
+
+fn old(connection: &mut SqliteConnection, after: i64, last: i64, retain: i64) -> QueryResult<Vec<i64>> {
+    let old: Vec<Id> = sql_query(format!(
+        "SELECT id FROM works
+         WHERE id > ? AND id <= ?
+             AND (status IN ('done', 'failed') OR status = 'cancelled' AND deleted_on IS NOT NULL)
+             AND coalesce(deleted_on, updated_on) < {NOW} - ?
+             AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE work_id = works.id)"
+    ))
+    .bind::<BigInt, _>(after)
+    .bind::<BigInt, _>(last)
+    .bind::<BigInt, _>(retain)
+    .load(connection)?;
+    Ok(old.into_iter().map(|row| row.id).collect())
+}
+
+/// Removes works; how many events went with them.
+fn remove(connection: &mut SqliteConnection, works: &[i64]) -> QueryResult<usize> {
+    if works.is_empty() {
+        return Ok(0);
+    }
+    let works = json_rows(works.iter().map(|id| (*id).into()));
+    let mut change = |sql: &str| sql_query(sql).bind::<Text, _>(&works).execute(connection);
+    change(
+        "INSERT INTO stat_deltas (origin, was, works)
+         SELECT origin, status, count(*) FROM works
+         WHERE id IN (SELECT value FROM json_each(?)) AND deleted_on IS NULL GROUP BY origin, status",
+    )?;
+    change(
+        "UPDATE feed SET floor_id = max(floor_id, coalesce(
+             (SELECT max(id) FROM events WHERE work_id IN (SELECT value FROM json_each(?))), 0))",
+    )?;
+    let events = change("DELETE FROM events WHERE work_id IN (SELECT value FROM json_each(?))")?;
+    change("DELETE FROM works WHERE id IN (SELECT value FROM json_each(?))")?;
+    Ok(events)
+}

@@ -1,0 +1,391 @@
+//! The purge: on PostgreSQL beside transactions that are open, and the flow that does it for all.
+
+mod on_servers {
+    use std::time::Duration;
+
+    use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Position, Status, Work, WorkId};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::postgres::PostgresStore;
+    use pp_lib::store::{
+        ChangeLog as _, Changed, Completion as _, Guard, NewWork, Outcome, Purged, Retention as _, Settled, Settlement,
+        WorkChanges as _, WorkRows as _,
+    };
+    use tokio::time::{Instant, sleep, timeout};
+
+    use crate::postgres::{Database, TIMEOUT};
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    fn demand(message_id: &MessageId) -> Settlement {
+        Settlement {
+            message_id: message_id.clone(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: AddUpTo::MIN,
+            guard: Guard::NoRow,
+            outcome: Outcome::Done {
+                result: AddUpToSum::sum(AddUpTo::MIN),
+            },
+        }
+    }
+
+    /// Works that are done, with what they were demanded by, oldest first.
+    async fn finished(store: &PostgresStore, count: usize) -> Vec<(Work, MessageId)> {
+        let mut finished = Vec::new();
+        for _ in 0..count {
+            let id = new_message_id();
+            let settlement = demand(&id);
+            assert_eq!(
+                store.settle(std::slice::from_ref(&settlement)).await.unwrap(),
+                [Settled::Applied]
+            );
+            let work = store.by_codes(&[settlement.work_code]).await.unwrap().remove(0);
+            finished.push((work, id));
+        }
+        finished
+    }
+
+    async fn purge(store: &PostgresStore) -> Purged {
+        timeout(TIMEOUT, store.purge(WorkId(0), AT_ONCE, 100))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Waits until one of these works went, and no more.
+    async fn until_gone(store: &PostgresStore, works: u64) {
+        let (deadline, mut went) = (Instant::now() + TIMEOUT, 0);
+        while went < works {
+            went += purge(store).await.works;
+            assert!(Instant::now() < deadline, "{went} works of {works} went");
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(went, works);
+    }
+
+    /// The place behind the first events, once nothing holds back all of them.
+    async fn behind_first(store: &PostgresStore, events: u16) -> Position {
+        let begin = Position {
+            tx: 0,
+            id: 0,
+            ..store.head().await.unwrap()
+        };
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let page = store.changes(begin, events).await.unwrap().unwrap();
+            if page.items.len() == usize::from(events) {
+                return page.position;
+            }
+            assert!(Instant::now() < deadline, "{} events", page.items.len());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_somebody_holds_is_left_and_not_waited_for() {
+        let database = Database::create().await;
+        let (store, holder) = (database.store(2).await, database.client().await);
+        let works = finished(&store, 3).await;
+        let hold = format!(
+            "BEGIN; SELECT FROM works WHERE id = {} FOR NO KEY UPDATE",
+            works[1].0.id.0
+        );
+        holder.batch_execute(&hold).await.unwrap();
+        until_gone(&store, 2).await;
+        assert_eq!(store.by_ids(&[works[1].0.id]).await.unwrap().len(), 1);
+        holder.batch_execute("COMMIT").await.unwrap();
+        until_gone(&store, 1).await;
+    }
+
+    /// Who looks for the letter of a work waits, and finds none: so a purge has its snapshot and no row yet.
+    const WAITING_LETTERS: &str = "
+        INSERT INTO dead_letters (work_id, generation, reason) SELECT id, 1, 'none' FROM works;
+        ALTER TABLE dead_letters RENAME TO letters;
+        CREATE FUNCTION waited() RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+            'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN false; END';
+        CREATE VIEW dead_letters AS SELECT * FROM letters WHERE waited();
+        SELECT pg_advisory_lock(7)";
+
+    /// By a transaction that began before the purge, so that nothing in the work is younger than that.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_changed_since_a_purge_looked_stays() {
+        let database = Database::create().await;
+        let (store, owner, holder) = (
+            database.store(2).await,
+            database.client().await,
+            database.client().await,
+        );
+        let work = finished(&store, 1).await.remove(0).0;
+        behind_first(&store, 3).await;
+        holder.batch_execute(WAITING_LETTERS).await.unwrap();
+        owner.batch_execute("BEGIN; SELECT now()").await.unwrap();
+        let purging = tokio::spawn({
+            let store = store.clone();
+            async move { purge(&store).await }
+        });
+        database.until_one_waits().await;
+        let delete = format!(
+            "UPDATE works SET deleted_on = now(), updated_on = now(), version = version + 1 WHERE id = {0};
+            INSERT INTO events (work_id, generation, variable, status) VALUES ({0}, 1, 'work/cancelled', 'done');
+            COMMIT",
+            work.id.0
+        );
+        owner.batch_execute(&delete).await.unwrap();
+        holder.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+        assert_eq!(purging.await.unwrap(), Purged::default());
+        assert_eq!(database.number("SELECT count(*) FROM events").await, 4);
+        until_gone(&store, 1).await;
+        assert_eq!(database.number("SELECT count(*) FROM events").await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_waits_for_a_purge_finds_the_work_gone() {
+        let database = Database::create().await;
+        let (store, blocker) = (database.store(6).await, database.client().await);
+        let works = finished(&store, 2).await;
+        behind_first(&store, 6).await;
+        // The purge has its works by the time it comes to the floor.
+        blocker
+            .batch_execute("BEGIN; SELECT FROM feed FOR UPDATE")
+            .await
+            .unwrap();
+        let purging = tokio::spawn({
+            let store = store.clone();
+            async move { purge(&store).await }
+        });
+        database.until_one_waits().await;
+        let changing = tokio::spawn({
+            let (store, [(one, _), (other, _)]) = (store.clone(), [works[0].clone(), works[1].clone()]);
+            async move {
+                let updated = store.update(one.id, AddUpTo::MIN, None, AT_ONCE).await.unwrap();
+                (updated, store.delete(other.id, None).await.unwrap())
+            }
+        });
+        let demanded = tokio::spawn({
+            let (store, again) = (store.clone(), demand(&works[0].1));
+            async move {
+                (
+                    store.settle(std::slice::from_ref(&again)).await.unwrap(),
+                    again.work_code,
+                )
+            }
+        });
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pp' AND wait_event_type = 'Lock'";
+        let deadline = Instant::now() + TIMEOUT;
+        while database.number(waiting).await < 3 {
+            assert!(Instant::now() < deadline, "they do not wait");
+            sleep(Duration::from_millis(5)).await;
+        }
+        blocker.batch_execute("COMMIT").await.unwrap();
+
+        let purged = purging.await.unwrap();
+        assert_eq!((purged.works, purged.events, purged.next), (2, 6, None));
+        assert_eq!(changing.await.unwrap(), (Changed::Missing, Changed::Missing));
+        let (settled, code) = demanded.await.unwrap();
+        assert_eq!(
+            settled,
+            [Settled::Applied],
+            "a demand of which nothing is known any more"
+        );
+        let new = store.by_codes(&[code]).await.unwrap().remove(0);
+        assert!(new.id > works[1].0.id && new.status == Status::Done);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_open_transaction_may_still_write_before_stays() {
+        let database = Database::create().await;
+        let (store, writer) = (database.store(2).await, database.client().await);
+        finished(&store, 1).await;
+        let place = behind_first(&store, 3).await;
+        writer
+            .batch_execute("BEGIN; SELECT pg_current_xact_id()")
+            .await
+            .unwrap();
+        finished(&store, 1).await;
+        until_gone(&store, 1).await;
+        assert_eq!(purge(&store).await.works, 0, "no reader can have seen it");
+        let held = store.changes(place, 10).await.unwrap().unwrap();
+        assert_eq!((held.items.len(), held.complete), (0, false));
+        let pending = NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::MIN,
+            run_at: None,
+        };
+        let late = store.create(&[pending]).await.unwrap().remove(0).unwrap();
+        let event = "INSERT INTO events (work_id, generation, variable) VALUES ($1, 1, 'compute/start')";
+        writer.execute(event, &[&late.id.0]).await.unwrap();
+        writer.batch_execute("COMMIT").await.unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let page = store.changes(place, 10).await.unwrap().unwrap();
+            if page.items.len() == 5 {
+                assert_eq!(page.items[0].work_id, late.id, "what was written before comes before");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{page:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        until_gone(&store, 1).await;
+    }
+
+    /// Each statement of a read has a snapshot of its own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_read_that_is_overtaken_by_a_purge_is_no_page_with_a_gap() {
+        let database = Database::create().await;
+        let (store, purger) = (database.store(2).await, database.client().await);
+        finished(&store, 3).await;
+        let place = behind_first(&store, 2).await;
+        behind_first(&store, 9).await;
+        // The read comes so far that it knows where the feed begins and ends.
+        purger
+            .batch_execute("BEGIN; LOCK TABLE works IN ACCESS EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        let reading = tokio::spawn({
+            let store = store.clone();
+            async move { store.changes(place, 2).await.unwrap() }
+        });
+        database.until_one_waits().await;
+        let purged =
+            "UPDATE feed SET (floor_tx, floor_id) = (SELECT tx, id FROM events ORDER BY tx DESC, id DESC LIMIT 1);
+            DELETE FROM events; DELETE FROM works; COMMIT";
+        purger.batch_execute(purged).await.unwrap();
+        assert_eq!(reading.await.unwrap(), None);
+        assert_eq!(store.touched(place, 2).await.unwrap(), None);
+    }
+}
+
+mod embedded {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use pp_lib::broker::memory::Memory;
+    use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
+    use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::flow::{DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::health::Health;
+    use pp_lib::store::{AnyStore, Guard, Outcome, Search, Settlement};
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, sleep, timeout};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::between::StoreBetween;
+    use crate::store::embedded::fresh;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+    /// More than a few batches.
+    const WORKS: u64 = 1000;
+
+    async fn finished(store: &AnyStore) {
+        let works = (0..WORKS).map(|_| Settlement {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: AddUpTo::MIN,
+            guard: Guard::NoRow,
+            outcome: Outcome::Done {
+                result: AddUpToSum::sum(AddUpTo::MIN),
+            },
+        });
+        store.settle(&works.collect::<Vec<_>>()).await.unwrap();
+        // Older than this moment.
+        sleep(Duration::from_millis(2)).await;
+    }
+
+    async fn left(store: &AnyStore) -> u64 {
+        let stats = store.stats().await.unwrap();
+        u64::try_from(stats.works.consumer.done).unwrap()
+    }
+
+    async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !condition().await {
+            assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A service that dispatches, and keeps nothing that is finished.
+    fn service(store: &AnyStore, retain: Option<Duration>) -> (JoinHandle<()>, CancellationToken) {
+        let settings = DispatchSettings {
+            within: LIMIT,
+            poll: Duration::from_millis(50),
+            max_lost_leases: 1,
+            retain,
+        };
+        let (broker, feed) = (Arc::new(Memory::new(10)), Arc::new(MemoryFeed::new()));
+        let dispatcher = Dispatcher::new(store.clone(), broker, feed, settings);
+        let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());
+        let running = tokio::spawn(dispatcher.run(part, shutdown.clone()));
+        (running, shutdown)
+    }
+
+    async fn stop((running, shutdown): (JoinHandle<()>, CancellationToken)) {
+        shutdown.cancel();
+        timeout(LIMIT, running).await.expect("it does not stop").unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_old_goes_at_the_start_and_nobody_walks_again_for_an_hour() {
+        let (inner, _folder) = fresh().await;
+        let between = Arc::new(StoreBetween::new(inner));
+        let store: AnyStore = between.clone();
+        finished(&store).await;
+        let keeper = service(&store, None);
+        let one = service(&store, Some(Duration::ZERO));
+        until("all went", async || left(&store).await == 0).await;
+        assert!(store.search(&all()).await.unwrap().is_empty());
+        // Whoever starts now finds that it was done.
+        until("the walk ended", async || between.walks.load(Ordering::SeqCst) == 1).await;
+        stop(one).await;
+        finished(&store).await;
+        let asked = between.holds.load(Ordering::SeqCst);
+        let other = service(&store, Some(Duration::ZERO));
+        until("it asks", async || between.holds.load(Ordering::SeqCst) > asked).await;
+        stop(other).await;
+        stop(keeper).await;
+        assert_eq!((left(&store).await, between.walks.load(Ordering::SeqCst)), (WORKS, 1));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_that_fails_is_asked_again_for_less() {
+        let (inner, _folder) = fresh().await;
+        let between = Arc::new(StoreBetween::new(inner));
+        between.most_purged.store(10, Ordering::SeqCst);
+        let store: AnyStore = between.clone();
+        finished(&store).await;
+        let service = service(&store, Some(Duration::ZERO));
+        until("some went", async || left(&store).await < WORKS).await;
+        between.most_purged.store(usize::MAX, Ordering::SeqCst);
+        until("all went", async || left(&store).await == 0).await;
+        stop(service).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_waits_for_no_batch_and_another_one_goes_on_at_once() {
+        let (inner, _folder) = fresh().await;
+        let between = Arc::new(StoreBetween::new(inner));
+        between.purges.send_replace(false);
+        let store: AnyStore = between.clone();
+        finished(&store).await;
+        let one = service(&store, Some(Duration::ZERO));
+        until("it purges", async || store.held("purge").await.unwrap() == 1).await;
+        stop(one).await;
+        assert_eq!(store.held("purge").await.unwrap(), 0);
+        between.purges.send_replace(true);
+        let other = service(&store, Some(Duration::ZERO));
+        until("all went", async || left(&store).await == 0).await;
+        stop(other).await;
+    }
+
+    fn all() -> Search {
+        Search {
+            work_code: None,
+            status: None,
+            since: None,
+            before: None,
+            limit: 10,
+        }
+    }
+}

@@ -134,17 +134,15 @@ async fn exact(ledger: &Ledger, below: i64, demands: i64, ids: &[String]) -> Res
 /// How many statements the consumer sends for a work. PostgreSQL counts them, which costs it something: in a run apart.
 fn statements(stand: &Stand, demands: usize) -> Result<f64> {
     let server = stand.servers.url(Kind::Postgres)?;
-    let set = |libraries: &str| {
-        let setting = format!("ALTER SYSTEM SET shared_preload_libraries = '{libraries}'");
-        stand
-            .runtime
-            .block_on(async { anyhow::Ok(ledger::client(&server).await?.batch_execute(&setting).await?) })?;
+    let restart_after = |change: &str| {
+        let altering = async { anyhow::Ok(ledger::client(&server).await?.batch_execute(change).await?) };
+        stand.runtime.block_on(altering)?;
         stand.servers.stop(Kind::Postgres)?;
         stand.servers.start(&[Kind::Postgres])
     };
-    set("pg_stat_statements")?;
+    restart_after("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")?;
     let counted = count_statements(stand, demands);
-    set("")?;
+    restart_after("ALTER SYSTEM RESET shared_preload_libraries")?;
     counted
 }
 

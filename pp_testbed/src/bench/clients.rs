@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::http::Stream;
 use super::idle::share;
+use super::search::count;
 use super::stand::Stand;
-use super::statistics::number;
 use super::{Goal, Line, Plan, usage};
 
 /// What this process and the API need besides.
@@ -31,8 +31,7 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
         runs.push(run(stand, wanted)?);
     }
     let (each, idle): (Vec<f64>, Vec<f64>) = runs.into_iter().unzip();
-    let clients = number(wanted as f64);
-    let clients = clients.trim_end_matches(".00");
+    let clients = count(plan.clients as i64);
     Ok(vec![
         Line::new(format!("{clients} idle SSE clients: memory for each"), "KiB", each)
             .goal(Goal::AtMost(20.0))

@@ -18,7 +18,7 @@ use crate::servers::Kind;
 
 /// The longest a drain may take.
 const LIMIT: Duration = Duration::from_secs(900);
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What came of one.
 #[derive(Clone, Copy, Debug)]

@@ -83,15 +83,13 @@ impl Rates {
             line("GET /work/{id}, cached in Redis, 64 connections", self.cached)
                 .limit(handler::WHAT, &self.bare)
                 .goal(Goal::TimesLimit(0.4))
-                .note(how.clone()),
+                .note(how),
             line("GET /work/{id}, near cache, 64 connections", self.near)
                 .limit(handler::WHAT, &self.bare)
-                .goal(Goal::TimesLimit(0.8))
-                .note(how.clone()),
+                .goal(Goal::TimesLimit(0.8)),
             line("GET /work/{id}, cache off, 64 connections", self.off)
                 .limit(pgbench::SELECT, &self.sql)
-                .goal(Goal::AtLeast(34_700.0))
-                .note(how),
+                .goal(Goal::AtLeast(34_700.0)),
             line(redis::WHAT, self.redis),
         ]
     }

@@ -23,17 +23,14 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
     let times = (0..plan.rounds).map(|_| times(stand, half, plan.time));
     let times: Vec<Samples> = times.collect::<Result<_>>()?;
     let percentile = |percent| times.iter().map(|times| times.milliseconds(percent)).collect();
-    let rated = latency_note(half);
     Ok(vec![
         Line::new("POST /work, 64 connections", "/s", rates)
             .limit(pgbench::INSERT, &limit)
             .goal(Goal::AtLeast(30_000.0))
             .goal(Goal::TimesLimit(3.0))
             .note("wrk; a row with its event for each answer, and none beyond those under way in the end"),
-        Line::new("POST /work, p50", "ms", percentile(50)).note(rated.clone()),
-        Line::new("POST /work, p99", "ms", percentile(99))
-            .goal(Goal::AtMost(15.0))
-            .note(rated),
+        Line::new("POST /work, p50", "ms", percentile(50)).note(latency_note(half)),
+        Line::new("POST /work, p99", "ms", percentile(99)).goal(Goal::AtMost(15.0)),
     ])
 }
 

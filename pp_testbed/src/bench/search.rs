@@ -13,8 +13,7 @@ use super::{Goal, Line, Plan, Samples, Spread, load};
 const CLIENTS: u32 = 4;
 const PER_SECOND: u32 = 200;
 const WARMING: Duration = Duration::from_secs(2);
-/// From all works of an origin, the old and the new one, to a single one; the last two begin the code of the oldest work of
-/// the API and of a message.
+/// All works of an origin, the old one and the one that still grows, and a sixteenth of each.
 const PREFIXES: [&str; 4] = ["api-", "consumer-", "consumer-a", "api-c"];
 /// How much more the largest table may take.
 const FLAT: f64 = 2.0;

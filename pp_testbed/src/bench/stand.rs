@@ -9,6 +9,7 @@ use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio::runtime::Runtime;
 
 use crate::chaos::client::Client;
+use crate::chaos::queues;
 use crate::chaos::service::Service;
 use crate::ledger::{self, Ledger};
 use crate::servers::{Kind, PrivateServers};
@@ -77,10 +78,16 @@ impl Stand {
         })
     }
 
-    /// Gives up the place, whoever is still there.
+    /// Gives up the place with all that is in it, whoever is still there.
     pub(super) fn leave(&self, place: Place) -> Result<()> {
-        let server = self.servers.url(Kind::Postgres)?;
-        self.runtime.block_on(Ledger::drop_database(&server, &place.name))
+        let (postgres, rabbitmq) = (self.servers.url(Kind::Postgres)?, self.servers.url(Kind::RabbitMq)?);
+        self.runtime.block_on(async {
+            Ledger::drop_database(&postgres, &place.name).await?;
+            for queue in ["demand", "deadletter"] {
+                queues::delete(&rabbitmq, &format!("{}.{queue}", place.queues)).await?;
+            }
+            Ok(())
+        })
     }
 
     /// What services are told.

@@ -48,9 +48,12 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
         }
     }
     let note = format!(
-        "at {} demands/s for {} s: the highest rate found by halving at which the last third of the time saw no larger \
-         backlog than the first one, give or take a quarter of a second; every demand done in the end",
-        number(rate),
+        "{} for {} s: the highest rate found by halving at which the last third of the time saw no larger backlog than the \
+         first one, give or take a quarter of a second; every demand done in the end",
+        match rate {
+            UNBOUNDED => "as fast as the producer can".to_owned(),
+            rate => format!("at {} demands/s", number(rate)),
+        },
         time.as_secs()
     );
     Ok(vec![

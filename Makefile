@@ -32,6 +32,9 @@ build_tests = $(CARGO) build --locked --workspace --bins --tests
 run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-fail-fast $(1),$(CARGO) test --locked $(2))
 with_servers = $(testbed) with-servers -- $(call run_tests,$(1),$(2))
 
+# What `make bench` runs.
+bench_programs = pp_testbed pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
+
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \
 	if [ -f "$(abspath $(PP_STATE_DIR))/env" ]; then set -a; . "$(abspath $(PP_STATE_DIR))/env"; set +a; fi; \
@@ -108,7 +111,7 @@ staleness: ## changes behind the cache's back under faults: no read is staler th
 	@$(testbed) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: ## every figure next to its limit, a release build: prints a table (QUICK=1, ARGS="--only drain", ARGS=--growth, ARGS=--list)
-	$(CARGO) build --locked --workspace --bins --profile bench-release
+	$(CARGO) build --locked --workspace --profile bench-release $(addprefix --bin ,$(bench_programs))
 	@$(target_dir)/bench-release/pp_testbed bench $(if $(QUICK),--quick) $(ARGS)
 
 ##### the code

@@ -1,5 +1,6 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
+mod bench;
 mod blocked;
 mod cache_outage;
 mod catch_up;

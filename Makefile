@@ -18,6 +18,8 @@ ROUNDS ?= 50
 SEED ?=
 # Not empty: `make up` starts the servers alone.
 SERVERS_ONLY ?=
+# Not empty: `make bench` measures less, within five minutes.
+QUICK ?=
 
 # Evaluated where they are used, so that `make` alone starts no Cargo.
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -29,6 +31,9 @@ build_tests = $(CARGO) build --locked --workspace --bins --tests
 # $(1) selects tests for nextest, $(2) for cargo test.
 run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-fail-fast $(1),$(CARGO) test --locked $(2))
 with_servers = $(testbed) with-servers -- $(call run_tests,$(1),$(2))
+
+# What `make bench` runs.
+bench_programs = pp_testbed pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
 
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \
@@ -64,7 +69,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test containers-test chaos chaos-embedded staleness bench-drain bench-serving
+.PHONY: test test-fast db-test queue-test http-integration-test containers-test chaos chaos-embedded staleness bench
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -105,13 +110,9 @@ staleness: ## changes behind the cache's back under faults: no read is staler th
 	@$(CARGO) build --locked --workspace --bins
 	@$(testbed) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench-drain: ## how fast one consumer drains the queue; a release build, prints, asserts nothing
-	$(CARGO) build --locked --profile bench-release --bin task_consumer
-	$(CARGO) run --locked --profile bench-release --bin pp_testbed -- bench-drain $(ARGS)
-
-bench-serving: ## how fast the serving layer answers and what it costs; a release build, prints (ARGS="--only cache")
-	$(CARGO) build --locked --profile bench-release --bin pp_backend_api --bin task_consumer --bin task_producer --bin pp_standalone
-	$(CARGO) run --locked --profile bench-release --bin pp_testbed -- bench-serving $(ARGS)
+bench: ## every figure next to its limit, a release build: prints a table (QUICK=1, ARGS="--only drain", ARGS=--growth, ARGS=--list)
+	$(CARGO) build --locked --workspace --profile bench-release $(addprefix --bin ,$(bench_programs))
+	@$(target_dir)/bench-release/pp_testbed bench $(if $(QUICK),--quick) $(ARGS)
 
 ##### the code
 

@@ -2,8 +2,7 @@
 //!
 //! What the commands do with servers is in the library.
 
-pub(crate) mod bench_drain;
-pub(crate) mod bench_serving;
+pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod containers_test;
 pub(crate) mod down;

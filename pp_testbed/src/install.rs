@@ -1,4 +1,4 @@
-//! Installs the server packages that are missing, without letting them start anything.
+//! Installs the packages of servers and of the load generator that are missing, without letting them start anything.
 //!
 //! What is installed is looked up in [`crate::programs`]; how the package manager is driven is in `install/apt.sh`, a
 //! shell script because it must run as root as a whole, also by way of `sudo`. Nothing here starts a server.
@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::logs;
-use crate::programs;
-use crate::servers::{Kind, folder};
+use crate::programs::{self, Program};
+use crate::servers::folder;
 
 const SCRIPT: &str = include_str!("install/apt.sh");
 
@@ -25,40 +25,38 @@ enum Means {
     Sudo,
 }
 
-/// The servers among `kinds` whose programs are not on this machine.
-pub fn missing(kinds: &[Kind]) -> Vec<Kind> {
-    kinds
-        .iter()
-        .copied()
-        .filter(|kind| programs::locate(*kind).is_err())
-        .collect()
+/// The programs among `wanted` that are not on this machine.
+pub fn missing(wanted: &[Program]) -> Vec<Program> {
+    let is_missing = |program: &Program| program.locate().is_err();
+    wanted.iter().copied().filter(is_missing).collect()
 }
 
-/// Installs what is missing among `kinds` and returns what was installed. The package manager's own output goes to
+/// Installs what is missing among `wanted` and returns what was installed. The package manager's own output goes to
 /// a log file, and its last lines into the error when it fails. `announce` is told the packages before it begins.
 ///
 /// Two processes that install at the same time take turns; the second finds nothing left to do.
 ///
 /// # Errors
 /// One line naming the packages, when this user may not install them or there is no `apt-get`.
-pub fn install(kinds: &[Kind], announce: impl FnOnce(&str)) -> Result<Vec<Kind>> {
-    if missing(kinds).is_empty() {
+pub fn install(wanted: &[Program], announce: impl FnOnce(&str)) -> Result<Vec<Program>> {
+    if missing(wanted).is_empty() {
         return Ok(Vec::new());
     }
     let folder = own_folder()?;
     let _turn = take_turn(&folder)?;
-    let missing = missing(kinds);
+    let missing = missing(wanted);
     if missing.is_empty() {
         return Ok(missing);
     }
-    let packages: Vec<&str> = missing.iter().map(|kind| kind.package()).collect();
+    let packages: Vec<&str> = missing.iter().map(|program| program.package()).collect();
     let Some(means) = means() else {
         bail!(what_to_install(&packages))
     };
     announce(&packages.join(", "));
     run_script(&means, &packages, &folder.join("install.log"))?;
-    for kind in &missing {
-        programs::locate(*kind).with_context(|| format!("{} is installed, but", kind.package()))?;
+    for program in &missing {
+        let located = program.locate();
+        located.with_context(|| format!("{} is installed, but", program.package()))?;
     }
     Ok(missing)
 }
@@ -66,7 +64,7 @@ pub fn install(kinds: &[Kind], announce: impl FnOnce(&str)) -> Result<Vec<Kind>>
 /// The one line for a machine where nothing can be installed from here.
 pub fn what_to_install(packages: &[&str]) -> String {
     format!(
-        "missing server packages, and this user cannot install them: install {} (on Debian: sudo apt-get install {})",
+        "missing packages, and this user cannot install them: install {} (on Debian: sudo apt-get install {})",
         packages.join(", "),
         packages.join(" ")
     )

@@ -89,13 +89,31 @@ impl Ledger {
         self.number("SELECT count(*) FROM works WHERE status = 'done'").await
     }
 
-    /// Seconds from when the first work was created until now, by the database's clock.
+    /// How many works with higher ids than this are done.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn seconds_since_first(&self) -> Result<f64> {
-        let sql = "SELECT extract(epoch FROM clock_timestamp() - min(created_on))::float8 FROM works";
-        Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
+    pub async fn done_above(&self, id: i64) -> Result<i64> {
+        let sql = "SELECT count(*) FROM works WHERE id > $1 AND status = 'done'";
+        Ok(self.client.query_one(sql, &[&id]).await?.try_get(0)?)
+    }
+
+    /// When the first work with a higher id than this was created, in Unix seconds by the database's clock.
+    ///
+    /// # Errors
+    /// When there is none, or the server does not answer.
+    pub async fn first_above(&self, id: i64) -> Result<f64> {
+        let sql = "SELECT extract(epoch FROM min(created_on))::float8 FROM works WHERE id > $1";
+        Ok(self.client.query_one(sql, &[&id]).await?.try_get(0)?)
+    }
+
+    /// In how many transactions the events of works with higher ids than this were written.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn transactions_above(&self, id: i64) -> Result<i64> {
+        let sql = "SELECT count(DISTINCT tx) FROM events WHERE work_id > $1";
+        Ok(self.client.query_one(sql, &[&id]).await?.try_get(0)?)
     }
 
     /// Everything, counted.
@@ -103,24 +121,33 @@ impl Ledger {
     /// # Errors
     /// When the server does not answer.
     pub async fn account(&self) -> Result<Account> {
+        self.account_above(0).await
+    }
+
+    /// What belongs to works with higher ids than this, counted.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn account_above(&self, id: i64) -> Result<Account> {
         let sql = "
             WITH history AS (
                 SELECT work_id, string_agg(split_part(variable::text, '/', 2), ' ' ORDER BY id) AS told
-                FROM events GROUP BY work_id
+                FROM events WHERE work_id > $1 GROUP BY work_id
             )
             SELECT count(*) FILTER (WHERE right_sum), count(*) FILTER (WHERE NOT right_sum),
                    count(*) FILTER (WHERE coalesce(told, '') !~
                        CASE WHEN from_api THEN '^created (start error )*start stop result$'
                             ELSE '^(start error )*start stop result$' END),
-                   (SELECT count(*) FROM events WHERE variable = 'compute/error'),
-                   (SELECT count(*) FROM events WHERE NOT EXISTS (SELECT FROM works WHERE works.id = work_id)),
-                   (SELECT count(*) FROM events)
+                   (SELECT count(*) FROM events WHERE variable = 'compute/error' AND work_id > $1),
+                   (SELECT count(*) FROM events
+                    WHERE work_id > $1 AND NOT EXISTS (SELECT FROM works WHERE works.id = work_id)),
+                   (SELECT count(*) FROM events WHERE work_id > $1)
             FROM (
                 SELECT id, starts_with(work_code, 'api-') AS from_api,
                        status = 'done' AND result = add_up_to::bigint * (add_up_to::bigint + 1) / 2 AS right_sum
-                FROM works
+                FROM works WHERE id > $1
             ) AS works LEFT JOIN history ON history.work_id = works.id";
-        let row = self.client.query_one(sql, &[]).await?;
+        let row = self.client.query_one(sql, &[&id]).await?;
         Ok(Account {
             done: row.try_get(0)?,
             unfinished: row.try_get(1)?,

@@ -3,9 +3,10 @@
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`compose`] has servers and services as
 //! containers; [`install`] and [`programs`] find or fetch the server programs; [`process`], [`launch`], [`ports`] and
-//! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`demands`] and [`ledger`] put a system under load and look at what came of it;
-//! [`serving_bench`] measures. The commands themselves belong to the binary.
+//! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`demands`] and [`ledger`]
+//! put a system under load and look at what came of it; [`bench`] measures. The commands themselves belong to the binary.
 
+pub mod bench;
 pub mod chaos;
 pub mod compose;
 pub mod demands;
@@ -17,7 +18,6 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod servers;
-pub mod serving_bench;
 pub mod staleness;
 pub mod state;
 pub mod wait;

@@ -16,9 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testbed::servers::Choice;
 
-use crate::commands::{
-    bench_drain, bench_serving, chaos, containers_test, down, install, logs, staleness, status, up, with_servers,
-};
+use crate::commands::{bench, chaos, containers_test, down, install, logs, staleness, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -52,10 +50,8 @@ enum Command {
     Logs(logs::Args),
     /// Stops what `up` started, and makes sure of it.
     Down(down::Args),
-    /// Measures how fast one consumer works off a full queue.
-    BenchDrain(bench_drain::Args),
-    /// Measures how fast the serving layer answers, and what it costs.
-    BenchServing(bench_serving::Args),
+    /// Measures how fast PP is and what it costs, next to what the machine does without it.
+    Bench(bench::Args),
     /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
     Chaos(chaos::Args),
     /// Proves on a Docker engine that PP runs as containers.
@@ -78,8 +74,7 @@ fn main() -> ExitCode {
         Command::Status => status::run(&state_dir),
         Command::Logs(args) => logs::run(&args, &state_dir),
         Command::Down(args) => down::run(&args, &state_dir),
-        Command::BenchDrain(args) => bench_drain::run(&args, servers),
-        Command::BenchServing(args) => bench_serving::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::ContainersTest => containers_test::run(),
         Command::Staleness(args) => staleness::run(&args),

@@ -1,4 +1,4 @@
-//! Where the servers' programs are on this machine, and the accounts they run as.
+//! Where the servers' programs and the load generator are on this machine, and the accounts they run as.
 //!
 //! Only looks; installing is in [`crate::install`], starting in [`crate::servers`].
 
@@ -10,6 +10,42 @@ use anyhow::{Context as _, Result};
 use nix::unistd::{Gid, Uid, User};
 
 use crate::servers::Kind;
+
+/// A program that a package brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// A server.
+    Server(Kind),
+    /// `wrk`, which measures how many HTTP requests a server answers.
+    LoadGenerator,
+}
+
+impl From<Kind> for Program {
+    fn from(kind: Kind) -> Self {
+        Self::Server(kind)
+    }
+}
+
+impl Program {
+    /// The Debian package.
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::Server(kind) => kind.package(),
+            Self::LoadGenerator => "wrk",
+        }
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn locate(self) -> Result<PathBuf> {
+        match self {
+            Self::Server(kind) => locate(kind),
+            Self::LoadGenerator => in_path("wrk").context("wrk is not installed"),
+        }
+    }
+}
 
 /// The program that starts the server `kind`.
 ///

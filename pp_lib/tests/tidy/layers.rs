@@ -6,7 +6,7 @@ use crate::source::{code, first_name, imports, roots, without_tests, words};
 use crate::tree::{File, files, none};
 
 /// Libraries that one part of the tree knows and no other: their names in code, and the places. The last ones of each
-/// are tests that need a client of another maker than the adapter they test.
+/// are tests that need a client of another maker than the adapter they test, and a limit that is measured without it.
 const KNOWN_TO: [(&[&str], &[&str]); 6] = [
     (&["diesel", "diesel_migrations"], &["pp_lib/src/store/", "pp_storage/"]),
     (
@@ -17,6 +17,7 @@ const KNOWN_TO: [(&[&str], &[&str]); 6] = [
             "pp_lib/tests/it/rabbitmq.rs",
             "pp_lib/tests/it/unreadable.rs",
             "pp_testbed/src/chaos/queues.rs",
+            "pp_testbed/src/bench/limits/rabbitmq.rs",
             "pp_testbed/tests/",
         ],
     ),

@@ -19,6 +19,7 @@ pub struct Service {
     name: &'static str,
     program: PathBuf,
     variables: Vec<(&'static str, String)>,
+    args: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -38,9 +39,17 @@ impl Service {
             name,
             program: sibling(program)?,
             variables,
+            args: Vec::new(),
             log: folder.join(format!("{name}.log")),
             child: None,
         })
+    }
+
+    /// The same, started with these arguments.
+    #[must_use]
+    pub fn with_args(mut self, args: &[String]) -> Self {
+        self.args = args.to_vec();
+        self
     }
 
     /// Starts it. Call it from a thread that lasts: the kernel ends the program with that thread.
@@ -64,6 +73,7 @@ impl Service {
             command.env_remove(variable);
         }
         command
+            .args(&self.args)
             .envs(self.variables.iter().map(|(variable, value)| (*variable, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

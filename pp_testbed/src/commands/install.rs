@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use pp_testbed::install;
+use pp_testbed::programs::Program;
 use pp_testbed::servers::Kind;
 
 use super::output;
@@ -18,6 +19,11 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Installs what is missing and tells so, on standard error: the output may be another command's.
 pub(crate) fn ensure(kinds: &[Kind]) -> Result<()> {
-    install::install(kinds, |packages| eprintln!("pp_testbed: installing {packages}"))?;
+    ensure_all(&kinds.iter().copied().map(Program::from).collect::<Vec<_>>())
+}
+
+/// The same for programs that are no servers.
+pub(crate) fn ensure_all(programs: &[Program]) -> Result<()> {
+    install::install(programs, |packages| eprintln!("pp_testbed: installing {packages}"))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTED: [&str; 29] = [
+const DOCUMENTED: [&str; 28] = [
     "run",
     "up",
     "down",
@@ -15,8 +15,7 @@ const DOCUMENTED: [&str; 29] = [
     "chaos-embedded",
     "containers-test",
     "staleness",
-    "bench-drain",
-    "bench-serving",
+    "bench",
     "lint",
     "fmt",
     "doc",

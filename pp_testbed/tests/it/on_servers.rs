@@ -1,5 +1,6 @@
 //! The provided servers answer, and private ones come and go as the tests of faults need it.
 
+mod bench;
 mod blocked;
 mod cache_outage;
 mod catch_up;
@@ -25,6 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pp_testbed::process::{self, ProcessId};
+use pp_testbed::programs::Program;
 use pp_testbed::servers::{Kind, PrivateServers, answers};
 use pp_testbed::{install, launch, wait};
 
@@ -57,7 +59,7 @@ fn left_behind(home: &Path) -> Vec<ProcessId> {
 /// One test for the whole life, since starting takes seconds.
 #[test]
 fn private_servers_crash_return_on_the_same_port_and_leave_nothing() {
-    install::install(&Kind::ALL, |_| ()).unwrap();
+    install::install(&Kind::ALL.map(Program::from), |_| ()).unwrap();
     let servers = PrivateServers::temporary(&Kind::ALL).unwrap();
     let home = servers.home().to_path_buf();
     let mut all = Vec::new();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
-use super::bench::Bench;
-use super::figures::{Samples, milliseconds, percent};
 use super::load::{self, Read};
-use super::{Findings, Row};
+use super::stand::Stand;
+use super::statistics::{number, percent};
+use super::{Line, Plan, Samples};
 use crate::servers::Kind;
 
 const WORKS: usize = 200;
@@ -18,27 +18,28 @@ const PHASES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(4), D
 /// What is shown apart: the time in which the breaker opens.
 const OPENING: Duration = Duration::from_millis(500);
 const SETTLING: Duration = Duration::from_secs(2);
-const WHAT: &str = "Redis out";
 
-pub(super) fn measure(bench: &Bench) -> Result<Findings> {
-    let api = bench.api("redis-out", "pp_backend_api", bench.distributed("redis_out")?)?;
-    let (reads, frozen, thawed) = bench.runtime.block_on(async {
+pub(super) fn measure(stand: &Stand, _: &Plan) -> Result<Vec<Line>> {
+    let api = stand.api("redis-out", "pp_backend_api", stand.distributed("redis_out")?)?;
+    let (reads, frozen, thawed) = stand.runtime.block_on(async {
         let works = load::create(api.port, WORKS).await?;
         load::read(api.port, &works, CONNECTIONS, Instant::now() + SETTLING).await?;
         let end = Instant::now() + PHASES.iter().sum::<Duration>();
         let reading = tokio::spawn(async move { load::read(api.port, &works, CONNECTIONS, end).await });
         tokio::time::sleep(PHASES[0]).await;
         let frozen = Instant::now();
-        bench.servers.freeze(Kind::Redis)?;
+        stand.servers.freeze(Kind::Redis)?;
         tokio::time::sleep(PHASES[1]).await;
         let thawed = Instant::now();
-        bench.servers.thaw(Kind::Redis)?;
+        stand.servers.thaw(Kind::Redis)?;
         anyhow::Ok((reading.await??, frozen, thawed))
     })?;
-    Ok(judge(&reads, frozen, thawed))
+    lines(&reads, frozen, thawed)
 }
 
-fn judge(reads: &[Read], frozen: Instant, thawed: Instant) -> Findings {
+fn lines(reads: &[Read], frozen: Instant, thawed: Instant) -> Result<Vec<Line>> {
+    let bad = reads.iter().filter(|read| read.status >= 500).count();
+    ensure!(bad == 0, "{bad} of {} reads were answered with 5xx", reads.len());
     let within = |from: Option<Instant>, to: Option<Instant>| -> Vec<&Read> {
         let is_within = |read: &&Read| from.is_none_or(|from| read.sent >= from) && to.is_none_or(|to| read.sent < to);
         reads.iter().filter(is_within).collect()
@@ -50,42 +51,24 @@ fn judge(reads: &[Read], frozen: Instant, thawed: Instant) -> Findings {
         ("frozen, after that", within(Some(opened), Some(thawed))),
         ("thawed", within(Some(thawed), None)),
     ];
-    let mut rows: Vec<Row> = phases.iter().map(|(case, reads)| row(case, reads)).collect();
-    let back = reads
-        .iter()
-        .filter(|read| read.hit && read.sent >= thawed)
-        .map(|read| read.sent)
-        .min();
-    let back = back.map_or("never".to_owned(), |back| {
-        format!("after {} ms", milliseconds(back - thawed))
-    });
-    rows.push(Row::new(
-        WHAT,
-        "hits are back",
-        back,
-        "the first hit that was asked for after SIGCONT",
-    ));
-    let bad = reads.iter().filter(|read| read.status >= 500).count();
-    rows.push(Row::new(
-        WHAT,
-        "5xx",
-        format!("{bad} of {}", reads.len()),
-        "over all phases",
-    ));
-    Findings {
-        rows,
-        wrong: (bad > 0).then(|| format!("{bad} reads were answered with 5xx")),
-    }
+    let mut lines: Vec<Line> = phases.iter().map(|(case, reads)| line(case, reads)).collect();
+    let hits = reads.iter().filter(|read| read.hit && read.sent >= thawed);
+    let back = hits.map(|read| read.sent).min().context("hits do not come back")?;
+    let back = (back - thawed).as_secs_f64() * 1000.0;
+    let note = "from SIGCONT until the first hit was asked for; no read of the whole run was answered with 5xx";
+    lines.push(Line::new("Redis out: hits are back", "ms", vec![back]).note(note));
+    Ok(lines)
 }
 
-fn row(case: &str, reads: &[&Read]) -> Row {
+fn line(case: &str, reads: &[&Read]) -> Line {
     let times: Samples = reads.iter().map(|read| read.taken).collect();
     let hits = percent(reads.iter().filter(|read| read.hit).count(), reads.len());
-    let longest = milliseconds(times.percentile(100).unwrap_or_default());
-    let figures = format!(
-        "{times}, longest {longest} ms; {} reads, {hits:.1} % hits",
+    let note = format!(
+        "p50 {} ms, longest {} ms; {} reads, {hits:.1} % hits; GET /work/{{id}} of {WORKS}, closed loop, {CONNECTIONS} \
+         connections",
+        number(times.milliseconds(50)),
+        number(times.milliseconds(100)),
         times.count()
     );
-    let how = format!("GET /work/{{id}} of {WORKS}, closed loop, {CONNECTIONS} connections");
-    Row::new(WHAT, case, figures, how)
+    Line::new(format!("Redis out, {case}: p99"), "ms", vec![times.milliseconds(99)]).note(note)
 }

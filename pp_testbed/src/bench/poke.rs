@@ -9,9 +9,9 @@ use pp_lib::feed::postgres::PostgresFeed;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, NoTls};
 
-use super::bench::Bench;
-use super::figures::rate;
-use super::{Findings, Row};
+use super::stand::Stand;
+use super::statistics::rate;
+use super::{Line, Plan};
 
 const COMMITTERS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 const TIME: Duration = Duration::from_secs(3);
@@ -30,34 +30,33 @@ enum Told {
     AfterTheCommit,
 }
 
-pub(super) fn measure(bench: &Bench) -> Result<Findings> {
-    let database = bench.database("poke")?;
-    bench.runtime.block_on(async {
-        connect(&database).await?.batch_execute(TABLE).await?;
-        let mut rows = Vec::new();
+pub(super) fn measure(stand: &Stand, _: &Plan) -> Result<Vec<Line>> {
+    let place = stand.place("poke")?;
+    let database = &place.database;
+    let mut lines = stand.runtime.block_on(async {
+        connect(database).await?.batch_execute(TABLE).await?;
+        let mut lines = Vec::new();
         for committers in COMMITTERS {
-            let silent = commits(&database, committers, Told::Nobody).await?;
-            let inside = commits(&database, committers, Told::InTheStatement).await?;
-            let after = commits(&database, committers, Told::AfterTheCommit).await?;
-            rows.push(row(committers, silent, inside, after));
+            let silent = commits(database, committers, Told::Nobody).await?;
+            for (how, told) in [
+                ("NOTIFY in the statement", Told::InTheStatement),
+                ("PP's poke", Told::AfterTheCommit),
+            ] {
+                let rate = commits(database, committers, told).await?;
+                let what = format!("commits of {committers} at once, {how}");
+                lines.push(Line::new(what, "/s", vec![rate]).limit("telling nobody", &[silent]));
+            }
         }
-        Ok(rows.into())
-    })
-}
-
-fn row(committers: u32, silent: f64, inside: f64, after: f64) -> Row {
-    let change = |rate: f64| 100.0 * (rate / silent - 1.0);
-    let figures = format!(
-        "{silent:.0} commits/s; NOTIFY {inside:.0} ({:+.0} %); PP's poke {after:.0} ({:+.0} %)",
-        change(inside),
-        change(after)
-    );
-    let how = format!(
-        "autocommit INSERT of one row, closed loop, {} s each: silent, pg_notify in the statement, \
-         PostgresFeed::poke() after it; two sessions listen each time",
+        anyhow::Ok(lines)
+    })?;
+    stand.leave(place)?;
+    let note = format!(
+        "autocommit INSERT of one row, closed loop, {} s each, two sessions listen: pg_notify in the statement, \
+         PostgresFeed::poke() after it",
         TIME.as_secs()
     );
-    Row::new("what a poke costs", format!("{committers} committers"), figures, how)
+    lines[0].notes.push(note);
+    Ok(lines)
 }
 
 /// How many a second.

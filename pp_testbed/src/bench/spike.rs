@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use pp_lib::domain::Status;
 
-use super::bench::Bench;
-use super::figures::{Samples, rate};
+use super::stand::Stand;
+use super::statistics::rate;
 use super::watcher::Watcher;
-use super::{Findings, Row, load};
+use super::{Line, Plan, Samples, load};
 
 const CLIENTS: u32 = 200;
 const PER_SECOND: u32 = 800;
@@ -20,16 +20,16 @@ const PACE: &str = "1ms";
 const PLACES: &str = "10";
 const LIMIT: Duration = Duration::from_secs(40);
 
-pub(super) fn measure(bench: &Bench) -> Result<Findings> {
-    let variables = bench.distributed("spike")?;
-    let api = bench.api("spike-api", "pp_backend_api", variables.clone())?;
+pub(super) fn measure(stand: &Stand, _: &Plan) -> Result<Vec<Line>> {
+    let variables = stand.distributed("spike")?;
+    let api = stand.api("spike-api", "pp_backend_api", variables.clone())?;
     let paced = [
         variables,
         vec![("PP_PACE", PACE.to_owned()), ("PP_BATCH", PLACES.to_owned())],
     ]
     .concat();
-    let _consumer = bench.service("spike-consumer", "task_consumer", paced)?;
-    let (posted, waited) = bench.runtime.block_on(async {
+    let _consumer = stand.service("spike-consumer", "task_consumer", paced)?;
+    let (posted, waited) = stand.runtime.block_on(async {
         let watcher = Watcher::start(api.port, |change| change.status == Some(Status::Done)).await?;
         let posted = load::post(api.port, CLIENTS, PER_SECOND, TIME, BODY).await?;
         let waited = watcher.times(&posted, |one| one.due, LIMIT).await?;
@@ -43,20 +43,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Findings> {
         rate(posted.len(), TIME),
         TIME.as_secs()
     );
-    let what = "spike";
-    Ok(vec![
-        Row::new(
-            what,
-            "with the queue: POST answered after the commit",
-            answered.to_string(),
-            asked,
-        ),
-        Row::new(
-            what,
-            "without: as if POST were answered when the work is done",
-            waited.to_string(),
-            "the same works in the same run, until the event of the result is read from /stream",
-        ),
+    let lines = |what: &str, times: &Samples, note: String| {
+        let line = |percent| Line::new(format!("{what}: p{percent}"), "ms", vec![times.milliseconds(percent)]);
+        [line(50).note(note), line(99)]
+    };
+    let same = "the same works in the same run, until the event of the result is read from /stream";
+    Ok([
+        lines("spike, answers to POST after the commit", &answered, asked),
+        lines("spike, if the answer were the result", &waited, same.to_owned()),
     ]
-    .into())
+    .concat())
 }

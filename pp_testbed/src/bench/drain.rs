@@ -43,10 +43,11 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
         let mean = |value: fn(&Drained) -> f64| drained.iter().map(value).sum::<f64>() / drained.len() as f64;
         let note = format!(
             "{} demands; mean batch {:.0} works; {:.2} s from the start of the process to the first work; \
-             {statements:.4} statements a work, counted in a run of its own; rows and events exact in every run",
+             {:.1} statements for 1,000 works, counted in a run of its own; rows and events exact in every run",
             number(plan.demands as f64),
             mean(|one| one.batch),
             mean(|one| one.start),
+            statements * 1000.0,
         );
         let rates = drained.iter().map(|one| one.rate).collect();
         Line::new(what, "works/s", rates).limit(sql::WHAT, &raw).note(note)
@@ -153,10 +154,10 @@ fn count_statements(stand: &Stand, demands: usize) -> Result<f64> {
         client.batch_execute("CREATE EXTENSION pg_stat_statements").await?;
         anyhow::Ok(client)
     })?;
-    // Without those of this program, which look for other things.
-    let count = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements \
-                 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                 AND query !~ 'max\\(id\\)|count\\(|min\\(created_on\\)|asked|pg_stat_statements'";
+    // Without those of this program, known by how they begin.
+    let count = r"SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements
+        WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query !~
+            '^\s*(WITH history|SELECT (coalesce\(max|count\(\*\) FROM works|count\(DISTINCT|extract|id FROM unnest|pg_stat))'";
     stand
         .runtime
         .block_on(client.execute("SELECT pg_stat_statements_reset()", &[]))?;

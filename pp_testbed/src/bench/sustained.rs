@@ -21,6 +21,8 @@ const STEPS: usize = 4;
 /// What a rate is lowered to when it was sustained once, and then not.
 const LOWER: f64 = 0.93;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest that a consumer with messages in hand records nothing.
+const QUIET: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A run at one rate.
@@ -113,11 +115,7 @@ fn at(stand: &Stand, rate: f64, time: Duration) -> Result<Run> {
         }
         let done = (ledger.highest_id().await? - first) as f64 / begun.elapsed().as_secs_f64();
         producer.stop()?;
-        let left = Instant::now();
-        while queue.waiting().await? > 0 {
-            ensure!(left.elapsed() < LIMIT, "the rest is not worked off");
-            sleep(PAUSE).await;
-        }
+        rest(&ledger, &queue).await?;
         consumer.stop()?;
         let (waiting, account) = (queue.waiting().await?, ledger.account().await?);
         let exact = waiting == 0 && account.unfinished == 0 && account.wrong_history == 0;
@@ -132,6 +130,21 @@ fn at(stand: &Stand, rate: f64, time: Duration) -> Result<Run> {
     })?;
     stand.leave(place)?;
     Ok(run)
+}
+
+/// Until what was published is done. How much that was only the producer knows: nothing waits, and nothing is added any
+/// more.
+async fn rest(ledger: &Ledger, queue: &Demands) -> Result<()> {
+    let (begun, mut last, mut since) = (Instant::now(), 0, Instant::now());
+    while since.elapsed() < QUIET {
+        ensure!(begun.elapsed() < LIMIT, "the rest is not worked off");
+        let done = ledger.highest_id().await?;
+        if done != last || queue.waiting().await? > 0 {
+            (last, since) = (done, Instant::now());
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Whether it is no larger in the last third than in the first one, but for a quarter of a second's works.

@@ -51,8 +51,8 @@ pub(super) fn run(stand: &Stand, port: u16, time: Duration, ask: &Ask<'_>) -> Re
     let script = stand.file("wrk.lua");
     fs::write(&script, lua(ask) + DONE)?;
     let output = Command::new(program)
-        // One thread: the other core is for what is measured, which needs more.
-        .args(["--threads", "1", "--connections", &CONNECTIONS.to_string()])
+        // One thread could not keep the bare handler busy, and is no lighter: both wait most of the time.
+        .args(["--threads", "2", "--connections", &CONNECTIONS.to_string()])
         .args([
             "--timeout",
             TIMEOUT,

@@ -52,7 +52,7 @@ fn run(stand: &Stand, wanted: u64) -> Result<(f64, f64)> {
     stand.runtime.block_on(add(&mut clients, port, 1))?;
     thread::sleep(SETTLING);
     let empty = usage::resident_kib(pid)?;
-    stand.runtime.block_on(add(&mut clients, port, wanted))?;
+    stand.runtime.block_on(add(&mut clients, port, wanted - 1))?;
     thread::sleep(SETTLING);
     let (before, begun) = (usage::processor(pid)?, Instant::now());
     thread::sleep(TIME);
@@ -61,7 +61,8 @@ fn run(stand: &Stand, wanted: u64) -> Result<(f64, f64)> {
     ensure!(clients.try_join_next().is_none(), "a stream was cut");
     drop(api);
     stand.leave(place)?;
-    Ok((full.saturating_sub(empty) as f64 / wanted as f64, idle))
+    let others = (wanted - 1).max(1) as f64;
+    Ok((full.saturating_sub(empty) as f64 / others, idle))
 }
 
 async fn add(clients: &mut JoinSet<Result<()>>, port: u16, count: u64) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What can be set by hand.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// Fewer and shorter runs: a first impression within five minutes.
+    /// Fewer and shorter runs: a first impression in some five minutes.
     #[arg(long)]
     pub quick: bool,
     /// How often short measurements are repeated [default: 5, quick 3].
@@ -14,7 +14,7 @@ pub struct Options {
     /// How long each of them takes [unit: seconds] [default: 5, quick 2].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub seconds: Option<u32>,
-    /// How many demands are drained [default: 200000, quick 60000].
+    /// How many demands are drained [default: 200000, quick 40000].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub demands: Option<u32>,
     /// How many clients follow the live stream [default: 1000].
@@ -62,7 +62,7 @@ impl From<&Options> for Plan {
             rounds,
             long_rounds: rounds.min(either(1, 3) as usize),
             time: Duration::from_secs(seconds.into()),
-            demands: options.demands.unwrap_or(either(60_000, 200_000)) as usize,
+            demands: options.demands.unwrap_or(either(40_000, 200_000)) as usize,
             clients: options.clients.unwrap_or(1_000).into(),
             search_rows: rows(search),
             growth_rows: rows(growth),

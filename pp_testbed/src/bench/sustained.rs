@@ -17,7 +17,7 @@ use crate::servers::Kind;
 /// As fast as the producer can.
 const UNBOUNDED: f64 = 1_000_000.0;
 /// How often a rate is halved towards the one that is sustained.
-const STEPS: usize = 4;
+const STEPS: usize = 3;
 /// What a rate is lowered to when it was sustained once, and then not.
 const LOWER: f64 = 0.93;
 const PAUSE: Duration = Duration::from_millis(100);

@@ -25,7 +25,10 @@ fn text_of(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The programs of the workspace that are for its users: the testbed is for its developers.
+/// For those who work on PP: no image has them.
+const FOR_DEVELOPERS: [&str; 2] = ["pp_testbed", "pp_bare_handler"];
+
+/// The programs of the workspace that are for its users.
 fn programs() -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -40,7 +43,7 @@ fn programs() -> BTreeSet<String> {
     let programs = targets.filter(|target| target["kind"][0] == "bin");
     programs
         .map(|target| target["name"].as_str().unwrap().to_owned())
-        .filter(|name| name != "pp_testbed")
+        .filter(|name| !FOR_DEVELOPERS.contains(&name.as_str()))
         .collect()
 }
 

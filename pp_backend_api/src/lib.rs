@@ -184,6 +184,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
 
 /// Handlers only pass requests on to the actors, which need the processors more.
 fn workers() -> usize {
+    if let Some(n) = std::env::var("X_WORKERS").ok().and_then(|n| n.parse().ok()) { return n; }
     available_parallelism()
         .map_or(1, |cores| cores.get().div_ceil(2))
         .min(8)

@@ -1,11 +1,13 @@
 //! Actors: what is shared stands behind a bounded mailbox, and what waits there is done as one batch.
 //!
 //! A full mailbox answers at once, a panic costs only the batch it happened in, and no actor waits for one request
-//! while others could go on. They run where they are started: on the main runtime, not on a web server's workers.
+//! while others could go on. They run where they are started: on the main runtime, not on a web server's workers. Only
+//! the works' service, which shares nothing, runs where it is asked.
 
 mod breaker;
 mod cache;
 mod demands;
+mod gate;
 mod mailbox;
 mod store;
 mod supervisor;

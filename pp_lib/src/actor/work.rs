@@ -1,43 +1,46 @@
-//! The works' actor: what is asked about single works, written through the cache and read from it. Every request runs on
-//! its own, as many at once as there are places; one that waits for the store holds up no other.
+//! The works' service: what is asked about single works, written through the cache and read from it. Every request runs
+//! in a task of its own, on the runtime of whoever asks: between a web server's worker and the store or the cache, which
+//! answer many at once, there is no third party.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::mailbox::{Ask, Keeping, Mailbox, open};
+use super::gate::Gate;
 use super::{ActorError, CacheHandle, StoreHandle};
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
-use crate::flow::{Coded, Codes, Creator, Near, Read, Reader, Wanted};
+use crate::flow::{Coded, Creator, Near, Read, Reader, Wanted};
 use crate::store::Changed;
 
-/// The running actor, owned by whoever stops it.
+/// The running service, owned by whoever stops it.
 #[derive(Debug)]
 pub struct WorkActor {
     tasks: TaskTracker,
-    stop: CancellationToken,
+    gates: Arc<Gates>,
 }
 
 /// How everybody else asks for works.
 #[derive(Clone)]
 pub struct WorkHandle {
-    creates: Mailbox<(Wanted, MessageId), Work>,
-    bulks: Mailbox<(Vec<Wanted>, MessageId), Vec<Work>>,
-    updates: Mailbox<(WorkId, AddUpTo, Option<i64>), Changed<Work>>,
-    deletes: Mailbox<(WorkId, Option<i64>), Changed<()>>,
-    ids: Mailbox<WorkId, Read<Option<Work>>>,
-    codes: Mailbox<WorkCode, Read<Option<Coded>>>,
-    store: StoreHandle,
-    known: Codes,
+    gates: Arc<Gates>,
+    works: Arc<Works>,
+}
+
+/// One for each kind of request: too many of one do not keep out the others.
+#[derive(Debug)]
+struct Gates {
+    creates: Gate,
+    bulks: Gate,
+    updates: Gate,
+    deletes: Gate,
+    ids: Gate,
+    codes: Gate,
 }
 
 impl WorkActor {
-    /// Starts the actor on the runtime this is called from. What is read may be so stale.
-    /// So many requests of a kind may run at once, and as many again may wait.
+    /// Starts the service. What is read may be so stale. So many requests of a kind may run at once.
     pub fn start(
         store: StoreHandle,
         cache: CacheHandle,
@@ -45,29 +48,53 @@ impl WorkActor {
         staleness: Duration,
         mailbox: usize,
     ) -> (Self, WorkHandle) {
-        let actor = Self {
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let works = Works {
+        let tasks = TaskTracker::new();
+        let gate = |name| Gate::new(name, mailbox, &tasks);
+        let gates = Arc::new(Gates {
+            creates: gate("works: create"),
+            bulks: gate("works: create all"),
+            updates: gate("works: update"),
+            deletes: gate("works: delete"),
+            ids: gate("works: by id"),
+            codes: gate("works: by code"),
+        });
+        let works = Arc::new(Works {
             creator: Creator::new(store.clone()),
             reader: Reader::new(store.clone(), cache, near, staleness),
             store,
+        });
+        let handle = WorkHandle {
+            gates: Arc::clone(&gates),
+            works,
         };
-        let handle = works.open_all(&actor, mailbox);
-        (actor, handle)
+        (Self { tasks, gates }, handle)
     }
 
-    /// Answers what waits, refuses what still comes, and returns when nothing is under way.
+    /// Refuses what still comes, and returns when nothing is under way.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.gates.close();
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
+impl Gates {
+    fn close(&self) {
+        let Self {
+            creates,
+            bulks,
+            updates,
+            deletes,
+            ids,
+            codes,
+        } = self;
+        [creates, bulks, updates, deletes, ids, codes]
+            .into_iter()
+            .for_each(Gate::close);
+    }
+}
+
 /// What answers the questions.
-#[derive(Clone)]
 struct Works {
     creator: Creator,
     reader: Reader,
@@ -75,34 +102,6 @@ struct Works {
 }
 
 impl Works {
-    fn open_all(&self, actor: &WorkActor, mailbox: usize) -> WorkHandle {
-        let opening = Opening {
-            works: self,
-            actor,
-            mailbox,
-        };
-        WorkHandle {
-            creates: opening.each("works: create", |works, (wanted, message_id)| async move {
-                works.create(wanted, message_id).await
-            }),
-            bulks: opening.each("works: create all", |works, (wanted, seed): (Vec<_>, _)| async move {
-                works.create_all(&wanted, &seed).await
-            }),
-            updates: opening.each("works: update", |works, (id, add_up_to, version)| async move {
-                works.update(id, add_up_to, version).await
-            }),
-            deletes: opening.each("works: delete", |works, (id, version)| async move {
-                works.delete(id, version).await
-            }),
-            ids: opening.each("works: by id", |works, id| async move { works.reader.by_id(id).await }),
-            codes: opening.each("works: by code", |works, code| async move {
-                works.reader.by_code(code).await
-            }),
-            store: self.store.clone(),
-            known: self.reader.codes().clone(),
-        }
-    }
-
     async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
         let since = self.reader.now().await;
         let work = self.creator.create(wanted, message_id).await?;
@@ -132,7 +131,7 @@ impl Works {
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         let since = self.reader.now().await;
         // Known before and not afterwards.
-        let work = self.reader.by_id(id).await.ok().and_then(|read| read.value);
+        let work = self.reader.nearest(id).await.ok().and_then(|read| read.value);
         let changed = self.store.delete(id, version).await?;
         if changed == Changed::Applied(()) {
             self.reader.written(vec![(id, Entry::Deleted)], since).await;
@@ -146,60 +145,25 @@ impl Works {
     }
 }
 
-/// What the mailboxes are opened with.
-struct Opening<'a> {
-    works: &'a Works,
-    actor: &'a WorkActor,
-    mailbox: usize,
-}
-
-impl Opening<'_> {
-    fn each<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-        C: Fn(Works, Q) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<A, ActorError>> + Send + 'static,
-    {
-        let keeping = Keeping {
-            name,
-            capacity: self.mailbox,
-            batch: 1,
-            lanes: self.mailbox,
-        };
-        let (works, call) = (self.works.clone(), Arc::new(call));
-        open(
-            keeping,
-            &self.actor.tasks,
-            &self.actor.stop,
-            move |asks: Vec<Ask<Q, A>>| {
-                let (works, call) = (works.clone(), Arc::clone(&call));
-                async move {
-                    for Ask { question, reply } in asks {
-                        // Whoever does not wait any more is not told.
-                        let _ = reply.send(call(works.clone(), question).await);
-                    }
-                }
-            },
-        )
-    }
-}
-
 impl WorkHandle {
     /// The store, for everything that is not about single works.
     pub fn store(&self) -> &StoreHandle {
-        &self.store
+        &self.works.store
     }
 
     /// Creates a work under this identity, or finds the one that has it. It is committed when this returns, and the
     /// next who reads it finds it.
     pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        self.creates.ask((wanted, message_id)).await
+        let works = Arc::clone(&self.works);
+        let creating = async move { works.create(wanted, message_id).await };
+        self.gates.creates.run(creating).await
     }
 
     /// Creates works, all or none, under identities made of this one and their places, or finds those that have them.
     pub async fn create_all(&self, wanted: Vec<Wanted>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
-        self.bulks.ask((wanted, seed)).await
+        let works = Arc::clone(&self.works);
+        let creating = async move { works.create_all(&wanted, &seed).await };
+        self.gates.bulks.run(creating).await
     }
 
     /// Gives a work another bound, only at this version if given.
@@ -209,28 +173,41 @@ impl WorkHandle {
         add_up_to: AddUpTo,
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
-        self.updates.ask((id, add_up_to, version)).await
+        let works = Arc::clone(&self.works);
+        let updating = async move { works.update(id, add_up_to, version).await };
+        self.gates.updates.run(updating).await
     }
 
     /// Cancels and removes a work, only at this version if given.
     pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        self.deletes.ask((id, version)).await
+        let works = Arc::clone(&self.works);
+        let deleting = async move { works.delete(id, version).await };
+        self.gates.deletes.run(deleting).await
     }
 
     /// The work with this id.
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        self.ids.ask(id).await
+        let lease = match self.works.reader.near(id).await {
+            Ok(read) => return Ok(read),
+            Err(lease) => lease,
+        };
+        let works = Arc::clone(&self.works);
+        let reading = async move { works.reader.by_id(id, lease).await };
+        self.gates.ids.run(reading).await
     }
 
     /// Remembers a demand that was accepted, so that it is found by its code: by all who share the cache, or by this
     /// process where the cache is away.
     pub async fn remember(&self, demand: Provisional) {
         let code = demand.work_code.clone();
-        self.known.remember(code, ByCode::Provisional(demand)).await;
+        let codes = self.works.reader.codes();
+        codes.remember(code, ByCode::Provisional(demand)).await;
     }
 
     /// The work with this code, or the demand for it.
     pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
-        self.codes.ask(code).await
+        let works = Arc::clone(&self.works);
+        let reading = async move { works.reader.by_code(code).await };
+        self.gates.codes.run(reading).await
     }
 }

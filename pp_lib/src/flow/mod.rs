@@ -33,7 +33,6 @@ mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
 pub use bury::Drainer;
-pub(crate) use codes::Codes;
 pub use computation::computation;
 pub use consume::{ConsumeSettings, Consumer};
 pub use create::{Creator, Wanted, latest_run_at};

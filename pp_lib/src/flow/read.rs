@@ -119,15 +119,19 @@ impl Reader {
         }
     }
 
-    /// The work with this id. Not to be given up: others may wait for the answer.
-    pub(crate) async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let lease = match &self.near {
-            None => None,
-            Some(near) => match near.look_up(id).await {
-                near::Seen::Entry(entry) => return Ok(read(work_of(entry), Source::Near)),
-                near::Seen::Nothing(lease) => lease,
-            },
+    /// What this process has in its own memory; else the place where it is missing there.
+    pub(crate) async fn near(&self, id: WorkId) -> Result<Read<Option<Work>>, Option<Lease>> {
+        let Some(near) = &self.near else {
+            return Err(None);
         };
+        match near.look_up(id).await {
+            near::Seen::Entry(entry) => Ok(read(work_of(entry), Source::Near)),
+            near::Seen::Nothing(lease) => Err(lease),
+        }
+    }
+
+    /// The work with this id, which is missing nearby. Not to be given up: others may wait for the answer.
+    pub(crate) async fn by_id(&self, id: WorkId, lease: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
         let (under_way, lead) = self
             .reads
             .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
@@ -138,6 +142,14 @@ impl Reader {
         let answer = self.read_through(id, lease).await;
         lead.end(answer.clone());
         answer
+    }
+
+    /// The work with this id, from wherever it is found first.
+    pub(crate) async fn nearest(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
+        match self.near(id).await {
+            Ok(read) => Ok(read),
+            Err(lease) => self.by_id(id, lease).await,
+        }
     }
 
     /// From the cache, else from the store. Only who reads it fills it in: a lease of who joined may be younger than
@@ -189,7 +201,7 @@ impl Reader {
     pub(crate) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
         let known = self.codes.known(&code).await;
         if let Known::As(ByCode::Id(id)) = known {
-            let Read { value, source } = self.by_id(id).await?;
+            let Read { value, source } = self.nearest(id).await?;
             return Ok(read(value.map(Coded::Work), source));
         }
         let may_be_demanded = code.origin() == Origin::Consumer;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::near::Near;
@@ -23,7 +23,7 @@ use crate::store::{AnyStore, Page, StoreError};
 
 /// So many events are read at once.
 const PAGE: u16 = 1000;
-/// Rounds are this far apart, however often the feed is poked.
+/// Rounds are this far apart at least, however often the feed is poked.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The name of the lease of whoever refreshes a shared cache.
 const LEASE: &str = "refresher";
@@ -127,6 +127,7 @@ impl Refresher {
         }
         let round = async {
             loop {
+                let began = Instant::now();
                 let round = self.round(place).await?;
                 patience.recovered();
                 let next = match round {
@@ -135,7 +136,8 @@ impl Refresher {
                     // It may be held for hours; the mark runs out long before.
                     Round::Held => self.staleness / 20,
                 };
-                sleep(PAUSE).await;
+                // Busy half of the time at most.
+                sleep(PAUSE.max(began.elapsed())).await;
                 let _ = timeout(next, waiter.changed()).await;
             }
         };

@@ -8,6 +8,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
+use super::prepared::Prepared;
 use super::work_rows::{parsed, unix_seconds};
 use crate::domain::{Event, Position, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
@@ -30,20 +31,23 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The fence: no transaction before the oldest open one can still write. What is committed behind it is held. The
-    /// search for the end stops at the floor: below it there may be many rows that were purged and not yet vacuumed.
+    /// The fence: no transaction before the oldest open one can still write. What is committed behind it is held. Both
+    /// ends are looked for from the newest event on, in the key's order: any other way walks all events. The search
+    /// stops at the floor: below it there may be many rows that were purged and not yet vacuumed.
     fn read(connection: &mut PgConnection) -> std::result::Result<Self, Failure> {
         let bounds = sql_query(
             "SELECT epoch, floor_tx::text::bigint AS floor_tx, floor_id,
                 coalesce(head.tx::text::bigint, 0) AS head_tx, coalesce(head.id, 0) AS head_id,
-                EXISTS (SELECT FROM events WHERE tx >= pg_snapshot_xmin(pg_current_snapshot())) AS held
+                coalesce(newest.tx >= pg_snapshot_xmin(pg_current_snapshot()), false) AS held
             FROM feed LEFT JOIN LATERAL (
                 SELECT tx, id FROM events
                 WHERE tx < pg_snapshot_xmin(pg_current_snapshot()) AND (tx, id) > (floor_tx, floor_id)
                 ORDER BY tx DESC, id DESC LIMIT 1
-            ) AS head ON true",
+            ) AS head ON true LEFT JOIN LATERAL (
+                SELECT tx FROM events WHERE (tx, id) > (floor_tx, floor_id) ORDER BY tx DESC, id DESC LIMIT 1
+            ) AS newest ON true",
         );
-        Ok(bounds.get_result(connection)?)
+        Ok(Prepared(bounds).get_result(connection)?)
     }
 
     fn head(&self) -> Position {
@@ -74,11 +78,10 @@ impl Bounds {
 /// Whether everything behind a place was still there for the statements before this one, each of which had a snapshot of
 /// its own: what goes moves the floor in the same change.
 fn is_whole(connection: &mut PgConnection, after: Position) -> std::result::Result<bool, Failure> {
-    let floor: Floor = sql_query("SELECT (floor_tx, floor_id) <= ($1::text::xid8, $2) AS below FROM feed")
+    let statement = sql_query("SELECT (floor_tx, floor_id) <= ($1::text::xid8, $2) AS below FROM feed")
         .bind::<Text, _>(after.tx.to_string())
-        .bind::<BigInt, _>(after.id)
-        .get_result(connection)?;
-    Ok(floor.below)
+        .bind::<BigInt, _>(after.id);
+    Ok(Prepared(statement).get_result::<Floor>(connection)?.below)
 }
 
 #[derive(QueryableByName)]

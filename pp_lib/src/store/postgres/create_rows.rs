@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
 use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
+use super::prepared::Prepared;
 use super::work_rows::{COLUMNS, Row, from_unix_seconds};
 use crate::domain::Work;
 use crate::store::NewWork;
@@ -41,7 +42,7 @@ impl CreateRows {
 
 /// Inserts them; the works that there are then, whether inserted now or before.
 pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result<Created, Failure> {
-    let mut created: Vec<Row> = sql_query(format!(
+    let statement = sql_query(format!(
         "WITH inserted AS (
             INSERT INTO works (work_code, origin, message_id, add_up_to, run_at, due_at)
             SELECT work_code, origin, message_id, add_up_to, run_at, greatest(now(), run_at)
@@ -61,8 +62,8 @@ pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result
     .bind::<Array<Text>, _>(&rows.codes)
     .bind::<Array<Text>, _>(&rows.origins)
     .bind::<Array<Integer>, _>(&rows.bounds)
-    .bind::<Array<Nullable<Timestamptz>>, _>(&rows.run_at)
-    .load(connection)?;
+    .bind::<Array<Nullable<Timestamptz>>, _>(&rows.run_at);
+    let mut created: Vec<Row> = Prepared(statement).load(connection)?;
     if created.len() < rows.message_ids.len() {
         let inserted: HashSet<&str> = created.iter().map(|row| row.message_id.as_str()).collect();
         let skipped: Vec<&String> = (rows.message_ids.iter())

@@ -15,6 +15,7 @@ mod event_log;
 mod failure;
 mod idempotency_keys;
 mod leases;
+mod prepared;
 mod retention;
 mod session;
 mod settle_rows;

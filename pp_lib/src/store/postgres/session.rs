@@ -60,8 +60,6 @@ impl Sessions {
             &format!("SET statement_timeout = {timeout}"),
             &format!("SET lock_timeout = {lock}"),
             &format!("SET idle_in_transaction_session_timeout = {timeout}"),
-            // Plans made without the values walk the wrong index.
-            "SET plan_cache_mode = 'force_custom_plan'",
             "SET jit = off",
             // Errors are told apart by their text where diesel keeps the code to itself; only a superuser may ask for
             // English, everybody else gets by with `Failure::Unclear`.

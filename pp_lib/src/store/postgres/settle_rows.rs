@@ -9,6 +9,7 @@ use diesel::{RunQueryDsl as _, sql_query};
 use super::completion::Found;
 use super::dispatch::microseconds;
 use super::failure::Failure;
+use super::prepared::Prepared;
 use crate::domain::Status;
 use crate::store::Settlement;
 
@@ -144,13 +145,13 @@ type MessageIds = HashSet<String>;
 pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result<(MessageIds, MessageIds), Failure> {
     let usual = rows.from.iter().all(Option::is_none) && rows.results.iter().all(Option::is_some);
     let applied: Vec<Found> = if usual {
-        sql_query(SETTLE_DONE)
+        let statement = sql_query(SETTLE_DONE)
             .bind::<Array<Text>, _>(&rows.message_ids)
             .bind::<Array<Text>, _>(&rows.codes)
             .bind::<Array<Text>, _>(&rows.origins)
             .bind::<Array<Integer>, _>(&rows.bounds)
-            .bind::<Array<Nullable<BigInt>>, _>(&rows.results)
-            .load(connection)?
+            .bind::<Array<Nullable<BigInt>>, _>(&rows.results);
+        Prepared(statement).load(connection)?
     } else {
         sql_query(SETTLE)
             .bind::<Array<Text>, _>(&rows.message_ids)

@@ -10,6 +10,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 use super::PostgresStore;
 use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
+use super::prepared::Prepared;
 use crate::domain::{Origin, PrefixSelection, Work, WorkCode, WorkCodePrefix, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
@@ -121,15 +122,21 @@ impl WorkRows for PostgresStore {
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let select = format!("SELECT {COLUMNS} FROM works WHERE id = ANY($1) AND deleted_on IS NULL");
-        self.run(move |connection| works(sql_query(&select).bind::<Array<BigInt>, _>(&ids).load(connection)?))
-            .await
+        self.run(move |connection| {
+            let statement = sql_query(&select).bind::<Array<BigInt>, _>(&ids);
+            works(Prepared(statement).load(connection)?)
+        })
+        .await
     }
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
         let codes: Vec<String> = codes.iter().map(|code| code.as_str().to_owned()).collect();
         let select = format!("SELECT {COLUMNS} FROM works WHERE work_code = ANY($1) AND deleted_on IS NULL");
-        self.run(move |connection| works(sql_query(&select).bind::<Array<Text>, _>(&codes).load(connection)?))
-            .await
+        self.run(move |connection| {
+            let statement = sql_query(&select).bind::<Array<Text>, _>(&codes);
+            works(Prepared(statement).load(connection)?)
+        })
+        .await
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {

@@ -182,10 +182,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
     Ok(())
 }
 
-/// Handlers only pass requests on to the actors, which need the processors more.
+/// As many as there are processors: what a request costs besides the store and the cache is the workers' own.
 fn workers() -> usize {
-    if let Some(n) = std::env::var("X_WORKERS").ok().and_then(|n| n.parse().ok()) { return n; }
-    available_parallelism()
-        .map_or(1, |cores| cores.get().div_ceil(2))
-        .min(8)
+    available_parallelism().map_or(1, |cores| cores.get().min(8))
 }

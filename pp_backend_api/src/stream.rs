@@ -2,6 +2,7 @@
 //! between, so that a client costs little more than its connection.
 
 use std::convert::Infallible;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -112,12 +113,21 @@ fn frames(
     let body = Body {
         beginning: beginning.into_iter(),
         source,
-        heartbeats: interval_at(Instant::now() + heartbeat, heartbeat),
+        heartbeats: heartbeats(heartbeat),
     };
     unfold(body, |mut body| async move {
         let frame = body.next().await?;
         Some((Ok(frame), body))
     })
+}
+
+/// Heartbeats this far apart. Those of all streams fall on the same seconds, so that a process with thousands of them is
+/// woken once a second for them and not for each.
+fn heartbeats(every: Duration) -> Interval {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let now = Instant::now();
+    let into_second = Duration::from_nanos(now.duration_since(*BEGAN).subsec_nanos().into());
+    interval_at(now + every - into_second.min(every / 2), every)
 }
 
 impl<S: Source> Body<S> {

@@ -28,12 +28,15 @@ use crate::store::{AnyStore, Outcome, Settlement};
 /// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.
 const MOMENT: Duration = Duration::from_millis(20);
 
+/// How many batches are under way at once: while the store records one, the next is received and computed.
+const LANES: u16 = 2;
+
 /// How a worker takes and computes demands.
 #[derive(Clone, Debug)]
 pub struct ConsumeSettings {
     /// How many messages may be with this worker, unacknowledged.
     pub prefetch: u16,
-    /// How many demands are computed at once, and recorded together.
+    /// How many demands are computed at once; half of them are recorded together.
     pub batch: u16,
     /// How long a batch waits for more messages once it has one.
     pub batch_wait: Duration,
@@ -45,6 +48,26 @@ pub struct ConsumeSettings {
     pub work_timeout: Duration,
     /// How long a stop waits for what is under way.
     pub grace: Duration,
+}
+
+/// The share of a worker that takes one batch after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lane {
+    prefetch: u16,
+    batch: u16,
+}
+
+impl ConsumeSettings {
+    /// The lanes, with their shares of what there may be at once.
+    fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let Self { prefetch, batch, .. } = *self;
+        let lanes = LANES.min(batch).min(prefetch).max(1);
+        let share = move |all: u16, lane: u16| all / lanes + u16::from(lane < all % lanes);
+        (0..lanes).map(move |lane| Lane {
+            prefetch: share(prefetch, lane),
+            batch: share(batch, lane),
+        })
+    }
 }
 
 /// A worker.
@@ -106,24 +129,28 @@ impl Consumer {
                 abandon.cancel();
             }
         });
-        self.subscribe(part, &shutdown, &abandon, slow).await;
+        let lanes = self.settings.lanes();
+        let lanes = lanes.map(|lane| self.subscribe(lane, part.clone(), &shutdown, &abandon, slow.clone()));
+        join_all(lanes).await;
+        drop(slow);
         if let Err(error) = running.await {
             log::error!("looking after running works ended: {error}");
         }
     }
 
-    /// Takes batches from one subscription after the other.
+    /// One lane: takes batches from one subscription after the other.
     async fn subscribe(
         &self,
+        lane: Lane,
         part: Part,
         shutdown: &CancellationToken,
         abandon: &CancellationToken,
         slow: mpsc::Sender<Slow>,
     ) {
-        let places = Arc::new(Semaphore::new(usize::from(self.settings.batch)));
+        let places = Arc::new(Semaphore::new(usize::from(lane.batch)));
         let mut patience = Patience::shown("taking demands", part);
         while !shutdown.is_cancelled() {
-            let error = match self.broker.subscribe(Queue::Demand, self.settings.prefetch).await {
+            let error = match self.broker.subscribe(Queue::Demand, lane.prefetch).await {
                 Ok(subscription) => {
                     patience.recovered();
                     self.take(subscription, &places, shutdown, abandon, &slow).await

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use diesel::pg::PgConnection;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
-use diesel::{Connection as _, RunQueryDsl as _, sql_query};
+use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::prepared::Prepared;
+use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use super::work_rows::{COLUMNS, Row, from_unix_seconds};
 use crate::domain::Work;
 use crate::store::NewWork;
@@ -42,12 +42,18 @@ impl CreateRows {
 
 /// Inserts them; the works that there are then, whether inserted now or before.
 pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result<Created, Failure> {
+    let inserted = skipping_at_need(|on_conflict| insert(connection, rows, on_conflict))?;
+    with_present(connection, rows, inserted)
+}
+
+/// Those that were inserted.
+fn insert(connection: &mut PgConnection, rows: &CreateRows, on_conflict: OnConflict) -> QueryResult<Vec<Row>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
             INSERT INTO works (work_code, origin, message_id, add_up_to, run_at, due_at)
             SELECT work_code, origin, message_id, add_up_to, run_at, greatest(now(), run_at)
             FROM unnest($1, $2, $3::work_origin[], $4, $5) AS input (message_id, work_code, origin, add_up_to, run_at)
-            ON CONFLICT DO NOTHING
+            {}
             RETURNING *
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
@@ -56,14 +62,19 @@ pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result
             INSERT INTO stat_deltas (origin, status, works)
             SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
         )
-        SELECT {COLUMNS} FROM inserted"
+        SELECT {COLUMNS} FROM inserted",
+        on_conflict.clause()
     ))
     .bind::<Array<Text>, _>(&rows.message_ids)
     .bind::<Array<Text>, _>(&rows.codes)
     .bind::<Array<Text>, _>(&rows.origins)
     .bind::<Array<Integer>, _>(&rows.bounds)
     .bind::<Array<Nullable<Timestamptz>>, _>(&rows.run_at);
-    let mut created: Vec<Row> = Prepared(statement).load(connection)?;
+    Prepared(statement).load(connection)
+}
+
+/// Adds those that were there before.
+fn with_present(connection: &mut PgConnection, rows: &CreateRows, mut created: Vec<Row>) -> Result<Created, Failure> {
     if created.len() < rows.message_ids.len() {
         let inserted: HashSet<&str> = created.iter().map(|row| row.message_id.as_str()).collect();
         let skipped: Vec<&String> = (rows.message_ids.iter())
@@ -83,7 +94,8 @@ pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result
 /// Inserts all of them or, where another work has one of the codes, none.
 pub(super) fn create_all(connection: &mut PgConnection, rows: &CreateRows) -> Result<Option<Created>, Failure> {
     let outcome = connection.transaction(|connection| {
-        let created = create(connection, rows).map_err(Abort::Failed)?;
+        let inserted = insert(connection, rows, OnConflict::Skip)?;
+        let created = with_present(connection, rows, inserted).map_err(Abort::Failed)?;
         if created.len() == rows.message_ids.len() {
             Ok(created)
         } else {

@@ -40,7 +40,8 @@ struct Gates {
 }
 
 impl WorkActor {
-    /// Starts the service. What is read may be so stale. So many requests of a kind may run at once.
+    /// Starts the service. What is read may be so stale. So many requests of a kind may wait for the store, and as many
+    /// again be answered by it or by the cache meanwhile.
     pub fn start(
         store: StoreHandle,
         cache: CacheHandle,
@@ -49,7 +50,7 @@ impl WorkActor {
         mailbox: usize,
     ) -> (Self, WorkHandle) {
         let tasks = TaskTracker::new();
-        let gate = |name| Gate::new(name, mailbox, &tasks);
+        let gate = |name| Gate::new(name, mailbox.saturating_mul(2), &tasks);
         let gates = Arc::new(Gates {
             creates: gate("works: create"),
             bulks: gate("works: create all"),

@@ -11,6 +11,8 @@ const TOGETHER: [usize; 3] = [250, 50, 10];
 /// Demands to be computed and recorded together.
 pub(super) struct Group {
     pub(super) jobs: Vec<Job>,
+    /// Whether nothing else may be computed meanwhile.
+    pub(super) alone: bool,
     /// Whether the rows say `running` before anything is computed, so that an end of the worker is counted.
     pub(super) announced: bool,
 }
@@ -26,6 +28,7 @@ pub(super) fn groups(mut jobs: Vec<Job>) -> Vec<Group> {
             Some(group) => group.jobs.push(job),
             None => groups.push(Group {
                 jobs: vec![job],
+                alone: announced || times > 0,
                 announced,
             }),
         }

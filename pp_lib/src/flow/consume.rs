@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,31 @@ pub struct Consumer {
     feed: AnyFeed,
     attempts: Attempts,
     settings: ConsumeSettings,
+    turns: Turns,
+}
+
+/// Whose turn it is: groups of demands that come for the first time go beside each other, what may have ended a worker
+/// goes alone.
+#[derive(Debug, Default)]
+struct Turns(RwLock<()>);
+
+/// The turn of a group, until it is dropped.
+enum Turn<'a> {
+    Beside { _others: RwLockReadGuard<'a, ()> },
+    Alone { _nobody: RwLockWriteGuard<'a, ()> },
+}
+
+impl Turns {
+    async fn for_group(&self, group: &Group) -> Turn<'_> {
+        match group.alone {
+            true => Turn::Alone {
+                _nobody: self.0.write().await,
+            },
+            false => Turn::Beside {
+                _others: self.0.read().await,
+            },
+        }
+    }
 }
 
 /// What an attempt has come to within its batch.
@@ -105,6 +130,7 @@ impl Consumer {
                 work_timeout,
             },
             settings,
+            turns: Turns::default(),
         }
     }
 
@@ -189,7 +215,10 @@ impl Consumer {
             }
             subscription.acknowledge(&finished).await?;
             for group in caution::groups(jobs) {
-                let finished = self.work_off(group, &deliveries, places, abandon, slow).await?;
+                let finished = {
+                    let _turn = self.turns.for_group(&group).await;
+                    self.work_off(group, &deliveries, places, abandon, slow).await?
+                };
                 subscription.acknowledge(&finished).await?;
                 if shutdown.is_cancelled() {
                     return Ok(());

@@ -277,8 +277,8 @@ mod on_servers {
             let store = Arc::new(StoreBetween::new(Arc::new(store)));
             let broker = Arc::new(BrokerBetween::new(Arc::new(place.queues.broker().await)));
             let worker = consume(store.clone(), broker.clone(), AddUpToSum);
-            until("it listens", async || {
-                broker.traffic.subscribed.load(Ordering::SeqCst) == 1
+            until("both of its lanes listen", async || {
+                broker.traffic.subscribed.load(Ordering::SeqCst) == 2
             })
             .await;
             workers.push((worker, store));

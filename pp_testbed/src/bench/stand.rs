@@ -12,7 +12,7 @@ use crate::chaos::client::Client;
 use crate::chaos::queues;
 use crate::chaos::service::Service;
 use crate::ledger::{self, Ledger};
-use crate::servers::{Kind, PrivateServers};
+use crate::servers::{Kind, PrivateServers, redis_command};
 use crate::{ports, wait};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -81,6 +81,8 @@ impl Stand {
     /// Gives up the place with all that is in it, whoever is still there.
     pub(super) fn leave(&self, place: Place) -> Result<()> {
         let (postgres, rabbitmq) = (self.servers.url(Kind::Postgres)?, self.servers.url(Kind::RabbitMq)?);
+        // Whoever begins with a cache looks through all of its keys.
+        redis_command(&self.servers.url(Kind::Redis)?, "FLUSHALL")?;
         self.runtime.block_on(async {
             Ledger::drop_database(&postgres, &place.name).await?;
             for queue in ["demand", "deadletter"] {

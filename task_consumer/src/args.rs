@@ -18,7 +18,7 @@ pub struct ConsumerArgs {
     #[arg(long, env = "PP_PREFETCH", default_value = "2000", value_parser = whole(1..=u16::MAX))]
     pub prefetch: u16,
 
-    /// How many demands are computed at once and recorded together.
+    /// How many demands are computed at once; half of them are recorded together.
     #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
     pub batch: u16,
 

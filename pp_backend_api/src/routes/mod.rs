@@ -67,7 +67,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 }
 
 impl Api {
-    /// Asks an actor, but no longer than a request may take.
+    /// Asks for something, but no longer than a request may take.
     pub(crate) async fn ask<T, E: Into<ApiError>>(
         &self,
         call: impl Future<Output = Result<T, E>>,

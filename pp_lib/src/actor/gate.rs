@@ -27,8 +27,8 @@ impl Gate {
         }
     }
 
-    /// Runs a request on the runtime of whoever asks: to its end, also when nobody waits for it any more. A panic in it
-    /// ends here.
+    /// Runs a request on the runtime of whoever asks: to its end, also when nobody waits for it any more, so long as
+    /// that runtime lasts. A panic in it ends here.
     pub(super) async fn run<A, F>(&self, request: F) -> Result<A, ActorError>
     where
         A: Send + 'static,

@@ -83,12 +83,12 @@ mod tests {
         let jobs = jobs
             .into_iter()
             .flat_map(|(count, many)| (0..many).map(move |_| job(count, 0)));
-        let shape: Vec<(usize, bool)> = groups(jobs.collect())
-            .iter()
-            .map(|group| (group.jobs.len(), group.announced))
-            .collect();
+        let groups = groups(jobs.collect());
+        let shape: Vec<(usize, bool)> = groups.iter().map(|group| (group.jobs.len(), group.announced)).collect();
         let together = [1000, 250, 50, 50, 10, 10, 10].map(|many| (many, false));
         assert_eq!(shape, [&together[..], &[(1, true); 3]].concat());
+        let alone: Vec<bool> = groups.iter().map(|group| group.alone).collect();
+        assert_eq!(alone, [&[false][..], &[true; 9]].concat());
     }
 
     #[test]

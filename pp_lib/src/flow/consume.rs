@@ -390,3 +390,47 @@ async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
         .await
         .unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(prefetch: u16, batch: u16) -> Vec<(u16, u16)> {
+        let settings = ConsumeSettings {
+            prefetch,
+            batch,
+            batch_wait: Duration::ZERO,
+            max_attempts: 1,
+            lease: Duration::ZERO,
+            work_timeout: Duration::ZERO,
+            grace: Duration::ZERO,
+        };
+        settings.lanes().map(|lane| (lane.prefetch, lane.batch)).collect()
+    }
+
+    #[test]
+    fn lanes_share_all_there_is_and_each_has_something() {
+        assert_eq!(shares(2000, 1000), [(1000, 500), (1000, 500)]);
+        assert_eq!(shares(7, 3), [(4, 2), (3, 1)]);
+        assert_eq!(shares(2, 1), [(2, 1)]);
+        assert_eq!(shares(1, 1000), [(1, 1000)]);
+    }
+
+    #[tokio::test]
+    async fn what_came_again_has_its_turn_alone() {
+        let [new, again] = [false, true].map(|alone| Group {
+            jobs: Vec::new(),
+            alone,
+            announced: false,
+        });
+        let turns = Turns::default();
+        let beside_each_other = (turns.for_group(&new).await, turns.for_group(&new).await);
+        assert!(turns.for_group(&again).now_or_never().is_none());
+        drop(beside_each_other);
+        let alone = turns.for_group(&again).await;
+        assert!(turns.for_group(&new).now_or_never().is_none());
+        assert!(turns.for_group(&again).now_or_never().is_none());
+        drop(alone);
+        assert!(turns.for_group(&new).now_or_never().is_some());
+    }
+}

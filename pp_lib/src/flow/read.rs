@@ -132,16 +132,20 @@ impl Reader {
 
     /// The work with this id, which is missing nearby. Not to be given up: others may wait for the answer.
     pub(crate) async fn by_id(&self, id: WorkId, lease: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
-        let (under_way, lead) = self
-            .reads
-            .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
-        let Some(lead) = lead else {
-            let answer = under_way.outcome().await.unwrap_or(Err(ActorError::Failed));
-            return answer.map(Read::collapsed);
-        };
-        let answer = self.read_through(id, lease).await;
-        lead.end(answer.clone());
-        answer
+        loop {
+            let (under_way, lead) = self
+                .reads
+                .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
+            if let Some(lead) = lead {
+                let answer = self.read_through(id, lease).await;
+                lead.end(answer.clone());
+                return answer;
+            }
+            // Whoever led it may have ended with its runtime.
+            if let Some(answer) = under_way.outcome().await {
+                return answer.map(Read::collapsed);
+            }
+        }
     }
 
     /// The work with this id, from wherever it is found first.

@@ -136,7 +136,7 @@ impl Refresher {
                     // It may be held for hours; the mark runs out long before.
                     Round::Held => self.staleness / 20,
                 };
-                // Busy half of the time at most.
+                // Once it has caught up it is busy half of the time at most.
                 sleep(PAUSE.max(began.elapsed())).await;
                 let _ = timeout(next, waiter.changed()).await;
             }

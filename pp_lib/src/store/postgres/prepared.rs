@@ -1,5 +1,5 @@
 //! Statements that a connection prepares once: their text is always the same, and so is the best plan. The server parses
-//! them once for each connection, and plans them only the first few times.
+//! them once for each connection, and after a few plans goes on with one that suits any values, if that is as good.
 //!
 //! Diesel would parse and plan whatever it is handed as text each time. That stays for statements whose best plan depends
 //! on their values, such as a search.

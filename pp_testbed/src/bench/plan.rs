@@ -17,7 +17,7 @@ pub struct Options {
     /// How many demands are drained [default: 200000, quick 40000].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub demands: Option<u32>,
-    /// How many clients follow the live stream [default: 1000].
+    /// How many clients follow the live stream [default: 10000, quick 1000].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub clients: Option<u32>,
     /// Sizes of the table for search and growth, smallest first [default: search 1000,100000,1000000, quick without
@@ -63,7 +63,7 @@ impl From<&Options> for Plan {
             long_rounds: rounds.min(either(1, 3) as usize),
             time: Duration::from_secs(seconds.into()),
             demands: options.demands.unwrap_or(either(40_000, 200_000)) as usize,
-            clients: options.clients.unwrap_or(1_000).into(),
+            clients: options.clients.unwrap_or(either(1_000, 10_000)).into(),
             search_rows: rows(search),
             growth_rows: rows(growth),
             backlog: or(&options.backlog, backlog)
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_whole_run_has_the_numbers_of_the_goals() {
         let plan = Plan::from(&Options::default());
-        assert_eq!((plan.rounds, plan.demands, plan.clients), (5, 200_000, 1_000));
+        assert_eq!((plan.rounds, plan.demands, plan.clients), (5, 200_000, 10_000));
         assert_eq!(plan.search_rows, [1_000, 100_000, 1_000_000]);
         assert_eq!((plan.backlog[0], plan.backlog[3]), (10_000, 1_000_000));
     }

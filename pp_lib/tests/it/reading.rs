@@ -1,7 +1,7 @@
 //! Reads of works through the cache, over a store and a cache that fail on demand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -193,9 +193,9 @@ async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
         ..OPTIONS
     };
     let rig = Rig::with(options, None).await;
-    // It has seen everything so far, also what the poke after the rig's own work told of, and nobody pokes from here on.
+    // It has seen everything so far, and may still hear the poke after the rig's own work: it gets no further.
     rig.is_caught_up().await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    rig.cache.refreshable.store(false, Ordering::SeqCst);
     let work = rig.behind_the_back(4).await;
     let before = rig.store.reads_by_id.load(Ordering::SeqCst);
     rig.store.may_read.send_replace(false);
@@ -367,6 +367,8 @@ struct Moody {
     mood: AtomicUsize,
     /// How many works were looked up.
     look_ups: AtomicUsize,
+    /// Whether the refresher gets beyond its look at what is present, so that it reads no work.
+    refreshable: AtomicBool,
 }
 
 impl Moody {
@@ -375,6 +377,7 @@ impl Moody {
             inner: MemoryCache::new(options),
             mood: AtomicUsize::new(WELL),
             look_ups: AtomicUsize::new(0),
+            refreshable: AtomicBool::new(true),
         }
     }
 
@@ -412,6 +415,9 @@ impl Cache for Moody {
 
     async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
         self.act().await?;
+        if !self.refreshable.load(Ordering::SeqCst) {
+            return Err(CacheError::Unavailable("nobody refreshes it".into()));
+        }
         self.inner.present(ids).await
     }
 

@@ -39,6 +39,7 @@ fn with_letters() -> TempDir {
         store.settle(&[failed]).await.unwrap();
         let message = DeadMessage {
             message_id: MessageId::try_from("m3".to_owned()).unwrap(),
+            properties: None,
             body: "no {JSON".into(),
             reason: "malformed".to_owned(),
         };

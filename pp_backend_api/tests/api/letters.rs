@@ -55,6 +55,7 @@ fn a_letter_tells_of_its_work(server: &Server) {
 fn a_letter_tells_of_its_message(server: &Server) {
     let message = DeadMessage {
         message_id: MessageId::try_from("m1".to_owned()).unwrap(),
+        properties: None,
         body: "not {JSON".into(),
         reason: "malformed".to_owned(),
     };

@@ -12,7 +12,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::window::Window;
-use super::{Broker, BrokerError, DeadLetter, Delivery, Outgoing, Properties, Published, Queue, Result, Subscription};
+use super::{
+    Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Properties, Published, Queue, Resent, Result,
+    Subscription,
+};
 
 /// The broker inside this process. A clone is the same broker.
 #[derive(Clone, Debug)]
@@ -36,6 +39,17 @@ impl Memory {
         }
     }
 
+    /// Puts demands into their queue, waiting for room.
+    async fn put_all<T: Sync>(&self, messages: &[T], message: fn(&T) -> Message) -> Vec<Published> {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let put = self.demands.when(|queue| queue.put_what_fits(rest, message)).await;
+            self.demands.changed.notify_waiters();
+            rest = &rest[put..];
+        }
+        vec![Published::Confirmed; messages.len()]
+    }
+
     fn line(&self, queue: Queue) -> &Arc<Line> {
         match queue {
             Queue::Demand => &self.demands,
@@ -53,13 +67,11 @@ impl Default for Memory {
 #[async_trait]
 impl Broker for Memory {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let put = self.demands.when(|queue| queue.put_what_fits(rest)).await;
-            self.demands.changed.notify_waiters();
-            rest = &rest[put..];
-        }
-        Ok(vec![Published::Confirmed; messages.len()])
+        Ok(self.put_all(messages, Message::demand).await)
+    }
+
+    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>> {
+        Ok(self.put_all(messages, Message::resent).await)
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -130,8 +142,25 @@ impl Message {
         Self::new(properties, &outgoing.body)
     }
 
+    fn resent(message: &Resent) -> Self {
+        let kept = message.properties.as_ref();
+        let properties = kept.and_then(|kept| serde_json::from_slice(kept).ok());
+        if kept.is_some() && properties.is_none() {
+            log::warn!(
+                "{} is sent again without its properties: another broker kept them",
+                message.message_id
+            );
+        }
+        let properties = Properties {
+            message_id: Some(message.message_id.as_str().to_owned()),
+            ..properties.unwrap_or_default()
+        };
+        Self::new(properties, &message.body)
+    }
+
     fn dead_letter(letter: &DeadLetter) -> Self {
         let properties = Properties {
+            kept: Kept::of(serde_json::to_vec(&letter.properties).unwrap_or_default()),
             message_id: Some(letter.message_id.as_str().to_owned()),
             reason: Some(letter.carried_reason().to_owned()),
             ..Properties::default()
@@ -201,11 +230,11 @@ impl Messages {
     }
 
     /// Puts the first of these in, as many as there is room for; how many, if any.
-    fn put_what_fits(&mut self, messages: &[Outgoing]) -> Option<usize> {
+    fn put_what_fits<T>(&mut self, messages: &[T], message: fn(&T) -> Message) -> Option<usize> {
         let fitting = self.room().min(messages.len());
         messages[..fitting]
             .iter()
-            .map(Message::demand)
+            .map(message)
             .for_each(|message| self.push(message));
         (fitting > 0).then_some(fitting)
     }
@@ -351,6 +380,7 @@ mod tests {
         let broker = Memory::new(2);
         let letter = DeadLetter {
             message_id: new_message_id(),
+            properties: Properties::default(),
             body: Bytes::new(),
             reason: String::new(),
         };

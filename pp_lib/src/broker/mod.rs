@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{DemandedRow, MessageId, WorkCode};
 
@@ -58,11 +59,55 @@ pub enum Published {
     Unconfirmed,
 }
 
+/// A message that was a dead letter, to be sent again as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// Its identity; unique within one call of [`Broker::resend`].
+    pub message_id: MessageId,
+    /// Its properties as the broker encoded them, see [`Kept::Whole`]; `None` where they were not kept.
+    pub properties: Option<Bytes>,
+    /// The message as it came.
+    pub body: Bytes,
+}
+
+/// The encoded properties of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// All properties and headers with their types, in the encoding of the broker that delivered the message.
+    Whole(Bytes),
+    /// They are longer than [`DeadLetter::MAX_PROPERTIES_LENGTH`]; how many bytes.
+    TooLong(usize),
+}
+
+impl Kept {
+    /// Keeps an encoding, unless it is too long.
+    fn of(encoded: Vec<u8>) -> Self {
+        match encoded.len() {
+            0 => Self::Nothing,
+            length if length > DeadLetter::MAX_PROPERTIES_LENGTH => Self::TooLong(length),
+            _ => Self::Whole(encoded.into()),
+        }
+    }
+
+    /// The encoding, when it was kept.
+    pub fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(encoded) => Some(encoded),
+            Self::Nothing | Self::TooLong(_) => None,
+        }
+    }
+}
+
 /// Something that cannot be computed, on its way to the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The message's identity; a new one where it had none.
     pub message_id: MessageId,
+    /// What the message said about itself.
+    pub properties: Properties,
     /// The message as it came.
     pub body: Bytes,
     /// Why it is dead.
@@ -72,6 +117,9 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// The longest reason that travels, in bytes; what is longer is cut.
     pub const MAX_REASON_LENGTH: usize = 1024;
+    /// The longest encoded properties that travel, in bytes: with the reason they fit into one AMQP frame of the usual
+    /// 128 KiB. Longer properties are not kept.
+    pub const MAX_PROPERTIES_LENGTH: usize = 64 << 10;
 
     /// The reason, cut to what travels.
     fn carried_reason(&self) -> &str {
@@ -89,7 +137,7 @@ pub enum Queue {
 }
 
 /// What a message says about itself besides its body, as it came and not yet checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     /// AMQP's `message_id`.
     pub message_id: Option<String>,
@@ -104,9 +152,15 @@ pub struct Properties {
     /// Header `failures`.
     pub failures: Option<i32>,
     /// Header `reason`, of a dead letter.
+    #[serde(skip)]
     pub reason: Option<String>,
+    /// Everything, for sending the message again; of a dead letter, what its message said. The in-process broker has
+    /// this for dead letters only.
+    #[serde(skip)]
+    pub kept: Kept,
     /// Which of these was there in a form that no producer of PP gives it, such as a number where a text belongs; it
     /// is missing above, and must not be taken for one that never was there.
+    #[serde(skip)]
     pub malformed: Option<&'static str>,
 }
 
@@ -129,6 +183,10 @@ pub trait Broker: Send + Sync {
     /// Sends demands and waits for what becomes of each; one answer for each, in order. An error means that none was
     /// sent.
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>>;
+
+    /// Sends messages again as they came, with what they said about themselves; the answers are those of
+    /// [`Self::publish`].
+    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>>;
 
     /// Puts dead letters where they are safe; an error leaves some possibly sent.
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;

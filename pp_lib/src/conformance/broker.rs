@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::broker::{AnyBroker, Broker, DeadLetter, Delivery, Outgoing, Properties, Published, Queue, Subscription};
+use crate::broker::{
+    AnyBroker, Broker, DeadLetter, Delivery, Kept, Outgoing, Properties, Published, Queue, Resent, Subscription,
+};
 use crate::domain::{DemandedRow, MessageId};
 use crate::flow::new_message_id;
 
@@ -49,6 +51,8 @@ macro_rules! broker_suite {
             a_batch_waits_for_what_else_comes,
             a_cancelled_batch_loses_nothing,
             dead_letters_keep_their_bytes_and_reason,
+            a_dead_letter_that_is_sent_again_is_the_same_message,
+            a_dead_letter_without_properties_is_sent_again_as_a_demand,
             bodies_may_be_empty_or_large,
             publishing_nothing_is_nothing,
             thousands_are_published_at_once,
@@ -198,7 +202,14 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         ..Properties::default()
     };
     let expected = [expected(1, with_row), expected(2, without), expected(3, with_code)];
-    assert_eq!(received, expected);
+    let received = received.into_iter().map(|delivery| Delivery {
+        properties: Properties {
+            kept: Kept::Nothing,
+            ..delivery.properties
+        },
+        ..delivery
+    });
+    assert_eq!(received.collect::<Vec<_>>(), expected);
     subscription.acknowledge(&[1, 2, 3]).await.unwrap();
 }
 
@@ -382,6 +393,7 @@ pub async fn a_cancelled_batch_loses_nothing(broker: AnyBroker) {
 pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
     let letter = |body: &'static [u8], reason: &str| DeadLetter {
         message_id: new_message_id(),
+        properties: Properties::default(),
         body: Bytes::from_static(body),
         reason: reason.to_owned(),
     };
@@ -405,6 +417,68 @@ pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
         assert!(sent.reason.starts_with(&reason) && !reason.is_empty());
         assert!(reason == sent.reason || reason.len() > DeadLetter::MAX_REASON_LENGTH - 4);
         assert!(reason.len() <= DeadLetter::MAX_REASON_LENGTH);
+    }
+}
+
+/// Row, promised code and identity are there again.
+pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBroker) {
+    let row = DemandedRow {
+        work_code: "api-0123456789".parse().unwrap(),
+        generation: 3,
+        attempt: 5,
+        failures: 2,
+    };
+    let with_row = Outgoing {
+        row: Some(row),
+        ..demand(1)
+    };
+    let with_code = Outgoing {
+        new_work_code: Some("consumer-0123456789".parse().unwrap()),
+        ..demand(2)
+    };
+    broker.publish(&[with_row, with_code]).await.unwrap();
+    let mut demands = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let first = receive(&mut *demands, 2).await;
+    let letters = first.iter().map(|delivery| DeadLetter {
+        message_id: delivery.properties.message_id.clone().unwrap().try_into().unwrap(),
+        properties: delivery.properties.clone(),
+        body: delivery.body.clone(),
+        reason: "a test".to_owned(),
+    });
+    broker.dead_letter(&letters.collect::<Vec<_>>()).await.unwrap();
+    demands.acknowledge(&[1, 2]).await.unwrap();
+    let mut letters = broker.subscribe(Queue::DeadLetter, 10).await.unwrap();
+    let letters = receive(&mut *letters, 2).await;
+    broker
+        .resend(&letters.iter().map(resent).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let again = receive(&mut *demands, 2).await;
+    for (again, first) in again.iter().zip(&first) {
+        assert_eq!((&again.properties, &again.body), (&first.properties, &first.body));
+        assert_eq!(again.delivery_count, 0);
+    }
+}
+
+/// Letters of programs that kept no properties.
+pub async fn a_dead_letter_without_properties_is_sent_again_as_a_demand(broker: AnyBroker) {
+    let old = Resent {
+        message_id: message_id(7),
+        properties: None,
+        body: body(7),
+    };
+    assert_eq!(broker.resend(&[old]).await.unwrap(), [Published::Confirmed]);
+    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let received = receive(&mut *subscription, 1).await;
+    assert_numbers(&received, 7..8);
+    assert_eq!(received[0].properties.malformed, None);
+}
+
+fn resent(letter: &Delivery) -> Resent {
+    Resent {
+        message_id: letter.properties.message_id.clone().unwrap().try_into().unwrap(),
+        properties: letter.properties.kept.whole().cloned(),
+        body: letter.body.clone(),
     }
 }
 

@@ -81,6 +81,7 @@ fn message(letter: &Delivery) -> DeadMessage {
         message_id: given
             .and_then(|id| MessageId::try_from(id).ok())
             .unwrap_or_else(new_message_id),
+        properties: letter.properties.kept.whole().cloned(),
         body: letter.body.clone(),
         reason: letter.properties.reason.clone().unwrap_or_else(|| NO_REASON.to_owned()),
     }

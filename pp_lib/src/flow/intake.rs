@@ -1,6 +1,6 @@
 //! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
 
-use crate::broker::{DeadLetter, Delivery, Properties};
+use crate::broker::{DeadLetter, Delivery, Kept, Properties};
 use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, WorkCode};
 use crate::wire::decode_demand;
 
@@ -22,15 +22,21 @@ pub(super) fn read(delivery: &Delivery) -> Intake {
     parse(delivery).unwrap_or_else(|error| Intake::Dead(dead_letter(delivery, &error.to_string())))
 }
 
-/// A delivery as a dead letter. It has an identity from now on, under which it may be sent again.
+/// A delivery as a dead letter. It has an identity from now on, under which it may be sent again with all it said of
+/// itself.
 pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     let given = delivery.properties.message_id.clone();
+    let reason = match delivery.properties.kept {
+        Kept::TooLong(bytes) => format!("{reason} (its {bytes} bytes of properties are too many to be kept)"),
+        Kept::Nothing | Kept::Whole(_) => reason.to_owned(),
+    };
     DeadLetter {
         message_id: given
             .and_then(|id| MessageId::try_from(id).ok())
             .unwrap_or_else(new_message_id),
+        properties: delivery.properties.clone(),
         body: delivery.body.clone(),
-        reason: reason.to_owned(),
+        reason,
     }
 }
 

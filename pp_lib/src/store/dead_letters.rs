@@ -14,6 +14,8 @@ use crate::domain::{DeadLetter, DeadLetterId, MessageId};
 pub struct DeadMessage {
     /// Its identity; one letter is kept for each.
     pub message_id: MessageId,
+    /// Its properties as the broker encoded them, to be handed back to it; `None` where they are not known.
+    pub properties: Option<Bytes>,
     /// The message as it came.
     pub body: Bytes,
     /// Why it is dead.
@@ -36,6 +38,8 @@ pub struct Redriven {
     pub id: DeadLetterId,
     /// Its identity.
     pub message_id: MessageId,
+    /// Its properties as the broker encoded them; `None` where they were not kept.
+    pub properties: Option<Bytes>,
     /// The message as it came.
     pub body: Bytes,
     /// When the claim runs out.

@@ -361,6 +361,10 @@ impl Broker for BrokerBetween {
         Ok(published)
     }
 
+    async fn resend(&self, messages: &[broker::Resent]) -> broker::Result<Vec<Published>> {
+        self.inner.resend(messages).await
+    }
+
     async fn dead_letter(&self, letters: &[broker::DeadLetter]) -> broker::Result<()> {
         self.inner.dead_letter(letters).await
     }

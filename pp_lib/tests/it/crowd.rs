@@ -148,6 +148,7 @@ mod on_servers {
     async fn bury(store: AnyStore, digger: usize) {
         let message = |number: usize| DeadMessage {
             message_id: MessageId::try_from(format!("message {number}")).unwrap(),
+            properties: None,
             body: Bytes::from_static(b"{"),
             reason: "no JSON".to_owned(),
         };

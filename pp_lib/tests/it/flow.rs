@@ -7,7 +7,7 @@ mod embedded {
 
     use bytes::Bytes;
     use pp_lib::broker::memory::Memory;
-    use pp_lib::broker::{AnyBroker, Outgoing, Queue};
+    use pp_lib::broker::{self, AnyBroker, Outgoing, Queue};
     use pp_lib::domain::{
         AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin,
         Status, Task, Work, WorkId,
@@ -507,6 +507,39 @@ mod embedded {
         };
         assert_eq!(ids(&first), ids(&second));
         assert_eq!(system.works().await, []);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_redriven_demand_has_the_code_that_was_promised_for_it() {
+        let mut system = System::idle().await;
+        let promised = new_work_code(Origin::Consumer);
+        let demand = Outgoing {
+            new_work_code: Some(promised.clone()),
+            ..message(new_message_id(), None, br#"{"add_up_to":4}"#)
+        };
+        system.send(std::slice::from_ref(&demand)).await;
+        let mut demands = system.broker.subscribe(Queue::Demand, 1).await.unwrap();
+        let came = demands.next_batch(1, Duration::ZERO).await.unwrap().remove(0);
+        let letter = broker::DeadLetter {
+            message_id: demand.message_id.clone(),
+            properties: came.properties,
+            body: came.body,
+            reason: "refused".to_owned(),
+        };
+        system.broker.dead_letter(&[letter]).await.unwrap();
+        demands.acknowledge(&[came.tag]).await.unwrap();
+        drop(demands);
+        system.drain();
+        system.dispatch();
+        system.letters(|letters| letters.len() == 1).await;
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 1);
+        system.feed.poke();
+        let works = system.until(|works| works.values().any(Work::done)).await;
+        let work = works.into_values().next().unwrap();
+        assert_eq!((work.work_code, work.result), (promised, Some(10)));
+        system.letters(<[DeadLetter]>::is_empty).await;
         system.stop().await;
     }
 

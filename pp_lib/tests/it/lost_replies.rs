@@ -193,6 +193,7 @@ mod on_servers {
         lossy.store.settle(&batch).await.unwrap();
         let message = DeadMessage {
             message_id: MessageId::try_from("a message".to_owned()).unwrap(),
+            properties: None,
             body: Bytes::from_static(b"{"),
             reason: "no JSON".to_owned(),
         };

@@ -22,6 +22,7 @@ mod proxy;
 mod rabbitmq;
 mod reading;
 mod redis;
+mod redrive;
 mod retention;
 mod store;
 mod streams;

@@ -15,6 +15,7 @@ const KNOWN_TO: [(&[&str], &[&str]); 6] = [
             "pp_lib/src/broker/rabbitmq/",
             "pp_lib/tests/it/foreign.rs",
             "pp_lib/tests/it/rabbitmq.rs",
+            "pp_lib/tests/it/redrive.rs",
             "pp_lib/tests/it/unreadable.rs",
             "pp_testbed/src/chaos/queues.rs",
             "pp_testbed/src/bench/limits/rabbitmq.rs",

@@ -14,25 +14,28 @@ fn migrate(url: Option<&str>) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// What the program says when it applies every migration there is, in order.
+fn all_applied() -> String {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres")).unwrap();
+    let mut names: Vec<String> = folder
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names.into_iter().map(|name| format!("applied {name}\n")).collect()
+}
+
 mod embedded {
     use diesel::Connection as _;
     use diesel::sqlite::SqliteConnection;
 
-    use super::migrate;
+    use super::{all_applied, migrate};
 
     #[test]
     fn a_file_gets_the_schema_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite").display().to_string();
         let url = format!("sqlite://{file}");
-        assert_eq!(
-            migrate(Some(&url)),
-            (
-                0,
-                "applied 0001_works\napplied 0002_letters_keys_schedule\napplied 0003_feed_views\n".to_owned(),
-                String::new()
-            )
-        );
+        assert_eq!(migrate(Some(&url)), (0, all_applied(), String::new()));
         let again = (0, "the schema was up to date\n".to_owned(), String::new());
         assert_eq!(migrate(Some(&url)), again);
         let mut connection = SqliteConnection::establish(&file).unwrap();
@@ -68,7 +71,7 @@ mod on_servers {
     use diesel::pg::PgConnection;
     use url::Url;
 
-    use super::migrate;
+    use super::{all_applied, migrate};
 
     fn server() -> Url {
         let url = std::env::var("PP_TEST_POSTGRES_URL")
@@ -108,10 +111,7 @@ mod on_servers {
     #[test]
     fn a_missing_database_is_created_and_gets_the_schema() {
         let missing = Missing::new("create");
-        let created = format!(
-            "created the database {}\napplied 0001_works\napplied 0002_letters_keys_schedule\napplied 0003_feed_views\n",
-            missing.name
-        );
+        let created = format!("created the database {}\n{}", missing.name, all_applied());
         assert_eq!(migrate(Some(missing.url.as_str())), (0, created, String::new()));
         let again = (0, "the schema was up to date\n".to_owned(), String::new());
         assert_eq!(migrate(Some(missing.url.as_str())), again);

@@ -79,6 +79,17 @@ impl Api {
         assert_eq!(deleted.unwrap().status(), 204, "DELETE /work/{id}");
     }
 
+    /// Has all dead letters run again; how many.
+    pub(crate) fn redrive_all(&self) -> i64 {
+        let answer = self.agent.post(self.url("/deadletter/redrive?all=true")).send_empty();
+        match read(answer.unwrap()) {
+            Ok((200, body)) => serde_json::from_str::<Value>(&body).unwrap()["redriven"]
+                .as_i64()
+                .unwrap(),
+            other => panic!("POST /deadletter/redrive: {other:?}"),
+        }
+    }
+
     /// Creates a work.
     pub(crate) fn post(&self, body: &str) -> Value {
         match self.try_post(body) {

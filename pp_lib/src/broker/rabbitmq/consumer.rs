@@ -19,6 +19,7 @@ use super::message;
 /// One subscription. Once an error was met, every call gives it again.
 pub(super) struct RabbitSubscription {
     server: Arc<Server>,
+    queue: Queue,
     // Before the link, so that the channel is closed by the last of its users.
     consumer: Consumer,
     _link: Link,
@@ -58,6 +59,7 @@ impl RabbitSubscription {
             acknowledged: 0,
             window: Window::default(),
             over: None,
+            queue,
             server,
         })
     }
@@ -67,7 +69,7 @@ impl RabbitSubscription {
         match self.consumer.next().await {
             Some(Ok(message)) => {
                 self.ackers.push_back(message.acker.clone());
-                self.taken.push(message::delivery(message));
+                self.taken.push(message::delivery(self.queue, message));
                 Ok(())
             }
             Some(Err(error)) => Err(self.server.lost(&error)),

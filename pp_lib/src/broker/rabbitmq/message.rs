@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use lapin::BasicProperties;
+use lapin::protocol::basic::{gen_properties, parse_properties};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::super::{DeadLetter, Delivery, Outgoing, Properties};
+use super::super::{DeadLetter, Delivery, Kept, Outgoing, Properties, Queue, Resent};
 use super::frames::UNREADABLE;
 
 const PERSISTENT: u8 = 2;
@@ -14,13 +15,26 @@ const GENERATION: &str = "generation";
 const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
 const REASON: &str = "reason";
+/// The encoded properties of the message that a dead letter is about; empty when they were not kept.
+const KEPT: &str = "kept_properties";
+/// Headers that belong to the server: where a message was, how often, and which other queues it goes to.
+const OF_THE_SERVER: [&str; 8] = [
+    "CC",
+    "BCC",
+    "x-death",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-delivery-count",
+    "x-acquired-count",
+];
 /// How often a quorum queue delivered the message before; from 4.0 the second counts what a lost consumer gave back.
 const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// A message ready to be sent.
 pub(super) struct Parcel {
     pub(super) message_id: ShortString,
-    pub(super) headers: FieldTable,
+    pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
 }
 
@@ -36,39 +50,134 @@ impl Parcel {
         if let Some(code) = &outgoing.new_work_code {
             headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
         }
+        Self::of_pp(outgoing.message_id.as_str(), headers, &outgoing.body)
+    }
+
+    /// Letters that were kept without properties are sent as demands of PP without headers.
+    pub(super) fn resent(message: &Resent) -> Self {
+        let Some(kept) = &message.properties else {
+            return Self::of_pp(message.message_id.as_str(), FieldTable::default(), &message.body);
+        };
+        let came = decode(kept).unwrap_or_else(|| {
+            log::warn!(
+                "{} is sent again without its properties: another broker kept them",
+                message.message_id
+            );
+            BasicProperties::default()
+        });
+        let message_id = ShortString::from(message.message_id.as_str());
         Self {
-            message_id: outgoing.message_id.as_str().into(),
-            headers,
-            body: outgoing.body.clone(),
+            properties: sent_again(&came, message_id.clone()),
+            message_id,
+            body: message.body.clone(),
         }
     }
 
     pub(super) fn dead_letter(letter: &DeadLetter) -> Self {
         let mut headers = FieldTable::default();
         headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
-        Self {
-            message_id: letter.message_id.as_str().into(),
-            headers,
-            body: letter.body.clone(),
-        }
+        let kept = letter
+            .properties
+            .kept
+            .whole()
+            .map(|kept| kept.to_vec())
+            .unwrap_or_default();
+        headers.insert(KEPT.into(), AMQPValue::LongString(kept.into()));
+        Self::of_pp(letter.message_id.as_str(), headers, &letter.body)
     }
 
-    pub(super) fn properties(&self) -> BasicProperties {
-        BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_message_id(self.message_id.clone())
-            .with_headers(self.headers.clone())
+    fn of_pp(message_id: &str, headers: FieldTable, body: &Bytes) -> Self {
+        let message_id = ShortString::from(message_id);
+        Self {
+            properties: BasicProperties::default()
+                .with_delivery_mode(PERSISTENT)
+                .with_content_type("application/json".into())
+                .with_message_id(message_id.clone())
+                .with_headers(headers),
+            message_id,
+            body: body.clone(),
+        }
     }
 }
 
-/// What came in, as the port has it.
-pub(super) fn delivery(message: lapin::message::Delivery) -> Delivery {
+/// Properties for a message that is sent again: those it came with, but for what would keep it from arriving. It is
+/// persistent and does not expire, the server would refuse another user's name, and its own headers are not the sender's.
+fn sent_again(came: &BasicProperties, message_id: ShortString) -> BasicProperties {
+    let mut again = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message_id);
+    macro_rules! copy {
+        ($($property:ident by $with:ident),+) => {
+            $(if let Some(value) = came.$property() {
+                again = again.$with(value.clone());
+            })+
+        };
+    }
+    copy!(
+        content_type by with_content_type,
+        content_encoding by with_content_encoding,
+        priority by with_priority,
+        correlation_id by with_correlation_id,
+        reply_to by with_reply_to,
+        timestamp by with_timestamp,
+        kind by with_type,
+        app_id by with_app_id,
+        cluster_id by with_cluster_id
+    );
+    match came.headers() {
+        Some(headers) => again.with_headers(without(headers, &OF_THE_SERVER)),
+        None => again,
+    }
+}
+
+fn without(headers: &FieldTable, names: &[&str]) -> FieldTable {
+    let mut rest = headers.inner().clone();
+    rest.retain(|name, _| !names.contains(&name.as_str()));
+    rest.into()
+}
+
+/// Properties as they stand in a frame.
+fn encode(properties: &BasicProperties) -> Vec<u8> {
+    let written = gen_properties::<Vec<u8>>(properties)(Vec::new().into());
+    written.map(|written| written.into_inner().0).unwrap_or_default()
+}
+
+fn decode(kept: &[u8]) -> Option<BasicProperties> {
+    match parse_properties(kept) {
+        Ok(([], properties)) => Some(properties),
+        _ => None,
+    }
+}
+
+/// What came in from a queue, as the port has it.
+pub(super) fn delivery(queue: Queue, message: lapin::message::Delivery) -> Delivery {
+    let kept = match queue {
+        // The mark is not what the sender said, which is lost.
+        Queue::Demand if is_unreadable(&message.properties) => Kept::Nothing,
+        Queue::Demand => Kept::of(encode(&message.properties)),
+        Queue::DeadLetter => kept_by_letter(&message.properties),
+    };
     Delivery {
         tag: message.delivery_tag,
         delivery_count: delivery_count(message.redelivered, message.properties.headers().as_ref()),
-        properties: properties(&message.properties),
+        properties: Properties {
+            kept,
+            ..properties(&message.properties)
+        },
         body: message.data.into(),
+    }
+}
+
+/// What the message of a letter said of itself. A message that somebody else moved into the queue, such as a policy
+/// of the server, is its own letter.
+fn kept_by_letter(letter: &BasicProperties) -> Kept {
+    let kept = letter.headers().as_ref().and_then(|headers| headers.inner().get(KEPT));
+    if let Some(AMQPValue::LongString(kept)) = kept {
+        return Kept::of(kept.as_bytes().to_vec());
+    }
+    match letter.headers() {
+        Some(headers) => Kept::of(encode(&letter.clone().with_headers(without(headers, &[REASON])))),
+        None => Kept::of(encode(letter)),
     }
 }
 
@@ -84,6 +193,11 @@ fn delivery_count(redelivered: bool, headers: Option<&FieldTable>) -> u32 {
     DELIVERY_COUNTS.into_iter().filter_map(count).max().unwrap_or(0).max(1)
 }
 
+fn is_unreadable(properties: &BasicProperties) -> bool {
+    let headers = properties.headers().as_ref();
+    headers.is_some_and(|headers| headers.inner().contains_key(UNREADABLE))
+}
+
 fn properties(properties: &BasicProperties) -> Properties {
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let header = |name| {
@@ -91,9 +205,7 @@ fn properties(properties: &BasicProperties) -> Properties {
             .and_then(|headers| headers.get(name))
             .unwrap_or(&AMQPValue::Void)
     };
-    let mut malformed = headers
-        .is_some_and(|headers| headers.contains_key(UNREADABLE))
-        .then_some("that cannot be read, such as text that is not UTF-8");
+    let mut malformed = is_unreadable(properties).then_some("that cannot be read, such as text that is not UTF-8");
     let mut number = |name| header_number(header(name)).known_or_noted(name, &mut malformed);
     let (generation, attempt, failures) = (number(GENERATION), number(ATTEMPT), number(FAILURES));
     Properties {
@@ -105,6 +217,7 @@ fn properties(properties: &BasicProperties) -> Properties {
         failures,
         // A dead letter is dead already, whatever its reason looks like.
         reason: header(REASON).as_long_string().map(ToString::to_string),
+        kept: Kept::Nothing,
         malformed,
     }
 }

@@ -22,7 +22,8 @@ use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
 use self::message::Parcel;
 use self::publisher::Publisher;
-use super::{Broker, BrokerError, DeadLetter, Outgoing, Published, Queue, Result, Subscription, queues::QueueNames};
+use super::queues::QueueNames;
+use super::{Broker, BrokerError, DeadLetter, Outgoing, Published, Queue, Resent, Result, Subscription};
 
 /// How to behave towards the server.
 #[derive(Clone, Debug)]
@@ -79,6 +80,11 @@ impl RabbitMq {
 impl Broker for RabbitMq {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
         let parcels: Vec<_> = messages.iter().map(Parcel::demand).collect();
+        self.publisher.publish(Queue::Demand, &parcels).await
+    }
+
+    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>> {
+        let parcels: Vec<_> = messages.iter().map(Parcel::resent).collect();
         self.publisher.publish(Queue::Demand, &parcels).await
     }
 

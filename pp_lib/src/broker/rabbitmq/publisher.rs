@@ -122,7 +122,7 @@ impl Publisher {
         let sent_and_answered = async {
             let mut sends = Vec::with_capacity(window.len());
             for parcel in window {
-                let properties = parcel.properties();
+                let properties = parcel.properties.clone();
                 let send = link
                     .channel
                     .basic_publish("".into(), name.clone(), mandatory, &parcel.body, properties);
@@ -213,7 +213,7 @@ mod tests {
         let lengths = |bodies: &[usize]| {
             let parcel = |length: &usize| Parcel {
                 message_id: "one".into(),
-                headers: lapin::types::FieldTable::default(),
+                properties: lapin::BasicProperties::default(),
                 body: vec![0; *length].into(),
             };
             let parcels: Vec<_> = bodies.iter().map(parcel).collect();

@@ -18,6 +18,7 @@ const NEVER: &str = "never";
 fn message(id: &str, body: &'static [u8], reason: &str) -> DeadMessage {
     DeadMessage {
         message_id: MessageId::try_from(id.to_owned()).unwrap(),
+        properties: None,
         body: Bytes::from_static(body),
         reason: reason.to_owned(),
     }
@@ -168,6 +169,24 @@ pub async fn a_body_that_is_no_text_is_kept_byte_for_byte(store: AnyStore) {
     for (redriven, body) in redriven.iter().zip(bodies) {
         assert_eq!(redriven.body, body);
     }
+}
+
+pub async fn a_letter_keeps_the_properties_of_its_message(store: AnyStore) {
+    let with = |id: &str, properties: Option<&'static [u8]>| DeadMessage {
+        properties: properties.map(Bytes::from_static),
+        ..message(id, b"{", "no JSON")
+    };
+    let kept = [with("1", Some(b"\x00\xff{")), with("2", None), with("3", Some(b"old"))];
+    store.bury(&kept).await.unwrap();
+    // The message came again, and said something else of itself.
+    let newer = with("3", Some(b"new"));
+    store.bury(std::slice::from_ref(&newer)).await.unwrap();
+    store.redrive(&Selection::All).await.unwrap();
+    let mut redriven = claim_redriven(&store).await;
+    redriven.sort_by_key(|redriven| redriven.id);
+    let properties: Vec<_> = redriven.into_iter().map(|redriven| redriven.properties).collect();
+    let [one, two, _] = kept;
+    assert_eq!(properties, [one.properties, two.properties, newer.properties]);
 }
 
 pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {

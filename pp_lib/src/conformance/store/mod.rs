@@ -103,6 +103,7 @@ macro_rules! store_suite {
             a_letter_tells_of_its_work
             a_long_body_is_cut_in_the_list_and_whole_when_it_runs_again
             a_body_that_is_no_text_is_kept_byte_for_byte
+            a_letter_keeps_the_properties_of_its_message
             a_redriven_work_runs_as_its_next_generation
             all_letters_run_again_at_once
             unknown_letters_are_nobodys

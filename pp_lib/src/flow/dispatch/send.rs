@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{BATCH, DispatchError, Dispatcher, HOLD, Result};
-use crate::broker::{Outgoing, Published};
+use crate::broker::{Outgoing, Published, Resent};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::store::{Claim, Redriven};
 
@@ -76,8 +76,8 @@ impl Dispatcher {
     }
 
     async fn send_again(&self, redriven: Vec<Redriven>) -> Result<()> {
-        let messages: Vec<Outgoing> = redriven.iter().map(redriven_message).collect();
-        let published = self.broker.publish(&messages).await?;
+        let messages: Vec<Resent> = redriven.iter().map(resent).collect();
+        let published = self.broker.resend(&messages).await?;
         let all = redriven.len();
         let sent: Vec<Redriven> = (redriven.into_iter().zip(published))
             .filter(|(_, published)| *published == Published::Confirmed)
@@ -92,11 +92,10 @@ impl Dispatcher {
     }
 }
 
-fn redriven_message(redriven: &Redriven) -> Outgoing {
-    Outgoing {
+fn resent(redriven: &Redriven) -> Resent {
+    Resent {
         message_id: redriven.message_id.clone(),
-        row: None,
-        new_work_code: None,
+        properties: redriven.properties.clone(),
         body: redriven.body.clone(),
     }
 }

@@ -71,6 +71,8 @@ struct RedrivenRow {
     message_id: String,
     #[diesel(sql_type = Bytea)]
     body: Vec<u8>,
+    #[diesel(sql_type = Nullable<Bytea>)]
+    properties: Option<Vec<u8>>,
     #[diesel(sql_type = Timestamptz)]
     due_at: PgTimestamp,
 }
@@ -97,19 +99,23 @@ impl DeadLetters for PostgresStore {
             .collect();
         let ids: Vec<String> = messages.keys().map(|id| (*id).to_owned()).collect();
         let bodies: Vec<Vec<u8>> = messages.values().map(|message| message.body.to_vec()).collect();
+        let properties: Vec<Option<Vec<u8>>> = (messages.values())
+            .map(|message| message.properties.as_ref().map(|properties| properties.to_vec()))
+            .collect();
         let reasons: Vec<String> = (messages.values())
             .map(|message| message.reason.replace('\0', "\u{fffd}"))
             .collect();
         self.run(move |connection| {
             sql_query(
-                "INSERT INTO dead_letters (message_id, body, reason)
-                SELECT message_id, body, reason FROM unnest($1, $2, $3) AS input (message_id, body, reason)
+                "INSERT INTO dead_letters (message_id, body, reason, properties)
+                SELECT * FROM unnest($1, $2, $3, $4)
                 ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
-                    body = excluded.body, reason = excluded.reason, created_on = now(), due_at = NULL",
+                    body = excluded.body, properties = excluded.properties, reason = excluded.reason, created_on = now(), due_at = NULL",
             )
             .bind::<Array<Text>, _>(&ids)
             .bind::<Array<Bytea>, _>(&bodies)
             .bind::<Array<Text>, _>(&reasons)
+            .bind::<Array<Nullable<Bytea>>, _>(&properties)
             .execute(connection)?;
             Ok(())
         })
@@ -201,7 +207,7 @@ impl DeadLetters for PostgresStore {
                     SELECT id FROM dead_letters WHERE due_at <= now() ORDER BY due_at LIMIT $2
                     FOR UPDATE SKIP LOCKED
                 ))
-                RETURNING id, message_id, body, due_at",
+                RETURNING id, message_id, body, properties, due_at",
             )
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
@@ -210,6 +216,7 @@ impl DeadLetters for PostgresStore {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),
                     message_id: parsed(row.id, row.message_id.try_into())?,
+                    properties: row.properties.map(Into::into),
                     body: row.body.into(),
                     due_at: DueAt(unix_microseconds(row.due_at)),
                 })

@@ -70,6 +70,8 @@ struct RedrivenRow {
     message_id: String,
     #[diesel(sql_type = Binary)]
     body: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    properties: Option<Vec<u8>>,
     #[diesel(sql_type = BigInt)]
     due_at: i64,
 }
@@ -89,12 +91,14 @@ impl DeadLetters for SqliteStore {
         self.write(move |connection| {
             messages.iter().try_for_each(|message| {
                 sql_query(format!(
-                    "INSERT INTO dead_letters (message_id, body, reason) VALUES (?, ?, ?)
+                    "INSERT INTO dead_letters (message_id, body, properties, reason) VALUES (?, ?, ?, ?)
                      ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
-                         body = excluded.body, reason = excluded.reason, created_on = {NOW}, due_at = NULL"
+                         body = excluded.body, properties = excluded.properties, reason = excluded.reason,
+                         created_on = {NOW}, due_at = NULL"
                 ))
                 .bind::<Text, _>(message.message_id.as_str())
                 .bind::<Binary, _>(&message.body[..])
+                .bind::<Nullable<Binary>, _>(message.properties.as_deref())
                 .bind::<Text, _>(&message.reason)
                 .execute(connection)
                 .map(|_| ())
@@ -145,7 +149,7 @@ impl DeadLetters for SqliteStore {
             let rows: Vec<RedrivenRow> = sql_query(format!(
                 "UPDATE dead_letters SET due_at = {NOW} + ? WHERE id IN (
                      SELECT id FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= {NOW} ORDER BY due_at LIMIT ?)
-                 RETURNING id, message_id, body, due_at"
+                 RETURNING id, message_id, body, properties, due_at"
             ))
             .bind::<BigInt, _>(millis(hold))
             .bind::<Integer, _>(i32::from(limit))
@@ -154,6 +158,7 @@ impl DeadLetters for SqliteStore {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),
                     message_id: MessageId::try_from(row.message_id).map_err(|_| unexpected("message_id"))?,
+                    properties: row.properties.map(Into::into),
                     body: row.body.into(),
                     due_at: DueAt(row.due_at),
                 })

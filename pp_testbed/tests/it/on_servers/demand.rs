@@ -164,6 +164,42 @@ async fn a_work_that_was_demanded_and_deleted_is_not_taken_for_one_to_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_demand_that_the_database_refused_is_found_at_its_location_after_it_is_redriven() {
+    let place = Place::new().await;
+    let (api, service) = start(sharing(&place));
+    let worker = place.service("task_consumer").start();
+    let refuse = "ALTER TABLE works ADD CONSTRAINT no_sevens CHECK (add_up_to <> 7)";
+    let client = place.client().await;
+    client.batch_execute(refuse).await.unwrap();
+    let demands = [(); 2].map(|()| api.demand(r#"{"add_up_to":7}"#, None));
+    until("they are dead letters", LIMIT, async || {
+        place.ledger.dead_letters().await.unwrap() == 2
+    })
+    .await;
+    client
+        .batch_execute("ALTER TABLE works DROP CONSTRAINT no_sevens")
+        .await
+        .unwrap();
+
+    // One by the command line on the database, the other one over the API.
+    let letter = api.get("/deadletter")[0]["id"].clone();
+    let redrive = format!("deadletter redrive --id {letter} --call-type db");
+    let by_hand = Program::new("cli_01").set("PP_DATABASE_URL", place.database());
+    let ended = by_hand.args(&redrive).run();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    until("the first one is done", LIMIT, async || {
+        place.ledger.done().await.unwrap() == 1
+    })
+    .await;
+    assert_eq!(api.redrive_all(), 1);
+    for demand in &demands {
+        assert_eq!(until_done(&api, demand).await["result"], 28);
+    }
+    assert_eq!(place.ledger.dead_letters().await.unwrap(), 0);
+    leave(place, [service, worker], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_its_broker_the_rest_of_the_api_is_served() {
     let place = Place::new().await;
     let (broker, url) = Proxy::to_url(&Handle::current(), &place.rabbitmq).unwrap();

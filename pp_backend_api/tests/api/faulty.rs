@@ -214,6 +214,10 @@ impl Completion for Faulty {
         unreachable!("not the API's")
     }
 
+    async fn hand_back(&self, _: &[Run]) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+
     async fn pending(&self, _: &[WorkCode]) -> Result<Vec<Claim>> {
         unreachable!("not the API's")
     }

@@ -215,6 +215,10 @@ impl Completion for Moody {
         unreachable!("not the actor's")
     }
 
+    async fn hand_back(&self, _: &[Run]) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
+
     async fn pending(&self, _: &[WorkCode]) -> Result<Vec<Claim>> {
         unreachable!("not the actor's")
     }

@@ -136,6 +136,7 @@ impl Message {
             generation: row.map(|row| row.generation),
             attempt: row.map(|row| row.attempt),
             failures: row.map(|row| row.failures),
+            lost_leases: row.map(|row| row.lost_leases),
             new_work_code: outgoing.new_work_code.as_ref().map(|code| code.as_str().to_owned()),
             ..Properties::default()
         };

@@ -151,6 +151,8 @@ pub struct Properties {
     pub attempt: Option<i32>,
     /// Header `failures`.
     pub failures: Option<i32>,
+    /// Header `lost_leases`; programs before it was counted apart do not send it.
+    pub lost_leases: Option<i32>,
     /// Header `reason`, of a dead letter.
     #[serde(skip)]
     pub reason: Option<String>,

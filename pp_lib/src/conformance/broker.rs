@@ -165,6 +165,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         generation: 3,
         attempt: i32::MAX,
         failures: 2,
+        lost_leases: 3,
     };
     let with_row = Outgoing {
         row: Some(row),
@@ -190,6 +191,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         generation: Some(3),
         attempt: Some(i32::MAX),
         failures: Some(2),
+        lost_leases: Some(3),
         ..Properties::default()
     };
     let without = Properties {
@@ -427,6 +429,7 @@ pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBro
         generation: 3,
         attempt: 5,
         failures: 2,
+        lost_leases: 1,
     };
     let with_row = Outgoing {
         row: Some(row),

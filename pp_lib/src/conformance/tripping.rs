@@ -165,6 +165,10 @@ impl Completion for Tripping {
         self.inner.extend_leases(runs, lease).await
     }
 
+    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
+        self.inner.hand_back(runs).await
+    }
+
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
         self.inner.pending(codes).await
     }

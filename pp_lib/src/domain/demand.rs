@@ -87,10 +87,12 @@ pub struct DemandedRow {
     pub work_code: WorkCode,
     /// Grows with every update and redrive of the work.
     pub generation: i32,
-    /// Grows with every retry and rescue of a generation, from 1.
+    /// Grows whenever an attempt of a generation ends without finishing the work, from 1.
     pub attempt: i32,
-    /// How many of the attempts before failed of themselves, rather than with their worker.
+    /// How many of the attempts before failed by themselves.
     pub failures: i32,
+    /// How many of the attempts before ended with their worker. Those that a stopping worker handed back are neither.
+    pub lost_leases: i32,
 }
 
 /// Why a message asks for nothing that can be computed.

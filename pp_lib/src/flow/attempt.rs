@@ -35,6 +35,7 @@ pub(super) struct Attempt {
     pub(super) add_up_to: AddUpTo,
     pub(super) guard: Guard,
     failures: i32,
+    lost_leases: i32,
 }
 
 impl Attempt {
@@ -53,6 +54,7 @@ impl Attempt {
                 add_up_to,
                 guard: Guard::NoRow,
                 failures: 0,
+                lost_leases: 0,
             },
             Some(row) => Self {
                 message_id,
@@ -63,6 +65,7 @@ impl Attempt {
                     attempt: row.attempt,
                 },
                 failures: row.failures,
+                lost_leases: row.lost_leases,
             },
         }
     }
@@ -84,8 +87,7 @@ impl Attempt {
 
     /// How many of the attempts before lost their lease.
     pub(super) fn lost_leases(&self) -> usize {
-        let (_, attempt) = self.guard.run();
-        usize::try_from(attempt - 1 - self.failures).unwrap_or_default()
+        usize::try_from(self.lost_leases).unwrap_or_default()
     }
 
     /// What guards its lease.

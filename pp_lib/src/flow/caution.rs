@@ -61,8 +61,10 @@ mod tests {
         let row = DemandedRow {
             work_code: "api-0123456789".parse().unwrap(),
             generation: 1,
-            attempt: 3 + lost_leases,
+            // One of them was handed back by a worker that was stopped.
+            attempt: 4 + lost_leases,
             failures: 2,
+            lost_leases,
         };
         let demand = Demand {
             message_id: new_message_id(),

@@ -64,14 +64,20 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
         return Ok(Intake::Unresolved(work_code));
     };
     let failures = properties.failures.unwrap_or(0);
-    if generation < 1 || attempt < 1 || !(0..attempt).contains(&failures) {
-        return Err(DemandError::BadProperty("generation, attempt or failures"));
+    // Dispatchers before it was counted apart know of no other end of an attempt.
+    let lost_leases = properties
+        .lost_leases
+        .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
+    let before = 0..attempt;
+    if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
+        return Err(DemandError::BadProperty("generation, attempt, failures or lost_leases"));
     }
     let row = Some(DemandedRow {
         work_code,
         generation,
         attempt,
         failures,
+        lost_leases,
     });
     Ok(Intake::Demand(Demand {
         message_id,
@@ -125,6 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn a_demand_of_a_dispatcher_that_does_not_count_lost_leases_apart_is_understood() {
+        let properties = |lost_leases| Properties {
+            work_code: Some("api-0123456789".to_owned()),
+            generation: Some(1),
+            attempt: Some(6),
+            failures: Some(2),
+            lost_leases,
+            ..Properties::default()
+        };
+        for (said, understood) in [(None, 3), (Some(1), 1)] {
+            match read(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
+                Intake::Demand(Demand { row: Some(row), .. }) => assert_eq!(row.lost_leases, understood),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_promised_code_is_the_works() {
         let properties = Properties {
             new_work_code: Some("consumer-0123456789".to_owned()),
@@ -156,6 +180,10 @@ mod tests {
             failures: Some(failures),
             ..Properties::default()
         };
+        let lost = |lost_leases| Properties {
+            lost_leases: Some(lost_leases),
+            ..counters(1, 2, 0)
+        };
         let promised = |new_work_code: &str| Properties {
             new_work_code: Some(new_work_code.to_owned()),
             ..Properties::default()
@@ -175,6 +203,8 @@ mod tests {
             (r#"{"add_up_to":2}"#, counters(0, 1, 0), "generation"),
             (r#"{"add_up_to":2}"#, counters(1, -1, 0), "attempt"),
             (r#"{"add_up_to":2}"#, counters(1, 1, i32::MAX), "failures"),
+            (r#"{"add_up_to":2}"#, lost(2), "lost_leases"),
+            (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
             match read(&delivery(body, properties)) {
                 Intake::Dead(letter) => {

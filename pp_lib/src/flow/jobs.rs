@@ -121,6 +121,7 @@ fn demand(row: Claim) -> Demand {
             generation: row.generation,
             attempt: row.attempt,
             failures: row.failures,
+            lost_leases: row.lost_leases,
         }),
         new_work_code: None,
     }

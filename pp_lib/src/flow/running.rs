@@ -16,6 +16,9 @@ use crate::domain::ComputeError;
 use crate::feed::AnyFeed;
 use crate::store::{AnyStore, Run, Settlement};
 
+/// How many works are handed back together.
+const BATCH: usize = 1000;
+
 /// A computation under way, which lives in a task of its own.
 pub(super) struct Slow {
     /// What it is an attempt at; its row says `running`.
@@ -26,8 +29,9 @@ pub(super) struct Slow {
     pub(super) place: OwnedSemaphorePermit,
 }
 
-/// Looks after slow works until the channel is closed and all have ended. Once `abandon` is cancelled, what is still
-/// under way is handed back: its lease ends at once, and another worker takes it up.
+/// Looks after slow works until the channel is closed and all have ended. Once `abandon` is cancelled, works that are
+/// under way are handed back to the store, also those that still come in: another worker takes them up at once, and
+/// neither a failure nor a lost lease is counted.
 pub(super) struct Running {
     pub(super) store: AnyStore,
     pub(super) feed: AnyFeed,
@@ -53,7 +57,7 @@ impl Running {
         let mut open = true;
         while open || !entries.is_empty() {
             tokio::select! {
-                () = self.abandon.cancelled() => return self.hand_back(&entries).await,
+                () = self.abandon.cancelled() => break,
                 slow = incoming.recv(), if open => match slow {
                     Some(Slow { attempt, task, place }) => {
                         let computation = task.abort_handle();
@@ -73,6 +77,7 @@ impl Running {
                 _ = heartbeat.tick(), if !entries.is_empty() => self.extend(&entries).await,
             }
         }
+        self.hand_back_all(entries, incoming).await;
     }
 
     async fn record(&self, finished: Vec<(Entry, Result<i64, ComputeError>)>) {
@@ -84,16 +89,18 @@ impl Running {
                     .settlement(self.attempts.judge(&entry.attempt, result.clone()))
             })
             .collect();
-        // The leases of what is not recorded run out, and another worker computes it again.
-        for (index, fate) in settle(&self.store, &self.feed, &mut settlements, &self.abandon)
-            .await
-            .into_iter()
-            .enumerate()
-        {
-            if let Fate::Refused(reason) = fate {
-                log::error!("the result of {} was refused: {reason}", settlements[index].work_code);
+        let fates = settle(&self.store, &self.feed, &mut settlements, &self.abandon).await;
+        let mut unrecorded = Vec::new();
+        for ((fate, (entry, _)), settlement) in fates.into_iter().zip(&finished).zip(&settlements) {
+            match fate {
+                Fate::Refused(reason) => {
+                    log::error!("the result of {} was refused: {reason}", settlement.work_code);
+                }
+                Fate::Abandoned => unrecorded.push(entry.attempt.lease()),
+                Fate::Applied | Fate::Superseded => {}
             }
         }
+        self.hand_back(unrecorded).await;
     }
 
     /// A lease that is not this worker's any more ends the computation: the work was cancelled, changed or rescued.
@@ -112,11 +119,32 @@ impl Running {
         }
     }
 
-    async fn hand_back(&self, entries: &HashMap<Id, Entry>) {
-        let runs: Vec<Run> = entries.values().map(|entry| entry.attempt.lease()).collect();
-        entries.values().for_each(|entry| entry.computation.abort());
-        match self.store.extend_leases(&runs, Duration::ZERO).await {
-            Ok(_) => log::info!("{} works under way were handed back", runs.len()),
+    /// Hands back what is under way, then what the lanes had recorded as running before they noticed the stop.
+    async fn hand_back_all(&self, entries: HashMap<Id, Entry>, mut incoming: mpsc::Receiver<Slow>) {
+        let hand_back = |entry: Entry| {
+            entry.computation.abort();
+            entry.attempt.lease()
+        };
+        self.hand_back(entries.into_values().map(hand_back).collect()).await;
+        let mut late = Vec::new();
+        while incoming.recv_many(&mut late, BATCH).await > 0 {
+            let hand_back = |slow: Slow| {
+                slow.task.abort();
+                slow.attempt.lease()
+            };
+            self.hand_back(late.drain(..).map(hand_back).collect()).await;
+        }
+    }
+
+    async fn hand_back(&self, runs: Vec<Run>) {
+        if runs.is_empty() {
+            return;
+        }
+        match self.store.hand_back(&runs).await {
+            Ok(rows) => {
+                self.feed.poke();
+                log::info!("{rows} works under way were handed back");
+            }
             Err(error) => log::warn!(
                 "{} works under way wait for their leases to run out: {error}",
                 runs.len()

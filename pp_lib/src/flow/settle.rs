@@ -23,7 +23,8 @@ pub(super) enum Fate {
 }
 
 /// Settles all; one fate for each, in order. What the store will not take as it is, is settled as failed, so that its
-/// row tells of it; the settlement then says so. Returns without having settled all only once `abandon` is cancelled.
+/// row tells of it; the settlement then says so. Each is tried once at least; the store is not waited for any more once
+/// `abandon` is cancelled.
 pub(super) async fn settle(
     store: &AnyStore,
     feed: &AnyFeed,
@@ -33,7 +34,7 @@ pub(super) async fn settle(
     let mut fates = vec![Fate::Abandoned; all.len()];
     let mut patience = Patience::new("recording results");
     let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
-    while let Some(part) = parts.pop_front().filter(|_| !abandon.is_cancelled()) {
+    while let Some(part) = parts.pop_front() {
         if part.is_empty() {
             continue;
         }
@@ -73,7 +74,9 @@ pub(super) async fn settle(
             }
             Err(error) => {
                 parts.push_front(part);
-                patience.wait(&error, abandon).await;
+                if !patience.wait(&error, abandon).await {
+                    break;
+                }
             }
         }
     }

@@ -44,6 +44,8 @@ pub enum StoreError {
 
 /// Why an attempt ended whose worker fell silent; for events and dead letters.
 pub(crate) const LEASE_LOST: &str = "lease lost";
+/// Why an attempt ended whose worker was stopped; for events.
+pub(crate) const HANDED_BACK: &str = "handed back";
 
 /// What the store's methods return.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -158,8 +160,10 @@ pub struct Claim {
     pub generation: i32,
     /// Its attempt.
     pub attempt: i32,
-    /// How many of the attempts before failed of themselves: all but those that lost their lease.
+    /// How many of the attempts before failed by themselves.
     pub failures: i32,
+    /// How many of the attempts before ended with their worker.
+    pub lost_leases: i32,
     /// When the claim runs out and the row is due again.
     pub due_at: DueAt,
 }
@@ -361,6 +365,10 @@ pub trait Completion: Send + Sync {
 
     /// Extends the leases of running attempts; for each, in order, whether it still was this worker's.
     async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Hands running attempts back that are still this worker's: pending, due at once, as the next attempt, counted
+    /// neither as failures nor as lost leases. How many rows.
+    async fn hand_back(&self, runs: &[Run]) -> Result<u64>;
 
     /// Pending rows by their code, whether due or not, for demands that name a row but not its state.
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>>;

@@ -122,6 +122,7 @@ fn of_row(claim: &Claim) -> Outgoing {
         generation: claim.generation,
         attempt: claim.attempt,
         failures: claim.failures,
+        lost_leases: claim.lost_leases,
     };
     Outgoing {
         message_id: claim.message_id.clone(),

@@ -325,6 +325,7 @@ mod embedded {
             generation: 1,
             attempt: 1,
             failures: 0,
+            lost_leases: 0,
         };
         let unknown = DemandedRow {
             work_code: new_work_code(Origin::Api),
@@ -371,6 +372,7 @@ mod embedded {
                 generation: 1,
                 attempt,
                 failures: attempt - 1,
+                lost_leases: 0,
             };
             message(first.message_id.clone(), Some(row), br#"{"add_up_to":5}"#)
         };
@@ -649,6 +651,59 @@ mod embedded {
             "compute/result",
         ];
         assert_eq!(system.history(ids[0]).await, expected);
+        system.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_survives_any_number_of_stops_under_it() {
+        const STOPS: usize = 25;
+        let mut system = System::idle().await;
+        let ids = system.create([50_000]).await;
+        for _ in 0..STOPS {
+            system.consume(Slow, Duration::from_millis(1));
+            system.dispatch();
+            system.until(|works| works[&ids[0]].status == Status::Running).await;
+            system.halt().await;
+            system.shutdown = CancellationToken::new();
+            let work = system.store.by_ids(&ids).await.unwrap().remove(0);
+            assert_eq!(work.status, Status::Pending, "handed back");
+        }
+        let claim = system
+            .store
+            .pending(std::slice::from_ref(&system.works().await[0].work_code))
+            .await;
+        let claim = claim.unwrap().remove(0);
+        let stops = i32::try_from(STOPS).unwrap();
+        assert_eq!((claim.attempt, claim.failures, claim.lost_leases), (stops + 1, 0, 0));
+        system.dispatch();
+        system.consume(AddUpToSum, Duration::from_secs(10));
+        assert_eq!(system.finished(&ids).await[&ids[0]].status, Status::Done);
+        let told = system.history(ids[0]).await;
+        let stopped = ["compute/start", "compute/error"].repeat(STOPS);
+        assert_eq!(told, [&DONE[..1], &stopped, &DONE[1..]].concat());
+        assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
+        system.stop().await;
+    }
+
+    /// What is recorded as running in the very moment of the stop is handed back as well.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_leaves_nothing_running_behind() {
+        let mut system = System::idle().await;
+        system.dispatch();
+        for _ in 0..10 {
+            let stop = CancellationToken::new();
+            let consumer = system.consumer(Slow, Duration::ZERO);
+            let part = Health::new().part("consumer", true);
+            let consuming = tokio::spawn(consumer.run(part, stop.clone()));
+            system.create(vec![50_000; 20]).await;
+            system
+                .until(|works| works.values().any(|work| work.status == Status::Running))
+                .await;
+            stop.cancel();
+            consuming.await.unwrap();
+            let works = system.works().await;
+            assert!(works.iter().all(|work| work.status == Status::Pending), "{works:?}");
+        }
         system.stop().await;
     }
 

@@ -14,6 +14,7 @@ const NEW_WORK_CODE: &str = "new_work_code";
 const GENERATION: &str = "generation";
 const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
+const LOST_LEASES: &str = "lost_leases";
 const REASON: &str = "reason";
 /// The encoded properties of the message that a dead letter is about; empty when they were not kept.
 const KEPT: &str = "kept_properties";
@@ -46,6 +47,7 @@ impl Parcel {
             headers.insert(GENERATION.into(), AMQPValue::LongInt(row.generation));
             headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.attempt));
             headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
+            headers.insert(LOST_LEASES.into(), AMQPValue::LongInt(row.lost_leases));
         }
         if let Some(code) = &outgoing.new_work_code {
             headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
@@ -207,7 +209,8 @@ fn properties(properties: &BasicProperties) -> Properties {
     };
     let mut malformed = is_unreadable(properties).then_some("that cannot be read, such as text that is not UTF-8");
     let mut number = |name| header_number(header(name)).known_or_noted(name, &mut malformed);
-    let (generation, attempt, failures) = (number(GENERATION), number(ATTEMPT), number(FAILURES));
+    let (generation, attempt) = (number(GENERATION), number(ATTEMPT));
+    let (failures, lost_leases) = (number(FAILURES), number(LOST_LEASES));
     Properties {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         work_code: text(header(WORK_CODE)).known_or_noted(WORK_CODE, &mut malformed),
@@ -215,6 +218,7 @@ fn properties(properties: &BasicProperties) -> Properties {
         generation,
         attempt,
         failures,
+        lost_leases,
         // A dead letter is dead already, whatever its reason looks like.
         reason: header(REASON).as_long_string().map(ToString::to_string),
         kept: Kept::Nothing,

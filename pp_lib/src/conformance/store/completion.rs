@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    LEASE, bound, by_code, claim, created, done, everything, history, ids, names, retry, running, settle_one,
-    settlement, without_row, work_of,
+    LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, pending, retry, running,
+    settle_one, settlement, without_row, work_of,
 };
 use crate::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
 use crate::flow::{new_message_id, new_work_code};
-use crate::store::{AnyStore, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
+use crate::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
 
 pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
     let demand = without_row(100, done(100));
@@ -339,6 +339,105 @@ pub async fn too_many_lost_leases_fail(store: AnyStore) {
         names(&history(&store, work.id).await),
         ["compute/start", "compute/error"].repeat(3)
     );
+}
+
+fn run_of(claim: &Claim) -> Run {
+    Run {
+        message_id: claim.message_id.clone(),
+        generation: claim.generation,
+        attempt: claim.attempt,
+    }
+}
+
+fn counted(claim: &Claim) -> (i32, i32, i32) {
+    (claim.attempt, claim.failures, claim.lost_leases)
+}
+
+pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store: AnyStore) {
+    created(&store, &[3, 4]).await;
+    let claims = claim(&store).await;
+    let lease = Outcome::Running { lease: LEASE };
+    let started: Vec<Settlement> = claims.iter().map(|claim| settlement(claim, lease.clone())).collect();
+    store.settle(&started).await.unwrap();
+    let (mine, other) = (&claims[0], &claims[1]);
+    let late = Run {
+        attempt: 2,
+        ..run_of(other)
+    };
+    assert_eq!(store.hand_back(&[]).await.unwrap(), 0);
+    assert_eq!(store.hand_back(&[run_of(mine), late]).await.unwrap(), 1);
+    assert_eq!(
+        store.hand_back(&[run_of(mine)]).await.unwrap(),
+        0,
+        "it is handed back already"
+    );
+    assert_eq!(work_of(&store, other.id).await.status, Status::Running);
+    let work = work_of(&store, mine.id).await;
+    assert_eq!((work.status, work.version), (Status::Pending, 3));
+    let again = claim(&store).await.remove(0);
+    assert_eq!((again.id, counted(&again)), (mine.id, (2, 0, 0)));
+    // The worker that was told to stop comes to an end after all.
+    for outcome in [done(3), failed("late"), retry(Duration::ZERO)] {
+        assert_eq!(settle_one(&store, running(mine, outcome)).await, Settled::Superseded);
+    }
+    assert_eq!(store.extend_leases(&[run_of(mine)], LEASE).await.unwrap(), [false]);
+    let sum = done(i64::from(again.add_up_to.get()));
+    assert_eq!(settle_one(&store, settlement(&again, sum)).await, Settled::Applied);
+    let events = history(&store, mine.id).await;
+    let told = ["start", "error", "start", "stop", "result"].map(|word| format!("compute/{word}"));
+    assert_eq!(names(&events)[1..], told);
+    assert_eq!(events[2].1, "handed back");
+}
+
+pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore) {
+    let work = created(&store, &[3]).await.remove(0);
+    let at_once = Outcome::Running { lease: Duration::ZERO };
+    let mut expected = (1, 0, 0);
+    for end in [
+        "failure",
+        "hand back",
+        "lost",
+        "failure while running",
+        "hand back",
+        "lost message",
+    ] {
+        eventually!({
+            let due = claim(&store).await;
+            due.first().is_some_and(|due| counted(due) == expected)
+        });
+        let row = pending(&store, &work).await;
+        let running_now = async |lease: Outcome| settle_one(&store, settlement(&row, lease)).await;
+        match end {
+            "failure" => {
+                settle_one(&store, settlement(&row, retry(Duration::ZERO))).await;
+                expected.1 += 1;
+            }
+            "failure while running" => {
+                running_now(Outcome::Running { lease: LEASE }).await;
+                settle_one(&store, running(&row, retry(Duration::ZERO))).await;
+                expected.1 += 1;
+            }
+            "lost" => {
+                running_now(at_once.clone()).await;
+                eventually!(store.rescue(9, 100).await.unwrap() == 1);
+                expected.2 += 1;
+            }
+            "lost message" => {
+                store.lose_sent(9).await.unwrap();
+                expected.2 += 1;
+            }
+            _ => {
+                running_now(Outcome::Running { lease: LEASE }).await;
+                assert_eq!(store.hand_back(&[run_of(&row)]).await.unwrap(), 1);
+            }
+        }
+        expected.0 += 1;
+        assert_eq!(counted(&pending(&store, &work).await), expected, "after {end}");
+    }
+    assert_eq!(expected, (7, 2, 2));
+    let changed = store.update(work.id, bound(5), None, Duration::ZERO).await.unwrap();
+    assert!(matches!(changed, Changed::Applied(_)));
+    assert_eq!(counted(&pending(&store, &work).await), (1, 0, 0), "a new generation");
 }
 
 pub async fn pending_rows_are_found_by_code(store: AnyStore) {

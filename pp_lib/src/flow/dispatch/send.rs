@@ -112,6 +112,7 @@ fn message(claim: &Claim) -> Outgoing {
             generation: claim.generation,
             attempt: claim.attempt,
             failures: claim.failures,
+            lost_leases: claim.lost_leases,
         }),
         new_work_code: None,
         body: Bytes::from(serde_json::to_vec(&demand).unwrap_or_else(|_| unreachable!("two plain fields"))),

@@ -13,7 +13,7 @@ use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::failure::Failure;
 use super::settle_rows::{self, SettleRows};
 use crate::domain::WorkCode;
-use crate::store::{Claim, Completion, Guard, LEASE_LOST, Result, Run, Settled, Settlement};
+use crate::store::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, Run, Settled, Settlement};
 
 /// A running row that is still the worker's.
 #[derive(QueryableByName)]
@@ -32,6 +32,33 @@ pub(super) struct Found {
     #[diesel(sql_type = Text)]
     pub(super) message_id: String,
 }
+
+/// Running attempts as columns.
+struct RunRows {
+    message_ids: Vec<String>,
+    generations: Vec<i32>,
+    attempts: Vec<i32>,
+}
+
+impl RunRows {
+    fn new(runs: &[Run]) -> Self {
+        Self {
+            message_ids: runs.iter().map(|run| run.message_id.as_str().to_owned()).collect(),
+            generations: runs.iter().map(|run| run.generation).collect(),
+            attempts: runs.iter().map(|run| run.attempt).collect(),
+        }
+    }
+}
+
+/// The rows of [`RunRows`] that are still running as these attempts, locked in the order of all.
+const HELD: &str = "held AS MATERIALIZED (
+    SELECT works.id
+    FROM unnest($1, $2, $3) AS run (message_id, generation, attempt)
+    JOIN works USING (message_id, generation, attempt)
+    WHERE works.status = 'running'
+    ORDER BY works.message_id
+    FOR NO KEY UPDATE OF works
+)";
 
 #[async_trait]
 impl Completion for PostgresStore {
@@ -75,28 +102,18 @@ impl Completion for PostgresStore {
         if runs.is_empty() {
             return Ok(Vec::new());
         }
-        let message_ids: Vec<String> = runs.iter().map(|run| run.message_id.as_str().to_owned()).collect();
-        let generations: Vec<i32> = runs.iter().map(|run| run.generation).collect();
-        let attempts: Vec<i32> = runs.iter().map(|run| run.attempt).collect();
-        let lease = microseconds(lease);
+        let (rows, lease) = (RunRows::new(runs), microseconds(lease));
         let extended = self
             .run(move |connection| {
-                let extended: Vec<Extended> = sql_query(
-                    "WITH held AS MATERIALIZED (
-                        SELECT works.id
-                        FROM unnest($1, $2, $3) AS run (message_id, generation, attempt)
-                        JOIN works USING (message_id, generation, attempt)
-                        WHERE works.status = 'running'
-                        ORDER BY works.message_id
-                        FOR NO KEY UPDATE OF works
-                    )
-                    UPDATE works SET due_at = now() + $4 * interval '1 microsecond'
+                let extended: Vec<Extended> = sql_query(format!(
+                    "WITH {HELD}
+                    UPDATE works SET due_at = now() + $4 * interval '1 microsecond', due_set_on = now()
                     FROM held WHERE works.id = held.id
                     RETURNING works.message_id, works.generation, works.attempt",
-                )
-                .bind::<Array<Text>, _>(&message_ids)
-                .bind::<Array<Integer>, _>(&generations)
-                .bind::<Array<Integer>, _>(&attempts)
+                ))
+                .bind::<Array<Text>, _>(&rows.message_ids)
+                .bind::<Array<Integer>, _>(&rows.generations)
+                .bind::<Array<Integer>, _>(&rows.attempts)
                 .bind::<BigInt, _>(lease)
                 .load(connection)?;
                 Ok(extended)
@@ -108,6 +125,37 @@ impl Completion for PostgresStore {
             .collect();
         let still = |run: &Run| extended.contains(&(run.message_id.as_str(), run.generation, run.attempt));
         Ok(runs.iter().map(still).collect())
+    }
+
+    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
+        if runs.is_empty() {
+            return Ok(0);
+        }
+        let rows = RunRows::new(runs);
+        self.run(move |connection| {
+            let freed = sql_query(format!(
+                "WITH {HELD}, freed AS (
+                    UPDATE works SET
+                        status = 'pending', attempt = attempt + 1, due_at = now(), due_set_on = NULL, sent_at = NULL,
+                        version = version + 1, updated_on = now()
+                    FROM held WHERE works.id = held.id
+                    RETURNING works.id, works.generation, works.message_id, works.origin, works.status
+                ), logged AS (
+                    INSERT INTO events (work_id, generation, variable, value, status)
+                    SELECT id, generation, 'compute/error', '{HANDED_BACK}', status FROM freed
+                ), counted AS (
+                    INSERT INTO stat_deltas (origin, was, status, works)
+                    SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
+                )
+                SELECT message_id FROM freed",
+            ))
+            .bind::<Array<Text>, _>(&rows.message_ids)
+            .bind::<Array<Integer>, _>(&rows.generations)
+            .bind::<Array<Integer>, _>(&rows.attempts)
+            .load::<Found>(connection)?;
+            Ok(freed.len() as u64)
+        })
+        .await
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
@@ -136,7 +184,7 @@ impl Completion for PostgresStore {
                     UPDATE works SET
                         status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
                         attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
-                        due_at = CASE WHEN lost_leases < $1 THEN now() END,
+                        due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
                         lost_leases = lost_leases + 1, sent_at = NULL,
                         version = version + 1, updated_on = now()
                     FROM lost WHERE works.id = lost.id

@@ -161,8 +161,8 @@ impl DeadLetters for PostgresStore {
                 FOR NO KEY UPDATE OF works SKIP LOCKED
             ), revived AS (
                 UPDATE works SET
-                    status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
-                    due_at = now(), sent_at = NULL, version = version + 1, updated_on = now()
+                    status = 'pending', generation = works.generation + 1, attempt = 1,
+                    failures = 0, lost_leases = 0, due_at = now(), due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
                 FROM held WHERE works.id = held.id
                 RETURNING works.id, works.generation, works.origin, works.status
             ), logged AS (

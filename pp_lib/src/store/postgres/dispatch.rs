@@ -20,7 +20,7 @@ const RELEASED_AT_ONCE: i64 = 5_000;
 
 /// The columns of a [`ClaimRow`].
 pub(super) const COLUMNS: &str =
-    "id, message_id, work_code, add_up_to, generation, attempt, attempt - 1 - lost_leases AS failures, due_at";
+    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
 
 /// A pending row.
 #[derive(QueryableByName)]
@@ -39,6 +39,8 @@ pub(super) struct ClaimRow {
     attempt: i32,
     #[diesel(sql_type = Integer)]
     failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     due_at: Option<PgTimestamp>,
 }
@@ -54,6 +56,7 @@ impl ClaimRow {
             generation: self.generation,
             attempt: self.attempt,
             failures: self.failures,
+            lost_leases: self.lost_leases,
             due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
         })
     }
@@ -101,7 +104,8 @@ impl DispatchRows for PostgresStore {
     }
 
     async fn give_back(&self, claims: &[Claim]) -> Result<()> {
-        self.end_claims(claims, "due_at = now(), sent_at = NULL").await
+        self.end_claims(claims, "due_at = now(), due_set_on = NULL, sent_at = NULL")
+            .await
     }
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
@@ -111,7 +115,7 @@ impl DispatchRows for PostgresStore {
             let some = self
                 .run(move |connection| {
                     let released = sql_query(
-                        "UPDATE works SET due_at = now(), sent_at = NULL
+                        "UPDATE works SET due_at = now(), due_set_on = NULL, sent_at = NULL
                         WHERE id = ANY(ARRAY(
                             SELECT id FROM works
                             WHERE status = 'pending' AND sent_at <= now() - $1 * interval '1 microsecond'
@@ -165,7 +169,7 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
             UPDATE works SET
                 status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
                 attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
-                due_at = CASE WHEN lost_leases < $1 THEN now() END,
+                due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
                 version = version + CASE WHEN lost_leases < $1 THEN 0 ELSE 1 END,
                 updated_on = CASE WHEN lost_leases < $1 THEN updated_on ELSE now() END,
                 lost_leases = lost_leases + 1, sent_at = NULL

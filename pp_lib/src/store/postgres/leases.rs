@@ -22,9 +22,10 @@ impl Leases for PostgresStore {
         let (name, holder, hold) = (name.to_owned(), holder.to_owned(), microseconds(hold));
         self.run(move |connection| {
             let held = sql_query(
-                "INSERT INTO leases (name, holder, held_until)
-                VALUES ($1, $2, clock_timestamp() + $3 * interval '1 microsecond')
-                ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+                "INSERT INTO leases (name, holder, held_until, set_on)
+                SELECT $1, $2, now + $3 * interval '1 microsecond', now FROM clock_timestamp() AS now
+                ON CONFLICT (name) DO UPDATE SET
+                    holder = excluded.holder, held_until = excluded.held_until, set_on = excluded.set_on
                 WHERE leases.holder = excluded.holder OR leases.held_until < clock_timestamp()",
             )
             .bind::<Text, _>(&name)

@@ -67,9 +67,11 @@ const SETTLE: &str = "
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
             AS input (message_id, work_code, origin, add_up_to, was, generation, attempt, status, result, due, reason)
     ), inserted AS (
-        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, attempt, due_at)
+        INSERT INTO works
+            (work_code, origin, message_id, add_up_to, status, result, attempt, failures, due_at, due_set_on)
         SELECT work_code, origin, message_id, add_up_to, status, result,
-            CASE status WHEN 'pending' THEN 2 ELSE 1 END, now() + due * interval '1 microsecond'
+            CASE status WHEN 'pending' THEN 2 ELSE 1 END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
+            now() + due * interval '1 microsecond', CASE WHEN due IS NULL THEN NULL ELSE now() END
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
         RETURNING id, message_id, origin, generation, status, result
@@ -83,7 +85,9 @@ const SETTLE: &str = "
         UPDATE works SET
             status = held.status, result = held.result,
             attempt = attempt + CASE held.status WHEN 'pending' THEN 1 ELSE 0 END,
-            due_at = now() + held.due * interval '1 microsecond', sent_at = NULL,
+            failures = failures + CASE WHEN held.reason IS NULL THEN 0 ELSE 1 END,
+            due_at = now() + held.due * interval '1 microsecond',
+            due_set_on = CASE WHEN held.due IS NULL THEN NULL ELSE now() END, sent_at = NULL,
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
         RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,

@@ -56,7 +56,7 @@ impl WorkChanges for PostgresStore {
                     "WITH updated AS (
                         UPDATE works SET
                             add_up_to = $2, status = 'pending', result = NULL,
-                            generation = generation + 1, attempt = 1, lost_leases = 0,
+                            generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0, due_set_on = NULL,
                             due_at = greatest(run_at, least(now() + $3 * interval '1 microsecond',
                                 CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END)),
                             sent_at = NULL, version = version + 1, updated_on = now()

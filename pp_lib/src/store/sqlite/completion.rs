@@ -10,7 +10,7 @@ use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::views::bucket_of;
-use super::super::{Claim, Completion, Guard, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
+use super::super::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
 use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
@@ -45,12 +45,25 @@ struct Known {
     message_id: String,
 }
 
+/// A row whose attempt ended without an outcome.
 #[derive(QueryableByName)]
-struct Rescued {
+struct Freed {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
     status: String,
+}
+
+/// The rows of [`run_rows`] that are still running as these attempts.
+const OF_RUNS: &str = "FROM json_each(?) AS input
+    WHERE works.message_id = input.value ->> 0 AND works.status = 'running'
+      AND works.generation = input.value ->> 1 AND works.attempt = input.value ->> 2";
+
+fn run_rows(runs: &[Run]) -> String {
+    json_rows(
+        runs.iter()
+            .map(|run| json!([run.message_id.as_str(), run.generation, run.attempt])),
+    )
 }
 
 #[async_trait]
@@ -63,18 +76,12 @@ impl Completion for SqliteStore {
     async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
         let runs = runs.to_vec();
         self.write(move |connection| {
-            let input = json_rows(
-                runs.iter()
-                    .map(|run| json!([run.message_id.as_str(), run.generation, run.attempt])),
-            );
             let mine: Vec<Extended> = sql_query(format!(
-                "UPDATE works SET due_at = {NOW} + ? FROM json_each(?) AS input
-                 WHERE works.message_id = input.value ->> 0 AND works.status = 'running'
-                   AND works.generation = input.value ->> 1 AND works.attempt = input.value ->> 2
+                "UPDATE works SET due_at = {NOW} + ?, due_set_on = {NOW} {OF_RUNS}
                  RETURNING works.message_id, works.generation, works.attempt"
             ))
             .bind::<BigInt, _>(millis(lease))
-            .bind::<Text, _>(input)
+            .bind::<Text, _>(run_rows(&runs))
             .load(connection)?;
             let mine: HashSet<(&str, i32, i32)> = mine
                 .iter()
@@ -84,6 +91,11 @@ impl Completion for SqliteStore {
             Ok(runs.iter().map(still).collect())
         })
         .await
+    }
+
+    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
+        let runs = runs.to_vec();
+        self.write(move |connection| hand_back(connection, &runs)).await
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
@@ -171,13 +183,15 @@ fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
             status,
             outcome.result(),
             attempt,
-            due_in
+            due_in,
+            failures(settlement)
         ])
     }));
     sql_query(format!(
-        "INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, attempt, due_at)
+        "INSERT INTO works
+             (work_code, origin, message_id, add_up_to, status, result, attempt, due_at, due_set_on, failures)
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-                {NOW} + (value ->> 7)
+                {NOW} + (value ->> 7), iif(value ->> 7 IS NULL, NULL, {NOW}), value ->> 8
          FROM json_each(?) WHERE true
          ON CONFLICT DO NOTHING RETURNING id, message_id, NULL AS waited_ms"
     ))
@@ -201,12 +215,14 @@ fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
             status,
             outcome.result(),
             next,
-            due_in
+            due_in,
+            failures(settlement)
         ])
     }));
     sql_query(format!(
         "UPDATE works SET status = input.value ->> 5, result = input.value ->> 6, attempt = input.value ->> 7,
-                due_at = {NOW} + (input.value ->> 8), sent_at = NULL, version = version + 1, updated_on = {NOW}
+                due_at = {NOW} + (input.value ->> 8), due_set_on = iif(input.value ->> 8 IS NULL, NULL, {NOW}),
+                failures = failures + (input.value ->> 9), sent_at = NULL, version = version + 1, updated_on = {NOW}
          FROM json_each(?) AS input
          WHERE works.message_id = input.value ->> 0 AND works.generation = input.value ->> 1
            AND works.attempt = input.value ->> 2 AND works.status = input.value ->> 3
@@ -225,6 +241,11 @@ fn next_attempt(settlement: &Settlement) -> i32 {
     } else {
         attempt
     }
+}
+
+/// How many failures an outcome adds.
+fn failures(settlement: &Settlement) -> i32 {
+    i32::from(settlement.outcome.reason().is_some())
 }
 
 fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
@@ -257,11 +278,11 @@ fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResu
 }
 
 fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> QueryResult<u64> {
-    let rescued: Vec<Rescued> = sql_query(format!(
+    let rescued: Vec<Freed> = sql_query(format!(
         "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
                 status = iif(lost_leases < ?1, 'pending', 'failed'),
                 attempt = iif(lost_leases < ?1, attempt + 1, attempt),
-                due_at = iif(lost_leases < ?1, {NOW}, NULL)
+                due_at = iif(lost_leases < ?1, {NOW}, NULL), due_set_on = NULL
          WHERE id IN (SELECT id FROM works
                       WHERE status IN ('pending', 'running') AND status = 'running' AND due_at <= {NOW}
                       ORDER BY due_at LIMIT ?2)
@@ -270,20 +291,35 @@ fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> Query
     .bind::<Integer, _>(max_lost)
     .bind::<Integer, _>(i32::from(limit))
     .load(connection)?;
-    let ids = json_rows(rescued.iter().map(|row| json!(row.id)));
+    tell_of_end(connection, &rescued, LEASE_LOST)?;
+    let failed = rescued.iter().filter(|row| row.status == "failed");
+    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
+    Ok(rescued.len() as u64)
+}
+
+fn hand_back(connection: &mut SqliteConnection, runs: &[Run]) -> QueryResult<u64> {
+    let freed: Vec<Freed> = sql_query(format!(
+        "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, due_set_on = NULL,
+                sent_at = NULL, version = version + 1, updated_on = {NOW}
+         {OF_RUNS}
+         RETURNING works.id, works.status"
+    ))
+    .bind::<Text, _>(run_rows(runs))
+    .load(connection)?;
+    tell_of_end(connection, &freed, HANDED_BACK)?;
+    Ok(freed.len() as u64)
+}
+
+/// Events and counters of attempts that ended without an outcome.
+fn tell_of_end(connection: &mut SqliteConnection, freed: &[Freed], why: &str) -> QueryResult<()> {
+    let ids = json_rows(freed.iter().map(|row| json!(row.id)));
     sql_query(
         "INSERT INTO events (work_id, generation, variable, value, status)
          SELECT works.id, generation, 'compute/error', ?1, status
          FROM json_each(?2) AS input JOIN works ON works.id = input.value ORDER BY input.key",
     )
-    .bind::<Text, _>(LEASE_LOST)
+    .bind::<Text, _>(why)
     .bind::<Text, _>(ids)
     .execute(connection)?;
-    deltas::record(
-        connection,
-        rescued.iter().map(|row| Moved::from(Status::Running, row.id)),
-    )?;
-    let failed = rescued.iter().filter(|row| row.status == "failed");
-    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
-    Ok(rescued.len() as u64)
+    deltas::record(connection, freed.iter().map(|row| Moved::from(Status::Running, row.id)))
 }

@@ -188,8 +188,8 @@ impl DeadLetters for SqliteStore {
 fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<u64> {
     let (these, ids) = selected(which);
     let revived: Vec<Revived> = sql_query(format!(
-        "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1, lost_leases = 0,
-                due_at = {NOW}, sent_at = NULL, version = version + 1, updated_on = {NOW}
+        "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1,
+                failures = 0, lost_leases = 0, due_at = {NOW}, due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
          FROM (SELECT work_id, generation FROM dead_letters WHERE {these}) AS letter
          WHERE works.id = letter.work_id AND works.generation = letter.generation
            AND works.status = 'failed' AND works.deleted_on IS NULL

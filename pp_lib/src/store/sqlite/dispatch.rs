@@ -17,7 +17,7 @@ use crate::domain::{AddUpTo, MessageId, Status, Variable, WorkId};
 
 /// The columns of a [`ClaimRow`].
 pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
-     attempt - 1 - lost_leases AS failures, due_at";
+     failures, lost_leases, due_at";
 
 #[derive(QueryableByName)]
 pub(super) struct ClaimRow {
@@ -35,6 +35,8 @@ pub(super) struct ClaimRow {
     attempt: i32,
     #[diesel(sql_type = Integer)]
     failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
     #[diesel(sql_type = Nullable<BigInt>)]
     due_at: Option<i64>,
 }
@@ -49,6 +51,7 @@ impl ClaimRow {
             generation: self.generation,
             attempt: self.attempt,
             failures: self.failures,
+            lost_leases: self.lost_leases,
             due_at: DueAt(self.due_at.unwrap_or_default()),
         })
     }
@@ -95,14 +98,14 @@ impl DispatchRows for SqliteStore {
     }
 
     async fn give_back(&self, claims: &[Claim]) -> Result<()> {
-        self.end_claims(claims, &format!("due_at = {NOW}, sent_at = NULL"))
+        self.end_claims(claims, &format!("due_at = {NOW}, due_set_on = NULL, sent_at = NULL"))
             .await
     }
 
     async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
         self.write(move |connection| {
             sql_query(format!(
-                "UPDATE works SET due_at = {NOW}, sent_at = NULL
+                "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL
                  WHERE status IN ('pending', 'running') AND status = 'pending'
                    AND sent_at <= {NOW} - ?"
             ))
@@ -130,7 +133,8 @@ impl DispatchRows for SqliteStore {
         self.write(move |connection| {
             let given_up = give_up_sent(connection, max_lost)?;
             let due_again = sql_query(format!(
-                "UPDATE works SET due_at = {NOW}, sent_at = NULL, attempt = attempt + 1, lost_leases = lost_leases + 1
+                "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL, attempt = attempt + 1,
+                     lost_leases = lost_leases + 1
                  WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
             ))
             .execute(connection)?;

@@ -22,8 +22,9 @@ impl Leases for SqliteStore {
         let (name, holder, hold) = (name.to_owned(), holder.to_owned(), millis(hold));
         self.write(move |connection| {
             let held = sql_query(format!(
-                "INSERT INTO leases (name, holder, held_until) VALUES (?, ?, {NOW} + ?)
-                 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+                "INSERT INTO leases (name, holder, held_until, set_on) VALUES (?, ?, {NOW} + ?, {NOW})
+                 ON CONFLICT (name) DO UPDATE SET
+                     holder = excluded.holder, held_until = excluded.held_until, set_on = excluded.set_on
                  WHERE leases.holder = excluded.holder OR leases.held_until < {NOW}"
             ))
             .bind::<Text, _>(name)

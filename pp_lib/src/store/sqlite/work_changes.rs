@@ -46,7 +46,7 @@ impl WorkChanges for SqliteStore {
             let updated: WorkRow = sql_query(format!(
                 "UPDATE works SET
                      add_up_to = ?1, status = 'pending', result = NULL,
-                     generation = generation + 1, attempt = 1, lost_leases = 0,
+                     generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0, due_set_on = NULL,
                      due_at = max(coalesce(run_at, 0), min({NOW} + ?2,
                          coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + ?2))),
                      sent_at = NULL, version = version + 1, updated_on = {NOW}

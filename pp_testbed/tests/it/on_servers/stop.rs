@@ -80,6 +80,43 @@ async fn a_busy_worker_finishes_what_it_has_and_leaves_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_work_that_takes_long_survives_25_sigterms() {
+    const STOPS: usize = 25;
+    let place = Place::new().await;
+    let [port] = ports::free().unwrap();
+    let api = Api::at(port);
+    let service = place.service("pp_backend_api");
+    let mut service = service.set("PP_API_BIND", format!("127.0.0.1:{port}")).start();
+    api.ready(&mut service);
+    let id = api.post(r#"{"add_up_to":3000}"#)["id"].as_i64().unwrap();
+    let worker = |pace: &str| {
+        let worker = place.service("task_consumer").set("PP_PACE", pace);
+        worker.set("PP_GRACE", "100ms").set("PP_LEASE", "60s").start()
+    };
+    let status = || api.see(id).work["status"].clone();
+    for _ in 0..STOPS {
+        let slow = worker("1s");
+        until("it is running", LIMIT, async || status() == "running").await;
+        let ended = slow.terminate();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        // At once, although its lease is long.
+        until("it is handed back", LIMIT, async || status() == "pending").await;
+    }
+    let quick = worker("0ms");
+    until("it is done", LIMIT, async || status() == "done").await;
+    let (told, result) = api.history(id);
+    let stopped = ["compute/start", "compute/error"].repeat(STOPS);
+    let done = ["compute/start", "compute/stop", "compute/result"];
+    assert_eq!(told, [&["work/created"][..], &stopped, &done].concat());
+    assert_eq!(result.as_deref(), Some("4501500"));
+    assert_eq!(place.ledger.dead_letters().await.unwrap(), 0);
+    for process in [quick, service] {
+        assert_eq!(process.terminate().code, Some(0));
+    }
+    place.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_api_answers_what_it_has_taken() {
     let place = Place::new().await;
     let [port] = ports::free().unwrap();

@@ -49,6 +49,12 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         return Ok(());
     };
     let parts = parts?;
+    if matches!(database, DatabaseUrl::Sqlite(_)) {
+        // The lock of the folder shows that nobody else works on this file.
+        task_consumer::take_over(&parts.store)
+            .await
+            .context("PP_DATABASE_URL")?;
+    }
     let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
         api: format!("http://{}", listener.local_addr()?),

@@ -8,7 +8,7 @@ use pp_lib::config::{DurationText, duration, whole};
 use pp_lib::flow::{ConsumeSettings, DispatchSettings};
 
 /// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
-const MAX_LOST_LEASES: i32 = 20;
+pub(crate) const MAX_LOST_LEASES: i32 = 20;
 
 /// The settings of the worker.
 #[derive(Args, Clone, Debug)]

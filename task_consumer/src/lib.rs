@@ -8,7 +8,7 @@ use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{Consumer, Dispatcher, Drainer, computation, supervise, watch_store};
 use pp_lib::health::Health;
-use pp_lib::store::AnyStore;
+use pp_lib::store::{AnyStore, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +23,19 @@ pub struct Parts {
     pub broker: AnyBroker,
     /// What tells that something is due, or changed.
     pub feed: AnyFeed,
+}
+
+/// Takes back what the last process had in hand, at once and whatever its leases say. Only where this process is the
+/// only one that works on the store, and before it begins to.
+///
+/// # Errors
+/// When the store cannot do it.
+pub async fn take_over(store: &AnyStore) -> Result<(), StoreError> {
+    let lost = store.lose_running(args::MAX_LOST_LEASES).await?;
+    if lost > 0 {
+        log::warn!("{lost} works were running when the last process ended; they start anew");
+    }
+    Ok(())
 }
 
 /// Works until `shutdown` is cancelled, then finishes what is under way or hands it back within `grace`.

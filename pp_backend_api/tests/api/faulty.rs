@@ -202,6 +202,18 @@ impl DispatchRows for Faulty {
     async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the API's")
     }
+
+    async fn lose_running(&self, _: i32) -> Result<u64> {
+        unreachable!("not the API's")
+    }
+
+    async fn clock(&self) -> Result<Duration> {
+        unreachable!("not the API's")
+    }
+
+    async fn shorten_waits(&self, _: Option<u32>) -> Result<u64> {
+        unreachable!("not the API's")
+    }
 }
 
 #[async_trait]

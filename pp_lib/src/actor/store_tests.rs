@@ -203,6 +203,18 @@ impl DispatchRows for Moody {
     async fn lose_sent(&self, _: i32) -> Result<u64> {
         unreachable!("not the actor's")
     }
+
+    async fn lose_running(&self, _: i32) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
+
+    async fn clock(&self) -> Result<Duration> {
+        unreachable!("not the actor's")
+    }
+
+    async fn shorten_waits(&self, _: Option<u32>) -> Result<u64> {
+        unreachable!("not the actor's")
+    }
 }
 
 #[async_trait]

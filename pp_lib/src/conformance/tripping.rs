@@ -153,6 +153,18 @@ impl DispatchRows for Tripping {
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
         self.inner.lose_sent(max_lost).await
     }
+
+    async fn lose_running(&self, max_lost: i32) -> Result<u64> {
+        self.inner.lose_running(max_lost).await
+    }
+
+    async fn clock(&self) -> Result<Duration> {
+        self.inner.clock().await
+    }
+
+    async fn shorten_waits(&self, most: Option<u32>) -> Result<u64> {
+        self.inner.shorten_waits(most).await
+    }
 }
 
 #[async_trait]

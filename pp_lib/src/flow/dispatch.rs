@@ -2,6 +2,7 @@
 //!
 //! Dying between any two of these steps costs a second message at most, which then finds its row settled.
 
+mod clock;
 mod send;
 
 use std::pin::pin;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::clock::{Clock, Shown};
 use super::fold::fold_views;
 use super::purge::purge;
 use super::{Patience, Trouble};
@@ -31,6 +33,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_ROUND: Duration = Duration::from_secs(3);
 /// How often older rows and lost messages are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often it is asked whether the store's clock was set back.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+/// How many rows that wait a sweep looks at, in case a clock was set back unnoticed.
+const SWEPT_WAITS: u32 = 10_000;
 
 /// How due rows are found.
 #[derive(Clone, Debug)]
@@ -89,6 +95,9 @@ enum Due {
 struct Timetable {
     /// Whether what the broker held has to be taken for lost first.
     forgotten: bool,
+    /// What the store's clock said, and when to look again.
+    clock: Clock,
+    next_look: Instant,
     next_sweep: Instant,
     next_chores: Instant,
     /// Whether the last pause was ended by a poke.
@@ -129,6 +138,8 @@ impl Dispatcher {
         let mut timetable = Timetable {
             // What a broker in memory held ended with the process that held it.
             forgotten: !self.broker.durable(),
+            clock: Clock::default(),
+            next_look: Instant::now(),
             next_sweep: Instant::now(),
             next_chores: Instant::now(),
             poked: false,
@@ -175,6 +186,10 @@ impl Dispatcher {
             self.lose_sent().await?;
             timetable.forgotten = false;
         }
+        if Instant::now() >= timetable.next_look {
+            self.look_at_clock(&mut timetable.clock).await?;
+            timetable.next_look = Instant::now() + LOOK_AT_CLOCK;
+        }
         if Instant::now() >= timetable.next_sweep {
             self.sweep(shutdown).await?;
             timetable.next_sweep = Instant::now() + SWEEP;
@@ -214,8 +229,34 @@ impl Dispatcher {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
         }
+        self.shorten_waits(Some(SWEPT_WAITS)).await?;
         while !self.send_due(None, shutdown).await? {
             self.rescue().await?;
+        }
+        Ok(())
+    }
+
+    /// A clock that was set back, while this program ran or before it started, makes nothing wait longer than it would
+    /// have waited anyway.
+    async fn look_at_clock(&self, clock: &mut Clock) -> Result<()> {
+        let asked = Instant::now();
+        let reading = self.store.clock().await?;
+        match clock.read(reading, asked, Instant::now()) {
+            Shown::Forward => Ok(()),
+            Shown::First => self.shorten_waits(None).await,
+            Shown::Back(back) => {
+                log::warn!("the database's clock was set back by {} s", back.as_secs());
+                self.shorten_waits(None).await
+            }
+        }
+    }
+
+    async fn shorten_waits(&self, most: Option<u32>) -> Result<()> {
+        let shortened = self.store.shorten_waits(most).await?;
+        if shortened > 0 {
+            log::info!(
+                "{shortened} works and leases waited by a clock that was set back; they wait no longer than before"
+            );
         }
         Ok(())
     }

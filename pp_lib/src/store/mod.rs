@@ -181,7 +181,8 @@ pub trait DispatchRows: Send + Sync {
     /// Gives claims back whose rows were not sent: they are due again at once, except where the row moved on.
     async fn give_back(&self, claims: &[Claim]) -> Result<()>;
 
-    /// Makes pending rows due again that were claimed or sent longer ago than this; how many.
+    /// Makes pending rows due again that were claimed or sent longer ago than this, or later than now by a clock that was
+    /// set back since; how many.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
 
     /// How long until the next unfinished row falls due: a wait for its time or a retry, a claim, a lease. Zero when one
@@ -191,6 +192,18 @@ pub trait DispatchRows: Send + Sync {
     /// Counts every pending row that was claimed or sent as one that lost its worker: due at once, as the next attempt;
     /// those that lost more than `max_lost` fail for good. How many. For a broker that ended with the only worker.
     async fn lose_sent(&self, max_lost: i32) -> Result<u64>;
+
+    /// Counts every running row as one that lost its worker, whatever its lease says: due at once, as the next attempt;
+    /// those that lost more than `max_lost` fail for good. How many. For whoever knows that all workers ended.
+    async fn lose_running(&self, max_lost: i32) -> Result<u64>;
+
+    /// The store's clock, as the time since the Unix epoch.
+    async fn clock(&self) -> Result<Duration>;
+
+    /// Ends waits that became too long because the store's clock was set back: what began to wait later than now waits as
+    /// long as it did then, from now on, be it a claim, a retry, a running row or one of the [`Leases`]; what was due is
+    /// due. A `run_at` stays as it is. Looks at all rows that wait, or at the first `most` of them; how many it changed.
+    async fn shorten_waits(&self, most: Option<u32>) -> Result<u64>;
 }
 
 /// What an attempt at a demand came to.

@@ -9,6 +9,7 @@ mod between;
 mod broker;
 mod busy;
 mod cache;
+mod clocks;
 mod crowd;
 mod delivery;
 mod feed;

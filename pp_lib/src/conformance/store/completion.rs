@@ -341,6 +341,32 @@ pub async fn too_many_lost_leases_fail(store: AnyStore) {
     );
 }
 
+pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) {
+    let works = created(&store, &[3, 4, 5]).await;
+    let claims = claim(&store).await;
+    let started = claims[..2]
+        .iter()
+        .map(|claim| settlement(claim, Outcome::Running { lease: LEASE }));
+    store.settle(&started.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(store.lose_running(1).await.unwrap(), 2, "the third one is only claimed");
+    let again = claim(&store).await;
+    assert_eq!(again.len(), 2);
+    for claim in &again {
+        assert_eq!(counted(claim), (2, 0, 1));
+        let events = history(&store, claim.id).await;
+        assert_eq!(events.last().unwrap().1, "lease lost");
+    }
+    settle_one(&store, settlement(&again[0], Outcome::Running { lease: LEASE })).await;
+    assert_eq!(store.lose_running(1).await.unwrap(), 1);
+    assert_eq!(
+        work_of(&store, again[0].id).await.status,
+        Status::Failed,
+        "lost too often"
+    );
+    assert_eq!(store.lose_running(1).await.unwrap(), 0);
+    assert_eq!(works.len(), 3);
+}
+
 fn run_of(claim: &Claim) -> Run {
     Run {
         message_id: claim.message_id.clone(),

@@ -84,6 +84,7 @@ macro_rules! store_suite {
             two_settle_the_same_demands_at_once
             a_lease_that_runs_out_is_rescued
             too_many_lost_leases_fail
+            every_running_row_is_lost_where_all_workers_ended
             what_is_handed_back_runs_again_at_once_and_nothing_is_counted
             failures_lost_leases_and_attempts_are_counted_apart
             pending_rows_are_found_by_code

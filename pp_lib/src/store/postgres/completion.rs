@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
@@ -173,41 +174,50 @@ impl Completion for PostgresStore {
     }
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
-        self.run(move |connection| {
-            let rescued = sql_query(format!(
-                "WITH lost AS MATERIALIZED (
-                    SELECT id FROM works
-                    WHERE status = 'running' AND due_at <= now()
-                    ORDER BY due_at LIMIT $2
-                    FOR NO KEY UPDATE SKIP LOCKED
-                ), freed AS (
-                    UPDATE works SET
-                        status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
-                        attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
-                        due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
-                        lost_leases = lost_leases + 1, sent_at = NULL,
-                        version = version + 1, updated_on = now()
-                    FROM lost WHERE works.id = lost.id
-                    RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin,
-                        works.status
-                ), logged AS (
-                    INSERT INTO events (work_id, generation, variable, value, status)
-                    SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
-                ), counted AS (
-                    INSERT INTO stat_deltas (origin, was, status, works)
-                    SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
-                ), given_up AS (
-                    INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-                    SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
-                    ON CONFLICT DO NOTHING
-                )
-                SELECT message_id FROM freed",
-            ))
-            .bind::<Integer, _>(max_lost)
-            .bind::<BigInt, _>(i64::from(limit))
-            .load::<Found>(connection)?;
-            Ok(rescued.len() as u64)
-        })
-        .await
+        let rescued = self
+            .run(move |connection| rescue(connection, "due_at <= now()", max_lost, i64::from(limit)))
+            .await?;
+        Ok(rescued as u64)
     }
+}
+
+/// Takes running rows of which this holds back to pending, or fails them; how many.
+pub(super) fn rescue(
+    connection: &mut PgConnection,
+    lost: &str,
+    max_lost: i32,
+    limit: i64,
+) -> std::result::Result<usize, Failure> {
+    let rescued = sql_query(format!(
+        "WITH lost AS MATERIALIZED (
+            SELECT id FROM works
+            WHERE status = 'running' AND {lost}
+            ORDER BY due_at LIMIT $2
+            FOR NO KEY UPDATE SKIP LOCKED
+        ), freed AS (
+            UPDATE works SET
+                status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
+                attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
+                due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
+                lost_leases = lost_leases + 1, sent_at = NULL,
+                version = version + 1, updated_on = now()
+            FROM lost WHERE works.id = lost.id
+            RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin, works.status
+        ), logged AS (
+            INSERT INTO events (work_id, generation, variable, value, status)
+            SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
+        ), counted AS (
+            INSERT INTO stat_deltas (origin, was, status, works)
+            SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
+        ), given_up AS (
+            INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+            SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
+            ON CONFLICT DO NOTHING
+        )
+        SELECT message_id FROM freed",
+    ))
+    .bind::<Integer, _>(max_lost)
+    .bind::<BigInt, _>(limit)
+    .load::<Found>(connection)?;
+    Ok(rescued.len())
 }

@@ -204,7 +204,10 @@ impl DeadLetters for PostgresStore {
             let rows: Vec<RedrivenRow> = sql_query(
                 "UPDATE dead_letters SET due_at = now() + $1 * interval '1 microsecond'
                 WHERE id = ANY(ARRAY(
-                    SELECT id FROM dead_letters WHERE due_at <= now() ORDER BY due_at LIMIT $2
+                    SELECT id FROM dead_letters
+                    -- None waits longer than a claim, unless the clock was set back.
+                    WHERE due_at <= now() OR due_at > clock_timestamp() + $1 * interval '1 microsecond'
+                    ORDER BY due_at LIMIT $2
                     FOR UPDATE SKIP LOCKED
                 ))
                 RETURNING id, message_id, body, properties, due_at",

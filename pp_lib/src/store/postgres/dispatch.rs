@@ -8,10 +8,10 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::PostgresStore;
-use super::completion::Found;
+use super::completion::{self, Found};
 use super::failure::Failure;
 use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
+use super::{PostgresStore, waits};
 use crate::domain::WorkId;
 use crate::store::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
 
@@ -63,9 +63,15 @@ impl ClaimRow {
 }
 
 #[derive(QueryableByName)]
-struct NextDue {
+struct Millis {
     #[diesel(sql_type = BigInt)]
     millis: i64,
+}
+
+impl From<Millis> for Duration {
+    fn from(Millis { millis }: Millis) -> Self {
+        Self::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
 }
 
 /// A duration for `* interval '1 microsecond'`, which counts exactly up to here: some thirty years.
@@ -118,7 +124,8 @@ impl DispatchRows for PostgresStore {
                         "UPDATE works SET due_at = now(), due_set_on = NULL, sent_at = NULL
                         WHERE id = ANY(ARRAY(
                             SELECT id FROM works
-                            WHERE status = 'pending' AND sent_at <= now() - $1 * interval '1 microsecond'
+                            WHERE status = 'pending' AND (sent_at <= now() - $1 * interval '1 microsecond'
+                                OR sent_at > now() + interval '1 second')
                             LIMIT $2
                             FOR NO KEY UPDATE SKIP LOCKED
                         ))",
@@ -138,14 +145,14 @@ impl DispatchRows for PostgresStore {
 
     async fn next_due(&self) -> Result<Option<Duration>> {
         self.run(|connection| {
-            let next: Option<NextDue> = sql_query(
+            let next: Option<Millis> = sql_query(
                 "SELECT (extract(epoch FROM due_at - now()) * 1000)::bigint AS millis FROM works
                 WHERE status IN ('pending', 'running') AND due_at > now() - interval '1 second'
                 ORDER BY due_at LIMIT 1",
             )
             .load(connection)?
             .pop();
-            Ok(next.map(|next| Duration::from_millis(u64::try_from(next.millis).unwrap_or_default())))
+            Ok(next.map(Duration::from))
         })
         .await
     }
@@ -157,6 +164,41 @@ impl DispatchRows for PostgresStore {
             lost += some as u64;
             if (some as i64) < RELEASED_AT_ONCE {
                 return Ok(lost);
+            }
+        }
+    }
+
+    async fn lose_running(&self, max_lost: i32) -> Result<u64> {
+        let mut lost = 0;
+        loop {
+            let some = self
+                .run(move |connection| completion::rescue(connection, "true", max_lost, RELEASED_AT_ONCE))
+                .await?;
+            lost += some as u64;
+            if (some as i64) < RELEASED_AT_ONCE {
+                return Ok(lost);
+            }
+        }
+    }
+
+    async fn clock(&self) -> Result<Duration> {
+        self.run(|connection| {
+            let clock: Millis = sql_query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis")
+                .get_result(connection)?;
+            Ok(clock.into())
+        })
+        .await
+    }
+
+    async fn shorten_waits(&self, most: Option<u32>) -> Result<u64> {
+        let mut shortened = self.run(waits::shorten_leases).await? as u64;
+        loop {
+            let some = self
+                .run(move |connection| waits::shorten(connection, most.map(i64::from)))
+                .await?;
+            shortened += some as u64;
+            if (some as i64) < waits::AT_ONCE {
+                return Ok(shortened);
             }
         }
     }

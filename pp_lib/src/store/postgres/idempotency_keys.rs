@@ -177,7 +177,8 @@ impl IdempotencyKeys for PostgresStore {
 }
 
 /// A key that is new, has expired, or was let go by whoever began it. The seed of the last kind stays, and so it is
-/// with one that this very call has begun in an attempt whose reply was lost.
+/// with one that this very call has begun in an attempt whose reply was lost. None is held for longer than it can be,
+/// unless the clock was set back.
 const BEGIN: &str = "
     INSERT INTO idempotency_keys AS held (scope, key, fingerprint, seed, held_until, expires_on)
     SELECT scope, key, fingerprint, seed, now() + $5 * interval '1 microsecond', now() + $6 * interval '1 microsecond'
@@ -190,7 +191,8 @@ const BEGIN: &str = "
         status = NULL, headers = NULL, body = NULL
     WHERE held.expires_on <= now()
         OR (held.status IS NULL AND held.fingerprint = excluded.fingerprint
-            AND (held.held_until <= now() OR held.seed = excluded.seed))
+            AND (held.held_until <= now() OR held.seed = excluded.seed
+                OR held.held_until > clock_timestamp() + $5 * interval '1 microsecond'))
     RETURNING scope, key, seed";
 
 fn column<T>(requests: &[(usize, Begin)], of: impl Fn(&Begin) -> T) -> Vec<T> {

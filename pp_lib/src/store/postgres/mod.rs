@@ -20,6 +20,7 @@ mod retention;
 mod session;
 mod settle_rows;
 mod views;
+mod waits;
 mod work_changes;
 mod work_rows;
 

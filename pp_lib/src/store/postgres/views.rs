@@ -43,7 +43,7 @@ const FOLD: &str = "
         ON CONFLICT (second, latency) DO UPDATE SET works = stat_seconds.works + excluded.works
     ), outlived AS (
         DELETE FROM stat_seconds WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM stat_seconds WHERE second < floor(date_part('epoch', now())) - 120
+            SELECT ctid FROM stat_seconds WHERE abs(second - floor(date_part('epoch', now()))) > 120
             FOR UPDATE SKIP LOCKED
         ))
     )

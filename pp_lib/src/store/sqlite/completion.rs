@@ -114,7 +114,8 @@ impl Completion for SqliteStore {
     }
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
-        self.write(move |connection| rescue(connection, max_lost, limit)).await
+        self.write(move |connection| rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
+            .await
     }
 }
 
@@ -277,19 +278,20 @@ fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResu
     Ok(known.into_iter().map(|row| row.message_id).collect())
 }
 
-fn rescue(connection: &mut SqliteConnection, max_lost: i32, limit: u16) -> QueryResult<u64> {
+/// Takes running rows of which this holds back to pending, or fails them; how many.
+pub(super) fn rescue(connection: &mut SqliteConnection, lost: &str, max_lost: i32, limit: i64) -> QueryResult<u64> {
     let rescued: Vec<Freed> = sql_query(format!(
         "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
                 status = iif(lost_leases < ?1, 'pending', 'failed'),
                 attempt = iif(lost_leases < ?1, attempt + 1, attempt),
                 due_at = iif(lost_leases < ?1, {NOW}, NULL), due_set_on = NULL
          WHERE id IN (SELECT id FROM works
-                      WHERE status IN ('pending', 'running') AND status = 'running' AND due_at <= {NOW}
+                      WHERE status IN ('pending', 'running') AND status = 'running' AND {lost}
                       ORDER BY due_at LIMIT ?2)
          RETURNING id, status"
     ))
     .bind::<Integer, _>(max_lost)
-    .bind::<Integer, _>(i32::from(limit))
+    .bind::<BigInt, _>(limit)
     .load(connection)?;
     tell_of_end(connection, &rescued, LEASE_LOST)?;
     let failed = rescued.iter().filter(|row| row.status == "failed");

@@ -147,8 +147,10 @@ impl DeadLetters for SqliteStore {
     async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
         self.write(move |connection| {
             let rows: Vec<RedrivenRow> = sql_query(format!(
-                "UPDATE dead_letters SET due_at = {NOW} + ? WHERE id IN (
-                     SELECT id FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= {NOW} ORDER BY due_at LIMIT ?)
+                "UPDATE dead_letters SET due_at = {NOW} + ?1 WHERE id IN (
+                     -- None waits longer than a claim, unless the clock was set back.
+                     SELECT id FROM dead_letters
+                     WHERE due_at IS NOT NULL AND (due_at <= {NOW} OR due_at > {NOW} + ?1) ORDER BY due_at LIMIT ?2)
                  RETURNING id, message_id, body, properties, due_at"
             ))
             .bind::<BigInt, _>(millis(hold))

@@ -12,7 +12,7 @@ use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
 use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::event_log::insert_events;
-use super::{NOW, SqliteStore, json_rows, unexpected};
+use super::{NOW, SqliteStore, completion, json_rows, unexpected, waits};
 use crate::domain::{AddUpTo, MessageId, Status, Variable, WorkId};
 
 /// The columns of a [`ClaimRow`].
@@ -58,9 +58,15 @@ impl ClaimRow {
 }
 
 #[derive(QueryableByName)]
-struct NextDue {
+struct Millis {
     #[diesel(sql_type = BigInt)]
     millis: i64,
+}
+
+impl From<Millis> for Duration {
+    fn from(Millis { millis }: Millis) -> Self {
+        Self::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
 }
 
 #[derive(QueryableByName)]
@@ -107,7 +113,7 @@ impl DispatchRows for SqliteStore {
             sql_query(format!(
                 "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL
                  WHERE status IN ('pending', 'running') AND status = 'pending'
-                   AND sent_at <= {NOW} - ?"
+                   AND (sent_at <= {NOW} - ? OR sent_at > {NOW} + 1000)"
             ))
             .bind::<BigInt, _>(millis(longer_than))
             .execute(connection)
@@ -118,13 +124,13 @@ impl DispatchRows for SqliteStore {
 
     async fn next_due(&self) -> Result<Option<Duration>> {
         self.read(|connection| {
-            let next: Option<NextDue> = sql_query(format!(
+            let next: Option<Millis> = sql_query(format!(
                 "SELECT due_at - {NOW} AS millis FROM works
                  WHERE status IN ('pending', 'running') AND due_at > {NOW} - 1000 ORDER BY due_at LIMIT 1"
             ))
             .load(connection)?
             .pop();
-            Ok(next.map(|next| Duration::from_millis(u64::try_from(next.millis).unwrap_or_default())))
+            Ok(next.map(Duration::from))
         })
         .await
     }
@@ -141,6 +147,32 @@ impl DispatchRows for SqliteStore {
             Ok((given_up + due_again) as u64)
         })
         .await
+    }
+
+    async fn lose_running(&self, max_lost: i32) -> Result<u64> {
+        self.write(move |connection| completion::rescue(connection, "true", max_lost, -1))
+            .await
+    }
+
+    async fn clock(&self) -> Result<Duration> {
+        self.read(|connection| {
+            let clock: Millis = sql_query(format!("SELECT {NOW} AS millis")).get_result(connection)?;
+            Ok(clock.into())
+        })
+        .await
+    }
+
+    async fn shorten_waits(&self, most: Option<u32>) -> Result<u64> {
+        let mut shortened = self.write(waits::shorten_leases).await?;
+        loop {
+            let some = self
+                .write(move |connection| waits::shorten(connection, most.map(i64::from)))
+                .await?;
+            shortened += some;
+            if some < waits::AT_ONCE {
+                return Ok(shortened as u64);
+            }
+        }
     }
 }
 

@@ -91,11 +91,12 @@ impl IdempotencyKeys for SqliteStore {
     }
 }
 
-/// A key that is new, has expired, or was let go by whoever began it; the seed of the last kind stays.
+/// A key that is new, has expired, or was let go by whoever began it; the seed of the last kind stays. None is held for
+/// longer than it can be, unless the clock was set back.
 fn begin(connection: &mut SqliteConnection, request: &Begin, hold: Duration, keep: Duration) -> QueryResult<Begun> {
     let mine: Option<Seed> = sql_query(format!(
         "INSERT INTO idempotency_keys (scope, key, fingerprint, seed, held_until, expires_on)
-         VALUES (?, ?, ?, ?, {NOW} + ?, {NOW} + ?)
+         VALUES (?1, ?2, ?3, ?4, {NOW} + ?5, {NOW} + ?6)
          ON CONFLICT (scope, key) DO UPDATE SET
              fingerprint = excluded.fingerprint,
              seed = iif(expires_on <= {NOW}, excluded.seed, seed),
@@ -104,7 +105,7 @@ fn begin(connection: &mut SqliteConnection, request: &Begin, hold: Duration, kee
              status = NULL, headers = NULL, body = NULL
          WHERE expires_on <= {NOW}
             OR (status IS NULL AND fingerprint = excluded.fingerprint
-                AND (held_until <= {NOW} OR seed = excluded.seed))
+                AND (held_until <= {NOW} OR held_until > {NOW} + ?5 OR seed = excluded.seed))
          RETURNING seed"
     ))
     .bind::<Text, _>(&request.key.scope)

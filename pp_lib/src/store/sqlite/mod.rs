@@ -12,6 +12,7 @@ mod idempotency_keys;
 mod leases;
 mod retention;
 mod views;
+mod waits;
 mod work_changes;
 mod work_rows;
 mod writer;

@@ -103,7 +103,10 @@ fn fold(connection: &mut SqliteConnection) -> QueryResult<u64> {
          ON CONFLICT (second, latency) DO UPDATE SET works = works + excluded.works"
     ))
     .execute(connection)?;
-    sql_query(format!("DELETE FROM stat_seconds WHERE second < {NOW} / 1000 - 120")).execute(connection)?;
+    sql_query(format!(
+        "DELETE FROM stat_seconds WHERE abs(second - {NOW} / 1000) > 120"
+    ))
+    .execute(connection)?;
     let folded = sql_query("DELETE FROM stat_deltas").execute(connection)?;
     Ok(folded as u64)
 }

@@ -1,0 +1,43 @@
+//! Waits that became too long because the clock was set back.
+
+use diesel::sql_types::BigInt;
+use diesel::sqlite::SqliteConnection;
+use diesel::{QueryResult, RunQueryDsl as _, sql_query};
+
+use super::NOW;
+
+/// How many rows one transaction changes, so that others have their turns.
+pub(super) const AT_ONCE: usize = 5_000;
+
+/// When an unfinished row began to wait; NULL for one that waits for its `run_at`. What is due without a delay began to
+/// wait when it was due.
+const SINCE: &str = "CASE
+    WHEN status = 'running' THEN coalesce(due_set_on, updated_on)
+    WHEN sent_at IS NOT NULL THEN sent_at
+    WHEN due_at IS NOT run_at THEN coalesce(due_set_on, due_at)
+END";
+
+/// Rows that began to wait later than now wait as long as they did then, from now on. Looks at so many, those first that
+/// are due first; how many of these it changed, at most [`AT_ONCE`].
+pub(super) fn shorten(connection: &mut SqliteConnection, most: Option<i64>) -> QueryResult<usize> {
+    sql_query(format!(
+        "UPDATE works SET
+             due_at = {NOW} + (due_at - ({SINCE})), due_set_on = {NOW}, sent_at = iif(sent_at IS NULL, NULL, {NOW})
+         WHERE id IN (
+             SELECT id FROM (
+                 SELECT id, status, due_at, due_set_on, sent_at, run_at, updated_on FROM works
+                 WHERE status IN ('pending', 'running') AND due_at > {NOW} ORDER BY due_at LIMIT ?)
+             WHERE ({SINCE}) > {NOW} + 1000 LIMIT ?)"
+    ))
+    .bind::<BigInt, _>(most.unwrap_or(-1))
+    .bind::<BigInt, _>(AT_ONCE as i64)
+    .execute(connection)
+}
+
+/// The same for leases.
+pub(super) fn shorten_leases(connection: &mut SqliteConnection) -> QueryResult<usize> {
+    sql_query(format!(
+        "UPDATE leases SET held_until = {NOW} + (held_until - set_on), set_on = {NOW} WHERE set_on > {NOW} + 1000"
+    ))
+    .execute(connection)
+}

@@ -1,0 +1,365 @@
+//! A clock that was set back: all that the database knows lies an hour in its future. Nothing that may run waits for that
+//! hour, and what waits on purpose waits as long as it was to.
+
+use std::time::Duration;
+
+use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, WorkId};
+use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::store::{
+    AnyStore, Begin, Begun, Claim, DeadMessage, Guard, NewWork, Outcome, RequestKey, Selection, Settled, Settlement,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const HOLD: Duration = Duration::from_secs(12);
+const DELAY: Duration = Duration::from_secs(300);
+
+/// A store whose clock can be set back.
+trait Clock {
+    fn store(&self) -> &AnyStore;
+    /// Moves every moment that the database knows this far ahead, which is the same.
+    async fn set_back(&self, by: Duration);
+}
+
+fn new_work(run_at: Option<i64>) -> NewWork {
+    NewWork {
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Api),
+        add_up_to: AddUpTo::MIN,
+        run_at,
+    }
+}
+
+async fn created(store: &AnyStore, run_at: Option<i64>) -> WorkId {
+    store.create(&[new_work(run_at)]).await.unwrap().remove(0).unwrap().id
+}
+
+async fn claimed(store: &AnyStore) -> Vec<Claim> {
+    store.claim(None, HOLD, 100).await.unwrap()
+}
+
+async fn settle(store: &AnyStore, claim: &Claim, outcome: Outcome) {
+    let settlement = Settlement {
+        message_id: claim.message_id.clone(),
+        work_code: claim.work_code.clone(),
+        add_up_to: claim.add_up_to,
+        guard: Guard::Pending {
+            generation: claim.generation,
+            attempt: claim.attempt,
+        },
+        outcome,
+    };
+    assert_eq!(store.settle(&[settlement]).await.unwrap(), [Settled::Applied]);
+}
+
+async fn work_that_waits_is_due_at_once(clock: &impl Clock) {
+    let store = clock.store();
+    let id = created(store, None).await;
+    clock.set_back(HOUR).await;
+    assert_eq!(claimed(store).await, [], "this is what is wrong");
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
+    let claims = claimed(store).await;
+    assert_eq!(claims[0].id, id);
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 0, "its claim began now");
+    // And so is what was given back, or taken back from the queue.
+    store.give_back(&claims).await.unwrap();
+    clock.set_back(HOUR).await;
+    store.shorten_waits(None).await.unwrap();
+    assert_eq!(claimed(store).await[0].id, id);
+    assert_eq!(store.release_sent(Duration::ZERO).await.unwrap(), 1);
+    clock.set_back(HOUR).await;
+    store.shorten_waits(None).await.unwrap();
+    assert_eq!(claimed(store).await[0].id, id);
+}
+
+async fn a_claim_waits_for_its_own_hold(clock: &impl Clock) {
+    let store = clock.store();
+    created(store, None).await;
+    assert_eq!(claimed(store).await.len(), 1);
+    clock.set_back(HOUR).await;
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
+    let next = store.next_due().await.unwrap().unwrap();
+    assert!(next <= HOLD && next > HOLD / 2, "{next:?}");
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 0, "once is enough");
+}
+
+async fn a_retry_waits_for_its_own_delay(clock: &impl Clock) {
+    let store = clock.store();
+    created(store, None).await;
+    let claim = claimed(store).await.remove(0);
+    let reason = "not now".to_owned();
+    settle(store, &claim, Outcome::Retry { reason, delay: DELAY }).await;
+    clock.set_back(HOUR).await;
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
+    let next = store.next_due().await.unwrap().unwrap();
+    assert!(next <= DELAY && next > DELAY / 2, "{next:?}");
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 0);
+}
+
+async fn a_lease_is_as_long_as_it_was(clock: &impl Clock) {
+    let store = clock.store();
+    let id = created(store, None).await;
+    let claim = claimed(store).await.remove(0);
+    settle(store, &claim, Outcome::Running { lease: DELAY }).await;
+    clock.set_back(HOUR).await;
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
+    let next = store.next_due().await.unwrap().unwrap();
+    assert!(next <= DELAY && next > DELAY / 2, "{next:?}");
+    assert_eq!(store.rescue(5, 10).await.unwrap(), 0, "its worker may be alive");
+    assert_eq!(store.by_ids(&[id]).await.unwrap()[0].status, Status::Running);
+}
+
+async fn a_scheduled_work_runs_at_its_time(clock: &impl Clock) {
+    let store = clock.store();
+    let day = 86_400;
+    let now = i64::try_from(store.clock().await.unwrap().as_secs()).unwrap();
+    let id = created(store, Some(now + day)).await;
+    clock.set_back(HOUR).await;
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 0);
+    let work = store.by_ids(&[id]).await.unwrap().remove(0);
+    let wait = i64::try_from(store.next_due().await.unwrap().unwrap().as_secs()).unwrap();
+    let expected = work.run_at.unwrap() - now;
+    assert!((expected - 20..=expected).contains(&wait), "{wait} s, not {expected} s");
+    assert_eq!(claimed(store).await, []);
+}
+
+async fn what_was_sent_and_lost_is_sent_again(clock: &impl Clock) {
+    let store = clock.store();
+    created(store, None).await;
+    let claims = claimed(store).await;
+    store.mark_sent(&claims).await.unwrap();
+    assert_eq!(store.release_sent(DELAY).await.unwrap(), 0);
+    clock.set_back(HOUR).await;
+    assert_eq!(store.release_sent(DELAY).await.unwrap(), 1);
+    assert_eq!(claimed(store).await.len(), 1);
+}
+
+async fn a_redriven_message_does_not_wait(clock: &impl Clock) {
+    let store = clock.store();
+    let letter = DeadMessage {
+        message_id: new_message_id(),
+        properties: None,
+        body: "{".into(),
+        reason: "no JSON".to_owned(),
+    };
+    store.bury(&[letter]).await.unwrap();
+    store.redrive(&Selection::All).await.unwrap();
+    clock.set_back(HOUR).await;
+    assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap(), [], "it is claimed");
+}
+
+async fn a_key_of_somebody_gone_is_taken_over(clock: &impl Clock) {
+    let store = clock.store();
+    let begin = |seed: &str| Begin {
+        key: RequestKey {
+            scope: "POST /work".to_owned(),
+            key: "k".to_owned(),
+        },
+        fingerprint: vec![1],
+        seed: seed.to_owned(),
+    };
+    store.begin(&[begin("one")], HOLD, HOUR * 24).await.unwrap();
+    assert_eq!(
+        store.begin(&[begin("two")], HOLD, HOUR * 24).await.unwrap(),
+        [Begun::InFlight]
+    );
+    clock.set_back(HOUR).await;
+    let begun = store.begin(&[begin("two")], HOLD, HOUR * 24).await.unwrap();
+    let seed = "one".to_owned();
+    assert_eq!(begun, [Begun::Mine { seed }]);
+}
+
+async fn a_lease_of_somebody_gone_ends_in_its_own_time(clock: &impl Clock) {
+    let store = clock.store();
+    let short = Duration::from_millis(300);
+    assert!(store.hold("refresher", "one", short).await.unwrap());
+    clock.set_back(HOUR).await;
+    assert!(!store.hold("refresher", "two", short).await.unwrap());
+    assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
+    let taken = async {
+        while !store.hold("refresher", "two", short).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taken).await.unwrap();
+}
+
+/// A sweep looks at few rows, those that are due first.
+async fn a_sweep_looks_at_no_more_than_it_is_told(clock: &impl Clock) {
+    let store = clock.store();
+    for _ in 0..3 {
+        created(store, None).await;
+    }
+    clock.set_back(HOUR).await;
+    assert_eq!(store.shorten_waits(Some(2)).await.unwrap(), 2);
+    assert_eq!(store.shorten_waits(Some(2)).await.unwrap(), 1);
+}
+
+macro_rules! on {
+    ($clock:path: $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(&$clock().await).await;
+            }
+        )*
+    };
+    ($clock:path) => {
+        on!($clock:
+            work_that_waits_is_due_at_once
+            a_claim_waits_for_its_own_hold
+            a_retry_waits_for_its_own_delay
+            a_lease_is_as_long_as_it_was
+            a_scheduled_work_runs_at_its_time
+            what_was_sent_and_lost_is_sent_again
+            a_redriven_message_does_not_wait
+            a_key_of_somebody_gone_is_taken_over
+            a_lease_of_somebody_gone_ends_in_its_own_time
+            a_sweep_looks_at_no_more_than_it_is_told
+        );
+    };
+}
+
+/// Every column that holds a moment set by the clock, by its table.
+const MOMENTS: [(&str, &[&str]); 4] = [
+    (
+        "works",
+        &["due_at", "due_set_on", "sent_at", "created_on", "updated_on", "run_at"],
+    ),
+    ("dead_letters", &["due_at", "created_on"]),
+    ("idempotency_keys", &["held_until", "expires_on"]),
+    ("leases", &["held_until", "set_on"]),
+];
+
+/// Statements that add to all of them.
+fn moved(add: &str) -> String {
+    let tables = MOMENTS.iter().map(|(table, columns)| {
+        let set: Vec<String> = columns
+            .iter()
+            .map(|column| format!("{column} = {column} + {add}"))
+            .collect();
+        format!("UPDATE {table} SET {};", set.join(", "))
+    });
+    tables.collect()
+}
+
+mod embedded {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+    use diesel::sqlite::SqliteConnection;
+    use pp_lib::broker::memory::Memory;
+    use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher};
+    use pp_lib::health::Health;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    struct File {
+        store: AnyStore,
+        file: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn file() -> File {
+        let (store, folder) = crate::store::embedded::fresh().await;
+        File {
+            store,
+            file: folder.path().join("pp.sqlite"),
+            _folder: folder,
+        }
+    }
+
+    impl Clock for File {
+        fn store(&self) -> &AnyStore {
+            &self.store
+        }
+
+        async fn set_back(&self, by: Duration) {
+            let mut connection = SqliteConnection::establish(self.file.to_str().unwrap()).unwrap();
+            let moved = moved(&by.as_millis().to_string());
+            connection
+                .batch_execute(&format!("PRAGMA busy_timeout = 5000; {moved}"))
+                .unwrap();
+        }
+    }
+
+    on!(file);
+
+    /// The whole way: works that were due when the program stopped are computed after its next start.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_start_with_a_clock_that_was_set_back_everything_is_computed() {
+        let place = file().await;
+        let mut ids = Vec::new();
+        for _ in 0..20 {
+            ids.push(created(&place.store, None).await);
+        }
+        place.set_back(HOUR).await;
+        let (broker, feed, shutdown) = (
+            Arc::new(Memory::default()),
+            Arc::new(MemoryFeed::new()),
+            CancellationToken::new(),
+        );
+        let health = Health::new();
+        let settings = DispatchSettings {
+            within: HOUR,
+            poll: Duration::from_millis(50),
+            max_lost_leases: 3,
+            retain: None,
+        };
+        let dispatcher = Dispatcher::new(place.store.clone(), broker.clone(), feed.clone(), settings);
+        let dispatcher = tokio::spawn(dispatcher.run(health.part("dispatcher", true), shutdown.clone()));
+        let settings = ConsumeSettings {
+            prefetch: 100,
+            batch: 100,
+            batch_wait: Duration::from_millis(5),
+            max_attempts: 3,
+            lease: HOLD,
+            work_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+        };
+        let consumer = Consumer::new(place.store.clone(), broker, feed, Arc::new(AddUpToSum), settings);
+        let consumer = tokio::spawn(consumer.run(health.part("consumer", true), shutdown.clone()));
+        let done = async {
+            while !place.store.by_ids(&ids).await.unwrap().iter().all(|work| work.done()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
+        shutdown.cancel();
+        for part in [dispatcher, consumer] {
+            part.await.unwrap();
+        }
+    }
+}
+
+mod on_servers {
+    use super::*;
+    use crate::postgres::Database;
+
+    struct Server {
+        store: AnyStore,
+        database: Database,
+    }
+
+    async fn server() -> Server {
+        let (store, database) = crate::store::on_servers::fresh().await;
+        Server { store, database }
+    }
+
+    impl Clock for Server {
+        fn store(&self) -> &AnyStore {
+            &self.store
+        }
+
+        async fn set_back(&self, by: Duration) {
+            let moved = moved(&format!("interval '{} s'", by.as_secs()));
+            self.database.client().await.batch_execute(&moved).await.unwrap();
+        }
+    }
+
+    on!(server);
+}

@@ -1,6 +1,9 @@
 //! The schema's home: the migrations of both databases, embedded, and how they are applied.
 //!
-//! The statements that use the schema live in `pp_lib::store`, not here.
+//! The statements that use the schema live in `pp_lib::store`, not here; those that copy a database of another project into
+//! it are in `import`.
+
+mod import;
 
 use std::error::Error;
 use std::thread;
@@ -16,6 +19,8 @@ use diesel::sql_types::{Bool, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryableByName, RunQueryDsl as _, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+pub use import::{ImportError, Imported, Target, import};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -33,6 +38,12 @@ pub enum SchemaError {
     /// Another service has held the migration lock all the time.
     #[error("another service was still changing the schema after {0:?}")]
     Locked(Duration),
+    /// The tables `works` and `events` are those of the project that PP grew out of.
+    #[error(
+        "the tables in it are those of the original project: make another database for PP, \
+         and copy the works with `pp_storage import --from` and this URL"
+    )]
+    Original,
     /// The database has a schema that this program does not know.
     #[error("the database's schema is not the one this program knows ({0})")]
     Unknown(String),
@@ -67,11 +78,32 @@ pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Re
         }
         thread::sleep(Duration::from_millis(50));
     }
-    let migrated = run(connection, POSTGRES);
+    let migrated = refuse_original(connection).and_then(|()| run(connection, POSTGRES));
     sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked"))
         .get_result::<Locked>(connection)
         .map_err(failed)?;
     migrated
+}
+
+/// Before anything is changed in it.
+fn refuse_original(connection: &mut PgConnection) -> Result<(), SchemaError> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+
+    let column = "EXISTS (SELECT FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name = 'works' AND column_name =";
+    let found = sql_query(format!(
+        "SELECT {column} 'done') AND NOT {column} 'message_id') AS found"
+    ))
+    .get_result(connection)
+    .map_err(|error: diesel::result::Error| SchemaError::Failed(error.to_string()))?;
+    match found {
+        Found { found: true } => Err(SchemaError::Original),
+        Found { found: false } => Ok(()),
+    }
 }
 
 /// Applies what is missing on SQLite; the names of what was applied, in order.

@@ -1,6 +1,7 @@
-//! `pp_storage migrate`: makes the database where it is missing and brings its schema up to date.
+//! `pp_storage migrate` makes the database where it is missing and brings its schema up to date; `pp_storage import` does
+//! so and copies the works of another project into it.
 //!
-//! Only the command line and the connection are here; what is applied, and how, is the library's.
+//! Only the command line and the connections are here; what is applied and copied, and how, is the library's.
 
 #![allow(
     clippy::print_stdout,
@@ -17,6 +18,7 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{Bool, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _, sql_query};
+use pp_storage::{Imported, Target};
 use url::Url;
 
 /// How long to wait for a service that changes the schema at the same time.
@@ -32,42 +34,87 @@ enum Args {
         #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
         database_url: Option<String>,
     },
+    /// Copies the works and events of a database of the original project, after a `migrate`. What is there already, by
+    /// its code, stays as it is, so that it may be run again.
+    Import {
+        /// The database to copy from, which is only read: `postgres://user:password@host:port/database`.
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// The database to copy into, as for `migrate`.
+        #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
+        database_url: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Args::Migrate { database_url } = Args::parse();
-    match migrate(database_url.as_deref().unwrap_or_default()) {
+    let done = match Args::parse() {
+        Args::Migrate { database_url } => migrate(&database_url.unwrap_or_default()).map(drop),
+        Args::Import { from, database_url } => import(&from, &database_url.unwrap_or_default()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("error: PP_DATABASE_URL: {why}");
+            eprintln!("error: {why}");
             ExitCode::FAILURE
         }
     }
 }
 
 /// Errors are one line and never quote the URL: there is a password in it.
-fn migrate(url: &str) -> Result<(), String> {
-    let applied = match url.split_once("://") {
-        None if url.is_empty() => return Err("not set; for example postgres://user:password@host/database".to_owned()),
+fn migrate(url: &str) -> Result<Target, String> {
+    let (target, applied) = migrated(url).map_err(|why| format!("PP_DATABASE_URL: {why}"))?;
+    for name in &applied {
+        println!("applied {name}");
+    }
+    if applied.is_empty() {
+        println!("the schema was up to date");
+    }
+    Ok(target)
+}
+
+/// The database with its schema, and the migrations that were missing.
+fn migrated(url: &str) -> Result<(Target, Vec<String>), String> {
+    let said = |error: pp_storage::SchemaError| error.to_string();
+    match url.split_once("://") {
+        None if url.is_empty() => Err("not set; for example postgres://user:password@host/database".to_owned()),
         Some(("postgres" | "postgresql", _)) => {
             let mut connection = postgres(url)?;
-            pp_storage::migrate_postgres(&mut connection, PATIENCE)
+            let applied = pp_storage::migrate_postgres(&mut connection, PATIENCE).map_err(said)?;
+            Ok((Target::Postgres(connection), applied))
         }
         Some(("sqlite", file)) if !file.is_empty() => {
             let mut connection = SqliteConnection::establish(file).map_err(|error| format!("{file}: {error}"))?;
             connection
                 .batch_execute("PRAGMA busy_timeout = 5000")
                 .map_err(|error| format!("{file}: {error}"))?;
-            pp_storage::migrate_sqlite(&mut connection)
+            let applied = pp_storage::migrate_sqlite(&mut connection).map_err(said)?;
+            Ok((Target::Sqlite(connection), applied))
         }
-        _ => return Err("expected postgres:// or sqlite://".to_owned()),
-    };
-    let applied = applied.map_err(|error| error.to_string())?;
-    for name in &applied {
-        println!("applied {name}");
+        _ => Err("expected postgres:// or sqlite://".to_owned()),
     }
-    if applied.is_empty() {
-        println!("the schema was up to date");
+}
+
+fn import(from: &str, url: &str) -> Result<(), String> {
+    if !matches!(from.split_once("://"), Some(("postgres" | "postgresql", _))) {
+        return Err("--from: expected postgres://".to_owned());
+    }
+    let mut source = PgConnection::establish(from).map_err(|error| format!("--from: {}", in_words(&error)))?;
+    let mut target = migrate(url)?;
+    let imported = pp_storage::import(&mut source, &mut target).map_err(|error| error.to_string())?;
+    let Imported {
+        works,
+        events,
+        done,
+        present,
+        left_out,
+        left_out_ids,
+    } = imported;
+    println!("imported {works} works, {done} of them done, with {events} events; {present} were there already");
+    if left_out > 0 {
+        let ids: Vec<String> = left_out_ids.iter().map(ToString::to_string).collect();
+        let more = if left_out as usize > ids.len() { ", …" } else { "" };
+        let ids = ids.join(", ");
+        println!("left out {left_out} works whose code or bound PP cannot have, with the ids {ids}{more}");
     }
     Ok(())
 }

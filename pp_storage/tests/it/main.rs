@@ -5,4 +5,5 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod import;
 mod store_schema;

@@ -4,8 +4,12 @@ use std::process::Command;
 
 /// Exit code, standard output and standard error.
 fn migrate(url: Option<&str>) -> (i32, String, String) {
+    run(&["migrate"], url)
+}
+
+pub(crate) fn run(args: &[&str], url: Option<&str>) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pp_storage"));
-    command.arg("migrate").env_remove("PP_DATABASE_URL");
+    command.args(args).env_remove("PP_DATABASE_URL");
     if let Some(url) = url {
         command.env("PP_DATABASE_URL", url);
     }
@@ -65,7 +69,7 @@ mod embedded {
     }
 }
 
-mod on_servers {
+pub(crate) mod on_servers {
     use diesel::Connection as _;
     use diesel::connection::SimpleConnection as _;
     use diesel::pg::PgConnection;
@@ -80,13 +84,13 @@ mod on_servers {
     }
 
     /// A database that is not there; dropped with this in case it is by then.
-    struct Missing {
+    pub(crate) struct Missing {
         name: String,
-        url: Url,
+        pub(crate) url: Url,
     }
 
     impl Missing {
-        fn new(what: &str) -> Self {
+        pub(crate) fn new(what: &str) -> Self {
             // A name that must be quoted to keep its case.
             let name = format!("pp_Storage_{what}_{}", std::process::id());
             let mut url = server();
@@ -94,6 +98,15 @@ mod on_servers {
             let missing = Self { name, url };
             missing.drop_database().unwrap();
             missing
+        }
+
+        /// Makes it, empty.
+        pub(crate) fn create(&self) {
+            let create = format!("CREATE DATABASE \"{}\"", self.name);
+            PgConnection::establish(server().as_str())
+                .unwrap()
+                .batch_execute(&create)
+                .unwrap();
         }
 
         fn drop_database(&self) -> diesel::QueryResult<()> {

@@ -50,20 +50,28 @@ pub async fn store(
         DatabaseUrl::Sqlite(file) => sqlite(file, args, schema)
             .await
             .map_err(|why| wrong("PP_DATABASE_URL", why)),
-        DatabaseUrl::Postgres(url) => postgres(url, args, schema, patience)
-            .await
-            .map_err(|why| wrong("PP_DATABASE_URL", why)),
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(
+            postgres("PP_DATABASE_URL", url, args.pool, args, schema, patience).await?,
+        )),
+        DatabaseUrl::Pooled { url, direct } => {
+            let direct = postgres("PP_DATABASE_DIRECT_URL", direct, 1, args, schema, patience).await?;
+            let connect = || PostgresStore::open_pooled(postgres_config(url, args.pool, args), &direct);
+            let store = wait_for_postgres("PP_DATABASE_URL", patience, connect).await?;
+            Ok(Arc::new(store))
+        }
     }
 }
 
 /// The feed that belongs to a database.
 pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
-    match address {
-        DatabaseUrl::Sqlite(_) => Ok(Arc::new(MemoryFeed::new())),
-        DatabaseUrl::Postgres(url) => match PostgresFeed::connect(url.expose()) {
-            Ok(feed) => Ok(Arc::new(feed)),
-            Err(error) => Err(wrong("PP_DATABASE_URL", error.to_string())),
-        },
+    let (variable, url) = match address {
+        DatabaseUrl::Sqlite(_) => return Ok(Arc::new(MemoryFeed::new())),
+        DatabaseUrl::Postgres(url) => ("PP_DATABASE_URL", url),
+        DatabaseUrl::Pooled { direct, .. } => ("PP_DATABASE_DIRECT_URL", direct),
+    };
+    match PostgresFeed::connect(url.expose()) {
+        Ok(feed) => Ok(Arc::new(feed)),
+        Err(error) => Err(wrong(variable, error.to_string())),
     }
 }
 
@@ -135,24 +143,46 @@ async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnySt
     Ok(Arc::new(store))
 }
 
-async fn postgres(url: &Secret, args: &DatabaseArgs, schema: Schema, patience: Duration) -> Result<AnyStore, String> {
+/// Opens the server that a variable names, on a connection for each session.
+async fn postgres(
+    variable: &str,
+    url: &Secret,
+    pool: u32,
+    args: &DatabaseArgs,
+    schema: Schema,
+    patience: Duration,
+) -> Result<PostgresStore, StartError> {
     let connect = || async {
-        let config = PostgresConfig {
-            url: url.expose().to_owned(),
-            pool: args.pool,
-            timeout: args.timeout,
-        };
-        let store = PostgresStore::open(config).await?;
+        let store = PostgresStore::open(postgres_config(url, pool, args)).await?;
         match schema {
             Schema::Migrate => store.migrate(patience).await?,
             Schema::Check => store.check().await?,
         }
-        Ok(Arc::new(store) as AnyStore)
+        Ok(store)
     };
-    wait_for("PostgreSQL", patience, connect, |error| {
+    wait_for_postgres(variable, patience, connect).await
+}
+
+fn postgres_config(url: &Secret, pool: u32, args: &DatabaseArgs) -> PostgresConfig {
+    PostgresConfig {
+        url: url.expose().to_owned(),
+        pool,
+        timeout: args.timeout,
+    }
+}
+
+async fn wait_for_postgres<F>(
+    variable: &str,
+    patience: Duration,
+    connect: impl FnMut() -> F,
+) -> Result<PostgresStore, StartError>
+where
+    F: Future<Output = Result<PostgresStore, StoreError>>,
+{
+    let store = wait_for("PostgreSQL", patience, connect, |error| {
         matches!(error, StoreError::Unavailable(_))
-    })
-    .await
+    });
+    store.await.map_err(|why| wrong(variable, why))
 }
 
 /// Tries until it works, until it cannot work, or until patience ends; logs the first failure and what came of it.

@@ -83,7 +83,7 @@ fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         },
-        DatabaseUrl::Postgres(_) => data_dir,
+        DatabaseUrl::Postgres(_) | DatabaseUrl::Pooled { .. } => data_dir,
     }
 }
 

@@ -4,6 +4,7 @@
 //! it are in `import`.
 
 mod import;
+mod pooler;
 
 use std::error::Error;
 use std::thread;
@@ -21,6 +22,7 @@ use diesel::{Connection, QueryableByName, RunQueryDsl as _, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use import::{ImportError, Imported, Target, import};
+pub use pooler::sessions_are_shared;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -49,6 +51,12 @@ pub enum SchemaError {
     Unknown(String),
 }
 
+impl From<diesel::result::Error> for SchemaError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 #[derive(QueryableByName)]
 struct Locked {
     #[diesel(sql_type = Bool)]
@@ -66,11 +74,9 @@ struct Applied {
 ///
 /// The lock is polled: waiting inside the database would be a transaction that `CREATE INDEX CONCURRENTLY` waits for.
 pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<Vec<String>, SchemaError> {
-    let failed = |error: diesel::result::Error| SchemaError::Failed(error.to_string());
     let deadline = Instant::now() + patience;
     while !sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS locked"))
-        .get_result::<Locked>(connection)
-        .map_err(failed)?
+        .get_result::<Locked>(connection)?
         .locked
     {
         if Instant::now() >= deadline {
@@ -79,9 +85,7 @@ pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Re
         thread::sleep(Duration::from_millis(50));
     }
     let migrated = refuse_original(connection).and_then(|()| run(connection, POSTGRES));
-    sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked"))
-        .get_result::<Locked>(connection)
-        .map_err(failed)?;
+    sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked")).get_result::<Locked>(connection)?;
     migrated
 }
 

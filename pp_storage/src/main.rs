@@ -24,15 +24,17 @@ use url::Url;
 /// How long to wait for a service that changes the schema at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const POOLER: &str = "a connection pooler in transaction or statement mode answers there, and migrations need the server \
+    itself: name it in PP_DATABASE_DIRECT_URL";
+
 /// The schema of PP.
 #[derive(Parser)]
 #[command(version)]
 enum Args {
     /// Creates a PostgreSQL database that is not there yet, then applies the migrations that are missing.
     Migrate {
-        /// `postgres://user:password@host:port/database`, or `sqlite://` and a file.
-        #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
-        database_url: Option<String>,
+        #[command(flatten)]
+        database: Database,
     },
     /// Copies the works and events of a database of the original project, after a `migrate`. What is there already, by
     /// its code, stays as it is, so that it may be run again.
@@ -41,15 +43,44 @@ enum Args {
         #[arg(long, value_name = "URL")]
         from: String,
         /// The database to copy into, as for `migrate`.
-        #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
-        database_url: Option<String>,
+        #[command(flatten)]
+        database: Database,
     },
+}
+
+#[derive(clap::Args)]
+struct Database {
+    /// `postgres://user:password@host:port/database`, or `sqlite://` and a file.
+    #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// The server itself, where `PP_DATABASE_URL` names a connection pooler in transaction mode.
+    #[arg(long, env = "PP_DATABASE_DIRECT_URL", hide_env_values = true)]
+    database_direct_url: Option<String>,
+}
+
+impl Database {
+    /// The database as it is reached without a pooler, with the name of the variable that says so.
+    fn direct(self) -> Result<(&'static str, String), String> {
+        let url = self.database_url.unwrap_or_default();
+        let Some(direct) = self.database_direct_url else {
+            return Ok(("PP_DATABASE_URL", url));
+        };
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_postgres(&direct) {
+            return Err("PP_DATABASE_DIRECT_URL: expected postgres://".to_owned());
+        }
+        if !url.is_empty() && !is_postgres(&url) {
+            return Err("PP_DATABASE_DIRECT_URL: it goes with a postgres:// URL in PP_DATABASE_URL".to_owned());
+        }
+        Ok(("PP_DATABASE_DIRECT_URL", direct))
+    }
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse() {
-        Args::Migrate { database_url } => migrate(&database_url.unwrap_or_default()).map(drop),
-        Args::Import { from, database_url } => import(&from, &database_url.unwrap_or_default()),
+        Args::Migrate { database } => migrate(database).map(drop),
+        Args::Import { from, database } => import(&from, database),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,8 +92,9 @@ fn main() -> ExitCode {
 }
 
 /// Errors are one line and never quote the URL: there is a password in it.
-fn migrate(url: &str) -> Result<Target, String> {
-    let (target, applied) = migrated(url).map_err(|why| format!("PP_DATABASE_URL: {why}"))?;
+fn migrate(database: Database) -> Result<Target, String> {
+    let (variable, url) = database.direct()?;
+    let (target, applied) = migrated(&url).map_err(|why| format!("{variable}: {why}"))?;
     for name in &applied {
         println!("applied {name}");
     }
@@ -79,6 +111,10 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), String> {
         None if url.is_empty() => Err("not set; for example postgres://user:password@host/database".to_owned()),
         Some(("postgres" | "postgresql", _)) => {
             let mut connection = postgres(url)?;
+            let again = url.to_owned();
+            if pp_storage::sessions_are_shared(move || establish(&again))? {
+                return Err(POOLER.to_owned());
+            }
             let applied = pp_storage::migrate_postgres(&mut connection, PATIENCE).map_err(said)?;
             Ok((Target::Postgres(connection), applied))
         }
@@ -94,12 +130,12 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), String> {
     }
 }
 
-fn import(from: &str, url: &str) -> Result<(), String> {
+fn import(from: &str, database: Database) -> Result<(), String> {
     if !matches!(from.split_once("://"), Some(("postgres" | "postgresql", _))) {
         return Err("--from: expected postgres://".to_owned());
     }
-    let mut source = PgConnection::establish(from).map_err(|error| format!("--from: {}", in_words(&error)))?;
-    let mut target = migrate(url)?;
+    let mut source = establish(from).map_err(|why| format!("--from: {why}"))?;
+    let mut target = migrate(database)?;
     let imported = pp_storage::import(&mut source, &mut target).map_err(|error| error.to_string())?;
     let Imported {
         works,
@@ -121,9 +157,9 @@ fn import(from: &str, url: &str) -> Result<(), String> {
 
 /// A connection to the database that the URL names, which is created when it is all that is missing.
 fn postgres(url: &str) -> Result<PgConnection, String> {
-    let first = match PgConnection::establish(url) {
+    let first = match establish(url) {
         Ok(connection) => return Ok(connection),
-        Err(error) => in_words(&error),
+        Err(why) => why,
     };
     let mut maintenance = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
     let name = maintenance.path().trim_start_matches('/').to_owned();
@@ -132,7 +168,7 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
     }
     maintenance.set_path("postgres");
     // Where even this is refused, the database was not all that is missing.
-    let Ok(mut server) = PgConnection::establish(maintenance.as_str()) else {
+    let Ok(mut server) = establish(maintenance.as_str()) else {
         return Err(first);
     };
     if !exists(&mut server, &name)? {
@@ -144,6 +180,10 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
             Err(error) => return Err(format!("the database {name} cannot be created: {error}")),
         }
     }
+    establish(url)
+}
+
+fn establish(url: &str) -> Result<PgConnection, String> {
     PgConnection::establish(url).map_err(|error| in_words(&error))
 }
 

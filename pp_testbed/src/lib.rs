@@ -2,7 +2,7 @@
 //! stopped without a trace.
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`compose`] has servers and services as
-//! containers; [`install`] and [`programs`] find or fetch the server programs; [`process`], [`launch`], [`ports`] and
+//! containers; [`pooler`] has a connection pooler; [`install`] and [`programs`] find or fetch the server programs; [`process`], [`launch`], [`ports`] and
 //! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`demands`] and [`ledger`]
 //! put a system under load and look at what came of it; [`bench`] measures. The commands themselves belong to the binary.
 
@@ -14,6 +14,7 @@ pub mod install;
 pub mod launch;
 pub mod ledger;
 pub mod logs;
+pub mod pooler;
 pub mod ports;
 pub mod process;
 pub mod programs;

@@ -1,4 +1,4 @@
-//! Where the servers' programs and the load generator are on this machine, and the accounts they run as.
+//! Where the programs of the servers, the connection pooler and the load generator are on this machine, and the accounts they run as.
 //!
 //! Only looks; installing is in [`crate::install`], starting in [`crate::servers`].
 
@@ -16,6 +16,8 @@ use crate::servers::Kind;
 pub enum Program {
     /// A server.
     Server(Kind),
+    /// PgBouncer, a connection pooler before PostgreSQL.
+    Pooler,
     /// `wrk`, which measures how many HTTP requests a server answers.
     LoadGenerator,
 }
@@ -31,6 +33,7 @@ impl Program {
     pub const fn package(self) -> &'static str {
         match self {
             Self::Server(kind) => kind.package(),
+            Self::Pooler => "pgbouncer",
             Self::LoadGenerator => "wrk",
         }
     }
@@ -42,6 +45,7 @@ impl Program {
     pub fn locate(self) -> Result<PathBuf> {
         match self {
             Self::Server(kind) => locate(kind),
+            Self::Pooler => in_path("pgbouncer").context("pgbouncer is not installed"),
             Self::LoadGenerator => in_path("wrk").context("wrk is not installed"),
         }
     }

@@ -7,6 +7,9 @@ use url::Url;
 
 use super::{ConfigError, Secret, duration, whole};
 
+const URL: &str = "PP_DATABASE_URL";
+const DIRECT_URL: &str = "PP_DATABASE_DIRECT_URL";
+
 /// The settings of the store.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
@@ -21,6 +24,17 @@ pub struct DatabaseArgs {
     )]
     url: Option<Secret>,
 
+    /// The PostgreSQL server itself, where `PP_DATABASE_URL` names a connection pooler in transaction mode: for `LISTEN`
+    /// and migrations, which need a session of their own.
+    #[arg(
+        id = "database_direct_url",
+        long = "database-direct-url",
+        value_name = "URL",
+        env = "PP_DATABASE_DIRECT_URL",
+        hide_env_values = true
+    )]
+    direct_url: Option<Secret>,
+
     /// Connections to PostgreSQL, or readers of a SQLite file.
     #[arg(id = "database_pool", long = "database-pool", value_name = "COUNT", env = "PP_DATABASE_POOL", default_value = "8", value_parser = whole(1..=200_u32))]
     pub pool: u32,
@@ -33,18 +47,39 @@ pub struct DatabaseArgs {
 impl DatabaseArgs {
     /// Which database was named, or the default one.
     pub fn address_or(&self, default: &str) -> Result<DatabaseUrl, ConfigError> {
-        DatabaseUrl::parse(self.url.as_ref().map_or(default, Secret::expose))
+        self.address(self.url.as_ref().map_or(default, Secret::expose))
     }
 
     /// Which database was named, for a program that shares it with others.
     pub fn shared_address(&self) -> Result<DatabaseUrl, ConfigError> {
-        let missing = || ConfigError::missing("PP_DATABASE_URL", "postgres://user:password@host/database");
-        match DatabaseUrl::parse(self.url.as_ref().ok_or_else(missing)?.expose())? {
+        let missing = || ConfigError::missing(URL, "postgres://user:password@host/database");
+        match self.address(self.url.as_ref().ok_or_else(missing)?.expose())? {
             DatabaseUrl::Sqlite(_) => Err(ConfigError::new(
-                "PP_DATABASE_URL",
+                URL,
                 "one process at a time can use a SQLite file; this one needs postgres://, pp_standalone does not",
             )),
-            shared @ DatabaseUrl::Postgres(_) => Ok(shared),
+            shared => Ok(shared),
+        }
+    }
+
+    fn address(&self, url: &str) -> Result<DatabaseUrl, ConfigError> {
+        let address = DatabaseUrl::parse(URL, url)?;
+        let Some(direct) = &self.direct_url else {
+            return Ok(address);
+        };
+        match (address, DatabaseUrl::parse(DIRECT_URL, direct.expose())?) {
+            (DatabaseUrl::Postgres(url), DatabaseUrl::Postgres(direct)) => {
+                if has_option(&url, "options") {
+                    let why = "poolers refuse `options`: set it for the role, with ALTER ROLE … SET";
+                    return Err(ConfigError::new(URL, why));
+                }
+                Ok(DatabaseUrl::Pooled { url, direct })
+            }
+            (DatabaseUrl::Sqlite(_), _) => Err(ConfigError::new(
+                DIRECT_URL,
+                "it goes with a postgres:// URL in PP_DATABASE_URL, which names a SQLite file",
+            )),
+            (_, _) => Err(ConfigError::new(DIRECT_URL, "expected postgres://")),
         }
     }
 }
@@ -54,13 +89,20 @@ impl DatabaseArgs {
 pub enum DatabaseUrl {
     /// PostgreSQL.
     Postgres(Secret),
+    /// PostgreSQL by way of a connection pooler that shares the server's sessions.
+    Pooled {
+        /// The pooler.
+        url: Secret,
+        /// The server itself.
+        direct: Secret,
+    },
     /// A SQLite file, relative to the working folder or absolute.
     Sqlite(String),
 }
 
 impl DatabaseUrl {
-    fn parse(text: &str) -> Result<Self, ConfigError> {
-        let wrong = |why: &str| ConfigError::new("PP_DATABASE_URL", why);
+    fn parse(variable: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let wrong = |why: &str| ConfigError::new(variable, why);
         if let Some(file) = text.strip_prefix("sqlite://") {
             let usable = !file.is_empty() && !file.contains(['?', '\0']);
             return usable
@@ -82,43 +124,67 @@ impl DatabaseUrl {
     }
 }
 
+fn has_option(url: &Secret, name: &str) -> bool {
+    Url::parse(url.expose()).is_ok_and(|url| url.query_pairs().any(|(key, _)| key == name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn args(url: &str, direct: Option<&str>) -> DatabaseArgs {
+        DatabaseArgs {
+            url: Some(Secret::from(url)),
+            direct_url: direct.map(Secret::from),
+            pool: 1,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
     #[test]
     fn the_scheme_alone_decides() {
+        let parse = |text| DatabaseUrl::parse(URL, text);
+        assert!(matches!(parse("postgres://u:p@h:1/d"), Ok(DatabaseUrl::Postgres(_))));
         assert!(matches!(
-            DatabaseUrl::parse("postgres://u:p@h:1/d"),
-            Ok(DatabaseUrl::Postgres(_))
-        ));
-        assert!(matches!(
-            DatabaseUrl::parse("postgresql://h/d?sslmode=disable"),
+            parse("postgresql://h/d?sslmode=disable"),
             Ok(DatabaseUrl::Postgres(_))
         ));
         assert_eq!(
-            DatabaseUrl::parse("sqlite://data/pp.sqlite"),
+            parse("sqlite://data/pp.sqlite"),
             Ok(DatabaseUrl::Sqlite("data/pp.sqlite".into()))
         );
-        assert_eq!(
-            DatabaseUrl::parse("sqlite:///tmp/x"),
-            Ok(DatabaseUrl::Sqlite("/tmp/x".into()))
+        assert_eq!(parse("sqlite:///tmp/x"), Ok(DatabaseUrl::Sqlite("/tmp/x".into())));
+    }
+
+    #[test]
+    fn a_direct_url_makes_the_other_one_a_poolers() {
+        let pooled = args("postgres://p/d", Some("postgres://h/d?options=-c%20a%3Db")).shared_address();
+        let (url, direct) = (
+            Secret::from("postgres://p/d"),
+            Secret::from("postgres://h/d?options=-c%20a%3Db"),
         );
+        assert_eq!(pooled, Ok(DatabaseUrl::Pooled { url, direct }));
     }
 
     #[test]
     fn what_is_wrong_is_said_with_the_variable_and_without_the_password() {
+        let good = "postgres://u:hunter2@h/d";
         let bad = [
-            "",
-            "data.sqlite",
-            "mysql://u:hunter2@h/d",
-            "sqlite://",
-            "postgres://u:hunter2@h/d?sslmode=require",
+            (URL, "", None),
+            (URL, "data.sqlite", None),
+            (URL, "mysql://u:hunter2@h/d", None),
+            (URL, "sqlite://", None),
+            (URL, "postgres://u:hunter2@h/d?sslmode=require", None),
+            (URL, "postgres://u:hunter2@h/d?options=-c%20a%3Db", Some(good)),
+            (DIRECT_URL, "sqlite://data/pp.sqlite", Some(good)),
+            (DIRECT_URL, good, Some("sqlite://data/pp.sqlite")),
+            (DIRECT_URL, good, Some("")),
+            (DIRECT_URL, good, Some("postgres://u:hunter2@h/d?sslmode=require")),
         ];
-        for text in bad {
-            let error = DatabaseUrl::parse(text).unwrap_err().to_string();
+        for (variable, url, direct) in bad {
+            let error = args(url, direct).address_or("").unwrap_err().to_string();
             assert!(
-                error.starts_with("PP_DATABASE_URL: ") && !error.contains("hunter2"),
+                error.starts_with(&format!("{variable}: ")) && !error.contains("hunter2"),
                 "{error}"
             );
             assert_eq!(error.lines().count(), 1);

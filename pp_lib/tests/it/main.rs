@@ -18,6 +18,7 @@ mod flow;
 mod foreign;
 mod garbled;
 mod lost_replies;
+mod pooler;
 mod postgres;
 mod proxy;
 mod rabbitmq;

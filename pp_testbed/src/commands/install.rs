@@ -12,8 +12,8 @@ use pp_testbed::servers::Kind;
 use super::output;
 
 pub(crate) fn run() -> Result<ExitCode> {
-    ensure(&Kind::ALL)?;
-    output::line("PostgreSQL, RabbitMQ and Redis are installed");
+    ensure_all(&[Kind::ALL.map(Program::from).as_slice(), &[Program::Pooler]].concat())?;
+    output::line("PostgreSQL, RabbitMQ, Redis and PgBouncer are installed");
     Ok(ExitCode::SUCCESS)
 }
 

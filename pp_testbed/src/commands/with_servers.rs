@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pp_testbed::programs::Program;
 use pp_testbed::servers::{Choice, Kind, Provided, answers};
 use pp_testbed::wait;
 
@@ -35,6 +36,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, choice: Choice) -> Result<ExitCode> {
     let signals = signals::receive()?;
     let missing = check_given()?;
+    // Tests start it themselves, before whichever server they are given. Without it they fail, and only they.
+    if let Err(error) = install::ensure_all(&[Program::Pooler]) {
+        eprintln!("pp_testbed: {error:#}");
+    }
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]);
     let provided = match missing.as_slice() {

@@ -62,9 +62,10 @@ fn help(name: &str) -> String {
 /// The variables that a program reads.
 fn variables(name: &str) -> BTreeSet<String> {
     let help = help(name);
-    let mentions = help.split("[env: ").skip(1);
+    // A long line is wrapped behind the colon.
+    let mentions = help.split("[env:").skip(1);
     mentions
-        .map(|rest| rest.split(['=', ']']).next().unwrap().to_owned())
+        .map(|rest| rest.trim_start().split(['=', ']']).next().unwrap().to_owned())
         .collect()
 }
 

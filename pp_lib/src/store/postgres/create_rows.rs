@@ -42,7 +42,9 @@ impl CreateRows {
 
 /// Inserts them; the works that there are then, whether inserted now or before.
 pub(super) fn create(connection: &mut PgConnection, rows: &CreateRows) -> Result<Created, Failure> {
-    let inserted = skipping_at_need(|on_conflict| insert(connection, rows, on_conflict))?;
+    let inserted = skipping_at_need(connection, |connection, on_conflict| {
+        insert(connection, rows, on_conflict)
+    })?;
     with_present(connection, rows, inserted)
 }
 

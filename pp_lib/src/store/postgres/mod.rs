@@ -15,6 +15,7 @@ mod event_log;
 mod failure;
 mod idempotency_keys;
 mod leases;
+mod pooler;
 mod prepared;
 mod retention;
 mod session;
@@ -32,14 +33,14 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use diesel::pg::PgConnection;
 use diesel::r2d2::{NopErrorHandler, Pool};
-use diesel::{RunQueryDsl as _, sql_query};
+use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 use pp_storage::SchemaError;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::failure::Failure;
-use self::session::Sessions;
+use self::session::{Sessions, Way};
 use super::{Result, Store, StoreError};
 
 /// How to reach PostgreSQL.
@@ -70,7 +71,8 @@ pub struct PostgresStore {
     pool: Pool<Sessions>,
     /// As many as there are connections: who waits for one waits here, without a thread.
     turns: Arc<Semaphore>,
-    sessions: Sessions,
+    /// For what takes long, and for what needs a session of its own.
+    direct: Sessions,
     timeout: Duration,
 }
 
@@ -83,32 +85,39 @@ impl fmt::Debug for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, waiting for the server no longer than the timeout; asks nothing about the schema.
+    /// Connects, waiting for the server no longer than the timeout; asks nothing about the schema. A connection pooler
+    /// that shares the server's sessions is refused.
     pub async fn open(config: PostgresConfig) -> Result<Self> {
-        let PostgresConfig { url, pool, timeout } = config;
-        let sessions = Sessions::new(&url, timeout).map_err(StoreError::Rejected)?;
-        let once = sessions.clone();
-        let first = spawn_blocking(move || once.connect_plainly().map(drop));
-        if let Ok(Err(why)) = first.await {
-            return Err(match is_final(&why) {
-                true => StoreError::Rejected(why),
-                false => StoreError::Unavailable(why),
-            });
-        }
-        let turns = Arc::new(Semaphore::new(pool.max(1) as usize));
+        let sessions = Sessions::new(&config.url, Way::Session, config.timeout).map_err(StoreError::Rejected)?;
+        pooler::refuse_shared_sessions(&sessions).await?;
+        Self::with_pool(sessions.clone(), sessions, &config).await
+    }
+
+    /// The same database by way of a connection pooler, which may share the server's sessions. `direct` is the store on
+    /// the server itself.
+    pub async fn open_pooled(config: PostgresConfig, direct: &Self) -> Result<Self> {
+        let sessions = Sessions::new(&config.url, Way::Transaction, config.timeout).map_err(StoreError::Rejected)?;
+        pooler::refuse_statements_alone(&sessions).await?;
+        let store = Self::with_pool(sessions, direct.direct.clone(), &config).await?;
+        pooler::refuse_another_server(&store, direct).await?;
+        Ok(store)
+    }
+
+    async fn with_pool(sessions: Sessions, direct: Sessions, config: &PostgresConfig) -> Result<Self> {
+        let size = config.pool.max(1);
         let pool = Pool::builder()
-            .max_size(pool.max(1))
+            .max_size(size)
             .min_idle(Some(0))
             .test_on_check_out(false)
             // How long a call waits is said with each call; this only bounds the pauses between attempts to connect.
-            .connection_timeout(timeout.min(Duration::from_secs(1)))
+            .connection_timeout(config.timeout.min(Duration::from_secs(1)))
             .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(sessions.clone());
+            .build_unchecked(sessions);
         let store = Self {
             pool,
-            turns,
-            sessions,
-            timeout,
+            turns: Arc::new(Semaphore::new(size as usize)),
+            direct,
+            timeout: config.timeout,
         };
         store
             .run(|connection| Ok(sql_query("SELECT 1").execute(connection).map(drop)?))
@@ -119,7 +128,7 @@ impl PostgresStore {
     /// Brings the schema up to date, on a connection of its own. Services that start at once take turns; each waits no
     /// longer than `patience`.
     pub async fn migrate(&self, patience: Duration) -> Result<()> {
-        let sessions = self.sessions.clone();
+        let sessions = self.direct.clone();
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
@@ -201,12 +210,20 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn check(&self) -> Result<()> {
         self.run(|connection| {
-            let checked = pp_storage::check_postgres(connection);
+            let checked = connection.transaction(pp_storage::check_postgres);
             // What has failed may be the connection rather than the schema: then this fails too.
             sql_query("SELECT 1").execute(connection)?;
             checked.map_err(|error| Failure::Rejected(error.to_string()))
         })
         .await
+    }
+}
+
+/// Why there is no connection, with whether waiting can help.
+fn no_connection(why: String) -> StoreError {
+    match is_final(&why) {
+        true => StoreError::Rejected(why),
+        false => StoreError::Unavailable(why),
     }
 }
 

@@ -2,12 +2,14 @@
 //! them once for each connection, and after a few plans goes on with one that suits any values, if that is as good.
 //!
 //! Diesel would parse and plan whatever it is handed as text each time. That stays for statements whose best plan depends
-//! on their values, such as a search.
+//! on their values, such as a search. By way of a pooler nothing is prepared, see `session`.
 
 use diesel::pg::{Pg, PgConnection};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::{QueryResult, RunQueryDsl};
+
+use super::session::is_in_transaction;
 
 /// A statement with its values; its text is its key among the statements of a connection.
 pub(super) struct Prepared<Q>(pub(super) Q);
@@ -35,11 +37,17 @@ impl<Q: Query> Query for Prepared<Q> {
 impl<Q> RunQueryDsl<PgConnection> for Prepared<Q> {}
 
 /// Runs an insert plainly, and where a row is there already once more, to skip those. To look for each row before it is
-/// inserted costs the server a sixth of all it does for it, and rows that come twice are rare. Not within a transaction,
-/// which the first error ends.
-pub(super) fn skipping_at_need<T>(mut insert: impl FnMut(OnConflict) -> QueryResult<T>) -> QueryResult<T> {
-    match insert(OnConflict::Fail) {
-        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => insert(OnConflict::Skip),
+/// inserted costs the server a sixth of all it does for it, and rows that come twice are rare. Within a transaction,
+/// which the first error would end, it skips at once.
+pub(super) fn skipping_at_need<T>(
+    connection: &mut PgConnection,
+    mut insert: impl FnMut(&mut PgConnection, OnConflict) -> QueryResult<T>,
+) -> QueryResult<T> {
+    if is_in_transaction(connection) {
+        return insert(connection, OnConflict::Skip);
+    }
+    match insert(connection, OnConflict::Fail) {
+        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => insert(connection, OnConflict::Skip),
         outcome => outcome,
     }
 }

@@ -1,27 +1,43 @@
 //! One connection of the pool: how it is made, what is set on it, and how the pool learns that it is dead.
 //!
+//! A connection to the server keeps one session: settings are made once, and statements are prepared once. A connection
+//! to a pooler in transaction mode keeps none: each attempt is one transaction, which begins with its own settings, and
+//! nothing is prepared. See [`Way`].
+//!
 //! Diesel's own manager counts a connection as broken only by its transaction, so without a question before each use
 //! it would hand out dead ones again and again. This one believes the statement that failed.
 
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
+use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection as _, TransactionManager as _};
 use diesel::pg::PgConnection;
 use diesel::r2d2::ManageConnection;
 use diesel::{Connection as _, ConnectionError};
 
 use super::failure::Failure;
 
+/// What a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// One session of the server, from beginning to end. The settings are the session's.
+    Session,
+    /// A pooler, which lends a session of the server for one transaction. The settings are the transaction's.
+    Transaction,
+}
+
 /// Makes connections.
 #[derive(Clone)]
 pub(super) struct Sessions {
     url: String,
+    way: Way,
     settings: String,
 }
 
 /// A connection with what is known about it.
 pub(super) struct Session {
     connection: PgConnection,
+    /// How an attempt begins, where it is a transaction.
+    begin: Option<String>,
     /// Nothing has been answered on it yet.
     fresh: bool,
     broken: bool,
@@ -29,7 +45,7 @@ pub(super) struct Session {
 
 impl Sessions {
     /// What is to be connected to, or why that is no URL for this.
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, String> {
+    pub(super) fn new(url: &str, way: Way, timeout: Duration) -> Result<Self, String> {
         if !["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| url.starts_with(scheme))
@@ -39,35 +55,25 @@ impl Sessions {
         let seconds = timeout.as_secs().max(2);
         // A server that is gone without a word is noticed by TCP.
         let mut url = url.to_owned();
-        for (name, value) in [
-            ("connect_timeout", seconds),
-            ("keepalives_idle", 5),
-            ("keepalives_interval", 2),
-            ("keepalives_count", 3),
-            ("tcp_user_timeout", seconds * 2000),
-        ] {
+        let mut add = |name: &str, value: &str| {
             if !url.contains(&format!("{name}=")) {
                 let joint = if url.contains('?') { '&' } else { '?' };
                 url.push_str(&format!("{joint}{name}={value}"));
             }
+        };
+        add("connect_timeout", &seconds.to_string());
+        add("keepalives_idle", "5");
+        add("keepalives_interval", "2");
+        add("keepalives_count", "3");
+        add("tcp_user_timeout", &(seconds * 2000).to_string());
+        if way == Way::Transaction {
+            // Poolers keep the name for each of their clients.
+            add("application_name", "pp");
         }
-        let (timeout, lock) = (timeout.as_millis().max(2), timeout.as_millis().max(2) / 2);
-        let settings = [
-            "SET application_name = 'pp'",
-            "SET timezone = 'UTC'",
-            "SET default_transaction_isolation = 'read committed'",
-            // A statement that nobody waits for any more ends; a lock is tried again before.
-            &format!("SET statement_timeout = {timeout}"),
-            &format!("SET lock_timeout = {lock}"),
-            &format!("SET idle_in_transaction_session_timeout = {timeout}"),
-            "SET jit = off",
-            // Errors are told apart by their text where diesel keeps the code to itself; only a superuser may ask for
-            // English, everybody else gets by with `Failure::Unclear`.
-            "SELECT set_config('lc_messages', 'C', false) FROM pg_roles WHERE rolname = current_user AND rolsuper",
-        ];
         Ok(Self {
             url,
-            settings: settings.join("; "),
+            way,
+            settings: way.settings(timeout),
         })
     }
 
@@ -77,17 +83,62 @@ impl Sessions {
     }
 }
 
+impl Way {
+    /// The statements that make the settings; those of a transaction begin it as well, in the same round trip.
+    fn settings(self, timeout: Duration) -> String {
+        let (timeout, lock) = (timeout.as_millis().max(2), timeout.as_millis().max(2) / 2);
+        let set = match self {
+            Self::Session => "SET",
+            Self::Transaction => "SET LOCAL",
+        };
+        let mut settings = vec![
+            // A statement that nobody waits for any more ends; a lock is tried again before.
+            format!("{set} statement_timeout = {timeout}"),
+            format!("{set} lock_timeout = {lock}"),
+            format!("{set} idle_in_transaction_session_timeout = {timeout}"),
+            format!("{set} jit = off"),
+        ];
+        match self {
+            Self::Session => settings.extend(
+                [
+                    "SET application_name = 'pp'",
+                    "SET timezone = 'UTC'",
+                    "SET default_transaction_isolation = 'read committed'",
+                    // Errors are told apart by their text where diesel keeps the code to itself; only a superuser may
+                    // ask for English, everybody else gets by with `Failure::Unclear`.
+                    "SELECT set_config('lc_messages', 'C', false) FROM pg_roles
+                    WHERE rolname = current_user AND rolsuper",
+                ]
+                .map(str::to_owned),
+            ),
+            // No query among them, or the transaction's isolation could not be changed any more.
+            Self::Transaction => settings.insert(0, "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned()),
+        }
+        settings.join("; ")
+    }
+}
+
 impl ManageConnection for Sessions {
     type Connection = Session;
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Session, ConnectError> {
         let mut connection = self.connect_plainly().map_err(ConnectError)?;
-        connection
-            .batch_execute(&self.settings)
-            .map_err(|error| ConnectError(error.to_string()))?;
+        let begin = match self.way {
+            Way::Session => {
+                connection
+                    .batch_execute(&self.settings)
+                    .map_err(|error| ConnectError(error.to_string()))?;
+                None
+            }
+            Way::Transaction => {
+                connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+                Some(self.settings.clone())
+            }
+        };
         Ok(Session {
             connection,
+            begin,
             fresh: true,
             broken: false,
         })
@@ -111,7 +162,10 @@ impl Session {
         &mut self,
         attempt: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let outcome = attempt(&mut self.connection);
+        let outcome = match &self.begin {
+            None => attempt(&mut self.connection),
+            Some(begin) => in_transaction(&mut self.connection, begin, attempt),
+        };
         let was_fresh = std::mem::replace(&mut self.fresh, false);
         match outcome {
             Err(Failure::Broken(why)) => {
@@ -125,6 +179,49 @@ impl Session {
             outcome => outcome,
         }
     }
+}
+
+/// Runs an attempt as one transaction, which is rolled back when the attempt fails.
+fn in_transaction<T>(
+    connection: &mut PgConnection,
+    begin: &str,
+    attempt: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    // What fails halfway leaves a transaction that only the server knows of.
+    AnsiTransactionManager::begin_transaction_sql(connection, begin)
+        .map_err(|error| Failure::Broken(error.to_string()))?;
+    let outcome = attempt(connection).and_then(|value| {
+        // An attempt that went on after an error fails at the question: a COMMIT alone would roll back and not say so.
+        connection.batch_execute("SELECT; COMMIT")?;
+        Ok(value)
+    });
+    match outcome {
+        Ok(_) | Err(Failure::Broken(_)) => {}
+        Err(_) if is_in_transaction(connection) => {
+            let ended = AnsiTransactionManager::rollback_transaction(connection);
+            ended.map_err(|error| Failure::Broken(error.to_string()))?;
+        }
+        Err(_) => {}
+    }
+    outcome
+}
+
+/// Whether the connection is within a transaction, be it the one around an attempt.
+pub(super) fn is_in_transaction(connection: &mut PgConnection) -> bool {
+    let status = AnsiTransactionManager::transaction_manager_status_mut(connection);
+    !matches!(status.transaction_depth(), Ok(None))
+}
+
+/// Runs statements that all see the same moment, and change nothing.
+pub(super) fn at_one_moment<T>(
+    connection: &mut PgConnection,
+    read: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if is_in_transaction(connection) {
+        connection.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        return read(connection);
+    }
+    connection.build_transaction().repeatable_read().read_only().run(read)
 }
 
 /// Why there is no connection, in words that may be shown.
@@ -157,7 +254,7 @@ mod tests {
             "postgres://pp:s3cret@localhost/pp?no_such_option=s3cret",
             "postgres://pp:s3cret@127.0.0.1:1/pp",
         ] {
-            let sessions = Sessions::new(url, Duration::from_secs(2)).unwrap();
+            let sessions = Sessions::new(url, Way::Session, Duration::from_secs(2)).unwrap();
             let error = sessions.connect().err().unwrap().to_string();
             assert!(!error.contains("s3cr") && !error.contains("postgres://"), "{error}");
         }

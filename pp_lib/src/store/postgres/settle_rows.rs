@@ -131,7 +131,9 @@ type MessageIds = HashSet<String>;
 pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result<(MessageIds, MessageIds), Failure> {
     let usual = rows.from.iter().all(Option::is_none) && rows.results.iter().all(Option::is_some);
     let applied: Vec<Found> = if usual {
-        skipping_at_need(|on_conflict| settle_done(connection, rows, on_conflict))?
+        skipping_at_need(connection, |connection, on_conflict| {
+            settle_done(connection, rows, on_conflict)
+        })?
     } else {
         sql_query(SETTLE)
             .bind::<Array<Text>, _>(&rows.message_ids)

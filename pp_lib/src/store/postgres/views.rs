@@ -8,6 +8,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 use tokio::task::spawn_blocking;
 
 use super::failure::Failure;
+use super::session::at_one_moment;
 use super::work_rows::{self, Row};
 use super::{PostgresStore, panicked};
 use crate::domain::{Origin, Stats, Work};
@@ -102,8 +103,9 @@ impl Views for PostgresStore {
     async fn stats(&self) -> Result<Stats> {
         self.run(|connection| {
             // One snapshot: a delta that is folded meanwhile is seen where it was.
-            let mut snapshot = connection.build_transaction().repeatable_read().read_only();
-            snapshot.run(|connection| Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?)))
+            at_one_moment(connection, |connection| {
+                Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?))
+            })
         })
         .await
     }
@@ -121,7 +123,7 @@ impl Views for PostgresStore {
 
     /// On a connection of its own, since counting takes as long as there are works.
     async fn rebuild(&self) -> Result<()> {
-        let sessions = self.sessions.clone();
+        let sessions = self.direct.clone();
         let rebuilding = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             rebuild(&mut connection).map_err(|failure| match failure {

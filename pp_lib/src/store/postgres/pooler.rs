@@ -1,0 +1,77 @@
+//! What stands before the server is found out at the start: a connection pooler is used as it can be, or refused.
+//!
+//! How a pooler is noticed is in `pp_storage`; how it is used is in `session`.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::Text;
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use tokio::task::spawn_blocking;
+
+use super::session::Sessions;
+use super::{PostgresStore, no_connection, panicked};
+use crate::store::{Result, StoreError};
+
+const SHARED: &str = "a connection pooler in transaction or statement mode answers there; put it into session mode, or \
+    give PP_DATABASE_URL one in transaction mode and PP_DATABASE_DIRECT_URL the server itself";
+const STATEMENTS_ALONE: &str =
+    "the connection pooler that answers there takes no transactions; put it into transaction mode";
+const ANOTHER_SERVER: &str = "the connection pooler that answers there leads to another database than \
+    PP_DATABASE_DIRECT_URL";
+
+/// Refuses a pooler that shares the server's sessions.
+pub(super) async fn refuse_shared_sessions(sessions: &Sessions) -> Result<()> {
+    let sessions = sessions.clone();
+    let asking = spawn_blocking(move || pp_storage::sessions_are_shared(move || sessions.connect_plainly()));
+    match asking.await.unwrap_or_else(panicked) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreError::Rejected(SHARED.to_owned())),
+        Err(why) => Err(no_connection(why)),
+    }
+}
+
+/// Refuses a pooler in statement mode: it answers a statement, and ends whoever begins a transaction.
+pub(super) async fn refuse_statements_alone(sessions: &Sessions) -> Result<()> {
+    let sessions = sessions.clone();
+    let asking = spawn_blocking(move || {
+        let in_transaction = || -> Result<QueryResult<()>> {
+            let mut connection = sessions.connect_plainly().map_err(no_connection)?;
+            Ok(connection.transaction(|connection| connection.batch_execute("SELECT 1")))
+        };
+        let Err(error) = in_transaction()? else { return Ok(()) };
+        let mut connection = sessions.connect_plainly().map_err(no_connection)?;
+        if connection.batch_execute("SELECT 1").is_ok() && in_transaction()?.is_err() {
+            return Err(StoreError::Rejected(STATEMENTS_ALONE.to_owned()));
+        }
+        Err(StoreError::Unavailable(error.to_string()))
+    });
+    asking.await.unwrap_or_else(panicked)
+}
+
+/// Refuses a pooler before another server or database. A server that is restarted meanwhile is asked once more.
+pub(super) async fn refuse_another_server(store: &PostgresStore, direct: &PostgresStore) -> Result<()> {
+    for _ in 0..2 {
+        if place(store).await? == place(direct).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Rejected(ANOTHER_SERVER.to_owned()))
+}
+
+/// Which database of which run of a server this is.
+async fn place(store: &PostgresStore) -> Result<String> {
+    #[derive(QueryableByName)]
+    struct Place {
+        #[diesel(sql_type = Text)]
+        place: String,
+    }
+
+    store
+        .run(|connection| {
+            let place: Place = sql_query(
+                "SELECT current_database() || ' ' || extract(epoch FROM pg_postmaster_start_time()) AS place",
+            )
+            .get_result(connection)?;
+            Ok(place.place)
+        })
+        .await
+}

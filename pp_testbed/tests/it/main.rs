@@ -13,6 +13,7 @@ mod load;
 mod makefile;
 mod on_servers;
 mod owners;
+mod page;
 mod ports;
 mod process_identity;
 mod program;

@@ -13,6 +13,7 @@ mod near;
 mod outage;
 mod outbox;
 pub(crate) mod place;
+mod pooler;
 mod refresher;
 mod retention;
 mod sharing;

@@ -1,5 +1,6 @@
 //! The distributed system under test: PostgreSQL, RabbitMQ and Redis of its own, an API, a dispatcher and two consumers, each
-//! a process with its own ways to the servers. How each fault happens to it is in `strikes`.
+//! a process with its own ways to the servers. One of the consumers reaches PostgreSQL by way of a connection pooler. How
+//! each fault happens to it is in `strikes`.
 
 mod strikes;
 
@@ -7,12 +8,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker as _, Queue as QueueKind};
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio::runtime::Runtime;
+use url::Url;
 
 use super::client::Client;
 use super::evidence::Evidence;
@@ -24,6 +26,7 @@ use super::system::{PACE, READY_LIMIT, Stop, Struck, System, drain_limit};
 use super::tables::Tables;
 use super::told::{Told, now};
 use crate::ledger::Ledger;
+use crate::pooler::Pooler;
 use crate::servers::{Kind, PrivateServers};
 use crate::{ports, wait};
 
@@ -31,6 +34,19 @@ const SERVERS: [Kind; 3] = Kind::ALL;
 const PREFIX: &str = "pp.chaos";
 /// Small, so that messages stay in the queue while consumers are frozen, and faults find batches half done.
 const WINDOW: &str = "100";
+/// A pooler that shares few sessions, and asks a PostgreSQL that was away again soon.
+const POOLER: &str = "[pgbouncer]
+    listen_addr = 127.0.0.1
+    listen_port = 6432
+    auth_type = scram-sha-256
+    auth_file = /etc/pgbouncer/userlist.txt
+    pool_mode = transaction
+    default_pool_size = 3
+    query_wait_timeout = 4
+    server_login_retry = 1
+    [databases]
+    * = host=127.0.0.1";
+
 /// A service and its ways to the servers.
 struct Part {
     service: Service,
@@ -46,6 +62,7 @@ pub struct Distributed {
     client: Client,
     database: String,
     rabbitmq: String,
+    _pooler: Pooler,
     servers: PrivateServers,
     runtime: Runtime,
     /// When the fault struck: for most kinds that is when it began to be prepared.
@@ -63,8 +80,11 @@ impl Distributed {
         let (postgres, rabbitmq) = (servers.url(Kind::Postgres)?, servers.url(Kind::RabbitMq)?);
         let database = runtime.block_on(prepare(&postgres))?;
         let [port] = ports::free()?;
-        let part = |name, program: &str, more: &[(&'static str, String)]| {
-            let (to_postgres, database) = Proxy::to_url(runtime.handle(), &database)?;
+        let pooler = Pooler::start(&format!("{POOLER} port={}", port_of(&postgres)?), &postgres)?;
+        let pooled = pooler.url(&database)?;
+        let direct = ("PP_DATABASE_DIRECT_URL", database.clone());
+        let part = |name, program: &str, database: &str, more: &[(&'static str, String)]| {
+            let (to_postgres, database) = Proxy::to_url(runtime.handle(), database)?;
             let (to_rabbitmq, broker) = Proxy::to_url(runtime.handle(), &rabbitmq)?;
             let mut variables = vec![
                 ("PP_DATABASE_URL", database),
@@ -93,12 +113,18 @@ impl Distributed {
             ("PP_CACHE_URL", servers.url(Kind::Redis)?),
         ];
         let mut system = Self {
-            api: part("api", "pp_backend_api", &api)?,
-            dispatcher: part("dispatcher", "task_consumer", &[dispatch("only")])?,
+            api: part("api", "pp_backend_api", &database, &api)?,
+            dispatcher: part("dispatcher", "task_consumer", &database, &[dispatch("only")])?,
             consumers: [
-                part("consumer-0", "task_consumer", &worker)?,
-                part("consumer-1", "task_consumer", &worker)?,
+                part("consumer-0", "task_consumer", &database, &worker)?,
+                part(
+                    "consumer-1",
+                    "task_consumer",
+                    &pooled,
+                    &[&worker[..], &[direct]].concat(),
+                )?,
             ],
+            _pooler: pooler,
             client: Client::at(port),
             database,
             rabbitmq,
@@ -188,6 +214,10 @@ impl System for Distributed {
             let _ = fs::copy(self.servers.log(kind), folder.join(format!("{}.log", kind.name())));
         }
     }
+}
+
+fn port_of(url: &str) -> Result<u16> {
+    Url::parse(url)?.port().context("a URL without a port")
 }
 
 /// A database with PP's schema.

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use diesel::backend::Backend;
 use diesel::connection::LoadConnection;
 use diesel::migration::MigrationSource;
-use diesel::pg::PgConnection;
+use diesel::pg::{Pg, PgConnection};
 use diesel::query_builder::SqlQuery;
 use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{Bool, Text};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{Connection, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use import::{ImportError, Imported, Target, import};
@@ -46,6 +46,9 @@ pub enum SchemaError {
          and copy the works with `pp_storage import --from` and this URL"
     )]
     Original,
+    /// The schema is older than this program, and this role may not change it.
+    #[error("the schema lacks {0}, and this role may not change it: run `pp_storage migrate` as the role that owns it")]
+    NotPermitted(String),
     /// The database has a schema that this program does not know.
     #[error("the database's schema is not the one this program knows ({0})")]
     Unknown(String),
@@ -64,16 +67,27 @@ struct Locked {
 }
 
 #[derive(QueryableByName)]
+struct Rights {
+    #[diesel(sql_type = Bool)]
+    may_migrate: bool,
+    #[diesel(sql_type = Bool)]
+    is_empty: bool,
+}
+
+#[derive(QueryableByName)]
 struct Applied {
     #[diesel(sql_type = Text)]
     version: String,
 }
 
 /// Applies what is missing on PostgreSQL; the names of what was applied, in order. Services that start at once take
-/// turns; each waits at most `patience`.
+/// turns; each waits at most `patience`. Where nothing is missing, no right is needed but to read.
 ///
 /// The lock is polled: waiting inside the database would be a transaction that `CREATE INDEX CONCURRENTLY` waits for.
 pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<Vec<String>, SchemaError> {
+    if check_postgres(connection).is_ok() {
+        return Ok(Vec::new());
+    }
     let deadline = Instant::now() + patience;
     while !sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS locked"))
         .get_result::<Locked>(connection)?
@@ -84,7 +98,10 @@ pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Re
         }
         thread::sleep(Duration::from_millis(50));
     }
-    let migrated = refuse_original(connection).and_then(|()| run(connection, POSTGRES));
+    let migrated = refuse_original(connection).and_then(|()| match may_apply(connection)? {
+        true => run(connection, POSTGRES),
+        false => check_postgres(connection).map(|()| Vec::new()),
+    });
     sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked")).get_result::<Locked>(connection)?;
     migrated
 }
@@ -108,6 +125,38 @@ fn refuse_original(connection: &mut PgConnection) -> Result<(), SchemaError> {
         Found { found: true } => Err(SchemaError::Original),
         Found { found: false } => Ok(()),
     }
+}
+
+/// Whether this role may apply what is missing: it may create tables, and owns those that are there. A role that may not
+/// and would have to is an error.
+fn may_apply(connection: &mut PgConnection) -> Result<bool, SchemaError> {
+    let rights: Rights = sql_query(
+        "SELECT to_regclass('__diesel_schema_migrations') IS NULL AS is_empty,
+            coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AND NOT EXISTS (
+                SELECT FROM pg_class
+                WHERE oid IN (to_regclass('works'), to_regclass('__diesel_schema_migrations'))
+                    AND NOT pg_has_role(relowner, 'USAGE')
+            ) AS may_migrate",
+    )
+    .get_result(connection)?;
+    if rights.may_migrate {
+        return Ok(true);
+    }
+    let applied = if rights.is_empty {
+        Vec::new()
+    } else {
+        applied_versions(connection)?
+    };
+    let known = MigrationSource::<Pg>::migrations(&POSTGRES).map_err(|error| SchemaError::Failed(error.to_string()))?;
+    let lacking = known
+        .iter()
+        .filter(|migration| !applied.contains(&migration.name().version().to_string()));
+    let mut lacking: Vec<String> = lacking.map(|migration| migration.name().to_string()).collect();
+    lacking.sort_unstable();
+    if lacking.is_empty() {
+        return Ok(false);
+    }
+    Err(SchemaError::NotPermitted(lacking.join(", ")))
 }
 
 /// Applies what is missing on SQLite; the names of what was applied, in order.
@@ -154,7 +203,6 @@ where
     Ok(names)
 }
 
-/// Reads diesel's own table instead of asking diesel, which would create it.
 fn check<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<(), SchemaError>
 where
     C: Connection<Backend = B> + LoadConnection,
@@ -162,10 +210,8 @@ where
     EmbeddedMigrations: MigrationSource<B>,
     SqlQuery: for<'query> LoadQuery<'query, C, Applied>,
 {
-    let applied = sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
-        .load::<Applied>(connection)
+    let applied = applied_versions(connection)
         .map_err(|error| SchemaError::Unknown(format!("it has none that PP made: {error}")))?;
-    let applied: Vec<String> = applied.into_iter().map(|applied| applied.version).collect();
     let known = known_versions::<B>(&migrations)?;
     if applied == known {
         Ok(())
@@ -175,6 +221,17 @@ where
             "it has migrations {applied}, this program {known}"
         )))
     }
+}
+
+/// Reads diesel's own table instead of asking diesel, which would create it.
+fn applied_versions<C>(connection: &mut C) -> QueryResult<Vec<String>>
+where
+    C: Connection + LoadConnection,
+    SqlQuery: for<'query> LoadQuery<'query, C, Applied>,
+{
+    let applied = sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version");
+    let applied = applied.load::<Applied>(connection)?;
+    Ok(applied.into_iter().map(|applied| applied.version).collect())
 }
 
 fn known_versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<Vec<String>, SchemaError>

@@ -14,6 +14,7 @@ mod outage;
 mod outbox;
 pub(crate) mod place;
 mod pooler;
+mod privileges;
 mod refresher;
 mod retention;
 mod sharing;

@@ -3,6 +3,7 @@
 //! Nothing here recovers by itself. Whoever meets an error drops the link and opens another when it is needed.
 
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -28,6 +29,8 @@ pub(super) struct Server {
     pub(super) names: QueueNames,
     pub(super) config: RabbitMqConfig,
     limit_told: Once,
+    /// The user was refused to declare a queue, and is not asked again: each refusal is an error in the server's log.
+    may_not_declare: AtomicBool,
 }
 
 /// An open connection and its channel.
@@ -71,6 +74,7 @@ impl Server {
             names,
             config,
             limit_told: Once::new(),
+            may_not_declare: AtomicBool::new(false),
         })
     }
 
@@ -148,15 +152,35 @@ impl Server {
         Ok(())
     }
 
-    /// Declares a queue; which arguments it has. One from before the upgrade may be beside one that was made since.
+    /// Declares a queue; which arguments it has. One from before the upgrade may be beside one that was made since. A
+    /// user who may not declare queues is content with one that is there.
     async fn declare_one(&self, connection: &Connection, name: &str, arguments: Arguments) -> Result<Arguments> {
         let before = Arguments::LimitLeftOut;
+        if self.may_not_declare.load(Ordering::Relaxed) {
+            return self.find_one(connection, name).await.map(|()| arguments);
+        }
         match topology::declare(connection, name, arguments).await {
             Ok(()) => Ok(arguments),
             Err(error) if reply_code(&error) == Some(PRECONDITION_FAILED) && arguments != before => {
                 let declared = topology::declare(connection, name, before).await;
                 declared.map(|()| before).map_err(|_| self.refused(&error))
             }
+            Err(error) if reply_code(&error) == Some(ACCESS_REFUSED) => {
+                self.may_not_declare.store(true, Ordering::Relaxed);
+                self.find_one(connection, name).await.map(|()| arguments)
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    /// Finds a queue that somebody else declared.
+    async fn find_one(&self, connection: &Connection, name: &str) -> Result<()> {
+        match topology::exists(connection, name).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(BrokerError::Rejected(format!(
+                "there is no queue {name}, and this user may not declare it ({})",
+                self.address()
+            ))),
             Err(error) => Err(self.refused(&error)),
         }
     }

@@ -1,4 +1,5 @@
-//! The queues and their arguments, which can never be changed once a queue is there. Every connection declares them.
+//! The queues and their arguments, which can never be changed once a queue is there. Every connection declares them; a
+//! user without the right to do so finds them.
 //!
 //! Durable quorum queues without a dead-letter exchange: what is dead is published with a confirmation instead. No
 //! delivery limit: how often a demand is tried is counted in its row. Below 4.0 that is said by leaving the argument
@@ -52,6 +53,12 @@ pub(super) async fn declare(connection: &Connection, name: &str, arguments: Argu
         .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments.table())
         .await?;
     Ok(())
+}
+
+/// Whether there is a queue of this name. It needs no right to configure anything.
+pub(super) async fn exists(connection: &Connection, name: &str) -> Result<bool, Error> {
+    let channel = connection.create_channel().await?;
+    Ok(ready_messages(&channel, name).await?.is_some())
 }
 
 /// How many messages are ready in a queue; nothing when there is no such queue, which ends the channel.

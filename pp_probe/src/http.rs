@@ -1,15 +1,21 @@
 //! What all pages answer alike.
 
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, Route, guard, web};
-use pp_lib::wire::Problem;
+use std::fmt;
+use std::future::{Ready, ready};
 
-/// An error's response: problem details.
+use actix_web::dev::Payload;
+use actix_web::http::{StatusCode, header};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, Route, guard, web};
+use pp_lib::wire::Problem;
+use url::form_urlencoded;
+
+/// An error's response: problem details, which nobody may keep.
 pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Error");
     let problem = Problem::new(status.as_u16(), title, detail);
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(serde_json::to_string(&problem).unwrap_or_default())
 }
 
@@ -37,4 +43,41 @@ pub fn not_found() -> Route {
             "there is nothing at this path; `/` lists what there is",
         )
     })
+}
+
+/// An argument of handlers whose path has no query parameters: one that is given is a mistake, answered with 400.
+#[derive(Clone, Copy, Debug)]
+pub struct NoQuery;
+
+impl FromRequest for NoQuery {
+    type Error = UnknownParameter;
+    type Future = Ready<Result<Self, UnknownParameter>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let first = form_urlencoded::parse(request.query_string().as_bytes()).next();
+        ready(match first {
+            None => Ok(Self),
+            Some((name, _)) => Err(UnknownParameter(name[..name.floor_char_boundary(100)].to_owned())),
+        })
+    }
+}
+
+/// A query parameter where there are none.
+#[derive(Debug)]
+pub struct UnknownParameter(String);
+
+impl fmt::Display for UnknownParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown parameter `{}`: this path has no query parameters", self.0)
+    }
+}
+
+impl ResponseError for UnknownParameter {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::BAD_REQUEST
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        problem(self.status_code(), self.to_string())
+    }
 }

@@ -1,10 +1,16 @@
 //! `/health/live` and `/health/ready`.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{HttpResponse, web};
 use pp_lib::health::{Health, Report};
 use pp_lib::wire::Problem;
 use serde::Serialize;
+
+use crate::NoQuery;
+
+/// How well a service is, is true for a moment alone.
+const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// Mounts the pages.
 pub fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
@@ -21,15 +27,17 @@ fn page(path: &str) -> actix_web::Resource {
 }
 
 /// Answers as long as the process does anything at all.
-async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({"status": "live"}))
+async fn live(_: NoQuery) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(NO_STORE)
+        .json(serde_json::json!({"status": "live"}))
 }
 
 /// 200 while any promised call can be served, with what is degraded; else 503.
-async fn ready(health: web::Data<Health>) -> HttpResponse {
+async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     let report = health.report();
     if report.is_ready() {
-        HttpResponse::Ok().json(report)
+        HttpResponse::Ok().insert_header(NO_STORE).json(report)
     } else {
         not_ready(&report)
     }
@@ -53,6 +61,7 @@ fn not_ready(report: &Report) -> HttpResponse {
     };
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
+        .insert_header(NO_STORE)
         .insert_header(("retry-after", "1"))
         .body(serde_json::to_string(&body).unwrap_or_default())
 }

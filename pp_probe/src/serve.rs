@@ -2,10 +2,23 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
-use actix_web::{App, HttpServer};
+use actix_web::App;
+use actix_web::middleware::from_fn;
 use pp_lib::health::Health;
 use tokio_util::sync::CancellationToken;
+
+use crate::hosts::Hosts;
+use crate::server::{ServerOptions, serve_app};
+
+const OPTIONS: ServerOptions = ServerOptions {
+    workers: 1,
+    connections: 256,
+    head_timeout: Duration::from_secs(5),
+    unread: Duration::from_secs(30),
+    grace: Duration::from_secs(2),
+};
 
 /// Serves the pages until the shutdown.
 ///
@@ -17,17 +30,13 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: Cancellation
         shutdown.cancelled().await;
         stopping.stopping();
     };
+    let hosts = Hosts::of_probe(&listener)?;
     let pages = move || {
         App::new()
+            .app_data(hosts.clone())
+            .wrap(from_fn(crate::hosts::known_host))
             .configure(crate::configure(health.clone()))
             .default_service(crate::not_found())
     };
-    let server = HttpServer::new(pages)
-        .workers(1)
-        .max_connections(256)
-        .shutdown_timeout(2)
-        .shutdown_signal(signal)
-        .listen(listener)?
-        .run();
-    server.await
+    serve_app(OPTIONS, listener, signal, pages).await
 }

@@ -10,7 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 fn ask(address: SocketAddr, line: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

@@ -44,7 +44,14 @@ const KNOWN_TO: [(&[&str], &[&str]); 6] = [
         ],
     ),
     (
-        &["actix_web", "actix_http", "actix_rt", "actix"],
+        &[
+            "actix_web",
+            "actix_http",
+            "actix_rt",
+            "actix_server",
+            "actix_service",
+            "actix",
+        ],
         &["pp_backend_api/", "pp_probe/"],
     ),
 ];

@@ -1,0 +1,266 @@
+//! What stands between a client's socket and the web server: it bounds what a connection may keep waiting, answers what
+//! never becomes a request, mends what the server would misread, and notices when the client leaves.
+//!
+//! The server (actix-http) reads from it and writes to it as to a socket. What it does for the server, and why outside
+//! of it, is in docs/decisions/026.
+
+mod chunks;
+mod framing;
+mod head;
+mod refusal;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use self::framing::{End, Framing};
+use self::refusal::Refusal;
+use crate::budget::{Budget, Share};
+
+/// How much is read from the socket at once.
+const RECEIVED: usize = 8 * 1024;
+/// How much the server is given until it has dealt with it. It would take 128 KiB from a client that sends as fast.
+const HELPING: usize = 16 * 1024;
+/// How many requests the server may keep unanswered before it is given more; what is received at once counts as a whole.
+const AHEAD: usize = 4;
+/// How much of an incomplete head costs nothing of the budget.
+const FREE_OF_CHARGE: usize = 1024;
+/// How long, and how much, a client may go on sending after a refusal, so that it reads the refusal and not a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// The client of a connection, for handlers that wait: `request.conn_data::<Client>()`.
+#[derive(Clone, Debug)]
+pub struct Client {
+    left: CancellationToken,
+    done: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// Says that this answer is the last: what the client sends from now on is discarded.
+    pub fn takes_no_more(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends when the client has closed its side of the connection.
+    pub async fn left(&self) {
+        self.left.cancelled().await;
+    }
+}
+
+/// A client's connection.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    framing: Framing,
+    /// What the server may read, from `at` on.
+    ready: Vec<u8>,
+    at: usize,
+    /// How much the server has read since it last had to wait.
+    given: usize,
+    /// How many requests the server has read since it last wrote something.
+    ahead: usize,
+    /// Nothing more will be read.
+    ended: bool,
+    /// Whether a request was begun yet.
+    started: bool,
+    head_timeout: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+    heads: Share,
+    client: Client,
+    closing: Closing,
+}
+
+/// How the connection ends.
+enum Closing {
+    /// As the server says.
+    Quietly,
+    /// With these bytes, from a place on.
+    Saying(Vec<u8>, usize),
+    /// They are said.
+    Said,
+    /// Reading what the client still sends.
+    Lingering(Pin<Box<Sleep>>, usize),
+}
+
+impl Connection {
+    /// The client has `head_timeout` for a head; `heads` bounds what all connections keep of incomplete ones.
+    pub(crate) fn new(socket: TcpStream, head_timeout: Duration, heads: &Budget) -> Self {
+        let client = Client {
+            left: CancellationToken::new(),
+            done: Arc::default(),
+        };
+        Self {
+            socket,
+            framing: Framing::new(),
+            ready: Vec::new(),
+            at: 0,
+            given: 0,
+            ahead: 0,
+            ended: false,
+            started: false,
+            head_timeout,
+            deadline: None,
+            heads: heads.share(),
+            client,
+            closing: Closing::Quietly,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Receives something, or notices an end.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead >= AHEAD {
+            return Poll::Pending;
+        }
+        let mut bytes = [0; RECEIVED];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer)? {
+            Poll::Pending => return self.poll_deadline(cx).map(Ok),
+            Poll::Ready(()) if buffer.filled().is_empty() => self.leave(),
+            Poll::Ready(()) => self.received(buffer.filled()),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        self.started = true;
+        if self.client.done.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.framing.take(bytes, &mut self.ready) {
+            Ok(heads) => self.ahead += heads,
+            Err(End::Refused(refusal)) => return self.refuse(refusal),
+            Err(End::Broken) => return self.ended = true,
+        }
+        let kept = self.framing.kept();
+        if kept == 0 {
+            self.deadline = None;
+        }
+        let charged = if kept > FREE_OF_CHARGE { kept } else { 0 };
+        if !self.heads.resize(charged) {
+            let detail = "too many requests have large heads; try again in a moment";
+            self.refuse(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        }
+    }
+
+    /// Ready when a head took too long, the first one or one that has begun.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.framing.in_head() || (self.started && self.framing.kept() == 0) {
+            return Poll::Pending;
+        }
+        let timeout = self.head_timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(deadline.as_mut().poll(cx));
+        let detail = format!("the head of the request took longer than {} ms", timeout.as_millis());
+        self.refuse(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
+        Poll::Ready(())
+    }
+
+    /// Says so when the answers to the requests before are sent, and reads no more.
+    fn refuse(&mut self, refusal: Refusal) {
+        log::debug!("a request is refused: {refusal:?}");
+        self.closing = Closing::Saying(refusal.render(), 0);
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        self.ended = true;
+        self.client.left.cancel();
+    }
+
+    /// Discards what the client sends until it has closed, or for a moment.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Closing::Lingering(until, left) = &mut self.closing else {
+            return Poll::Ready(());
+        };
+        let mut bytes = [0; RECEIVED];
+        while *left > 0 {
+            if until.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.at < this.ready.len() {
+                if this.given >= HELPING {
+                    this.given = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let some = buffer.remaining().min(this.ready.len() - this.at);
+                buffer.put_slice(&this.ready[this.at..this.at + some]);
+                (this.at, this.given) = (this.at + some, this.given + some);
+                if this.at == this.ready.len() {
+                    (this.ready, this.at) = (Vec::new(), 0);
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match this.poll_receive(cx) {
+                Poll::Ready(received) => received?,
+                Poll::Pending => {
+                    this.given = 0;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if std::mem::take(&mut this.ahead) >= AHEAD {
+            // To go on receiving.
+            cx.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.closing {
+                Closing::Quietly => return Pin::new(&mut this.socket).poll_shutdown(cx),
+                Closing::Saying(bytes, at) if *at < bytes.len() => {
+                    *at += ready!(Pin::new(&mut this.socket).poll_write(cx, &bytes[*at..]))?;
+                }
+                Closing::Saying(..) => this.closing = Closing::Said,
+                Closing::Said => {
+                    ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+                    this.closing = Closing::Lingering(Box::pin(sleep(LINGER)), LINGER_BYTES);
+                }
+                Closing::Lingering(..) => return this.poll_linger(cx).map(Ok),
+            }
+        }
+    }
+}

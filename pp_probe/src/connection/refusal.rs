@@ -1,0 +1,39 @@
+//! The answer to what never becomes a request: problem details, written without the server.
+
+use std::time::SystemTime;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HttpDate;
+use pp_lib::wire::Problem;
+
+/// Why a request is refused before the server sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    detail: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, detail }
+    }
+
+    /// The whole answer, after which the connection is closed.
+    pub(super) fn render(self) -> Vec<u8> {
+        let (code, title) = (self.status.as_u16(), self.status.canonical_reason().unwrap_or("Error"));
+        let body = serde_json::to_string(&Problem::new(code, title, self.detail)).unwrap_or_default();
+        let retry = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => "retry-after: 1\r\n",
+            _ => "",
+        };
+        format!(
+            "HTTP/1.1 {code} {title}\r\ncontent-length: {}\r\nconnection: close\r\ncontent-type: {}\r\n\
+             cache-control: no-store\r\n{retry}date: {}\r\n\r\n{body}",
+            body.len(),
+            Problem::CONTENT_TYPE,
+            HttpDate::from(SystemTime::now()),
+        )
+        .into_bytes()
+    }
+}

@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::http::Api;
 use crate::output::Output;
 
-/// How many works a search finds, unless told otherwise; as the API has it.
-const LIMIT: u16 = 50;
+/// At most this many works are found, and this many dead letters listed, unless told otherwise; as the API has it.
+const WORKS: u16 = 1000;
+const LETTERS: u16 = 50;
 
 /// How many letters one call may name; as the API has it.
 const MOST_LETTERS: usize = 1000;
@@ -136,7 +137,7 @@ enum DeadletterAction {
     /// List dead letters, newest first.
     List {
         /// At most so many letters, 1 to 1000.
-        #[arg(long, value_name = "N", default_value_t = LIMIT, value_parser = whole(1..=1000_u16))]
+        #[arg(long, value_name = "N", default_value_t = LETTERS, value_parser = whole(1..=1000_u16))]
         limit: u16,
 
         /// Only letters with a smaller number than this: where the page before ended.
@@ -200,7 +201,7 @@ struct SearchArgs {
     since: Option<i64>,
 
     /// At most so many works, 1 to 1000.
-    #[arg(long, value_name = "N", default_value_t = LIMIT, value_parser = whole(1..=1000_u16))]
+    #[arg(long, value_name = "N", default_value_t = WORKS, value_parser = whole(1..=1000_u16))]
     limit: u16,
 }
 
@@ -264,7 +265,7 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
             status: None,
             since: None,
             before: None,
-            limit: LIMIT,
+            limit: WORKS,
         })),
         (None, None, None) => usage("one of --id and --work-code is needed, or a subcommand; see --help"),
         (Some(_), Some(_), None) => usage("--id and --work-code exclude each other"),
@@ -404,7 +405,7 @@ mod tests {
             Command::Show(WorkId(7))
         ));
         let listed = resolve(&["--work-code", "api-"]).unwrap().command;
-        assert!(matches!(listed, Command::Search(Search { limit: 50, .. })));
+        assert!(matches!(listed, Command::Search(Search { limit: 1000, .. })));
         for wrong in [&[][..], &["--id", "7", "--work-code", "x"], &["--id", "7", "create"]] {
             assert!(usage(wrong).contains("--id and --work-code"));
         }

@@ -13,7 +13,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, Work
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{Creator, Wanted, new_message_id};
-use pp_lib::store::{AnyStore, Changed, Search, Selection};
+use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::Works;
@@ -82,7 +82,17 @@ impl Works for Database {
     }
 
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
-        self.ask(self.store.events(id))?.ok_or_else(|| no_such_work(id))
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |event| event.id);
+            let part = self.ask(self.store.events_after(id, after, MOST_EVENTS))?;
+            let part = part.ok_or_else(|| no_such_work(id))?;
+            let more = part.len() == usize::from(MOST_EVENTS);
+            events.extend(part);
+            if !more {
+                return Ok(events);
+            }
+        }
     }
 
     fn create(&self, wanted: Wanted) -> Result<Work, Failure> {

@@ -70,6 +70,25 @@ impl Api {
         })
     }
 
+    /// Collects a list over its pages: `ask` is given the last item of the page before. At most `limit` items.
+    fn pages<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        ask: impl Fn(Option<&T>, usize) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut items: Vec<T> = Vec::new();
+        loop {
+            let reply = ask(items.last(), limit - items.len());
+            let more = reply.as_ref().is_ok_and(|reply| reply.headers().contains_key("link"));
+            let page: Vec<T> = self.answer(reply)?;
+            let done = !more || page.is_empty();
+            items.extend(page);
+            if done || items.len() >= limit {
+                return Ok(items);
+            }
+        }
+    }
+
     fn read(&self, reply: Result<Response<Body>, ureq::Error>) -> Result<(StatusCode, Vec<u8>), Failure> {
         let mut reply = reply.map_err(|error| self.unreachable(&error))?;
         let body = reply.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
@@ -113,7 +132,10 @@ impl Works for Api {
     }
 
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
-        self.answer(self.get(&format!("/work/{id}/events")).call())
+        self.pages(usize::MAX, |last: Option<&Event>, _| {
+            let after = last.map(|event| ("after", event.id.to_string()));
+            self.get(&format!("/work/{id}/events")).query_pairs(after).call()
+        })
     }
 
     fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
@@ -144,9 +166,12 @@ impl Works for Api {
     }
 
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
-        let before = before.map(|before| ("before", before.to_string()));
-        let pairs = [Some(("limit", limit.to_string())), before];
-        self.answer(self.get("/deadletter").query_pairs(pairs.into_iter().flatten()).call())
+        self.pages(limit.into(), |last: Option<&DeadLetter>, limit| {
+            let before = last.map(|letter| letter.id).or(before);
+            let before = before.map(|before| ("before", before.to_string()));
+            let pairs = [Some(("limit", limit.to_string())), before];
+            self.get("/deadletter").query_pairs(pairs.into_iter().flatten()).call()
+        })
     }
 
     fn redrive(&self, which: &Selection) -> Result<u64, Failure> {

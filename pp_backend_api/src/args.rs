@@ -3,12 +3,13 @@
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use bytesize::ByteSize;
 use clap::Args;
 use pp_lib::actor::StoreOptions;
 use pp_lib::config::{duration, whole};
 use pp_lib::flow::StreamsOptions;
+use pp_probe::{Budget, HostName};
 
 use crate::Config;
 
@@ -16,6 +17,8 @@ use crate::Config;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client may leave unread what it is sent.
 const UNREAD: Duration = Duration::from_secs(30);
+/// How many connections there may be beside those of live streams; further ones wait to be accepted.
+const OTHER_CONNECTIONS: usize = 4096;
 
 /// The settings of the REST API.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +31,16 @@ pub struct ApiArgs {
     /// The largest request body [unit: bytes, as in 256KiB].
     #[arg(long, env = "PP_BODY_LIMIT", value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub body_limit: usize,
+
+    /// How many bytes the bodies of all requests under way may have together, and as many all answers; a request beyond
+    /// it is answered with 503 [unit: bytes, as in 64MiB].
+    #[arg(long, env = "PP_BODY_BUDGET", value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub body_budget: usize,
+
+    /// The hosts that the API answers to, beside localhost and the address it is bound to: the names under which clients
+    /// and proxies reach it [as in pp.example.com,api:3000].
+    #[arg(long, env = "PP_API_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub api_hosts: Vec<HostName>,
 
     /// How long a request's head may take, its body, and its answer [unit: duration, as in 10s].
     #[arg(long, env = "PP_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
@@ -55,11 +68,37 @@ impl ApiArgs {
     pub fn config(&self, grace: Duration) -> Config {
         Config {
             body_limit: self.body_limit,
+            body_budget: self.body_budget,
+            hosts: self.hosts(),
+            connections: self.stream_clients.saturating_add(OTHER_CONNECTIONS),
             request_timeout: self.request_timeout,
             grace,
             heartbeat: HEARTBEAT,
             unread: UNREAD,
         }
+    }
+
+    /// What `PP_API_HOSTS` names, and the name in `PP_API_BIND`.
+    fn hosts(&self) -> Vec<HostName> {
+        let bound = self.api_bind.rsplit_once(':').and_then(|(host, _)| host.parse().ok());
+        self.api_hosts.iter().cloned().chain(bound).collect()
+    }
+
+    /// Checks what settings must be to each other.
+    ///
+    /// # Errors
+    /// In one line for the operator, with the variables.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let largest = Budget::new(self.body_budget).largest_share();
+        if largest < self.body_limit {
+            bail!(
+                "a body of PP_BODY_LIMIT ({}) bytes does not fit into seven eighths of PP_BODY_BUDGET ({}) bytes; choose a \
+                 larger budget or a smaller limit",
+                self.body_limit,
+                self.body_budget
+            );
+        }
+        Ok(())
     }
 
     /// How the live streams are run.
@@ -152,6 +191,7 @@ mod tests {
             (args.body_limit, args.request_timeout),
             (262_144, Duration::from_secs(10))
         );
+        assert_eq!((args.body_budget, args.api_hosts.len()), (67_108_864, 0));
         let options = args.store_options();
         assert_eq!((options.mailbox, options.batch), (1024, 512));
         assert_eq!(options.idempotency_ttl, Duration::from_secs(86_400));
@@ -166,6 +206,8 @@ mod tests {
             ("--body-limit", "0"),
             ("--body-limit", "lots"),
             ("--body-limit", "2GiB"),
+            ("--body-budget", "0"),
+            ("--api-hosts", "http://pp.example.com"),
             ("--request-timeout", "10"),
             ("--request-timeout", "0"),
             ("--mailbox", "0"),

@@ -8,12 +8,22 @@ use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use pp_probe::Share;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::time::timeout;
 
-use crate::Config;
 use crate::error::ApiError;
+use crate::{Api, Config};
+
+/// The room that an undeclared body gets first.
+const FIRST_ROOM: usize = 1024;
+
+/// A body that was read to its end, and counts as held as long as this is.
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    pub(crate) share: Share,
+}
 
 /// A body that was not read to its end.
 pub(crate) struct Unread {
@@ -50,11 +60,12 @@ impl MessageBody for Beside {
 }
 
 /// Reads the whole body; empty when there is none.
-pub(crate) async fn read(config: &Config, request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Unread> {
-    let mut payload = payload.into_inner();
-    let outcome = match declared_length(request) {
+pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: web::Payload) -> Result<Body, Unread> {
+    let (config, mut payload) = (&api.config, payload.into_inner());
+    let declared = declared_length(request);
+    let outcome = match declared {
         Some(length) if length > config.body_limit => Err(too_large(config)),
-        _ => timeout(config.request_timeout, collect(config, &mut payload))
+        _ => timeout(config.request_timeout, collect(api, declared, &mut payload))
             .await
             .unwrap_or_else(|_| Err(too_slow(config))),
     };
@@ -71,17 +82,34 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
         .ok()
 }
 
-async fn collect(config: &Config, payload: &mut Payload) -> Result<Bytes, ApiError> {
+/// Takes room from the budget as the bytes come, not as they are announced: a client that sends none holds none.
+async fn collect(api: &Api, declared: Option<usize>, payload: &mut Payload) -> Result<Body, ApiError> {
     use futures_util::StreamExt as _;
-    let mut body = web::BytesMut::new();
+    let (limit, mut share) = (api.config.body_limit, api.bodies.share());
+    let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::bad_request("the body ended before it was complete"))?;
-        if body.len() + chunk.len() > config.body_limit {
-            return Err(too_large(config));
+        let length = body.len() + chunk.len();
+        if length > limit {
+            return Err(too_large(&api.config));
+        }
+        if length > body.capacity() {
+            let room = (2 * body.capacity()).max(FIRST_ROOM).min(declared.unwrap_or(limit));
+            let room = room.max(length);
+            if !share.resize(room) {
+                return Err(no_room());
+            }
+            body.reserve_exact(room - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    let bytes = body.into();
+    Ok(Body { bytes, share })
+}
+
+/// Beyond `PP_BODY_BUDGET`.
+pub(crate) fn no_room() -> ApiError {
+    ApiError::unavailable("too many large requests are under way already; try again in a moment")
 }
 
 fn too_large(config: &Config) -> ApiError {

@@ -48,7 +48,7 @@ impl ApiError {
 
     /// 412.
     pub(crate) fn precondition_failed() -> Self {
-        let detail = "the work is at another version than If-Match asks for; read it again";
+        let detail = "what is here is not at a version that If-Match and If-None-Match allow; read it again";
         Self::new(StatusCode::PRECONDITION_FAILED, detail)
     }
 

@@ -1,7 +1,6 @@
-//! The version of a work as its `ETag`, what is answered to those who have it already, and to those who want to change
-//! nothing else.
+//! The version of a work as its `ETag`, and the preconditions that name versions: what is read, and what is changed.
 
-use actix_web::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::domain::Work;
 use pp_lib::flow::Source;
@@ -12,28 +11,38 @@ use crate::error::ApiError;
 const CACHE_STATUS: &str = "cache-status";
 
 /// A work with its `ETag`, and where it came from; 304 without it where the client has this version.
-pub(crate) fn work_response(request: &HttpRequest, work: &Work, source: Source) -> HttpResponse {
+pub(crate) fn work_response(request: &HttpRequest, work: &Work, source: Source) -> Result<HttpResponse, ApiError> {
     versioned(request, work, tag(work), source)
 }
 
-/// Something with a tag of its own.
-pub(crate) fn versioned(request: &HttpRequest, body: &impl Serialize, tag: String, source: Source) -> HttpResponse {
-    let status = (CACHE_STATUS, cache_status(source));
-    let known = request.headers().get_all(IF_NONE_MATCH);
-    let mut known = known
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    if known.any(|known| matches(known.trim(), &tag)) {
-        HttpResponse::NotModified()
-            .insert_header((ETAG, tag))
-            .insert_header(status)
-            .finish()
-    } else {
-        HttpResponse::Ok()
-            .insert_header((ETAG, tag))
-            .insert_header(status)
-            .json(body)
+/// Something with a tag of its own. It may be kept, but not used without asking: it changes at any time.
+pub(crate) fn versioned(
+    request: &HttpRequest,
+    body: &impl Serialize,
+    tag: String,
+    source: Source,
+) -> Result<HttpResponse, ApiError> {
+    if let Some(wanted) = Tags::of(request, IF_MATCH)?
+        && !wanted.any(Tag::is_strong, &tag)
+    {
+        return Err(ApiError::precondition_failed());
     }
+    // A list that cannot be read names no tag.
+    let known = Tags::of(request, IF_NONE_MATCH).ok().flatten();
+    let is_known = known.is_some_and(|known| known.any(Tag::is_any, &tag));
+    let mut response = match is_known {
+        true => HttpResponse::NotModified(),
+        false => HttpResponse::Ok(),
+    };
+    response
+        .insert_header((ETAG, tag))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header((CACHE_STATUS, cache_status(source)));
+    Ok(if is_known {
+        response.finish()
+    } else {
+        response.json(body)
+    })
 }
 
 /// In the words of RFC 9211.
@@ -61,31 +70,51 @@ pub(crate) fn tag(work: &Work) -> String {
     format!("\"{}\"", work.version)
 }
 
-/// Weak comparison, as `If-None-Match` asks for.
-fn matches(known: &str, tag: &str) -> bool {
-    known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
-}
-
-/// At which versions a work may be changed.
+/// What `If-Match` and `If-None-Match` name (RFC 9110, section 13.1).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum IfMatch {
-    /// At any.
+enum Tags {
+    /// Whatever there is.
     Any,
-    /// At these. Weak tags, and tags that no work has, are well-formed but match nothing.
-    Versions(Vec<i64>),
+    /// These, in the order they were named.
+    These(Vec<Tag>),
 }
 
-impl IfMatch {
-    /// What a request says.
-    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        let mut values = request.headers().get_all(IF_MATCH).peekable();
+#[derive(Debug, PartialEq, Eq)]
+struct Tag {
+    weak: bool,
+    text: Vec<u8>,
+}
+
+impl Tag {
+    /// The strong comparison takes a weak tag for no tag, the weak one for a strong one.
+    fn is_strong(&self) -> bool {
+        !self.weak
+    }
+
+    fn is_any(&self) -> bool {
+        true
+    }
+
+    /// The version that a tag stands for: written as [`tag`] writes it, or it is none of ours.
+    fn version(&self) -> Option<i64> {
+        let text = str::from_utf8(&self.text).ok()?;
+        text.parse::<i64>().ok().filter(|version| version.to_string() == text)
+    }
+}
+
+impl Tags {
+    /// What a request says; several headers are one list.
+    fn of(request: &HttpRequest, name: HeaderName) -> Result<Option<Self>, ApiError> {
+        let mut values = request.headers().get_all(&name).peekable();
         if values.peek().is_none() {
-            return Ok(Self::Any);
+            return Ok(None);
         }
-        // Several headers are one list.
         let lists: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
-        Self::parse(&lists.join(&b','))
-            .ok_or_else(|| ApiError::bad_request(r#"If-Match must be * or tags in quotes, as in If-Match: "1""#))
+        let wrong = || {
+            let name = if name == IF_MATCH { "If-Match" } else { "If-None-Match" };
+            ApiError::bad_request(format!(r#"{name} must be * or tags in quotes, as in {name}: "1""#))
+        };
+        Self::parse(&lists.join(&b',')).map(Some).ok_or_else(wrong)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -93,7 +122,7 @@ impl IfMatch {
         if rest == b"*" {
             return Some(Self::Any);
         }
-        let (mut versions, mut tags) = (Vec::new(), 0);
+        let mut tags = Vec::new();
         while !rest.is_empty() {
             // An empty place in a list means nothing.
             if let Some(after) = rest.strip_prefix(b",") {
@@ -101,31 +130,101 @@ impl IfMatch {
                 continue;
             }
             let (tag, after) = first_tag(rest)?;
-            tags += 1;
-            versions.extend(tag.and_then(version));
+            tags.push(tag);
             rest = after.trim_ascii_start();
             if !rest.is_empty() && !rest.starts_with(b",") {
                 return None;
             }
         }
-        (tags > 0).then_some(Self::Versions(versions))
+        (!tags.is_empty()).then_some(Self::These(tags))
+    }
+
+    /// Whether one of those that count is this one, written as a strong tag.
+    fn any(&self, counts: fn(&Tag) -> bool, tag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|named| {
+                let inside = tag
+                    .as_bytes()
+                    .strip_prefix(b"\"")
+                    .and_then(|tag| tag.strip_suffix(b"\""));
+                counts(named) && inside == Some(&named.text)
+            }),
+        }
+    }
+
+    /// The versions among those that count.
+    fn versions(&self, counts: fn(&Tag) -> bool) -> Option<Vec<i64>> {
+        match self {
+            Self::Any => None,
+            Self::These(tags) => Some(tags.iter().filter(|tag| counts(tag)).filter_map(Tag::version).collect()),
+        }
     }
 }
 
-/// The tag that a text begins with, `None` for a weak one, and what follows.
-fn first_tag(text: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let weak = text.strip_prefix(b"W/");
-    let opened = weak.unwrap_or(text).strip_prefix(b"\"")?;
+/// The tag that a text begins with, and what follows.
+fn first_tag(text: &[u8]) -> Option<(Tag, &[u8])> {
+    let after_weak = text.strip_prefix(b"W/");
+    let opened = after_weak.unwrap_or(text).strip_prefix(b"\"")?;
     let end = opened.iter().position(|byte| *byte == b'"')?;
-    let (tag, after) = (&opened[..end], &opened[end + 1..]);
-    let well_formed = tag.iter().all(|byte| matches!(byte, 0x21..=0x7e | 0x80..));
-    well_formed.then_some((weak.is_none().then_some(tag), after))
+    let (text, after) = (&opened[..end], &opened[end + 1..]);
+    let well_formed = text.iter().all(|byte| matches!(byte, 0x21..=0x7e | 0x80..));
+    let (weak, text) = (after_weak.is_some(), text.to_vec());
+    well_formed.then_some((Tag { weak, text }, after))
 }
 
-/// The version that a tag stands for: written as [`tag`] writes it, or it is none of ours.
-fn version(tag: &[u8]) -> Option<i64> {
-    let text = str::from_utf8(tag).ok()?;
-    text.parse::<i64>().ok().filter(|version| version.to_string() == text)
+/// At which versions a work may be changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Preconditions {
+    /// At these alone, if given. Weak tags, and tags that no work has, are well-formed but match nothing.
+    only: Option<Vec<i64>>,
+    /// At none of these.
+    except: Except,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Except {
+    Versions(Vec<i64>),
+    /// At none at all: only what is not there might be changed.
+    All,
+}
+
+impl Preconditions {
+    /// What a request says.
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let only = Tags::of(request, IF_MATCH)?.and_then(|tags| tags.versions(Tag::is_strong));
+        let except = match Tags::of(request, IF_NONE_MATCH)?.map(|tags| tags.versions(Tag::is_any)) {
+            None => Except::Versions(Vec::new()),
+            Some(None) => Except::All,
+            Some(Some(versions)) => Except::Versions(versions),
+        };
+        Ok(Self { only, except })
+    }
+
+    /// The one version, or `None` for any; nothing where the work's own version has to be known first.
+    pub(crate) fn version(&self) -> Option<Option<i64>> {
+        let Except::Versions(except) = &self.except else {
+            return None;
+        };
+        match self.only.as_deref() {
+            _ if !except.is_empty() => None,
+            None => Some(None),
+            Some([version]) => Some(Some(*version)),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether a work at this version may be changed.
+    pub(crate) fn check(&self, version: i64) -> Result<(), ApiError> {
+        let wanted = self.only.as_ref().is_none_or(|only| only.contains(&version));
+        let excepted = match &self.except {
+            Except::Versions(except) => except.contains(&version),
+            Except::All => true,
+        };
+        (wanted && !excepted)
+            .then_some(())
+            .ok_or_else(ApiError::precondition_failed)
+    }
 }
 
 #[cfg(test)]
@@ -133,19 +232,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_strong_tags_as_they_were_given_out() {
-        for (text, versions) in [
-            (r#""1""#, &[1][..]),
-            (r#" "1", "22" ,"3""#, &[1, 22, 3]),
-            (r#","1",,"#, &[1]),
-            (r#"W/"1""#, &[]),
-            (r#"W/"1", "2""#, &[2]),
-            (r#""01", "+1", "a,b", "", "99999999999999999999""#, &[]),
+    fn versions_are_tags_as_they_were_given_out() {
+        for (text, strong, all) in [
+            (r#""1""#, &[1][..], &[1][..]),
+            (r#" "1", "22" ,"3""#, &[1, 22, 3], &[1, 22, 3]),
+            (r#","1",,"#, &[1], &[1]),
+            (r#"W/"1""#, &[], &[1]),
+            (r#"W/"1", "2""#, &[2], &[1, 2]),
+            (r#""01", "+1", "a,b", "", "99999999999999999999""#, &[], &[]),
         ] {
-            let parsed = IfMatch::parse(text.as_bytes());
-            assert_eq!(parsed, Some(IfMatch::Versions(versions.to_vec())), "{text}");
+            let tags = Tags::parse(text.as_bytes()).unwrap();
+            assert_eq!(tags.versions(Tag::is_strong).unwrap(), strong, "{text}");
+            assert_eq!(tags.versions(Tag::is_any).unwrap(), all, "{text}");
         }
-        assert_eq!(IfMatch::parse(b" * "), Some(IfMatch::Any));
+        assert_eq!(Tags::parse(b" * "), Some(Tags::Any));
+    }
+
+    #[test]
+    fn a_weak_tag_is_the_same_only_where_nothing_is_changed() {
+        let tags = Tags::parse(br#"W/"1", "2""#).unwrap();
+        assert!(tags.any(Tag::is_any, "\"1\"") && !tags.any(Tag::is_strong, "\"1\""));
+        assert!(tags.any(Tag::is_any, "\"2\"") && tags.any(Tag::is_strong, "\"2\""));
+        assert!(!tags.any(Tag::is_any, "\"3\""));
     }
 
     #[test]
@@ -161,7 +269,7 @@ mod tests {
             r#"*, "1""#,
             r#""a b""#,
         ] {
-            assert_eq!(IfMatch::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(Tags::parse(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -12,8 +12,9 @@ use pp_lib::flow::{DemandIdentity, Given, KeyedRequest, Scope, new_message_id};
 use pp_lib::store::Answer;
 use serde::Serialize;
 
-use crate::Api;
+use crate::answer::JSON;
 use crate::error::ApiError;
+use crate::{Api, answer};
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
@@ -33,7 +34,7 @@ where
 {
     let given = match key(request)? {
         Some(key) => {
-            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), body);
+            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), asked_for(body));
             api.ask(api.requests.answer(keyed, execute)).await?
         }
         None => Given {
@@ -41,7 +42,19 @@ where
             replayed: false,
         },
     };
-    response(given)
+    response(api, given)
+}
+
+/// What a body asks for: an object without fields as much as none at all.
+fn asked_for(body: &[u8]) -> &[u8] {
+    let inside = body
+        .trim_ascii()
+        .strip_prefix(b"{")
+        .and_then(|body| body.strip_suffix(b"}"));
+    match inside {
+        Some(inside) if inside.trim_ascii().is_empty() => b"",
+        _ => body,
+    }
 }
 
 /// What makes a demand the one it is: its key, where it has one.
@@ -53,7 +66,7 @@ pub(crate) fn demand_identity(request: &HttpRequest) -> Result<DemandIdentity, A
 /// A 200 with JSON, and headers beside its content type.
 pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) -> Result<Answer, ActorError> {
     let body = serde_json::to_vec(value).map_err(|_| ActorError::Failed)?;
-    let content_type = (CONTENT_TYPE.to_string(), "application/json".to_owned());
+    let content_type = (CONTENT_TYPE.to_string(), JSON.to_owned());
     Ok(Answer {
         status: StatusCode::OK.as_u16(),
         headers: [vec![content_type], headers].concat(),
@@ -61,7 +74,7 @@ pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) ->
     })
 }
 
-fn response(given: Given) -> Result<HttpResponse, ApiError> {
+fn response(api: &Api, given: Given) -> Result<HttpResponse, ApiError> {
     let Given { answer, replayed } = given;
     let status = StatusCode::from_u16(answer.status).map_err(|_| ApiError::internal())?;
     let mut response = HttpResponse::build(status);
@@ -71,7 +84,7 @@ fn response(given: Given) -> Result<HttpResponse, ApiError> {
     if replayed {
         response.insert_header((REPLAYED, "true"));
     }
-    Ok(response.body(answer.body))
+    answer::send(&api.answers, response, answer.body)
 }
 
 fn scope(request: &HttpRequest) -> Scope<'_> {
@@ -136,6 +149,16 @@ mod tests {
         }
         assert_eq!(parsed(br#""a\"b\\c d""#).as_deref(), Some(r#"a"b\c d"#));
         assert_eq!(parsed("k".repeat(255).as_bytes()), Some("k".repeat(255)));
+    }
+
+    #[test]
+    fn an_object_without_fields_asks_for_nothing() {
+        for body in ["", "{}", " {\n} "] {
+            assert_eq!(asked_for(body.as_bytes()), b"", "{body:?}");
+        }
+        for body in ["{", "[]", "{\"add_up_to\":5}"] {
+            assert_eq!(asked_for(body.as_bytes()), body.as_bytes());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`run`] is handed everything that is shared or belongs to the process: the listener, the work service, the health
 //! registry, the shutdown. So several services can live in one process.
 
+mod answer;
 mod args;
 mod body;
 mod contain;
@@ -11,7 +12,6 @@ mod etag;
 mod idempotent;
 mod query;
 mod routes;
-mod socket;
 mod stream;
 mod wanted;
 
@@ -21,7 +21,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -31,16 +31,23 @@ use pp_lib::flow::{
 };
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
+use pp_probe::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{ApiArgs, bind};
 
 /// What limits a request and the server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The largest body that is read, in bytes.
     pub body_limit: usize,
+    /// How many bytes the bodies of all requests may have together, and as many all answers.
+    pub body_budget: usize,
+    /// The hosts it answers to, beside loopback and the address it is bound to.
+    pub hosts: Vec<HostName>,
+    /// How many connections there may be.
+    pub connections: usize,
     /// How long a request's head may take, its body, and its answer.
     pub request_timeout: Duration,
     /// How long a stop waits for requests under way.
@@ -70,6 +77,8 @@ struct Api {
     demands: DemandService,
     streams: Streams,
     requests: IdempotentRequests,
+    bodies: Budget,
+    answers: Budget,
     config: Config,
 }
 
@@ -155,28 +164,29 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         demands,
         streams,
         requests: requests.clone(),
-        config,
+        bodies: Budget::new(config.body_budget),
+        answers: Budget::new(config.body_budget),
+        config: config.clone(),
     });
+    let hosts = Hosts::of_api(listener.local_addr()?, config.hosts.clone());
     let app = move || {
         App::new()
             .app_data(api.clone())
+            .app_data(hosts.clone())
+            .wrap(from_fn(known_host))
             .wrap(from_fn(contain::contain))
             .configure(routes::configure)
             .configure(pp_probe::configure(health.clone()))
             .default_service(pp_probe::not_found())
     };
-    let server = HttpServer::new(app)
-        .workers(workers())
-        // Measured by a clock that is up to half a second behind: a shorter one could be over at once.
-        .client_request_timeout(config.request_timeout.max(Duration::from_secs(1)))
-        .keep_alive(Duration::from_secs(60))
-        .tcp_nodelay(true)
-        .on_connect(move |connection, _| socket::bound(connection, config.unread))
-        .shutdown_timeout(config.grace.as_secs().max(1))
-        .shutdown_signal(signal)
-        .listen(listener)?
-        .run();
-    server.await?;
+    let options = ServerOptions {
+        workers: workers(),
+        connections: config.connections,
+        head_timeout: config.request_timeout,
+        unread: config.unread,
+        grace: config.grace,
+    };
+    serve_app(options, listener, signal, app).await?;
     // Those whose clients went away; what is left after this is tried again by whoever sends it again.
     let _ = timeout(config.grace, requests.finished()).await;
     Ok(())

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
+    args.api.check()?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
     let connect = async {

@@ -5,10 +5,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
-/// How many rows a page has where nothing else is asked for.
-const DEFAULT_LIMIT: u16 = 50;
-/// How many rows a page has at most.
-const MOST: u16 = 1000;
+/// How many items a page has at most.
+pub(crate) const MOST: u16 = 1000;
 
 /// The parameters of a request.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
@@ -24,10 +22,10 @@ pub(crate) fn number(name: &str, text: &str) -> Result<i64, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))
 }
 
-/// The length of a page.
-pub(crate) fn limit(text: Option<&str>) -> Result<u16, ApiError> {
+/// The length of a page, `usual` where nothing else is asked for.
+pub(crate) fn limit(text: Option<&str>, usual: u16) -> Result<u16, ApiError> {
     let Some(text) = text else {
-        return Ok(DEFAULT_LIMIT);
+        return Ok(usual);
     };
     let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
     limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MOST}")))

@@ -2,20 +2,22 @@
 //! between, so that a client costs little more than its connection.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::rt::time::{Instant, Interval, interval_at};
 use actix_web::web::Bytes;
-use futures_util::Stream;
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::unfold;
 use pp_lib::domain::Position;
 use pp_lib::flow::{Message, StatsSubscription, Subscription};
 use pp_lib::wire::sse;
+use pp_probe::Client;
 use serde_json::json;
 
+use crate::Api;
 use crate::error::ApiError;
 
 /// How soon a client that was cut comes back, in milliseconds.
@@ -26,9 +28,23 @@ pub(crate) fn head() -> HttpResponse {
     answer().finish()
 }
 
-/// A stream that begins with this, and ends with its source.
-pub(crate) fn stream(beginning: Vec<Bytes>, source: impl Source, heartbeat: Duration) -> HttpResponse {
-    answer().streaming(frames(beginning, source, heartbeat))
+/// A stream that begins with this, and ends with its source or when the client leaves.
+pub(crate) fn stream(api: &Api, request: &HttpRequest, beginning: Vec<Bytes>, source: impl Source) -> HttpResponse {
+    let client = request.conn_data::<Client>().cloned();
+    if let Some(client) = &client {
+        client.takes_no_more();
+    }
+    let body = Body {
+        beginning: beginning.into_iter(),
+        source,
+        heartbeats: heartbeats(api.config.heartbeat),
+        client,
+    };
+    let frames = unfold(body, |mut body| async move {
+        let frame = body.next().await?;
+        Some((Ok::<_, Infallible>(frame), body))
+    });
+    answer().streaming(frames)
 }
 
 /// Where frames come from.
@@ -103,22 +119,7 @@ struct Body<S> {
     beginning: std::vec::IntoIter<Bytes>,
     source: S,
     heartbeats: Interval,
-}
-
-fn frames(
-    beginning: Vec<Bytes>,
-    source: impl Source,
-    heartbeat: Duration,
-) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let body = Body {
-        beginning: beginning.into_iter(),
-        source,
-        heartbeats: heartbeats(heartbeat),
-    };
-    unfold(body, |mut body| async move {
-        let frame = body.next().await?;
-        Some((Ok(frame), body))
-    })
+    client: Option<Client>,
 }
 
 /// Heartbeats this far apart. Those of all streams fall on the same seconds, so that a process with thousands of them is
@@ -135,7 +136,14 @@ impl<S: Source> Body<S> {
         if let Some(frame) = self.beginning.next() {
             return Some(frame);
         }
+        let left = async {
+            match &self.client {
+                Some(client) => client.left().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
+            () = left => None,
             frame = self.source.next_frame() => frame,
             _ = self.heartbeats.tick() => Some(sse::heartbeat(self.source.position())),
         }

@@ -39,6 +39,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     let database = args.database.address_or(&args.default_database())?;
     let folder = folder_of(&database, &args.data_dir);
     let _lock = FolderLock::take(folder)?;
+    args.api.check()?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let produce = args
         .produce

@@ -1,6 +1,5 @@
 //! `/deadletter`: what was given up - looked at in pages, run again or dropped by number or all together.
 
-use actix_web::http::header::LINK;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::DeadLetterId;
 use pp_lib::store::Selection;
@@ -10,8 +9,10 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::query::{self, number};
 use crate::wanted::{Nothing, Object};
-use crate::{Api, body, idempotent};
+use crate::{Api, answer, body, idempotent};
 
+/// How many letters a page has where nothing else is asked for.
+const USUAL_PAGE: u16 = 50;
 /// How many letters may be named in one request.
 const MOST_IDS: usize = 1000;
 
@@ -33,19 +34,14 @@ struct Which {
 
 pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let page: Page = query::parse(&request)?;
-    let limit = query::limit(page.limit.as_deref())?;
+    let limit = query::limit(page.limit.as_deref(), USUAL_PAGE)?;
     let before = page.before.map(|text| number("before", &text)).transpose()?;
     // One more than asked for tells whether there is a next page.
     let letters = api.works.store().dead_letters(before.map(DeadLetterId), limit + 1);
-    let mut letters = api.ask(letters).await?;
-    let more = letters.len() > usize::from(limit);
-    letters.truncate(limit.into());
-    let mut response = HttpResponse::Ok();
-    if let (true, Some(last)) = (more, letters.last()) {
-        let next = format!("<{}?limit={limit}&before={}>; rel=\"next\"", request.path(), last.id);
-        response.insert_header((LINK, next));
-    }
-    Ok(response.json(letters))
+    let letters = api.ask(letters).await?;
+    answer::send_page(&api.answers, &letters, limit, |last| {
+        format!("{}?limit={limit}&before={}", request.path(), last.id)
+    })
 }
 
 pub(super) async fn redrive(
@@ -53,16 +49,16 @@ pub(super) async fn redrive(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api.config, &request, payload).await {
+    let body = match body::read(&api, &request, payload).await {
         Ok(body) => body,
         Err(unread) => return Ok(unread.into()),
     };
     let which = selection(&request)?;
-    if !body.is_empty() {
-        body::parse::<Object<Nothing>>(&request, &body)?;
+    if !body.bytes.is_empty() {
+        body::parse::<Object<Nothing>>(&request, &body.bytes)?;
     }
     let store = api.works.store().clone();
-    idempotent::answer_once(&api, &request, &body, move |_| async move {
+    idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
         // Repeated, it finds fewer letters: what was redriven is no letter any more.
         idempotent::ok_json(&json!({"redriven": store.redrive(which).await?}), Vec::new())
     })

@@ -3,6 +3,7 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::wire::ProvisionalWork;
+use pp_probe::NoQuery;
 
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
@@ -15,15 +16,16 @@ pub(super) async fn demand(
     api: web::Data<Api>,
     request: HttpRequest,
     payload: web::Payload,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api.config, &request, payload).await {
+    let body = match body::read(&api, &request, payload).await {
         Ok(body) => body,
         Err(unread) => return Ok(unread.into()),
     };
-    let demanded = if body.is_empty() {
+    let demanded = if body.bytes.is_empty() {
         Demanded::default()
     } else {
-        body::parse::<Object<Demanded>>(&request, &body)?.0
+        body::parse::<Object<Demanded>>(&request, &body.bytes)?.0
     };
     let identity = idempotent::demand_identity(&request)?;
     let demand = api.ask(api.demands.demand(demanded.add_up_to, identity)).await?;

@@ -1,6 +1,7 @@
 //! `/`: what there is.
 
 use actix_web::HttpResponse;
+use pp_probe::NoQuery;
 use serde_json::{Value, json};
 
 const ROUTES: [(&str, &str, &str); 21] = [
@@ -29,7 +30,11 @@ const ROUTES: [(&str, &str, &str); 21] = [
     ("PATCH", "/work/{id}", "give a work another bound; {\"add_up_to\":n}"),
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
-    ("GET", "/work/{id}/events", "the history of a work, oldest first"),
+    (
+        "GET",
+        "/work/{id}/events",
+        "the history of a work, oldest first; after, limit",
+    ),
     (
         "GET",
         "/stats",
@@ -63,7 +68,7 @@ const ROUTES: [(&str, &str, &str); 21] = [
     ("GET", "/", "this list"),
 ];
 
-pub(super) async fn index() -> HttpResponse {
+pub(super) async fn index(_: NoQuery) -> HttpResponse {
     let routes: Vec<Value> = ROUTES
         .iter()
         .map(|(method, path, does)| json!({"method": method, "path": path, "does": does}))

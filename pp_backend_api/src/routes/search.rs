@@ -1,15 +1,14 @@
 //! `/work/search`, and `/work` read: works by what is asked in the query, newest first, in pages.
 
-use actix_web::http::header::LINK;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
 use pp_lib::store::Search;
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
-use crate::Api;
 use crate::error::ApiError;
 use crate::query::{self, number};
+use crate::{Api, answer};
 
 /// The last second of the year 9999: later than any work, and far from every limit of a database.
 const LATEST: i64 = 253_402_300_799;
@@ -29,18 +28,13 @@ struct Params {
 pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params: Params = query::parse(&request)?;
     let mut search = parse(&params)?;
-    let limit = usize::from(search.limit);
+    let limit = search.limit;
     // One more than asked for tells whether there is a next page.
     search.limit += 1;
-    let mut works = api.ask(api.works.store().search(search)).await?;
-    let more = works.len() > limit;
-    works.truncate(limit);
-    let mut response = HttpResponse::Ok();
-    if let (true, Some(last)) = (more, works.last()) {
-        let next = next_query(&params, last.id);
-        response.insert_header((LINK, format!("<{}?{next}>; rel=\"next\"", request.path())));
-    }
-    Ok(response.json(works))
+    let works = api.ask(api.works.store().search(search)).await?;
+    answer::send_page(&api.answers, &works, limit, |last| {
+        format!("{}?{}", request.path(), next_query(&params, last.id))
+    })
 }
 
 fn parse(params: &Params) -> Result<Search, ApiError> {
@@ -56,7 +50,8 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
         status: status(params)?,
         since: since.map(|since| since.clamp(0, LATEST)),
         before: before.map(WorkId),
-        limit: query::limit(params.limit.as_deref())?,
+        // All of them: not every client follows links.
+        limit: query::limit(params.limit.as_deref(), query::MOST)?,
     })
 }
 

@@ -1,13 +1,11 @@
 //! `/stats`: the counters.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
+use pp_probe::NoQuery;
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::query;
-use crate::wanted::Nothing;
 
-pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let Nothing {} = query::parse(&request)?;
+pub(super) async fn stats(api: web::Data<Api>, _: NoQuery) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(api.ask(api.works.store().stats()).await?))
 }

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::Position;
 use pp_lib::flow::{Filter, Message};
 use pp_lib::wire::sse;
+use pp_probe::NoQuery;
 use serde::Deserialize;
 
 use super::search::{parse_status, prefix};
@@ -20,11 +21,6 @@ struct Params {
     status: Option<String>,
 }
 
-/// There is nothing to choose where one work is followed, or the counters are.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct NoParams {}
-
 pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params: Params = query::parse(&request)?;
     let filter = Filter {
@@ -37,11 +33,7 @@ pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<Htt
         return Ok(stream::head());
     }
     let subscription = api.streams.subscribe(filter, after)?;
-    Ok(stream::stream(
-        vec![stream::retry()],
-        subscription,
-        api.config.heartbeat,
-    ))
+    Ok(stream::stream(&api, &request, vec![stream::retry()], subscription))
 }
 
 /// The work is read behind the place that is sent with it, so that nothing is missed that happened to it meanwhile.
@@ -49,9 +41,9 @@ pub(super) async fn of_work(
     api: web::Data<Api>,
     request: HttpRequest,
     id: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let NoParams {} = query::parse(&request)?;
     let after = last_event_id(&request)?;
     let is_head = request.method() == Method::HEAD;
     let filter = Filter {
@@ -69,16 +61,15 @@ pub(super) async fn of_work(
         beginning.push(stream::reset(head));
     }
     beginning.push(sse::event(Some(sse::WORK), subscription.position(), &work));
-    Ok(stream::stream(beginning, subscription, api.config.heartbeat))
+    Ok(stream::stream(&api, &request, beginning, subscription))
 }
 
-pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let NoParams {} = query::parse(&request)?;
+pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest, _: NoQuery) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
         return Ok(stream::head());
     }
     let counters = api.streams.watch_stats()?;
-    Ok(stream::stream(vec![stream::retry()], counters, api.config.heartbeat))
+    Ok(stream::stream(&api, &request, vec![stream::retry()], counters))
 }
 
 /// Where a client goes on that was here before.

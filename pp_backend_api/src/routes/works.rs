@@ -5,30 +5,46 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::WorkCode;
 use pp_lib::flow::{Coded, Read, Wanted};
 use pp_lib::wire::ProvisionalWork;
+use pp_probe::NoQuery;
+use serde::Deserialize;
 
 use super::{no_such_work, parse_id};
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
 use crate::wanted::{Bulk, Create, Object};
-use crate::{Api, body, idempotent};
+use crate::{Api, answer, body, idempotent, query};
+
+/// What one of many works costs until it is answered, in bytes: as it was wanted, as the store is given it, as the store
+/// returns it, and as JSON.
+const COST: usize = 640;
+
+/// Which part of a history.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Part {
+    after: Option<String>,
+    limit: Option<String>,
+}
 
 /// 200 and not 201: existing clients rely on it.
 pub(super) async fn create(
     api: web::Data<Api>,
     request: HttpRequest,
     payload: web::Payload,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api.config, &request, payload).await {
+    let body = match body::read(&api, &request, payload).await {
         Ok(body) => body,
         Err(unread) => return Ok(unread.into()),
     };
-    let wanted = if body.is_empty() {
+    let wanted = if body.bytes.is_empty() {
         Wanted::default()
     } else {
-        body::parse::<Object<Create>>(&request, &body)?.0.into()
+        body::parse::<Object<Create>>(&request, &body.bytes)?.0.into()
     };
     let works = api.works.clone();
-    idempotent::answer_once(&api, &request, &body, move |seed| async move {
+    idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
         let work = works.create(wanted, seed).await?;
         let location = (LOCATION.to_string(), format!("/work/{}", work.id));
         idempotent::ok_json(&work, vec![location, (ETAG.to_string(), tag(&work))])
@@ -41,15 +57,23 @@ pub(super) async fn create_all(
     api: web::Data<Api>,
     request: HttpRequest,
     payload: web::Payload,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api.config, &request, payload).await {
+    let body = match body::read(&api, &request, payload).await {
         Ok(body) => body,
         Err(unread) => return Ok(unread.into()),
     };
-    let Bulk(wanted) = body::parse(&request, &body)?;
+    let Body { bytes, mut share } = body;
+    let Bulk(wanted) = body::parse(&request, &bytes)?;
+    if !share.grow(wanted.len() * COST) {
+        return Err(body::no_room());
+    }
     let works = api.works.clone();
-    idempotent::answer_once(&api, &request, &body, move |seed| async move {
-        idempotent::ok_json(&works.create_all(wanted, seed).await?, Vec::new())
+    idempotent::answer_once(&api, &request, &bytes, move |seed| async move {
+        let answer = idempotent::ok_json(&works.create_all(wanted, seed).await?, Vec::new());
+        // Held until now, also when the client has left.
+        drop(share);
+        answer
     })
     .await
 }
@@ -58,29 +82,44 @@ pub(super) async fn get(
     api: web::Data<Api>,
     request: HttpRequest,
     id: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
     let Read { value, source } = api.ask(api.works.by_id(parse_id(&id)?)).await?;
-    Ok(work_response(&request, &value.ok_or_else(no_such_work)?, source))
+    work_response(&request, &value.ok_or_else(no_such_work)?, source)
 }
 
 pub(super) async fn by_code(
     api: web::Data<Api>,
     request: HttpRequest,
     code: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
     // What cannot be a code is no work's code.
     let code = code.parse::<WorkCode>().map_err(|_| no_such_work())?;
     let Read { value, source } = api.ask(api.works.by_code(code)).await?;
     match value.ok_or_else(no_such_work)? {
-        Coded::Work(work) => Ok(work_response(&request, &work, source)),
+        Coded::Work(work) => work_response(&request, &work, source),
         Coded::Provisional(demand) => {
             let work = ProvisionalWork::from(demand);
-            Ok(versioned(&request, &work, DEMAND_TAG.to_owned(), source))
+            versioned(&request, &work, DEMAND_TAG.to_owned(), source)
         }
     }
 }
 
-pub(super) async fn events(api: web::Data<Api>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    let events = api.ask(api.works.store().events(parse_id(&id)?)).await?;
-    Ok(HttpResponse::Ok().json(events.ok_or_else(no_such_work)?))
+/// All of the history of an ordinary work, and of a long one its first part.
+pub(super) async fn events(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = parse_id(&id)?;
+    let Part { after, limit } = query::parse(&request)?;
+    let after = after.map(|text| query::number("after", &text)).transpose()?;
+    let limit = query::limit(limit.as_deref(), query::MOST)?;
+    // One more than asked for tells whether there is a next page.
+    let events = api.works.store().events(id, after.unwrap_or(0), limit + 1);
+    let events = api.ask(events).await?.ok_or_else(no_such_work)?;
+    answer::send_page(&api.answers, &events, limit, |last| {
+        format!("{}?limit={limit}&after={}", request.path(), last.id)
+    })
 }

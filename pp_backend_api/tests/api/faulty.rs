@@ -172,7 +172,7 @@ impl IdempotencyKeys for Faulty {
 
 #[async_trait]
 impl EventLog for Faulty {
-    async fn events(&self, _: WorkId) -> Result<Option<Vec<Event>>> {
+    async fn events_after(&self, _: WorkId, _: i64, _: u16) -> Result<Option<Vec<Event>>> {
         self.act().await.map(|()| None)
     }
 }

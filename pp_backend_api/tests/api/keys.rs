@@ -7,6 +7,7 @@ on_both! {
     a_key_is_one_work_and_one_answer
     a_hundred_at_once_are_one_work
     what_asks_for_something_else_is_422
+    no_body_and_an_empty_object_are_the_same_request
     a_key_holds_for_one_resource_and_one_caller
     a_bad_body_takes_no_key
     many_works_with_a_key_are_created_once
@@ -88,6 +89,32 @@ fn what_asks_for_something_else_is_422(server: &Server) {
         assert!(detail.contains("Idempotency-Key"), "{detail}");
     }
     assert_eq!(server.count(), 1);
+}
+
+fn no_body_and_an_empty_object_are_the_same_request(server: &Server) {
+    for (path, key) in [("/work", "a"), ("/work", "b"), ("/deadletter/redrive?all=true", "c")] {
+        let none = || send(server.address, "POST", path, &[("idempotency-key", key)], None);
+        let empty = |json| post(server, path, key, json);
+        let first = if key == "a" { none() } else { empty("{}") };
+        assert_eq!((first.status, first.header("idempotent-replayed")), (200, ""));
+        replayed(&none(), &first);
+        for json in ["{}", " {\n} "] {
+            replayed(&empty(json), &first);
+        }
+    }
+    assert_eq!(server.count(), 2);
+    let demanded = |body| {
+        send(
+            server.address,
+            "POST",
+            "/work/demand",
+            &[("idempotency-key", "d"), ("content-type", "application/json")],
+            body,
+        )
+    };
+    let (none, empty) = (demanded(None), demanded(Some(&b"{}"[..])));
+    assert_eq!((none.status, empty.status), (202, 202), "{none:?} {empty:?}");
+    assert_eq!(none.json()["work_code"], empty.json()["work_code"]);
 }
 
 fn a_key_holds_for_one_resource_and_one_caller(server: &Server) {

@@ -14,16 +14,22 @@ macro_rules! on_both {
     };
 }
 
+mod budgets;
 mod changes;
 mod client;
+mod connections;
 mod demands;
 mod embedded;
 mod faults;
 mod faulty;
+mod histories;
+mod hosts;
 mod keys;
 mod letters;
 mod many;
+mod memory;
 mod on_servers;
+mod preconditions;
 mod problems;
 mod program;
 mod raw;

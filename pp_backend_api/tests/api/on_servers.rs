@@ -19,7 +19,7 @@ use super::server::{CONFIG, Server};
 pub(crate) struct OnPostgres {
     server: Option<Server>,
     database: String,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for OnPostgres {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::client::send;
 use super::embedded::{Embedded, server};
 
 fn ids(server: &Embedded, path: &str) -> Vec<i64> {
@@ -30,6 +31,25 @@ fn the_newest_come_first_by_every_path() {
         assert_eq!(ids(&server, path), newest_first, "{path}");
     }
     assert_eq!(server.get("/work/search?work_code=api-").json()[0], works[2]);
+}
+
+#[test]
+fn a_search_without_a_limit_has_the_newest_thousand() {
+    let server = server();
+    let headers = [("content-type", "application/json")];
+    for count in [1000, 1] {
+        let bulk = format!("[{}]", vec!["{}"; count].join(","));
+        let created = send(server.address, "POST", "/work/bulk", &headers, Some(bulk.as_bytes()));
+        assert_eq!(created.status, 200);
+    }
+    for path in ["/work", "/work/search", "/work/search?since=0"] {
+        let answer = server.get(path);
+        let works = answer.json();
+        let works = works.as_array().unwrap();
+        assert_eq!((works.len(), &works[0]["id"]), (1000, &1001.into()));
+        let next = answer.header("link").split(['<', '>']).nth(1).unwrap();
+        assert_eq!(ids(&server, next), [1], "{next}");
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// The limits of a test's server, where the test does not choose its own.
 pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
+    body_budget: 64 * 1024 * 1024,
+    hosts: Vec::new(),
+    connections: 10_000,
     request_timeout: Duration::from_secs(10),
     grace: Duration::from_secs(10),
     heartbeat: Duration::from_secs(15),
@@ -111,10 +114,11 @@ async fn serve(
         streams,
         health,
     };
+    let grace = config.grace;
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
     watching.await.unwrap();
-    demanding.stop(config.grace).await;
-    serving.stop(config.grace).await;
+    demanding.stop(grace).await;
+    serving.stop(grace).await;
 }
 
 /// A cache that is never fresh enough: tests change works behind the API's back and read them at once.

@@ -74,7 +74,9 @@ impl Server {
 fn the_wire_is_as_promised(server: &Server) {
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.write_all(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    socket
+        .write_all(b"GET /stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
     let mut seen = String::new();
     read_until(&mut socket, &mut seen, "data: {}\n\n");
     let (head, body) = seen.split_once("\r\n\r\n").unwrap();
@@ -313,14 +315,82 @@ fn one_client_too_many_is_503_until_another_goes() {
     until("there is a place again", || is_open(&server));
 }
 
-/// Whether there is a place for one more stream.
-fn is_open(server: &Server) -> bool {
+#[test]
+fn the_place_of_a_client_that_left_is_free_at_once() {
+    let options = StreamsOptions {
+        clients: 1,
+        ..StreamsOptions::default()
+    };
+    // No heartbeat finds it out.
+    let config = Config {
+        heartbeat: Duration::from_secs(3600),
+        unread: Duration::from_secs(3600),
+        ..CONFIG
+    };
+    let server = server_with_streams(config, options);
+    let id = server.created(1)["id"].clone();
+    for path in ["/stream", "/stats/stream", &format!("/work/{id}/stream")] {
+        for leave in [half_close, close, reset] {
+            let mut opened = None;
+            until("there is a place", || {
+                opened = place(&server, path);
+                opened.is_some()
+            });
+            assert!(!is_open(&server));
+            let _left = leave(opened.unwrap());
+            until("there is a place again", || is_open(&server));
+        }
+    }
+}
+
+#[test]
+fn what_the_client_of_a_stream_goes_on_sending_is_discarded() {
+    let server = lively(1);
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.write_all(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    let request = "GET /stream HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    read_until(&mut socket, &mut String::new(), "data: {}");
+    for _ in 0..1_000 {
+        socket.write_all(request.repeat(200).as_bytes()).unwrap();
+    }
+    let work = server.created(4);
+    read_until(&mut socket, &mut String::new(), &format!("\"work_id\":{}", work["id"]));
+    drop(socket);
+    until("there is a place again", || is_open(&server));
+}
+
+/// It stays half open.
+fn half_close(socket: TcpStream) -> Option<TcpStream> {
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    Some(socket)
+}
+
+fn close(_: TcpStream) -> Option<TcpStream> {
+    None
+}
+
+fn reset(socket: TcpStream) -> Option<TcpStream> {
+    socket2::SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    None
+}
+
+/// Whether there is a place for one more stream.
+fn is_open(server: &Server) -> bool {
+    place(server, "/stream").is_some()
+}
+
+/// The place of one more stream.
+fn place(server: &Server, path: &str) -> Option<TcpStream> {
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut seen = String::new();
     read_until(&mut socket, &mut seen, "\r\n\r\n");
-    seen.starts_with("HTTP/1.1 200 ")
+    seen.starts_with("HTTP/1.1 200 ").then_some(socket)
 }
 
 #[test]
@@ -359,7 +429,9 @@ fn a_client_that_does_not_read_is_dropped_and_the_others_go_on() {
     let stalled = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     stalled.set_recv_buffer_size(4096).unwrap();
     stalled.connect(&server.address.into()).unwrap();
-    stalled.send(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    stalled
+        .send(b"GET /stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
     until("both are there", || !is_open(&server));
     let bulk = format!("[{}]", vec!["{}"; 500].join(","));
     let headers = [("content-type", "application/json")];

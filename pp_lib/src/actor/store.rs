@@ -66,7 +66,7 @@ pub struct StoreHandle {
     ids: Mailbox<WorkId, Option<Work>>,
     codes: Mailbox<WorkCode, Option<Work>>,
     searches: Mailbox<Search, Vec<Work>>,
-    histories: Mailbox<WorkId, Option<Vec<Event>>>,
+    histories: Mailbox<(WorkId, i64, u16), Option<Vec<Event>>>,
     letters: Mailbox<(Option<DeadLetterId>, u16), Vec<DeadLetter>>,
     redrives: Mailbox<Selection, u64>,
     drops: Mailbox<Selection, u64>,
@@ -133,7 +133,9 @@ impl Opening<'_> {
             searches: self.single("store: search", |store, search: Search| async move {
                 store.search(&search).await
             }),
-            histories: self.single("store: events", |store, id| async move { store.events(id).await }),
+            histories: self.single("store: events", |store, (id, after, limit)| async move {
+                store.events_after(id, after, limit).await
+            }),
             letters: self.single("store: dead letters", |store, (before, limit)| async move {
                 store.dead_letters(before, limit).await
             }),
@@ -280,9 +282,9 @@ impl StoreHandle {
         self.searches.ask(search).await
     }
 
-    /// The events of a work, oldest first, or `None` when there is no such work.
-    pub async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>, ActorError> {
-        self.histories.ask(id).await
+    /// The events of a work above `after`, oldest first, or `None` when there is no such work.
+    pub async fn events(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>, ActorError> {
+        self.histories.ask((id, after, limit)).await
     }
 
     /// The dead letters below `before`, newest first.

@@ -172,7 +172,7 @@ impl IdempotencyKeys for Moody {
 
 #[async_trait]
 impl EventLog for Moody {
-    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+    async fn events_after(&self, id: WorkId, _: i64, _: u16) -> Result<Option<Vec<Event>>> {
         self.call("events", vec![id.0]).await;
         Ok(None)
     }
@@ -452,7 +452,7 @@ async fn one_kind_of_request_does_not_wait_behind_another() {
         limit: 50,
     };
     let _search = tokio::spawn(async move { searching.search(search).await });
-    let _events = tokio::spawn(async move { reading.events(WorkId(4)).await });
+    let _events = tokio::spawn(async move { reading.events(WorkId(4), 0, 10).await });
     rig.settle().await;
     let mut calls = rig.store.calls();
     calls.sort_unstable();

@@ -123,8 +123,8 @@ impl WorkChanges for Tripping {
 
 #[async_trait]
 impl EventLog for Tripping {
-    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
-        self.inner.events(id).await
+    async fn events_after(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>> {
+        self.inner.events_after(id, after, limit).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::broker::AnyBroker;
 use crate::cache::Provisional;
 use crate::domain::{AddUpTo, MessageId, Origin, Variable, Work, WorkCode};
 use crate::feed::AnyFeed;
-use crate::store::AnyStore;
+use crate::store::{AnyStore, MOST_EVENTS};
 
 /// How long a demand waits for its confirmation.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -172,8 +172,11 @@ impl DemandService {
         if work.add_up_to == add_up_to {
             return true;
         }
-        match self.works.store().events(work.id).await {
-            Ok(Some(events)) => events.iter().any(|event| event.variable == Variable::WorkUpdated),
+        match self.works.store().events(work.id, 0, MOST_EVENTS).await {
+            Ok(Some(events)) => {
+                events.len() == usize::from(MOST_EVENTS)
+                    || events.iter().any(|event| event.variable == Variable::WorkUpdated)
+            }
             Ok(None) | Err(_) => true,
         }
     }

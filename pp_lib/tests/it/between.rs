@@ -213,8 +213,8 @@ impl WorkChanges for StoreBetween {
 
 #[async_trait]
 impl EventLog for StoreBetween {
-    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
-        self.inner.events(id).await
+    async fn events_after(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>> {
+        self.inner.events_after(id, after, limit).await
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
 pub(super) fn times(stand: &Stand, api: &Api, time: Duration) -> Result<Samples> {
     let paths: Arc<[String]> = PREFIXES
         .iter()
-        .map(|prefix| format!("/work/search?work_code={prefix}"))
+        .map(|prefix| format!("/work/search?limit=50&work_code={prefix}"))
         .collect();
     let times = stand
         .runtime

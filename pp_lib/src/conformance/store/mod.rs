@@ -53,6 +53,7 @@ macro_rules! store_suite {
             creating_again_is_no_second_work
             a_taken_code_is_said_and_changes_nothing
             reads_by_id_and_code_leave_out_what_is_not_there
+            a_history_is_read_in_parts
             searches_newest_first_by_every_filter
             prefixes_are_literal
             a_scheduled_work_is_due_at_its_time_and_not_before

@@ -10,7 +10,7 @@ use super::fixtures::{
 };
 use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
 use crate::flow::new_work_code;
-use crate::store::{AnyStore, NewWork, Search, Settled};
+use crate::store::{AnyStore, Changed, NewWork, Search, Settled};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
     let wanted = [
@@ -88,6 +88,25 @@ pub async fn reads_by_id_and_code_leave_out_what_is_not_there(store: AnyStore) {
     assert_eq!(store.by_codes(&codes).await.unwrap(), works[..1]);
     assert!(store.by_ids(&[]).await.unwrap().is_empty() && store.by_codes(&[]).await.unwrap().is_empty());
     assert_eq!(store.events(WorkId(i64::MAX)).await.unwrap(), None);
+}
+
+pub async fn a_history_is_read_in_parts(store: AnyStore) {
+    let works = created(&store, &[1, 2]).await;
+    let id = works[0].id;
+    for number in 2..=5 {
+        let changed = store.update(id, bound(number), None, Duration::ZERO).await.unwrap();
+        assert!(matches!(changed, Changed::Applied(_)));
+    }
+    let all = store.events(id).await.unwrap().unwrap();
+    assert_eq!(all.len(), 5);
+    let part = async |after, limit| store.events_after(id, after, limit).await.unwrap().unwrap();
+    assert_eq!(part(0, 3).await, all[..3]);
+    assert_eq!(part(all[2].id, 3).await, all[3..]);
+    assert_eq!(part(i64::MIN, 1).await, all[..1]);
+    assert!(part(all[4].id, 3).await.is_empty());
+    assert!(part(i64::MAX, 3).await.is_empty());
+    let missing = store.events_after(WorkId(i64::MAX), 0, 3).await.unwrap();
+    assert_eq!(missing, None);
 }
 
 pub async fn searches_newest_first_by_every_filter(store: AnyStore) {

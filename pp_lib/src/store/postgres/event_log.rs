@@ -44,15 +44,20 @@ impl Row {
 
 #[async_trait]
 impl EventLog for PostgresStore {
-    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+    async fn events_after(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>> {
         self.run(move |connection| {
             let rows: Vec<Row> = sql_query(
-                "SELECT works.work_code, events.id, events.variable::text AS variable, events.value, events.created_on
-                FROM works LEFT JOIN events ON events.work_id = works.id
+                "SELECT works.work_code, part.id, part.variable, part.value, part.created_on
+                FROM works LEFT JOIN LATERAL (
+                    SELECT id, variable::text AS variable, value, created_on FROM events
+                    WHERE work_id = $1 AND id > $2 ORDER BY id LIMIT $3
+                ) AS part ON true
                 WHERE works.id = $1 AND works.deleted_on IS NULL
-                ORDER BY events.id",
+                ORDER BY part.id",
             )
             .bind::<BigInt, _>(id.0)
+            .bind::<BigInt, _>(after)
+            .bind::<BigInt, _>(i64::from(limit))
             .load(connection)?;
             if rows.is_empty() {
                 return Ok(None);

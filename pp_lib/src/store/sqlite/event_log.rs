@@ -41,7 +41,7 @@ impl EventRow {
 
 #[async_trait]
 impl EventLog for SqliteStore {
-    async fn events(&self, id: WorkId) -> Result<Option<Vec<Event>>> {
+    async fn events_after(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>> {
         self.read(move |connection| {
             let work = sql_query("SELECT work_code FROM works WHERE id = ? AND deleted_on IS NULL")
                 .bind::<BigInt, _>(id.0)
@@ -49,10 +49,13 @@ impl EventLog for SqliteStore {
                 .optional()?;
             let Some(work) = work else { return Ok(None) };
             let work_code = work.work_code.parse().map_err(|_| unexpected("work_code"))?;
-            let rows: Vec<EventRow> =
-                sql_query("SELECT id, variable, value, created_on FROM events WHERE work_id = ? ORDER BY id")
-                    .bind::<BigInt, _>(id.0)
-                    .load(connection)?;
+            let rows: Vec<EventRow> = sql_query(
+                "SELECT id, variable, value, created_on FROM events WHERE work_id = ? AND id > ? ORDER BY id LIMIT ?",
+            )
+            .bind::<BigInt, _>(id.0)
+            .bind::<BigInt, _>(after)
+            .bind::<BigInt, _>(i64::from(limit))
+            .load(connection)?;
             rows.into_iter()
                 .map(|row| row.into_event(&work_code))
                 .collect::<QueryResult<Vec<_>>>()

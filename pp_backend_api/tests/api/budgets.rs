@@ -1,0 +1,102 @@
+//! Bodies of requests under way have bounds together, not only each by itself.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use pp_backend_api::Config;
+
+use super::client::send;
+use super::embedded::{Embedded, server_with};
+use super::faults::until;
+use super::raw::{JSON, assert_problem, connect, rest};
+use super::server::CONFIG;
+
+const LIMIT: usize = 64 * 1024;
+
+/// Room for one body of the largest size beside small ones.
+fn narrow() -> Embedded {
+    server_with(Config {
+        body_limit: LIMIT,
+        body_budget: 2 * LIMIT,
+        ..CONFIG
+    })
+}
+
+/// A body of which a part is sent, and the rest withheld.
+fn withheld(server: &Embedded, framing: &str, sent: &str) -> TcpStream {
+    let mut stream = connect(server);
+    write!(
+        stream,
+        "POST /work HTTP/1.1\r\nhost: localhost\r\n{JSON}{framing}\r\n\r\n{sent}"
+    )
+    .unwrap();
+    stream
+}
+
+#[test]
+fn bodies_beyond_the_budget_are_503_and_small_ones_go_on() {
+    let server = narrow();
+    let most = " ".repeat(LIMIT - 100);
+    let declared = format!("content-length: {LIMIT}");
+    let chunked = format!("{:x}\r\n{most}\r\n", most.len());
+    for (framing, sent) in [(declared.as_str(), &most), ("transfer-encoding: chunked", &chunked)] {
+        let mut held = vec![withheld(&server, framing, sent)];
+        until("another body has no room", || {
+            let answer = send(
+                server.address,
+                "POST",
+                "/work/bulk",
+                &[("content-type", "application/json")],
+                Some(most.as_bytes()),
+            );
+            answer.status == 503 && answer.header("retry-after") == "1"
+        });
+        let mut refused = withheld(&server, framing, sent);
+        let answer = rest(&mut refused);
+        assert_problem(&answer, 503);
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+        for bound in 1..=20 {
+            assert_eq!(server.created(bound)["add_up_to"], bound);
+        }
+        // A client that only announces a body holds no room.
+        held.extend((0..50).map(|_| withheld(&server, framing, "")));
+        assert_eq!(server.created(5)["add_up_to"], 5);
+        drop(held);
+        until("there is room again", || {
+            let body = format!("{}{{}}", " ".repeat(LIMIT - 100));
+            send(
+                server.address,
+                "POST",
+                "/work",
+                &[("content-type", "application/json")],
+                Some(body.as_bytes()),
+            )
+            .status
+                == 200
+        });
+    }
+}
+
+#[test]
+fn many_works_at_once_need_room_for_what_they_become() {
+    let headers = [("content-type", "application/json")];
+    let bulk = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+    let server = narrow();
+    let refused = send(
+        server.address,
+        "POST",
+        "/work/bulk",
+        &headers,
+        Some(bulk(1000).as_bytes()),
+    );
+    refused.problem(503);
+    let created = send(
+        server.address,
+        "POST",
+        "/work/bulk",
+        &headers,
+        Some(bulk(100).as_bytes()),
+    );
+    assert_eq!(created.json().as_array().unwrap().len(), 100);
+    assert_eq!(server.count(), 100);
+}

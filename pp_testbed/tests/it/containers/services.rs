@@ -14,6 +14,9 @@ const EMBEDDED: [&str; 3] = ["PP_DATABASE_URL", "PP_BROKER_URL", "PP_CACHE_URL"]
 /// It goes with a connection pooler, and there is none.
 const OF_A_POOLER: &str = "PP_DATABASE_DIRECT_URL";
 
+/// By which names the API is reached.
+const HOSTS: &str = "PP_API_HOSTS";
+
 const SERVERS: [&str; 3] = ["postgres", "rabbitmq", "redis"];
 
 fn is_service(service: &Service) -> bool {
@@ -34,8 +37,23 @@ fn each_program_gets_every_variable_it_reads_and_no_other() {
         assert_eq!(given, read, "{name}");
         // What is not about the other containers is the caller's.
         for (variable, value) in &service.environment {
-            assert_eq!(value.is_some(), variable.ends_with("_URL"), "{name}: {variable}");
+            let other_containers = variable.ends_with("_URL") || variable == HOSTS;
+            assert_eq!(value.is_some(), other_containers, "{name}: {variable}");
         }
+    }
+}
+
+#[test]
+fn the_api_answers_to_its_name_in_the_project() {
+    for (name, service) in ComposeFile::read().of_programs() {
+        let Some(hosts) = service.environment.get(HOSTS) else {
+            continue;
+        };
+        let hosts = hosts.as_deref().unwrap().strip_prefix("${PP_API_HOSTS:-").unwrap();
+        assert!(
+            hosts.trim_end_matches('}').split(',').any(|host| host == name),
+            "{name}: {hosts}"
+        );
     }
 }
 
@@ -116,7 +134,9 @@ fn each_program_finds_the_servers_and_waits_until_they_are_well() {
     for (name, service) in file.of_programs().filter(|(name, _)| *name != "pp_standalone") {
         let mut used = BTreeSet::new();
         for (variable, value) in &service.environment {
-            let Some(value) = value else { continue };
+            let Some(value) = value.as_ref().filter(|_| variable != HOSTS) else {
+                continue;
+            };
             let url = Url::parse(&value.replace("${", "").replace('}', "")).unwrap();
             let host = url.host_str().unwrap();
             let Some(server) = servers.get(host) else {

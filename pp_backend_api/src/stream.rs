@@ -53,7 +53,7 @@ pub(crate) trait Source: 'static {
     async fn next_frame(&mut self) -> Option<Bytes>;
 
     /// Where a client goes on that got everything so far, if that is known.
-    fn position(&self) -> Option<Position>;
+    fn position(&self) -> Option<&Position>;
 }
 
 impl Source for Subscription {
@@ -61,7 +61,7 @@ impl Source for Subscription {
         self.next().await.map(frame)
     }
 
-    fn position(&self) -> Option<Position> {
+    fn position(&self) -> Option<&Position> {
         Subscription::position(self)
     }
 }
@@ -71,7 +71,7 @@ impl Source for StatsSubscription {
         self.next().await
     }
 
-    fn position(&self) -> Option<Position> {
+    fn position(&self) -> Option<&Position> {
         None
     }
 }
@@ -96,14 +96,14 @@ pub(crate) fn retry() -> Bytes {
 /// A message as it is sent.
 fn frame(message: Message) -> Bytes {
     match message {
-        Message::Started(at) => sse::event(Some(sse::START), Some(at), &json!({})),
+        Message::Started(at) => sse::event(Some(sse::START), Some(&at), &json!({})),
         Message::Change(bytes) => bytes,
-        Message::Reset(head) => reset(head),
+        Message::Reset(head) => reset(&head),
     }
 }
 
 /// Tells a client to begin anew from here.
-pub(crate) fn reset(head: Position) -> Bytes {
+pub(crate) fn reset(head: &Position) -> Bytes {
     let reason = "what came before this place is not known any more; read again what you show";
     sse::event(Some(sse::RESET), Some(head), &json!({ "reason": reason }))
 }

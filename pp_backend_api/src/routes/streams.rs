@@ -58,7 +58,7 @@ pub(super) async fn of_work(
     }
     let mut beginning = vec![stream::retry()];
     if let Message::Reset(head) = first {
-        beginning.push(stream::reset(head));
+        beginning.push(stream::reset(&head));
     }
     beginning.push(sse::event(Some(sse::WORK), subscription.position(), &work));
     Ok(stream::stream(&api, &request, beginning, subscription))
@@ -78,6 +78,6 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
         return Ok(None);
     };
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
-    let wrong = || ApiError::bad_request("Last-Event-ID must be the id of an event of this stream, as in 1764-9021-77");
+    let wrong = || ApiError::bad_request("Last-Event-ID must be the id of an event of this stream, as in 1764-9021:77");
     position.map(Some).ok_or_else(wrong)
 }

@@ -239,28 +239,30 @@ impl Completion for Faulty {
     }
 }
 
-const HEAD: Position = Position { epoch: 1, tx: 0, id: 0 };
+fn head() -> Position {
+    Position::beginning(1)
+}
 
 #[async_trait]
 impl ChangeLog for Faulty {
     async fn head(&self) -> Result<Position> {
-        self.act().await.map(|()| HEAD)
+        self.act().await.map(|()| head())
     }
 
-    async fn changes(&self, _: Position, _: u16) -> Result<Option<Page<Change>>> {
+    async fn changes(&self, _: &Position, _: u16) -> Result<Option<Page<Change>>> {
         self.act().await?;
         Ok(Some(Page {
             items: Vec::new(),
-            position: HEAD,
+            position: head(),
             complete: true,
         }))
     }
 
-    async fn touched(&self, _: Position, _: u16) -> Result<Option<Page<WorkId>>> {
+    async fn touched(&self, _: &Position, _: u16) -> Result<Option<Page<WorkId>>> {
         self.act().await?;
         Ok(Some(Page {
             items: Vec::new(),
-            position: HEAD,
+            position: head(),
             complete: true,
         }))
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use pp_backend_api::Config;
-use pp_lib::domain::AddUpToSum;
+use pp_lib::domain::{AddUpToSum, Position};
 use pp_lib::flow::StreamsOptions;
 use pp_lib::store::{Claim, Outcome, Settled};
 use pp_lib::wire::sse::{Parser, Told};
@@ -108,7 +108,7 @@ fn the_wire_is_as_promised(server: &Server) {
     assert!(data.starts_with("{\"id\":") && data.ends_with(&expected), "{data}");
     assert!(!seen.contains("event:"), "a browser's onmessage gets it: {seen}");
     let id = lines.iter().find_map(|line| line.strip_prefix("id: ")).unwrap();
-    assert_eq!(id.split('-').count(), 3, "{id}");
+    assert!(id.parse::<Position>().is_ok(), "{id}");
 }
 
 fn read_until(socket: &mut TcpStream, seen: &mut String, end: &str) {
@@ -174,7 +174,8 @@ fn one_who_comes_back_goes_on_where_it_was(server: &Server) {
         let mut again = Client::open(server.address, "/stream", Some(id));
         assert_eq!(again.event("start").0, *id);
         for expected in &seen[place + 1..] {
-            assert_eq!(again.change(), *expected);
+            // The place behind an event depends on where one came from.
+            assert_eq!(again.change().1, expected.1);
         }
     }
     let mut parts = beginning.split('-');
@@ -226,7 +227,7 @@ fn what_cannot_be_followed_is_a_problem(server: &Server) {
         .problem(400);
     server.get("/work/999/stream").problem(404);
     for path in ["/stream".to_owned(), format!("/work/{id}/stream")] {
-        for last_id in ["", "7", "1-2-3-4", "a-b-c"] {
+        for last_id in ["", "7", "1-2-3-4-5", "a-b-c", "1-2.3"] {
             let headers = [("last-event-id", last_id)];
             let detail = send(server.address, "GET", &path, &headers, None).problem(400);
             assert!(detail.contains("Last-Event-ID"), "{detail}");

@@ -246,11 +246,11 @@ impl ChangeLog for Moody {
         unreachable!()
     }
 
-    async fn changes(&self, _: Position, _: u16) -> Result<Option<Page<Change>>> {
+    async fn changes(&self, _: &Position, _: u16) -> Result<Option<Page<Change>>> {
         unreachable!()
     }
 
-    async fn touched(&self, _: Position, _: u16) -> Result<Option<Page<WorkId>>> {
+    async fn touched(&self, _: &Position, _: u16) -> Result<Option<Page<WorkId>>> {
         unreachable!()
     }
 }

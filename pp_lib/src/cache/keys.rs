@@ -25,7 +25,7 @@ impl Keys {
     }
 
     pub(super) fn position(&self) -> String {
-        format!("{}:feed:v1:position", self.0)
+        format!("{}:feed:v2:position", self.0)
     }
 
     pub(super) fn fresh(&self) -> String {

@@ -157,12 +157,12 @@ impl Cache for MemoryCache {
         Ok(())
     }
 
-    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+    async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked> {
         let mut kept = self.kept_alone();
-        match kept.position {
+        match &kept.position {
             None => return Ok(Marked::Nowhere),
-            Some(position) if position != from => return Ok(Marked::At(position)),
-            Some(_) => kept.position = Some(to),
+            Some(position) if position != from => return Ok(Marked::At(position.clone())),
+            Some(_) => kept.position = Some(to.clone()),
         }
         if self.within(self.lifetimes.0.staleness, since) {
             kept.fresh = kept.fresh.max(Some(since));
@@ -171,12 +171,12 @@ impl Cache for MemoryCache {
     }
 
     async fn position(&self) -> Result<Option<Position>> {
-        Ok(self.kept().position)
+        Ok(self.kept().position.clone())
     }
 
-    async fn clear(&self, at: Position) -> Result<()> {
+    async fn clear(&self, at: &Position) -> Result<()> {
         let nothing = Kept {
-            position: Some(at),
+            position: Some(at.clone()),
             ..Kept::nothing(self.capacity)
         };
         let all = std::mem::replace(&mut *self.kept_alone(), nothing);

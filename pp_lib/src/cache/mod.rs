@@ -82,7 +82,7 @@ pub struct LookedUp {
 pub struct Moment(pub i64);
 
 /// What became of the refresher's mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marked {
     /// It stands.
     Marked,
@@ -142,13 +142,13 @@ pub trait Cache: Send + Sync {
 
     /// Marks the cache as fresh since a moment, if it stands at the place `from` of the feed; it stands at `to`
     /// afterwards. A mark that comes so late that it is staler than the bound is as good as none.
-    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked>;
+    async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked>;
 
     /// Where it stands in the feed, if anywhere.
     async fn position(&self) -> Result<Option<Position>>;
 
     /// Forgets everything of this deployment, and stands at this place of the feed from then on.
-    async fn clear(&self, at: Position) -> Result<()>;
+    async fn clear(&self, at: &Position) -> Result<()>;
 
     /// Now.
     async fn now(&self) -> Result<Moment>;

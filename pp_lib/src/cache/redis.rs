@@ -174,7 +174,7 @@ impl Cache for RedisCache {
         Ok(())
     }
 
-    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+    async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked> {
         let mut script = MARK.key(self.keys.position());
         script
             .key(self.keys.fresh())
@@ -185,7 +185,7 @@ impl Cache for RedisCache {
         let was: Option<Vec<u8>> = self.link.run(&script).await?;
         Ok(match was.and_then(|was| understood(position(&was), "the position")) {
             None => Marked::Nowhere,
-            Some(was) if was == from => Marked::Marked,
+            Some(was) if was == *from => Marked::Marked,
             Some(was) => Marked::At(was),
         })
     }
@@ -195,7 +195,7 @@ impl Cache for RedisCache {
         Ok(at.and_then(|at| understood(position(&at), "the position")))
     }
 
-    async fn clear(&self, at: Position) -> Result<()> {
+    async fn clear(&self, at: &Position) -> Result<()> {
         let place = [self.keys.position(), self.keys.fresh()];
         // First of all, so that nobody takes what is left for fresh, and no refresher for its own.
         let _: u64 = self.link.ask(redis::cmd("UNLINK").arg(&place)).await?;

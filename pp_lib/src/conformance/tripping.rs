@@ -223,11 +223,11 @@ impl ChangeLog for Tripping {
         self.inner.head().await
     }
 
-    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+    async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
         self.inner.changes(after, limit).await
     }
 
-    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+    async fn touched(&self, after: &Position, limit: u16) -> Result<Option<Page<WorkId>>> {
         self.inner.touched(after, limit).await
     }
 }

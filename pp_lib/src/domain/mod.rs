@@ -16,7 +16,7 @@ pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingE
 pub use dead_letter::{DeadLetter, DeadLetterId};
 pub use demand::{Demand, DemandError, DemandedRow, MessageId, MessageIdError, WorkDemand};
 pub use event::{Event, Variable};
-pub use position::{Position, PositionError};
+pub use position::{Position, PositionError, Snapshot};
 pub use stats::{ByOrigin, ByStatus, Latency, Rates, Stats};
 pub use work::{AddUpTo, AddUpToError, Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

@@ -4,7 +4,7 @@
 //! the entries: a cache that lost its last seconds says so by its place, and what it missed is read again. A cache that
 //! is nowhere is cleared, since nobody knows what is in it. After each round that caught up, the cache is marked as fresh
 //! since that round began; every way of not catching up - a listener that was cut off, a frozen process, a cache or a
-//! database that cannot be reached, a transaction that holds the feed back - ends in a mark that runs out.
+//! database that cannot be reached - ends in a mark that runs out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -67,8 +67,6 @@ enum Round {
     CaughtUp,
     /// There is more to read.
     More,
-    /// An open transaction holds back what was committed beside it.
-    Held,
 }
 
 impl Refresher {
@@ -130,15 +128,12 @@ impl Refresher {
                 let began = Instant::now();
                 let round = self.round(place).await?;
                 patience.recovered();
-                let next = match round {
-                    Round::CaughtUp => self.staleness / 4,
-                    Round::More => continue,
-                    // It may be held for hours; the mark runs out long before.
-                    Round::Held => self.staleness / 20,
-                };
+                if round == Round::More {
+                    continue;
+                }
                 // Once it has caught up it is busy half of the time at most.
                 sleep(PAUSE.max(began.elapsed())).await;
-                let _ = timeout(next, waiter.changed()).await;
+                let _ = timeout(self.staleness / 4, waiter.changed()).await;
             }
         };
         // An error within the term is one; its end is not.
@@ -154,29 +149,27 @@ impl Refresher {
     async fn round(&self, place: &mut Option<Position>) -> Result<Round, RoundError> {
         // Before anything is read: what the cache is fresh since.
         let since = self.cache.now().await?;
-        let from = match *place {
+        let from = match place.clone() {
             Some(from) => from,
-            None => *place.insert(self.begin().await?),
+            None => self.begin().await?,
         };
-        let Some(page) = self.store.touched(from, PAGE).await? else {
+        let Some(page) = self.store.touched(&from, PAGE).await? else {
             log::warn!("the change feed cannot be continued from {from}: the cache is emptied");
             let head = self.store.head().await?;
-            self.cache.clear(head).await?;
+            self.cache.clear(&head).await?;
             *place = Some(head);
             return Ok(Round::More);
         };
         self.refresh(&page).await?;
         let since = if page.complete { since } else { LONG_AGO };
-        *place = match self.cache.mark(from, page.position, since).await? {
-            Marked::Marked => Some(page.position),
-            Marked::At(position) => Some(position),
-            Marked::Nowhere => None,
+        let (round, at) = match self.cache.mark(&from, &page.position, since).await? {
+            Marked::Marked if page.complete => (Round::CaughtUp, Some(page.position)),
+            Marked::Marked => (Round::More, Some(page.position)),
+            Marked::At(position) => (Round::More, Some(position)),
+            Marked::Nowhere => (Round::More, None),
         };
-        Ok(match *place {
-            Some(at) if at == page.position && page.complete => Round::CaughtUp,
-            Some(at) if at == page.position && page.items.is_empty() => Round::Held,
-            _ => Round::More,
-        })
+        *place = at;
+        Ok(round)
     }
 
     /// Where the cache is, or now, with an empty cache.
@@ -185,7 +178,7 @@ impl Refresher {
             return Ok(position);
         }
         let head = self.store.head().await?;
-        self.cache.clear(head).await?;
+        self.cache.clear(&head).await?;
         Ok(head)
     }
 

@@ -271,7 +271,7 @@ impl ChangeLog for StoreBetween {
         self.inner.head().await
     }
 
-    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
+    async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
         self.read()?;
         if self.forgets.swap(false, Ordering::SeqCst) {
             return Ok(None);
@@ -279,7 +279,7 @@ impl ChangeLog for StoreBetween {
         self.inner.changes(after, limit).await
     }
 
-    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+    async fn touched(&self, after: &Position, limit: u16) -> Result<Option<Page<WorkId>>> {
         self.is_there()?;
         self.inner.touched(after, limit).await
     }

@@ -426,7 +426,7 @@ impl Cache for Moody {
         self.inner.refresh(entries).await
     }
 
-    async fn mark(&self, from: Position, to: Position, since: Moment) -> Result<Marked> {
+    async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked> {
         self.act().await?;
         self.inner.mark(from, to, since).await
     }
@@ -436,7 +436,7 @@ impl Cache for Moody {
         self.inner.position().await
     }
 
-    async fn clear(&self, at: Position) -> Result<()> {
+    async fn clear(&self, at: &Position) -> Result<()> {
         self.act().await?;
         self.inner.clear(at).await
     }

@@ -18,7 +18,9 @@ const OPTIONS: CacheOptions = CacheOptions {
     ttl: Duration::from_secs(600),
     staleness: Duration::from_secs(120),
 };
-const AT: Position = Position { epoch: 1, tx: 2, id: 3 };
+fn at() -> Position {
+    Position::beginning(1)
+}
 
 pub(crate) fn server_url() -> String {
     std::env::var("PP_TEST_REDIS_URL")
@@ -65,9 +67,9 @@ async fn all_errors(cache: &RedisCache) -> Vec<CacheError> {
         cache.put(&[(id, work(1))], since).await.unwrap_err(),
         cache.present(&[id]).await.unwrap_err(),
         cache.refresh(&[(id, work(1))]).await.unwrap_err(),
-        cache.mark(AT, AT, since).await.unwrap_err(),
+        cache.mark(&at(), &at(), since).await.unwrap_err(),
         cache.position().await.unwrap_err(),
-        cache.clear(AT).await.unwrap_err(),
+        cache.clear(&at()).await.unwrap_err(),
         cache.now().await.unwrap_err(),
         cache.by_codes(&[code()]).await.unwrap_err(),
         cache.put_codes(&[(code(), provisional)]).await.unwrap_err(),
@@ -224,12 +226,12 @@ mod on_servers {
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
         for damaged in [&b""[..], b"\xff\xfe", b"{}", b"3", b"~", b"?x", b"y {}"] {
-            cache.clear(AT).await.unwrap();
+            cache.clear(&at()).await.unwrap();
             raw.set(WORK, damaged).await;
             assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
             cache.refresh(&[(WorkId(1), work(9))]).await.unwrap();
             assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
-            cache.mark(AT, AT, cache.now().await.unwrap()).await.unwrap();
+            cache.mark(&at(), &at(), cache.now().await.unwrap()).await.unwrap();
             let found = cache.look_up(&[WorkId(1)]).await.unwrap().found;
             assert!(matches!(found[..], [Found::Missing(_)]), "{damaged:?}: {found:?}");
             raw.set(WORK, damaged).await;
@@ -272,13 +274,13 @@ mod on_servers {
         let prefix = new_prefix();
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
-        raw.set("feed:v1:position", b"\xff").await;
+        raw.set("feed:v2:position", b"\xff").await;
         raw.set("feed:v1:fresh", b"soon").await;
         raw.set("code:v1:api-bjq8euwsEA", b"\xff").await;
         assert_eq!(cache.position().await.unwrap(), None);
         assert!(!cache.look_up(&[]).await.unwrap().fresh);
         let now = cache.now().await.unwrap();
-        assert_eq!(cache.mark(AT, AT, now).await.unwrap(), Marked::Nowhere);
+        assert_eq!(cache.mark(&at(), &at(), now).await.unwrap(), Marked::Nowhere);
         assert_eq!(cache.by_codes(&[code()]).await.unwrap(), [None]);
         let provisional = ByCode::Provisional(Provisional {
             work_code: code(),
@@ -294,9 +296,9 @@ mod on_servers {
         let prefix = new_prefix();
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
-        cache.clear(AT).await.unwrap();
-        assert_eq!(raw.lifetime("feed:v1:position").await, -1, "the place stays");
-        cache.mark(AT, AT, cache.now().await.unwrap()).await.unwrap();
+        cache.clear(&at()).await.unwrap();
+        assert_eq!(raw.lifetime("feed:v2:position").await, -1, "the place stays");
+        cache.mark(&at(), &at(), cache.now().await.unwrap()).await.unwrap();
         // What was seen of a lifetime is less by as much as this machine was busy since.
         let about = |lifetime: i64, from: i64, to: i64| (from - 20_000..=to).contains(&lifetime);
         assert!(about(raw.lifetime("feed:v1:fresh").await, 120_000, 120_000));
@@ -331,7 +333,7 @@ mod on_servers {
         for cache in [&wild, &plain] {
             cache.put(&[(WorkId(1), Entry::Deleted)], Moment(0)).await.unwrap();
         }
-        wild.clear(AT).await.unwrap();
+        wild.clear(&at()).await.unwrap();
         assert_eq!(wild.present(&[WorkId(1)]).await.unwrap(), [false]);
         assert_eq!(plain.present(&[WorkId(1)]).await.unwrap(), [true]);
     }
@@ -361,8 +363,8 @@ mod on_servers {
             all_errors(&cache).await;
             door.send_replace(Door::Open(server));
             until_it_answers(&cache).await;
-            cache.clear(AT).await.unwrap();
-            assert_eq!(cache.position().await.unwrap(), Some(AT));
+            cache.clear(&at()).await.unwrap();
+            assert_eq!(cache.position().await.unwrap(), Some(at()));
         }
     }
 
@@ -370,10 +372,10 @@ mod on_servers {
     async fn a_cut_connection_is_made_anew_before_anybody_notices() {
         let proxy = Proxy::to(&server_url()).await;
         let cache = connect(proxy.url(), &new_prefix(), OPTIONS, DEADLINE);
-        cache.clear(AT).await.unwrap();
+        cache.clear(&at()).await.unwrap();
         for _ in 0..3 {
             proxy.cut();
-            assert_eq!(cache.position().await.unwrap(), Some(AT));
+            assert_eq!(cache.position().await.unwrap(), Some(at()));
         }
     }
 

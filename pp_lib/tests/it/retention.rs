@@ -7,7 +7,7 @@ mod on_servers {
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
-        ChangeLog as _, Changed, Completion as _, Guard, NewWork, Outcome, Purged, Retention as _, Settled, Settlement,
+        ChangeLog as _, Changed, Completion as _, Guard, Outcome, Purged, Retention as _, Settled, Settlement,
         WorkChanges as _, WorkRows as _,
     };
     use tokio::time::{Instant, sleep, timeout};
@@ -62,22 +62,25 @@ mod on_servers {
         assert_eq!(went, works);
     }
 
-    /// The place behind the first events, once nothing holds back all of them.
-    async fn behind_first(store: &PostgresStore, events: u16) -> Position {
-        let begin = Position {
-            tx: 0,
-            id: 0,
-            ..store.head().await.unwrap()
-        };
-        let deadline = Instant::now() + TIMEOUT;
+    /// The end of the feed, once no transaction is open on the server, whoever uses it besides.
+    async fn quiet_head(store: &PostgresStore) -> Position {
+        let deadline = Instant::now() + TIMEOUT * 3;
         loop {
-            let page = store.changes(begin, events).await.unwrap().unwrap();
-            if page.items.len() == usize::from(events) {
-                return page.position;
+            let head = store.head().await.unwrap();
+            if head.seen().open.is_empty() {
+                return head;
             }
-            assert!(Instant::now() < deadline, "{} events", page.items.len());
-            sleep(Duration::from_millis(5)).await;
+            assert!(Instant::now() < deadline, "transactions stay open");
+            sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// The place behind the first events.
+    async fn behind_first(store: &PostgresStore, events: u16) -> Position {
+        let begin = Position::beginning(quiet_head(store).await.epoch());
+        let page = store.changes(&begin, events).await.unwrap().unwrap();
+        assert_eq!(page.items.len(), usize::from(events));
+        page.position
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -192,44 +195,33 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_an_open_transaction_may_still_write_before_stays() {
+    async fn what_is_younger_than_an_open_transaction_stays_until_that_ends() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         finished(&store, 1).await;
-        let place = behind_first(&store, 3).await;
+        let place = quiet_head(&store).await;
         writer
             .batch_execute("BEGIN; SELECT pg_current_xact_id()")
             .await
             .unwrap();
         finished(&store, 1).await;
         until_gone(&store, 1).await;
-        assert_eq!(purge(&store).await.works, 0, "no reader can have seen it");
-        let held = store.changes(place, 10).await.unwrap().unwrap();
-        assert_eq!((held.items.len(), held.complete), (0, false));
-        let pending = NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::MIN,
-            run_at: None,
-        };
-        let late = store.create(&[pending]).await.unwrap().remove(0).unwrap();
-        let event = "INSERT INTO events (work_id, generation, variable) VALUES ($1, 1, 'compute/start')";
-        writer.execute(event, &[&late.id.0]).await.unwrap();
+        assert_eq!(purge(&store).await.works, 0, "places of readers are older");
+        let page = store.changes(&place, 10).await.unwrap().unwrap();
+        assert_eq!((page.items.len(), page.complete), (3, true));
+        let beside = page.position;
         writer.batch_execute("COMMIT").await.unwrap();
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            let page = store.changes(place, 10).await.unwrap().unwrap();
-            if page.items.len() == 5 {
-                assert_eq!(page.items[0].work_id, late.id, "what was written before comes before");
-                break;
-            }
-            assert!(Instant::now() < deadline, "{page:?}");
-            sleep(Duration::from_millis(5)).await;
-        }
         until_gone(&store, 1).await;
+        assert_eq!(
+            store.changes(&beside, 10).await.unwrap(),
+            None,
+            "as old as the transaction"
+        );
+        let head = store.head().await.unwrap();
+        assert_eq!(store.changes(&head, 10).await.unwrap().unwrap().items, []);
     }
 
-    /// Each statement of a read has a snapshot of its own.
+    /// It waits for a lock, and has its snapshot before or after the purge.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_read_that_is_overtaken_by_a_purge_is_no_page_with_a_gap() {
         let database = Database::create().await;
@@ -237,14 +229,13 @@ mod on_servers {
         finished(&store, 3).await;
         let place = behind_first(&store, 2).await;
         behind_first(&store, 9).await;
-        // The read comes so far that it knows where the feed begins and ends.
         purger
             .batch_execute("BEGIN; LOCK TABLE works IN ACCESS EXCLUSIVE MODE")
             .await
             .unwrap();
         let reading = tokio::spawn({
-            let store = store.clone();
-            async move { store.changes(place, 2).await.unwrap() }
+            let (store, place) = (store.clone(), place.clone());
+            async move { store.changes(&place, 2).await.unwrap() }
         });
         database.until_one_waits().await;
         let purged =
@@ -252,7 +243,7 @@ mod on_servers {
             DELETE FROM events; DELETE FROM works; COMMIT";
         purger.batch_execute(purged).await.unwrap();
         assert_eq!(reading.await.unwrap(), None);
-        assert_eq!(store.touched(place, 2).await.unwrap(), None);
+        assert_eq!(store.touched(&place, 2).await.unwrap(), None);
     }
 }
 

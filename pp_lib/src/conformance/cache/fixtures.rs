@@ -1,10 +1,11 @@
 //! What the cases share: caches that are fresh, works, and waiting.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::{AnyCache, CacheOptions, Entry, Found, Lease, Marked, Moment};
-use crate::domain::{AddUpTo, Position, Status, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, Position, Snapshot, Status, Work, WorkCode, WorkId};
 
 /// Makes an empty cache.
 pub type Fresh = fn(CacheOptions) -> AnyCache;
@@ -19,14 +20,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A cache that stands at [`position`] 1 and is fresh from now on.
 pub(super) async fn fresh_since_now(fresh: Fresh, options: CacheOptions) -> AnyCache {
     let cache = fresh(options);
-    cache.clear(position(1)).await.unwrap();
-    let marked = cache.mark(position(1), position(1), cache.now().await.unwrap()).await;
+    cache.clear(&position(1)).await.unwrap();
+    let marked = cache.mark(&position(1), &position(1), cache.now().await.unwrap()).await;
     assert_eq!(marked.unwrap(), Marked::Marked);
     cache
 }
 
 pub(super) fn position(id: i64) -> Position {
-    Position { epoch: 7, tx: 700, id }
+    Position::at(7, Arc::new(Snapshot::before(id)))
 }
 
 pub(super) fn work(id: i64, version: i64) -> Entry {

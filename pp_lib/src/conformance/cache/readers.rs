@@ -82,7 +82,7 @@ pub async fn entries_expire(fresh: Fresh) {
 pub async fn without_freshness_no_lease_is_left(fresh: Fresh) {
     let cache = fresh(LASTING);
     assert_no_lease(&cache).await;
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     assert_no_lease(&cache).await;
 }
 
@@ -106,10 +106,10 @@ pub async fn without_freshness_entries_are_still_told(fresh: Fresh) {
 pub async fn freshness_runs_out(fresh: Fresh) {
     let staleness = Duration::from_secs(1);
     let cache = fresh(CacheOptions { staleness, ..LASTING });
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     eventually(async || {
         let now = cache.now().await.unwrap();
-        cache.mark(position(1), position(1), now).await.unwrap();
+        cache.mark(&position(1), &position(1), now).await.unwrap();
         cache.look_up(&[WorkId(1)]).await.unwrap().fresh
     })
     .await;

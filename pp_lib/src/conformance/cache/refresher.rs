@@ -36,9 +36,9 @@ pub async fn a_refresh_takes_leases_away(fresh: Fresh) {
     assert!(!present(&cache, 1).await);
     fill(&cache, 1, lease, work(1, 1)).await;
     assert_holds_nothing(&cache, 1).await;
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     let now = cache.now().await.unwrap();
-    cache.mark(position(1), position(1), now).await.unwrap();
+    cache.mark(&position(1), &position(1), now).await.unwrap();
     filled(&cache, 1, work(1, 2)).await;
 }
 
@@ -60,26 +60,26 @@ pub async fn a_new_cache_is_nowhere(fresh: Fresh) {
     let cache = fresh(LASTING);
     assert_eq!(cache.position().await.unwrap(), None);
     let now = cache.now().await.unwrap();
-    let marked = cache.mark(position(1), position(2), now).await.unwrap();
+    let marked = cache.mark(&position(1), &position(2), now).await.unwrap();
     assert_eq!(marked, Marked::Nowhere);
     assert_eq!(cache.position().await.unwrap(), None);
     assert!(!cache.look_up(&[WorkId(1)]).await.unwrap().fresh);
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     assert_eq!(cache.position().await.unwrap(), Some(position(1)));
 }
 
 /// Of two refreshers one notices the other.
 pub async fn a_mark_leads_from_place_to_place(fresh: Fresh) {
     let cache = fresh(LASTING);
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     let now = cache.now().await.unwrap();
-    let marked = cache.mark(position(2), position(3), now).await.unwrap();
+    let marked = cache.mark(&position(2), &position(3), now).await.unwrap();
     assert_eq!(marked, Marked::At(position(1)));
     assert!(!cache.look_up(&[]).await.unwrap().fresh, "a refused mark says nothing");
-    let marked = cache.mark(position(1), position(3), now).await.unwrap();
+    let marked = cache.mark(&position(1), &position(3), now).await.unwrap();
     assert_eq!(marked, Marked::Marked);
     assert!(cache.look_up(&[]).await.unwrap().fresh);
-    let marked = cache.mark(position(1), position(2), now).await.unwrap();
+    let marked = cache.mark(&position(1), &position(2), now).await.unwrap();
     assert_eq!(marked, Marked::At(position(3)));
     assert_eq!(cache.position().await.unwrap(), Some(position(3)));
 }
@@ -87,9 +87,9 @@ pub async fn a_mark_leads_from_place_to_place(fresh: Fresh) {
 /// But the place is right.
 pub async fn a_mark_that_comes_too_late_is_as_good_as_none(fresh: Fresh) {
     let cache = fresh(LASTING);
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     let since = ago(&cache, LASTING.staleness + Duration::from_millis(1)).await;
-    let marked = cache.mark(position(1), position(2), since).await.unwrap();
+    let marked = cache.mark(&position(1), &position(2), since).await.unwrap();
     assert_eq!(marked, Marked::Marked);
     assert!(!cache.look_up(&[]).await.unwrap().fresh);
     assert_eq!(cache.position().await.unwrap(), Some(position(2)));
@@ -100,7 +100,7 @@ pub async fn freshness_never_goes_back(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
     let almost = LASTING.staleness - Duration::from_secs(1);
     let since = ago(&cache, almost).await;
-    let marked = cache.mark(position(1), position(1), since).await.unwrap();
+    let marked = cache.mark(&position(1), &position(1), since).await.unwrap();
     assert_eq!(marked, Marked::Marked);
     let began = cache.now().await.unwrap();
     eventually(async || cache.now().await.unwrap() > Moment(began.0 + 1_200)).await;
@@ -110,14 +110,14 @@ pub async fn freshness_never_goes_back(fresh: Fresh) {
 /// A clock that was set back must not make anything fresh for longer.
 pub async fn a_mark_of_the_future_is_none(fresh: Fresh) {
     let cache = fresh(LASTING);
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     let since = Moment(cache.now().await.unwrap().0 + 3_600_000);
-    cache.mark(position(1), position(2), since).await.unwrap();
+    cache.mark(&position(1), &position(2), since).await.unwrap();
     assert!(!cache.look_up(&[]).await.unwrap().fresh);
     cache.put(&[(WorkId(1), work(1, 1))], since).await.unwrap();
     assert_holds_nothing(&cache, 1).await;
     let now = cache.now().await.unwrap();
-    cache.mark(position(2), position(3), now).await.unwrap();
+    cache.mark(&position(2), &position(3), now).await.unwrap();
     assert!(cache.look_up(&[]).await.unwrap().fresh);
 }
 
@@ -130,7 +130,7 @@ pub async fn clearing_leaves_nothing_but_the_place(fresh: Fresh) {
         put(cache, 2, Entry::Deleted).await;
         cache.put_codes(&[(code(1), ByCode::Id(WorkId(1)))]).await.unwrap();
     }
-    cache.clear(position(5)).await.unwrap();
+    cache.clear(&position(5)).await.unwrap();
     let looked_up = cache.look_up(&[1, 2].map(WorkId)).await.unwrap();
     assert!(!looked_up.fresh);
     assert_eq!(looked_up.found, [Found::Nothing, Found::Nothing]);

@@ -19,7 +19,7 @@ pub async fn a_put_takes_the_lease_away(fresh: Fresh) {
 pub async fn clearing_takes_leases_away(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
     let lease = lease(&cache, 1).await;
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     fill(&cache, 1, lease, work(1, 1)).await;
     assert_holds_nothing(&cache, 1).await;
 }
@@ -86,10 +86,10 @@ pub async fn what_was_put_where_nothing_was_is_short_lived(fresh: Fresh) {
 /// The one whose lease it was read after the change, perhaps, and may know better.
 pub async fn what_was_put_over_a_lease_is_short_lived(fresh: Fresh) {
     let cache = fresh(SHORT);
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     let (id, before, after) = promptly(async |id| {
         let now = cache.now().await.unwrap();
-        cache.mark(position(1), position(1), now).await.unwrap();
+        cache.mark(&position(1), &position(1), now).await.unwrap();
         let before = look_up(&cache, id).await;
         put(&cache, id, work(id, 1)).await;
         (id, before, look_up(&cache, id).await)
@@ -135,7 +135,7 @@ pub async fn an_older_value_stays_out_after_clearing(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
     filled(&cache, 1, work(1, 5)).await;
     filled(&cache, 2, Entry::Deleted).await;
-    cache.clear(position(1)).await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
     put_late(&cache, 1, work(1, 4)).await;
     put_late(&cache, 2, work(2, 4)).await;
     refresh(&cache, 1, work(1, 4)).await;

@@ -143,6 +143,8 @@ macro_rules! store_suite {
             counters_stay_right_through_a_random_mix
             the_feed_tells_what_became_of_each_work
             pages_of_the_feed_follow_each_other
+            the_feed_goes_on_from_the_text_of_any_place
+            a_reader_with_a_goal_gets_there_and_no_further
             a_place_that_is_not_of_this_feed_is_not_continued
             the_works_that_changes_touch_come_once_each
             a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice

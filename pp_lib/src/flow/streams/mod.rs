@@ -2,8 +2,8 @@
 //! behind the place it names once and in order. How a stream is sent is not decided here, only what is in it.
 //!
 //! The reader pages the feed while somebody listens, renders each change once and hands every page to all. A subscriber
-//! listens first, then pages from the database what lies before the first page that it hears, then goes on with those:
-//! there is no gap between the two, and what comes twice is dropped. One who cannot keep up is ended; it comes again
+//! listens first, then pages from the database up to the place where the reader was, then goes on with the pages that begin
+//! there: nothing lies between the two, and no page overlaps what it has. One who cannot keep up is ended; it comes again
 //! with the place where it was and goes on from the database.
 
 mod page;
@@ -147,9 +147,9 @@ impl Shared {
     }
 
     /// Hands something to all, and moves on.
-    fn tell(&self, heard: Heard, to: Position) {
+    fn tell(&self, heard: Heard, to: &Position) {
         let mut place = self.place();
-        *place = Some(to);
+        *place = Some(to.clone());
         // Without a receiver nobody misses it.
         let _ = self.pages.send(heard);
     }
@@ -157,7 +157,7 @@ impl Shared {
     /// Listens from now on: behind which place, if that is known yet.
     fn listen(&self) -> (broadcast::Receiver<Heard>, Option<Position>) {
         let place = self.place();
-        let listening = (self.pages.subscribe(), *place);
+        let listening = (self.pages.subscribe(), place.clone());
         self.somebody.notify_one();
         listening
     }
@@ -169,7 +169,7 @@ impl Shared {
             {
                 let mut place = self.place();
                 if self.pages.receiver_count() > 0 {
-                    return *place;
+                    return place.clone();
                 }
                 *place = None;
             }

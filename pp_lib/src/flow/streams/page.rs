@@ -29,6 +29,7 @@ pub(super) struct RenderedPage {
 
 /// A change in the bytes in which it is sent, and what filters look at.
 pub(super) struct Rendered {
+    /// The place behind it.
     pub(super) position: Position,
     pub(super) bytes: Bytes,
     work_id: WorkId,
@@ -40,7 +41,7 @@ impl RenderedPage {
     /// The beginning, without a change.
     pub(super) fn beginning(at: Position) -> Self {
         Self {
-            after: at,
+            after: at.clone(),
             to: at,
             items: Vec::new(),
             works: Vec::new(),
@@ -92,8 +93,8 @@ impl From<Change> for Rendered {
             created_on: event.created_on,
         };
         Self {
+            bytes: sse::event(None, Some(&position), &streamed),
             position,
-            bytes: sse::event(None, Some(position), &streamed),
             work_id,
             work_code,
             status,

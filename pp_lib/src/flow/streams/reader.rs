@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::page::{Heard, RenderedPage};
@@ -16,8 +16,9 @@ use crate::store::Result;
 
 /// How long changes are left to gather after a page, so that many small ones do not become as many pages.
 const GATHER: Duration = Duration::from_millis(5);
-/// How soon to look again while an open transaction holds the feed back; longer and longer, up to the poll.
-const HELD: Duration = Duration::from_millis(2);
+/// How long a place is kept while nothing happens. Subscribers then move on to a newer one, since old ones end up below
+/// what is purged.
+const MOVE_ON: Duration = Duration::from_secs(10);
 /// How long the reader stays down after a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -40,17 +41,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
 struct Reader {
     shared: Arc<Shared>,
     waiter: Waiter,
-    held: Duration,
+    /// When subscribers got to their place.
+    moved: Instant,
+    /// Their place, and a newer one with nothing between the two, to read on from.
+    quiet: Option<(Position, Position)>,
 }
 
 /// What a look at the feed came to.
 enum Looked {
-    /// There may be more at once.
+    /// There is more.
     More,
     /// This was all for now.
     All,
-    /// An open transaction holds back what may be there.
-    Held,
     /// Nothing new.
     Nothing,
 }
@@ -58,8 +60,12 @@ enum Looked {
 impl Reader {
     fn new(shared: Arc<Shared>) -> Self {
         let waiter = shared.feed.watch();
-        let held = HELD;
-        Self { shared, waiter, held }
+        Self {
+            shared,
+            waiter,
+            moved: Instant::now(),
+            quiet: None,
+        }
     }
 
     async fn read(&mut self) {
@@ -81,43 +87,45 @@ impl Reader {
     }
 
     /// Tells all what stands behind a place.
-    async fn look(&self, place: Option<Position>) -> Result<Looked> {
+    async fn look(&mut self, place: Option<Position>) -> Result<Looked> {
         let store = &self.shared.store;
         let Some(after) = place else {
             let head = store.head().await?;
-            let beginning = RenderedPage::beginning(head);
-            self.shared.tell(Heard::Page(Arc::new(beginning)), head);
+            let beginning = RenderedPage::beginning(head.clone());
+            self.tell(Heard::Page(Arc::new(beginning)), &head);
             return Ok(Looked::More);
         };
-        let Some(page) = store.changes(after, self.shared.options.page).await? else {
+        let quiet = self.quiet.take().filter(|(place, _)| *place == after);
+        let from = quiet.map_or_else(|| after.clone(), |(_, newer)| newer);
+        let Some(page) = store.changes(&from, self.shared.options.page).await? else {
             let head = store.head().await?;
-            log::warn!("the feed cannot be continued from {after}, all streams begin anew at {head}");
-            self.shared.tell(Heard::Reset(head), head);
+            log::warn!("the feed cannot be continued from {from}, all streams begin anew at {head}");
+            self.tell(Heard::Reset(head.clone()), &head);
             return Ok(Looked::More);
         };
-        let looked = match (page.items.len(), page.complete) {
-            (0, true) => Looked::Nothing,
-            (0, false) => Looked::Held,
-            (count, _) if count == usize::from(self.shared.options.page) => Looked::More,
-            _ => Looked::All,
-        };
-        let to = page.position;
-        if to != after {
-            let page = RenderedPage::all(after, page);
-            self.shared.tell(Heard::Page(Arc::new(page)), to);
+        if page.complete && page.items.is_empty() && self.moved.elapsed() < MOVE_ON {
+            self.quiet = Some((after, page.position));
+            return Ok(Looked::Nothing);
         }
+        let looked = match (page.complete, page.items.is_empty()) {
+            (false, _) => Looked::More,
+            (true, false) => Looked::All,
+            (true, true) => Looked::Nothing,
+        };
+        let to = page.position.clone();
+        self.tell(Heard::Page(Arc::new(RenderedPage::all(after, page))), &to);
         Ok(looked)
     }
 
+    fn tell(&mut self, heard: Heard, to: &Position) {
+        self.shared.tell(heard, to);
+        self.moved = Instant::now();
+    }
+
     async fn pause(&mut self, looked: Looked) {
-        let held = std::mem::replace(&mut self.held, HELD);
         match looked {
             Looked::More => {}
             Looked::All => sleep(GATHER).await,
-            Looked::Held => {
-                sleep(held).await;
-                self.held = (held * 2).min(self.shared.options.poll);
-            }
             Looked::Nothing => {
                 let _ = timeout(self.shared.options.poll, self.waiter.changed()).await;
             }

@@ -33,7 +33,7 @@ pub struct Subscription {
     shared: Arc<Shared>,
     filter: Filter,
     heard: Receiver<Heard>,
-    /// Behind everything up to here that was wanted and handed out.
+    /// Behind everything that was handed out, but for what was of the open page.
     position: Option<Position>,
     started: bool,
     /// What is paged from the database ends here.
@@ -43,9 +43,8 @@ pub struct Subscription {
     catching_up: bool,
     /// Whether nothing was heard since.
     caught_up: bool,
+    /// The page at hand, and how much of it was handed out.
     open: Option<(Arc<RenderedPage>, usize)>,
-    /// Heard, to be opened when everything before it was paged.
-    kept: Option<Arc<RenderedPage>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -67,22 +66,26 @@ impl Subscription {
             shared,
             filter,
             heard,
-            position: after.or(from),
+            // Also what was named and is up to date has to be looked at: perhaps it cannot be continued.
+            catching_up: after.is_some(),
+            position: after.or_else(|| from.clone()),
             started: false,
             goal: from,
             paging: None,
-            // Also what was named and is up to date has to be looked at: perhaps it cannot be continued.
-            catching_up: after.is_some(),
             caught_up: false,
             open: None,
-            kept: None,
             _place: place,
         }
     }
 
     /// Where it stands: behind everything that was handed out, if it has begun.
-    pub fn position(&self) -> Option<Position> {
-        self.position.filter(|_| self.started)
+    pub fn position(&self) -> Option<&Position> {
+        let of_page = self
+            .open
+            .as_ref()
+            .and_then(|(page, next)| page.items.get(next.checked_sub(1)?));
+        let position = of_page.map(|change| &change.position).or(self.position.as_ref());
+        position.filter(|_| self.started)
     }
 
     /// What comes next; nothing when the stream has ended. May be given up and called again at any time.
@@ -98,7 +101,8 @@ impl Subscription {
             }
             let message = if self.catching_up {
                 self.page().await?
-            } else if let (false, Some(position)) = (self.started, self.position) {
+            } else if let (false, Some(position)) = (self.started, &self.position) {
+                let position = position.clone();
                 Some(self.start(position))
             } else {
                 self.hear().await?
@@ -109,39 +113,31 @@ impl Subscription {
         }
     }
 
-    /// The next change of the page at hand that is wanted and new.
+    /// The next change of the page at hand that is wanted.
     fn next_open(&mut self) -> Option<Bytes> {
         let (page, next) = self.open.as_mut()?;
         while let Some(change) = page.items.get(*next) {
             *next += 1;
-            if Some(change.position) > self.position {
-                self.position = Some(change.position);
-                if self.filter.wants_rendered(change) {
-                    return Some(change.bytes.clone());
-                }
+            if self.filter.wants_rendered(change) {
+                return Some(change.bytes.clone());
             }
         }
-        self.position = self.position.max(Some(page.to));
+        self.position = Some(page.to.clone());
         self.open = None;
         None
     }
 
-    /// Takes a page from the database; afterwards, or once it has caught up, goes on with what it hears.
+    /// Takes a page from the database; once it is at its goal, goes on with what it hears.
     async fn page(&mut self) -> Option<Option<Message>> {
-        let Some(after) = self
-            .position
-            .filter(|position| !self.started || Some(*position) < self.goal)
-        else {
+        let arrived = |after: &Position| self.goal.as_ref().is_none_or(|goal| after.includes(goal));
+        let Some(after) = (self.position.clone()).filter(|after| !self.started || !arrived(after)) else {
             (self.catching_up, self.caught_up) = (false, true);
-            if let Some(page) = self.kept.take() {
-                self.open(page);
-            }
             return Some(None);
         };
         let paging = self.paging.get_or_insert_with(|| {
             let (shared, filter) = (Arc::clone(&self.shared), self.filter.clone());
-            let paging = page_from(shared, filter, after, self.goal);
-            AbortOnDropHandle::new(self.shared.runtime.spawn(paging))
+            let from = (self.goal.as_ref()).map_or_else(|| after.clone(), |goal| after.towards(goal));
+            AbortOnDropHandle::new(self.shared.runtime.spawn(page_from(shared, filter, from)))
         });
         let paged = paging.await;
         self.paging = None;
@@ -159,14 +155,16 @@ impl Subscription {
         let caught_up = std::mem::take(&mut self.caught_up);
         match heard {
             Ok(Heard::Reset(head)) => return Some(Some(self.reset(head))),
-            Ok(Heard::Page(page)) if self.position.is_some_and(|position| position < page.after) => {
-                (self.catching_up, self.goal) = (true, Some(page.after));
-                self.kept = Some(page);
-            }
-            Ok(Heard::Page(page)) => {
-                self.position = self.position.or(Some(page.after));
-                self.open(page);
-            }
+            Ok(Heard::Page(page)) => match &self.position {
+                None => {
+                    self.position = Some(page.after.clone());
+                    self.open(page);
+                }
+                Some(position) if *position == page.after => self.open(page),
+                Some(position) if position.includes(&page.to) => {}
+                // It came from elsewhere, or from between two pages: it gets to the end of this one by itself.
+                Some(_) => (self.catching_up, self.goal) = (true, Some(page.to.clone())),
+            },
             // What passed by while it was paging is paged as well.
             Err(RecvError::Lagged(_)) if caught_up => {
                 (self.heard, self.goal) = self.shared.listen();
@@ -193,7 +191,7 @@ impl Subscription {
 
     fn reset(&mut self, head: Position) -> Message {
         let first = !self.started && self.position.is_none();
-        (self.position, self.started, self.goal) = (Some(head), true, None);
+        (self.position, self.started, self.goal) = (Some(head.clone()), true, None);
         if first {
             Message::Started(head)
         } else {
@@ -203,12 +201,10 @@ impl Subscription {
 }
 
 /// Reads what stands behind a place, however long the database takes.
-async fn page_from(shared: Arc<Shared>, filter: Filter, after: Position, goal: Option<Position>) -> Paged {
+async fn page_from(shared: Arc<Shared>, filter: Filter, after: Position) -> Paged {
     let mut delays = backoff();
     loop {
-        match try_page(&shared, &filter, after).await {
-            // A database that lost what another told of; the reader is about to find out.
-            Ok(Paged::Page(page)) if page.to == after && Some(after) < goal => {}
+        match try_page(&shared, &filter, &after).await {
             Ok(paged) => return paged,
             Err(error) => log::debug!("a stream waits for its page behind {after}: {error}"),
         }
@@ -218,10 +214,10 @@ async fn page_from(shared: Arc<Shared>, filter: Filter, after: Position, goal: O
     }
 }
 
-async fn try_page(shared: &Shared, filter: &Filter, after: Position) -> Result<Paged> {
+async fn try_page(shared: &Shared, filter: &Filter, after: &Position) -> Result<Paged> {
     let _turn = shared.paging.acquire().await;
     Ok(match shared.store.changes(after, PAGE).await? {
-        Some(page) => Paged::Page(RenderedPage::of(after, page, filter)),
+        Some(page) => Paged::Page(RenderedPage::of(after.clone(), page, filter)),
         None => Paged::Reset(shared.store.head().await?),
     })
 }

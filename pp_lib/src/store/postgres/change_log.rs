@@ -1,4 +1,10 @@
-//! The feed: events in the order of their transactions, as far as no open transaction may still write before them.
+//! The feed: what one snapshot of the server shows and an earlier one did not.
+//!
+//! Within a page events are ordered by id. That is the order of one work's events, because whatever writes an event holds
+//! the row of its work before it draws the event's id; a transaction that began early and came to the row late has the
+//! later id. From page to page the snapshots of a primary grow: each shows everything that the one before showed.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
@@ -8,251 +14,374 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
+use super::feed_epoch::{self, INCARNATION};
 use super::prepared::Prepared;
 use super::work_rows::{parsed, unix_seconds};
-use crate::domain::{Event, Position, WorkId};
+use crate::domain::{Event, Position, Snapshot, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
 
-/// Where the feed begins and ends for one statement, and whether something committed stands behind its end.
+/// What the feed says of itself to the statement that reads it. The snapshot is the statement's own. What follows is read
+/// after it was taken: how many transactions had begun by then that are too young to be in its list, and the highest id
+/// that was drawn, so that no event in the snapshot has a higher one.
+const FEED: &str = "
+    SELECT epoch, pg_is_in_recovery() AS standby, pg_current_snapshot() AS now,
+        age(pg_snapshot_xmax(pg_current_snapshot())::xid)::bigint AS begun,
+        coalesce(pg_sequence_last_value('events_id_seq'), 0) AS up_to, floor_tx, floor_id, incarnation";
+
+/// The events that the place `$1` to `$6` has not seen, at most `$7`: `$1` epoch, `$2` the last snapshot, `$3` the snapshot
+/// it is on the way to, if any, `$4` the last id seen on that way, `$5` and `$6` between which ids the events of later
+/// transactions lie.
+///
+/// Up to `$5` only transactions that were open at the last snapshot have events that are new; they are found by the key.
+/// What is above it is found in the order of ids. So a page costs what is on it, however large the table is and
+/// however much an open transaction wrote.
+///
+/// The place is valid while no event behind it was purged: the purged ones are of transactions up to `floor_tx`, with ids
+/// up to `floor_id`.
+const PAGE: &str = "
+    here AS MATERIALIZED (
+        SELECT feed.*, last, coalesce(this, now) AS this,
+            epoch = $1 AND pg_snapshot_xmax(coalesce(this, last))::text::bigint
+                <= pg_snapshot_xmax(now)::text::bigint + begun AND (
+                floor_tx < pg_snapshot_xmin(last) OR floor_tx < pg_snapshot_xmin(this) AND floor_id <= $4
+            ) AS continues
+        FROM feed CROSS JOIN (SELECT $2::pg_snapshot AS last, $3::pg_snapshot AS this) AS place
+    ), page AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT late.* FROM here
+            CROSS JOIN LATERAL pg_snapshot_xip(here.last) AS open (tx)
+            CROSS JOIN LATERAL (
+                SELECT id, work_id, created_on, variable, value, status FROM events
+                WHERE events.tx = open.tx AND id > $4 AND id <= $5
+                ORDER BY id LIMIT $7
+            ) AS late
+            WHERE pg_visible_in_snapshot(open.tx, here.this)
+            UNION ALL
+            (SELECT id, work_id, created_on, variable, value, status FROM events
+            WHERE id > greatest($4, $5) AND id <= $6
+                AND NOT pg_visible_in_snapshot(tx, (SELECT last FROM here))
+                AND pg_visible_in_snapshot(tx, (SELECT this FROM here))
+            ORDER BY id LIMIT $7)
+        ) AS unseen
+        WHERE (SELECT continues FROM here)
+        ORDER BY id LIMIT $7
+    )";
+
 #[derive(QueryableByName)]
-struct Bounds {
+struct Feed {
     #[diesel(sql_type = BigInt)]
     epoch: i64,
-    #[diesel(sql_type = BigInt)]
-    floor_tx: i64,
-    #[diesel(sql_type = BigInt)]
-    floor_id: i64,
-    #[diesel(sql_type = BigInt)]
-    head_tx: i64,
-    #[diesel(sql_type = BigInt)]
-    head_id: i64,
+    /// The server cannot be asked, as it does not know which transactions are open.
     #[diesel(sql_type = Bool)]
-    held: bool,
+    standby: bool,
+    /// The epoch was made in another database, or before the server was promoted.
+    #[diesel(sql_type = Bool)]
+    moved: bool,
+    #[diesel(sql_type = Text)]
+    now: String,
+    #[diesel(sql_type = BigInt)]
+    begun: i64,
+    #[diesel(sql_type = BigInt)]
+    up_to: i64,
 }
 
-impl Bounds {
-    /// The fence: no transaction before the oldest open one can still write. What is committed behind it is held. Both
-    /// ends are looked for from the newest event on, in the key's order: any other way walks all events. The search
-    /// stops at the floor: below it there may be many rows that were purged and not yet vacuumed.
-    fn read(connection: &mut PgConnection) -> std::result::Result<Self, Failure> {
-        let bounds = sql_query(
-            "SELECT epoch, floor_tx::text::bigint AS floor_tx, floor_id,
-                coalesce(head.tx::text::bigint, 0) AS head_tx, coalesce(head.id, 0) AS head_id,
-                coalesce(newest.tx >= pg_snapshot_xmin(pg_current_snapshot()), false) AS held
-            FROM feed LEFT JOIN LATERAL (
-                SELECT tx, id FROM events
-                WHERE tx < pg_snapshot_xmin(pg_current_snapshot()) AND (tx, id) > (floor_tx, floor_id)
-                ORDER BY tx DESC, id DESC LIMIT 1
-            ) AS head ON true LEFT JOIN LATERAL (
-                SELECT tx FROM events WHERE (tx, id) > (floor_tx, floor_id) ORDER BY tx DESC, id DESC LIMIT 1
-            ) AS newest ON true",
-        );
-        Ok(Prepared(bounds).get_result(connection)?)
+impl Feed {
+    /// Whether this epoch can be read. After one that was made elsewhere there is a new one.
+    fn is_current(&self, connection: &mut PgConnection) -> std::result::Result<bool, Failure> {
+        if self.standby {
+            let why = "the change feed needs a primary, and this server is a standby";
+            return Err(Failure::Unreachable(why.to_owned()));
+        }
+        if self.moved {
+            feed_epoch::settle(connection)?;
+        }
+        Ok(!self.moved)
     }
 
-    fn head(&self) -> Position {
-        let (floor, head) = ((self.floor_tx, self.floor_id), (self.head_tx, self.head_id));
-        let (tx, id) = head.max(floor);
-        Position {
-            epoch: self.epoch,
-            tx,
-            id,
+    /// The statement's snapshot, where `above` is the highest id that was drawn before it.
+    ///
+    /// Its list of open transactions ends with the newest one that has finished. Those that had begun since may have drawn
+    /// ids up to `above` and are added. Where they are too many, as within a transaction with thousands of savepoints, what
+    /// the last snapshot says of ids is kept: it holds for all that begin after it.
+    fn snapshot(&self, above: i64, last: Option<&Snapshot>) -> std::result::Result<Arc<Snapshot>, Failure> {
+        let mut parts = self.now.splitn(3, ':').skip(1);
+        let unlisted = parts.next().and_then(|next| next.parse().ok());
+        let unlisted: i64 = unlisted.ok_or_else(|| Failure::Rejected(format!("no snapshot: {}", self.now)))?;
+        let open = parts.next().unwrap_or_default().split_terminator(',');
+        let mut open: Vec<i64> = open.map_while(|tx| tx.parse().ok()).collect();
+        let room = i64::try_from(Snapshot::MAX_OPEN.saturating_sub(open.len())).unwrap_or_default();
+        let (next, above) = match last {
+            Some(last) if self.begun > room => (unlisted.max(last.next), last.above),
+            _ => (unlisted + self.begun, above),
+        };
+        let open_now = open
+            .len()
+            .saturating_add(usize::try_from(next - unlisted).unwrap_or_default());
+        if open_now > Snapshot::MAX_OPEN {
+            let most = Snapshot::MAX_OPEN;
+            let why = format!("the change feed waits: {open_now} transactions are open, and it can follow {most}");
+            return Err(Failure::Unreachable(why));
+        }
+        open.extend(unlisted..next);
+        Ok(Arc::new(Snapshot {
+            next,
+            open,
+            above,
+            up_to: self.up_to,
+        }))
+    }
+}
+
+/// As PostgreSQL writes it.
+fn text_of(snapshot: &Snapshot) -> String {
+    let open: Vec<String> = snapshot.open.iter().map(i64::to_string).collect();
+    let oldest = snapshot.oldest_unfinished();
+    format!("{oldest}:{}:{}", snapshot.next, open.join(","))
+}
+
+/// A page as it is asked for: what is behind a place, up to the snapshot it is on the way to or the statement's own.
+struct Asked {
+    after: Position,
+    limit: u16,
+    /// The highest id that was drawn before the statement's snapshot.
+    above: i64,
+}
+
+/// Whether there may be more, and the place behind the page.
+struct Behind {
+    position: Position,
+    complete: bool,
+}
+
+impl Asked {
+    /// A statement over the common table expressions `feed`, `here` and `page`.
+    fn ask<R>(&self, connection: &mut PgConnection, select: &str) -> diesel::QueryResult<Vec<R>>
+    where
+        R: QueryableByName<diesel::pg::Pg> + 'static,
+    {
+        let (seen, partly) = (self.after.seen(), self.after.partly_seen());
+        sql_query(format!(
+            "WITH feed AS MATERIALIZED ({FEED} FROM feed LIMIT 1), {PAGE} {select}"
+        ))
+        .bind::<BigInt, _>(self.after.epoch())
+        .bind::<Text, _>(text_of(seen))
+        .bind::<Nullable<Text>, _>(partly.map(|(next, _)| text_of(next)))
+        .bind::<BigInt, _>(partly.map_or(0, |(_, id)| id))
+        .bind::<BigInt, _>(seen.above)
+        .bind::<BigInt, _>(partly.map_or(i64::MAX, |(next, _)| next.up_to))
+        .bind::<Integer, _>(i32::from(self.limit))
+        .load(connection)
+    }
+
+    /// The snapshot up to which the page goes.
+    fn end(&self, feed: &Feed) -> std::result::Result<Arc<Snapshot>, Failure> {
+        match self.after.partly_seen() {
+            Some((next, _)) => Ok(Arc::clone(next)),
+            None => feed.snapshot(self.above, Some(self.after.seen())),
         }
     }
 
-    fn continues_from(&self, after: Position) -> bool {
-        let floor = (self.floor_tx, self.floor_id);
-        after.epoch == self.epoch && (after.tx, after.id) >= floor && after <= self.head()
-    }
-
-    /// What stands behind the head.
-    fn nothing_new<T>(&self) -> Page<T> {
-        Page {
-            items: Vec::new(),
-            position: self.head(),
-            complete: !self.held,
+    /// Behind a page of so many events, of which the last has this id.
+    fn behind(&self, end: Arc<Snapshot>, events: usize, last: Option<i64>) -> Behind {
+        let (epoch, seen) = (self.after.epoch(), Arc::clone(self.after.seen()));
+        match last.filter(|_| events == usize::from(self.limit)) {
+            Some(id) => Behind {
+                position: Position::between(epoch, seen, end, id),
+                complete: false,
+            },
+            None => Behind {
+                position: Position::at(epoch, end),
+                complete: self.after.partly_seen().is_none(),
+            },
         }
     }
 }
 
-/// Whether everything behind a place was still there for the statements before this one, each of which had a snapshot of
-/// its own: what goes moves the floor in the same change.
-fn is_whole(connection: &mut PgConnection, after: Position) -> std::result::Result<bool, Failure> {
-    let statement = sql_query("SELECT (floor_tx, floor_id) <= ($1::text::xid8, $2) AS below FROM feed")
-        .bind::<Text, _>(after.tx.to_string())
-        .bind::<BigInt, _>(after.id);
-    Ok(Prepared(statement).get_result::<Floor>(connection)?.below)
+/// The highest id that any transaction has drawn. Transactions that begin from now on draw higher ones.
+///
+/// For the rest of the transaction the planner takes the indexes in their order, and does not collect all that a long
+/// transaction wrote to sort it for each page. It would where it knows little about the table.
+fn drawn(connection: &mut PgConnection) -> std::result::Result<i64, Failure> {
+    let drawn = sql_query(
+        "SELECT coalesce(pg_sequence_last_value('events_id_seq'), 0) AS id
+        FROM set_config('enable_bitmapscan', 'off', true)",
+    );
+    Ok(Prepared(drawn).get_result::<Drawn>(connection)?.id)
+}
+
+/// Reads a page in a transaction in which each statement has a snapshot of its own, whatever is usual in the database.
+fn read<T>(
+    connection: &mut PgConnection,
+    after: &Position,
+    limit: u16,
+    page: impl FnOnce(&mut PgConnection, &Asked) -> std::result::Result<Option<Page<T>>, Failure>,
+) -> std::result::Result<Option<Page<T>>, Failure> {
+    connection.build_transaction().read_committed().run(|connection| {
+        let above = drawn(connection)?;
+        let asked = Asked {
+            after: after.clone(),
+            limit,
+            above,
+        };
+        page(connection, &asked)
+    })
 }
 
 #[derive(QueryableByName)]
-struct Floor {
-    #[diesel(sql_type = Bool)]
-    below: bool,
-}
-
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    tx: i64,
+struct Drawn {
     #[diesel(sql_type = BigInt)]
     id: i64,
-    #[diesel(sql_type = BigInt)]
-    work_id: i64,
+}
+
+/// An event with its work; neither, where there is nothing on the page.
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(embed)]
+    feed: Feed,
+    #[diesel(sql_type = Bool)]
+    continues: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    work_id: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
     status: Option<String>,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-    #[diesel(sql_type = Text)]
-    variable: String,
-    #[diesel(sql_type = Text)]
-    value: String,
-    #[diesel(sql_type = Timestamptz)]
-    created_on: PgTimestamp,
+    #[diesel(sql_type = Nullable<Text>)]
+    work_code: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    variable: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    value: Option<String>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    created_on: Option<PgTimestamp>,
 }
 
 impl Row {
-    fn into_change(self, epoch: i64) -> std::result::Result<Change, Failure> {
-        let Self { tx, id, work_id, .. } = self;
-        Ok(Change {
-            position: Position { epoch, tx, id },
+    /// The change, when there is a work: an event without one is of a work that somebody deleted by hand.
+    fn into_change(self, position: impl Fn(i64) -> Position) -> std::result::Result<Option<Change>, Failure> {
+        let event = (self.id, self.work_id, self.work_code, self.variable, self.created_on);
+        let (Some(id), Some(work_id), Some(work_code), Some(variable), Some(created_on)) = event else {
+            return Ok(None);
+        };
+        Ok(Some(Change {
+            position: position(id),
             work_id: WorkId(work_id),
             status: self.status.map(|status| parsed(work_id, status.parse())).transpose()?,
             event: Event {
                 id,
-                work_code: parsed(work_id, self.work_code.parse())?,
-                variable: parsed(work_id, self.variable.parse())?,
-                value: self.value,
-                created_on: unix_seconds(self.created_on),
+                work_code: parsed(work_id, work_code.parse())?,
+                variable: parsed(work_id, variable.parse())?,
+                value: self.value.unwrap_or_default(),
+                created_on: unix_seconds(created_on),
             },
-        })
+        }))
     }
 }
 
 #[derive(QueryableByName)]
 struct Touched {
+    #[diesel(embed)]
+    feed: Feed,
+    #[diesel(sql_type = Bool)]
+    continues: bool,
     #[diesel(sql_type = BigInt)]
     events: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
-    tx: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    id: Option<i64>,
+    last: Option<i64>,
     #[diesel(sql_type = Array<BigInt>)]
     works: Vec<i64>,
+}
+
+/// The columns of a [`Feed`].
+fn feed_columns() -> String {
+    format!("epoch, standby, incarnation <> {INCARNATION} AS moved, now::text AS now, begun, up_to")
+}
+
+fn no_feed() -> Failure {
+    Failure::Rejected("the feed has no epoch".to_owned())
+}
+
+fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<Option<Page<Change>>, Failure> {
+    let rows: Vec<Row> = asked.ask(
+        connection,
+        &format!(
+            "SELECT {}, continues, page.id, work_id, page.status::text AS status, work_code,
+                variable::text AS variable, value, page.created_on
+            FROM here LEFT JOIN page ON true LEFT JOIN works ON works.id = work_id
+            ORDER BY page.id",
+            feed_columns()
+        ),
+    )?;
+    let first = rows.first().ok_or_else(no_feed)?;
+    if !first.feed.is_current(connection)? || !first.continues {
+        return Ok(None);
+    }
+    let end = asked.end(&first.feed)?;
+    let events = rows.iter().filter(|row| row.id.is_some()).count();
+    let Behind { position, complete } = asked.behind(Arc::clone(&end), events, rows.last().and_then(|row| row.id));
+    let behind = |id| {
+        let seen = Arc::clone(asked.after.seen());
+        Position::between(asked.after.epoch(), seen, Arc::clone(&end), id)
+    };
+    let items = rows.into_iter().filter_map(|row| row.into_change(behind).transpose());
+    Ok(Some(Page {
+        items: items.collect::<std::result::Result<_, _>>()?,
+        position,
+        complete,
+    }))
+}
+
+fn touched(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<Option<Page<WorkId>>, Failure> {
+    let rows: Vec<Touched> = asked.ask(
+        connection,
+        &format!(
+            "SELECT {}, continues, (SELECT count(*) FROM page) AS events, (SELECT max(id) FROM page) AS last,
+                ARRAY(SELECT DISTINCT work_id FROM page) AS works
+            FROM here",
+            feed_columns()
+        ),
+    )?;
+    let touched = rows.into_iter().next().ok_or_else(no_feed)?;
+    if !touched.feed.is_current(connection)? || !touched.continues {
+        return Ok(None);
+    }
+    let events = usize::try_from(touched.events).unwrap_or_default();
+    let Behind { position, complete } = asked.behind(asked.end(&touched.feed)?, events, touched.last);
+    Ok(Some(Page {
+        items: touched.works.into_iter().map(WorkId).collect(),
+        position,
+        complete,
+    }))
 }
 
 #[async_trait]
 impl ChangeLog for PostgresStore {
     async fn head(&self) -> Result<Position> {
-        self.run(|connection| Ok(Bounds::read(connection)?.head())).await
-    }
-
-    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
-        self.run(move |connection| {
-            let bounds = Bounds::read(connection)?;
-            if !bounds.continues_from(after) {
-                return Ok(None);
+        self.run(|connection| {
+            loop {
+                let above = drawn(connection)?;
+                let statement = format!(
+                    "WITH feed AS ({FEED} FROM feed LIMIT 1) SELECT {} FROM feed",
+                    feed_columns()
+                );
+                let feed: Feed = Prepared(sql_query(statement)).get_result(connection)?;
+                if feed.is_current(connection)? {
+                    return Ok(Position::at(feed.epoch, feed.snapshot(above, None)?));
+                }
             }
-            if after == bounds.head() {
-                return Ok(Some(bounds.nothing_new()));
-            }
-            // An event without its work is of one that somebody deleted by hand; it tells nobody anything.
-            let rows: Vec<Row> = sql_query(
-                "SELECT events.tx::text::bigint AS tx, events.id, work_id, events.status::text AS status, work_code,
-                    variable::text AS variable, value, events.created_on
-                FROM events JOIN works ON works.id = work_id
-                WHERE (events.tx, events.id) > ($1::text::xid8, $2) AND (events.tx, events.id) <= ($3::text::xid8, $4)
-                ORDER BY events.tx, events.id LIMIT $5",
-            )
-            .bind::<Text, _>(after.tx.to_string())
-            .bind::<BigInt, _>(after.id)
-            .bind::<Text, _>(bounds.head_tx.to_string())
-            .bind::<BigInt, _>(bounds.head_id)
-            .bind::<Integer, _>(i32::from(limit))
-            .load(connection)?;
-            if !is_whole(connection, after)? {
-                return Ok(None);
-            }
-            let full = rows.len() == usize::from(limit);
-            let items = rows.into_iter().map(|row| row.into_change(bounds.epoch));
-            let items = items.collect::<std::result::Result<Vec<_>, _>>()?;
-            let last = items.last().map(|change| change.position).filter(|_| full);
-            Ok(Some(Page {
-                position: last.unwrap_or(bounds.head()),
-                complete: !full && !bounds.held,
-                items,
-            }))
         })
         .await
     }
 
-    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
-        self.run(move |connection| {
-            let bounds = Bounds::read(connection)?;
-            if !bounds.continues_from(after) {
-                return Ok(None);
-            }
-            if after == bounds.head() {
-                return Ok(Some(bounds.nothing_new()));
-            }
-            let touched: Touched = sql_query(
-                "WITH page AS MATERIALIZED (
-                    SELECT tx, id, work_id FROM events
-                    WHERE (tx, id) > ($1::text::xid8, $2) AND (tx, id) <= ($3::text::xid8, $4)
-                    ORDER BY tx, id LIMIT $5
-                ), last AS (
-                    SELECT tx, id FROM page ORDER BY tx DESC, id DESC LIMIT 1
-                )
-                SELECT (SELECT count(*) FROM page) AS events,
-                    (SELECT tx::text::bigint FROM last) AS tx, (SELECT id FROM last) AS id,
-                    ARRAY(SELECT DISTINCT work_id FROM page) AS works",
-            )
-            .bind::<Text, _>(after.tx.to_string())
-            .bind::<BigInt, _>(after.id)
-            .bind::<Text, _>(bounds.head_tx.to_string())
-            .bind::<BigInt, _>(bounds.head_id)
-            .bind::<Integer, _>(i32::from(limit))
-            .get_result(connection)?;
-            if !is_whole(connection, after)? {
-                return Ok(None);
-            }
-            let full = touched.events == i64::from(limit);
-            let last = touched.tx.zip(touched.id).filter(|_| full).map(|(tx, id)| Position {
-                epoch: bounds.epoch,
-                tx,
-                id,
-            });
-            Ok(Some(Page {
-                items: touched.works.into_iter().map(WorkId).collect(),
-                position: last.unwrap_or(bounds.head()),
-                complete: !full && !bounds.held,
-            }))
-        })
-        .await
+    async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
+        let after = after.clone();
+        self.run(move |connection| read(connection, &after, limit, changes))
+            .await
     }
-}
 
-/// Makes sure that the feed counts on from where this database is: one that is new, restored or copied gets another
-/// epoch, and what a restored one says of transactions to come is put before all that will be written.
-pub(super) fn settle_epoch(connection: &mut PgConnection) -> diesel::QueryResult<()> {
-    use diesel::Connection as _;
-    connection.transaction(|connection| {
-        // Two that start at once take turns.
-        sql_query("LOCK TABLE feed IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
-        let moved = sql_query(
-            "INSERT INTO feed (epoch, made_in)
-            SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-                (SELECT system_identifier FROM pg_control_system()) || '/' ||
-                (SELECT oid FROM pg_database WHERE datname = current_database())
-            ON CONFLICT (one) DO UPDATE SET epoch = greatest(excluded.epoch, feed.epoch + 1), made_in = excluded.made_in
-            WHERE feed.made_in <> excluded.made_in
-                OR EXISTS (SELECT FROM events WHERE tx > pg_current_xact_id())",
-        )
-        .execute(connection)?;
-        if moved > 0 {
-            sql_query("UPDATE events SET tx = '3' WHERE tx > pg_current_xact_id()").execute(connection)?;
-            sql_query("UPDATE feed SET floor_tx = '0', floor_id = 0 WHERE floor_tx > pg_current_xact_id()")
-                .execute(connection)?;
-        }
-        Ok(())
-    })
+    async fn touched(&self, after: &Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        let after = after.clone();
+        self.run(move |connection| read(connection, &after, limit, touched))
+            .await
+    }
 }

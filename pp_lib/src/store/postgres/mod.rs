@@ -13,6 +13,7 @@ mod dead_letters;
 mod dispatch;
 mod event_log;
 mod failure;
+mod feed_epoch;
 mod idempotency_keys;
 mod leases;
 mod pooler;
@@ -133,7 +134,7 @@ impl PostgresStore {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
                 .map_err(|error| schema_error(&mut connection, &error))?;
-            change_log::settle_epoch(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
+            feed_epoch::settle(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });
         migrating.await.unwrap_or_else(panicked)
     }

@@ -15,8 +15,8 @@ use crate::store::{Purged, Result, Retention};
 /// locked is skipped, and what changed since the snapshot is at another version by now. Who waits for its locks finds the
 /// work gone.
 ///
-/// Nothing may appear below the floor any more, so events that an open transaction may still write before stay, with
-/// their works.
+/// The floor is the newest transaction of which events went, and the highest id among them. Places of readers are as old
+/// as the oldest open transaction, so what is younger than that stays, with its works.
 const PURGE: &str = "
     WITH page AS MATERIALIZED (
         SELECT id, version, created_on FROM works WHERE id > $1 ORDER BY id LIMIT $3
@@ -36,9 +36,9 @@ const PURGE: &str = "
         DELETE FROM events WHERE work_id = ANY(ARRAY(SELECT id FROM gone))
         RETURNING tx, id
     ), raised AS (
-        UPDATE feed SET floor_tx = last.tx, floor_id = last.id
-        FROM (SELECT tx, id FROM forgotten ORDER BY tx DESC, id DESC LIMIT 1) AS last
-        WHERE (last.tx, last.id) > (floor_tx, floor_id)
+        UPDATE feed SET floor_tx = greatest(floor_tx, last.tx), floor_id = greatest(floor_id, last.id)
+        FROM (SELECT (SELECT tx FROM forgotten ORDER BY tx DESC LIMIT 1), (SELECT max(id) FROM forgotten)) AS last (tx, id)
+        WHERE last.tx > floor_tx OR last.id > floor_id
     ), counted AS (
         INSERT INTO stat_deltas (origin, was, works)
         SELECT origin, status, count(*) FROM gone WHERE deleted_on IS NULL GROUP BY origin, status

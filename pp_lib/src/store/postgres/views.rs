@@ -195,7 +195,7 @@ fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
     connection.batch_execute("SET application_name = 'pp'; SET lock_timeout = '5s'")?;
     connection.build_transaction().repeatable_read().run(|connection| {
         sql_query("LOCK TABLE stat_totals IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
-        // What takes long comes before the first write: an open transaction that has written holds back the feed.
+        // What takes long comes before the first write, so that rows are not locked for long.
         let counted: Vec<CountRow> = sql_query(
             "SELECT origin::text AS origin, status::text AS status, count(*) AS works
             FROM works WHERE deleted_on IS NULL GROUP BY origin, status",

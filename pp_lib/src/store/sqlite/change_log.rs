@@ -1,5 +1,7 @@
 //! The feed: with one writer the order of ids is the order of commits.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
@@ -7,8 +9,9 @@ use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sq
 
 use super::super::{Change, ChangeLog, Page, Result};
 use super::{SqliteStore, unexpected};
-use crate::domain::{Event, Position, WorkId};
+use crate::domain::{Event, Position, Snapshot, WorkId};
 
+/// Where the feed begins and ends.
 #[derive(QueryableByName)]
 struct Bounds {
     #[diesel(sql_type = BigInt)]
@@ -25,20 +28,33 @@ impl Bounds {
             .get_result(connection)
     }
 
-    fn at(&self, id: i64) -> Position {
-        Position {
-            epoch: self.epoch,
-            tx: 0,
-            id,
-        }
+    /// The place behind an event.
+    fn behind(&self, id: i64) -> Position {
+        Position::at(self.epoch, Arc::new(Snapshot::before(id + 1)))
     }
 
     fn head(&self) -> Position {
-        self.at(self.head_id.max(self.floor_id))
+        self.behind(self.head_id.max(self.floor_id))
     }
+}
 
-    fn continues_from(&self, after: Position) -> bool {
-        after.epoch == self.epoch && after.tx == 0 && after.id >= self.floor_id && after <= self.head()
+/// What stands behind a place: the events with ids above one and up to another.
+struct Range {
+    above: i64,
+    up_to: i64,
+}
+
+impl Range {
+    /// Nothing where the feed cannot be continued from the place.
+    fn behind(after: &Position, bounds: &Bounds) -> Option<Self> {
+        let head = bounds.head_id.max(bounds.floor_id);
+        let seen = after.seen().next - 1;
+        let (above, up_to) = match after.partly_seen() {
+            Some((next, id)) => (seen.max(id), next.next - 1),
+            None => (seen, head),
+        };
+        let continues = after.epoch() == bounds.epoch && above >= bounds.floor_id && above.max(up_to) <= head;
+        continues.then_some(Self { above, up_to })
     }
 }
 
@@ -66,7 +82,7 @@ impl Row {
             .status
             .map(|status| status.parse().map_err(|()| unexpected("status")));
         Ok(Change {
-            position: bounds.at(self.id),
+            position: bounds.behind(self.id),
             work_id: WorkId(self.work_id),
             status: status.transpose()?,
             event: Event {
@@ -94,15 +110,15 @@ impl ChangeLog for SqliteStore {
         self.read(|connection| Ok(Bounds::read(connection)?.head())).await
     }
 
-    async fn changes(&self, after: Position, limit: u16) -> Result<Option<Page<Change>>> {
-        self.page(after, limit, move |connection, bounds| {
+    async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
+        self.page(after, limit, move |connection, bounds, range| {
             let rows: Vec<Row> = sql_query(
                 "SELECT events.id, work_id, events.status, work_code, variable, value, events.created_on
                  FROM events JOIN works ON works.id = work_id
                  WHERE events.id > ? AND events.id <= ? ORDER BY events.id LIMIT ?",
             )
-            .bind::<BigInt, _>(after.id)
-            .bind::<BigInt, _>(bounds.head_id)
+            .bind::<BigInt, _>(range.above)
+            .bind::<BigInt, _>(range.up_to)
             .bind::<Integer, _>(i32::from(limit))
             .load(connection)?;
             let last = rows.last().map(|row| row.id);
@@ -113,12 +129,12 @@ impl ChangeLog for SqliteStore {
         .await
     }
 
-    async fn touched(&self, after: Position, limit: u16) -> Result<Option<Page<WorkId>>> {
-        self.page(after, limit, move |connection, bounds| {
+    async fn touched(&self, after: &Position, limit: u16) -> Result<Option<Page<WorkId>>> {
+        self.page(after, limit, move |connection, _, range| {
             let touches: Vec<Touch> =
                 sql_query("SELECT id, work_id FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?")
-                    .bind::<BigInt, _>(after.id)
-                    .bind::<BigInt, _>(bounds.head_id)
+                    .bind::<BigInt, _>(range.above)
+                    .bind::<BigInt, _>(range.up_to)
                     .bind::<Integer, _>(i32::from(limit))
                     .load(connection)?;
             let last = touches.last().map(|touch| touch.id);
@@ -134,25 +150,26 @@ impl ChangeLog for SqliteStore {
 
 impl SqliteStore {
     /// A page that `rows` reads, with the number of rows and the id of the last one.
-    async fn page<T, F>(&self, after: Position, limit: u16, rows: F) -> Result<Option<Page<T>>>
+    async fn page<T, F>(&self, after: &Position, limit: u16, rows: F) -> Result<Option<Page<T>>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection, &Bounds) -> QueryResult<(Vec<T>, usize, Option<i64>)> + Send + 'static,
+        F: FnOnce(&mut SqliteConnection, &Bounds, &Range) -> QueryResult<(Vec<T>, usize, Option<i64>)> + Send + 'static,
     {
+        let after = after.clone();
         self.read(move |connection| {
             // One snapshot for the bounds and the rows.
             connection.transaction(|connection| {
                 let bounds = Bounds::read(connection)?;
-                if !bounds.continues_from(after) {
+                let Some(range) = Range::behind(&after, &bounds) else {
                     return Ok(None);
-                }
-                let (items, read, last) = rows(connection, &bounds)?;
+                };
+                let (items, read, last) = rows(connection, &bounds, &range)?;
                 let full = read == usize::from(limit);
-                let position = last.filter(|_| full).map_or(bounds.head(), |id| bounds.at(id));
+                let last = last.filter(|_| full).unwrap_or(range.up_to.max(range.above));
                 Ok(Some(Page {
                     items,
-                    position,
-                    complete: !full,
+                    position: bounds.behind(last),
+                    complete: !full && after.partly_seen().is_none(),
                 }))
             })
         })

@@ -30,7 +30,7 @@ pub const WORK: &str = "work";
 pub const STATS: &str = "stats";
 
 /// One event; without a name it is what browsers call a message.
-pub fn event(name: Option<&str>, id: Option<Position>, data: &impl Serialize) -> Bytes {
+pub fn event(name: Option<&str>, id: Option<&Position>, data: &impl Serialize) -> Bytes {
     let mut frame = Vec::with_capacity(256);
     // Nothing here fails: it is written to memory, and no key of these types is anything but a text.
     if let Some(name) = name {
@@ -46,7 +46,7 @@ pub fn event(name: Option<&str>, id: Option<Position>, data: &impl Serialize) ->
 }
 
 /// What keeps a connection alive, and tells a client who gets little from where to go on.
-pub fn heartbeat(position: Option<Position>) -> Bytes {
+pub fn heartbeat(position: Option<&Position>) -> Bytes {
     match position {
         Some(position) => format!(": heartbeat\nid: {position}\n\n").into(),
         None => Bytes::from_static(b": heartbeat\n\n"),

@@ -197,11 +197,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let position = "1-2-3".parse().unwrap();
+        let position = "1-2.1:3".parse().unwrap();
         let written = [
             super::super::retry(1000),
-            super::super::event(Some("reset"), Some(position), &["a\nb"]),
-            super::super::heartbeat(Some(position)),
+            super::super::event(Some("reset"), Some(&position), &["a\nb"]),
+            super::super::heartbeat(Some(&position)),
         ]
         .concat();
         assert_eq!(

@@ -1,0 +1,2 @@
+ALTER TABLE feed DROP COLUMN incarnation;
+DROP INDEX events_id;

@@ -32,6 +32,11 @@ impl Keys {
         format!("{}:feed:v1:fresh", self.0)
     }
 
+    /// The name of the cache, which stays when entries are cleared.
+    pub(super) fn name(&self) -> String {
+        format!("{}:cache:v1:name", self.0)
+    }
+
     /// The patterns that all entries match, and nothing of another deployment.
     pub(super) fn patterns(&self) -> [String; 2] {
         let mut literal = String::new();

@@ -18,6 +18,7 @@ use crate::domain::{Position, Work, WorkCode, WorkId};
 pub struct MemoryCache {
     lifetimes: Lifetimes,
     capacity: u64,
+    name: u128,
     started: Instant,
     /// Whoever changes entries reads it, so that clearing waits for them and they see nothing half cleared.
     kept: RwLock<Kept>,
@@ -36,6 +37,7 @@ impl MemoryCache {
         Self {
             lifetimes: Lifetimes(options),
             capacity,
+            name: rand::random(),
             started: Instant::now(),
             kept: RwLock::new(Kept::nothing(capacity)),
         }
@@ -210,6 +212,10 @@ impl Cache for MemoryCache {
 
     fn shared(&self) -> bool {
         false
+    }
+
+    async fn name(&self) -> Result<String> {
+        Ok(format!("{:032x}", self.name))
     }
 }
 

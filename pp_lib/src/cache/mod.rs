@@ -161,6 +161,9 @@ pub trait Cache: Send + Sync {
 
     /// Whether other processes see what is put here.
     fn shared(&self) -> bool;
+
+    /// The name by which all who share this cache know it, however they reach it. No two caches have one name.
+    async fn name(&self) -> Result<String>;
 }
 
 /// A cache, whichever it is.

@@ -27,6 +27,7 @@ macro_rules! script {
     };
 }
 
+static NAME: LazyLock<Script> = script!("redis/name.lua");
 static LOOK_UP: LazyLock<Script> = script!("redis/look_up.lua");
 static FILL: LazyLock<Script> = script!("redis/fill.lua");
 static PUT: LazyLock<Script> = script!("redis/put.lua");
@@ -237,6 +238,12 @@ impl Cache for RedisCache {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    async fn name(&self) -> Result<String> {
+        let mut script = NAME.key(self.keys.name());
+        script.arg(format!("{:032x}", rand::random::<u128>()));
+        self.link.run(&script).await
     }
 }
 

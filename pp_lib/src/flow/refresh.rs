@@ -25,8 +25,9 @@ use crate::store::{AnyStore, Page, StoreError};
 const PAGE: u16 = 1000;
 /// Rounds are this far apart at least, however often the feed is poked.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The name of the lease of whoever refreshes a shared cache.
-const LEASE: &str = "refresher";
+/// What the names of the leases of those who refresh a shared cache begin with; the name of the cache follows. The lease is a
+/// row of the database, and several caches may be kept from one database.
+const LEASES: &str = "refresher/";
 /// A mark that leaves the cache as fresh as it was.
 const LONG_AGO: Moment = Moment(0);
 
@@ -58,6 +59,15 @@ impl Trouble for RoundError {
             Self::Cache(_) => "the cache is unavailable",
         }
     }
+}
+
+/// Where a refresher is.
+#[derive(Default)]
+struct State {
+    /// Its place in the feed.
+    place: Option<Position>,
+    /// The lease that it took last.
+    lease: Option<String>,
 }
 
 /// How a round ended.
@@ -96,37 +106,34 @@ impl Refresher {
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let mut waiter = self.feed.watch();
         let mut patience = Patience::shown("refreshing the cache", part);
-        let mut place = None;
+        let mut state = State::default();
         while !shutdown.is_cancelled() {
-            let rounds = self.rounds(&mut place, &mut waiter, &mut patience);
+            let rounds = self.rounds(&mut state, &mut waiter, &mut patience);
             if let Some(Err(error)) = shutdown.run_until_cancelled(rounds).await {
                 patience.wait(&error, &shutdown).await;
             }
         }
-        self.let_go().await;
+        self.let_go(state.lease).await;
     }
 
     /// Takes part for a while: as long as a lease is good for. What is under way is given up when it takes longer.
-    async fn rounds(
-        &self,
-        place: &mut Option<Position>,
-        waiter: &mut Waiter,
-        patience: &mut Patience,
-    ) -> Result<(), RoundError> {
+    async fn rounds(&self, state: &mut State, waiter: &mut Waiter, patience: &mut Patience) -> Result<(), RoundError> {
         let term = self.term();
-        if let Some(holder) = &self.holder
-            && !self.store.hold(LEASE, holder, 2 * term).await?
-        {
-            // Another one does it. Whoever takes over begins where the cache is by then.
-            *place = None;
-            patience.recovered();
-            sleep(term / 2).await;
-            return Ok(());
+        if let Some(holder) = &self.holder {
+            // Asked for each time: a cache that was emptied has another name, and with it another lease.
+            let lease = state.lease.insert(format!("{LEASES}{}", self.cache.name().await?));
+            if !self.store.hold(lease, holder, 2 * term).await? {
+                // Another one does it. Whoever takes over begins where the cache is by then.
+                state.place = None;
+                patience.recovered();
+                sleep(term / 2).await;
+                return Ok(());
+            }
         }
         let round = async {
             loop {
                 let began = Instant::now();
-                let round = self.round(place).await?;
+                let round = self.round(&mut state.place).await?;
                 patience.recovered();
                 if round == Round::More {
                     continue;
@@ -206,9 +213,9 @@ impl Refresher {
     }
 
     /// The next one need not wait for the end of the lease.
-    async fn let_go(&self) {
-        if let Some(holder) = &self.holder {
-            let released = timeout(Duration::from_secs(1), self.store.release(LEASE, holder)).await;
+    async fn let_go(&self, lease: Option<String>) {
+        if let (Some(holder), Some(lease)) = (&self.holder, lease) {
+            let released = timeout(Duration::from_secs(1), self.store.release(&lease, holder)).await;
             if let Ok(Err(error)) = released {
                 log::debug!("the refresher's lease runs out by itself: {error}");
             }

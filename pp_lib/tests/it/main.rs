@@ -28,5 +28,6 @@ mod retention;
 mod snapshots;
 mod store;
 mod streams;
+mod two_caches;
 mod unreadable;
 mod views;

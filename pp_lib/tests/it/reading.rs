@@ -459,4 +459,9 @@ impl Cache for Moody {
     fn shared(&self) -> bool {
         self.inner.shared()
     }
+
+    async fn name(&self) -> Result<String> {
+        self.act().await?;
+        self.inner.name().await
+    }
 }

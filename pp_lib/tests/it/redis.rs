@@ -184,7 +184,7 @@ mod embedded {
     }
 }
 
-mod on_servers {
+pub(crate) mod on_servers {
     use super::*;
 
     /// A door to the server, and its address.
@@ -196,10 +196,10 @@ mod on_servers {
     }
 
     /// What is known of the only keys of a prefix, to one who looks at Redis itself.
-    struct Raw(MultiplexedConnection, String);
+    pub(crate) struct Raw(MultiplexedConnection, String);
 
     impl Raw {
-        async fn new(prefix: &str) -> Self {
+        pub(crate) async fn new(prefix: &str) -> Self {
             let client = redis::Client::open(server_url()).unwrap();
             let connection = client.get_multiplexed_async_connection().await.unwrap();
             Self(connection, prefix.to_owned())
@@ -209,6 +209,12 @@ mod on_servers {
             let mut set = redis::cmd("SET");
             set.arg(format!("{}:{key}", self.1)).arg(value);
             set.exec_async(&mut self.0).await.unwrap();
+        }
+
+        pub(crate) async fn forget(&mut self, key: &str) {
+            let mut forget = redis::cmd("DEL");
+            forget.arg(format!("{}:{key}", self.1));
+            forget.exec_async(&mut self.0).await.unwrap();
         }
 
         async fn lifetime(&mut self, key: &str) -> i64 {

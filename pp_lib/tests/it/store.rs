@@ -29,8 +29,8 @@ pub(crate) mod on_servers {
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Search, Settled,
-        Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,
+        Search, Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;
@@ -57,6 +57,25 @@ pub(crate) mod on_servers {
     pub(crate) async fn fresh() -> (AnyStore, Database) {
         let (store, database) = migrated(4).await;
         (Arc::new(store), database)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn leases_that_ran_out_long_ago_are_forgotten() {
+        let (store, database) = migrated(1).await;
+        assert!(store.hold("of a cache that is gone", "one", HOLD).await.unwrap());
+        assert!(store.hold("of yesterday", "one", HOLD).await.unwrap());
+        let client = database.client().await;
+        let over = "UPDATE leases SET held_until = now() - interval '25 hours' WHERE name LIKE '%gone'";
+        client.batch_execute(over).await.unwrap();
+        let over = "UPDATE leases SET held_until = now() - interval '23 hours' WHERE name LIKE '%yesterday'";
+        client.batch_execute(over).await.unwrap();
+        assert!(store.hold("another", "two", HOLD).await.unwrap());
+        let left = client
+            .query("SELECT name FROM leases ORDER BY name", &[])
+            .await
+            .unwrap();
+        let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, ["another", "of yesterday"]);
     }
 
     pp_lib::store_suite!(fresh);

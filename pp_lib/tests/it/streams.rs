@@ -68,6 +68,19 @@ impl Place {
         works
     }
 
+    /// The end of the feed, once no transaction is open on the server, whoever uses it besides.
+    async fn quiet_end(&self) -> Position {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let end = self.end().await;
+            if end.seen().open.is_empty() {
+                return end;
+            }
+            assert!(Instant::now() < deadline, "transactions stay open");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// The end of the feed.
     async fn end(&self) -> Position {
         self.store.head().await.unwrap()
@@ -301,7 +314,7 @@ async fn what_was_purged_is_a_reset_for_those_who_have_not_seen_it(store: AnySto
     for work in &works {
         store.delete(work.id, None).await.unwrap();
     }
-    let end = place.end().await;
+    let end = place.quiet_end().await;
     let mut reading = place.subscribe(Some(beginning.clone()));
     assert_eq!(next(&mut reading).await, Some(Message::Started(beginning.clone())));
     changes(&mut reading, 1).await;

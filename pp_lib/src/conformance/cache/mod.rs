@@ -58,6 +58,7 @@ macro_rules! cache_suite {
             freshness_never_goes_back
             a_mark_of_the_future_is_none
             clearing_leaves_nothing_but_the_place
+            a_cache_keeps_its_name_and_no_other_has_it
             codes_are_remembered
             an_id_replaces_the_provisional_and_stays
             the_first_provisional_stays

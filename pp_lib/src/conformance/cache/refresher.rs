@@ -142,3 +142,12 @@ pub async fn clearing_leaves_nothing_but_the_place(fresh: Fresh) {
     let kept = other.by_codes(&[code(1)]).await.unwrap();
     assert_eq!(kept, [Some(ByCode::Id(WorkId(1)))]);
 }
+
+/// What only one of those who share a cache does goes by its name.
+pub async fn a_cache_keeps_its_name_and_no_other_has_it(fresh: Fresh) {
+    let (cache, other) = (fresh(LASTING), fresh(LASTING));
+    let name = cache.name().await.unwrap();
+    cache.clear(&position(1)).await.unwrap();
+    assert_eq!(cache.name().await.unwrap(), name);
+    assert_ne!(other.name().await.unwrap(), name);
+}

@@ -16,6 +16,7 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::feed_epoch::{self, INCARNATION};
 use super::prepared::Prepared;
+use super::session::each_at_its_moment;
 use super::work_rows::{parsed, unix_seconds};
 use crate::domain::{Event, Position, Snapshot, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
@@ -41,7 +42,7 @@ const FEED: &str = "
 const PAGE: &str = "
     here AS MATERIALIZED (
         SELECT feed.*, last, coalesce(this, now) AS this,
-            epoch = $1 AND pg_snapshot_xmax(coalesce(this, last))::text::bigint
+            epoch = $1 AND greatest(pg_snapshot_xmax(last), pg_snapshot_xmax(this))::text::bigint
                 <= pg_snapshot_xmax(now)::text::bigint + begun AND (
                 floor_tx < pg_snapshot_xmin(last) OR floor_tx < pg_snapshot_xmin(this) AND floor_id <= $4
             ) AS continues
@@ -216,7 +217,7 @@ fn read<T>(
     limit: u16,
     page: impl FnOnce(&mut PgConnection, &Asked) -> std::result::Result<Option<Page<T>>, Failure>,
 ) -> std::result::Result<Option<Page<T>>, Failure> {
-    connection.build_transaction().read_committed().run(|connection| {
+    each_at_its_moment(connection, |connection| {
         let above = drawn(connection)?;
         let asked = Asked {
             after: after.clone(),
@@ -225,6 +226,17 @@ fn read<T>(
         };
         page(connection, &asked)
     })
+}
+
+/// The place behind everything; none where the epoch was made elsewhere, and a new one begins.
+fn head(connection: &mut PgConnection) -> std::result::Result<Option<Position>, Failure> {
+    let above = drawn(connection)?;
+    let statement = format!("WITH feed AS ({FEED} FROM feed LIMIT 1) SELECT {} FROM feed", feed_columns());
+    let feed: Feed = Prepared(sql_query(statement)).get_result(connection)?;
+    if !feed.is_current(connection)? {
+        return Ok(None);
+    }
+    Ok(Some(Position::at(feed.epoch, feed.snapshot(above, None)?)))
 }
 
 #[derive(QueryableByName)]
@@ -357,20 +369,11 @@ fn touched(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
 #[async_trait]
 impl ChangeLog for PostgresStore {
     async fn head(&self) -> Result<Position> {
-        self.run(|connection| {
-            loop {
-                let above = drawn(connection)?;
-                let statement = format!(
-                    "WITH feed AS ({FEED} FROM feed LIMIT 1) SELECT {} FROM feed",
-                    feed_columns()
-                );
-                let feed: Feed = Prepared(sql_query(statement)).get_result(connection)?;
-                if feed.is_current(connection)? {
-                    return Ok(Position::at(feed.epoch, feed.snapshot(above, None)?));
-                }
+        loop {
+            if let Some(head) = self.run(head).await? {
+                return Ok(head);
             }
-        })
-        .await
+        }
     }
 
     async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {

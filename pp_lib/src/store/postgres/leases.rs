@@ -22,7 +22,13 @@ impl Leases for PostgresStore {
         let (name, holder, hold) = (name.to_owned(), holder.to_owned(), microseconds(hold));
         self.run(move |connection| {
             let held = sql_query(
-                "INSERT INTO leases (name, holder, held_until, set_on)
+                "WITH forgotten AS (
+                    DELETE FROM leases WHERE name = ANY(ARRAY(
+                        SELECT name FROM leases WHERE held_until < clock_timestamp() - interval '1 day' AND name <> $1
+                        FOR UPDATE SKIP LOCKED
+                    ))
+                )
+                INSERT INTO leases (name, holder, held_until, set_on)
                 SELECT $1, $2, now + $3 * interval '1 microsecond', now FROM clock_timestamp() AS now
                 ON CONFLICT (name) DO UPDATE SET
                     holder = excluded.holder, held_until = excluded.held_until, set_on = excluded.set_on

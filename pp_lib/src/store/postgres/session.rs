@@ -224,6 +224,17 @@ pub(super) fn at_one_moment<T>(
     connection.build_transaction().repeatable_read().read_only().run(read)
 }
 
+/// Runs statements in one transaction, each of which sees its own moment.
+pub(super) fn each_at_its_moment<T>(
+    connection: &mut PgConnection,
+    read: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if is_in_transaction(connection) {
+        return read(connection);
+    }
+    connection.build_transaction().read_committed().run(read)
+}
+
 /// Why there is no connection, in words that may be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -21,6 +21,11 @@ impl Leases for SqliteStore {
     async fn hold(&self, name: &str, holder: &str, hold: Duration) -> Result<bool> {
         let (name, holder, hold) = (name.to_owned(), holder.to_owned(), millis(hold));
         self.write(move |connection| {
+            sql_query(format!(
+                "DELETE FROM leases WHERE held_until < {NOW} - 86400000 AND name <> ?"
+            ))
+            .bind::<Text, _>(&name)
+            .execute(connection)?;
             let held = sql_query(format!(
                 "INSERT INTO leases (name, holder, held_until, set_on) VALUES (?, ?, {NOW} + ?, {NOW})
                  ON CONFLICT (name) DO UPDATE SET

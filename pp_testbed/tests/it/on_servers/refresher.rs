@@ -16,7 +16,7 @@ struct Heir {
 
 /// Who keeps the cache right; nobody between two.
 async fn keeper(client: &Client) -> Option<String> {
-    let row = "SELECT holder FROM leases WHERE name = 'refresher' AND held_until > now()";
+    let row = "SELECT holder FROM leases WHERE name LIKE 'refresher/%' AND held_until > now()";
     client.query_opt(row, &[]).await.unwrap().map(|row| row.get(0))
 }
 

@@ -1,0 +1,110 @@
+//! Several serving processes over one database: each shared cache is kept right, by one of those who share it.
+
+mod on_servers {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use pp_lib::cache::CacheOptions;
+    use pp_lib::domain::{AddUpTo, WorkId};
+    use pp_lib::feed::AnyFeed;
+    use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::flow::{Caches, Serving, Source, Wanted, new_message_id};
+    use pp_lib::health::Health;
+    use pp_lib::store::AnyStore;
+    use tokio::time::{Instant, sleep};
+
+    use crate::redis::on_servers::Raw;
+    use crate::redis::{DEADLINE, connect, new_prefix, server_url};
+    use crate::store::embedded::fresh;
+
+    const STALENESS: Duration = Duration::from_millis(500);
+
+    /// One process, with a cache of this prefix.
+    struct Process {
+        serving: Serving,
+        works: pp_lib::actor::WorkHandle,
+    }
+
+    impl Process {
+        fn start(store: &AnyStore, prefix: &str) -> Self {
+            let options = CacheOptions {
+                ttl: DEADLINE * 10,
+                staleness: STALENESS,
+            };
+            let caches = Caches {
+                cache: Arc::new(connect(&server_url(), prefix, options, DEADLINE)),
+                near: None,
+                staleness: STALENESS,
+            };
+            let feed: AnyFeed = Arc::new(MemoryFeed::new());
+            let (serving, works) = Serving::start(store, &feed, &caches, Default::default(), &Health::new());
+            Self { serving, works }
+        }
+
+        async fn is_hit(&self, work: WorkId) -> bool {
+            self.works.by_id(work).await.unwrap().source == Source::Cache
+        }
+
+        async fn create(&self) -> WorkId {
+            let wanted = Wanted {
+                add_up_to: Some(AddUpTo::MIN),
+                run_at: None,
+            };
+            self.works.create(wanted, new_message_id()).await.unwrap().id
+        }
+    }
+
+    async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !condition().await {
+            assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Each serves from its cache, again and again, for longer than one mark of freshness lasts.
+    async fn all_serve_from_their_caches(processes: &[&Process], work: WorkId) {
+        let began = Instant::now();
+        while began.elapsed() < STALENESS * 4 {
+            for (number, process) in processes.iter().enumerate() {
+                let what = format!("process {number} serves from its cache");
+                until(&what, async || process.is_hit(work).await).await;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_processes_with_caches_of_their_own_both_serve_from_them() {
+        let (store, _folder) = fresh().await;
+        let (one, other) = (
+            Process::start(&store, &new_prefix()),
+            Process::start(&store, &new_prefix()),
+        );
+        let work = one.create().await;
+        all_serve_from_their_caches(&[&one, &other], work).await;
+        assert_eq!(store.held("refresher/").await.unwrap(), 2);
+        for process in [one, other] {
+            process.serving.stop(DEADLINE).await;
+        }
+        assert_eq!(store.held("refresher/").await.unwrap(), 0, "they let go");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_processes_that_share_a_cache_one_keeps_it_also_after_it_was_emptied() {
+        let (store, _folder) = fresh().await;
+        let prefix = new_prefix();
+        let (one, other) = (Process::start(&store, &prefix), Process::start(&store, &prefix));
+        let work = one.create().await;
+        all_serve_from_their_caches(&[&one, &other], work).await;
+        assert_eq!(store.held("refresher/").await.unwrap(), 1);
+        let mut raw = Raw::new(&prefix).await;
+        for key in ["cache:v1:name", "feed:v2:position", "feed:v1:fresh"] {
+            raw.forget(key).await;
+        }
+        all_serve_from_their_caches(&[&one, &other], work).await;
+        until("one keeps it", async || store.held("refresher/").await.unwrap() == 1).await;
+        for process in [one, other] {
+            process.serving.stop(DEADLINE).await;
+        }
+    }
+}

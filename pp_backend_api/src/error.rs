@@ -80,8 +80,25 @@ impl From<ActorError> for ApiError {
                 Self::unavailable("while the cache is away it is not known whether there is such a work; try again")
             }
             ActorError::Stopped => Self::unavailable("the service is stopping"),
-            ActorError::Store(StoreError::Unavailable(_)) => {
-                Self::unavailable("the database is unavailable; try again in a moment")
+            ActorError::Store(error) => error.into(),
+            _ => Self::internal(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::unavailable("the database is unavailable; try again in a moment"),
+            StoreError::Unwell(_) => Self::unavailable(
+                "the database refuses what it should take: it is read-only, full or damaged, or was changed; \
+                 the log of the service has its words",
+            ),
+            StoreError::Damaged(_) => Self::unavailable(
+                "the database is damaged: it has to be repaired or restored, trying again does not help",
+            ),
+            StoreError::Outdated(_) => {
+                Self::unavailable("a newer version of PP has changed the database; this one ends")
             }
             _ => Self::internal(),
         }

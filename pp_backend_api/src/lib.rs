@@ -26,8 +26,8 @@ use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{
-    Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, forget_expired_keys, watch_broker,
-    watch_store,
+    Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, WithoutWrites, forget_expired_keys,
+    watch_broker, watch_store,
 };
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
@@ -98,7 +98,7 @@ pub struct Ports {
 /// The whole service: its actors, its health, and requests until the shutdown.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// When the listener cannot be used, or a newer program has changed the database.
 pub async fn serve(
     args: &ApiArgs,
     grace: Duration,
@@ -124,7 +124,7 @@ pub async fn serve(
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
-    let watch = tokio::spawn(watch_store(store, part, shutdown.clone()));
+    let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
     let parts = Parts {
         works,
@@ -136,9 +136,9 @@ pub async fn serve(
     // What was answered is committed; what was given up on has this long.
     demanding.stop(grace).await;
     serving.stop(grace).await;
-    watch.await?;
     watch_broker.await?;
     cleaning.await?;
+    watch.await??;
     Ok(served?)
 }
 

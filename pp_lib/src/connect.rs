@@ -139,6 +139,8 @@ async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnySt
     let store = SqliteStore::open(file, args.pool, args.timeout).map_err(open)?;
     if schema == Schema::Migrate {
         store.migrate().await.map_err(open)?;
+        // A server may take changes later, and is waited for; a file that cannot be written stays so.
+        store.check_writes().await.map_err(open)?;
     }
     Ok(Arc::new(store))
 }
@@ -180,7 +182,7 @@ where
     F: Future<Output = Result<PostgresStore, StoreError>>,
 {
     let store = wait_for("PostgreSQL", patience, connect, |error| {
-        matches!(error, StoreError::Unavailable(_))
+        matches!(error, StoreError::Unavailable(_) | StoreError::Unwell(_))
     });
     store.await.map_err(|why| wrong(variable, why))
 }

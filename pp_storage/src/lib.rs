@@ -52,6 +52,9 @@ pub enum SchemaError {
     /// The database has a schema that this program does not know.
     #[error("the database's schema is not the one this program knows ({0})")]
     Unknown(String),
+    /// A newer program has changed the schema.
+    #[error("the database's schema is newer than this program ({0})")]
+    Newer(String),
 }
 
 impl From<diesel::result::Error> for SchemaError {
@@ -183,17 +186,8 @@ where
     let failed = |error: Box<dyn Error + Send + Sync>| SchemaError::Failed(error.to_string());
     let known = known_versions::<B>(&migrations)?;
     let applied = connection.applied_migrations().map_err(failed)?;
-    // A newer program was here before: going on would be a guess about what its schema means.
-    if let Some(unknown) = applied
-        .iter()
-        .map(ToString::to_string)
-        .find(|version| !known.contains(version))
-    {
-        return Err(SchemaError::Unknown(format!(
-            "it has migration {unknown}, the last one known is {}",
-            known.join(", ")
-        )));
-    }
+    let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
+    ensure_not_newer(&applied, &known)?;
     let pending = connection.pending_migrations(migrations).map_err(failed)?;
     let mut names = Vec::with_capacity(pending.len());
     for migration in pending {
@@ -213,6 +207,7 @@ where
     let applied = applied_versions(connection)
         .map_err(|error| SchemaError::Unknown(format!("it has none that PP made: {error}")))?;
     let known = known_versions::<B>(&migrations)?;
+    ensure_not_newer(&applied, &known)?;
     if applied == known {
         Ok(())
     } else {
@@ -232,6 +227,17 @@ where
     let applied = sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version");
     let applied = applied.load::<Applied>(connection)?;
     Ok(applied.into_iter().map(|applied| applied.version).collect())
+}
+
+/// A newer program was here: to go on would be a guess about what its schema means.
+fn ensure_not_newer(applied: &[String], known: &[String]) -> Result<(), SchemaError> {
+    match applied.iter().find(|version| !known.contains(version)) {
+        None => Ok(()),
+        Some(newer) => Err(SchemaError::Newer(format!(
+            "it has migration {newer}, this program knows {}",
+            known.join(", ")
+        ))),
+    }
 }
 
 fn known_versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<Vec<String>, SchemaError>

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Consumer, Dispatcher, Drainer, computation, supervise, watch_store};
+use pp_lib::flow::{Consumer, Dispatcher, Drainer, WithoutWrites, computation, supervise, watch_store};
 use pp_lib::health::Health;
-use pp_lib::store::{AnyStore, StoreError};
+use pp_lib::store::{self, AnyStore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +30,7 @@ pub struct Parts {
 ///
 /// # Errors
 /// When the store cannot do it.
-pub async fn take_over(store: &AnyStore) -> Result<(), StoreError> {
+pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     let lost = store.lose_running(args::MAX_LOST_LEASES).await?;
     if lost > 0 {
         log::warn!("{lost} works were running when the last process ended; they start anew");
@@ -38,11 +38,27 @@ pub async fn take_over(store: &AnyStore) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The whole service: the work, and an eye on the database.
+///
+/// # Errors
+/// When a newer program has changed the database.
+pub async fn serve(
+    args: &ConsumerArgs,
+    grace: Duration,
+    parts: Parts,
+    health: &Health,
+    shutdown: CancellationToken,
+) -> store::Result<()> {
+    let (store, part) = (parts.store.clone(), health.part("store", true));
+    let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
+    let (watched, ()) = tokio::join!(watch, run(args, grace, parts, health, shutdown));
+    watched
+}
+
 /// Works until `shutdown` is cancelled, then finishes what is under way or hands it back within `grace`.
 pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &Health, shutdown: CancellationToken) {
     let Parts { store, broker, feed } = parts.clone();
     let tasks = TaskTracker::new();
-    tasks.spawn(watch_store(store.clone(), health.part("store", true), shutdown.clone()));
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
         let drain = drain(&parts, health, &shutdown);

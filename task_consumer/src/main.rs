@@ -40,7 +40,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
     if let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await {
-        task_consumer::run(&args.consumer, args.runtime.grace, parts?, &health, shutdown).await;
+        task_consumer::serve(&args.consumer, args.runtime.grace, parts?, &health, shutdown).await?;
     }
     probe.await?;
     Ok(())

@@ -310,4 +310,8 @@ impl Store for Faulty {
     async fn check(&self) -> Result<()> {
         self.act().await
     }
+
+    async fn check_writes(&self) -> Result<()> {
+        self.act().await
+    }
 }

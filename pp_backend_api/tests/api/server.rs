@@ -13,7 +13,7 @@ use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, watch_store};
+use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, WithoutWrites, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
@@ -106,7 +106,7 @@ async fn serve(
     let (serving, works) = Serving::start(&store, &feed, &caches(), options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
     let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), false, 100).await;
-    let watching = watch_store(store, part, shutdown.clone());
+    let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
     let parts = Parts {
         works,
@@ -116,7 +116,7 @@ async fn serve(
     };
     let grace = config.grace;
     pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
-    watching.await.unwrap();
+    watching.await.unwrap().unwrap();
     demanding.stop(grace).await;
     serving.stop(grace).await;
 }

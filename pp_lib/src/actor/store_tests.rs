@@ -297,6 +297,10 @@ impl Store for Moody {
     async fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    async fn check_writes(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 struct Rig {

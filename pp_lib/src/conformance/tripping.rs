@@ -274,4 +274,8 @@ impl Store for Tripping {
     async fn check(&self) -> Result<()> {
         self.inner.check().await
     }
+
+    async fn check_writes(&self) -> Result<()> {
+        self.inner.check_writes().await
+    }
 }

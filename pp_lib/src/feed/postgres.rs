@@ -12,6 +12,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use super::{Feed, Waiter, wake};
@@ -151,6 +152,19 @@ fn config(url: &str) -> Option<Config> {
         .keepalives_retries(3)
         .tcp_user_timeout(2 * PATIENCE);
     Some(config)
+}
+
+/// Whether the server of this URL answers that it does not know this user, password or database, which no waiting
+/// changes. This client, unlike libpq, says so by a code and not in words of the server's language.
+pub(crate) async fn refuses_for_good(url: &str) -> bool {
+    let Some(config) = config(url) else { return false };
+    let Ok(Err(error)) = timeout(PATIENCE, config.connect(NoTls)).await else {
+        return false;
+    };
+    /// `invalid_authorization_specification` and its like.
+    const NOT_LET_IN: &str = "28";
+    let code = error.code();
+    code.is_some_and(|code| code.code().starts_with(NOT_LET_IN) || *code == SqlState::INVALID_CATALOG_NAME)
 }
 
 async fn keep_connected(config: Config, shared: Arc<Shared>) {

@@ -10,7 +10,7 @@ use super::intake::{self, Intake};
 use super::{Patience, new_work_code};
 use crate::broker::{DeadLetter, Delivery};
 use crate::domain::{Demand, DemandedRow, MessageId, Origin, WorkCode};
-use crate::store::{AnyStore, Claim};
+use crate::store::{AnyStore, Claim, StoreError};
 
 /// An attempt and the deliveries that wait for it; more than one when a demand came twice.
 pub(super) struct Job {
@@ -106,6 +106,7 @@ async fn resolve(
                         .collect(),
                 );
             }
+            Err(StoreError::Outdated(_)) => return None,
             Err(error) if !patience.wait(&error, abandon).await => return None,
             Err(_) => {}
         }

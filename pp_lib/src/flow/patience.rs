@@ -24,6 +24,11 @@ impl Trouble for StoreError {
     fn told(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "the database is unavailable",
+            Self::Unwell(_) => {
+                "the database refuses what it should take: it is read-only, full or damaged, or was changed"
+            }
+            Self::Damaged(_) => "the database is damaged: it has to be repaired or restored",
+            Self::Outdated(_) => "a newer version of PP has changed the database",
             Self::Rejected(_) => "the database refused",
         }
     }

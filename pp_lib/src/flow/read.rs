@@ -315,7 +315,7 @@ fn lease_of(found: &Found) -> Option<Lease> {
 }
 
 fn is_away(error: &ActorError) -> bool {
-    matches!(error, ActorError::Store(StoreError::Unavailable(_)))
+    matches!(error, ActorError::Store(error) if !matches!(error, StoreError::Rejected(_)))
 }
 
 /// When the store could not be reached, last.

@@ -16,15 +16,15 @@ pub(super) enum Fate {
     Applied,
     /// Somebody else had settled the matter.
     Superseded,
-    /// The store will never take it; its words.
+    /// The store takes others like it, and will never take this one; its words.
     Refused(String),
-    /// The program was stopped before the store took it; nothing is known about it.
+    /// The program was stopped, or is to stop, before the store took it; nothing is known about it.
     Abandoned,
 }
 
 /// Settles all; one fate for each, in order. What the store will not take as it is, is settled as failed, so that its
 /// row tells of it; the settlement then says so. Each is tried once at least; the store is not waited for any more once
-/// `abandon` is cancelled.
+/// `abandon` is cancelled, or when a newer program has changed the database.
 pub(super) async fn settle(
     store: &AnyStore,
     feed: &AnyFeed,
@@ -72,6 +72,7 @@ pub(super) async fn settle(
                 parts.push_front(second.to_vec());
                 parts.push_front(first.to_vec());
             }
+            Err(StoreError::Outdated(_)) => break,
             Err(error) => {
                 parts.push_front(part);
                 if !patience.wait(&error, abandon).await {

@@ -4,27 +4,57 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Trouble as _;
 use crate::broker::{AnyBroker, Queue};
 use crate::health::Part;
-use crate::store::AnyStore;
+use crate::store::{self, AnyStore, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a store that is well is asked for a change.
+const BETWEEN_WRITES: Duration = Duration::from_secs(5);
+
+/// What a process is worth whose store answers but takes no changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutWrites {
+    /// It still serves reads.
+    Degraded,
+    /// It can do nothing.
+    Down,
+}
 
 /// Checks the store about once a second and records what it finds, until the shutdown.
-pub async fn watch_store(store: AnyStore, part: Part, shutdown: CancellationToken) {
-    shutdown
-        .run_until_cancelled(async {
-            loop {
-                check(&store, &part).await;
-                sleep(PAUSE).await;
-            }
-        })
-        .await;
+///
+/// # Errors
+/// With [`StoreError::Outdated`] when a newer program has changed the store: then the process has to end, and the
+/// shutdown is begun here.
+pub async fn watch_store(
+    store: AnyStore,
+    part: Part,
+    without_writes: WithoutWrites,
+    shutdown: CancellationToken,
+) -> store::Result<()> {
+    let mut watch = StoreWatch {
+        store,
+        part,
+        without_writes,
+        next_write: Instant::now(),
+        trouble: None,
+    };
+    let watching = async {
+        loop {
+            watch.look().await?;
+            sleep(PAUSE).await;
+        }
+    };
+    let outdated = shutdown.run_until_cancelled(watching).await.unwrap_or(Ok(()));
+    if outdated.is_err() {
+        shutdown.cancel();
+    }
+    outdated
 }
 
 /// Checks the broker about once a second and records what it finds, until the shutdown.
@@ -45,16 +75,62 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
     shutdown.run_until_cancelled(watching).await;
 }
 
-async fn check(store: &AnyStore, part: &Part) {
-    let asked = timeout(PATIENCE, AssertUnwindSafe(store.check()).catch_unwind());
-    // The reason is shown to everybody, the driver's words are not.
-    match asked.await {
-        Ok(Ok(Ok(()))) => part.up(),
-        Ok(Ok(Err(error))) => {
-            log::debug!("store check: {error}");
-            part.down("the database is unavailable");
+struct StoreWatch {
+    store: AnyStore,
+    part: Part,
+    without_writes: WithoutWrites,
+    /// When to ask for a change again, if all is well.
+    next_write: Instant,
+    /// What was logged last; none while all is well.
+    trouble: Option<&'static str>,
+}
+
+impl StoreWatch {
+    async fn look(&mut self) -> store::Result<()> {
+        if let Err(trouble) = answer(self.store.check()).await? {
+            let told = self.note(trouble);
+            self.part.down(told);
+            return Ok(());
         }
-        Ok(Err(_)) => part.down("the check of the database broke"),
-        Err(_) => part.down("the database does not answer"),
+        if self.trouble.is_none() && Instant::now() < self.next_write {
+            return Ok(());
+        }
+        match answer(self.store.check_writes()).await? {
+            Ok(()) => {
+                self.next_write = Instant::now() + BETWEEN_WRITES;
+                self.trouble = None;
+                self.part.up();
+            }
+            Err(trouble) => {
+                let told = self.note(trouble);
+                match self.without_writes {
+                    WithoutWrites::Degraded => self.part.degraded(told),
+                    WithoutWrites::Down => self.part.down(told),
+                }
+            }
+        }
+        Ok(())
     }
+
+    /// The reason is shown to everybody. The driver's words are for the log, once.
+    fn note(&mut self, (told, words): Found) -> &'static str {
+        if self.trouble.replace(told) != Some(told) {
+            log::warn!("the check of the database: {words}");
+        }
+        told
+    }
+}
+
+/// What to tell everybody, and what the log.
+type Found = (&'static str, String);
+
+/// What an asked store answers in time; an error only where the process has to end.
+async fn answer(asked: impl Future<Output = store::Result<()>>) -> store::Result<Result<(), Found>> {
+    Ok(match timeout(PATIENCE, AssertUnwindSafe(asked).catch_unwind()).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error @ StoreError::Outdated(_)))) => return Err(error),
+        Ok(Ok(Err(error))) => Err((error.told(), error.to_string())),
+        Ok(Err(_)) => Err(("the check of the database broke", "it panicked".to_owned())),
+        Err(_) => Err(("the database does not answer", format!("no answer within {PATIENCE:?}"))),
+    })
 }

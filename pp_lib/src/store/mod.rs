@@ -12,6 +12,7 @@ mod dead_letters;
 mod idempotency_keys;
 mod leases;
 pub mod postgres;
+mod refusal;
 mod retention;
 pub mod sqlite;
 mod views;
@@ -37,7 +38,17 @@ pub enum StoreError {
     /// It cannot be reached, or not in time. The same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// It refused this very call; the same call will fail again.
+    /// It answers, and refuses what it takes when it is well: it is read-only, full or damaged, or somebody changed it.
+    /// This says nothing about the call, which may succeed later.
+    #[error("the database refuses what it should take: {0}")]
+    Unwell(String),
+    /// It was found to be damaged. The same call will fail until it is repaired or restored.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// A newer program has changed its schema; this one must not go on.
+    #[error("a newer version of PP has changed the database: {0}")]
+    Outdated(String),
+    /// It refused this very call, while it takes others like it; the same call will fail again.
     #[error("the database refused: {0}")]
     Rejected(String),
 }
@@ -310,6 +321,16 @@ impl Guard {
         }
     }
 
+    /// The same for the first attempt of a first generation.
+    pub(crate) fn as_first(self) -> Self {
+        let (generation, attempt) = (1, 1);
+        match self {
+            Self::NoRow => Self::NoRow,
+            Self::Pending { .. } => Self::Pending { generation, attempt },
+            Self::Running { .. } => Self::Running { generation, attempt },
+        }
+    }
+
     /// The status the row must have, when there must be a row.
     pub fn status(self) -> Option<Status> {
         match self {
@@ -417,6 +438,9 @@ pub trait Store:
 {
     /// Whether it answers, and knows the schema of this program.
     async fn check(&self) -> Result<()>;
+
+    /// Whether it takes changes: tries one in the tables that works need, and takes it back.
+    async fn check_writes(&self) -> Result<()>;
 }
 
 /// A store, whichever it is.

@@ -335,6 +335,10 @@ impl Store for StoreBetween {
     async fn check(&self) -> Result<()> {
         self.inner.check().await
     }
+
+    async fn check_writes(&self) -> Result<()> {
+        self.inner.check_writes().await
+    }
 }
 
 /// What a broker with a test in between has seen.

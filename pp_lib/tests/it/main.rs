@@ -24,6 +24,7 @@ mod rabbitmq;
 mod reading;
 mod redis;
 mod redrive;
+mod refusal;
 mod retention;
 mod snapshots;
 mod store;

@@ -85,6 +85,11 @@ impl Database {
         self.client().await.query_one(query, &[]).await.unwrap().get(0)
     }
 
+    /// Runs statements, as somebody else.
+    pub(crate) async fn run(&self, statements: &str) {
+        self.client().await.batch_execute(statements).await.unwrap();
+    }
+
     /// A connection beside those of what is tested.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url).await

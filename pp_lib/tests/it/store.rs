@@ -148,8 +148,8 @@ pub(crate) mod on_servers {
             .batch_execute("INSERT INTO __diesel_schema_migrations VALUES ('9999')")
             .await
             .unwrap();
-        assert!(matches!(store.check().await, Err(StoreError::Rejected(_))));
-        assert!(matches!(store.migrate(TIMEOUT).await, Err(StoreError::Rejected(_))));
+        assert!(matches!(store.check().await, Err(StoreError::Outdated(_))));
+        assert!(matches!(store.migrate(TIMEOUT).await, Err(StoreError::Outdated(_))));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -220,9 +220,13 @@ fn port_of(url: &str) -> Result<u16> {
     Url::parse(url)?.port().context("a URL without a port")
 }
 
-/// A database with PP's schema.
+/// A database with PP's schema, whose errors are in German: nothing may be decided by their words.
 async fn prepare(postgres: &str) -> Result<String> {
     let url = Ledger::create_database(postgres, "chaos").await?;
+    Tables::connect(&url)
+        .await?
+        .run("ALTER DATABASE chaos SET lc_messages = 'C.UTF-8'")
+        .await?;
     let config = PostgresConfig {
         url: url.clone(),
         pool: 1,

@@ -44,6 +44,12 @@ pub enum Fault {
     ApiPostgresSlow,
     /// PostgreSQL hears the API, but its answers are dropped; then the connections are cut.
     ApiRepliesLost,
+    /// The table of works is renamed by an operator, and back.
+    WorksRenamed,
+    /// A trigger on the events raises, in words of no language that a program knows.
+    EventsRefused,
+    /// New sessions of the database may only read, and there are only new ones.
+    DatabaseReadOnly,
     /// The queue of demands is deleted, with messages in it, under everybody.
     QueueDeleted,
     /// The queue of demands is emptied by an operator.
@@ -58,7 +64,7 @@ pub enum Fault {
 
 impl Fault {
     /// What can befall a system of several processes.
-    pub const DISTRIBUTED: [Self; 21] = [
+    pub const DISTRIBUTED: [Self; 24] = [
         Self::ConsumerKilled,
         Self::BothConsumersKilled,
         Self::ConsumerKilledWaiting,
@@ -78,6 +84,9 @@ impl Fault {
         Self::ConsumerPostgresSilent,
         Self::ApiPostgresSlow,
         Self::ApiRepliesLost,
+        Self::WorksRenamed,
+        Self::EventsRefused,
+        Self::DatabaseReadOnly,
         Self::QueueDeleted,
         Self::QueuePurged,
     ];
@@ -106,6 +115,9 @@ impl Fault {
             Self::ConsumerPostgresSilent => "consumer-PostgreSQL black hole",
             Self::ApiPostgresSlow => "API-PostgreSQL slow",
             Self::ApiRepliesLost => "API-PostgreSQL replies lost, cut",
+            Self::WorksRenamed => "table of works renamed *",
+            Self::EventsRefused => "a trigger refuses events *",
+            Self::DatabaseReadOnly => "database read-only *",
             Self::QueueDeleted => "demand queue deleted",
             Self::QueuePurged => "demand queue emptied",
             Self::ProgramKilled => "pp_standalone killed *",
@@ -122,6 +134,9 @@ impl Fault {
                 | Self::RabbitMqFrozen
                 | Self::PostgresKilled
                 | Self::PostgresStopped
+                | Self::WorksRenamed
+                | Self::EventsRefused
+                | Self::DatabaseReadOnly
                 | Self::ProgramKilled
                 | Self::ProgramStopped
                 | Self::DiskFull
@@ -142,6 +157,7 @@ impl Fault {
             Self::PostgresKilled
                 | Self::PostgresStopped
                 | Self::SessionsTerminated
+                | Self::DatabaseReadOnly
                 | Self::ApiPostgresCut
                 | Self::ApiRepliesLost
         )
@@ -156,6 +172,7 @@ impl Fault {
             Self::ConsumerPostgresSilent => 2_000..=6_000,
             Self::ApiPostgresSlow => 1_000..=3_000,
             Self::ApiRepliesLost => 200..=1_500,
+            Self::WorksRenamed | Self::EventsRefused | Self::DatabaseReadOnly => 2_000..=5_000,
             Self::QueueDeleted | Self::QueuePurged => 1_500..=2_500,
             Self::SessionsTerminated | Self::ConsumerRabbitMqCut | Self::ConsumerPostgresCut | Self::ApiPostgresCut => {
                 0..=0

@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn every_kind_comes_before_one_comes_again() {
         for seed in 0..50 {
-            let plan = rounds(21 + 19, seed, &Fault::DISTRIBUTED);
-            assert!(counts(&plan[..21]).values().all(|count| *count == 1), "seed {seed}");
-            let again = counts(&plan[21..]);
-            assert_eq!(again.len(), 19, "seed {seed}");
+            let plan = rounds(24 + 22, seed, &Fault::DISTRIBUTED);
+            assert!(counts(&plan[..24]).values().all(|count| *count == 1), "seed {seed}");
+            let again = counts(&plan[24..]);
+            assert_eq!(again.len(), 22, "seed {seed}");
             assert!(!again.keys().any(|fault| fault.destroys_messages()), "seed {seed}");
         }
     }

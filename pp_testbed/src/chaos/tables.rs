@@ -87,6 +87,14 @@ impl Tables {
         Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
     }
 
+    /// Runs statements, as an operator would.
+    ///
+    /// # Errors
+    /// When the server refuses them.
+    pub async fn run(&self, statements: &str) -> Result<()> {
+        Ok(self.client.batch_execute(statements).await?)
+    }
+
     /// Works with ids above `above`, their events, and all dead letters.
     ///
     /// # Errors

@@ -72,6 +72,8 @@ pub(super) fn launch(instance: &Instance) -> Launch {
     let mut launch = Launch::server(&instance.program, instance.account, &instance.folder)
         .arg("-D")
         .arg(instance.folder.join("data"))
+        // What a database says whose `lc_messages` is not C.
+        .env("LANGUAGE", "de")
         // On SIGTERM it would wait for its clients to leave.
         .death_signal(Signal::SIGINT);
     for setting in [

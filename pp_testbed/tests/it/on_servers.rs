@@ -10,6 +10,7 @@ mod delivery_limit;
 mod demand;
 mod kills;
 mod near;
+mod newer;
 mod outage;
 mod outbox;
 pub(crate) mod place;
@@ -21,6 +22,7 @@ mod sharing;
 mod staleness;
 mod stop;
 mod stranger;
+mod unwell;
 mod up_and_down;
 
 use std::fs;

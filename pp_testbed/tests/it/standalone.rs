@@ -296,3 +296,30 @@ fn it_takes_as_many_open_files_as_it_may_have() {
     let numbers: Vec<&str> = files.split_whitespace().skip(3).collect();
     assert_eq!(numbers, ["4096", "4096", "files"]);
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_at_start() {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = Home::new();
+    let file = home.path().join("data/pp.sqlite");
+    assert_eq!(home.start().terminate().code, Some(0));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    // Root may write anything, unless it gives up that right.
+    let starter: &[&str] = match nix::unistd::geteuid().is_root() {
+        true => &["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"],
+        false => &[],
+    };
+    let ended = Program::under(starter, "pp_standalone")
+        .folder(home.path())
+        .set("PP_API_BIND", format!("127.0.0.1:{}", home.api.port))
+        .run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("PP is running"), "{}", ended.stdout);
+    let error = ended.stderr.lines().last().unwrap_or_default();
+    assert!(
+        error.starts_with("error: PP_DATABASE_URL: ") && error.contains("pp.sqlite: "),
+        "{error}"
+    );
+}

@@ -107,7 +107,7 @@ impl Feed {
     fn snapshot(&self, above: i64, last: Option<&Snapshot>) -> std::result::Result<Arc<Snapshot>, Failure> {
         let mut parts = self.now.splitn(3, ':').skip(1);
         let unlisted = parts.next().and_then(|next| next.parse().ok());
-        let unlisted: i64 = unlisted.ok_or_else(|| Failure::Rejected(format!("no snapshot: {}", self.now)))?;
+        let unlisted: i64 = unlisted.ok_or_else(|| Failure::Unreadable(format!("no snapshot: {}", self.now)))?;
         let open = parts.next().unwrap_or_default().split_terminator(',');
         let mut open: Vec<i64> = open.map_while(|tx| tx.parse().ok()).collect();
         let room = i64::try_from(Snapshot::MAX_OPEN.saturating_sub(open.len())).unwrap_or_default();
@@ -231,7 +231,10 @@ fn read<T>(
 /// The place behind everything; none where the epoch was made elsewhere, and a new one begins.
 fn head(connection: &mut PgConnection) -> std::result::Result<Option<Position>, Failure> {
     let above = drawn(connection)?;
-    let statement = format!("WITH feed AS ({FEED} FROM feed LIMIT 1) SELECT {} FROM feed", feed_columns());
+    let statement = format!(
+        "WITH feed AS ({FEED} FROM feed LIMIT 1) SELECT {} FROM feed",
+        feed_columns()
+    );
     let feed: Feed = Prepared(sql_query(statement)).get_result(connection)?;
     if !feed.is_current(connection)? {
         return Ok(None);
@@ -310,7 +313,7 @@ fn feed_columns() -> String {
 }
 
 fn no_feed() -> Failure {
-    Failure::Rejected("the feed has no epoch".to_owned())
+    Failure::Unreadable("the feed has no epoch".to_owned())
 }
 
 fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<Option<Page<Change>>, Failure> {

@@ -13,6 +13,7 @@ use super::PostgresStore;
 use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::failure::Failure;
 use super::settle_rows::{self, SettleRows};
+use super::trial;
 use crate::domain::WorkCode;
 use crate::store::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, Run, Settled, Settlement};
 
@@ -67,23 +68,23 @@ impl Completion for PostgresStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = SettleRows::new(settlements);
+        let (rows, first) = (SettleRows::new(settlements), settlements[0].clone());
         let lost = AtomicBool::new(false);
-        let (applied, present) = self
-            .run(move |connection| {
-                let (mut applied, present) = settle_rows::settle(connection, &rows).inspect_err(|failure| {
-                    if matches!(failure, Failure::Broken(_)) {
-                        lost.store(true, Ordering::Relaxed);
-                    }
-                })?;
-                // An earlier try may have taken effect without its worker being told. What runs as this very attempt
-                // then is taken for its own: at worst two compute it, and the first result counts.
-                if lost.load(Ordering::Relaxed) {
-                    applied.extend(settle_rows::running(connection, &rows)?);
+        let settle = move |connection: &mut PgConnection| {
+            let (mut applied, present) = settle_rows::settle(connection, &rows).inspect_err(|failure| {
+                if !matches!(failure, Failure::Violated(_)) {
+                    lost.store(true, Ordering::Relaxed);
                 }
-                Ok((applied, present))
-            })
-            .await?;
+            })?;
+            // An earlier try may have taken effect without its worker being told. What runs as this very attempt
+            // then is taken for its own: at worst two compute it, and the first result counts.
+            if lost.load(Ordering::Relaxed) {
+                applied.extend(settle_rows::running(connection, &rows)?);
+            }
+            Ok((applied, present))
+        };
+        let trial = move |connection: &mut PgConnection| trial::settle(connection, &first);
+        let (applied, present) = self.run_proved(settlements.len(), settle, trial).await?;
         Ok(settlements
             .iter()
             .map(|settlement| {

@@ -1,8 +1,17 @@
 //! What an error of diesel means for the call that met it.
 //!
-//! Diesel keeps the SQLSTATE to itself except for a few kinds, so the rest is told apart by the server's words.
+//! Diesel keeps the SQLSTATE to itself except for a few kinds, and the server's words may be in any language. So nothing
+//! is decided by words: the connection is asked whether it lives, and what stays unclear needs proof (`store::refusal`).
 
+use std::time::Duration;
+
+use diesel::pg::PgConnection;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
+use diesel::{RunQueryDsl as _, sql_query};
+
+/// A statement that took this long before it failed has waited for something: a lock that was not let go, a deadlock
+/// (which PostgreSQL looks for after a second), its own time limit. An error about data comes at once.
+const WAITED: Duration = Duration::from_millis(900);
 
 /// Why an attempt failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,36 +22,39 @@ pub(super) enum Failure {
     Stale(String),
     /// The connection is of no use any more.
     Broken(String),
-    /// The server asks to come again: a deadlock, a lock held too long, no room, a shutdown.
+    /// The server asks to come again: what it did collided with what others do.
     Busy(String),
-    /// The server said something unknown, perhaps in another language: worth a few tries, not more.
+    /// A constraint is violated: by these rows, unless others violate it too.
+    Violated(String),
+    /// The server refuses; diesel does not say why.
     Unclear(String),
-    /// The same will fail again.
-    Rejected(String),
+    /// What the database holds is not what this program writes.
+    Unreadable(String),
 }
 
-/// Sessions that are ended by the server.
-const BROKEN: [&str; 3] = [
-    "terminating connection",
-    "the database system is",
-    "server closed the connection",
-];
+impl Failure {
+    /// The same once it is known whether the connection still answers. `took` is how long the attempt lasted.
+    pub(super) fn examined(self, connection: &mut PgConnection, took: Duration) -> Self {
+        match self {
+            Self::Unclear(why) if sql_query("SELECT 1").execute(connection).is_err() => Self::Broken(why),
+            Self::Unclear(why) if took >= WAITED => Self::Busy(why),
+            known => known,
+        }
+    }
 
-/// What may go better the next time: 40001, 40P01, 55P03, 57014, class 53.
-const BUSY: [&str; 12] = [
-    "could not serialize access",
-    "deadlock detected",
-    "canceling statement due to",
-    "could not obtain lock",
-    "No space left on device",
-    "could not extend file",
-    "could not write to file",
-    "disk full",
-    "out of memory",
-    "out of shared memory",
-    "too many clients",
-    "remaining connection slots",
-];
+    /// What the server said.
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Unreachable(why)
+            | Self::Stale(why)
+            | Self::Broken(why)
+            | Self::Busy(why)
+            | Self::Violated(why)
+            | Self::Unclear(why)
+            | Self::Unreadable(why) => why,
+        }
+    }
+}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -52,25 +64,27 @@ impl From<Error> for Failure {
                 Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => {
                     Self::Broken(error.to_string())
                 }
-                _ => Self::Rejected(error.to_string()),
+                _ => Self::Unclear(error.to_string()),
             };
         };
         let text = words(information.as_ref());
-        let is = |known: &[&str]| known.iter().any(|words| text.contains(words));
         match kind {
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => Self::Broken(text),
             // A server that became a replica: its successor answers on a new connection.
             DatabaseErrorKind::ReadOnlyTransaction => Self::Broken(text),
             DatabaseErrorKind::SerializationFailure => Self::Busy(text),
-            DatabaseErrorKind::Unknown if is(&BROKEN) => Self::Broken(text),
-            DatabaseErrorKind::Unknown if is(&BUSY) => Self::Busy(text),
-            DatabaseErrorKind::Unknown => Self::Unclear(text),
-            _ => Self::Rejected(text),
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::RestrictViolation
+            | DatabaseErrorKind::ExclusionViolation => Self::Violated(text),
+            _ => Self::Unclear(text),
         }
     }
 }
 
-/// The first line of the server's message.
+/// The first line of the server's message, for the log.
 fn words(information: &dyn DatabaseErrorInformation) -> String {
     information.message().lines().next().unwrap_or_default().to_owned()
 }
@@ -80,20 +94,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_words_decide_where_there_is_no_kind() {
+    fn words_decide_nothing() {
         let failure = |kind, text: &str| Failure::from(Error::DatabaseError(kind, Box::new(text.to_owned())));
-        let unknown = |text: &str| failure(DatabaseErrorKind::Unknown, text);
-        assert!(matches!(unknown("deadlock detected"), Failure::Busy(_)));
-        assert!(matches!(
-            unknown("canceling statement due to lock timeout"),
-            Failure::Busy(_)
-        ));
-        assert!(matches!(
-            unknown("terminating connection due to administrator command"),
-            Failure::Broken(_)
-        ));
-        assert!(matches!(unknown("Verklemmung entdeckt"), Failure::Unclear(_)));
+        for text in [
+            "deadlock detected",
+            "could not extend file",
+            "terminating connection due to administrator command",
+            "auf dem Gerät ist kein Speicherplatz mehr verfügbar",
+        ] {
+            let failure = failure(DatabaseErrorKind::Unknown, text);
+            assert_eq!(failure, Failure::Unclear(text.to_owned()));
+        }
         let unique = failure(DatabaseErrorKind::UniqueViolation, "duplicate key");
-        assert_eq!(unique, Failure::Rejected("duplicate key".to_owned()));
+        assert_eq!(unique, Failure::Violated("duplicate key".to_owned()));
+        let closed = failure(DatabaseErrorKind::ClosedConnection, "gone");
+        assert_eq!(closed, Failure::Broken("gone".to_owned()));
     }
 }

@@ -46,7 +46,7 @@ impl KeyRow {
             return Ok(None);
         };
         let unknown =
-            || Failure::Rejected("the answer of an idempotency key is not one that this program writes".into());
+            || Failure::Unreadable("the answer of an idempotency key is not one that this program writes".into());
         Ok(Some(Answer {
             status: u16::try_from(status).map_err(|_| unknown())?,
             headers: serde_json::from_str(headers).map_err(|_| unknown())?,

@@ -21,6 +21,7 @@ mod prepared;
 mod retention;
 mod session;
 mod settle_rows;
+mod trial;
 mod views;
 mod waits;
 mod work_changes;
@@ -42,7 +43,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::failure::Failure;
 use self::session::{Sessions, Way};
+use super::refusal::{Refusal, proved};
 use super::{Result, Store, StoreError};
+use crate::feed::postgres::refuses_for_good;
 
 /// How to reach PostgreSQL.
 #[derive(Clone)]
@@ -133,23 +136,42 @@ impl PostgresStore {
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
-                .map_err(|error| schema_error(&mut connection, &error))?;
+                .map_err(|error| migration_error(&mut connection, error))?;
             feed_epoch::settle(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });
         migrating.await.unwrap_or_else(panicked)
     }
 
     /// Runs an attempt on a connection of the pool, and again what failed for the connection's or the moment's sake,
-    /// until the timeout.
+    /// until the timeout. An attempt that the server refuses is never [`StoreError::Rejected`].
     async fn run<T, F>(&self, attempt: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&mut PgConnection) -> std::result::Result<T, Failure> + Send + Sync + 'static,
+        F: Fn(&mut PgConnection) -> Outcome<T> + Send + Sync + 'static,
     {
-        /// How often to try what may or may not fail again.
-        const UNCLEAR_TRIES: u32 = 3;
+        Ok(self.attempt(&Arc::new(attempt)).await?)
+    }
 
-        let attempt = Arc::new(attempt);
+    /// The same for an attempt with so many rows that may be refused: it is [`StoreError::Rejected`] if the trial, the
+    /// same with another row, succeeds.
+    async fn run_proved<T, F, P>(&self, rows: usize, attempt: F, trial: P) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut PgConnection) -> Outcome<T> + Send + Sync + 'static,
+        P: Fn(&mut PgConnection) -> Outcome<()> + Send + Sync + 'static,
+    {
+        let (attempt, trial) = (Arc::new(attempt), Arc::new(trial));
+        proved(rows, || self.attempt(&attempt), || self.attempt(&trial)).await
+    }
+
+    async fn attempt<T, F>(&self, attempt: &Arc<F>) -> std::result::Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Fn(&mut PgConnection) -> Outcome<T> + Send + Sync + 'static,
+    {
+        /// How often to try what the server refuses without a known reason.
+        const UNCLEAR_TRIES: u32 = 4;
+
         let deadline = Instant::now() + self.timeout;
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(10))
@@ -159,7 +181,7 @@ impl PostgresStore {
             .build();
         let (mut why, mut unclear) = (None, 0);
         loop {
-            match timeout_at(deadline, self.once(Arc::clone(&attempt), deadline)).await {
+            match timeout_at(deadline, self.once(Arc::clone(attempt), deadline)).await {
                 Err(_) => break,
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failure::Stale(text))) => {
@@ -167,15 +189,16 @@ impl PostgresStore {
                     continue;
                 }
                 Ok(Err(Failure::Broken(text) | Failure::Busy(text))) => why = Some(text),
+                Ok(Err(Failure::Violated(text))) => return Err(self.refused(text).await),
                 Ok(Err(Failure::Unclear(text))) => {
                     unclear += 1;
                     if unclear == UNCLEAR_TRIES {
-                        return Err(StoreError::Rejected(text));
+                        return Err(self.refused(text).await);
                     }
                     why = Some(text);
                 }
-                Ok(Err(Failure::Unreachable(text))) => return Err(StoreError::Unavailable(text)),
-                Ok(Err(Failure::Rejected(text))) => return Err(StoreError::Rejected(text)),
+                Ok(Err(Failure::Unreachable(text))) => return Err(Refusal::Known(StoreError::Unavailable(text))),
+                Ok(Err(Failure::Unreadable(text))) => return Err(Refusal::Known(StoreError::Rejected(text))),
             }
             let pause = pauses.next().unwrap_or_default();
             if Instant::now() + pause >= deadline {
@@ -184,13 +207,22 @@ impl PostgresStore {
             sleep(pause).await;
         }
         let why = why.unwrap_or_else(|| format!("no answer within {:?}", self.timeout));
-        Err(StoreError::Unavailable(why))
+        Err(Refusal::Known(StoreError::Unavailable(why)))
     }
 
-    async fn once<T, F>(&self, attempt: Arc<F>, deadline: Instant) -> std::result::Result<T, Failure>
+    /// What a refusal of the server means: its schema may not be this program's any more.
+    async fn refused(&self, why: String) -> Refusal {
+        let check = |connection: &mut PgConnection| Ok(pp_storage::check_postgres(connection));
+        match self.once(Arc::new(check), Instant::now() + self.timeout).await {
+            Ok(Err(SchemaError::Newer(newer))) => Refusal::Known(StoreError::Outdated(newer)),
+            _ => Refusal::Doubtful(why),
+        }
+    }
+
+    async fn once<T, F>(&self, attempt: Arc<F>, deadline: Instant) -> Outcome<T>
     where
         T: Send + 'static,
-        F: Fn(&mut PgConnection) -> std::result::Result<T, Failure> + Send + Sync + 'static,
+        F: Fn(&mut PgConnection) -> Outcome<T> + Send + Sync + 'static,
     {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let pool = self.pool.clone();
@@ -210,37 +242,60 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn check(&self) -> Result<()> {
-        self.run(|connection| {
+        let checked = self.run(|connection| {
             let checked = connection.transaction(pp_storage::check_postgres);
             // What has failed may be the connection rather than the schema: then this fails too.
             sql_query("SELECT 1").execute(connection)?;
-            checked.map_err(|error| Failure::Rejected(error.to_string()))
-        })
-        .await
+            Ok(checked)
+        });
+        checked.await?.map_err(schema_error)
+    }
+
+    /// Without another try, except on a new connection: this is asked often.
+    async fn check_writes(&self) -> Result<()> {
+        let deadline = Instant::now() + self.timeout;
+        let trial = Arc::new(trial::writes);
+        let mut tried = self.once(Arc::clone(&trial), deadline).await;
+        if let Err(Failure::Stale(_)) = tried {
+            tried = self.once(trial, deadline).await;
+        }
+        match tried {
+            Ok(()) => Ok(()),
+            Err(Failure::Violated(why) | Failure::Unclear(why)) => Err(self.refused(why).await.into()),
+            // A server that only reads ends the connection, and is there.
+            Err(Failure::Broken(why)) => match self.check().await {
+                Ok(()) => Err(StoreError::Unwell(why)),
+                Err(error) => Err(error),
+            },
+            Err(failure) => Err(StoreError::Unavailable(failure.into_words())),
+        }
     }
 }
 
-/// Why there is no connection, with whether waiting can help.
-fn no_connection(why: String) -> StoreError {
-    match is_final(&why) {
+/// Why there is no connection. Waiting helps unless the server is there and does not know this user or database.
+async fn no_connection(sessions: &Sessions, why: String) -> StoreError {
+    match refuses_for_good(sessions.url()).await {
         true => StoreError::Rejected(why),
         false => StoreError::Unavailable(why),
     }
 }
 
-/// Whether waiting for the server cannot help: it is there, and does not know this user or database.
-fn is_final(why: &str) -> bool {
-    ["authentication failed", "does not exist", "no pg_hba.conf entry"]
-        .iter()
-        .any(|words| why.contains(words))
+/// What an attempt comes to.
+type Outcome<T> = std::result::Result<T, Failure>;
+
+fn schema_error(error: SchemaError) -> StoreError {
+    match error {
+        SchemaError::Newer(newer) => StoreError::Outdated(newer),
+        SchemaError::Locked(_) => StoreError::Unavailable(error.to_string()),
+        _ => StoreError::Rejected(error.to_string()),
+    }
 }
 
-fn schema_error(connection: &mut PgConnection, error: &SchemaError) -> StoreError {
-    let alive = sql_query("SELECT 1").execute(connection).is_ok();
-    if matches!(error, SchemaError::Locked(_)) || !alive {
-        StoreError::Unavailable(error.to_string())
-    } else {
-        StoreError::Rejected(error.to_string())
+/// The same where the connection may be what failed.
+fn migration_error(connection: &mut PgConnection, error: SchemaError) -> StoreError {
+    match sql_query("SELECT 1").execute(connection) {
+        Ok(_) => schema_error(error),
+        Err(_) => StoreError::Unavailable(error.to_string()),
     }
 }
 

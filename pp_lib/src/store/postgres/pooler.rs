@@ -20,31 +20,37 @@ const ANOTHER_SERVER: &str = "the connection pooler that answers there leads to 
 
 /// Refuses a pooler that shares the server's sessions.
 pub(super) async fn refuse_shared_sessions(sessions: &Sessions) -> Result<()> {
-    let sessions = sessions.clone();
-    let asking = spawn_blocking(move || pp_storage::sessions_are_shared(move || sessions.connect_plainly()));
+    let asked = sessions.clone();
+    let asking = spawn_blocking(move || pp_storage::sessions_are_shared(move || asked.connect_plainly()));
     match asking.await.unwrap_or_else(panicked) {
         Ok(false) => Ok(()),
         Ok(true) => Err(StoreError::Rejected(SHARED.to_owned())),
-        Err(why) => Err(no_connection(why)),
+        Err(why) => Err(no_connection(sessions, why).await),
     }
 }
 
 /// Refuses a pooler in statement mode: it answers a statement, and ends whoever begins a transaction.
 pub(super) async fn refuse_statements_alone(sessions: &Sessions) -> Result<()> {
-    let sessions = sessions.clone();
-    let asking = spawn_blocking(move || {
-        let in_transaction = || -> Result<QueryResult<()>> {
-            let mut connection = sessions.connect_plainly().map_err(no_connection)?;
+    let asked = sessions.clone();
+    // The outer error is why there is no connection.
+    let asking = spawn_blocking(move || -> std::result::Result<Result<()>, String> {
+        let in_transaction = || -> std::result::Result<QueryResult<()>, String> {
+            let mut connection = asked.connect_plainly()?;
             Ok(connection.transaction(|connection| connection.batch_execute("SELECT 1")))
         };
-        let Err(error) = in_transaction()? else { return Ok(()) };
-        let mut connection = sessions.connect_plainly().map_err(no_connection)?;
+        let Err(error) = in_transaction()? else {
+            return Ok(Ok(()));
+        };
+        let mut connection = asked.connect_plainly()?;
         if connection.batch_execute("SELECT 1").is_ok() && in_transaction()?.is_err() {
-            return Err(StoreError::Rejected(STATEMENTS_ALONE.to_owned()));
+            return Ok(Err(StoreError::Rejected(STATEMENTS_ALONE.to_owned())));
         }
-        Err(StoreError::Unavailable(error.to_string()))
+        Ok(Err(StoreError::Unavailable(error.to_string())))
     });
-    asking.await.unwrap_or_else(panicked)
+    match asking.await.unwrap_or_else(panicked) {
+        Ok(refused) => refused,
+        Err(why) => Err(no_connection(sessions, why).await),
+    }
 }
 
 /// Refuses a pooler before another server or database. A server that is restarted meanwhile is asked once more.

@@ -7,7 +7,7 @@
 //! Diesel's own manager counts a connection as broken only by its transaction, so without a question before each use
 //! it would hand out dead ones again and again. This one believes the statement that failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection as _, TransactionManager as _};
 use diesel::pg::PgConnection;
@@ -75,6 +75,11 @@ impl Sessions {
             way,
             settings: way.settings(timeout),
         })
+    }
+
+    /// What is connected to. There is a password in it.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// A connection without the pool's settings, for what takes long.
@@ -162,10 +167,12 @@ impl Session {
         &mut self,
         attempt: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let begun = Instant::now();
         let outcome = match &self.begin {
             None => attempt(&mut self.connection),
             Some(begin) => in_transaction(&mut self.connection, begin, attempt),
         };
+        let outcome = outcome.map_err(|failure| failure.examined(&mut self.connection, begun.elapsed()));
         let was_fresh = std::mem::replace(&mut self.fresh, false);
         match outcome {
             Err(Failure::Broken(why)) => {
@@ -224,15 +231,16 @@ pub(super) fn at_one_moment<T>(
     connection.build_transaction().repeatable_read().read_only().run(read)
 }
 
-/// Runs statements in one transaction, each of which sees its own moment.
+/// Runs statements in one transaction, each of which sees what was committed before it.
 pub(super) fn each_at_its_moment<T>(
     connection: &mut PgConnection,
-    read: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
+    run: impl FnOnce(&mut PgConnection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     if is_in_transaction(connection) {
-        return read(connection);
+        connection.batch_execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
+        return run(connection);
     }
-    connection.build_transaction().read_committed().run(read)
+    connection.build_transaction().read_committed().run(run)
 }
 
 /// Why there is no connection, in words that may be shown.

@@ -68,7 +68,7 @@ struct CountRow {
 
 impl CountRow {
     fn into_count(self) -> std::result::Result<Count, Failure> {
-        let unknown = || Failure::Rejected("the counters are not ones that this program writes".to_owned());
+        let unknown = || Failure::Unreadable("the counters are not ones that this program writes".to_owned());
         let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
         Ok(Count {
             origin: origin.ok_or_else(unknown)?,
@@ -127,12 +127,8 @@ impl Views for PostgresStore {
         let rebuilding = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             rebuild(&mut connection).map_err(|failure| match failure {
-                Failure::Rejected(why) => StoreError::Rejected(why),
-                Failure::Unreachable(why)
-                | Failure::Stale(why)
-                | Failure::Broken(why)
-                | Failure::Busy(why)
-                | Failure::Unclear(why) => StoreError::Unavailable(why),
+                Failure::Unreadable(why) => StoreError::Rejected(why),
+                failure => StoreError::Unavailable(failure.into_words()),
             })
         });
         rebuilding.await.unwrap_or_else(panicked)

@@ -11,6 +11,7 @@ use super::PostgresStore;
 use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
 use super::prepared::Prepared;
+use super::trial;
 use crate::domain::{Origin, PrefixSelection, Work, WorkCode, WorkCodePrefix, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
@@ -65,7 +66,7 @@ impl Row {
 
 /// What the schema's constraints let through parses, so long as nobody changed them.
 pub(super) fn parsed<T, E>(id: i64, value: std::result::Result<T, E>) -> std::result::Result<T, Failure> {
-    value.map_err(|_| Failure::Rejected(format!("the row of work {id} is not one that this program writes")))
+    value.map_err(|_| Failure::Unreadable(format!("the row of work {id} is not one that this program writes")))
 }
 
 pub(super) fn unix_seconds(moment: PgTimestamp) -> i64 {
@@ -98,8 +99,13 @@ impl WorkRows for PostgresStore {
             return Ok(Vec::new());
         }
         let rows = CreateRows::new(new);
+        let first = new[0].clone();
         let works = self
-            .run(move |connection| create_rows::create(connection, &rows))
+            .run_proved(
+                new.len(),
+                move |connection| create_rows::create(connection, &rows),
+                move |connection| trial::create(connection, &first),
+            )
             .await?;
         Ok(new
             .iter()
@@ -108,9 +114,16 @@ impl WorkRows for PostgresStore {
     }
 
     async fn create_all(&self, new: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        let Some(first) = new.first().cloned() else {
+            return Ok(Some(Vec::new()));
+        };
         let rows = CreateRows::new(new);
         let works = self
-            .run(move |connection| create_rows::create_all(connection, &rows))
+            .run_proved(
+                1,
+                move |connection| create_rows::create_all(connection, &rows),
+                move |connection| trial::create(connection, &first),
+            )
             .await?;
         // Without a work for each there is none.
         Ok(works.and_then(|works| {

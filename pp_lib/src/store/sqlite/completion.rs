@@ -15,7 +15,7 @@ use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
 use super::event_log::insert_events;
-use super::{NOW, SqliteStore, json_rows};
+use super::{NOW, SqliteStore, json_rows, trial};
 use crate::domain::{Status, WorkCode};
 
 #[derive(QueryableByName)]
@@ -69,8 +69,16 @@ fn run_rows(runs: &[Run]) -> String {
 #[async_trait]
 impl Completion for SqliteStore {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let Some(first) = settlements.first().cloned() else {
+            return Ok(Vec::new());
+        };
         let settlements = settlements.to_vec();
-        self.write(move |connection| settle(connection, &settlements)).await
+        self.write_proved(
+            settlements.len(),
+            move |connection| settle(connection, &settlements),
+            move |connection| trial::settle(connection, &first),
+        )
+        .await
     }
 
     async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
@@ -119,7 +127,7 @@ impl Completion for SqliteStore {
     }
 }
 
-fn settle(connection: &mut SqliteConnection, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
+pub(super) fn settle(connection: &mut SqliteConnection, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
     let (new, existing): (Vec<&Settlement>, Vec<&Settlement>) = settlements
         .iter()
         .partition(|settlement| settlement.guard == Guard::NoRow);

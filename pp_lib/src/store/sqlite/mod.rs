@@ -9,24 +9,28 @@ mod deltas;
 mod dispatch;
 mod event_log;
 mod idempotency_keys;
+mod integrity;
 mod leases;
 mod retention;
+mod trial;
 mod views;
 mod waits;
 mod work_changes;
 mod work_rows;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool};
-use diesel::result::DatabaseErrorKind;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use pp_storage::SchemaError;
 
+use self::integrity::Integrity;
 use self::writer::Writer;
+use super::refusal::{Refusal, proved};
 use super::{Result, Store, StoreError};
 
 /// Now, as this store keeps time: Unix milliseconds.
@@ -36,6 +40,7 @@ const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 pub struct SqliteStore {
     writer: Writer,
     readers: Pool<ConnectionManager<SqliteConnection>>,
+    integrity: Arc<Integrity>,
 }
 
 impl SqliteStore {
@@ -52,7 +57,11 @@ impl SqliteStore {
             .connection_customizer(Box::new(Reader))
             .build(ConnectionManager::new(path))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { writer, readers })
+        Ok(Self {
+            writer,
+            readers,
+            integrity: Arc::default(),
+        })
     }
 
     /// Whether a file that exists has the schema of this program. A file that has not is left as it is, while opening
@@ -63,7 +72,7 @@ impl SqliteStore {
             SqliteConnection::establish(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         reader
             .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")
-            .map_err(store_error)?;
+            .map_err(|error| StoreError::from(refusal(error)))?;
         pp_storage::check_sqlite(&mut reader).map_err(schema_error)
     }
 
@@ -76,13 +85,35 @@ impl SqliteStore {
             .map_err(schema_error)
     }
 
-    /// Runs a change; it is committed, with others, when this returns.
+    /// Runs a change; it is committed, with others, when this returns. One that is refused is never
+    /// [`StoreError::Rejected`].
     async fn write<T, F>(&self, change: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     {
-        self.writer.write(change).await
+        let written = self.writer.write(change).await;
+        self.judged(written.map_err(StoreError::from)).await
+    }
+
+    /// The same for a change with so many rows that may be refused: it is [`StoreError::Rejected`] if the trial, the same
+    /// with another row, succeeds.
+    async fn write_proved<T, F, P>(&self, rows: usize, change: F, trial: P) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut SqliteConnection) -> QueryResult<T> + Send + Sync + 'static,
+        P: Fn(&mut SqliteConnection) -> QueryResult<()> + Send + Sync + 'static,
+    {
+        let (change, trial) = (Arc::new(change), Arc::new(trial));
+        let write = || {
+            let change = Arc::clone(&change);
+            self.writer.write(move |connection| change(connection))
+        };
+        let tried = || {
+            let trial = Arc::clone(&trial);
+            self.writer.write(move |connection| trial(connection))
+        };
+        self.judged(proved(rows, write, tried).await).await
     }
 
     /// Runs a question on a thread that may block.
@@ -96,11 +127,29 @@ impl SqliteStore {
             let mut reader = readers
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            question(&mut reader).map_err(store_error)
+            question(&mut reader).map_err(|error| refusal(error).into())
         });
-        answer
+        let answer = answer
             .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.judged(answer).await
+    }
+
+    /// Looks whether the file is newer than this program, or damaged, where it refuses.
+    async fn judged<T>(&self, answer: Result<T>) -> Result<T> {
+        let error = match answer {
+            Err(error @ (StoreError::Unwell(_) | StoreError::Rejected(_))) => error,
+            known => return known,
+        };
+        let (readers, integrity) = (self.readers.clone(), Arc::clone(&self.integrity));
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut reader = readers.get().ok()?;
+            match pp_storage::check_sqlite(&mut reader) {
+                Err(SchemaError::Newer(newer)) => Some(StoreError::Outdated(newer)),
+                _ => integrity.damage(&mut reader).map(StoreError::Damaged),
+            }
+        });
+        Err(looked.await.ok().flatten().unwrap_or(error))
     }
 }
 
@@ -110,6 +159,10 @@ impl Store for SqliteStore {
         self.read(|reader| Ok(pp_storage::check_sqlite(reader)))
             .await?
             .map_err(schema_error)
+    }
+
+    async fn check_writes(&self) -> Result<()> {
+        self.write(trial::writes).await
     }
 }
 
@@ -123,9 +176,9 @@ impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Reader {
     }
 }
 
-fn connect_writer(path: &str) -> Result<SqliteConnection> {
-    let mut writer = SqliteConnection::establish(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    set_up(&mut writer, "").map_err(store_error)?;
+fn connect_writer(path: &str) -> std::result::Result<SqliteConnection, Refusal> {
+    let mut writer = SqliteConnection::establish(path).map_err(|error| Refusal::Doubtful(error.to_string()))?;
+    set_up(&mut writer, "").map_err(refusal)?;
     Ok(writer)
 }
 
@@ -138,20 +191,18 @@ fn set_up(connection: &mut SqliteConnection, more: &str) -> QueryResult<()> {
     ))
 }
 
-fn store_error(error: diesel::result::Error) -> StoreError {
-    use DatabaseErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
+/// An error may be about a row or about the file; diesel hides SQLite's codes but for some constraints, which may be
+/// violated by every row. What cannot be read as a row of this program is one that it did not write.
+fn refusal(error: diesel::result::Error) -> Refusal {
     match error {
-        diesel::result::Error::DatabaseError(
-            CheckViolation | ForeignKeyViolation | NotNullViolation | UniqueViolation,
-            info,
-        ) => StoreError::Rejected(info.message().to_owned()),
-        diesel::result::Error::DeserializationError(why) => StoreError::Rejected(why.to_string()),
-        other => StoreError::Unavailable(other.to_string()),
+        diesel::result::Error::DeserializationError(why) => Refusal::Known(StoreError::Rejected(why.to_string())),
+        other => Refusal::Doubtful(other.to_string()),
     }
 }
 
 fn schema_error(error: SchemaError) -> StoreError {
     match error {
+        SchemaError::Newer(newer) => StoreError::Outdated(newer),
         SchemaError::Unknown(_) => StoreError::Rejected(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }

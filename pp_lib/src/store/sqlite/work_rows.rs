@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::{NewWork, Result, Search, WorkRows};
 use super::deltas::{self, Moved};
-use super::{NOW, SqliteStore, json_rows, unexpected};
+use super::{NOW, SqliteStore, json_rows, trial, unexpected};
 use crate::domain::{AddUpTo, PrefixSelection, Status, Work, WorkCode, WorkId};
 
 /// The columns of a [`WorkRow`].
@@ -60,13 +60,24 @@ impl WorkRow {
 #[async_trait]
 impl WorkRows for SqliteStore {
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        let Some(first) = works.first().cloned() else {
+            return Ok(Vec::new());
+        };
         let wanted = works.to_vec();
-        self.write(move |connection| create(connection, &wanted)).await
+        self.write_proved(
+            wanted.len(),
+            move |connection| create(connection, &wanted),
+            move |connection| trial::create(connection, &first),
+        )
+        .await
     }
 
     async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        let Some(first) = works.first().cloned() else {
+            return Ok(Some(Vec::new()));
+        };
         let wanted = works.to_vec();
-        self.write(move |connection| {
+        let create_all = move |connection: &mut SqliteConnection| {
             let created = connection.transaction(|connection| {
                 let works = create(connection, &wanted)?.into_iter().collect::<Option<Vec<Work>>>();
                 // What was inserted beside one whose code is taken is taken back.
@@ -77,8 +88,9 @@ impl WorkRows for SqliteStore {
                 Err(diesel::result::Error::RollbackTransaction) => Ok(None),
                 Err(error) => Err(error),
             }
-        })
-        .await
+        };
+        self.write_proved(1, create_all, move |connection| trial::create(connection, &first))
+            .await
     }
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
@@ -98,7 +110,7 @@ impl WorkRows for SqliteStore {
     }
 }
 
-fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> QueryResult<Vec<Option<Work>>> {
+pub(super) fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> QueryResult<Vec<Option<Work>>> {
     let input = json_rows(works.iter().map(|work| {
         json!([
             work.work_code,

@@ -8,11 +8,15 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Result, StoreError};
-use super::{connect_writer, store_error};
+use super::super::StoreError;
+use super::super::refusal::Refusal;
+use super::{connect_writer, refusal};
 
 /// How many changes may wait, and how many at most share a commit.
 const WAITING: usize = 1024;
+
+/// What became of a change.
+type Result<T> = std::result::Result<T, Refusal>;
 
 /// The way to the writing thread, which ends when this is dropped.
 pub(super) struct Writer {
@@ -21,7 +25,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens the file and starts the thread.
-    pub(super) fn open(path: &str) -> Result<Self> {
+    pub(super) fn open(path: &str) -> super::Result<Self> {
         let connection = connect_writer(path)?;
         let (changes, waiting) = mpsc::channel(WAITING);
         let path = path.to_owned();
@@ -64,7 +68,7 @@ impl Writer {
     }
 
     async fn send<T, C: Change + 'static>(&self, change: impl FnOnce(oneshot::Sender<Result<T>>) -> C) -> Result<T> {
-        let gone = || StoreError::Unavailable("the writer of the database file has ended".to_owned());
+        let gone = || unavailable("the writer of the database file has ended");
         let (reply, answer) = oneshot::channel();
         self.changes.send(Box::new(change(reply))).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -108,10 +112,8 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
-        let nothing = || Err(StoreError::Unavailable("the change was not run".to_owned()));
-        let outcome = self
-            .outcome
-            .map_or_else(nothing, |outcome| outcome.map_err(store_error));
+        let nothing = || Err(unavailable("the change was not run"));
+        let outcome = self.outcome.map_or_else(nothing, |outcome| outcome.map_err(refusal));
         // Its own error says more than the commit's, which it may have caused.
         let _ = self.reply.send(outcome.and_then(|value| committed.map(|()| value)));
     }
@@ -164,7 +166,11 @@ fn commit(path: &str, connection: &mut Option<SqliteConnection>, batch: &mut [Bo
             *connection = Some(usable);
             Ok(())
         }
-        Ok(Err(error)) => Err(store_error(error)),
-        Err(_) => Err(StoreError::Unavailable("a change of the database panicked".to_owned())),
+        Ok(Err(error)) => Err(refusal(error)),
+        Err(_) => Err(unavailable("a change of the database panicked")),
     }
+}
+
+fn unavailable(why: &str) -> Refusal {
+    Refusal::Known(StoreError::Unavailable(why.to_owned()))
 }

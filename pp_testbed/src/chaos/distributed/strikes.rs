@@ -24,6 +24,21 @@ const SLOW: Duration = Duration::from_millis(100);
 /// How long messages may take to gather in the queue.
 const GATHERING: Duration = Duration::from_secs(20);
 
+const EVENTS_REFUSED: &str = "
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'das geht heute nicht'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION refuse()";
+const EVENTS_TAKEN: &str = "DROP TRIGGER refuse ON events; DROP FUNCTION refuse()";
+
+/// What new sessions of the database may do, said by a session that may change it.
+fn read_only(whether: &str) -> String {
+    format!(
+        "SET transaction_read_only = off;
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {whether}',
+            current_database()); END $$"
+    )
+}
+
 impl Distributed {
     /// Lets a fault happen and undoes it.
     pub(super) fn happen(&mut self, round: &Round, stop: &Stop) -> Result<()> {
@@ -62,12 +77,7 @@ impl Distributed {
                 self.servers.thaw(Kind::RabbitMq)?;
                 waited
             }
-            Fault::SessionsTerminated => {
-                let terminate = async { Tables::connect(&self.database).await?.terminate_others().await };
-                let terminated = self.runtime.block_on(terminate)?;
-                ensure!(terminated > 0, "there were no sessions to terminate");
-                Ok(())
-            }
+            Fault::SessionsTerminated => self.sessions_terminated(),
             Fault::ConsumerRabbitMqCut => {
                 self.consumers[victim].rabbitmq.cut();
                 Ok(())
@@ -92,11 +102,41 @@ impl Distributed {
                 self.api.postgres.cut();
                 waited
             }
+            Fault::WorksRenamed => self.changed_database(
+                "ALTER TABLE works RENAME TO works_away",
+                "ALTER TABLE works_away RENAME TO works",
+                pause,
+            ),
+            Fault::EventsRefused => self.changed_database(EVENTS_REFUSED, EVENTS_TAKEN, pause),
+            Fault::DatabaseReadOnly => {
+                self.changed_database(&read_only("on"), "SELECT 1", || self.sessions_terminated())?;
+                pause()?;
+                self.changed_database(&read_only("off"), "SELECT 1", || self.sessions_terminated())
+            }
             Fault::QueueDeleted | Fault::QueuePurged => self.emptied_queue(round.fault, pause),
             Fault::ProgramKilled | Fault::ProgramStopped | Fault::DiskFull => {
                 bail!("{} is for the embedded program", round.fault.name())
             }
         }
+    }
+
+    fn sessions_terminated(&self) -> Result<()> {
+        let terminate = async { Tables::connect(&self.database).await?.terminate_others().await };
+        let terminated = self.runtime.block_on(terminate)?;
+        ensure!(terminated > 0, "there were no sessions to terminate");
+        Ok(())
+    }
+
+    /// The database is another one for a while, by an operator's hand.
+    fn changed_database(&self, change: &str, undo: &str, pause: impl FnOnce() -> Result<()>) -> Result<()> {
+        let run = |statements: &str| {
+            let running = async { Tables::connect(&self.database).await?.run(statements).await };
+            self.runtime.block_on(running)
+        };
+        run(change)?;
+        let waited = pause();
+        run(undo)?;
+        waited
     }
 
     fn killed_server(&mut self, kind: Kind, pause: impl FnOnce() -> Result<()>) -> Result<()> {

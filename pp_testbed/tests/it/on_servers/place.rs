@@ -70,6 +70,24 @@ impl Place {
         client
     }
 
+    /// Moves its database to another folder of the server's machine, which belongs to the server.
+    pub(crate) async fn moved_to(self, folder: &std::path::Path) -> Self {
+        let (admin, connection) = tokio_postgres::connect(&self.postgres, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let folder = folder.display();
+        for statement in [
+            format!("CREATE TABLESPACE elsewhere LOCATION '{folder}'"),
+            format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+                self.name
+            ),
+            format!("ALTER DATABASE {} SET TABLESPACE elsewhere", self.name),
+        ] {
+            admin.batch_execute(&statement).await.unwrap();
+        }
+        self.again().await
+    }
+
     /// One of PP's services, in this place and without health pages.
     pub(crate) fn service(&self, name: &str) -> Program {
         Program::new(name)

@@ -1,0 +1,109 @@
+//! Trials: changes that are made to see whether the database takes them, and taken back at once.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::pg::PgConnection;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection as _, RunQueryDsl as _, sql_query};
+
+use super::create_rows::{self, CreateRows};
+use super::failure::Failure;
+use super::settle_rows::{self, SettleRows};
+use crate::store::refusal::{Steps, like_new, like_settled};
+use crate::store::{NewWork, Settlement};
+
+type Tried = Result<(), Failure>;
+
+/// Creates another work like this one.
+pub(super) fn create(connection: &mut PgConnection, work: &NewWork) -> Tried {
+    any(like_new(work), |other| {
+        taken_back(connection, |connection| {
+            create_rows::create(connection, &CreateRows::new(&[other])).map(drop)
+        })
+    })
+}
+
+/// Settles another work like this one, which is created and started first where the guard asks for that.
+pub(super) fn settle(connection: &mut PgConnection, settlement: &Settlement) -> Tried {
+    any(like_settled(settlement), |Steps { created, settled }| {
+        taken_back(connection, |connection| {
+            if let Some(work) = created {
+                create_rows::create(connection, &CreateRows::new(&[work]))?;
+            }
+            settled
+                .into_iter()
+                .try_for_each(|step| settle_rows::settle(connection, &SettleRows::new(&[step])).map(drop))
+        })
+    })
+}
+
+/// Inserts into the tables that works need, and changes what it inserted. Its ids are its own, so that those of works do
+/// not skip numbers.
+pub(super) fn writes(connection: &mut PgConnection) -> Tried {
+    let (id, key) = (
+        -rand::random_range(1..=i64::MAX),
+        format!("trial-{:032x}", rand::random::<u128>()),
+    );
+    let code = format!("api-{:010x}", rand::random::<u64>() >> 24);
+    taken_back(connection, |connection| {
+        sql_query(
+            "WITH work AS (
+                INSERT INTO works (id, work_code, origin, message_id, add_up_to, due_at)
+                VALUES ($1, $3, 'api', $2, 1, now())
+            ), event AS (
+                INSERT INTO events (id, work_id, generation, variable, value, status)
+                VALUES ($1, $1, 1, 'work/created', '1', 'pending')
+            ), delta AS (
+                INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)
+            ), letter AS (
+                INSERT INTO dead_letters (id, work_id, generation, message_id, reason) VALUES ($1, $1, 1, $2, 'a trial')
+            )
+            INSERT INTO idempotency_keys (scope, key, fingerprint, seed, held_until, expires_on)
+            VALUES ($2, $2, '', $2, now(), now())",
+        )
+        .bind::<BigInt, _>(id)
+        .bind::<Text, _>(key)
+        .bind::<Text, _>(code)
+        .execute(connection)?;
+        sql_query("UPDATE works SET version = version + 1, due_at = NULL WHERE id = $1")
+            .bind::<BigInt, _>(id)
+            .execute(connection)?;
+        Ok(())
+    })
+}
+
+/// Whether one of these is taken; else why the last one is not.
+fn any<T>(others: impl Iterator<Item = T>, mut trial: impl FnMut(T) -> Tried) -> Tried {
+    let mut last = Err(Failure::Unclear("there is nothing to try".to_owned()));
+    for other in others {
+        last = trial(other);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+fn taken_back(connection: &mut PgConnection, change: impl FnOnce(&mut PgConnection) -> Tried) -> Tried {
+    let ended = connection.transaction(|connection| {
+        change(connection).map_err(End::Failed)?;
+        // What would be checked at a commit.
+        connection.batch_execute("SET CONSTRAINTS ALL IMMEDIATE")?;
+        Err::<(), End>(End::TakenBack)
+    });
+    match ended {
+        Err(End::Failed(failure)) => Err(failure),
+        Ok(()) | Err(End::TakenBack) => Ok(()),
+    }
+}
+
+/// Why a trial's transaction ends.
+enum End {
+    TakenBack,
+    Failed(Failure),
+}
+
+impl From<diesel::result::Error> for End {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,250 @@
+//! Refusal needs proof: a database's error alone never says that a row cannot be stored.
+//!
+//! The same error may be about one row or about everything: a read-only server, a full disk, a renamed table, a trigger
+//! that raises, a lost permission, a damaged index. Drivers hide most error codes, and servers speak many languages. So
+//! a call is [`StoreError::Rejected`] only after a *trial*: the same statement with another row of the same form, taken
+//! back afterwards. If the trial fails as well, the database is unwell, and whoever called waits.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Guard, NewWork, Outcome, Result, Settlement, StoreError};
+use crate::domain::{AddUpTo, MessageId, Origin, WorkCode};
+
+/// Why a call failed, as far as its error says.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// This is known.
+    Known(StoreError),
+    /// The database answered with an error that may be about this call's rows, or about the database.
+    Doubtful(String),
+}
+
+impl From<Refusal> for StoreError {
+    /// Without a trial nobody may be blamed but the database.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Known(error) => error,
+            Refusal::Doubtful(why) => Self::Unwell(why),
+        }
+    }
+}
+
+/// Makes a call whose rows may be refused. It is [`StoreError::Rejected`] if the trial succeeds though the call fails.
+/// A call with several rows is taken apart by its caller, which costs nothing; a single row is given up, so it has to be
+/// refused twice, with a successful trial after each time.
+pub(super) async fn proved<T, C, F, P, G>(rows: usize, call: C, trial: P) -> Result<T>
+where
+    C: Fn() -> F,
+    F: Future<Output = std::result::Result<T, Refusal>>,
+    P: Fn() -> G,
+    G: Future<Output = std::result::Result<(), Refusal>>,
+{
+    let mut refused = String::new();
+    for _ in 0..if rows == 1 { 2 } else { 1 } {
+        match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(Refusal::Known(error)) => return Err(error),
+            Err(Refusal::Doubtful(why)) => refused = why,
+        }
+        match trial().await {
+            Ok(()) => {}
+            Err(Refusal::Known(error)) => return Err(error),
+            Err(Refusal::Doubtful(_)) => return Err(StoreError::Unwell(refused)),
+        }
+    }
+    Err(StoreError::Rejected(refused))
+}
+
+/// Bounds for trials: one that is taken is proof enough, whatever rules somebody made for bounds.
+const BOUNDS: [i64; 4] = [1, 2, 99, 1_000_000];
+
+/// The lease of works that are started in a trial, and are gone with it.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Other works like this one, to be created.
+pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
+    let (message_id, work_code) = (beside(&work.message_id), code_beside(&work.work_code));
+    bounds().map(move |add_up_to| NewWork {
+        message_id: message_id.clone(),
+        work_code: work_code.clone(),
+        add_up_to,
+        run_at: None,
+    })
+}
+
+/// A settlement for a work that does not exist, and what brings its work to where it can be settled.
+pub(super) struct Steps {
+    /// The work to be created first, unless the settlement does.
+    pub(super) created: Option<NewWork>,
+    /// The settlements, one after the other.
+    pub(super) settled: Vec<Settlement>,
+}
+
+/// Other settlements like this one: with the same guard and the same kind of outcome.
+pub(super) fn like_settled(settlement: &Settlement) -> impl Iterator<Item = Steps> {
+    let (message_id, work_code) = (beside(&settlement.message_id), code_beside(&settlement.work_code));
+    let (guard, outcome) = (settlement.guard.as_first(), settlement.outcome.clone());
+    bounds().map(move |add_up_to| {
+        let settle = |guard, outcome| Settlement {
+            message_id: message_id.clone(),
+            work_code: work_code.clone(),
+            add_up_to,
+            guard,
+            outcome,
+        };
+        let created = (guard != Guard::NoRow).then(|| NewWork {
+            message_id: message_id.clone(),
+            work_code: work_code.clone(),
+            add_up_to,
+            run_at: None,
+        });
+        let started = match guard {
+            Guard::Running { generation, attempt } => Some(settle(
+                Guard::Pending { generation, attempt },
+                Outcome::Running { lease: LEASE },
+            )),
+            Guard::NoRow | Guard::Pending { .. } => None,
+        };
+        let last = settle(guard, harmless(&outcome, add_up_to));
+        Steps {
+            created,
+            settled: started.into_iter().chain([last]).collect(),
+        }
+    })
+}
+
+/// The end of some work, to see whether anything can be written: it takes all the tables that works need.
+pub(super) fn any_settlement() -> Settlement {
+    let new = format!("trial-{:032x}", rand::random::<u128>());
+    Settlement {
+        message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
+        work_code: WorkCode::new(Origin::Api, rand::random()),
+        add_up_to: AddUpTo::MIN,
+        guard: Guard::Pending {
+            generation: 1,
+            attempt: 1,
+        },
+        outcome: Outcome::Failed {
+            reason: "a trial".to_owned(),
+        },
+    }
+}
+
+fn bounds() -> impl Iterator<Item = AddUpTo> {
+    BOUNDS.into_iter().filter_map(|bound| AddUpTo::try_from(bound).ok())
+}
+
+/// The same kind of outcome without anything of the first one's in it.
+fn harmless(outcome: &Outcome, add_up_to: AddUpTo) -> Outcome {
+    let bound = i64::from(add_up_to.get());
+    let filled = |reason: &str| "-".repeat(reason.len());
+    match outcome {
+        Outcome::Running { lease } => Outcome::Running { lease: *lease },
+        Outcome::Done { .. } => Outcome::Done {
+            result: bound * (bound + 1) / 2,
+        },
+        Outcome::Retry { reason, delay } => Outcome::Retry {
+            reason: filled(reason),
+            delay: *delay,
+        },
+        Outcome::Failed { reason } => Outcome::Failed { reason: filled(reason) },
+    }
+}
+
+/// A new id that an index keeps beside this one and that takes no less room: a page that is damaged, or full on a full
+/// disk, is the same for both.
+fn beside(id: &MessageId) -> MessageId {
+    const LONGEST_KEPT: usize = 200;
+    let text = id.as_str();
+    let kept = &text[..text.floor_char_boundary(LONGEST_KEPT)];
+    let room = MessageId::MAX_LENGTH - kept.len();
+    let width = (text.len() - kept.len()).clamp(17, room) - 1;
+    let new = format!("{kept}~{:0width$x}", rand::random::<u64>());
+    MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is made of a message id and hexadecimal digits"))
+}
+
+fn code_beside(code: &WorkCode) -> WorkCode {
+    let text = code.as_str();
+    let kept = &text[..text.len() - 4];
+    let new = format!("{kept}{:04x}", rand::random::<u16>());
+    new.parse()
+        .unwrap_or_else(|_| unreachable!("it is made of a work code and hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
+    use super::*;
+    use crate::flow::{new_message_id, new_work_code};
+
+    fn doubtful<T>() -> std::result::Result<T, Refusal> {
+        Err(Refusal::Doubtful("no".to_owned()))
+    }
+
+    async fn outcome(rows: usize, calls: &[bool], trials: &[bool]) -> (Result<()>, usize, usize) {
+        let (called, tried) = (Cell::new(0), Cell::new(0));
+        let next = |count: &Cell<usize>, all: &[bool]| {
+            count.set(count.get() + 1);
+            ready(if all[count.get() - 1] { Ok(()) } else { doubtful() })
+        };
+        let outcome = proved(rows, || next(&called, calls), || next(&tried, trials)).await;
+        (outcome, called.get(), tried.get())
+    }
+
+    #[tokio::test]
+    async fn a_row_is_refused_only_while_others_are_taken() {
+        assert!(matches!(outcome(1, &[true], &[]).await, (Ok(()), 1, 0)));
+        let (unwell, ..) = outcome(1, &[false], &[false]).await;
+        assert!(matches!(unwell, Err(StoreError::Unwell(why)) if why == "no"));
+        let (refused, 2, 2) = outcome(1, &[false, false], &[true, true]).await else {
+            panic!("a single row was refused at once");
+        };
+        assert!(matches!(refused, Err(StoreError::Rejected(_))));
+        let (unwell, ..) = outcome(1, &[false, false], &[true, false]).await;
+        assert!(matches!(unwell, Err(StoreError::Unwell(_))));
+        assert!(matches!(outcome(1, &[false, true], &[true]).await, (Ok(()), 2, 1)));
+        let (apart, 1, 1) = outcome(2, &[false], &[true]).await else {
+            panic!("a batch was tried again before it was taken apart");
+        };
+        assert!(matches!(apart, Err(StoreError::Rejected(_))));
+    }
+
+    #[test]
+    fn a_trial_is_for_another_row_of_the_same_form() {
+        let settlement = Settlement {
+            message_id: MessageId::try_from("m".repeat(255)).unwrap(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: AddUpTo::try_from(13).unwrap(),
+            guard: Guard::Running {
+                generation: 7,
+                attempt: 3,
+            },
+            outcome: Outcome::Failed {
+                reason: "a\0b".to_owned(),
+            },
+        };
+        let Steps { created, mut settled } = like_settled(&settlement).next().unwrap();
+        assert_eq!((created.is_some(), settled.len()), (true, 2));
+        let other = settled.pop().unwrap();
+        assert_eq!(other.message_id.as_str().len(), 255);
+        assert_eq!(other.work_code.as_str()[..15], settlement.work_code.as_str()[..15]);
+        assert_ne!(other.work_code, settlement.work_code);
+        assert_eq!(
+            (other.guard, other.outcome),
+            (
+                Guard::Running {
+                    generation: 1,
+                    attempt: 1
+                },
+                Outcome::Failed {
+                    reason: "---".to_owned()
+                }
+            )
+        );
+        let short = beside(&new_message_id());
+        assert!(short.as_str().len() > new_message_id().as_str().len());
+    }
+}

@@ -1,0 +1,71 @@
+//! Trials: changes that are made to see whether the file takes them, and taken back at once.
+//!
+//! What is taken back is never written to the disk. So each trial also leaves a mark, which is committed: a full disk or
+//! a file that cannot be written shows then.
+
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
+
+use super::super::refusal::{Steps, any_settlement, like_new, like_settled};
+use super::super::{NewWork, Settlement};
+use super::{NOW, completion, work_rows};
+
+/// Creates another work like this one.
+pub(super) fn create(connection: &mut SqliteConnection, work: &NewWork) -> QueryResult<()> {
+    any(connection, like_new(work), |connection, other| {
+        work_rows::create(connection, &[other]).map(drop)
+    })
+}
+
+/// Settles another work like this one, which is created and started first where the guard asks for that.
+pub(super) fn settle(connection: &mut SqliteConnection, settlement: &Settlement) -> QueryResult<()> {
+    any(connection, like_settled(settlement), |connection, steps| {
+        let Steps { created, settled } = steps;
+        if let Some(work) = created {
+            work_rows::create(connection, &[work])?;
+        }
+        settled
+            .into_iter()
+            .try_for_each(|step| completion::settle(connection, &[step]).map(drop))
+    })
+}
+
+/// Inserts into the tables that works need, and changes what it inserted.
+pub(super) fn writes(connection: &mut SqliteConnection) -> QueryResult<()> {
+    settle(connection, &any_settlement())
+}
+
+/// Takes the first of these that the file takes back, and leaves a mark; or fails as the last one did.
+fn any<T>(
+    connection: &mut SqliteConnection,
+    others: impl Iterator<Item = T>,
+    mut trial: impl FnMut(&mut SqliteConnection, T) -> QueryResult<()>,
+) -> QueryResult<()> {
+    use diesel::result::Error::RollbackTransaction;
+    let mut last = Ok(());
+    for other in others {
+        let ended = connection.transaction(|connection| {
+            trial(connection, other)?;
+            Err::<(), _>(RollbackTransaction)
+        });
+        last = match ended {
+            Ok(()) | Err(RollbackTransaction) => return mark(connection),
+            Err(error) => Err(error),
+        };
+    }
+    last
+}
+
+/// Changes a page of the file: a lease that nobody asks for.
+fn mark(connection: &mut SqliteConnection) -> QueryResult<()> {
+    sql_query(format!(
+        "INSERT INTO leases (name, holder, held_until) VALUES ('trial', '', {NOW})
+         ON CONFLICT (name) DO UPDATE SET held_until = 1 + max(leases.held_until, excluded.held_until)"
+    ))
+    .execute(connection)
+    .map(drop)
+}
+
+#[cfg(test)]
+#[path = "trial_tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! PostgreSQL answers and refuses. While it refuses everything alike it is unwell, and nobody is told that a work is
+//! refused; what it refuses while it takes others is refused for good. Its words are German.
+
+mod on_servers {
+    use std::time::Duration;
+
+    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::store::postgres::PostgresStore;
+    use pp_lib::store::{
+        Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Settled, Settlement, Store as _,
+        StoreError, WorkChanges as _, WorkRows as _,
+    };
+
+    use crate::postgres::{Database, TIMEOUT};
+
+    const FIRST: (i32, i32) = (1, 1);
+
+    fn work(bound: i64) -> NewWork {
+        NewWork {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Api),
+            add_up_to: AddUpTo::try_from(bound).unwrap(),
+            run_at: None,
+        }
+    }
+
+    fn demand(bound: i64, outcome: Outcome) -> Settlement {
+        Settlement {
+            message_id: new_message_id(),
+            work_code: new_work_code(Origin::Consumer),
+            add_up_to: AddUpTo::try_from(bound).unwrap(),
+            guard: Guard::NoRow,
+            outcome,
+        }
+    }
+
+    /// The end of a work that is there.
+    fn end(work: &NewWork, outcome: Outcome) -> Settlement {
+        let (generation, attempt) = FIRST;
+        Settlement {
+            message_id: work.message_id.clone(),
+            work_code: work.work_code.clone(),
+            add_up_to: work.add_up_to,
+            guard: Guard::Pending { generation, attempt },
+            outcome,
+        }
+    }
+
+    fn outcomes() -> [Outcome; 4] {
+        let reason = || "why".to_owned();
+        let second = Duration::from_secs(1);
+        [
+            Outcome::Done { result: 1 },
+            Outcome::Running { lease: second },
+            Outcome::Retry {
+                reason: reason(),
+                delay: second,
+            },
+            Outcome::Failed { reason: reason() },
+        ]
+    }
+
+    fn raise(table: &str, when: &str) -> String {
+        format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'heute nicht'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()"
+        )
+    }
+
+    const UNDO_RAISE: &str = "DROP FUNCTION refuse() CASCADE";
+
+    struct Rig {
+        database: Database,
+        store: PostgresStore,
+    }
+
+    impl Rig {
+        async fn new() -> Self {
+            let database = Database::create().await;
+            database
+                .run(
+                    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET lc_messages = ''C.UTF-8''', current_database());
+                    END $$",
+                )
+                .await;
+            let store = database.store(4).await;
+            Self { database, store }
+        }
+
+        /// While the database is like this, no call is refused as if its rows were wrong; afterwards all are taken.
+        async fn unwell(&self, change: &str, undo: &str) {
+            let works: Vec<NewWork> = (1..=outcomes().len()).map(|_| work(5)).collect();
+            let created = self.store.create(&works).await.unwrap();
+            let other = created[0].as_ref().unwrap().id;
+            let mut settlements: Vec<Settlement> = outcomes().into_iter().map(|outcome| demand(7, outcome)).collect();
+            settlements.extend(works.iter().zip(outcomes()).map(|(work, outcome)| end(work, outcome)));
+            self.database.run(change).await;
+            let new = [work(3), work(4)];
+            let mut refused = 0;
+            let mut count = |what: &str, outcome: Result<()>| match outcome {
+                Ok(()) => {}
+                Err(StoreError::Unwell(_) | StoreError::Unavailable(_)) => refused += 1,
+                Err(error) => panic!("{change}: {what}: {error:?}"),
+            };
+            for settlement in &settlements {
+                let settled = self.store.settle(std::slice::from_ref(settlement)).await;
+                count("settle", settled.map(drop));
+            }
+            count("settle", self.store.settle(&settlements).await.map(drop));
+            count("create", self.store.create(&new).await.map(drop));
+            count("create all", self.store.create_all(&new).await.map(drop));
+            let five = AddUpTo::try_from(5).unwrap();
+            let updated = self.store.update(other, five, None, Duration::ZERO).await;
+            count("update", updated.map(drop));
+            count("claim", self.store.claim(None, TIMEOUT, 10).await.map(drop));
+            count("check", self.store.check().await);
+            assert!(refused > 0, "{change}: it is as well as before");
+            let write = self.store.check_writes().await;
+            assert!(
+                matches!(write, Err(StoreError::Unwell(_))),
+                "{change}: readiness does not see it: {write:?}"
+            );
+            self.database.run(undo).await;
+            self.store.check_writes().await.unwrap();
+            self.store.settle(&settlements).await.unwrap();
+            self.store.create(&new).await.unwrap();
+            let letters = self.database.number("SELECT count(*) FROM dead_letters").await;
+            assert_eq!(letters, 2, "those that failed, and no trial's");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_table_that_is_away_refuses_no_work() {
+        let rig = Rig::new().await;
+        rig.unwell("ALTER TABLE works RENAME TO away", "ALTER TABLE away RENAME TO works")
+            .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_column_that_has_another_name_refuses_no_work() {
+        let rig = Rig::new().await;
+        let rename = "ALTER TABLE events RENAME COLUMN value TO what";
+        rig.unwell(rename, "ALTER TABLE events RENAME COLUMN what TO value")
+            .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_trigger_that_raises_refuses_no_work() {
+        for table in ["works", "events", "stat_deltas", "dead_letters"] {
+            let rig = Rig::new().await;
+            rig.unwell(&raise(table, ""), UNDO_RAISE).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_constraint_that_every_row_violates_refuses_no_work() {
+        let rig = Rig::new().await;
+        let never = "ALTER TABLE works ADD CONSTRAINT never CHECK (false) NOT VALID";
+        rig.unwell(never, "ALTER TABLE works DROP CONSTRAINT never").await;
+        let rig = Rig::new().await;
+        let needed = "ALTER TABLE events ADD COLUMN needed integer;
+            ALTER TABLE events ADD CONSTRAINT needed CHECK (needed IS NOT NULL) NOT VALID";
+        rig.unwell(needed, "ALTER TABLE events DROP COLUMN needed").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_refused_at_the_commit_alone_refuses_no_work() {
+        let rig = Rig::new().await;
+        let late = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'am Ende doch nicht'; END $$;
+            CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON works DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION refuse()";
+        rig.unwell(late, UNDO_RAISE).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_row_that_alone_is_refused_is_refused_for_good() {
+        for change in [
+            "ALTER TABLE works ADD CONSTRAINT unlucky CHECK (add_up_to <> 13)",
+            &raise("works", "WHEN (NEW.add_up_to = 13)"),
+        ] {
+            let rig = Rig::new().await;
+            rig.database.run(change).await;
+            let (wrong, right) = (
+                demand(13, Outcome::Done { result: 91 }),
+                demand(12, Outcome::Done { result: 78 }),
+            );
+            for refused in [vec![wrong.clone()], vec![wrong, right.clone()]] {
+                let settled = rig.store.settle(&refused).await;
+                assert!(matches!(settled, Err(StoreError::Rejected(_))), "{change}: {settled:?}");
+            }
+            assert_eq!(rig.store.settle(&[right]).await.unwrap(), [Settled::Applied]);
+            for refused in [vec![work(13)], vec![work(12), work(13)]] {
+                let created = rig.store.create(&refused).await;
+                assert!(matches!(created, Err(StoreError::Rejected(_))), "{change}: {created:?}");
+                let created = rig.store.create_all(&refused).await;
+                assert!(matches!(created, Err(StoreError::Rejected(_))), "{change}: {created:?}");
+            }
+            rig.store.check_writes().await.unwrap();
+            assert_eq!(rig.database.number("SELECT count(*) FROM works").await, 1);
+            assert_eq!(rig.database.number("SELECT count(*) FROM events").await, 3);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn looking_whether_changes_are_taken_uses_up_no_ids() {
+        let rig = Rig::new().await;
+        for _ in 0..5 {
+            rig.store.check_writes().await.unwrap();
+        }
+        let created = rig.store.create(&[work(1)]).await.unwrap();
+        assert_eq!(created[0].as_ref().unwrap().id.0, 1);
+        assert_eq!(rig.database.number("SELECT id FROM events").await, 1);
+        for table in ["works", "stat_deltas"] {
+            let rows = rig.database.number(&format!("SELECT count(*) FROM {table}")).await;
+            assert_eq!(rows, 1, "{table}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_newer_schema_is_noticed_by_whatever_it_refuses() {
+        let rig = Rig::new().await;
+        let newer = "INSERT INTO __diesel_schema_migrations VALUES ('9999');
+            ALTER TABLE works RENAME COLUMN result TO outcome";
+        rig.database.run(newer).await;
+        let outdated = |error: StoreError| matches!(error, StoreError::Outdated(_));
+        let settlement = demand(3, Outcome::Done { result: 6 });
+        assert!(outdated(rig.store.settle(&[settlement]).await.unwrap_err()));
+        assert!(outdated(rig.store.create(&[work(3)]).await.unwrap_err()));
+        assert!(outdated(rig.store.by_ids(&[]).await.unwrap_err()));
+        assert!(outdated(rig.store.check().await.unwrap_err()));
+    }
+}

@@ -11,6 +11,7 @@ use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError as _};
 use futures_util::FutureExt as _;
+use pp_lib::log_repeated;
 use pp_lib::wire::Problem;
 
 use crate::error::ApiError;
@@ -30,7 +31,7 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(ApiError::of_status(error.as_response_error().status_code()).into()),
         Err(_) => {
-            log::error!("a handler panicked");
+            log_repeated!(Error, "a handler panicked", "");
             return Err(ApiError::internal().into());
         }
     };

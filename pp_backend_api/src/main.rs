@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pp_backend_api::{ApiArgs, Ports};
-use pp_lib::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs, command_line};
+use pp_lib::config::{BrokerArgs, CacheArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
-use pp_lib::health::Health;
+use pp_lib::health::{Health, STUCK};
 use pp_lib::{logging, program, shutdown};
 
 /// Takes work in over REST and serves what became of it.
@@ -28,7 +28,7 @@ struct Args {
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args))
+    program::run(run(args), |error| error.is::<ConfigError>())
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
@@ -36,19 +36,20 @@ async fn run(args: Args) -> anyhow::Result<()> {
     args.api.check()?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
+    let cache = args.cache.address()?;
     let connect = async {
         let store = connect::store(&database, &args.database, Schema::Migrate, args.runtime.startup_timeout).await?;
         anyhow::Ok(Ports {
             store,
             feed: connect::feed(&database)?,
             broker: connect::broker_when_needed(&broker, args.broker.queue_names())?,
-            caches: connect::caches(&args.cache)?,
+            caches: connect::caches(&cache, &args.cache)?,
         })
     };
     match shutdown.run_until_cancelled(connect).await {
         None => Ok(()),
         Some(ports) => {
-            let (ports, health) = (ports?, Health::new());
+            let (ports, health) = (ports?, Health::beating(STUCK));
             pp_backend_api::serve(&args.api, args.runtime.grace, listener, ports, &health, shutdown).await
         }
     }

@@ -102,9 +102,8 @@ pub fn broker_when_needed(address: &BrokerUrl, names: QueueNames) -> Result<AnyB
 }
 
 /// Opens the caches of a process. Within one that has its own anyway, there is none in front of it.
-pub fn caches(args: &CacheArgs) -> Result<Caches, StartError> {
-    let address = args.address().map_err(|error| StartError(error.to_string()))?;
-    let cache = cache(&address, &args.prefix, args.options())?;
+pub fn caches(address: &CacheUrl, args: &CacheArgs) -> Result<Caches, StartError> {
+    let cache = cache(address, &args.prefix, args.options())?;
     let near = (args.near() && cache.shared()).then(|| {
         let memory = Arc::new(MemoryCache::new(args.options()));
         Arc::new(Near::new(memory, args.staleness))

@@ -2,8 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use crate::log_repeated;
+
+/// How long a runtime may do nothing until the process counts as stuck.
+pub const STUCK: Duration = Duration::from_secs(10);
 
 /// How a part is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +33,15 @@ pub struct Health(Arc<Registry>);
 struct Registry {
     stopping: AtomicBool,
     parts: RwLock<Vec<Part>>,
+    pulse: Mutex<Option<Pulse>>,
+}
+
+/// When the runtime of the workers last ran a task.
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    last: Instant,
+    /// How old it may get.
+    limit: Duration,
 }
 
 /// One part of a process, for whoever knows how it does; clones are the same.
@@ -80,6 +95,36 @@ impl Health {
     /// Without parts.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, and alive only while this runtime runs its tasks: one that did not for `limit` is stuck. The pages are
+    /// served by threads of their own, which would go on.
+    pub fn beating(limit: Duration) -> Self {
+        let health = Self::new();
+        health.beat(limit);
+        let registry = Arc::downgrade(&health.0);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(limit / 10).await;
+                let Some(registry) = registry.upgrade() else { return };
+                Self(registry).beat(limit);
+            }
+        });
+        health
+    }
+
+    fn beat(&self, limit: Duration) {
+        let pulse = Pulse {
+            last: Instant::now(),
+            limit,
+        };
+        *self.0.pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(pulse);
+    }
+
+    /// For how long the process has been stuck; `None` while it is alive.
+    pub fn stuck_for(&self) -> Option<Duration> {
+        let pulse = *self.0.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        pulse.and_then(|Pulse { last, limit }| Some(last.elapsed()).filter(|age| *age > limit))
     }
 
     /// The part of this name, registered as starting when it is new. Without an `essential` part that works, no
@@ -181,9 +226,9 @@ impl Part {
         *condition = (state, reason);
         drop(condition);
         match state {
-            State::Up | State::Starting => log::info!("{} is up", self.name),
-            State::Degraded => log::warn!("{} is degraded: {reason}", self.name),
-            State::Down => log::error!("{} is down: {reason}", self.name),
+            State::Up | State::Starting => log_repeated!(Info, format!("{} is up", self.name), ""),
+            State::Degraded => log_repeated!(Warn, format!("{} is degraded", self.name), "{reason}"),
+            State::Down => log_repeated!(Error, format!("{} is down", self.name), "{reason}"),
         }
     }
 

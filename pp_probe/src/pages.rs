@@ -26,11 +26,17 @@ fn page(path: &str) -> actix_web::Resource {
     web::resource(path).default_service(crate::others("GET, HEAD"))
 }
 
-/// Answers as long as the process does anything at all.
-async fn live(_: NoQuery) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(NO_STORE)
-        .json(serde_json::json!({"status": "live"}))
+/// 200 while the process does its work; else 503: only a new start helps.
+async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
+    match health.stuck_for() {
+        None => HttpResponse::Ok()
+            .insert_header(NO_STORE)
+            .json(serde_json::json!({"status": "live"})),
+        Some(age) => crate::problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the process is stuck: no task of it has run for {} s", age.as_secs()),
+        ),
+    }
 }
 
 /// 200 while any promised call can be served, with what is degraded; else 503.

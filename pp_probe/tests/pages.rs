@@ -4,6 +4,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use pp_lib::health::Health;
 use tokio_util::sync::CancellationToken;
@@ -71,4 +73,44 @@ async fn liveness_and_readiness_until_the_stop() {
     shutdown.cancel();
     server.await.unwrap().unwrap();
     assert!(!health.report().is_ready());
+}
+
+/// The pages have threads of their own, which go on where the others do not.
+#[test]
+fn a_process_whose_runtime_is_stuck_is_not_alive() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let runtime = |threads| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).enable_all().build().unwrap()
+    };
+    let (works, pages) = (runtime(1), runtime(1));
+    let health = {
+        let _entered = works.enter();
+        Health::beating(LIMIT)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let server = pages.spawn(pp_probe::serve(listener, health, shutdown.clone()));
+    let becomes = |status: &str| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = ask(address, "GET /health/live");
+            if answer.starts_with(&format!("HTTP/1.1 {status} ")) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "not {status}: {answer}");
+        }
+    };
+    becomes("200");
+    let (go_on, stuck) = mpsc::channel::<()>();
+    works.spawn(async move { stuck.recv() });
+    let dead = becomes("503");
+    assert!(
+        dead.contains("application/problem+json") && dead.contains("the process is stuck"),
+        "{dead}"
+    );
+    drop(go_on);
+    becomes("200");
+    shutdown.cancel();
+    pages.block_on(server).unwrap().unwrap();
 }

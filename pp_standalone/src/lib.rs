@@ -13,7 +13,7 @@ use pp_backend_api::Ports;
 use pp_lib::config::DatabaseUrl;
 use pp_lib::connect::{self, Schema};
 use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
-use pp_lib::health::Health;
+use pp_lib::health::{Health, STUCK};
 use task_consumer::Parts;
 use task_producer::ProducerConfig;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         .produce
         .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
-    let caches = connect::caches(&args.cache)?;
+    let caches = connect::caches(&args.cache.address()?, &args.cache)?;
     let Some(parts) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
         return Ok(());
     };
@@ -62,7 +62,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         data: data.display().to_string(),
     });
 
-    let (health, grace) = (Health::new(), args.runtime.grace);
+    let (health, grace) = (Health::beating(STUCK), args.runtime.grace);
     let ports = Ports {
         store: parts.store.clone(),
         feed: parts.feed.clone(),

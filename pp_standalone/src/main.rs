@@ -1,23 +1,25 @@
 //! `pp_standalone`: all of PP in one process.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
 
-use pp_lib::config::command_line;
+use pp_lib::config::{ConfigError, command_line};
 use pp_lib::{logging, program, shutdown};
 use pp_standalone::{Args, Started, run};
 
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(async { run(args, shutdown::on_signal()?, welcome).await })
+    program::run(async { run(args, shutdown::on_signal()?, welcome).await }, |error| {
+        error.is::<ConfigError>()
+    })
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is for the person who started it, not for the log"
-)]
+/// For the person who started it, not for the log. A thread of its own writes it: nothing waits for a standard output
+/// that nobody reads.
 fn welcome(started: &Started) {
     let Started { api, data } = started;
-    println!("PP is running: {api}  (data in {data}, Ctrl-C stops it)");
-    println!("Try:  curl -X POST {api}/work");
+    let text = format!("PP is running: {api}  (data in {data}, Ctrl-C stops it)\nTry:  curl -X POST {api}/work\n");
+    thread::spawn(move || io::stdout().write_all(text.as_bytes()));
 }

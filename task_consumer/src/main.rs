@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pp_lib::config::{BrokerArgs, DatabaseArgs, RuntimeArgs, command_line};
+use pp_lib::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
 use pp_lib::connect::{self, Schema};
-use pp_lib::health::Health;
+use pp_lib::health::{Health, STUCK};
 use pp_lib::{logging, program, shutdown};
 use pp_probe::ProbeBind;
 use task_consumer::{ConsumerArgs, Parts};
@@ -30,12 +30,12 @@ struct Args {
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args))
+    program::run(run(args), |error| error.is::<ConfigError>())
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
-    let health = Health::new();
+    let health = Health::beating(STUCK);
     // Not ready before it is connected.
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);

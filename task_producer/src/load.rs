@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use pp_lib::log_repeated;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::outlet::Outlet;
@@ -94,8 +95,10 @@ impl Report {
         let seconds = self.since.elapsed().as_secs_f64();
         log::info!("rate: {} confirmed in {seconds:.1} s", self.confirmed);
         if self.forgiven > 0 {
-            log::warn!(
-                "rate: {} left out, they are taken more slowly than asked for",
+            log_repeated!(
+                Warn,
+                "the rate is not reached",
+                "{} left out, they are taken more slowly than asked for",
                 self.forgiven
             );
         }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pp_lib::config::command_line;
+use pp_lib::config::{ConfigError, command_line};
 use pp_lib::flow::{BrokerSink, watch_broker};
-use pp_lib::health::Health;
+use pp_lib::health::{Health, STUCK};
 use pp_lib::{connect, logging, program, shutdown};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args))
+    program::run(run(args), |error| error.is::<ConfigError>())
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.config()?;
     let shutdown = shutdown::on_signal()?;
-    let (health, ended) = (Health::new(), CancellationToken::new());
+    let (health, ended) = (Health::beating(STUCK), CancellationToken::new());
     let probe = tokio::spawn(args.probe().open(health.clone(), ended.clone())?);
     let produced = produce(&args, config, &health, shutdown).await;
     ended.cancel();

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::health::Part;
+use crate::log_repeated;
 
 /// So many failures in a row open it.
 const FAILURES: u32 = 3;
@@ -36,7 +37,7 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
         self.part.up();
         if self.open.swap(false, Ordering::Relaxed) {
-            log::info!("the cache is back");
+            log_repeated!(Info, "the cache is back", "");
         }
     }
 
@@ -44,7 +45,11 @@ impl Breaker {
     pub(super) fn failed(&self, why: &impl std::fmt::Display) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= FAILURES && !self.open.swap(true, Ordering::Relaxed) {
-            log::warn!("the cache is left out until it is back, reads go to the store: {why}");
+            log_repeated!(
+                Warn,
+                "the cache is left out until it is back, reads go to the store",
+                "{why}"
+            );
             self.part.down("the cache is unavailable");
         }
     }

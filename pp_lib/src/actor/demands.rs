@@ -13,6 +13,7 @@ use super::ActorError;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
 use crate::broker::Published;
 use crate::flow::{DemandSink, NewDemand};
+use crate::log_repeated;
 
 /// How many demands go out together at most.
 const BATCH: usize = 512;
@@ -79,11 +80,16 @@ async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, Offered>>, pa
     let answers = match timeout(patience, sink.offer(&demands)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
-            log::warn!("{} demands were not taken: {error}", demands.len());
+            log_repeated!(Warn, "demands were not taken", "{} of them: {error}", demands.len());
             Vec::new()
         }
         Err(_) => {
-            log::warn!("{} demands were not taken within {patience:?}", demands.len());
+            log_repeated!(
+                Warn,
+                "demands were not taken",
+                "{} of them within {patience:?}",
+                demands.len()
+            );
             Vec::new()
         }
     };

@@ -8,6 +8,8 @@ use tokio_util::task::TaskTracker;
 
 use super::ActorError;
 
+use crate::log_repeated;
+
 /// Lets requests of one kind in.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -44,7 +46,7 @@ impl Gate {
             request.await
         });
         running.await.unwrap_or_else(|broken| {
-            log::error!("{}: {broken}", self.name);
+            log_repeated!(Error, self.name, "{broken}");
             Err(ActorError::Failed)
         })
     }

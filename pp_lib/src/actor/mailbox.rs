@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 use super::ActorError;
 use super::supervisor::{self, Supervised};
 
+use crate::log_repeated;
+
 /// One who waits for an answer; dropped without one, the caller gets [`ActorError::Failed`].
 pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
 
@@ -140,7 +142,7 @@ impl<Q, A, H> Batches<Q, A, H> {
 /// Runs a batch; a panic in it ends here, where its questions are dropped and so answered.
 async fn contained(name: &'static str, lane: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-        log::error!("{name}: a batch panicked; its callers were told so");
+        log_repeated!(Error, name, "a batch panicked; its callers were told so");
     }
     drop(lane);
 }

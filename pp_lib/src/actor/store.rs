@@ -12,6 +12,7 @@ use super::ActorError;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
 use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
+use crate::log_repeated;
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
 };
@@ -417,7 +418,7 @@ fn give_each<A>(answers: Result<Vec<A>, ActorError>, replies: Vec<Reply<A>>) {
 /// Logs an error once, for all the callers of a batch.
 fn logged<T>(what: &str, done: crate::store::Result<T>) -> Result<T, ActorError> {
     done.map_err(|error| {
-        log::warn!("{what}: {error}");
+        log_repeated!(Warn, what.to_owned(), "{error}");
         ActorError::Store(error)
     })
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
+use crate::log_repeated;
+
 const FIRST_DELAY: Duration = Duration::from_millis(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
@@ -32,7 +34,12 @@ pub(super) async fn supervise(mut actor: impl Supervised) {
             delay = FIRST_DELAY;
         }
         let (name, why) = (actor.name(), text_of(panic.as_ref()));
-        log::error!("{name}: panicked ({why}), starts again in {} ms", delay.as_millis());
+        log_repeated!(
+            Error,
+            name,
+            "panicked ({why}), starts again in {} ms",
+            delay.as_millis()
+        );
         sleep(delay).await;
         delay = (delay * 2).min(LONGEST_DELAY);
     }

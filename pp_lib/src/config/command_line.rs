@@ -3,14 +3,17 @@
 //! Which arguments there are, each program says; what they mean together is checked after this.
 
 use std::env;
-use std::io::{self, Write as _};
+use std::ffi::OsString;
 use std::process;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Parser};
 
-/// The exit code of a command line that cannot be used.
-const USAGE: i32 = 2;
+use super::LogFormat;
+use crate::logging;
+
+/// The exit code of a command line, or of a setting, that cannot be used.
+pub(crate) const USAGE: u8 = 2;
 
 /// Reads the arguments of this process. Ends it with 0 after `--help` and `--version`, and with 2 after one line on
 /// standard error that names the flag or the variable which is wrong.
@@ -20,10 +23,33 @@ pub fn command_line<P: Parser>() -> P {
             error.exit();
         }
         let line = one_line(&error, P::command());
-        // When even standard error is closed, the exit code is all there is left to say.
-        let _ = writeln!(io::stderr().lock(), "error: {line}");
-        process::exit(USAGE)
+        logging::fatal(
+            line,
+            log_format(&P::command(), env::args_os(), env::var_os("PP_LOG_FORMAT")),
+        );
+        process::exit(USAGE.into())
     })
+}
+
+/// The form of a program's log, as far as a command line says it that is wrong somewhere.
+fn log_format(command: &Command, args: impl IntoIterator<Item = OsString>, variable: Option<OsString>) -> LogFormat {
+    const FLAG: &str = "log-format";
+    let mut asked_for = variable;
+    if !command.get_arguments().any(|arg| arg.get_long() == Some(FLAG)) {
+        asked_for = None;
+    }
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str().and_then(|arg| arg.strip_prefix("--")?.strip_prefix(FLAG)) {
+            Some("") => asked_for = args.next(),
+            Some(value) => asked_for = value.strip_prefix('=').map(OsString::from),
+            None => {}
+        }
+    }
+    match asked_for {
+        Some(format) if format == "json" => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 /// Clap's words up to the first empty line, after which it explains usage.
@@ -94,6 +120,29 @@ mod tests {
         assert_eq!(
             line(&["--count", "x"]),
             "invalid value 'x' for '--count <COUNT>': expected a whole number from 1 to 9"
+        );
+    }
+
+    #[test]
+    fn an_error_has_the_form_of_the_log() {
+        #[derive(Debug, Parser)]
+        struct Service {
+            #[arg(long)]
+            _log_format: Option<String>,
+        }
+        let format = |command: Command, args: &[&str], variable: Option<&str>| {
+            log_format(&command, args.iter().map(OsString::from), variable.map(OsString::from))
+        };
+        let of_service = |args: &[&str], variable| format(Service::command(), args, variable);
+        assert_eq!(of_service(&["--log-format", "json"], None), LogFormat::Json);
+        assert_eq!(of_service(&["--log-format=json"], Some("text")), LogFormat::Json);
+        assert_eq!(of_service(&["--grace", "x"], Some("json")), LogFormat::Json);
+        assert_eq!(of_service(&["--log-format=text"], Some("json")), LogFormat::Text);
+        assert_eq!(of_service(&["--log-format"], None), LogFormat::Text);
+        // A program without a log has no form of it.
+        assert_eq!(
+            format(Args::command(), &["--count", "x"], Some("json")),
+            LogFormat::Text
         );
     }
 

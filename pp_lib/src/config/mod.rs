@@ -6,13 +6,17 @@ mod cache;
 mod command_line;
 mod database;
 mod error;
+mod known;
 mod parse;
 mod runtime;
 
 pub use broker::{BrokerArgs, BrokerUrl};
 pub use cache::{CacheArgs, CacheUrl};
+pub(crate) use command_line::USAGE;
 pub use command_line::command_line;
 pub use database::{DatabaseArgs, DatabaseUrl};
 pub use error::{ConfigError, Secret};
+pub use known::KNOWN;
+pub(crate) use known::warn_of_unknown_variables;
 pub use parse::{DurationText, duration, whole};
 pub use runtime::{LogFormat, RuntimeArgs};

@@ -17,6 +17,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use super::{Feed, Waiter, wake};
 
+use crate::log_repeated;
+
 /// The channels in the database: something became due, and something else changed.
 const DUE: &str = "pp_due";
 const CHANGED: &str = "pp_changed";
@@ -183,7 +185,11 @@ async fn keep_connected(config: Config, shared: Arc<Shared>) {
         if lost.swap(true, Ordering::Relaxed) {
             log::debug!("the change feed is still without a connection: {why}");
         } else {
-            log::warn!("the change feed makes a new connection, polls go on meanwhile: {why}");
+            log_repeated!(
+                Warn,
+                "the change feed makes a new connection, polls go on meanwhile",
+                "{why}"
+            );
         }
         sleep(pauses.next().unwrap_or(PATIENCE)).await;
     }
@@ -232,7 +238,7 @@ async fn tell(client: &Client, this: &AtomicI32, lost: &AtomicBool, shared: &Sha
         Err(why) => return why,
     }
     if lost.swap(false, Ordering::Relaxed) {
-        log::info!("the change feed is connected again");
+        log_repeated!(Info, "the change feed is connected again", "");
     }
     shared.wake_all();
     loop {

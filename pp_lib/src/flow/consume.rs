@@ -23,6 +23,7 @@ use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Queue, Subscription};
 use crate::domain::{Computation, ComputeError};
 use crate::feed::AnyFeed;
 use crate::health::Part;
+use crate::log_repeated;
 use crate::store::{AnyStore, Outcome, Settlement};
 
 /// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.
@@ -360,7 +361,7 @@ impl Ends {
             Fate::Abandoned => {}
             Fate::Applied | Fate::Superseded => self.finished(job),
             Fate::Refused(reason) => {
-                log::error!("a demand is a dead letter: {reason}");
+                log_repeated!(Error, "a demand is a dead letter", "{reason}");
                 self.refused.push((job.tags.clone(), reason));
                 self.finished(job);
             }

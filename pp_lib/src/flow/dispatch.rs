@@ -18,6 +18,7 @@ use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
 use crate::health::Part;
+use crate::log_repeated;
 use crate::store::{AnyStore, StoreError};
 
 /// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long
@@ -282,7 +283,7 @@ impl Dispatcher {
     async fn rescue(&self) -> Result<()> {
         let rescued = self.store.rescue(self.settings.max_lost_leases, BATCH).await?;
         if rescued > 0 {
-            log::warn!("{rescued} works lost their worker");
+            log_repeated!(Warn, "works lost their worker", "{rescued} of them");
         }
         Ok(())
     }

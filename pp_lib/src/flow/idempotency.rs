@@ -19,6 +19,7 @@ use super::flights;
 use super::new_message_id;
 use crate::actor::{ActorError, StoreHandle};
 use crate::domain::MessageId;
+use crate::log_repeated;
 use crate::store::{Answer, Answered, AnyStore, Begin, Begun, RequestKey};
 
 /// How long a request waits for another process that works on its key.
@@ -264,7 +265,7 @@ pub async fn forget_expired_keys(store: AnyStore, shutdown: CancellationToken) {
 
 async fn forget(store: &AnyStore) -> crate::store::Result<u64> {
     let forgotten = store.forget_expired(CLEANED_AT_ONCE).await;
-    forgotten.inspect_err(|error| log::warn!("expired idempotency keys stay for another minute: {error}"))
+    forgotten.inspect_err(|error| log_repeated!(Warn, "expired idempotency keys stay for another minute", "{error}"))
 }
 
 async fn outcome(flight: Flight) -> Outcome {

@@ -10,6 +10,7 @@ use super::intake::{self, Intake};
 use super::{Patience, new_work_code};
 use crate::broker::{DeadLetter, Delivery};
 use crate::domain::{Demand, DemandedRow, MessageId, Origin, WorkCode};
+use crate::log_repeated;
 use crate::store::{AnyStore, Claim, StoreError};
 
 /// An attempt and the deliveries that wait for it; more than one when a demand came twice.
@@ -47,7 +48,7 @@ pub(super) async fn sort(store: &AnyStore, deliveries: &[Delivery], abandon: &Ca
             Intake::Demand(demand) => add(&mut jobs, demand, delivery),
             Intake::Unresolved(work_code) => unresolved.push((work_code, delivery)),
             Intake::Dead(letter) => {
-                log::warn!("a message is a dead letter: {}", letter.reason);
+                log_repeated!(Warn, "a message is a dead letter", "{}", letter.reason);
                 sorted.dead.push(letter);
                 sorted.finished.push(delivery.tag);
             }

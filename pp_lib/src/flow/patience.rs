@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::BrokerError;
 use crate::health::Part;
+use crate::log_repeated;
 use crate::store::StoreError;
 
 /// What a flow may have to wait for.
@@ -76,7 +77,7 @@ impl Patience {
             part.down(error.told());
         }
         let waiting = self.waiting.get_or_insert_with(|| {
-            log::warn!("{what} waits: {error}");
+            log_repeated!(Warn, format!("{what} waits"), "{error}");
             backoff()
         });
         let delay = waiting.next().unwrap_or(LONGEST);
@@ -93,7 +94,7 @@ impl Patience {
             part.up();
         }
         if self.waiting.take().is_some() {
-            log::info!("{} goes on", self.what);
+            log_repeated!(Info, format!("{} goes on", self.what), "");
         }
     }
 }

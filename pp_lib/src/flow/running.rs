@@ -14,6 +14,7 @@ use super::attempt::{Attempt, Attempts};
 use super::settle::{Fate, settle};
 use crate::domain::ComputeError;
 use crate::feed::AnyFeed;
+use crate::log_repeated;
 use crate::store::{AnyStore, Run, Settlement};
 
 /// How many works are handed back together.
@@ -94,7 +95,7 @@ impl Running {
         for ((fate, (entry, _)), settlement) in fates.into_iter().zip(&finished).zip(&settlements) {
             match fate {
                 Fate::Refused(reason) => {
-                    log::error!("the result of {} was refused: {reason}", settlement.work_code);
+                    log_repeated!(Error, "a result was refused", "{}: {reason}", settlement.work_code);
                 }
                 Fate::Abandoned => unrecorded.push(entry.attempt.lease()),
                 Fate::Applied | Fate::Superseded => {}
@@ -115,7 +116,7 @@ impl Running {
                 .zip(handles)
                 .filter(|(mine, _)| !**mine)
                 .for_each(|(_, handle)| handle.abort()),
-            Err(error) => log::warn!("{} leases were not extended: {error}", runs.len()),
+            Err(error) => log_repeated!(Warn, "leases were not extended", "{} of them: {error}", runs.len()),
         }
     }
 

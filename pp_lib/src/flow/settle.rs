@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Patience, new_work_code};
 use crate::feed::AnyFeed;
-use crate::store::{AnyStore, Outcome, Settled, Settlement, StoreError};
+use crate::store::{AnyStore, Outcome, Settled, Settlement, StoreError, log_given_up};
 
 /// What became of a settlement in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,12 @@ pub(super) async fn settle(
                 let mut again = Vec::new();
                 for (index, settled) in part.into_iter().zip(settled) {
                     match settled {
-                        Settled::Applied => fates[index] = Fate::Applied,
+                        Settled::Applied => {
+                            fates[index] = Fate::Applied;
+                            if let Outcome::Failed { reason } = &all[index].outcome {
+                                log_given_up(&all[index].work_code, reason);
+                            }
+                        }
                         Settled::Superseded => fates[index] = Fate::Superseded,
                         Settled::CodeTaken => {
                             all[index].work_code = new_work_code(all[index].work_code.origin());
@@ -59,7 +64,6 @@ pub(super) async fn settle(
             Err(StoreError::Rejected(reason)) if part.len() == 1 => match &mut all[part[0]].outcome {
                 Outcome::Failed { .. } => fates[part[0]] = Fate::Refused(reason),
                 outcome => {
-                    log::error!("the outcome of a work was refused: {reason}");
                     *outcome = Outcome::Failed {
                         reason: format!("its outcome was refused: {reason}"),
                     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Part;
+use crate::log_repeated;
 
 /// How long a flow stays down after a panic.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -17,7 +18,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     while let Err(panicked) = tokio::spawn(flow()).await {
-        log::error!("the {name} ended and starts anew: {panicked}");
+        log_repeated!(Error, format!("the {name} ended and starts anew"), "{panicked}");
         part.down("it ended by a fault of its own and starts anew");
         if shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;

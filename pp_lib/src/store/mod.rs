@@ -9,6 +9,7 @@
 
 mod change_log;
 mod dead_letters;
+mod given_up;
 mod idempotency_keys;
 mod leases;
 pub mod postgres;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 
 pub use change_log::{Change, ChangeLog, Page};
 pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
+pub(crate) use given_up::log_given_up;
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use leases::Leases;
 pub use retention::{Purged, Retention};

@@ -26,6 +26,7 @@ mod redis;
 mod redrive;
 mod refusal;
 mod retention;
+mod searching;
 mod snapshots;
 mod store;
 mod streams;

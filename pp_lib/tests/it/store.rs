@@ -30,7 +30,7 @@ pub(crate) mod on_servers {
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
         AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,
-        Search, Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
+        Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;

@@ -82,10 +82,11 @@ const NOT_IN_PORTS: [&str; 12] = [
 
 /// What belongs to the process: the names that install it, and the places that may name them beside every `main.rs`.
 /// `pp_testbed` is a program of its own and no service.
-const PROCESS_WIDE: [(&str, &[&str]); 6] = [
-    ("env_logger", &["pp_lib/src/logging.rs"]),
+const PROCESS_WIDE: [(&str, &[&str]); 7] = [
+    ("env_logger", &["pp_lib/src/logging/"]),
+    ("set_hook", &["pp_lib/src/logging/"]),
     ("set_logger", &[]),
-    ("set_boxed_logger", &[]),
+    ("set_boxed_logger", &["pp_lib/src/logging/"]),
     ("on_signal", &["pp_lib/src/shutdown.rs"]),
     (
         "SignalKind",

@@ -16,12 +16,14 @@ mod outbox;
 pub(crate) mod place;
 mod pooler;
 mod privileges;
+mod quiet_log;
 mod refresher;
 mod retention;
 mod sharing;
 mod staleness;
 mod stop;
 mod stranger;
+mod unread_log;
 mod unwell;
 mod up_and_down;
 

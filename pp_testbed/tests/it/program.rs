@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pp_testbed::{programs, wait};
@@ -69,14 +71,27 @@ impl Program {
     }
 
     /// Starts it in the background.
-    pub(crate) fn start(mut self) -> Process {
+    pub(crate) fn start(self) -> Process {
+        self.start_with(None)
+    }
+
+    /// Starts it with a standard error that nobody reads: a pipe that is full from the beginning.
+    pub(crate) fn start_unread(self) -> (Process, PipeReader) {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let size = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        writer.write_all(&vec![b'\n'; size.try_into().unwrap()]).unwrap();
+        (self.start_with(Some(writer)), reader)
+    }
+
+    fn start_with(mut self, stderr: Option<PipeWriter>) -> Process {
         let said = tempfile::tempdir().unwrap();
         let file = |name: &str| fs::File::create(said.path().join(name)).unwrap();
+        let log = file("stderr");
         let child = self
             .command
             .stdin(Stdio::null())
             .stdout(file("stdout"))
-            .stderr(file("stderr"))
+            .stderr(stderr.map_or_else(|| Stdio::from(log), Stdio::from))
             .spawn()
             .unwrap();
         Process {
@@ -173,7 +188,7 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
@@ -203,7 +218,7 @@ impl Process {
     }
 
     /// Waits until `condition` holds, while it runs.
-    pub(crate) fn is_seen_to(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(crate) fn is_seen_to(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !condition(self) {
             assert!(self.is_running(), "{} ended: {}", self.name, self.stderr());
@@ -227,8 +242,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "--- {} wrote:\n{}", self.name, self.stderr());
+            let _ = writeln!(io::stderr(), "--- {} wrote:\n{}", self.name, self.stderr());
         }
     }
 }

@@ -31,8 +31,13 @@ impl Home {
         self.folder.path()
     }
 
-    fn program(&self) -> Program {
-        Program::new("pp_standalone")
+    pub(crate) fn program(&self) -> Program {
+        self.program_under(&[])
+    }
+
+    /// The same, by way of a command that becomes it.
+    pub(crate) fn program_under(&self, starter: &[&str]) -> Program {
+        Program::under(starter, "pp_standalone")
             .folder(self.path())
             .set("PP_API_BIND", format!("127.0.0.1:{}", self.api.port))
     }
@@ -287,9 +292,7 @@ fn what_was_running_at_a_kill_starts_anew_at_once() {
 #[test]
 fn it_takes_as_many_open_files_as_it_may_have() {
     let home = Home::new();
-    let program = Program::under(&["prlimit", "--nofile=256:4096"], "pp_standalone");
-    let bind = format!("127.0.0.1:{}", home.api.port);
-    let mut process = program.folder(home.path()).set("PP_API_BIND", bind).start();
+    let mut process = home.program_under(&["prlimit", "--nofile=256:4096"]).start();
     home.api.ready(&mut process);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

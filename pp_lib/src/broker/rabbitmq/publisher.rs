@@ -19,6 +19,8 @@ use super::connection::{Link, Purpose, Server};
 use super::message::Parcel;
 use super::topology;
 
+use crate::log_repeated;
+
 /// The most messages in one window.
 const WINDOW_MESSAGES: usize = 2_000;
 /// A window ends with the message that reaches this many bytes of bodies.
@@ -105,7 +107,7 @@ impl Publisher {
             return Ok(link);
         }
         let link = self.server.reopen(Purpose::Publish).await?;
-        log::info!("connected to the broker, to publish");
+        log_repeated!(Info, "connected to the broker, to publish", "");
         Ok(link)
     }
 
@@ -155,7 +157,7 @@ impl Publisher {
             lost = Some(self.server.no_answer("to what was published"));
         }
         if let Some(lost) = &lost {
-            log::warn!("publishing: {lost}");
+            log_repeated!(Warn, "publishing", "{lost}");
         }
         // The library hangs a returned message on whichever confirmation comes next: only the ids are to be trusted.
         for (outcome, parcel) in outcomes.iter_mut().zip(window) {
@@ -172,11 +174,19 @@ impl Publisher {
         let declare = self.server.declare(&link.connection, link.version);
         match timeout(self.server.config.answer_timeout, declare).await {
             Ok(Ok(())) => {
-                log::warn!("there was no queue {name}, it is declared again; {returned} messages came back");
+                log_repeated!(
+                    Warn,
+                    format!("there was no queue {name}"),
+                    "it is declared again; {returned} messages came back"
+                );
                 Some(link)
             }
             Ok(Err(error)) => {
-                log::warn!("there was no queue {name}; {returned} messages came back; {error}");
+                log_repeated!(
+                    Warn,
+                    format!("there was no queue {name}"),
+                    "{returned} messages came back; {error}"
+                );
                 None
             }
             Err(_) => None,

@@ -12,6 +12,7 @@ use super::page::{Heard, RenderedPage};
 use crate::domain::Position;
 use crate::feed::Waiter;
 use crate::flow::Patience;
+use crate::log_repeated;
 use crate::store::Result;
 
 /// How long changes are left to gather after a page, so that many small ones do not become as many pages.
@@ -31,7 +32,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             if AssertUnwindSafe(reader.read()).catch_unwind().await.is_ok() {
                 return;
             }
-            log::error!("the reader of the streams panicked and goes on in {AFTER_PANIC:?}");
+            log_repeated!(
+                Error,
+                "the reader of the streams panicked",
+                "it goes on in {AFTER_PANIC:?}"
+            );
             sleep(AFTER_PANIC).await;
         }
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::settle_rows::{self, SettleRows};
 use super::trial;
 use crate::domain::WorkCode;
-use crate::store::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, Run, Settled, Settlement};
+use crate::store::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, Run, Settled, Settlement, log_given_up};
 
 /// A running row that is still the worker's.
 #[derive(QueryableByName)]
@@ -33,6 +33,29 @@ struct Extended {
 pub(super) struct Found {
     #[diesel(sql_type = Text)]
     pub(super) message_id: String,
+}
+
+/// A row that lost its worker.
+#[derive(QueryableByName)]
+pub(super) struct Freed {
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    /// Whether that was once too often.
+    #[diesel(sql_type = Bool)]
+    given_up: bool,
+}
+
+impl Freed {
+    /// What is asked of a query that frees rows.
+    pub(super) const COLUMNS: &str = "work_code, status = 'failed' AS given_up";
+
+    /// Logs those that were given up; how many rows there are.
+    pub(super) fn told(freed: &[Self]) -> u64 {
+        for row in freed.iter().filter(|row| row.given_up) {
+            log_given_up(&row.work_code, LEASE_LOST);
+        }
+        freed.len() as u64
+    }
 }
 
 /// Running attempts as columns.
@@ -178,17 +201,17 @@ impl Completion for PostgresStore {
         let rescued = self
             .run(move |connection| rescue(connection, "due_at <= now()", max_lost, i64::from(limit)))
             .await?;
-        Ok(rescued as u64)
+        Ok(Freed::told(&rescued))
     }
 }
 
-/// Takes running rows of which this holds back to pending, or fails them; how many.
+/// Takes running rows of which this holds back to pending, or fails them.
 pub(super) fn rescue(
     connection: &mut PgConnection,
     lost: &str,
     max_lost: i32,
     limit: i64,
-) -> std::result::Result<usize, Failure> {
+) -> std::result::Result<Vec<Freed>, Failure> {
     let rescued = sql_query(format!(
         "WITH lost AS MATERIALIZED (
             SELECT id FROM works
@@ -203,7 +226,8 @@ pub(super) fn rescue(
                 lost_leases = lost_leases + 1, sent_at = NULL,
                 version = version + 1, updated_on = now()
             FROM lost WHERE works.id = lost.id
-            RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin, works.status
+            RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin, works.status,
+                works.work_code
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
@@ -215,10 +239,11 @@ pub(super) fn rescue(
             SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
             ON CONFLICT DO NOTHING
         )
-        SELECT message_id FROM freed",
+        SELECT {} FROM freed",
+        Freed::COLUMNS
     ))
     .bind::<Integer, _>(max_lost)
     .bind::<BigInt, _>(limit)
-    .load::<Found>(connection)?;
-    Ok(rescued.len())
+    .load(connection)?;
+    Ok(rescued)
 }

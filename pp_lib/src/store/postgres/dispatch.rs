@@ -8,7 +8,7 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::completion::{self, Found};
+use super::completion::{self, Freed};
 use super::failure::Failure;
 use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
 use super::{PostgresStore, waits};
@@ -161,8 +161,8 @@ impl DispatchRows for PostgresStore {
         let mut lost = 0;
         loop {
             let some = self.run(move |connection| lose_sent(connection, max_lost)).await?;
-            lost += some as u64;
-            if (some as i64) < RELEASED_AT_ONCE {
+            lost += Freed::told(&some);
+            if (some.len() as i64) < RELEASED_AT_ONCE {
                 return Ok(lost);
             }
         }
@@ -174,8 +174,8 @@ impl DispatchRows for PostgresStore {
             let some = self
                 .run(move |connection| completion::rescue(connection, "true", max_lost, RELEASED_AT_ONCE))
                 .await?;
-            lost += some as u64;
-            if (some as i64) < RELEASED_AT_ONCE {
+            lost += Freed::told(&some);
+            if (some.len() as i64) < RELEASED_AT_ONCE {
                 return Ok(lost);
             }
         }
@@ -205,8 +205,8 @@ impl DispatchRows for PostgresStore {
 }
 
 /// An attempt that only its message told of leaves no events unless it was the last.
-fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Result<usize, Failure> {
-    let lost: Vec<Found> = sql_query(format!(
+fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Result<Vec<Freed>, Failure> {
+    let lost = sql_query(format!(
         "WITH freed AS (
             UPDATE works SET
                 status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
@@ -219,7 +219,7 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
                 SELECT id FROM works WHERE status = 'pending' AND sent_at IS NOT NULL LIMIT $2
                 FOR NO KEY UPDATE SKIP LOCKED
             ))
-            RETURNING id, generation, attempt, message_id, origin, status
+            RETURNING id, generation, attempt, message_id, origin, status, work_code
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, unnest('{{compute/start,compute/error}}'::event_variable[]),
@@ -233,12 +233,13 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
             SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
             ON CONFLICT DO NOTHING
         )
-        SELECT message_id FROM freed"
+        SELECT {} FROM freed",
+        Freed::COLUMNS
     ))
     .bind::<Integer, _>(max_lost)
     .bind::<BigInt, _>(RELEASED_AT_ONCE)
     .load(connection)?;
-    Ok(lost.len())
+    Ok(lost)
 }
 
 impl PostgresStore {

@@ -10,7 +10,9 @@ use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::views::bucket_of;
-use super::super::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, Run, Settled, Settlement};
+use super::super::{
+    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, Run, Settled, Settlement, log_given_up,
+};
 use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
@@ -47,11 +49,27 @@ struct Known {
 
 /// A row whose attempt ended without an outcome.
 #[derive(QueryableByName)]
-struct Freed {
+pub(super) struct Freed {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
     status: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+}
+
+impl Freed {
+    fn is_given_up(&self) -> bool {
+        self.status == "failed"
+    }
+
+    /// Logs those that were given up; how many rows there are.
+    pub(super) fn told(freed: &[Self]) -> u64 {
+        for row in freed.iter().filter(|row| row.is_given_up()) {
+            log_given_up(&row.work_code, LEASE_LOST);
+        }
+        freed.len() as u64
+    }
 }
 
 /// The rows of [`run_rows`] that are still running as these attempts.
@@ -122,8 +140,10 @@ impl Completion for SqliteStore {
     }
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
-        self.write(move |connection| rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
-            .await
+        let rescued = self
+            .write(move |connection| rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
+            .await?;
+        Ok(Freed::told(&rescued))
     }
 }
 
@@ -287,7 +307,12 @@ fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResu
 }
 
 /// Takes running rows of which this holds back to pending, or fails them; how many.
-pub(super) fn rescue(connection: &mut SqliteConnection, lost: &str, max_lost: i32, limit: i64) -> QueryResult<u64> {
+pub(super) fn rescue(
+    connection: &mut SqliteConnection,
+    lost: &str,
+    max_lost: i32,
+    limit: i64,
+) -> QueryResult<Vec<Freed>> {
     let rescued: Vec<Freed> = sql_query(format!(
         "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
                 status = iif(lost_leases < ?1, 'pending', 'failed'),
@@ -296,15 +321,15 @@ pub(super) fn rescue(connection: &mut SqliteConnection, lost: &str, max_lost: i3
          WHERE id IN (SELECT id FROM works
                       WHERE status IN ('pending', 'running') AND status = 'running' AND {lost}
                       ORDER BY due_at LIMIT ?2)
-         RETURNING id, status"
+         RETURNING id, status, work_code"
     ))
     .bind::<Integer, _>(max_lost)
     .bind::<BigInt, _>(limit)
     .load(connection)?;
     tell_of_end(connection, &rescued, LEASE_LOST)?;
-    let failed = rescued.iter().filter(|row| row.status == "failed");
+    let failed = rescued.iter().filter(|row| row.is_given_up());
     insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
-    Ok(rescued.len() as u64)
+    Ok(rescued)
 }
 
 fn hand_back(connection: &mut SqliteConnection, runs: &[Run]) -> QueryResult<u64> {
@@ -312,7 +337,7 @@ fn hand_back(connection: &mut SqliteConnection, runs: &[Run]) -> QueryResult<u64
         "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, due_set_on = NULL,
                 sent_at = NULL, version = version + 1, updated_on = {NOW}
          {OF_RUNS}
-         RETURNING works.id, works.status"
+         RETURNING works.id, works.status, works.work_code"
     ))
     .bind::<Text, _>(run_rows(runs))
     .load(connection)?;

@@ -8,7 +8,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
+use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result, log_given_up};
 use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::event_log::insert_events;
@@ -75,6 +75,8 @@ struct Lost {
     id: i64,
     #[diesel(sql_type = Integer)]
     generation: i32,
+    #[diesel(sql_type = Text)]
+    work_code: String,
 }
 
 #[async_trait]
@@ -136,7 +138,7 @@ impl DispatchRows for SqliteStore {
     }
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
-        self.write(move |connection| {
+        let lost = self.write(move |connection| {
             let given_up = give_up_sent(connection, max_lost)?;
             let due_again = sql_query(format!(
                 "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL, attempt = attempt + 1,
@@ -144,14 +146,20 @@ impl DispatchRows for SqliteStore {
                  WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
             ))
             .execute(connection)?;
-            Ok((given_up + due_again) as u64)
-        })
-        .await
+            Ok((given_up, due_again))
+        });
+        let (given_up, due_again) = lost.await?;
+        for row in &given_up {
+            log_given_up(&row.work_code, LEASE_LOST);
+        }
+        Ok((given_up.len() + due_again) as u64)
     }
 
     async fn lose_running(&self, max_lost: i32) -> Result<u64> {
-        self.write(move |connection| completion::rescue(connection, "true", max_lost, -1))
-            .await
+        let lost = self
+            .write(move |connection| completion::rescue(connection, "true", max_lost, -1))
+            .await?;
+        Ok(completion::Freed::told(&lost))
     }
 
     async fn clock(&self) -> Result<Duration> {
@@ -195,14 +203,14 @@ impl SqliteStore {
     }
 }
 
-/// Fails what was lost too often; how many. An attempt that only its message told of leaves no events unless it was the
+/// Fails what was lost too often; which that is. An attempt that only its message told of leaves no events unless it was the
 /// last.
-fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<usize> {
+fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<Vec<Lost>> {
     let lost: Vec<Lost> = sql_query(format!(
         "UPDATE works SET status = 'failed', due_at = NULL, sent_at = NULL, lost_leases = lost_leases + 1,
                 version = version + 1, updated_on = {NOW}
          WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL AND lost_leases >= ?
-         RETURNING id, generation"
+         RETURNING id, generation, work_code"
     ))
     .bind::<Integer, _>(max_lost)
     .load(connection)?;
@@ -219,7 +227,7 @@ fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult
         connection,
         json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),
     )?;
-    Ok(lost.len())
+    Ok(lost)
 }
 
 /// A duration as the database counts it.

@@ -1,0 +1,111 @@
+//! The variables of all programs, which share an environment, and those that look like one and are none.
+
+use std::env;
+
+/// What every variable begins with.
+const PREFIX: &str = "PP_";
+
+/// How many letters may be wrong for a name to be suggested.
+const SIMILAR: usize = 3;
+
+/// Every variable that a program, make or Docker Compose reads. A test compares it with the table in the README.
+pub const KNOWN: &[&str] = &[
+    "PP_ADD_UP_TO",
+    "PP_API_BIND",
+    "PP_API_PORT",
+    "PP_API_URL",
+    "PP_BATCH",
+    "PP_BATCH_WAIT",
+    "PP_BODY_LIMIT",
+    "PP_BROKER_URL",
+    "PP_CACHE_PREFIX",
+    "PP_CACHE_TTL",
+    "PP_CACHE_URL",
+    "PP_CATCH_UP",
+    "PP_CONSUMER_PROBE_BIND",
+    "PP_COUNT",
+    "PP_DATABASE_POOL",
+    "PP_DATABASE_TIMEOUT",
+    "PP_DATABASE_URL",
+    "PP_DATA_DIR",
+    "PP_DISPATCH",
+    "PP_DISPATCH_POLL",
+    "PP_DISPATCH_WITHIN",
+    "PP_GRACE",
+    "PP_IDEMPOTENCY_TTL",
+    "PP_LEASE",
+    "PP_LOG",
+    "PP_LOG_FORMAT",
+    "PP_MAILBOX",
+    "PP_MAX_ATTEMPTS",
+    "PP_NEAR_CACHE",
+    "PP_PACE",
+    "PP_POSTGRES_PASSWORD",
+    "PP_POSTGRES_PORT",
+    "PP_PREFETCH",
+    "PP_PROBE_BIND",
+    "PP_PRODUCER_PROBE_BIND",
+    "PP_QUEUE_PREFIX",
+    "PP_RABBITMQ_MANAGEMENT_PORT",
+    "PP_RABBITMQ_PASSWORD",
+    "PP_RABBITMQ_PORT",
+    "PP_REDIS_PASSWORD",
+    "PP_REDIS_PORT",
+    "PP_REQUEST_TIMEOUT",
+    "PP_RETAIN",
+    "PP_SCHEDULE",
+    "PP_SERVERS",
+    "PP_STALENESS",
+    "PP_STANDALONE_PORT",
+    "PP_STARTUP_TIMEOUT",
+    "PP_STATE_DIR",
+    "PP_STOP_GRACE_PERIOD",
+    "PP_STORE_BATCH",
+    "PP_STREAM_CLIENTS",
+    "PP_TESTBED_HOME",
+    "PP_TEST_POSTGRES_URL",
+    "PP_TEST_RABBITMQ_URL",
+    "PP_TEST_REDIS_URL",
+    "PP_TIME_ZONE",
+    "PP_VERSION",
+    "PP_WORK_TIMEOUT",
+];
+
+/// Warns of variables that no program knows: a misspelt setting would be ignored without a word.
+pub(crate) fn warn_of_unknown_variables() {
+    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    for name in names.filter(|name| name.starts_with(PREFIX) && !KNOWN.contains(&name.as_str())) {
+        log::warn!("{}", warning(&name));
+    }
+}
+
+fn warning(name: &str) -> String {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, name);
+    let nearest = KNOWN
+        .iter()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= SIMILAR);
+    match nearest {
+        Some(nearest) => format!("{name} is no variable of PP and is ignored; did you mean {nearest}?"),
+        None => format!("{name} is no variable of PP and is ignored"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_named_with_the_nearest_one() {
+        for (name, meant) in [
+            ("PP_LEESE", "PP_LEASE"),
+            ("PP_DATABASE_ULR", "PP_DATABASE_URL"),
+            ("PP_GRACE_", "PP_GRACE"),
+        ] {
+            let expected = format!("{name} is no variable of PP and is ignored; did you mean {meant}?");
+            assert_eq!(warning(name), expected);
+        }
+        let nothing_like_it = "PP_SOMETHING_ELSE is no variable of PP and is ignored";
+        assert_eq!(warning("PP_SOMETHING_ELSE"), nothing_like_it);
+    }
+}

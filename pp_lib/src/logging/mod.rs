@@ -1,0 +1,184 @@
+//! Logging: env_logger decides which records are lines, [`line`] how they look, and a queue carries them to standard
+//! error, so that a thread that works never waits for whoever reads the log.
+//!
+//! Only a `main` calls [`init`]: logger and panic hook belong to the process.
+
+mod front;
+mod line;
+mod queue;
+mod repeated;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::{env, thread};
+
+use env_logger::fmt::style::Style;
+use env_logger::{Builder, Target, WriteStyle};
+use log::LevelFilter;
+
+use self::front::Front;
+use self::line::Line;
+use self::queue::Queue;
+use crate::config::{LogFormat, RuntimeArgs};
+
+pub use log::Level;
+pub use repeated::say;
+
+/// Libraries that log every error which they return as well; the services say it once, in their own words.
+const NOISY: [(&str, LevelFilter); 6] = [
+    ("lapin", LevelFilter::Off),
+    ("tokio_postgres", LevelFilter::Off),
+    ("r2d2", LevelFilter::Off),
+    ("async_rs", LevelFilter::Off),
+    ("tracing::span", LevelFilter::Off),
+    // Nobody else knows that a connection could not be accepted, for want of file descriptors for example.
+    ("actix_server", LevelFilter::Error),
+];
+
+/// How often lines that were counted instead of written are looked for.
+const COUNTS: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits for its last lines to be written.
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The log of this process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    queue: Queue,
+    format: LogFormat,
+}
+
+impl Log {
+    /// The log of this process; it is made when it is asked for the first time.
+    fn of_process(format: LogFormat) -> &'static Self {
+        LOG.get_or_init(|| Self {
+            queue: Queue::start(standard_error(), move |dropped| lines_were_dropped(format, dropped)),
+            format,
+        })
+    }
+}
+
+/// Installs the logger and the panic hook.
+pub fn init(args: &RuntimeArgs) {
+    let Log { queue, format } = Log::of_process(args.log_format);
+    let mut builder = Builder::new();
+    builder.parse_filters(&args.log);
+    let verbatim = args.log.contains('=');
+    if !verbatim {
+        for (noisy, most) in NOISY {
+            builder.filter_module(noisy, most);
+        }
+    }
+    let colours = *format == LogFormat::Text && is_for_people();
+    builder.write_style(if colours { WriteStyle::Always } else { WriteStyle::Never });
+    builder.target(Target::Pipe(Box::new(QueueWriter(queue.clone()))));
+    builder.format(move |out, record| {
+        let style = out.default_level_style(record.level());
+        out.write_all(Line::of(record).render(*format, style).as_bytes())
+    });
+    let logger = builder.build();
+    let most = logger.filter();
+    if log::set_boxed_logger(Box::new(Front { logger, verbatim })).is_ok() {
+        log::set_max_level(most);
+    }
+    let _ = thread::Builder::new().name("log counts".to_owned()).spawn(|| {
+        loop {
+            thread::sleep(COUNTS);
+            repeated::write_counts();
+        }
+    });
+    panic::set_hook(Box::new(panicked));
+}
+
+/// Writes the error that ends the process, whatever the log is set to: one line on standard error, which is waited for
+/// with a bound.
+pub(crate) fn fatal(error: impl Display, format: LogFormat) {
+    let Log { queue, format } = Log::of_process(format);
+    let line = match format {
+        LogFormat::Text => format!("error: {error}\n"),
+        LogFormat::Json => {
+            Line::new(Level::Error, module_path!(), format_args!("{error}")).render(*format, Style::new())
+        }
+    };
+    repeated::write_last_counts();
+    queue.push(line.into_bytes());
+    queue.flush(LAST_LINES);
+}
+
+/// Writes the error that ends a service, in the form of its log.
+pub(crate) fn fatal_in_log(error: impl Display) {
+    fatal(error, LOG.get().map_or(LogFormat::Text, |log| log.format));
+}
+
+/// Waits until all lines are written, at most this long.
+pub(crate) fn flush(limit: Duration) {
+    if let Some(log) = LOG.get() {
+        repeated::write_last_counts();
+        log.queue.flush(limit);
+    }
+}
+
+/// Standard error without the lock that the standard library puts around it: a write that never ends would keep it.
+fn standard_error() -> Box<dyn Write + Send> {
+    use std::os::fd::AsFd as _;
+    match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(std::fs::File::from(descriptor)),
+        // It is closed, or there are no descriptors left.
+        Err(_) => Box::new(io::stderr()),
+    }
+}
+
+/// Whether standard error is a terminal that wants colours.
+fn is_for_people() -> bool {
+    let unset = |variable: &str| env::var_os(variable).is_none_or(|value| value.is_empty());
+    io::stderr().is_terminal() && unset("NO_COLOR") && env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+fn lines_were_dropped(format: LogFormat, dropped: u64) -> Vec<u8> {
+    let what = if dropped == 1 { "line was" } else { "lines were" };
+    let line = Line::new(
+        Level::Warn,
+        module_path!(),
+        format_args!("{dropped} {what} dropped: standard error was not read fast enough"),
+    );
+    line.render(format, Style::new()).into_bytes()
+}
+
+/// A panic is a line like any other: the standard hook would write it on the thread that panics.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let place = panic.location().map_or_else(String::new, ToString::to_string);
+    let why = panic.payload_as_str().unwrap_or("without a message");
+    let name = thread.name().unwrap_or("unnamed");
+    let (kind, rest) = (format!("panicked at {place}"), format_args!("{why} (thread '{name}')"));
+    let written = say(Level::Error, module_path!(), kind, rest);
+    let backtrace = Backtrace::capture();
+    if written && backtrace.status() == BacktraceStatus::Captured {
+        for line in backtrace.to_string().lines() {
+            log::error!("{line}");
+        }
+    }
+    // Nothing comes after the panic of the main thread.
+    if thread.name() == Some("main") {
+        flush(LAST_LINES);
+    }
+}
+
+/// What env_logger writes whole lines to.
+struct QueueWriter(Queue);
+
+impl Write for QueueWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

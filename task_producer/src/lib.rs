@@ -4,6 +4,7 @@
 //! `pp_standalone` and handed to [`run`].
 
 mod args;
+mod clock;
 mod demands;
 mod load;
 mod outlet;

@@ -1,15 +1,23 @@
 //! The slots of a schedule: the seconds at which it ticks, and the identities of the demands that each tick makes.
 //!
+//! Where the clocks of the time zone are changed, the hour field decides. `*` and `*/n` make an interval: it ticks
+//! whenever the clocks show a time that matches. Every other hour field makes fixed times: each of them ticks once a day,
+//! at the first moment at which the clocks show it or have passed it by.
+//!
 //! Waiting for a slot and publishing its demands is not done here.
+
+mod steps;
+#[cfg(test)]
+mod zone_tests;
 
 use std::fmt;
 use std::iter::successors;
 use std::str::FromStr as _;
 
-use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
-use chrono_tz::Tz;
-use croner::Cron;
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
+use chrono_tz::{GapInfo, Tz};
 use croner::parser::CronParser;
+use croner::{Cron, JobType};
 use pp_lib::config::ConfigError;
 use pp_lib::domain::MessageId;
 use uuid::Uuid;
@@ -40,9 +48,9 @@ impl Schedule {
         }
         let text = pattern.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown = text.escape_debug();
-        let cron = parser()
-            .parse(&text)
-            .map_err(|error| wrong(format!("`{shown}` is no schedule: {error}")))?;
+        let no_schedule = |why: String| wrong(format!("`{shown}` is no schedule: {why}"));
+        let cron = parser().parse(&text).map_err(|error| no_schedule(error.to_string()))?;
+        steps::check(&text).map_err(no_schedule)?;
         let schedule = Self {
             cron,
             zone: parse_zone(zone)?,
@@ -57,21 +65,68 @@ impl Schedule {
     /// The first slot later than a moment.
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<Slot> {
         let local = moment.with_timezone(&self.zone);
-        self.cron.find_next_occurrence(&local, false).ok().map(Slot)
+        if self.is_interval() {
+            return self.cron.find_next_occurrence(&local, false).ok().map(Slot::regular);
+        }
+        // A moment of the second pass of a repeated hour is behind every time of that hour.
+        let first = self.next_time(local.naive_local().trunc_subsecs(0), true);
+        successors(first, |slot| self.following(slot)).find(|slot| slot.at() > moment)
+    }
+
+    /// The slot after another one, which may be at the same moment.
+    pub fn following(&self, slot: &Slot) -> Option<Slot> {
+        match self.is_interval() {
+            true => self.next_after(slot.at()),
+            false => self.next_time(slot.time, false),
+        }
     }
 
     /// The last slots that are not later than a moment, at most so many, in order; none of them is from before 1970.
     pub fn latest_until(&self, moment: DateTime<Utc>, count: u32) -> Vec<Slot> {
-        let before = |moment: &DateTime<Tz>, inclusive| self.cron.find_previous_occurrence(moment, inclusive).ok();
         // Full, because the search leaves fractions out and would step over the second that has just begun.
         let second = moment.trunc_subsecs(0).with_timezone(&self.zone);
-        let mut slots: Vec<Slot> = successors(before(&second, true), |slot| before(slot, false))
-            .map(Slot)
+        let mut slots: Vec<Slot> = self
+            .backwards_from(second)
             .take_while(|slot| slot.at() >= DateTime::UNIX_EPOCH)
             .take(count as usize)
             .collect();
         slots.reverse();
         slots
+    }
+
+    /// The slots that are not later than a second, latest first.
+    fn backwards_from(&self, second: DateTime<Tz>) -> Box<dyn Iterator<Item = Slot> + '_> {
+        if self.is_interval() {
+            let before = |moment: &DateTime<Tz>, inclusive| self.cron.find_previous_occurrence(moment, inclusive).ok();
+            return Box::new(successors(before(&second, true), move |slot| before(slot, false)).map(Slot::regular));
+        }
+        let before = |time: NaiveDateTime, inclusive| {
+            let time = self.cron.find_previous_occurrence(&time.and_utc(), inclusive).ok()?;
+            self.fixed(time.naive_utc())
+        };
+        // In the second pass of a repeated hour, the clocks have shown later times before.
+        let day_before = second - TimeDelta::days(1);
+        let shown = second.naive_local().max(day_before.naive_local() + TimeDelta::days(1));
+        let slots = successors(before(shown, true), move |slot| before(slot.time, false));
+        Box::new(slots.skip_while(move |slot| slot.at > second))
+    }
+
+    /// Whether it ticks whenever the clocks show a time that matches, rather than once a day for each time.
+    fn is_interval(&self) -> bool {
+        self.cron.pattern.hours.from_wildcard
+    }
+
+    /// The slot of the first time that matches from a time on.
+    fn next_time(&self, from: NaiveDateTime, inclusive: bool) -> Option<Slot> {
+        let time = self.cron.find_next_occurrence(&from.and_utc(), inclusive).ok()?;
+        self.fixed(time.naive_utc())
+    }
+
+    /// The slot of a time: the first moment at which the clocks show it, or else the end of the gap that it is in.
+    fn fixed(&self, time: NaiveDateTime) -> Option<Slot> {
+        let shown = self.zone.from_local_datetime(&time).earliest();
+        let at = shown.or_else(|| GapInfo::new(&time, &self.zone)?.end)?;
+        Some(Slot { at, time })
     }
 }
 
@@ -99,12 +154,24 @@ fn parse_zone(name: &str) -> Result<Tz, ConfigError> {
 
 /// One tick of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot(DateTime<Tz>);
+pub struct Slot {
+    at: DateTime<Tz>,
+    /// The time that it is for: what the clocks show then, unless they left it out.
+    time: NaiveDateTime,
+}
 
 impl Slot {
+    /// A slot whose time the clocks show.
+    fn regular(at: DateTime<Tz>) -> Self {
+        Self {
+            at,
+            time: at.naive_local(),
+        }
+    }
+
     /// The moment it is for.
     pub fn at(&self) -> DateTime<Utc> {
-        self.0.to_utc()
+        self.at.to_utc()
     }
 
     /// How long ago that was; negative while it is to come.
@@ -114,11 +181,15 @@ impl Slot {
 
     /// The id of its demand with this number: the same in every producer with the same schedule and queues.
     pub(crate) fn demand_id(&self, schedule: &Schedule, queue_prefix: &str, index: u32) -> Uuid {
-        let second = self.0.timestamp();
-        let name = format!(
-            "{}\n{}\n{queue_prefix}\n{second}\n{index}",
-            schedule.text, schedule.zone
-        );
+        let Schedule { text, zone, cron } = schedule;
+        let second = self.at.timestamp();
+        // Several times may be made up for at one moment. Where there is one time a day, its slots have had ids of their
+        // second alone from the first release.
+        let is_alone = cron.determine_job_type() == JobType::FixedTime;
+        let name = match self.time == self.at.naive_local() || is_alone {
+            true => format!("{text}\n{zone}\n{queue_prefix}\n{second}\n{index}"),
+            false => format!("{text}\n{zone}\n{queue_prefix}\n{second} for {}\n{index}", self.time),
+        };
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 }
@@ -126,7 +197,7 @@ impl Slot {
 /// By the clocks of the schedule's time zone.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Secs, true))
+        f.write_str(&self.at.to_rfc3339_opts(SecondsFormat::Secs, true))
     }
 }
 
@@ -279,7 +350,7 @@ mod tests {
                 let schedule = schedule(pattern, zone);
                 let from = "2025-12-31T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
                 let until = from + TimeDelta::days(366);
-                let forward: Vec<Slot> = successors(schedule.next_after(from), |slot| schedule.next_after(slot.at()))
+                let forward: Vec<Slot> = successors(schedule.next_after(from), |slot| schedule.following(slot))
                     .take_while(|slot| slot.at() <= until)
                     .collect();
                 let found = schedule.latest_until(until, forward.len() as u32);
@@ -365,6 +436,10 @@ mod tests {
             &long,
             "* * * * * * 1999",
             "1/0 * * * * *",
+            "*/99 * * * * *",
+            "0 5/61 * * * *",
+            "0 0 */25 * * *",
+            "0 1,2-30/99 * * *",
         ];
         for pattern in bad {
             let line = Schedule::parse(pattern, "UTC").unwrap_err().to_string();

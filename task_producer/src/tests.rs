@@ -242,6 +242,40 @@ async fn what_falls_due_while_catching_up_follows_and_is_too_late_after_an_hour(
     assert_eq!(ids(&sink.confirmed()).len(), 100 + 7);
 }
 
+/// Runs a schedule for an hour; after half of it the clock is set by that many seconds.
+async fn with_a_clock_that_jumps(pattern: &str, by: i64) -> Arc<Sink> {
+    let (start, began) = ("2026-01-01T12:00:30Z".parse::<DateTime<Utc>>().unwrap(), Instant::now());
+    let clock = move || {
+        let passed = TimeDelta::from_std(began.elapsed()).unwrap();
+        let jumped = if passed >= TimeDelta::minutes(30) { by } else { 0 };
+        start + passed + TimeDelta::seconds(jumped)
+    };
+    let (sink, config) = (Sink::answering([]), config(Mode::Once, 1));
+    let outlet = Outlet::new(sink.clone(), stop_after(Duration::from_secs(3600)), config.grace);
+    ticks::run(&config, &Schedule::parse(pattern, "UTC").unwrap(), &outlet, clock).await;
+    sink
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_loses_no_slot_and_makes_none_twice() {
+    // The minutes 12:01 to 12:30, then 11:31 to 12:00.
+    let sink = with_a_clock_that_jumps("0 * * * * *", -3600).await;
+    assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (60, 60));
+    // 12:01 to 12:30, then 12:21 to 12:50: ten of them come again, with their ids.
+    let sink = with_a_clock_that_jumps("0 * * * * *", -600).await;
+    assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (60, 50));
+    // A second or so is no reason to make anything again, nor is any slot lost by it.
+    let sink = with_a_clock_that_jumps("*/2 * * * * *", -1).await;
+    assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (1799, 1799));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_loses_no_slot() {
+    // 12:01 to 12:30, then 13:01 to 13:30: those that were jumped over follow.
+    let sink = with_a_clock_that_jumps("0 * * * * *", 1800).await;
+    assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (90, 90));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_kept_and_a_slow_sink_sets_the_pace() {
     let quick = Sink::answering([]);

@@ -2,11 +2,16 @@
 //!
 //! Slots that fell due meanwhile - the broker was away, the machine slept - follow late and in order, up to a bound.
 //! Those from before the start are left alone, but for as many as it is told to make up for.
+//!
+//! Where the clock is set back, the schedule goes on from the new time. Slots that come again have the ids they had, so
+//! that nothing is made twice.
 
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use pp_lib::log_repeated;
 
+use crate::clock::Clock;
 use crate::outlet::Outlet;
 use crate::slots::{Schedule, Slot};
 use crate::{ProducerConfig, demands};
@@ -30,20 +35,58 @@ pub(crate) async fn run(
     clock: impl Fn() -> DateTime<Utc>,
 ) {
     log::info!("producing {} per tick of {schedule}", config.count);
-    let mut last = clock();
-    catch_up(config, schedule, outlet, last).await;
+    let mut clock = Clock::new(clock);
+    let start = clock.now();
+    catch_up(config, schedule, outlet, start).await;
+    let mut next = schedule.next_after(start);
     loop {
-        last = skip_what_is_too_late(schedule, last, clock());
-        let Some(slot) = schedule.next_after(last) else {
+        if let Some(back_to) = look(&mut clock) {
+            next = schedule.next_after(back_to);
+        }
+        next = skip_what_is_too_late(schedule, next, clock.now());
+        let Some(slot) = next else {
             log::warn!("{schedule} never ticks again; waiting to be stopped");
             return outlet.shutdown().cancelled().await;
         };
-        if !wait_for(slot, outlet, &clock).await {
-            return;
+        match wait_for(slot, outlet, &mut clock).await {
+            Wait::Due => {
+                produce(config, schedule, slot, outlet, clock.now()).await;
+                next = schedule.following(&slot);
+            }
+            Wait::Back(moment) => next = schedule.next_after(moment),
+            Wait::Stop => return,
         }
-        produce(config, schedule, slot, outlet, clock()).await;
-        last = slot.at();
     }
+}
+
+/// Why the wait for a slot is over.
+enum Wait {
+    /// It is time.
+    Due,
+    /// The clock was set back to this moment.
+    Back(DateTime<Utc>),
+    /// It is time to stop.
+    Stop,
+}
+
+/// Looks whether the clock was set and says so; the moment to go on from when it was set back.
+fn look(clock: &mut Clock<impl Fn() -> DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    let jump = clock.look()?;
+    let (seconds, now) = (
+        jump.by.num_seconds(),
+        jump.to.to_rfc3339_opts(SecondsFormat::Secs, true),
+    );
+    if seconds > 0 {
+        log::warn!(
+            "the clock jumped {seconds} s forward to {now}, or the machine slept: what fell due meanwhile follows"
+        );
+        return None;
+    }
+    log::warn!(
+        "the clock jumped {} s back to {now}: the schedule goes on from there, nothing is made twice",
+        -seconds
+    );
+    Some(jump.to)
 }
 
 /// Makes up for the last slots before the start, however long ago they were: somebody asked for that many.
@@ -63,31 +106,38 @@ async fn catch_up(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet,
     }
 }
 
-/// The moment after which to look for the next slot.
-fn skip_what_is_too_late(schedule: &Schedule, last: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+/// The next slot that is not too late.
+fn skip_what_is_too_late(schedule: &Schedule, next: Option<Slot>, now: DateTime<Utc>) -> Option<Slot> {
     let earliest = now - TOO_LATE;
-    match schedule.next_after(last) {
+    match next {
         Some(slot) if slot.at() <= earliest => {
             let until = earliest.to_rfc3339_opts(SecondsFormat::Secs, true);
-            log::warn!("the slots from {slot} to {until} are skipped: they are more than an hour late");
-            earliest
+            log_repeated!(
+                Warn,
+                "slots more than an hour late are skipped",
+                "from {slot} to {until}"
+            );
+            schedule.next_after(earliest)
         }
-        _ => last,
+        next => next,
     }
 }
 
-/// Waits until it is time; whether it is, and not time to stop.
-async fn wait_for(slot: Slot, outlet: &Outlet, clock: impl Fn() -> DateTime<Utc>) -> bool {
+/// Waits until it is time.
+async fn wait_for(slot: Slot, outlet: &Outlet, clock: &mut Clock<impl Fn() -> DateTime<Utc>>) -> Wait {
     loop {
         if outlet.shutdown().is_cancelled() {
-            return false;
+            return Wait::Stop;
+        }
+        if let Some(back_to) = look(clock) {
+            return Wait::Back(back_to);
         }
         // Negative, and so no duration, once it is time.
-        let Ok(remaining) = (-slot.age(clock())).to_std() else {
-            return true;
+        let Ok(remaining) = (-slot.age(clock.now())).to_std() else {
+            return Wait::Due;
         };
         if remaining.is_zero() {
-            return true;
+            return Wait::Due;
         }
         outlet
             .shutdown()
@@ -103,7 +153,12 @@ async fn produce(config: &ProducerConfig, schedule: &Schedule, slot: Slot, outle
     if confirmed < count {
         log::warn!("slot {slot}: {confirmed} of {count} confirmed before the stop");
     } else if age > PUNCTUAL {
-        log::warn!("slot {slot}, {} s late: {confirmed} confirmed", age.num_seconds());
+        log_repeated!(
+            Warn,
+            "late slots",
+            "{slot}, {} s late: {confirmed} confirmed",
+            age.num_seconds()
+        );
     } else {
         log::info!("slot {slot}: {confirmed} confirmed");
     }

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const POOLER: &str = "a connection pooler in transaction or statement mode answers there, and migrations need the server \
     itself: name it in PP_DATABASE_DIRECT_URL";
 
+/// The exit code of a setting that cannot be used.
+const USAGE: u8 = 2;
+
 /// The schema of PP.
 #[derive(Parser)]
 #[command(version)]
@@ -61,17 +64,19 @@ struct Database {
 
 impl Database {
     /// The database as it is reached without a pooler, with the name of the variable that says so.
-    fn direct(self) -> Result<(&'static str, String), String> {
+    fn direct(self) -> Result<(&'static str, String), Failure> {
         let url = self.database_url.unwrap_or_default();
         let Some(direct) = self.database_direct_url else {
             return Ok(("PP_DATABASE_URL", url));
         };
         let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !is_postgres(&direct) {
-            return Err("PP_DATABASE_DIRECT_URL: expected postgres://".to_owned());
+            return Err(Failure::setting("PP_DATABASE_DIRECT_URL: expected postgres://"));
         }
         if !url.is_empty() && !is_postgres(&url) {
-            return Err("PP_DATABASE_DIRECT_URL: it goes with a postgres:// URL in PP_DATABASE_URL".to_owned());
+            return Err(Failure::setting(
+                "PP_DATABASE_DIRECT_URL: it goes with a postgres:// URL in PP_DATABASE_URL",
+            ));
         }
         Ok(("PP_DATABASE_DIRECT_URL", direct))
     }
@@ -84,17 +89,39 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+        Err(Failure { why, code }) => {
             eprintln!("error: {why}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
 
-/// Errors are one line and never quote the URL: there is a password in it.
-fn migrate(database: Database) -> Result<Target, String> {
+/// What went wrong, in one line that never quotes a URL: there is a password in it.
+struct Failure {
+    why: String,
+    code: u8,
+}
+
+impl Failure {
+    /// A setting that cannot be used.
+    fn setting(why: impl Into<String>) -> Self {
+        let (why, code) = (why.into(), USAGE);
+        Self { why, code }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, code: 1 }
+    }
+}
+
+fn migrate(database: Database) -> Result<Target, Failure> {
     let (variable, url) = database.direct()?;
-    let (target, applied) = migrated(&url).map_err(|why| format!("{variable}: {why}"))?;
+    let (target, applied) = migrated(&url).map_err(|failure| Failure {
+        why: format!("{variable}: {}", failure.why),
+        ..failure
+    })?;
     for name in &applied {
         println!("applied {name}");
     }
@@ -105,15 +132,17 @@ fn migrate(database: Database) -> Result<Target, String> {
 }
 
 /// The database with its schema, and the migrations that were missing.
-fn migrated(url: &str) -> Result<(Target, Vec<String>), String> {
+fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
     let said = |error: pp_storage::SchemaError| error.to_string();
     match url.split_once("://") {
-        None if url.is_empty() => Err("not set; for example postgres://user:password@host/database".to_owned()),
+        None if url.is_empty() => Err(Failure::setting(
+            "not set; for example postgres://user:password@host/database",
+        )),
         Some(("postgres" | "postgresql", _)) => {
             let mut connection = postgres(url)?;
             let again = url.to_owned();
             if pp_storage::sessions_are_shared(move || establish(&again))? {
-                return Err(POOLER.to_owned());
+                return Err(Failure::setting(POOLER));
             }
             let applied = pp_storage::migrate_postgres(&mut connection, PATIENCE).map_err(said)?;
             Ok((Target::Postgres(connection), applied))
@@ -126,13 +155,17 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), String> {
             let applied = pp_storage::migrate_sqlite(&mut connection).map_err(said)?;
             Ok((Target::Sqlite(connection), applied))
         }
-        _ => Err("expected postgres:// or sqlite://".to_owned()),
+        Some(("sqlite", _)) => Err(Failure::setting("expected `sqlite://` and a file")),
+        _ => Err(Failure::setting(match url.split_once(':') {
+            Some((scheme, _)) => format!("unknown scheme `{scheme}`, expected postgres:// or sqlite://"),
+            None => "not a URL: relative URL without a base".to_owned(),
+        })),
     }
 }
 
-fn import(from: &str, database: Database) -> Result<(), String> {
+fn import(from: &str, database: Database) -> Result<(), Failure> {
     if !matches!(from.split_once("://"), Some(("postgres" | "postgresql", _))) {
-        return Err("--from: expected postgres://".to_owned());
+        return Err(Failure::setting("--from: expected postgres://"));
     }
     let mut source = establish(from).map_err(|why| format!("--from: {why}"))?;
     let mut target = migrate(database)?;

@@ -81,6 +81,30 @@ fn a_variable_without_a_row_and_a_row_without_a_variable_are_found() {
 }
 
 #[test]
+fn every_variable_of_the_readme_is_known_to_the_programs() {
+    let files = files();
+    let readme = files.iter().find(|file| file.path == "README.md").unwrap();
+    let known: BTreeSet<&str> = pp_lib::config::KNOWN.iter().copied().collect();
+    let unknown = rows(&readme.text).filter(|name| !known.contains(name));
+    none(
+        &unknown
+            .map(|name| format!("{name} is not in pp_lib/src/config/known.rs"))
+            .collect::<Vec<_>>(),
+    );
+    let named: BTreeSet<&str> = files
+        .iter()
+        .filter(|file| !file.path.ends_with("/known.rs"))
+        .flat_map(|file| variables(&file.text))
+        .collect();
+    let gone = known.difference(&named);
+    none(
+        &gone
+            .map(|name| format!("{name} is in pp_lib/src/config/known.rs and nowhere else"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn every_target_of_make_says_what_it_does() {
     let files = files();
     let makefile = files.iter().find(|file| file.path == "Makefile").unwrap();
@@ -166,8 +190,7 @@ fn undocumented(files: &[File]) -> Vec<String> {
     let mut rows = BTreeSet::new();
     for File { path, text } in files {
         if path == "README.md" {
-            let first_cells = text.lines().filter(|line| line.starts_with("| `PP_"));
-            rows.extend(first_cells.filter_map(|row| row.split('|').nth(1)).flat_map(variables));
+            rows.extend(self::rows(text));
         } else if path == "Makefile" {
             read.extend(
                 text.lines()
@@ -194,6 +217,12 @@ fn undocumented(files: &[File]) -> Vec<String> {
         .difference(&named)
         .map(|name| format!("{name} is in the README's table and nowhere else"));
     without_row.chain(without_code).collect()
+}
+
+/// The variables that have a row in the README.
+fn rows(readme: &str) -> impl Iterator<Item = &str> {
+    let rows = readme.lines().filter(|line| line.starts_with("| `PP_"));
+    rows.filter_map(|row| row.split('|').nth(1)).flat_map(variables)
 }
 
 fn variables(text: &str) -> impl Iterator<Item = &str> {

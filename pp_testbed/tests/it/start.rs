@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use pp_testbed::ports;
+use serde_json::Value;
 
 use crate::http::Api;
 use crate::program::{Ended, Program};
@@ -77,7 +78,9 @@ fn an_address_that_cannot_be_used_names_its_variable() {
     ] {
         for name in names {
             for value in values {
-                is_told(&service(name, &[(variable, value)]).run(), variable);
+                let ended = service(name, &[(variable, value)]).run();
+                is_told(&ended, variable);
+                assert_eq!(ended.code, Some(2), "{ended:?}");
             }
             let missing = is_told(&service(name, &[(variable, "")]).run(), variable);
             assert!(missing.contains("not set"), "{missing}");
@@ -106,6 +109,90 @@ fn a_value_that_cannot_be_used_names_its_variable() {
         let line = is_told(&service(name, &[(variable, value)]).run(), variable);
         assert!(line.contains(value), "{line}");
     }
+}
+
+/// The same code and the same words, whichever program it is.
+#[test]
+fn a_scheme_that_is_unknown_ends_every_program_alike() {
+    const DATABASE: &str = "PP_DATABASE_URL: unknown scheme `mysql`, expected postgres:// or sqlite://";
+    const BROKER: &str = "PP_BROKER_URL: unknown scheme `mysql`, expected amqp:// or memory:";
+    const CACHE: &str = "PP_CACHE_URL: unknown scheme `mysql`, expected redis:// or memory:";
+    let data = tempfile::tempdir().unwrap();
+    for (name, args, line) in [
+        ("pp_backend_api", "", DATABASE),
+        ("task_consumer", "", DATABASE),
+        ("pp_standalone", "", DATABASE),
+        ("pp_storage", "migrate", DATABASE),
+        ("cli_01", "--id 1 --call-type db", DATABASE),
+        ("pp_backend_api", "", BROKER),
+        ("task_consumer", "", BROKER),
+        ("task_producer", "", BROKER),
+        ("pp_standalone", "", BROKER),
+        ("pp_backend_api", "", CACHE),
+        ("pp_standalone", "", CACHE),
+    ] {
+        let (variable, _) = line.split_once(':').unwrap();
+        let value = "mysql://pp:s3cret@127.0.0.1/pp";
+        let program = match name {
+            "pp_storage" | "cli_01" | "pp_standalone" => Program::new(name)
+                .set("PP_DATA_DIR", data.path())
+                .set("PP_API_BIND", "127.0.0.1:0")
+                .set(variable, value),
+            _ => service(name, &[(variable, value)]),
+        };
+        let ended = program.args(args).run();
+        assert_eq!(
+            (ended.code, ended.stderr),
+            (Some(2), format!("error: {line}\n")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_error_that_ends_a_program_is_json_where_its_log_is() {
+    for (name, args, settings, code) in [
+        (
+            "task_consumer",
+            "--log-format json",
+            &[("PP_DATABASE_URL", "mysql://h")][..],
+            2,
+        ),
+        ("task_consumer", "--grace 5", &[("PP_LOG_FORMAT", "json")][..], 2),
+        ("pp_backend_api", "--log-format=json", &[("PP_LOG", "off")][..], 1),
+    ] {
+        let ended = service(name, settings).args(args).run();
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let lines: Vec<Value> = ended
+            .stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{ended:?}");
+        assert!(!last["message"].as_str().unwrap().is_empty(), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_nobody_knows_is_a_warning() {
+    let settings = [("PP_LEESE", "4s"), ("PP_RABBITMQ_PORT", "1")];
+    let ended = service("task_consumer", &settings).run();
+    let warnings = crate::quiet_log::warnings(&ended.stderr);
+    assert_eq!(warnings.len(), 1, "{ended:?}");
+    let expected = "PP_LEESE is no variable of PP and is ignored; did you mean PP_LEASE?";
+    assert!(warnings[0].ends_with(expected), "{ended:?}");
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_lock_behind() {
+    let (_listener, port) = silent();
+    let data = tempfile::tempdir().unwrap();
+    let program = Program::new("pp_standalone").set("PP_DATA_DIR", data.path());
+    let ended = program.set("PP_API_BIND", format!("127.0.0.1:{port}")).run();
+    is_told(&ended, "PP_API_BIND");
+    let left: Vec<_> = std::fs::read_dir(data.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Rows are what removes duplicates.

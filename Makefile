@@ -59,7 +59,7 @@ down: ## stop what `make up` started; data stays (ARGS=--purge removes it)
 	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
 	@$(testbed) down $(ARGS)
 
-status: ## what runs where
+status: ## what runs where; fails unless every server and service is ready
 	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
 	@$(testbed) status
 

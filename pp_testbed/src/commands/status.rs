@@ -1,4 +1,4 @@
-//! `status`: what runs where, and whether it answers.
+//! `status`: what runs where, and whether it answers. It exits with 1 unless every server and service does.
 //!
 //! Tells passwords to nobody: a server's address is shown without its user.
 
@@ -13,16 +13,22 @@ use url::Url;
 
 use super::{output, service};
 
+/// The state of what runs and answers.
+const READY: &str = "ready";
+
 pub(crate) fn run(folder: &Path) -> Result<ExitCode> {
-    match State::look(folder)? {
+    let ready = match State::look(folder)? {
         Some(state) => print(&state)?,
-        None => output::line(&format!("nothing was started in {}", folder.display())),
-    }
-    Ok(ExitCode::SUCCESS)
+        None => {
+            output::line(&format!("nothing was started in {}", folder.display()));
+            false
+        }
+    };
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the table of servers and services.
-pub(crate) fn print(state: &State) -> Result<()> {
+/// Prints the table of servers and services; whether all of them are ready.
+pub(crate) fn print(state: &State) -> Result<bool> {
     let mut rows = vec![["what", "runs as", "at", "state"].map(str::to_owned)];
     let variables = EnvFile::read(&state.env_file()).unwrap_or_default();
     let servers = state
@@ -45,13 +51,13 @@ pub(crate) fn print(state: &State) -> Result<()> {
         rows.extend(service_rows(service.name, state, &containers));
     }
     output::table(&rows);
-    Ok(())
+    Ok(rows[1..].iter().all(|[.., state]| state == READY))
 }
 
 /// One row, or one for each container of the service.
 fn service_rows(name: &str, state: &State, containers: &[Container]) -> Vec<[String; 4]> {
     let answer = |ready: Result<()>| match ready {
-        Ok(()) => "ready".to_owned(),
+        Ok(()) => READY.to_owned(),
         Err(error) => format!("not ready: {error}"),
     };
     if let Some(running) = state.running(name) {
@@ -90,7 +96,7 @@ fn server_row(kind: Kind, servers: Option<&Provided>, url: Option<&str>) -> [Str
         .ok()
         .and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)));
     let answer = match answers(kind, &url) {
-        Ok(()) => "ready".to_owned(),
+        Ok(()) => READY.to_owned(),
         Err(error) => format!("not ready: {error}"),
     };
     [

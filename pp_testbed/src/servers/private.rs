@@ -169,11 +169,12 @@ impl PrivateServers {
     /// # Errors
     /// When it does not run, or does not do that.
     pub fn rabbitmqctl(&self, words: &[&str]) -> Result<()> {
+        self.process(Kind::RabbitMq).context("RabbitMQ does not run")?;
         let instance = Instance {
             ports: self.record(Kind::RabbitMq)?.ports,
             ..self.instance(Kind::RabbitMq)?
         };
-        rabbitmq::control(&instance, words)?.run(None)
+        rabbitmq::control(&instance, &self.home, words)?.run(None)
     }
 
     /// Stops all servers and makes sure that nothing of them is left.

@@ -4,6 +4,7 @@
 //! started first, as a process like the others, so that the node finds it running and it ends when we say so.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::instance::Instance;
 use super::{USER, folder};
-use crate::launch::Launch;
+use crate::launch::{Launch, MARK};
 use crate::programs;
 
 pub(super) const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(20))];
@@ -70,8 +71,9 @@ fn newest_epmd() -> Option<std::path::PathBuf> {
     found.pop()
 }
 
-/// The operator's tool, for this node.
-pub(super) fn control(instance: &Instance, words: &[&str]) -> Result<Launch> {
+/// The operator's tool, for this node. Without a port mapper it starts one, which stays behind: it must not be run unless
+/// the node runs, and what it starts even so carries the mark of its servers.
+pub(super) fn control(instance: &Instance, home: &Path, words: &[&str]) -> Result<Launch> {
     let tool = instance.program.with_file_name("rabbitmqctl");
     anyhow::ensure!(tool.is_file(), "{} is not installed", tool.display());
     let base = &instance.folder;
@@ -81,7 +83,9 @@ pub(super) fn control(instance: &Instance, words: &[&str]) -> Result<Launch> {
         // Where the node's cookie is.
         .env("HOME", base.join("home"))
         .env("RABBITMQ_CONF_ENV_FILE", base.join("config/rabbitmq-env.conf"))
-        .env("ERL_EPMD_PORT", instance.ports[2].to_string()))
+        .env("ERL_EPMD_PORT", instance.ports[2].to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env(MARK, home))
 }
 
 /// The node. The script replaces itself by the Erlang machine, so that the pid is the node's own.

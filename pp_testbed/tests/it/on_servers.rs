@@ -77,6 +77,16 @@ fn private_servers_crash_return_on_the_same_port_and_leave_nothing() {
         servers.kill(kind).unwrap();
         assert!(!before.is_alive() && servers.process(kind).is_none(), "{kind}");
         assert!(answers(kind, &url).is_err(), "{kind} answers though it was killed");
+        if kind == Kind::RabbitMq {
+            // Erlang's tools start a port mapper where there is none, and leave it behind.
+            let told = servers.rabbitmqctl(&["status"]).unwrap_err().to_string();
+            assert!(told.contains("does not run"), "{told}");
+            let is_mapper = |process: &ProcessId| {
+                let name = fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+                name.trim() == "epmd"
+            };
+            assert!(!left_behind(&home).iter().any(is_mapper));
+        }
 
         assert_eq!(
             servers.start(&Kind::ALL).unwrap(),

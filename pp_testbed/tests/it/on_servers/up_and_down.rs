@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use pp_testbed::launch::MARK;
 use pp_testbed::process::{self, ProcessId};
 use pp_testbed::{ports, wait};
@@ -110,7 +111,7 @@ fn a_system_comes_up_works_and_goes_down_without_a_trace() {
         rows.collect::<Vec<_>>()
     };
     let status = system.run("status");
-    assert_eq!(rows(&status.stdout).len(), 6, "{status:?}");
+    assert_eq!((status.code, rows(&status.stdout).len()), (Some(0), 6), "{status:?}");
     assert!(!status.stdout.contains("not ready"), "{status:?}");
     let before = system.marked(&home);
     let again = system.run("up");
@@ -121,6 +122,16 @@ fn a_system_comes_up_works_and_goes_down_without_a_trace() {
         "the same processes as before"
     );
     assert!(before.iter().all(ProcessId::is_alive));
+
+    // One that stopped is seen by scripts as well.
+    let is_producer = |process: &&ProcessId| {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+        name.trim() == "task_producer"
+    };
+    let producer = before.iter().find(is_producer).unwrap();
+    producer.end(&[(Signal::SIGTERM, Duration::from_secs(20))]).unwrap();
+    let status = system.run("status");
+    assert_eq!((status.code, rows(&status.stdout).len()), (Some(1), 5), "{status:?}");
 
     let down = system.run("down");
     assert_eq!(down.code, Some(0), "{down:?}");

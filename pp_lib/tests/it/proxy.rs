@@ -1,5 +1,6 @@
 //! A way to the server that a test can cut or freeze, or have lose a reply.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,6 +31,7 @@ pub(crate) struct Proxy {
     url: String,
     state: watch::Sender<State>,
     losing: Arc<Mutex<Losing>>,
+    accepted: Arc<AtomicU32>,
 }
 
 impl Proxy {
@@ -43,11 +45,14 @@ impl Proxy {
         let (state, watched) = watch::channel(State::default());
         let losing = Arc::new(Mutex::new(Losing::default()));
         let of_all = losing.clone();
+        let accepted = Arc::new(AtomicU32::new(0));
+        let counted = accepted.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if watched.has_changed().is_err() {
                     break;
                 }
+                counted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(forward(client, upstream.clone(), watched.clone(), of_all.clone()));
             }
         });
@@ -55,7 +60,13 @@ impl Proxy {
             url: url.to_string(),
             state,
             losing,
+            accepted,
         }
+    }
+
+    /// How many connections were made.
+    pub(crate) fn accepted(&self) -> u32 {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -225,6 +225,19 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn publishing_and_a_subscription_are_one_connection_each() {
+        let queues = QueuesOfOneTest::new().await;
+        let proxy = Proxy::to(&server_url()).await;
+        let broker = queues.broker_at(proxy.url()).await;
+        publish(&broker, 0..1).await;
+        assert_eq!(proxy.accepted(), 1);
+        let mut subscription = broker.subscribe(Queue::Demand, 1).await.unwrap();
+        receive(&mut *subscription, 1).await;
+        assert_eq!(proxy.accepted(), 2);
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_cut_while_publishing_confirms_only_what_is_there() {
         let queues = QueuesOfOneTest::new().await;
         let proxy = Proxy::to(&server_url()).await;

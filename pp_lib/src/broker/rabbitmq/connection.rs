@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::super::{BrokerError, Queue, Result, queues::QueueNames};
 use super::RabbitMqConfig;
-use super::greeting::{MajorVersion, major_version};
+use super::greeting::{Greeted, MajorVersion};
 use super::topology::{self, Arguments};
 use super::transport::transport;
 
@@ -101,18 +101,18 @@ impl Server {
     }
 
     async fn connect(&self, purpose: Purpose) -> Result<Link> {
-        let authority = &self.uri.authority;
-        let version = major_version(&authority.host, authority.port)
-            .await
-            .map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address())))?;
         let name = match purpose {
             Purpose::Publish => format!("{} publishes", self.config.name),
             Purpose::Consume => format!("{} consumes", self.config.name),
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport())
+        let greeted = Greeted::default();
+        let transport = transport(greeted.clone(), self.config.connect_timeout);
+        let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport)
             .await
             .map_err(|error| self.refused(&error))?;
+        // There is no login without a greeting.
+        let version = greeted.get().copied().unwrap_or(MajorVersion(0));
         self.declare(&connection, version).await?;
         let channel = connection
             .create_channel()

@@ -1,37 +1,79 @@
 //! What the server says about itself before anyone has logged in: its version, which decides about queue arguments.
 //!
-//! The client library reads the greeting and keeps it to itself, so a connection of its own asks for it. That also
-//! finds a server that accepts connections but does not answer, before the library waits for it in a thread of its own.
+//! The client library reads the greeting and keeps it to itself, so it is read on its way to the library. A server that
+//! accepts connections and says nothing is given up here: the library would wait for it in a thread of its own.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use lapin::types::{AMQPValue, parsing::parse_field_table};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// The major version of a server, 0 when it does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MajorVersion(pub(super) u32);
 
-const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
+/// Type, channel and length of a frame.
 const FRAME_HEADER_LENGTH: usize = 7;
-const MAX_GREETING_LENGTH: u32 = 1 << 16;
+const MAX_GREETING_LENGTH: usize = 1 << 16;
 /// Class and method of `connection.start`, then the protocol's version.
 const START: &[u8] = &[0, 10, 0, 10, 0, 9];
 
-/// Asks a server for its version; the caller bounds the time.
-pub(super) async fn major_version(host: &str, port: u16) -> io::Result<MajorVersion> {
-    let mut stream = TcpStream::connect((host, port)).await?;
-    stream.write_all(PROTOCOL_HEADER).await?;
-    let mut header = [0; FRAME_HEADER_LENGTH];
-    stream.read_exact(&mut header).await?;
-    let length = u32::from_be_bytes([header[3], header[4], header[5], header[6]]);
-    if header[..3] != [1, 0, 0] || length > MAX_GREETING_LENGTH {
-        return Err(io::Error::other("it does not speak AMQP 0-9-1"));
+/// Where the version is once the greeting has passed.
+pub(super) type Greeted = Arc<OnceLock<MajorVersion>>;
+
+/// Reads the beginning of what a connection brings in.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    greeted: Greeted,
+    /// What came in of it.
+    bytes: Vec<u8>,
+    /// The end of the wait for it.
+    limit: Pin<Box<Sleep>>,
+}
+
+impl Greeting {
+    /// The greeting of a connection that is made now, and may take this long.
+    pub(super) fn new(greeted: Greeted, limit: Duration) -> Self {
+        Self {
+            greeted,
+            bytes: Vec::new(),
+            limit: Box::pin(sleep(limit)),
+        }
     }
-    let mut greeting = vec![0; length as usize];
-    stream.read_exact(&mut greeting).await?;
-    parse(&greeting).ok_or_else(|| io::Error::other("its greeting cannot be read"))
+
+    /// Takes in what the connection brought; an error when that is no greeting.
+    pub(super) fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.greeted.get().is_some() {
+            return Ok(());
+        }
+        self.bytes.extend_from_slice(bytes);
+        let Some((header, rest)) = self.bytes.split_at_checked(FRAME_HEADER_LENGTH) else {
+            return Ok(());
+        };
+        let length = u32::from_be_bytes([header[3], header[4], header[5], header[6]]) as usize;
+        if header[..3] != [1, 0, 0] || length > MAX_GREETING_LENGTH {
+            return Err(io::Error::other("it does not speak AMQP 0-9-1"));
+        }
+        if let Some(greeting) = rest.get(..length) {
+            let version = parse(greeting).ok_or_else(|| io::Error::other("its greeting cannot be read"))?;
+            let _ = self.greeted.set(version);
+            self.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// An error once the greeting takes too long.
+    pub(super) fn poll_limit(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if self.greeted.get().is_some() {
+            return Poll::Pending;
+        }
+        let too_long = || io::Error::new(io::ErrorKind::TimedOut, "it accepts connections and says nothing");
+        self.limit.as_mut().poll(context).map(|()| too_long())
+    }
 }
 
 fn parse(greeting: &[u8]) -> Option<MajorVersion> {
@@ -63,5 +105,33 @@ mod tests {
         }
         assert_eq!(parse(b""), None);
         assert_eq!(parse(&greeting("4.0")[..20]), None);
+    }
+
+    fn read(bytes: &[u8], part: usize) -> io::Result<Option<MajorVersion>> {
+        let greeted = Greeted::default();
+        let mut greeting = Greeting::new(greeted.clone(), Duration::from_secs(1));
+        bytes.chunks(part).try_for_each(|part| greeting.take_in(part))?;
+        Ok(greeted.get().copied())
+    }
+
+    #[tokio::test]
+    async fn the_greeting_is_read_however_it_is_cut() {
+        let greeting = greeting("3.10.8");
+        let length = (greeting.len() as u32).to_be_bytes();
+        let sent = [&[1, 0, 0], &length[..], &greeting, b"\xceand what follows"].concat();
+        for part in [1, 7, 8, sent.len()] {
+            assert_eq!(read(&sent, part).unwrap(), Some(MajorVersion(3)), "in parts of {part}");
+        }
+        assert_eq!(read(&sent[..20], 20).unwrap(), None);
+        assert!(read(b"HTTP/1.1 400 Bad Request", 3).is_err());
+        assert!(read(&[1, 0, 0, 0, 0, 0, 1, 0, 0xce], 9).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_given_up() {
+        let mut greeting = Greeting::new(Greeted::default(), Duration::from_secs(5));
+        let began = tokio::time::Instant::now();
+        let error = std::future::poll_fn(|context| greeting.poll_limit(context)).await;
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
     }
 }

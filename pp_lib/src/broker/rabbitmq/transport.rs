@@ -1,10 +1,10 @@
-//! The way of the client library's bytes: Tokio's, with [`Frames`] on what comes in.
+//! The way of the client library's bytes: Tokio's, with [`Greeting`] and [`Frames`] on what comes in.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_rs::traits::Reactor;
@@ -14,18 +14,29 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::Stream;
 
 use super::frames::Frames;
+use super::greeting::{Greeted, Greeting};
 
 /// What a connection runs on.
 pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
 
-/// The current Tokio runtime, whose connections bring nothing in that the library cannot read.
-pub(super) fn transport() -> Transport {
-    Runtime::new(RuntimeParts::new(Tokio::current(), Readable(Tokio::current())))
+/// The current Tokio runtime, for one connection: it brings nothing in that the library cannot read, and tells the
+/// server's version, whose greeting may take this long.
+pub(super) fn transport(greeted: Greeted, limit: Duration) -> Transport {
+    let readable = Readable {
+        tokio: Tokio::current(),
+        greeted,
+        limit,
+    };
+    Runtime::new(RuntimeParts::new(Tokio::current(), readable))
 }
 
 /// Tokio's reactor, but for its connections.
 #[derive(Clone, Debug)]
-pub(super) struct Readable(Tokio);
+pub(super) struct Readable {
+    tokio: Tokio,
+    greeted: Greeted,
+    limit: Duration,
+}
 
 impl Reactor for Readable {
     type TcpStream = ReadableStream<<Tokio as Reactor>::TcpStream>;
@@ -35,25 +46,27 @@ impl Reactor for Readable {
         &self,
         socket: H,
     ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-        self.0.register(socket)
+        self.tokio.register(socket)
     }
 
     fn sleep(&self, duration: Duration) -> Self::Sleep {
-        self.0.sleep(duration)
+        self.tokio.sleep(duration)
     }
 
     fn interval(&self, duration: Duration) -> impl Stream<Item = Instant> + Send + 'static {
-        self.0.interval(duration)
+        self.tokio.interval(duration)
     }
 
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        let connecting = self.0.tcp_connect_addr(address);
+        let connecting = self.tokio.tcp_connect_addr(address);
+        let (greeted, limit) = (self.greeted.clone(), self.limit);
         async move {
             Ok(ReadableStream {
                 stream: connecting.await?,
+                greeting: Greeting::new(greeted, limit),
                 frames: Frames::default(),
             })
         }
@@ -64,16 +77,20 @@ impl Reactor for Readable {
 #[derive(Debug)]
 pub(super) struct ReadableStream<S> {
     stream: S,
+    greeting: Greeting,
     frames: Frames,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadableStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         while self.frames.is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_read(context, buffer)? else {
+                return self.greeting.poll_limit(context).map(Err);
+            };
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
+            self.greeting.take_in(&buffer[..count])?;
             self.frames.take_in(&buffer[..count]);
         }
         Poll::Ready(Ok(self.frames.hand_out(buffer)))

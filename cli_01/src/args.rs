@@ -30,7 +30,7 @@ const DATABASE: &str = "sqlite://data/pp.sqlite";
 
 const NOTES: &str = "Exit codes:
   0  done
-  1  not found, or nothing matches
+  1  not found, nothing matches, or the work's status rules it out
   2  usage
   3  the API or the database is unavailable, or not one that this program knows";
 
@@ -112,6 +112,18 @@ enum Action {
         /// The bound of the sum, 1 to 2147483647.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         add_up_to: AddUpTo,
+    },
+    /// End a pending or running work; it stays readable as cancelled.
+    Cancel {
+        /// The work's id.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        id: i64,
+    },
+    /// Start a failed or cancelled work over.
+    Retry {
+        /// The work's id.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        id: i64,
     },
     /// Cancel a work and remove it.
     Delete {
@@ -280,6 +292,8 @@ impl Action {
             Self::Create { add_up_to, run_at } => Command::Create(Wanted { add_up_to, run_at }),
             Self::Events { id } => Command::Events(WorkId(id)),
             Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
+            Self::Cancel { id } => Command::Cancel(WorkId(id)),
+            Self::Retry { id } => Command::Retry(WorkId(id)),
             Self::Delete { id } => Command::Delete(WorkId(id)),
             Self::Stats { rebuild } => Command::Stats { rebuild },
             Self::Watch(watch) => Command::Watch(watch.watch()?),

@@ -110,6 +110,14 @@ impl Works for Database {
         applied(id, changed)
     }
 
+    fn cancel(&self, id: WorkId) -> Result<Work, Failure> {
+        applied(id, self.ask(self.store.cancel(id, None))?)
+    }
+
+    fn retry(&self, id: WorkId) -> Result<Work, Failure> {
+        applied(id, self.ask(self.store.retry(id, None))?)
+    }
+
     fn delete(&self, id: WorkId) -> Result<(), Failure> {
         applied(id, self.ask(self.store.delete(id, None))?)
     }
@@ -139,6 +147,7 @@ impl Works for Database {
 fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
     match changed {
         Changed::Applied(what) => Ok(what),
+        Changed::WrongStatus(status) => Err(Failure::Ended(format!("work {id} is {status}, which rules that out"))),
         Changed::Missing | Changed::OtherVersion => Err(no_such_work(id)),
     }
 }

@@ -9,7 +9,7 @@ pub(crate) enum Failure {
     /// There is nothing of the kind that was asked for.
     #[error("{}", one_line(.0))]
     NotFound(String),
-    /// The work that was waited for came to another end than was hoped for.
+    /// The work came to another end than was hoped for, or stands where the command does not apply.
     #[error("{}", one_line(.0))]
     Ended(String),
     /// What was typed asks for nothing that can be.

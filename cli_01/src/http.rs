@@ -114,6 +114,7 @@ impl Api {
         };
         match status {
             StatusCode::NOT_FOUND => Failure::NotFound(line),
+            StatusCode::CONFLICT => Failure::Ended(line),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(line),
             _ => Failure::Unavailable(line),
         }
@@ -151,6 +152,14 @@ impl Works for Api {
         let request = self.agent.patch(self.url(&format!("/work/{id}")));
         let body = json!({ "add_up_to": add_up_to }).to_string();
         self.answer(request.content_type("application/json").send(body))
+    }
+
+    fn cancel(&self, id: WorkId) -> Result<Work, Failure> {
+        self.answer(self.agent.post(self.url(&format!("/work/{id}/cancel"))).send_empty())
+    }
+
+    fn retry(&self, id: WorkId) -> Result<Work, Failure> {
+        self.answer(self.agent.post(self.url(&format!("/work/{id}/retry"))).send_empty())
     }
 
     fn delete(&self, id: WorkId) -> Result<(), Failure> {

@@ -41,6 +41,8 @@ fn run() -> Result<(), Failure> {
         Command::Events(id) => commands::events(&*works, id, settings.output),
         Command::Create(wanted) => commands::create(&*works, wanted, settings.output),
         Command::Update(id, add_up_to) => commands::update(&*works, id, add_up_to, settings.output),
+        Command::Cancel(id) => commands::cancel(&*works, id, settings.output),
+        Command::Retry(id) => commands::retry(&*works, id, settings.output),
         Command::Delete(id) => commands::delete(&*works, id),
         Command::Stats { rebuild } => commands::stats(&*works, rebuild, settings.output),
         Command::Watch(what) => commands::watch(&*works, &what, settings.output),

@@ -7,13 +7,15 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use pp_lib::actor::ActorError;
 use pp_lib::flow::{DemandError, KeyError, StreamsError};
-use pp_lib::store::StoreError;
+use pp_lib::store::{Changed, StoreError};
 
 /// A status, and what its sender should know.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     detail: Cow<'static, str>,
+    /// Whether the same request may succeed in a moment.
+    later: bool,
 }
 
 /// What is said of anything that is the program's fault: what went wrong inside is the log's business.
@@ -22,8 +24,11 @@ const INTERNAL: &str = "something went wrong inside; the log of the service has 
 impl ApiError {
     /// An error of a status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        let detail = detail.into();
-        Self { status, detail }
+        Self {
+            status,
+            detail: detail.into(),
+            later: status == StatusCode::SERVICE_UNAVAILABLE,
+        }
     }
 
     /// 400.
@@ -34,6 +39,11 @@ impl ApiError {
     /// 404.
     pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 409.
+    pub(crate) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
     }
 
     /// 415.
@@ -50,6 +60,21 @@ impl ApiError {
     pub(crate) fn precondition_failed() -> Self {
         let detail = "what is here is not at a version that If-Match and If-None-Match allow; read it again";
         Self::new(StatusCode::PRECONDITION_FAILED, detail)
+    }
+
+    /// What a change is answered with that a work does not allow.
+    pub(crate) fn refused<T>(changed: &Changed<T>) -> Self {
+        match changed {
+            Changed::OtherVersion => Self::precondition_failed(),
+            Changed::WrongStatus(status) => Self::conflict(format!("the work is {status}, which rules that out")),
+            Changed::Missing => Self::no_such_work(),
+            Changed::Applied(_) => Self::internal(),
+        }
+    }
+
+    /// 404, for a work.
+    pub(crate) fn no_such_work() -> Self {
+        Self::not_found("there is no such work")
     }
 
     /// 503, to be tried again.
@@ -110,10 +135,11 @@ impl From<KeyError> for ApiError {
         match error {
             KeyError::Actor(error) => error.into(),
             KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before"),
-            KeyError::InFlight => Self::new(
-                StatusCode::CONFLICT,
-                "a request with this Idempotency-Key is under way; try again in a moment",
-            ),
+            KeyError::InFlight => Self {
+                later: true,
+                ..Self::conflict("a request with this Idempotency-Key is under way; try again in a moment")
+            },
+            KeyError::Refused(changed) => Self::refused(&changed),
             _ => Self::internal(),
         }
     }
@@ -157,8 +183,7 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = pp_probe::problem(self.status, self.detail.as_ref());
-        // A status that asks for another try says when.
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
+        if self.later {
             let second = header::HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);
         }

@@ -8,7 +8,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::actor::ActorError;
 use pp_lib::domain::MessageId;
-use pp_lib::flow::{DemandIdentity, Given, KeyedRequest, Scope, new_message_id};
+use pp_lib::flow::{DemandIdentity, Given, KeyError, KeyedRequest, Scope, new_message_id};
 use pp_lib::store::Answer;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub(crate) async fn answer_once<E, F>(
 ) -> Result<HttpResponse, ApiError>
 where
     E: FnOnce(MessageId) -> F + Send + 'static,
-    F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+    F: Future<Output = Result<Answer, KeyError>> + Send + 'static,
 {
     let given = match key(request)? {
         Some(key) => {
@@ -64,7 +64,7 @@ pub(crate) fn demand_identity(request: &HttpRequest) -> Result<DemandIdentity, A
 }
 
 /// A 200 with JSON, and headers beside its content type.
-pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) -> Result<Answer, ActorError> {
+pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) -> Result<Answer, KeyError> {
     let body = serde_json::to_vec(value).map_err(|_| ActorError::Failed)?;
     let content_type = (CONTENT_TYPE.to_string(), JSON.to_owned());
     Ok(Answer {

@@ -1,4 +1,4 @@
-//! A work changed by its owner: another bound, or the end.
+//! A work changed by its owner: another bound, cancelled, started over, or removed.
 
 use pp_lib::domain::{AddUpTo, WorkId};
 
@@ -8,6 +8,14 @@ use crate::output::Output;
 
 pub(crate) fn update(works: &dyn Works, id: WorkId, add_up_to: AddUpTo, output: Output) -> Result<(), Failure> {
     Ok(output.work(&works.update(id, add_up_to)?)?)
+}
+
+pub(crate) fn cancel(works: &dyn Works, id: WorkId, output: Output) -> Result<(), Failure> {
+    Ok(output.work(&works.cancel(id)?)?)
+}
+
+pub(crate) fn retry(works: &dyn Works, id: WorkId, output: Output) -> Result<(), Failure> {
+    Ok(output.work(&works.retry(id)?)?)
 }
 
 /// Says nothing when it is done.

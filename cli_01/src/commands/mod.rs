@@ -15,7 +15,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, Work
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};
 
-pub(crate) use change::{delete, update};
+pub(crate) use change::{cancel, delete, retry, update};
 pub(crate) use create::create;
 pub(crate) use dead_letters::{DeadLetters, dead_letters};
 pub(crate) use events::events;
@@ -43,7 +43,11 @@ pub(crate) enum Command {
     Create(Wanted),
     /// Another bound for a work.
     Update(WorkId, AddUpTo),
-    /// The end of a work.
+    /// The end of an unfinished work.
+    Cancel(WorkId),
+    /// A new start of a failed or cancelled work.
+    Retry(WorkId),
+    /// The removal of a work.
     Delete(WorkId),
     /// What was given up.
     DeadLetters(DeadLetters),
@@ -72,6 +76,12 @@ pub(crate) trait Works {
 
     /// Gives a work another bound, to be computed anew, else [`Failure::NotFound`].
     fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure>;
+
+    /// Ends a pending or running work, else [`Failure::NotFound`] or, for a finished one, [`Failure::Ended`].
+    fn cancel(&self, id: WorkId) -> Result<Work, Failure>;
+
+    /// Starts a failed or cancelled work over, else [`Failure::NotFound`] or, for another one, [`Failure::Ended`].
+    fn retry(&self, id: WorkId) -> Result<Work, Failure>;
 
     /// Cancels a work and removes it, else [`Failure::NotFound`].
     fn delete(&self, id: WorkId) -> Result<(), Failure>;

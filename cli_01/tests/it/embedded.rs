@@ -165,8 +165,16 @@ fn a_work_is_created_like_one_of_the_api() {
 #[test]
 fn a_work_is_scheduled_changed_and_deleted() {
     let folder = prepared();
-    let later: Work = json(db(folder.path(), &["create", "--run-at", "1", "--output", "json"]));
-    assert_eq!(later.run_at, Some(1));
+    let later: Work = json(db(
+        folder.path(),
+        &["create", "--run-at", "1634115736", "--output", "json"],
+    ));
+    assert_eq!(later.run_at, Some(1_634_115_736));
+    let table = db(folder.path(), &["--work-code", ""]).done();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("RUN AT (UTC)"), "{table}");
+    assert!(lines[1].contains("  2021-10-13 09:02:16  "), "{table}");
+    assert!(!db(folder.path(), &["--id", "1"]).done().contains("RUN AT"));
     let updated: Work = json(db(
         folder.path(),
         &["update", "--id", "1", "--add-up-to", "5", "--output", "json"],
@@ -179,6 +187,31 @@ fn a_work_is_scheduled_changed_and_deleted() {
     db(folder.path(), &["--id", "1"]).failed(1, "there is no work 1");
     db(folder.path(), &["delete", "--id", "1"]).failed(1, "there is no work 1");
     db(folder.path(), &["update", "--id", "1", "--add-up-to", "5"]).failed(1, "there is no work 1");
+}
+
+#[test]
+fn a_work_is_cancelled_and_started_over() {
+    let folder = prepared();
+    let cancelled: Work = json(db(folder.path(), &["cancel", "--id", "2", "--output", "json"]));
+    assert_eq!(
+        (cancelled.status, cancelled.version),
+        (pp_lib::domain::Status::Cancelled, 2)
+    );
+    let found: Vec<Work> = json(db(
+        folder.path(),
+        &["search", "--status", "cancelled", "--output", "json"],
+    ));
+    assert_eq!(found, [cancelled]);
+    db(folder.path(), &["cancel", "--id", "2"]).failed(1, "work 2 is cancelled, which rules that out");
+    db(folder.path(), &["cancel", "--id", "1"]).failed(1, "work 1 is done, which rules that out");
+    let table = db(folder.path(), &["retry", "--id", "2"]).done();
+    assert!(table.contains("pending"), "{table}");
+    db(folder.path(), &["retry", "--id", "2"]).failed(1, "work 2 is pending, which rules that out");
+    for command in ["cancel", "retry"] {
+        db(folder.path(), &[command, "--id", "3"]).failed(1, "there is no work 3");
+    }
+    let events = db(folder.path(), &["events", "--id", "2"]).done();
+    assert_eq!(events.lines().count(), 3, "{events}");
 }
 
 #[test]

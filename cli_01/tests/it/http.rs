@@ -87,6 +87,23 @@ fn read_request(stream: &mut TcpStream) -> String {
 }
 
 #[test]
+fn a_work_is_cancelled_and_started_over() {
+    for command in ["cancel", "retry"] {
+        let server = Server::json(WORK);
+        let printed = server.call(&[command, "--id", "21", "--output", "json"]).done();
+        assert_eq!(printed, format!("{WORK}\n"));
+        let (line, body) = server.request();
+        assert_eq!((line, body.as_str()), (format!("POST /work/21/{command} HTTP/1.1"), ""));
+        let server = Server::problem("409 Conflict", "the work is done; only another one can be");
+        server
+            .call(&[command, "--id", "21"])
+            .failed(1, "the work is done; only another one can be");
+        let server = Server::problem("404 Not Found", "there is no such work");
+        server.call(&[command, "--id", "22"]).failed(1, "there is no such work");
+    }
+}
+
+#[test]
 fn a_work_is_shown_by_its_id() {
     let server = Server::json(WORK);
     let table = server.call(&["--id", "21", "--call-type", "http"]).done();

@@ -120,6 +120,8 @@ fn help_shows_defaults_variables_and_units_but_no_secrets() {
         "create",
         "search",
         "events",
+        "cancel",
+        "retry",
         "watch",
         "stats",
         "deadletter",

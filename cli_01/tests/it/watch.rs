@@ -56,8 +56,9 @@ fn another_end_than_a_result_is_code_1() {
         ),
         (
             change(3, "work/cancelled", "", "cancelled"),
-            "error: the work was deleted\n",
+            "error: the work was cancelled\n",
         ),
+        (change(3, "work/cancelled", "", "done"), "error: the work was deleted\n"),
     ] {
         let called = streaming(&[change(2, "compute/error", "again", "pending"), last]).call(&["watch", "--id", "21"]);
         assert_eq!((called.code, called.stderr.as_str()), (Some(1), line), "{called:?}");

@@ -1,16 +1,26 @@
-//! Works changed by their owners: another bound, or the end; only at versions that the client names, if it does.
+//! Works changed by their owners: another bound, cancelled, started over, or removed; only at versions that the
+//! client names, if it does.
 
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
-use pp_lib::domain::WorkId;
+use pp_lib::actor::{ActorError, WorkHandle};
+use pp_lib::domain::{Work, WorkId};
+use pp_lib::flow::KeyError;
 use pp_lib::store::Changed;
 use pp_probe::NoQuery;
 
-use super::{no_such_work, parse_id};
+use super::parse_id;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
-use crate::wanted::{Object, Update};
-use crate::{Api, body};
+use crate::wanted::{Nothing, Object, Update};
+use crate::{Api, body, idempotent};
+
+/// What a POST does to a work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Cancel,
+    Retry,
+}
 
 pub(super) async fn update(
     api: web::Data<Api>,
@@ -25,9 +35,68 @@ pub(super) async fn update(
     };
     let id = parse_id(&id)?;
     let Object(Update { add_up_to }) = body::parse(&request, &body.bytes)?;
-    let version = expected_version(&api, id, Preconditions::of(&request)?).await?;
+    let wanted = Preconditions::of(&request)?;
+    let version = applied(api.ask(expected_version(&api.works, id, wanted)).await?)?;
     let work = applied(api.ask(api.works.update(id, add_up_to, version)).await?)?;
     Ok(HttpResponse::Ok().insert_header((ETAG, tag(&work))).json(work))
+}
+
+pub(super) async fn cancel(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+    _: NoQuery,
+) -> Result<HttpResponse, ApiError> {
+    post(Deed::Cancel, &api, &request, &id, payload).await
+}
+
+pub(super) async fn retry(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+    _: NoQuery,
+) -> Result<HttpResponse, ApiError> {
+    post(Deed::Retry, &api, &request, &id, payload).await
+}
+
+async fn post(
+    deed: Deed,
+    api: &Api,
+    request: &HttpRequest,
+    id: &str,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = match body::read(api, request, payload).await {
+        Ok(body) => body,
+        Err(unread) => return Ok(unread.into()),
+    };
+    let id = parse_id(id)?;
+    if !body.bytes.is_empty() {
+        body::parse::<Object<Nothing>>(request, &body.bytes)?;
+    }
+    let (works, wanted) = (api.works.clone(), Preconditions::of(request)?);
+    idempotent::answer_once(api, request, &body.bytes, move |_| async move {
+        let changed = match expected_version(&works, id, wanted).await? {
+            Changed::Applied(version) => deed.done(&works, id, version).await?,
+            refused => return Err(KeyError::Refused(refused.map(drop))),
+        };
+        match changed {
+            Changed::Applied(work) => idempotent::ok_json(&work, vec![(ETAG.to_string(), tag(&work))]),
+            refused => Err(KeyError::Refused(refused.map(drop))),
+        }
+    })
+    .await
+}
+
+impl Deed {
+    async fn done(self, works: &WorkHandle, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        match self {
+            Self::Cancel => works.cancel(id, version).await,
+            Self::Retry => works.retry(id, version).await,
+        }
+    }
 }
 
 pub(super) async fn delete(
@@ -37,26 +106,32 @@ pub(super) async fn delete(
     _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let version = expected_version(&api, id, Preconditions::of(&request)?).await?;
+    let wanted = Preconditions::of(&request)?;
+    let version = applied(api.ask(expected_version(&api.works, id, wanted)).await?)?;
     applied(api.ask(api.works.delete(id, version)).await?)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// The one version at which the work may change; `None` for any.
-async fn expected_version(api: &Api, id: WorkId, wanted: Preconditions) -> Result<Option<i64>, ApiError> {
+async fn expected_version(
+    works: &WorkHandle,
+    id: WorkId,
+    wanted: Preconditions,
+) -> Result<Changed<Option<i64>>, ActorError> {
     if let Some(version) = wanted.version() {
-        return Ok(version);
+        return Ok(Changed::Applied(version));
     }
     // The store compares with one version: with that of now, if it meets them.
-    let work = api.ask(api.works.store().get(id)).await?.ok_or_else(no_such_work)?;
-    wanted.check(work.version)?;
-    Ok(Some(work.version))
+    Ok(match works.store().get(id).await? {
+        Some(work) if wanted.check(work.version).is_ok() => Changed::Applied(Some(work.version)),
+        Some(_) => Changed::OtherVersion,
+        None => Changed::Missing,
+    })
 }
 
 fn applied<T>(changed: Changed<T>) -> Result<T, ApiError> {
     match changed {
         Changed::Applied(what) => Ok(what),
-        Changed::OtherVersion => Err(ApiError::precondition_failed()),
-        Changed::Missing => Err(no_such_work()),
+        refused => Err(ApiError::refused(&refused)),
     }
 }

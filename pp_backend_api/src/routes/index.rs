@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use pp_probe::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 21] = [
+const ROUTES: [(&str, &str, &str); 23] = [
     (
         "POST",
         "/work",
@@ -28,6 +28,12 @@ const ROUTES: [(&str, &str, &str); 21] = [
     ),
     ("GET", "/work/{id}", "one work"),
     ("PATCH", "/work/{id}", "give a work another bound; {\"add_up_to\":n}"),
+    (
+        "POST",
+        "/work/{id}/cancel",
+        "end a pending or running work; it stays readable",
+    ),
+    ("POST", "/work/{id}/retry", "start a failed or cancelled work over"),
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     (

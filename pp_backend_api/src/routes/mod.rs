@@ -46,6 +46,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(web::patch().to(changes::update))
                 .route(web::delete().to(changes::delete)),
         )
+        .service(resource(vec!["/work/{id}/cancel"], POST).route(web::post().to(changes::cancel)))
+        .service(resource(vec!["/work/{id}/retry"], POST).route(web::post().to(changes::retry)))
         .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
         .service(resource(vec!["/stats", "/stats/"], READS).route(get().to(stats::stats)))
         .service(resource(vec!["/work/{id}/stream"], READS).route(get().to(streams::of_work)))
@@ -92,5 +94,5 @@ fn parse_id(text: &str) -> Result<WorkId, ApiError> {
 }
 
 fn no_such_work() -> ApiError {
-    ApiError::not_found("there is no such work")
+    ApiError::no_such_work()
 }

@@ -111,6 +111,14 @@ impl WorkChanges for Faulty {
         self.act().await.map(|()| Changed::Missing)
     }
 
+    async fn cancel(&self, _: WorkId, _: Option<i64>) -> Result<Changed<Work>> {
+        self.act().await.map(|()| Changed::Missing)
+    }
+
+    async fn retry(&self, _: WorkId, _: Option<i64>) -> Result<Changed<Work>> {
+        self.act().await.map(|()| Changed::Missing)
+    }
+
     async fn delete(&self, _: WorkId, _: Option<i64>) -> Result<Changed<()>> {
         self.act().await.map(|()| Changed::Missing)
     }

@@ -15,6 +15,7 @@ macro_rules! on_both {
 }
 
 mod budgets;
+mod cancelling;
 mod changes;
 mod client;
 mod connections;

@@ -168,6 +168,8 @@ fn the_index_lists_routes_that_work() {
         let status = match (method, path) {
             ("POST", "/work/bulk") | ("PATCH", _) => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
+            // In their order: what is given another bound is pending, and starts over once it is cancelled.
+            ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,
             ("DELETE", _) => 204,
             (_, "/work/demand") => 202,
             _ => 200,

@@ -211,6 +211,30 @@ fn streams_are_filtered_by_what_the_query_names(server: &Server) {
     assert_eq!((&change["work_id"], &change["status"]), (&first["id"], &json!("done")));
 }
 
+fn an_end_and_a_new_start_are_told(server: &Server) {
+    let work = server.created(4);
+    let mut one = server.stream(&format!("/work/{}/stream", work["id"]));
+    one.event("work");
+    let mut cancelled = server.stream("/stream?status=cancelled");
+    cancelled.event("start");
+    for (deed, variable, status) in [
+        ("cancel", "work/cancelled", "cancelled"),
+        ("retry", "work/redriven", "pending"),
+        ("cancel", "work/cancelled", "cancelled"),
+    ] {
+        let path = format!("/work/{}/{deed}", work["id"]);
+        assert_eq!(send(server.address, "POST", &path, &[], None).status, 200);
+        let (_, change) = one.change();
+        assert_eq!(
+            (&change["variable"], &change["status"]),
+            (&json!(variable), &json!(status))
+        );
+    }
+    for _ in 0..2 {
+        assert_eq!(cancelled.change().1["work_id"], work["id"]);
+    }
+}
+
 fn what_cannot_be_followed_is_a_problem(server: &Server) {
     let id = server.created(1)["id"].clone();
     for path in [
@@ -262,6 +286,7 @@ on_both! {
     a_work_is_followed_from_where_it_stands_to_its_end
     one_who_comes_back_goes_on_where_it_was
     streams_are_filtered_by_what_the_query_names
+    an_end_and_a_new_start_are_told
     what_cannot_be_followed_is_a_problem
     the_counters_come_at_once_and_when_they_change
 }

@@ -63,6 +63,8 @@ pub struct StoreHandle {
     creates: Mailbox<NewWork, Option<Work>>,
     bulks: Mailbox<Vec<NewWork>, Option<Vec<Work>>>,
     updates: Mailbox<(WorkId, AddUpTo, Option<i64>), Changed<Work>>,
+    cancels: Mailbox<(WorkId, Option<i64>), Changed<Work>>,
+    retries: Mailbox<(WorkId, Option<i64>), Changed<Work>>,
     deletes: Mailbox<(WorkId, Option<i64>), Changed<()>>,
     ids: Mailbox<WorkId, Option<Work>>,
     codes: Mailbox<WorkCode, Option<Work>>,
@@ -121,6 +123,12 @@ impl Opening<'_> {
             }),
             updates: self.changing("store: update", poke, |store, (id, add_up_to, version)| async move {
                 store.update(id, add_up_to, version, UPDATE_PAUSE).await
+            }),
+            cancels: self.changing("store: cancel", announce, |store, (id, version)| async move {
+                store.cancel(id, version).await
+            }),
+            retries: self.changing("store: retry", poke, |store, (id, version)| async move {
+                store.retry(id, version).await
             }),
             deletes: self.changing("store: delete", announce, |store, (id, version)| async move {
                 store.delete(id, version).await
@@ -261,6 +269,16 @@ impl StoreHandle {
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
         self.updates.ask((id, add_up_to, version)).await
+    }
+
+    /// Ends a pending or running work, only at this version if given.
+    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        self.cancels.ask((id, version)).await
+    }
+
+    /// Starts a failed or cancelled work over, only at this version if given.
+    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        self.retries.ask((id, version)).await
     }
 
     /// Cancels and removes a work, only at this version if given.

@@ -119,6 +119,14 @@ impl WorkChanges for Moody {
         unreachable!("of no interest here")
     }
 
+    async fn cancel(&self, _: WorkId, _: Option<i64>) -> Result<Changed<Work>> {
+        unreachable!("of no interest here")
+    }
+
+    async fn retry(&self, _: WorkId, _: Option<i64>) -> Result<Changed<Work>> {
+        unreachable!("of no interest here")
+    }
+
     async fn delete(&self, _: WorkId, _: Option<i64>) -> Result<Changed<()>> {
         unreachable!("of no interest here")
     }

@@ -2,6 +2,7 @@
 //! in a task of its own, on the runtime of whoever asks: between a web server's worker and the store or the cache, which
 //! answer many at once, there is no third party.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct Gates {
     creates: Gate,
     bulks: Gate,
     updates: Gate,
+    cancels: Gate,
+    retries: Gate,
     deletes: Gate,
     ids: Gate,
     codes: Gate,
@@ -55,6 +58,8 @@ impl WorkActor {
             creates: gate("works: create"),
             bulks: gate("works: create all"),
             updates: gate("works: update"),
+            cancels: gate("works: cancel"),
+            retries: gate("works: retry"),
             deletes: gate("works: delete"),
             ids: gate("works: by id"),
             codes: gate("works: by code"),
@@ -85,11 +90,13 @@ impl Gates {
             creates,
             bulks,
             updates,
+            cancels,
+            retries,
             deletes,
             ids,
             codes,
         } = self;
-        [creates, bulks, updates, deletes, ids, codes]
+        [creates, bulks, updates, cancels, retries, deletes, ids, codes]
             .into_iter()
             .for_each(Gate::close);
     }
@@ -119,9 +126,14 @@ impl Works {
         Ok(works)
     }
 
-    async fn update(&self, id: WorkId, add_up_to: AddUpTo, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+    /// Changes a work in the store, and writes it through the cache.
+    async fn change(
+        &self,
+        id: WorkId,
+        changing: impl Future<Output = Result<Changed<Work>, ActorError>>,
+    ) -> Result<Changed<Work>, ActorError> {
         let since = self.reader.now().await;
-        let changed = self.store.update(id, add_up_to, version).await?;
+        let changed = changing.await?;
         if let Changed::Applied(work) = &changed {
             let entry = (id, Entry::Work(work.clone()));
             self.reader.written(vec![entry], since).await;
@@ -175,8 +187,25 @@ impl WorkHandle {
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
         let works = Arc::clone(&self.works);
-        let updating = async move { works.update(id, add_up_to, version).await };
+        let updating = async move {
+            let update = works.store.update(id, add_up_to, version);
+            works.change(id, update).await
+        };
         self.gates.updates.run(updating).await
+    }
+
+    /// Ends a pending or running work, only at this version if given.
+    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let works = Arc::clone(&self.works);
+        let cancelling = async move { works.change(id, works.store.cancel(id, version)).await };
+        self.gates.cancels.run(cancelling).await
+    }
+
+    /// Starts a failed or cancelled work over, only at this version if given.
+    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let works = Arc::clone(&self.works);
+        let retrying = async move { works.change(id, works.store.retry(id, version)).await };
+        self.gates.retries.run(retrying).await
     }
 
     /// Cancels and removes a work, only at this version if given.

@@ -116,6 +116,14 @@ impl WorkChanges for Tripping {
         self.inner.update(id, add_up_to, version, pause).await
     }
 
+    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        self.inner.cancel(id, version).await
+    }
+
+    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        self.inner.retry(id, version).await
+    }
+
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         self.inner.delete(id, version).await
     }

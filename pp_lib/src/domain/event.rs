@@ -28,10 +28,10 @@ pub enum Variable {
     /// The bound was changed; value: the new bound.
     #[serde(rename = "work/updated")]
     WorkUpdated,
-    /// The work was deleted, finished or not, and cancelled if it was unfinished; no value.
+    /// The work was cancelled, or deleted, finished or not; no value.
     #[serde(rename = "work/cancelled")]
     WorkCancelled,
-    /// The work was taken out of the dead letters; no value.
+    /// The work was started over: by a retry, or from its dead letter; no value.
     #[serde(rename = "work/redriven")]
     WorkRedriven,
 }

@@ -148,15 +148,13 @@ impl Status {
 
     /// Whether a work may go from this status to that one.
     ///
-    /// Only an unfinished work is started, finished or tried again; finished ones become pending by an update or a
-    /// redrive.
+    /// Only an unfinished work is started, finished, cancelled or tried again; finished ones become pending by an update,
+    /// a retry or a redrive.
     pub const fn may_become(self, next: Self) -> bool {
         use Status::{Cancelled, Done, Failed, Pending, Running};
         matches!(
             (self, next),
-            (Pending | Running, Done | Failed | Cancelled)
-                | (Pending, Running)
-                | (Pending | Running | Done | Failed, Pending)
+            (Pending | Running, Done | Failed | Cancelled) | (Pending, Running) | (_, Pending)
         )
     }
 }
@@ -268,10 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn no_status_leads_out_of_cancelled_and_only_the_unfinished_finish() {
-        for next in Status::ALL {
-            assert!(!Status::Cancelled.may_become(next));
-            assert!(!Status::Done.may_become(next) || next == Status::Pending);
+    fn every_work_may_start_over_and_only_the_unfinished_finish() {
+        for finished in [Status::Done, Status::Failed, Status::Cancelled] {
+            for next in Status::ALL {
+                assert_eq!(
+                    finished.may_become(next),
+                    next == Status::Pending,
+                    "{finished} to {next}"
+                );
+            }
         }
         assert!(Status::Pending.may_become(Status::Done) && Status::Running.may_become(Status::Failed));
         assert!(!Status::Running.may_become(Status::Running));

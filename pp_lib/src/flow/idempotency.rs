@@ -20,7 +20,7 @@ use super::new_message_id;
 use crate::actor::{ActorError, StoreHandle};
 use crate::domain::MessageId;
 use crate::log_repeated;
-use crate::store::{Answer, Answered, AnyStore, Begin, Begun, RequestKey};
+use crate::store::{Answer, Answered, AnyStore, Begin, Begun, Changed, RequestKey};
 
 /// How long a request waits for another process that works on its key.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -99,6 +99,9 @@ pub enum KeyError {
     /// Another process works on it still.
     #[error("a request with this key is under way")]
     InFlight,
+    /// The work does not allow the change, and why; nothing was done.
+    #[error("the work does not allow the change")]
+    Refused(Changed<()>),
     /// It was not executed, or nobody knows; with the same key it may be sent again.
     #[error(transparent)]
     Actor(#[from] ActorError),
@@ -138,7 +141,7 @@ impl IdempotentRequests {
     pub async fn answer<E, F>(&self, request: KeyedRequest, execute: E) -> Outcome
     where
         E: FnOnce(MessageId) -> F + Send + 'static,
-        F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+        F: Future<Output = Result<Answer, KeyError>> + Send + 'static,
     {
         loop {
             let (flight, lead) = self.flights.enter(&request.key, request.fingerprint.clone(), |_| true);
@@ -172,7 +175,7 @@ impl IdempotentRequests {
     async fn execute<E, F>(self, request: KeyedRequest, lead: Lead, execute: E)
     where
         E: FnOnce(MessageId) -> F + Send + 'static,
-        F: Future<Output = Result<Answer, ActorError>> + Send + 'static,
+        F: Future<Output = Result<Answer, KeyError>> + Send + 'static,
     {
         let outcome = match self.begin(&request).await {
             Ok(Begun::Mine { seed }) => self.execute_mine(&request.key, seed, execute).await,
@@ -208,17 +211,17 @@ impl IdempotentRequests {
     async fn execute_mine<E, F>(&self, key: &RequestKey, seed: String, execute: E) -> Outcome
     where
         E: FnOnce(MessageId) -> F,
-        F: Future<Output = Result<Answer, ActorError>>,
+        F: Future<Output = Result<Answer, KeyError>>,
     {
         let message_id = MessageId::try_from(seed.clone()).map_err(|_| ActorError::Failed)?;
         let kept = match execute(message_id).await {
-            Ok(answer) => self.keep(key, &seed, answer).await,
+            Ok(answer) => self.keep(key, &seed, answer).await.map_err(KeyError::from),
             Err(error) => Err(error),
         };
         if kept.is_err() {
             self.let_go(key, seed);
         }
-        Ok(kept?)
+        kept
     }
 
     /// Keeps an answer; the one that counts, which another process may have given while this one was slow.

@@ -218,7 +218,7 @@ async fn a_beginning_whose_answer_was_lost_stands_in_nobodys_way() {
 #[tokio::test]
 async fn what_failed_may_begin_again_at_once() {
     let place = place().await;
-    let fails = |_| async { Err(ActorError::Overloaded) };
+    let fails = |_| async { Err(ActorError::Overloaded.into()) };
     let failed = place.requests.answer(keyed("k", "a"), fails).await;
     assert!(
         matches!(failed, Err(KeyError::Actor(ActorError::Overloaded))),

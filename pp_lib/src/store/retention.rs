@@ -25,8 +25,8 @@ pub struct Purged {
 /// time, what is old and has to stay; of that there is little.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Looks at the next works behind an id, at most `limit`, and removes with all their events those that became done,
-    /// failed or were deleted longer ago than `retain`. Works that stand among the dead letters stay; so do, until the
+    /// Looks at the next works behind an id, at most `limit`, and removes with all their events those that became done
+    /// or failed, or were cancelled or deleted, longer ago than `retain`. Works that stand among the dead letters stay; so do, until the
     /// next walk, those that somebody else changes just now, and those with events that no reader of the feed may have
     /// seen yet.
     ///

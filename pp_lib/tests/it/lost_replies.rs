@@ -276,6 +276,33 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_work_is_cancelled_and_started_over_once_and_whoever_did_it_is_told_so() {
+        let lossy = Lossy::new().await;
+        let works = lossy.created(2).await;
+        for (work, versions) in [(&works[0], [None; 2]), (&works[1], [Some(1), Some(2)])] {
+            let cancel = lossy.store.cancel(work.id, versions[0]);
+            let Changed::Applied(cancelled) = lossy.losing(*b"COMMIT", cancel).await.unwrap() else {
+                panic!("it was pending");
+            };
+            assert_eq!((cancelled.status, cancelled.version), (Status::Cancelled, 2));
+            // The same once more is another change.
+            let again = lossy.store.cancel(work.id, None).await.unwrap();
+            assert_eq!(again, Changed::WrongStatus(Status::Cancelled));
+            let retry = lossy.store.retry(work.id, versions[1]);
+            let Changed::Applied(retried) = lossy.losing(*b"COMMIT", retry).await.unwrap() else {
+                panic!("it was cancelled");
+            };
+            assert_eq!((retried.status, retried.version), (Status::Pending, 3));
+            let again = lossy.store.retry(work.id, None).await.unwrap();
+            assert_eq!(again, Changed::WrongStatus(Status::Pending));
+            assert_eq!(
+                lossy.history(work.id).await,
+                [Variable::WorkCreated, Variable::WorkCancelled, Variable::WorkRedriven]
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_work_is_deleted_once_and_whoever_did_it_is_told_so() {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;

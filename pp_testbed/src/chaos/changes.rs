@@ -1,4 +1,5 @@
-//! Whether works are what their owners changed them to: each acknowledged change once and in order, the deleted gone.
+//! Whether works are what their owners changed them to: each acknowledged change once and in order, the cancelled
+//! cancelled, the deleted gone.
 
 use super::check::Findings;
 use super::evidence::Row;
@@ -21,6 +22,17 @@ pub(super) fn examine(row: &Row, changes: Option<&Changes>, findings: &mut Findi
     if let Some(last) = updates.last().filter(|last| **last != row.bound) {
         let line = format!("work {} was last given the bound {last} and has {}", row.id, row.bound);
         findings.lost.push(line);
+    }
+    let (told, most) = (
+        row.cancels(),
+        changes.cancels + usize::from(changes.open == Some(Change::Cancel)),
+    );
+    if told < changes.cancels {
+        let line = format!("work {} tells of {told} cancellations, as for {changes:?}", row.id);
+        findings.lost.push(line);
+    } else if told > most {
+        let line = format!("work {} was cancelled {told} times, as for {changes:?}", row.id);
+        findings.duplicated.push(line);
     }
     if changes.deleted && !row.deleted {
         findings.lost.push(format!("work {} was deleted and is there", row.id));

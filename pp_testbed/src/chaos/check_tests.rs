@@ -248,6 +248,41 @@ fn what_was_deleted_is_gone_and_nothing_else() {
 }
 
 #[test]
+fn what_was_cancelled_is_cancelled_once_and_nothing_else() {
+    let asked = |told: &mut Told, cancels, open| {
+        let changes = Changes {
+            cancels,
+            open,
+            ..Changes::default()
+        };
+        told.changes.insert(1, changes);
+    };
+    let cancelled = |evidence: &mut Evidence| {
+        let row = &mut evidence.rows[0];
+        (row.status, row.result) = ("cancelled".into(), None);
+        row.history = vec![(1, "created".into()), (1, "cancelled".into())];
+    };
+    let judged = |cancels, open, is_cancelled: bool| {
+        found(|told, evidence| {
+            asked(told, cancels, open);
+            if is_cancelled {
+                cancelled(evidence);
+            }
+        })
+    };
+    assert_eq!(judged(1, None, true), (0, 0));
+    assert_eq!(judged(1, None, false), (1, 0), "it ran on");
+    assert_eq!(judged(0, None, true), (0, 1), "nobody asked for that");
+    assert_eq!(
+        judged(0, Some(Change::Cancel), true),
+        (0, 0),
+        "asked for, and not answered"
+    );
+    assert_eq!(judged(0, Some(Change::Cancel), false), (0, 0));
+    assert_eq!(judged(2, None, true), (1, 0));
+}
+
+#[test]
 fn a_demand_is_there_under_its_code() {
     let demanded = |told: &mut Told, code: &str, bound| {
         told.acknowledged[1] = Acknowledged {

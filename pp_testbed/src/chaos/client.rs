@@ -55,6 +55,15 @@ impl Client {
         answer(sent)
     }
 
+    /// Posts a change that the work's status may rule out: 409, which is `null` here.
+    pub fn change(&self, path: &str) -> Answer {
+        let sent = self.agent.post(format!("{}{path}", self.base)).send_empty();
+        match sent {
+            Ok(response) if response.status().as_u16() == 409 => Answer::Good(Value::Null),
+            sent => answer(sent),
+        }
+    }
+
     /// Changes.
     pub fn patch(&self, path: &str, body: &str) -> Answer {
         let request = self.agent.patch(format!("{}{path}", self.base));

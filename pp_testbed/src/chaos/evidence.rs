@@ -39,7 +39,13 @@ impl Row {
         bounds.collect()
     }
 
-    /// How often it was taken out of the dead letters.
+    /// How often it was cancelled; a deletion is told in the same word, as the last of all.
+    pub fn cancels(&self) -> usize {
+        let words = self.history.iter().filter(|(_, word)| word == "cancelled").count();
+        words.saturating_sub(usize::from(self.deleted))
+    }
+
+    /// How often it started over.
     pub fn redrives(&self) -> usize {
         self.history.iter().filter(|(_, word)| word == "redriven").count()
     }

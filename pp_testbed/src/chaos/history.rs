@@ -37,7 +37,7 @@ pub fn examine(row: &Row, findings: &mut Findings) {
 }
 
 /// `created`, `redriven` or another bound, attempts that failed, and at last the one that did not, unless all failed. What
-/// was under way when the work was given another bound, or deleted, is told of no more.
+/// was under way when the work was given another bound, cancelled or deleted, is told of no more.
 fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> bool {
     let rest = match (generation, words) {
         (1, ["created", rest @ ..]) if row.from_api() => rest,
@@ -52,9 +52,18 @@ fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> b
         _ if last && row.deleted => return false,
         _ => rest,
     };
-    let cut_short = next.and_then(bound_of).is_some() || last && row.status == "cancelled";
+    // A work that is deleted may have been cancelled before.
+    let (rest, cancelled) = match rest.split_last() {
+        Some((&"cancelled", before)) => (before, true),
+        _ => (rest, false),
+    };
+    if last && !row.deleted && cancelled != (row.status == "cancelled") {
+        return false;
+    }
+    let cut_short = cancelled || next.and_then(bound_of).is_some() || last && row.status == "cancelled";
     let failed = rest.chunks(2).take_while(|pair| pair == &["start", "error"]).count();
     match &rest[2 * failed..] {
+        ["start", "stop", ..] if cancelled => false,
         ["start", "stop", result] if last => row.status == "done" && is_sum(result, row.bound),
         // The first bound of a work is not among its events.
         ["start", "stop", result] => {
@@ -85,13 +94,20 @@ mod tests {
     use super::*;
 
     fn judged(status: &str, generation: i32, told: &[(i32, &str)]) -> (usize, usize) {
-        let row = Row {
+        let deleted = told.iter().any(|(_, words)| words.ends_with("cancelled"));
+        let mut findings = Findings::default();
+        examine(&row(status, generation, told, deleted), &mut findings);
+        (findings.lost.len(), findings.duplicated.len())
+    }
+
+    fn row(status: &str, generation: i32, told: &[(i32, &str)], deleted: bool) -> Row {
+        Row {
             id: 1,
             work_code: match told.iter().any(|(_, words)| words.contains("created")) {
                 true => "api-0123456789".into(),
                 false => "consumer-0123456789".into(),
             },
-            deleted: told.iter().any(|(_, words)| words.ends_with("cancelled")),
+            deleted,
             message_id: None,
             bound: 4,
             status: status.into(),
@@ -102,10 +118,7 @@ mod tests {
                 .iter()
                 .flat_map(|(generation, words)| words.split(' ').map(|word| (*generation, word.to_owned())))
                 .collect(),
-        };
-        let mut findings = Findings::default();
-        examine(&row, &mut findings);
-        (findings.lost.len(), findings.duplicated.len())
+        }
     }
 
     #[test]
@@ -195,12 +208,59 @@ mod tests {
             judged("cancelled", 1, &[(1, "created cancelled start stop result=10")]),
             (0, 0)
         );
-        assert_eq!(judged("cancelled", 1, &[(1, "created cancelled cancelled")]), (0, 1));
+        assert_eq!(
+            judged("cancelled", 1, &[(1, "created cancelled cancelled cancelled")]),
+            (0, 1)
+        );
         assert_ne!(
             judged("cancelled", 1, &[(1, "created start stop result=10 cancelled")]),
             (0, 0)
         );
         assert_ne!(judged("done", 1, &[(1, "created start cancelled")]), (0, 0));
+    }
+
+    #[test]
+    fn a_cancellation_ends_a_generation_until_another_begins() {
+        let cancelled = |told: &[(i32, &str)], deleted, status: &str| {
+            let generation = told.last().unwrap().0;
+            let mut findings = Findings::default();
+            examine(&row(status, generation, told, deleted), &mut findings);
+            findings.is_clean()
+        };
+        for before in [
+            "created",
+            "created start",
+            "created start error",
+            "created start error start",
+        ] {
+            let ended = format!("{before} cancelled");
+            assert!(cancelled(&[(1, &ended)], false, "cancelled"), "{before}");
+            assert!(
+                cancelled(&[(1, &format!("{ended} cancelled"))], true, "cancelled"),
+                "{before}"
+            );
+            for begin in ["redriven", "updated=4"] {
+                let again = format!("{begin} start stop result=10");
+                assert!(
+                    cancelled(&[(1, &ended), (2, &again)], false, "done"),
+                    "{before} {begin}"
+                );
+                let ended_again = format!("{begin} start cancelled");
+                assert!(
+                    cancelled(&[(1, &ended), (2, &ended_again)], false, "cancelled"),
+                    "{before}"
+                );
+            }
+        }
+        for (told, status) in [
+            ("created cancelled start stop result=10", "done"),
+            ("created start stop result=10 cancelled", "cancelled"),
+            ("created cancelled", "done"),
+            ("created start", "cancelled"),
+            ("created cancelled cancelled", "cancelled"),
+        ] {
+            assert!(!cancelled(&[(1, told)], false, status), "{told}");
+        }
     }
 
     #[test]

@@ -28,10 +28,10 @@ impl<'a> Letters<'a> {
         Self { works, messages }
     }
 
-    /// One that failed has one, for its last generation, until it is deleted; the others have none.
+    /// One that failed has one, for its last generation, until it is deleted or starts over; the others have none.
     pub(super) fn of_work(&self, row: &Row, findings: &mut Findings) {
         let letters = self.works.get(&row.id).map_or(&[][..], Vec::as_slice);
-        let expected = usize::from(row.bound == FAILS && !row.deleted);
+        let expected = usize::from(row.bound == FAILS && !row.deleted && row.status != "cancelled");
         if letters.len() < expected {
             findings
                 .lost

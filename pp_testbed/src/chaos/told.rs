@@ -41,6 +41,10 @@ pub struct Acknowledged {
 pub enum Change {
     /// Another bound.
     To(i64),
+    /// That it is cancelled.
+    Cancel,
+    /// That it starts over, failed or cancelled.
+    Retry,
     /// Its end.
     Gone,
 }
@@ -50,6 +54,8 @@ pub enum Change {
 pub struct Changes {
     /// The bounds that it was acknowledged to be given, in order.
     pub bounds: Vec<i64>,
+    /// How often it was acknowledged to be cancelled.
+    pub cancels: usize,
     /// Whether its deletion was acknowledged.
     pub deleted: bool,
     /// What was not answered: it may have taken effect or not.
@@ -87,11 +93,11 @@ pub struct Told {
     pub changes: HashMap<i64, Changes>,
     /// Every request for works.
     pub attempts: Vec<Attempt>,
-    /// How many dead letters the operator was told are redriven.
+    /// How many dead letters the operator was told are redriven, and how many works their owners that they start over.
     pub redriven: u64,
-    /// Requests to redrive that were not answered: they may have taken effect.
+    /// Requests to redrive or to start over that were not answered: they may have taken effect.
     pub redrives_unanswered: u64,
-    /// Works whose dead letter was redriven, as the operator was told, once for each time.
+    /// Works that started over, as the operator or their owner was told, once for each time.
     pub redriven_works: Vec<i64>,
     /// Calls with one key that were told of different works, and works that were found though they had been deleted.
     pub twice: Vec<String>,

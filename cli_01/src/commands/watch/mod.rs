@@ -151,6 +151,9 @@ fn ended(change: &StreamedChange) -> Option<Result<(), Failure>> {
     match (change.variable, change.status) {
         (Variable::ComputeResult, _) => Some(Ok(())),
         (Variable::ComputeError, Some(Status::Failed)) => Some(Err(failed(&change.value))),
+        (Variable::WorkCancelled, Some(Status::Cancelled)) => {
+            Some(Err(Failure::Ended("the work was cancelled".to_owned())))
+        }
         (Variable::WorkCancelled, _) => Some(Err(Failure::Ended("the work was deleted".to_owned()))),
         _ => None,
     }

@@ -14,7 +14,7 @@ use crate::store::{AnyStore, Changed, Claim, Guard, NewWork, Outcome, Run, Searc
 
 /// How long updates wait in these cases: longer than the cases take.
 const PAUSE: Duration = LEASE;
-const AT_ONCE: Duration = Duration::ZERO;
+pub(super) const AT_ONCE: Duration = Duration::ZERO;
 
 async fn updated(store: &AnyStore, id: WorkId, number: i64, pause: Duration) -> Work {
     match store.update(id, bound(number), None, pause).await.unwrap() {
@@ -28,7 +28,7 @@ async fn deleted(store: &AnyStore, id: WorkId) {
 }
 
 /// A work in each status that an update may find, with its claim: done, failed, running, retried, claimed, sent.
-async fn works_in_every_state(store: &AnyStore) -> Vec<(Work, Claim)> {
+pub(super) async fn works_in_every_state(store: &AnyStore) -> Vec<(Work, Claim)> {
     let works = created(store, &[10, 11, 12, 13, 14, 15]).await;
     let mut claims = claim(store).await;
     claims.sort_by_key(|claim| claim.id);

@@ -20,6 +20,7 @@ macro_rules! eventually {
     }};
 }
 
+mod cancelling;
 mod changes;
 mod completion;
 mod dead_letters;
@@ -32,6 +33,7 @@ mod retention;
 mod views;
 mod works;
 
+pub use cancelling::*;
 pub use changes::*;
 pub use completion::*;
 pub use dead_letters::*;
@@ -56,6 +58,8 @@ macro_rules! store_suite {
             a_history_is_read_in_parts
             searches_newest_first_by_every_filter
             prefixes_are_literal
+            a_search_finds_what_a_look_at_every_work_finds
+            every_page_of_a_search_by_time_is_found
             a_scheduled_work_is_due_at_its_time_and_not_before
             a_work_scheduled_for_the_past_is_due_at_once
             a_work_scheduled_for_never_waits
@@ -102,6 +106,17 @@ macro_rules! store_suite {
             a_deleted_work_is_never_taken_up_again
             what_comes_late_for_a_deleted_work_changes_nothing
             creating_a_deleted_work_again_does_not_bring_it_back
+            a_cancelled_work_stays_readable_with_its_events
+            what_comes_late_for_a_cancelled_work_changes_nothing
+            a_finished_work_cannot_be_cancelled
+            a_failed_or_cancelled_work_starts_over
+            a_cancelled_work_is_given_another_bound_like_any_other
+            a_work_that_is_started_over_goes_on_waiting_for_its_run_at
+            only_a_failed_or_cancelled_work_is_started_over
+            an_end_and_a_new_start_are_guarded_by_the_version_they_name
+            of_many_that_cancel_or_start_over_at_once_one_does
+            a_cancelled_work_that_is_deleted_is_gone
+            what_was_cancelled_long_ago_goes_with_its_events
             a_message_is_buried_once_with_the_newest_reason
             letters_are_listed_newest_first_in_pages
             a_letter_tells_of_its_work

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, bound, by_code, claim, created, done, everything, history, ids, names, new_work, now, settle_one, settlement,
-    without_row, work_of,
+    HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, new_work, now,
+    settle_one, settlement, without_row, work_of,
 };
 use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
 use crate::flow::new_work_code;
-use crate::store::{AnyStore, Changed, NewWork, Search, Settled};
+use crate::store::{AnyStore, Changed, NewWork, Outcome, Search, Settled, Settlement};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
     let wanted = [
@@ -300,4 +300,107 @@ pub async fn of_several_works_with_a_taken_code_none_is_created(store: AnyStore)
     assert_eq!(claim(&store).await.len(), 1);
     works[10].work_code = new_work_code(Origin::Api);
     assert_eq!(store.create_all(&works).await.unwrap().unwrap().len(), 21);
+}
+
+/// A mix of all statuses and origins, some deleted, more than a search with `since` looks at around that moment.
+async fn a_mix(store: &AnyStore) -> Vec<Work> {
+    let new: Vec<NewWork> = (0..700)
+        .map(|number| {
+            let origin = if number % 3 == 0 { Origin::Consumer } else { Origin::Api };
+            new_work(origin, 1 + number % 50)
+        })
+        .collect();
+    store.create(&new).await.unwrap();
+    let mut claims = claim(store).await;
+    claims.sort_by_key(|claim| claim.id);
+    let outcome = |index: usize| match index % 5 {
+        0 => Some(done(i64::from(claims[index].add_up_to.get()))),
+        1 => Some(failed("no luck")),
+        2 => Some(Outcome::Running { lease: LEASE }),
+        _ => None,
+    };
+    let settlements: Vec<Settlement> = (0..claims.len())
+        .filter_map(|index| Some(settlement(&claims[index], outcome(index)?)))
+        .collect();
+    store.settle(&settlements).await.unwrap();
+    let by_themselves: Vec<Settlement> = (1..=600).map(|number| without_row(number, done(number))).collect();
+    store.settle(&by_themselves).await.unwrap();
+    for (index, claim) in claims.iter().enumerate() {
+        match index % 14 {
+            3 | 8 => drop(store.cancel(claim.id, None).await.unwrap()),
+            1 | 5 | 13 => drop(store.delete(claim.id, None).await.unwrap()),
+            _ => {}
+        }
+    }
+    let ids: Vec<WorkId> = (1..=2000).map(WorkId).collect();
+    let mut works = store.by_ids(&ids).await.unwrap();
+    works.sort_by_key(|work| std::cmp::Reverse(work.id));
+    assert_eq!(works.len(), 1300 - 150);
+    works
+}
+
+pub async fn a_search_finds_what_a_look_at_every_work_finds(store: AnyStore) {
+    let works = a_mix(&store).await;
+    let one = works[works.len() / 2].work_code.as_str().to_owned();
+    let prefixes = [
+        "",
+        "api-",
+        "consumer-",
+        "c",
+        "x",
+        &one[..one.find('-').unwrap() + 2],
+        &one[..12],
+        &one,
+    ];
+    let moments = works.iter().map(|work| work.created_on);
+    let (first, last) = (moments.clone().min().unwrap(), moments.max().unwrap());
+    let statuses = Status::ALL.map(|status| Some((status, true)));
+    let statuses = [&statuses[..], &[None, Some((Status::Done, false))]].concat();
+    for prefix in prefixes {
+        for status in &statuses {
+            for since in [None, Some(0), Some(first), Some(last), Some(last + 1), Some(i64::MAX)] {
+                for before in [None, Some(works[40].id), Some(WorkId(i64::MIN)), Some(WorkId(i64::MAX))] {
+                    let search = Search {
+                        work_code: WorkCodePrefix::parse(prefix),
+                        status: *status,
+                        since,
+                        before,
+                        limit: 37,
+                    };
+                    let matches = |work: &&Work| {
+                        work.work_code.as_str().starts_with(prefix)
+                            && status.is_none_or(|(named, within)| (work.status == named) == within)
+                            && since.is_none_or(|since| work.created_on >= since)
+                            && before.is_none_or(|before| work.id < before)
+                    };
+                    let expected: Vec<Work> = works.iter().filter(matches).take(37).cloned().collect();
+                    assert_eq!(store.search(&search).await.unwrap(), expected, "{search:?}");
+                }
+            }
+        }
+    }
+}
+
+pub async fn every_page_of_a_search_by_time_is_found(store: AnyStore) {
+    let works = a_mix(&store).await;
+    let since = works.iter().map(|work| work.created_on).min();
+    for status in [None, Some((Status::Done, true)), Some((Status::Done, false))] {
+        let (mut before, mut found) = (None, Vec::new());
+        loop {
+            let search = Search {
+                status,
+                since,
+                before,
+                limit: 100,
+                ..everything()
+            };
+            let page = store.search(&search).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            found.extend(page);
+        }
+        let wanted = |work: &&Work| status.is_none_or(|(named, within)| (work.status == named) == within);
+        let expected: Vec<Work> = works.iter().filter(wanted).cloned().collect();
+        assert!(found == expected, "{status:?}: {} of {}", found.len(), expected.len());
+    }
 }

@@ -22,7 +22,7 @@ const PURGE: &str = "
         SELECT id, version, created_on FROM works WHERE id > $1 ORDER BY id LIMIT $3
     ), old AS MATERIALIZED (
         SELECT works.id FROM page JOIN works USING (id, version)
-        WHERE (status IN ('done', 'failed') OR status = 'cancelled' AND deleted_on IS NOT NULL)
+        WHERE status IN ('done', 'failed', 'cancelled')
             AND coalesce(deleted_on, updated_on) < now() - $2 * interval '1 microsecond'
             AND NOT EXISTS (SELECT FROM dead_letters WHERE work_id = works.id)
             AND NOT EXISTS (

@@ -1,6 +1,6 @@
-//! Works as their owners change them: another bound, or the end.
+//! Works as their owners change them: another bound, cancelled, started over, or removed.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use super::PostgresStore;
 use super::dispatch::microseconds;
 use super::failure::Failure;
 use super::work_rows::{COLUMNS, Row};
-use crate::domain::{AddUpTo, Work, WorkId};
+use crate::domain::{AddUpTo, Status, Work, WorkId};
 use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it, held until the change is committed.
@@ -84,6 +84,57 @@ impl WorkChanges for PostgresStore {
         .await
     }
 
+    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        // The version before it; there is none before the first.
+        let found = AtomicI64::new(0);
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                let Some(Held { work, .. }) = hold(connection, id)? else {
+                    return Ok(Changed::Missing);
+                };
+                let status = work.status()?;
+                let mine = found.load(Ordering::Relaxed) == work.version - 1 && status == Status::Cancelled;
+                if mine && work.version > 1 {
+                    return Ok(Changed::Applied(work.into_work()?));
+                }
+                if version.is_some_and(|version| version != work.version) {
+                    return Ok(Changed::OtherVersion);
+                }
+                if !status.may_become(Status::Cancelled) {
+                    return Ok(Changed::WrongStatus(status));
+                }
+                found.store(work.version, Ordering::Relaxed);
+                changed(connection, CANCEL, &work)
+            })
+        })
+        .await
+    }
+
+    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        // As for an update.
+        let found = AtomicI32::new(0);
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                let Some(Held { work, generation }) = hold(connection, id)? else {
+                    return Ok(Changed::Missing);
+                };
+                if found.load(Ordering::Relaxed) == generation - 1 && generation > 1 {
+                    return Ok(Changed::Applied(work.into_work()?));
+                }
+                if version.is_some_and(|version| version != work.version) {
+                    return Ok(Changed::OtherVersion);
+                }
+                let status = work.status()?;
+                if !matches!(status, Status::Failed | Status::Cancelled) {
+                    return Ok(Changed::WrongStatus(status));
+                }
+                found.store(generation, Ordering::Relaxed);
+                changed(connection, RETRY, &work)
+            })
+        })
+        .await
+    }
+
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         let found = AtomicBool::new(false);
         self.run(move |connection| {
@@ -121,6 +172,49 @@ impl WorkChanges for PostgresStore {
         })
         .await
     }
+}
+
+/// A pending or running work has no dead letter.
+const CANCEL: &str = "
+    WITH changed AS (
+        UPDATE works SET
+            status = 'cancelled', due_at = NULL, sent_at = NULL, version = version + 1, updated_on = now()
+        WHERE id = $1
+        RETURNING *
+    ), logged AS (
+        INSERT INTO events (work_id, generation, variable, status)
+        SELECT id, generation, 'work/cancelled', status FROM changed
+    ), counted AS (
+        INSERT INTO stat_deltas (origin, was, status, works)
+        SELECT origin, $2::work_status, status, 1 FROM changed
+    )
+    SELECT {COLUMNS} FROM changed";
+
+const RETRY: &str = "
+    WITH changed AS (
+        UPDATE works SET
+            status = 'pending', generation = generation + 1, attempt = 1, lost_leases = 0,
+            due_at = greatest(run_at, now()), sent_at = NULL, version = version + 1, updated_on = now()
+        WHERE id = $1
+        RETURNING *
+    ), logged AS (
+        INSERT INTO events (work_id, generation, variable, status)
+        SELECT id, generation, 'work/redriven', status FROM changed
+    ), counted AS (
+        INSERT INTO stat_deltas (origin, was, status, works)
+        SELECT origin, $2::work_status, status, 1 FROM changed
+    ), forgotten AS (
+        DELETE FROM dead_letters WHERE work_id = $1
+    )
+    SELECT {COLUMNS} FROM changed";
+
+/// Changes the row that is held by a statement which takes its id and its status.
+fn changed(connection: &mut PgConnection, sql: &str, held: &Row) -> std::result::Result<Changed<Work>, Failure> {
+    let row: Row = sql_query(sql.replace("{COLUMNS}", COLUMNS))
+        .bind::<BigInt, _>(held.id)
+        .bind::<Text, _>(&held.status)
+        .get_result(connection)?;
+    Ok(Changed::Applied(row.into_work()?))
 }
 
 /// The row of a work that is not deleted, nobody else's until the transaction ends.

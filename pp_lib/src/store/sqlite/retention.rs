@@ -62,7 +62,7 @@ fn old(connection: &mut SqliteConnection, after: i64, last: i64, retain: i64) ->
     let old: Vec<Id> = sql_query(format!(
         "SELECT id FROM works
          WHERE id > ? AND id <= ?
-             AND (status IN ('done', 'failed') OR status = 'cancelled' AND deleted_on IS NOT NULL)
+             AND status IN ('done', 'failed', 'cancelled')
              AND coalesce(deleted_on, updated_on) < {NOW} - ?
              AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE work_id = works.id)"
     ))

@@ -1,4 +1,4 @@
-//! Works as their owners change them: another bound, or the end.
+//! Works as their owners change them: another bound, cancelled, started over, or removed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::dispatch::millis;
 use super::event_log::insert_events;
 use super::work_rows::{COLUMNS, WorkRow};
 use super::{NOW, SqliteStore, json_rows, unexpected};
-use crate::domain::{AddUpTo, Variable, Work, WorkId};
+use crate::domain::{AddUpTo, Status, Variable, Work, WorkId};
 
 /// A row as a change finds it.
 #[derive(QueryableByName)]
@@ -72,6 +72,61 @@ impl WorkChanges for SqliteStore {
         .await
     }
 
+    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        self.write(move |connection| {
+            let Some(held) = held(connection, id)? else {
+                return Ok(Changed::Missing);
+            };
+            if version.is_some_and(|version| version != held.version) {
+                return Ok(Changed::OtherVersion);
+            }
+            let was = held.status()?;
+            if !was.may_become(Status::Cancelled) {
+                return Ok(Changed::WrongStatus(was));
+            }
+            let cancelled: WorkRow = sql_query(format!(
+                "UPDATE works SET
+                     status = 'cancelled', due_at = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
+                 WHERE id = ? RETURNING {COLUMNS}"
+            ))
+            .bind::<BigInt, _>(id.0)
+            .get_result(connection)?;
+            tell(connection, id, held.generation, Variable::WorkCancelled, "")?;
+            deltas::record(connection, [held.moved(id)?])?;
+            Ok(Changed::Applied(cancelled.into_work()?))
+        })
+        .await
+    }
+
+    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        self.write(move |connection| {
+            let Some(held) = held(connection, id)? else {
+                return Ok(Changed::Missing);
+            };
+            if version.is_some_and(|version| version != held.version) {
+                return Ok(Changed::OtherVersion);
+            }
+            let was = held.status()?;
+            if !matches!(was, Status::Failed | Status::Cancelled) {
+                return Ok(Changed::WrongStatus(was));
+            }
+            let retried: WorkRow = sql_query(format!(
+                "UPDATE works SET
+                     status = 'pending', generation = generation + 1, attempt = 1, lost_leases = 0,
+                     due_at = max(coalesce(run_at, 0), {NOW}), sent_at = NULL, version = version + 1,
+                     updated_on = {NOW}
+                 WHERE id = ? RETURNING {COLUMNS}"
+            ))
+            .bind::<BigInt, _>(id.0)
+            .get_result(connection)?;
+            tell(connection, id, held.generation + 1, Variable::WorkRedriven, "")?;
+            deltas::record(connection, [held.moved(id)?])?;
+            forget_letters(connection, id)?;
+            Ok(Changed::Applied(retried.into_work()?))
+        })
+        .await
+    }
+
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         self.write(move |connection| {
             let Some(held) = held(connection, id)? else {
@@ -98,9 +153,12 @@ impl WorkChanges for SqliteStore {
 }
 
 impl Held {
+    fn status(&self) -> QueryResult<Status> {
+        self.status.parse().map_err(|()| unexpected("status"))
+    }
+
     fn moved(&self, id: WorkId) -> QueryResult<Moved> {
-        let was = self.status.parse().map_err(|()| unexpected("status"))?;
-        Ok(Moved::from(was, id.0))
+        Ok(Moved::from(self.status()?, id.0))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Clients of `PATCH` and `DELETE`: each changes works of its own, one change after the other, and leaves a work alone
-//! once a change was not answered. So it is known what must have become of each.
+//! Clients of `PATCH`, `DELETE`, cancel and retry: each changes works of its own, one change after the other, and leaves
+//! a work alone once a change was not answered. So it is known what must have become of each.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,35 +42,46 @@ fn change_often(shared: &Shared, id: i64, rng: &mut StdRng) -> bool {
         if rng.random() {
             thread::sleep(Duration::from_millis(rng.random_range(0..300)));
         }
-        let other = match rng.random_range(0..100) {
-            0..2 => FAILS,
-            2..12 => rng.random_range(SLOW),
-            _ => rng.random_range(1..4_000),
+        let change = match rng.random_range(0..100) {
+            0..2 => Change::To(FAILS),
+            2..12 => Change::To(rng.random_range(SLOW)),
+            12..32 => Change::Cancel,
+            32..52 => Change::Retry,
+            _ => Change::To(rng.random_range(1..4_000)),
         };
-        changed(shared, id, Change::To(other))
+        changed(shared, id, change)
     })
 }
 
-/// Asks for one change; whether it was acknowledged.
+/// Asks for one change; whether it was answered.
 fn changed(shared: &Shared, id: i64, change: Change) -> bool {
     let path = format!("/work/{id}");
     let (method, answer) = match change {
         Change::To(bound) => ("PATCH", shared.client.patch(&path, &body(Some(bound)))),
+        Change::Cancel => ("POST cancel", shared.client.change(&format!("{path}/cancel"))),
+        Change::Retry => ("POST retry", shared.client.change(&format!("{path}/retry"))),
         Change::Gone => ("DELETE", shared.client.delete(&path)),
     };
     let mut told = shared.told();
-    let changes = told.changes.entry(id).or_default();
-    match (answer, change) {
-        (Answer::Good(_), Change::To(bound)) => changes.bounds.push(bound),
-        (Answer::Good(_), Change::Gone) => changes.deleted = true,
-        (answer, change) => {
-            changes.open = Some(change);
-            drop(told);
-            if matches!(answer, Answer::Missing | Answer::Odd(_)) {
-                shared.odd(method, &path, &format!("{answer:?}"));
-            }
-            thread::sleep(RETRY_PAUSE);
-            return false;
+    let Answer::Good(work) = answer else {
+        told.changes.entry(id).or_default().open = Some(change);
+        told.redrives_unanswered += u64::from(change == Change::Retry);
+        drop(told);
+        if matches!(answer, Answer::Missing | Answer::Odd(_)) {
+            shared.odd(method, &path, &format!("{answer:?}"));
+        }
+        thread::sleep(RETRY_PAUSE);
+        return false;
+    };
+    match change {
+        Change::To(bound) => told.changes.entry(id).or_default().bounds.push(bound),
+        Change::Gone => told.changes.entry(id).or_default().deleted = true,
+        // Its status ruled it out.
+        Change::Cancel | Change::Retry if work.is_null() => {}
+        Change::Cancel => told.changes.entry(id).or_default().cancels += 1,
+        Change::Retry => {
+            told.redriven += 1;
+            told.redriven_works.push(id);
         }
     }
     true

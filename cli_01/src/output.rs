@@ -98,7 +98,10 @@ impl Output {
                 work.updated_on,
                 &work.work_code,
                 work.status.as_str(),
-                &format!("up to {}", work.add_up_to),
+                &match work.run_at {
+                    Some(run_at) => format!("up to {}, runs at {}", work.add_up_to, time(run_at)),
+                    None => format!("up to {}", work.add_up_to),
+                },
             ),
         }
     }
@@ -141,8 +144,10 @@ fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Resu
     output.flush()
 }
 
+/// The moment that works wait for has a column where one of them has such a moment.
 fn works_table(works: &[Work]) -> Table {
-    let mut table = plain(&[
+    const RUN_AT: usize = 5;
+    let mut columns = vec![
         "ID",
         "WORK CODE",
         "ADD UP TO",
@@ -151,19 +156,29 @@ fn works_table(works: &[Work]) -> Table {
         "CREATED (UTC)",
         "UPDATED (UTC)",
         "VERSION",
-    ]);
-    align_right(&mut table, &[0, 2, 4, 7]);
+    ];
+    let scheduled = works.iter().any(|work| work.run_at.is_some());
+    if scheduled {
+        columns.insert(RUN_AT, "RUN AT (UTC)");
+    }
+    let mut table = plain(&columns);
+    align_right(&mut table, &[0, 2, 4, columns.len() - 1]);
+    let none = || "-".to_owned();
     table.add_rows(works.iter().map(|work| {
-        [
+        let mut row = vec![
             work.id.to_string(),
             work.work_code.to_string(),
             work.add_up_to.to_string(),
             work.status.to_string(),
-            work.result.map_or_else(|| "-".to_owned(), |sum| sum.to_string()),
+            work.result.map_or_else(none, |sum| sum.to_string()),
             time(work.created_on),
             time(work.updated_on),
             work.version.to_string(),
-        ]
+        ];
+        if scheduled {
+            row.insert(RUN_AT, work.run_at.map_or_else(none, time));
+        }
+        row
     }));
     table
 }

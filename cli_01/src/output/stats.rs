@@ -21,11 +21,19 @@ fn row(origin: Origin, mut works: ByStatus) -> Vec<String> {
 
 /// How much there is to do, and how it goes.
 pub(super) fn pace_table(stats: &Stats) -> Table {
-    let mut table = plain(&["BACKLOG", "DONE/S OVER 1 S", "OVER 60 S", "P50 MS", "P99 MS"]);
-    align_right(&mut table, &[0, 1, 2, 3, 4]);
+    let mut table = plain(&[
+        "BACKLOG",
+        "SCHEDULED",
+        "DONE/S OVER 1 S",
+        "OVER 60 S",
+        "P50 MS",
+        "P99 MS",
+    ]);
+    align_right(&mut table, &[0, 1, 2, 3, 4, 5]);
     let latency = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
     table.add_row([
         stats.backlog.to_string(),
+        stats.scheduled.to_string(),
         format!("{:.1}", stats.works_per_second.over_1s),
         format!("{:.1}", stats.works_per_second.over_60s),
         latency(stats.latency_ms.p50),

@@ -5,7 +5,7 @@ use pp_lib::domain::{ByOrigin, ByStatus, Stats};
 use crate::embedded::{db, json, prepared};
 use crate::http::Server;
 
-const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}]}"#;
+const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}]}"#;
 
 /// Of the database of these tests.
 fn truth() -> ByOrigin {
@@ -48,8 +48,8 @@ fn the_api_is_asked_for_the_same() {
             "api             1        2  12345       0          0",
             "consumer        0        0      7       3          0",
             "",
-            "BACKLOG  DONE/S OVER 1 S  OVER 60 S  P50 MS  P99 MS",
-            "      3             12.0        3.5    11.3       -",
+            "BACKLOG  SCHEDULED  DONE/S OVER 1 S  OVER 60 S  P50 MS  P99 MS",
+            "      3         14             12.0        3.5    11.3       -",
             "",
             "ID  WORK CODE       ADD UP TO  STATUS  RESULT  CREATED (UTC)        UPDATED (UTC)        VERSION",
             "21  api-bjq8euwsEA          4  done        10  2021-10-13 09:02:16  2021-10-13 09:02:17        2",

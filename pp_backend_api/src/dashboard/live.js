@@ -45,13 +45,14 @@ function counts(works) {
 }
 
 function work(work) {
-  const { id, work_code, add_up_to, status, result, updated_on } = work;
+  const { id, work_code, add_up_to, status, result, run_at, updated_on } = work;
   return row([
     cell(id, "number"),
     cell(work_code, "code"),
     cell(whole.format(add_up_to), "number"),
     cell(status, `status ${status}`),
     cell(result === null ? "–" : whole.format(result), "number"),
+    cell(run_at === undefined ? "–" : new Date(run_at * 1000).toLocaleString(), "number"),
     cell(new Date(updated_on * 1000).toLocaleTimeString(), "number"),
   ]);
 }
@@ -62,6 +63,7 @@ function draw() {
   text("over_1s", stats.works_per_second.over_1s, whole);
   text("over_60s", stats.works_per_second.over_60s, tenths);
   text("backlog", stats.backlog, whole);
+  text("scheduled", stats.scheduled, whole);
   text("p50", stats.latency_ms.p50, tenths);
   text("p99", stats.latency_ms.p99, tenths);
   element("works").tBodies[0].replaceChildren(...counts(stats.works));

@@ -12,7 +12,7 @@ on_both! {
     every_moment_within_a_year_is_taken_and_no_other
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     now.as_secs().try_into().unwrap()
 }

@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 
 use super::client::send;
 use super::faults::until;
+use super::scheduled::now;
 use super::server::Server;
 
 on_both! {
     counters_are_those_of_the_works
     what_became_done_is_seen_in_rates_and_latencies
+    scheduled_works_are_no_backlog_until_their_time_comes
     a_parameter_is_refused
 }
 
@@ -29,6 +31,7 @@ fn counters_are_those_of_the_works(server: &Server) {
         "works_per_second": {"over_1s": 0.0, "over_60s": 0.0},
         "latency_ms": {"p50": null, "p99": null},
         "backlog": 0,
+        "scheduled": 0,
         "newest": [],
     });
     assert_eq!(stats(server), empty);
@@ -59,6 +62,46 @@ fn what_became_done_is_seen_in_rates_and_latencies(server: &Server) {
     let latency = &stats["latency_ms"];
     assert!(latency["p50"].as_f64().unwrap() >= 1.0, "{stats}");
     assert_eq!(latency["p50"], latency["p99"], "of one work");
+}
+
+fn scheduled_works_are_no_backlog_until_their_time_comes(server: &Server) {
+    let scheduled = |run_at: i64| {
+        let answer = server.post(&format!(r#"{{"add_up_to":4,"run_at":{run_at}}}"#));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let apart = || {
+        let stats = stats(server);
+        let pending = &stats["works"]["api"]["pending"];
+        [&stats["scheduled"], &stats["backlog"], pending].map(|count| count.as_i64().unwrap())
+    };
+    server.created(5);
+    let soon = scheduled(now() + 4);
+    let later: Vec<Value> = (0..3).map(|_| scheduled(now() + 3600)).collect();
+    scheduled(now() - 5);
+    assert_eq!(apart(), [4, 2, 6]);
+    until("its time has come", || apart() == [3, 3, 6]);
+    assert!(now() >= soon["run_at"].as_i64().unwrap(), "not before");
+
+    // What becomes of it meanwhile counts at once.
+    let path = |work: &Value| format!("/work/{}", work["id"]);
+    let json = [("content-type", "application/json")];
+    let updated = send(
+        server.address,
+        "PATCH",
+        &path(&later[0]),
+        &json,
+        Some(br#"{"add_up_to":5}"#),
+    );
+    assert_eq!((updated.status, apart()), (200, [3, 3, 6]));
+    let cancel = format!("{}/cancel", path(&later[0]));
+    assert_eq!(send(server.address, "POST", &cancel, &[], None).status, 200);
+    assert_eq!(apart(), [2, 3, 5]);
+    assert_eq!(send(server.address, "DELETE", &path(&later[1]), &[], None).status, 204);
+    assert_eq!(apart(), [1, 3, 4]);
+    let retry = format!("{}/retry", path(&later[0]));
+    assert_eq!(send(server.address, "POST", &retry, &[], None).status, 200);
+    assert_eq!(apart(), [2, 3, 5]);
 }
 
 fn a_parameter_is_refused(server: &Server) {

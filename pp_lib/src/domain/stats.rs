@@ -79,8 +79,11 @@ pub struct Stats {
     pub works_per_second: Rates,
     /// From demand to done.
     pub latency_ms: Latency,
-    /// How many works are unfinished.
+    /// How many works there are to do: those that are unfinished, but for the scheduled ones.
     pub backlog: i64,
+    /// How many of the pending works wait for their `run_at`.
+    #[serde(default)]
+    pub scheduled: i64,
     /// The newest works, newest first, at most 10.
     pub newest: Vec<Work>,
 }

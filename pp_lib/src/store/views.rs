@@ -1,15 +1,23 @@
 //! The counters: kept by the statements that change works, so that nobody ever counts works to serve them.
 //!
 //! Each of those statements says in `stat_deltas` how many works went from one status to another; what was said so far
-//! is folded into totals now and then. Here is also what both adapters make of the numbers that they read.
+//! is folded into totals now and then. Only scheduled works are counted, in an index of their own: a work is one no more
+//! when its time comes, and no statement changes it then. Here is also what both adapters make of the numbers that they
+//! read.
 
 use async_trait::async_trait;
 
-use super::Result;
+use super::{Result, Search};
 use crate::domain::{Latency, Origin, Rates, Stats, Status, Work};
 
-/// How many of the newest works the counters show.
-pub(super) const NEWEST: i32 = 10;
+/// The newest works, as many as the counters show.
+pub(super) const NEWEST: Search = Search {
+    work_code: None,
+    status: None,
+    since: None,
+    before: None,
+    limit: 10,
+};
 
 /// The counters, and how they are kept.
 #[async_trait]
@@ -44,7 +52,7 @@ pub(super) struct Done {
 }
 
 /// The counters from what was read; `done` in the order of the buckets.
-pub(super) fn assembled(counts: &[Count], done: &[Done], newest: Vec<Work>) -> Stats {
+pub(super) fn assembled(counts: &[Count], scheduled: i64, done: &[Done], newest: Vec<Work>) -> Stats {
     let mut stats = Stats {
         works_per_second: Rates {
             over_1s: done.iter().map(|done| done.over_1s).sum::<i64>() as f64,
@@ -55,6 +63,8 @@ pub(super) fn assembled(counts: &[Count], done: &[Done], newest: Vec<Work>) -> S
             p99: percentile(done, 99),
         },
         newest,
+        scheduled,
+        backlog: -scheduled,
         ..Stats::default()
     };
     for count in counts {

@@ -27,7 +27,6 @@ mod redrive;
 mod refusal;
 mod retention;
 mod searching;
-mod snapshots;
 mod store;
 mod streams;
 mod two_caches;

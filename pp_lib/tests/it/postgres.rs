@@ -54,8 +54,8 @@ impl Database {
         PostgresStore::open(config).await.unwrap()
     }
 
-    /// How many deadlocks there were. The server counts when sessions end, so those of stores have to be over by now.
-    pub(crate) async fn deadlocks(&self) -> i64 {
+    /// Returns once the sessions of stores that were dropped are over: then the server has counted what they did.
+    pub(crate) async fn until_sessions_ended(&self) {
         let client = self.client().await;
         let sessions = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'pp'";
@@ -64,6 +64,12 @@ impl Database {
             assert!(Instant::now() < deadline, "sessions of a store stay");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// How many deadlocks there were. The server counts when sessions end, so those of stores have to be over by now.
+    pub(crate) async fn deadlocks(&self) -> i64 {
+        self.until_sessions_ended().await;
+        let client = self.client().await;
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         client.query_one(deadlocks, &[]).await.unwrap().get(0)
     }

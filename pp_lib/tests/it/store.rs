@@ -23,14 +23,14 @@ pub(crate) mod embedded {
 pub(crate) mod on_servers {
     use std::collections::HashSet;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, Origin, WorkCodePrefix};
+    use pp_lib::domain::{AddUpTo, Origin};
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,
-        Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Settled,
+        Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;
@@ -372,43 +372,5 @@ pub(crate) mod on_servers {
         assert_eq!(letter.get::<_, String>(0), "never\u{fffd}again");
         assert_eq!(letter.get::<_, i32>(1), 1);
         assert_eq!(letter.get::<_, String>(2), demand[0].message_id.as_str());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_search_for_an_origin_does_not_walk_past_the_other_ones_works() {
-        let (store, database) = migrated(1).await;
-        let client = database.client().await;
-        let burst = |origin: &str| {
-            format!(
-                "INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
-                SELECT '{origin}-' || substr(md5(n::text), 1, 10), '{origin}', '{origin}' || n, n, 'done', 1
-                FROM generate_series(1, 20000) AS n"
-            )
-        };
-        let both = format!("{}; {}; ANALYZE works", burst("api"), burst("consumer"));
-        client.batch_execute(&both).await.unwrap();
-        for prefix in ["api", "api-b"] {
-            let search = Search {
-                work_code: WorkCodePrefix::parse(prefix),
-                status: None,
-                since: None,
-                before: None,
-                limit: 20,
-            };
-            assert_eq!(store.search(&search).await.unwrap().len(), 20);
-        }
-        // The server counts late.
-        let scans = "SELECT sum(idx_scan) FILTER (WHERE indexrelname = 'works_pkey')::bigint,
-            sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE relname = 'works'";
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            let row = client.query_one(scans, &[]).await.unwrap();
-            assert_eq!(row.get::<_, i64>(0), 0, "all works were walked");
-            if row.get::<_, i64>(1) == 2 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "the searches used no index");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }

@@ -7,38 +7,51 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use super::fixtures::{
-    LEASE, bound, claim, created, done, everything, failed, letters, new_work, retry, running, settle_one, settlement,
-    without_row, work_of,
+    LEASE, bound, claim, created, done, everything, failed, letters, new_work, now, retry, running, settle_one,
+    settlement, without_row, work_of,
 };
-use crate::domain::{ByOrigin, ByStatus, Origin, Status, WorkId};
-use crate::store::{AnyStore, Changed, Claim, Outcome, Search, Selection};
+use crate::domain::{ByOrigin, ByStatus, Origin, Status, Work, WorkId};
+use crate::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// Holds after each case: whatever it did, the counters are what counting all works comes to.
 pub async fn the_counters_are_the_truth(store: &AnyStore) {
-    let stats = store.stats().await.unwrap();
-    assert_eq!(stats.works, counted(store).await);
+    let (began, stats, ended) = (now(), store.stats().await.unwrap(), now());
+    let works = all(store).await;
+    let mut counted = ByOrigin::default();
+    for work in &works {
+        *counted.of(work.work_code.origin()).of(work.status) += 1;
+    }
+    assert_eq!(stats.works, counted);
+    let scheduled = |at: i64| {
+        let waits = |work: &&Work| work.status == Status::Pending && work.run_at > Some(at);
+        works.iter().filter(waits).count() as i64
+    };
+    let possible = scheduled(ended)..=scheduled(began);
+    assert!(
+        possible.contains(&stats.scheduled),
+        "{} of {possible:?}",
+        stats.scheduled
+    );
     let ByOrigin { api, consumer } = stats.works;
-    let backlog = api.pending + api.running + consumer.pending + consumer.running;
-    assert_eq!(stats.backlog, backlog);
+    let unfinished = api.pending + api.running + consumer.pending + consumer.running;
+    assert_eq!(stats.backlog, unfinished - stats.scheduled);
 }
 
-async fn counted(store: &AnyStore) -> ByOrigin {
-    let mut counted = ByOrigin::default();
+async fn all(store: &AnyStore) -> Vec<Work> {
+    let mut all = Vec::new();
     let mut search = Search {
         limit: 1000,
         ..everything()
     };
     loop {
         let page = store.search(&search).await.unwrap();
-        for work in &page {
-            *counted.of(work.work_code.origin()).of(work.status) += 1;
-        }
         match page.last() {
             Some(last) => search.before = Some(last.id),
-            None => return counted,
+            None => return all,
         }
+        all.extend(page);
     }
 }
 
@@ -278,8 +291,17 @@ fn dice(sides: i32) -> i32 {
 /// Something that anybody may do; `held` are the claims of rows that this one knows of.
 async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
     let id = WorkId(i64::from(1 + dice(150)));
-    match dice(14) {
+    match dice(17) {
         0 | 1 => drop(created(store, &[1, 2, 3]).await),
+        14 => drop(store.cancel(id, None).await.unwrap()),
+        15 => drop(store.retry(id, None).await.unwrap()),
+        16 => {
+            let later = NewWork {
+                run_at: Some(now() + i64::from(dice(3))),
+                ..new_work(Origin::Api, 9)
+            };
+            store.create(&[later]).await.unwrap();
+        }
         2 => drop(store.create_all(&[new_work(Origin::Consumer, 5)]).await.unwrap()),
         3 => drop(
             store

@@ -19,6 +19,7 @@ mod leases;
 mod pooler;
 mod prepared;
 mod retention;
+mod search;
 mod session;
 mod settle_rows;
 mod trial;

@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection as _;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 use tokio::task::spawn_blocking;
 
 use super::failure::Failure;
+use super::search;
 use super::session::at_one_moment;
-use super::work_rows::{self, Row};
 use super::{PostgresStore, panicked};
-use crate::domain::{Origin, Stats, Work};
+use crate::domain::{Origin, Stats};
 use crate::store::views::{Count, Done, NEWEST, assembled};
 use crate::store::{Result, StoreError, Views};
 
@@ -104,7 +104,13 @@ impl Views for PostgresStore {
         self.run(|connection| {
             // One snapshot: a delta that is folded meanwhile is seen where it was.
             at_one_moment(connection, |connection| {
-                Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?))
+                let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
+                Ok(assembled(
+                    &counts,
+                    scheduled,
+                    &done(connection)?,
+                    search::within(connection, &NEWEST)?,
+                ))
             })
         })
         .await
@@ -174,14 +180,11 @@ fn done(connection: &mut PgConnection) -> std::result::Result<Vec<Done>, Failure
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
 }
 
-fn newest(connection: &mut PgConnection) -> std::result::Result<Vec<Work>, Failure> {
-    let columns = work_rows::COLUMNS;
-    let rows: Vec<Row> = sql_query(format!(
-        "SELECT {columns} FROM works WHERE deleted_on IS NULL ORDER BY id DESC LIMIT $1"
-    ))
-    .bind::<Integer, _>(NEWEST)
-    .load(connection)?;
-    rows.into_iter().map(Row::into_work).collect()
+/// A pending work is never a deleted one.
+fn scheduled(connection: &mut PgConnection) -> std::result::Result<i64, Failure> {
+    let scheduled: Works = sql_query("SELECT count(*) AS works FROM works WHERE status = 'pending' AND run_at > now()")
+        .get_result(connection)?;
+    Ok(scheduled.works)
 }
 
 /// Exact beside writers: what a transaction did is in this snapshot with its deltas, or neither is. Those in the

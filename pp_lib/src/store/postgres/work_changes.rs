@@ -178,7 +178,7 @@ impl WorkChanges for PostgresStore {
 const CANCEL: &str = "
     WITH changed AS (
         UPDATE works SET
-            status = 'cancelled', due_at = NULL, sent_at = NULL, version = version + 1, updated_on = now()
+            status = 'cancelled', due_at = NULL, due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
         WHERE id = $1
         RETURNING *
     ), logged AS (
@@ -193,8 +193,8 @@ const CANCEL: &str = "
 const RETRY: &str = "
     WITH changed AS (
         UPDATE works SET
-            status = 'pending', generation = generation + 1, attempt = 1, lost_leases = 0,
-            due_at = greatest(run_at, now()), sent_at = NULL, version = version + 1, updated_on = now()
+            status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
+            due_at = greatest(run_at, now()), due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
         WHERE id = $1
         RETURNING *
     ), logged AS (

@@ -1,9 +1,7 @@
 //! Works as the API serves them: their creation, look-up and search.
 
 use async_trait::async_trait;
-use diesel::pg::Pg;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
@@ -11,8 +9,8 @@ use super::PostgresStore;
 use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
 use super::prepared::Prepared;
-use super::trial;
-use crate::domain::{Origin, PrefixSelection, Work, WorkCode, WorkCodePrefix, WorkId};
+use super::{search, trial};
+use crate::domain::{Status, Work, WorkCode, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
 /// Seconds and microseconds from the Unix epoch to PostgreSQL's, the first day of 2000.
@@ -26,7 +24,7 @@ pub(super) const COLUMNS: &str =
 #[derive(QueryableByName)]
 pub(super) struct Row {
     #[diesel(sql_type = BigInt)]
-    id: i64,
+    pub(super) id: i64,
     #[diesel(sql_type = Text)]
     pub(super) message_id: String,
     #[diesel(sql_type = Text)]
@@ -48,6 +46,10 @@ pub(super) struct Row {
 }
 
 impl Row {
+    pub(super) fn status(&self) -> std::result::Result<Status, Failure> {
+        parsed(self.id, self.status.parse())
+    }
+
     pub(super) fn into_work(self) -> std::result::Result<Work, Failure> {
         let id = self.id;
         Ok(Work {
@@ -56,7 +58,7 @@ impl Row {
             add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
             created_on: unix_seconds(self.created_on),
             updated_on: unix_seconds(self.updated_on),
-            status: parsed(id, self.status.parse())?,
+            status: self.status()?,
             result: self.result,
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
@@ -154,57 +156,6 @@ impl WorkRows for PostgresStore {
 
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {
         let search = search.clone();
-        self.run(move |connection| match selected(&search) {
-            None => Ok(Vec::new()),
-            Some(query) => works(query.load(connection)?),
-        })
-        .await
+        self.run(move |connection| search::search(connection, &search)).await
     }
-}
-
-/// The statement for a search, or nothing when nothing can match.
-///
-/// Names of statuses and origins are the program's own and stand in the text, so that partial indexes are seen to fit;
-/// whatever a user typed is bound.
-fn selected(search: &Search) -> Option<BoxedSqlQuery<'static, Pg, SqlQuery>> {
-    let mut query = sql_query(format!("SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL")).into_boxed::<Pg>();
-    let mut bound = 0;
-    let mut next = |condition: &str| {
-        bound += 1;
-        format!("{condition} ${bound}")
-    };
-    match search.work_code.as_ref().map(WorkCodePrefix::selection) {
-        None | Some(PrefixSelection::All) => {}
-        Some(PrefixSelection::Nothing) => return None,
-        Some(PrefixSelection::Origin(origin)) => query = query.sql(of_origin(origin)),
-        Some(PrefixSelection::Codes { from, to }) => {
-            // Where many codes share a prefix, the index by origin finds the newest ones without reading all of them.
-            let origin = Origin::ALL
-                .into_iter()
-                .find(|origin| from.starts_with(origin.as_str()))?;
-            query = query
-                .sql(of_origin(origin))
-                .sql(next(" AND work_code >="))
-                .bind::<Text, _>(from.to_owned())
-                .sql(next(" AND work_code <"))
-                .bind::<Text, _>(to);
-        }
-    }
-    if let Some((status, within)) = search.status {
-        let operator = if within { "=" } else { "<>" };
-        query = query.sql(format!(" AND status {operator} '{status}'"));
-    }
-    if let Some(since) = search.since {
-        let since = from_unix_seconds(since);
-        query = query.sql(next(" AND created_on >=")).bind::<Timestamptz, _>(since);
-    }
-    if let Some(before) = search.before {
-        query = query.sql(next(" AND id <")).bind::<BigInt, _>(before.0);
-    }
-    let query = query.sql(next(" ORDER BY id DESC LIMIT"));
-    Some(query.bind::<BigInt, _>(i64::from(search.limit)))
-}
-
-fn of_origin(origin: Origin) -> String {
-    format!(" AND origin = '{}'", origin.as_str())
 }

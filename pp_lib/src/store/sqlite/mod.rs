@@ -12,6 +12,7 @@ mod idempotency_keys;
 mod integrity;
 mod leases;
 mod retention;
+mod search;
 mod trial;
 mod views;
 mod waits;

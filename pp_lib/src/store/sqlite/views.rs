@@ -7,9 +7,9 @@ use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sq
 
 use super::super::views::{Count, Done, NEWEST, assembled};
 use super::super::{Result, Views};
-use super::work_rows::{COLUMNS, WorkRow};
+use super::search;
 use super::{NOW, SqliteStore, unexpected};
-use crate::domain::{Origin, Stats, Work};
+use crate::domain::{Origin, Stats};
 
 /// What the deltas make of the counters, as rows of them.
 const MOVED: &str = "SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
@@ -41,6 +41,12 @@ impl CountRow {
 }
 
 #[derive(QueryableByName)]
+struct Scheduled {
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+#[derive(QueryableByName)]
 struct DoneRow {
     #[diesel(sql_type = Integer)]
     latency: i32,
@@ -65,8 +71,15 @@ impl Views for SqliteStore {
     async fn stats(&self) -> Result<Stats> {
         self.read(|connection| {
             // One snapshot: a delta that is folded meanwhile is seen where it was.
-            connection
-                .transaction(|connection| Ok(assembled(&counts(connection)?, &done(connection)?, newest(connection)?)))
+            connection.transaction(|connection| {
+                let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
+                Ok(assembled(
+                    &counts,
+                    scheduled,
+                    &done(connection)?,
+                    search::search(connection, &NEWEST)?,
+                ))
+            })
         })
         .await
     }
@@ -132,11 +145,11 @@ fn done(connection: &mut SqliteConnection) -> QueryResult<Vec<Done>> {
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
 }
 
-fn newest(connection: &mut SqliteConnection) -> QueryResult<Vec<Work>> {
-    let rows: Vec<WorkRow> = sql_query(format!(
-        "SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL ORDER BY id DESC LIMIT ?"
+/// A pending work is never a deleted one.
+fn scheduled(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let scheduled: Scheduled = sql_query(format!(
+        "SELECT count(*) AS works FROM works INDEXED BY works_scheduled WHERE status = 'pending' AND run_at > {NOW}"
     ))
-    .bind::<Integer, _>(NEWEST)
-    .load(connection)?;
-    rows.into_iter().map(WorkRow::into_work).collect()
+    .get_result(connection)?;
+    Ok(scheduled.works)
 }

@@ -86,7 +86,8 @@ impl WorkChanges for SqliteStore {
             }
             let cancelled: WorkRow = sql_query(format!(
                 "UPDATE works SET
-                     status = 'cancelled', due_at = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
+                     status = 'cancelled', due_at = NULL, due_set_on = NULL, sent_at = NULL,
+                     version = version + 1, updated_on = {NOW}
                  WHERE id = ? RETURNING {COLUMNS}"
             ))
             .bind::<BigInt, _>(id.0)
@@ -112,9 +113,9 @@ impl WorkChanges for SqliteStore {
             }
             let retried: WorkRow = sql_query(format!(
                 "UPDATE works SET
-                     status = 'pending', generation = generation + 1, attempt = 1, lost_leases = 0,
-                     due_at = max(coalesce(run_at, 0), {NOW}), sent_at = NULL, version = version + 1,
-                     updated_on = {NOW}
+                     status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
+                     due_at = max(coalesce(run_at, 0), {NOW}), due_set_on = NULL, sent_at = NULL,
+                     version = version + 1, updated_on = {NOW}
                  WHERE id = ? RETURNING {COLUMNS}"
             ))
             .bind::<BigInt, _>(id.0)

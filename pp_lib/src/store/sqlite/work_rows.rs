@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::super::{NewWork, Result, Search, WorkRows};
 use super::deltas::{self, Moved};
-use super::{NOW, SqliteStore, json_rows, trial, unexpected};
-use crate::domain::{AddUpTo, PrefixSelection, Status, Work, WorkCode, WorkId};
+use super::{NOW, SqliteStore, json_rows, search, trial, unexpected};
+use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
 
 /// The columns of a [`WorkRow`].
 pub(super) const COLUMNS: &str =
@@ -106,7 +106,7 @@ impl WorkRows for SqliteStore {
 
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {
         let wanted = search.clone();
-        self.read(move |connection| find(connection, &wanted)).await
+        self.read(move |connection| search::search(connection, &wanted)).await
     }
 }
 
@@ -171,51 +171,4 @@ fn rows_by(connection: &mut SqliteConnection, column: &str, keys: String, and: &
     ))
     .bind::<Text, _>(keys)
     .load(connection)
-}
-
-fn find(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<Work>> {
-    let sql = format!("SELECT {COLUMNS} FROM works WHERE deleted_on IS NULL");
-    let mut query = sql_query(sql).into_boxed::<Sqlite>();
-    match search.work_code.as_ref().map(|prefix| prefix.selection()) {
-        None | Some(PrefixSelection::All) => {}
-        Some(PrefixSelection::Nothing) => return Ok(Vec::new()),
-        Some(PrefixSelection::Origin(origin)) => {
-            // In the text, so that the partial index is seen to fit.
-            query = query.sql(format!(" AND origin = '{}'", origin.as_str()));
-        }
-        Some(PrefixSelection::Codes { from, to }) => {
-            query = query
-                .sql(" AND work_code >= ? AND work_code < ?")
-                .bind::<Text, _>(from.to_owned());
-            query = query.bind::<Text, _>(to);
-        }
-    }
-    if let Some((status, wanted)) = search.status {
-        query = query
-            .sql(status_condition(status, wanted))
-            .bind::<Text, _>(status.as_str());
-    }
-    if let Some(since) = search.since {
-        query = query
-            .sql(" AND created_on >= ?")
-            .bind::<BigInt, _>(since.saturating_mul(1000));
-    }
-    if let Some(before) = search.before {
-        query = query.sql(" AND id < ?").bind::<BigInt, _>(before.0);
-    }
-    let rows: Vec<WorkRow> = query
-        .sql(" ORDER BY id DESC LIMIT ?")
-        .bind::<Integer, _>(i32::from(search.limit))
-        .load(connection)?;
-    rows.into_iter().map(WorkRow::into_work).collect()
-}
-
-/// SQLite uses a partial index only when the query repeats the index's own condition.
-fn status_condition(status: Status, wanted: bool) -> &'static str {
-    match (status, wanted) {
-        (Status::Failed | Status::Cancelled, true) => " AND status IN ('failed', 'cancelled') AND status = ?",
-        (Status::Pending | Status::Running, true) => " AND status IN ('pending', 'running') AND status = ?",
-        (Status::Done, true) => " AND status = ?",
-        (_, false) => " AND status <> ?",
-    }
 }

@@ -1,0 +1,148 @@
+//! The statements that search works.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::pg::{Pg, PgConnection};
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::failure::Failure;
+use super::work_rows::{COLUMNS, Row, from_unix_seconds};
+use crate::domain::{Origin, Status, Work};
+use crate::store::Search;
+use crate::store::searching::{AROUND, Parts, Since};
+
+/// Each walk has an index in its own order, so a sort would read what the walk does not need. The planner prefers one
+/// where it takes a status for rare, as it does before the first `ANALYZE`. Costs of what is switched off set off the
+/// JIT compiler.
+const WALK: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
+#[derive(QueryableByName)]
+struct Around {
+    #[diesel(sql_type = Array<BigInt>)]
+    later: Vec<i64>,
+    #[diesel(sql_type = Array<BigInt>)]
+    before: Vec<i64>,
+}
+
+/// The works that match, newest first.
+pub(super) fn search(connection: &mut PgConnection, search: &Search) -> Result<Vec<Work>, Failure> {
+    connection.transaction(|connection| within(connection, search))
+}
+
+/// The same within a transaction, whose later statements are planned as those of a search.
+pub(super) fn within(connection: &mut PgConnection, search: &Search) -> Result<Vec<Work>, Failure> {
+    let Some(parts) = search.parts() else {
+        return Ok(Vec::new());
+    };
+    connection.batch_execute(WALK)?;
+    let since = search.since.map(from_unix_seconds);
+    let place = match since {
+        Some(since) if !parts.by_code => around(connection, since)?,
+        _ => Since::Any,
+    };
+    let rows: Vec<Row> = statement(search, &parts, since, place).load(connection)?;
+    rows.into_iter().map(Row::into_work).collect()
+}
+
+/// Where the works that were created since then are.
+fn around(connection: &mut PgConnection, since: PgTimestamp) -> QueryResult<Since> {
+    let around: Around = sql_query(
+        "SELECT ARRAY(SELECT id FROM works WHERE created_on >= $1 ORDER BY created_on LIMIT $2 + 1) AS later,
+            ARRAY(SELECT id FROM works WHERE created_on < $1 ORDER BY created_on DESC LIMIT $2) AS before",
+    )
+    .bind::<Timestamptz, _>(since)
+    .bind::<BigInt, _>(i64::from(AROUND))
+    .get_result(connection)?;
+    Ok(Since::of(around.later, &around.before))
+}
+
+/// Names of statuses and origins are the program's own and stand in the text, so that partial indexes are seen to fit;
+/// whatever a user typed is bound.
+fn statement(
+    search: &Search,
+    parts: &Parts,
+    since: Option<PgTimestamp>,
+    place: Since,
+) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+    let mut conditions = Conditions::default();
+    let limit = conditions.bind(Value::Number(i64::from(search.limit)));
+    if let Some((from, to)) = &parts.codes {
+        conditions.and("work_code >=", Value::Text(from.clone()));
+        conditions.and("work_code <", Value::Text(to.clone()));
+    }
+    if let Some(since) = since {
+        conditions.and("created_on >=", Value::Time(since));
+    }
+    if let Some(before) = search.before {
+        conditions.and("id + 0 <", Value::Number(before.0));
+    }
+    let read_all = parts.by_code || matches!(place, Since::Few(_));
+    match place {
+        Since::Any => {}
+        Since::Few(ids) => conditions.and("id = ANY", Value::Numbers(ids)),
+        Since::From(id) => conditions.and("id + 0 >=", Value::Number(id)),
+    }
+    let Conditions { text, values } = conditions;
+    let select = format!("SELECT {COLUMNS}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
+    let sql = if read_all {
+        // As text, so that no index by status is taken for one that fits better.
+        let kinds: Vec<String> = (parts.kinds.iter())
+            .map(|(status, origin)| format!("'{status} {}'", origin.as_str()))
+            .collect();
+        let kinds = kinds.join(", ");
+        format!("{select} AND status::text || ' ' || origin::text IN ({kinds}) ORDER BY place DESC LIMIT {limit}")
+    } else {
+        let walk = |(status, origin): &(Status, Origin)| {
+            let origin = origin.as_str();
+            format!("{select} AND status = '{status}' AND origin = '{origin}' ORDER BY id + 0 DESC LIMIT {limit}")
+        };
+        match &parts.kinds[..] {
+            [one] => walk(one),
+            several => {
+                let walks: Vec<String> = several.iter().map(|kind| format!("({})", walk(kind))).collect();
+                format!("{} ORDER BY place DESC LIMIT {limit}", walks.join(" UNION ALL "))
+            }
+        }
+    };
+    values.into_iter().fold(sql_query(sql).into_boxed::<Pg>(), Value::bind)
+}
+
+/// Conditions that take values, and the values in the order of their parameters.
+#[derive(Default)]
+struct Conditions {
+    text: String,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Number(i64),
+    Numbers(Vec<i64>),
+    Text(String),
+    Time(PgTimestamp),
+}
+
+impl Conditions {
+    /// Takes a value; the parameter that stands for it.
+    fn bind(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+
+    fn and(&mut self, compared: &str, value: Value) {
+        let parameter = self.bind(value);
+        self.text += &format!(" AND {compared} ({parameter})");
+    }
+}
+
+impl Value {
+    fn bind(query: BoxedSqlQuery<'static, Pg, SqlQuery>, value: Self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+        match value {
+            Self::Number(number) => query.bind::<BigInt, _>(number),
+            Self::Numbers(numbers) => query.bind::<Array<BigInt>, _>(numbers),
+            Self::Text(text) => query.bind::<Text, _>(text),
+            Self::Time(moment) => query.bind::<Timestamptz, _>(moment),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The statements that search works.
+
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::super::Search;
+use super::super::searching::{AROUND, Parts, Since};
+use super::json_rows;
+use super::work_rows::{COLUMNS, WorkRow};
+use crate::domain::{Status, Work};
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+/// The works that match, newest first.
+pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<Work>> {
+    let Some(parts) = search.parts() else {
+        return Ok(Vec::new());
+    };
+    let since = search.since.map(|since| since.saturating_mul(1000));
+    let place = match since {
+        Some(since) if !parts.by_code => around(connection, since)?,
+        _ => Since::Any,
+    };
+    let rows: Vec<WorkRow> = statement(search, &parts, since, place).load(connection)?;
+    rows.into_iter().map(WorkRow::into_work).collect()
+}
+
+/// Where the works that were created since then are.
+fn around(connection: &mut SqliteConnection, since: i64) -> QueryResult<Since> {
+    let mut ids = |side: &str, order: &str, limit: i32| {
+        let ids: QueryResult<Vec<Id>> = sql_query(format!(
+            "SELECT id FROM works INDEXED BY works_created_on WHERE created_on {side} ? ORDER BY created_on {order} LIMIT ?"
+        ))
+        .bind::<BigInt, _>(since)
+        .bind::<Integer, _>(limit)
+        .load(connection);
+        ids.map(|ids| ids.into_iter().map(|row| row.id).collect::<Vec<i64>>())
+    };
+    let later = ids(">=", "ASC", i32::from(AROUND) + 1)?;
+    Ok(Since::of(later, &ids("<", "DESC", i32::from(AROUND))?))
+}
+
+/// The index of each walk is named: SQLite knows nothing of how the rows are spread, and would else guess. Rows are read
+/// only where a condition needs them, and those that are shown.
+fn statement(
+    search: &Search,
+    parts: &Parts,
+    since: Option<i64>,
+    place: Since,
+) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
+    let (sql, values) = text(search, parts, since, place);
+    values
+        .into_iter()
+        .fold(sql_query(sql).into_boxed::<Sqlite>(), Value::bind)
+}
+
+/// Its text, and the values in the order of its parameters.
+fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (String, Vec<Value>) {
+    let read_all = parts.by_code || matches!(place, Since::Few(_));
+    // Behind a plus a column is no reason to choose its index.
+    let plus = if read_all { "+" } else { "" };
+    let mut conditions = Conditions::default();
+    let limit = conditions.bind(Value::Number(i64::from(search.limit)));
+    if let Some((from, to)) = &parts.codes {
+        conditions.and("work_code >=", Value::Text(from.clone()));
+        conditions.and("work_code <", Value::Text(to.clone()));
+    }
+    if let Some(since) = since {
+        conditions.and(&format!("{plus}created_on >="), Value::Number(since));
+    }
+    if let Some(before) = search.before {
+        conditions.and(&format!("{plus}id <"), Value::Number(before.0));
+    }
+    match place {
+        Since::Any => {}
+        Since::Few(ids) => {
+            let ids = conditions.bind(Value::Text(json_rows(ids.iter().map(|id| json!(id)))));
+            conditions.text += &format!(" AND id IN (SELECT value FROM json_each({ids}))");
+        }
+        Since::From(id) => conditions.and("id >=", Value::Number(id)),
+    }
+    let Conditions { text, values } = conditions;
+    let found = if read_all {
+        format!("SELECT id FROM works WHERE {}{text} ORDER BY +id DESC", of_kinds(parts))
+    } else {
+        format!("{} ORDER BY id DESC", walks(parts, &text, &limit))
+    };
+    let sql = format!("SELECT {COLUMNS} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
+    (sql, values)
+}
+
+/// Conditions that take values, and the values in the order of their parameters.
+#[derive(Default)]
+struct Conditions {
+    text: String,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Number(i64),
+    Text(String),
+}
+
+impl Conditions {
+    /// Takes a value; the parameter that stands for it.
+    fn bind(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("?{}", self.values.len())
+    }
+
+    fn and(&mut self, compared: &str, value: Value) {
+        let parameter = self.bind(value);
+        self.text += &format!(" AND {compared} {parameter}");
+    }
+}
+
+impl Value {
+    fn bind(query: BoxedSqlQuery<'static, Sqlite, SqlQuery>, value: Self) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
+        match value {
+            Self::Number(number) => query.bind::<BigInt, _>(number),
+            Self::Text(text) => query.bind::<Text, _>(text),
+        }
+    }
+}
+
+/// The ids of each kind, as many as a page may need.
+fn walks(parts: &Parts, conditions: &str, limit: &str) -> String {
+    let walks: Vec<String> = (parts.kinds.iter())
+        .map(|(status, origin)| {
+            let (index, those) = index(*status);
+            let origin = origin.as_str();
+            format!(
+                "SELECT id FROM (SELECT id FROM works INDEXED BY {index}
+                     WHERE {those} AND status = '{status}' AND origin = '{origin}'{conditions}
+                     ORDER BY id DESC LIMIT {limit})"
+            )
+        })
+        .collect();
+    walks.join(" UNION ALL ")
+}
+
+/// The index that a status stands in, and its own condition, which a statement has to repeat.
+fn index(status: Status) -> (&'static str, &'static str) {
+    match status {
+        Status::Done => ("works_done", "deleted_on IS NULL"),
+        Status::Pending | Status::Running => ("works_open", "status IN ('pending', 'running')"),
+        Status::Failed | Status::Cancelled => (
+            "works_ended",
+            "status IN ('failed', 'cancelled') AND deleted_on IS NULL",
+        ),
+    }
+}
+
+/// The condition for works of these kinds that are shown.
+fn of_kinds(parts: &Parts) -> String {
+    let kinds: Vec<String> = (parts.kinds.iter())
+        .map(|(status, origin)| format!("'{status} {}'", origin.as_str()))
+        .collect();
+    format!(
+        "deleted_on IS NULL AND status || ' ' || origin IN ({})",
+        kinds.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::SqliteStore;
+    use super::*;
+    use crate::domain::{WorkCodePrefix, WorkId};
+
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    /// What SQLite does for a statement, in its own words. That does not depend on the rows.
+    fn plan(connection: &mut SqliteConnection, search: &Search, place: Since) -> Vec<String> {
+        let parts = search.parts().unwrap();
+        let (sql, values) = text(search, &parts, search.since, place);
+        let explained = sql_query(format!("EXPLAIN QUERY PLAN {sql}")).into_boxed::<Sqlite>();
+        let steps: Vec<Step> = values
+            .into_iter()
+            .fold(explained, Value::bind)
+            .load(connection)
+            .unwrap();
+        steps.into_iter().map(|step| step.detail).collect()
+    }
+
+    fn searches() -> Vec<Search> {
+        let mut searches = Vec::new();
+        let statuses = Status::ALL.map(|status| Some((status, true)));
+        for status in [&statuses[..], &[None, Some((Status::Done, false))]].concat() {
+            for code in ["", "api-", "consumer-a", "api-ab", "api-abcdefghij"] {
+                for since in [None, Some(5)] {
+                    for before in [None, Some(WorkId(7))] {
+                        let work_code = WorkCodePrefix::parse(code);
+                        searches.push(Search {
+                            work_code,
+                            status,
+                            since,
+                            before,
+                            limit: 50,
+                        });
+                    }
+                }
+            }
+        }
+        searches
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_of_any_search_is_found_by_indexes_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let checked = store.read(|reader| {
+            for search in searches() {
+                let by_code = search.parts().unwrap().by_code;
+                let places = match search.since {
+                    Some(_) if !by_code => vec![Since::Few(vec![1, 2]), Since::From(3)],
+                    _ => vec![Since::Any],
+                };
+                for place in places {
+                    let walks = !by_code && !matches!(place, Since::Few(_));
+                    let plan = plan(reader, &search, place.clone());
+                    for step in plan.iter().filter(|step| step.contains(" works")) {
+                        let good = [
+                            "SEARCH works USING INTEGER PRIMARY KEY (rowid=?)",
+                            "SEARCH works USING COVERING INDEX works_done (origin=?",
+                            "SEARCH works USING INDEX works_done (origin=?",
+                            "SEARCH works USING COVERING INDEX works_open (status=? AND origin=?",
+                            "SEARCH works USING INDEX works_open (status=? AND origin=?",
+                            "SEARCH works USING COVERING INDEX works_ended (status=? AND origin=?",
+                            "SEARCH works USING INDEX works_ended (status=? AND origin=?",
+                        ];
+                        let codes = "SEARCH works USING INDEX sqlite_autoindex_works_1 (work_code>? AND work_code<?)";
+                        let good = good.iter().any(|good| step.starts_with(good)) || by_code && step == codes;
+                        assert!(good, "{search:?} {place:?}: {plan:#?}");
+                    }
+                    // Without a sort behind it a walk stops when the page is full.
+                    let stops =
+                        |pair: &[String]| !pair[0].contains("origin=?") || pair[1].starts_with("SCAN (subquery");
+                    assert!(!walks || plan.windows(2).all(stops), "{search:?} {place:?}: {plan:#?}");
+                }
+            }
+            Ok(())
+        });
+        checked.await.unwrap();
+    }
+}

@@ -1,0 +1,134 @@
+//! How much PostgreSQL reads for a page of a search, in a million works that are spread as badly as can be.
+
+mod on_servers {
+    use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
+    use pp_lib::store::{Search, WorkRows as _};
+    use tokio_postgres::Client;
+
+    use crate::postgres::{Database, TIMEOUT};
+
+    /// A thousand of every kind, then long runs of one kind each, the newest of them deleted. One work a second.
+    const FILL: &str = "
+        SET synchronous_commit = off;
+        ALTER TABLE works SET (autovacuum_enabled = off);
+        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, due_at, created_on, deleted_on)
+        SELECT origin || '-' || letter(n * 7919) || letter(n * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
+            origin::work_origin, 'm' || n, 1, status::work_status, CASE status WHEN 'done' THEN 1 END,
+            CASE status WHEN 'running' THEN now() + interval '1 hour' END,
+            to_timestamp(1700000000 + n), CASE WHEN n > 800000 THEN now() END
+        FROM generate_series(1, 1000000) AS n, LATERAL (SELECT
+            CASE WHEN n <= 1000 THEN ('{pending,running,done,failed,cancelled}'::text[])[1 + n % 5]
+                WHEN n <= 300000 THEN 'failed' WHEN n <= 600000 THEN 'pending' ELSE 'done' END AS status,
+            CASE WHEN n <= 1000 THEN ('{api,consumer}'::text[])[1 + n / 5 % 2]
+                WHEN n <= 600000 THEN 'api' ELSE 'consumer' END AS origin
+        ) AS kind";
+    const LETTER: &str = "
+        CREATE FUNCTION letter(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS
+        $$ SELECT substr('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789', (n % 62 + 1)::int, 1) $$";
+    const LIMIT: u16 = 50;
+    /// An entry of the index and the row that it leads to, for each work of the page, and one more of each kind.
+    const PAGE: i64 = 2 * (LIMIT as i64 + 10);
+    /// The same for the works around the moment, twice where the walk comes to them.
+    const AROUND: i64 = 2 * 2 * 2001;
+
+    fn everything() -> Search {
+        Search {
+            work_code: None,
+            status: None,
+            since: None,
+            before: None,
+            limit: LIMIT,
+        }
+    }
+
+    /// Every documented filter alone, and each beside every `status` and `done`; with what a page may cost.
+    fn searches() -> Vec<(Search, i64)> {
+        let code = |code, most| {
+            let work_code = WorkCodePrefix::parse(code);
+            (
+                Search {
+                    work_code,
+                    ..everything()
+                },
+                most,
+            )
+        };
+        let since = |n: i64| {
+            let since = Some(1_700_000_000 + n);
+            (Search { since, ..everything() }, PAGE + AROUND)
+        };
+        let before = |n| {
+            let before = Some(WorkId(n));
+            (Search { before, ..everything() }, PAGE)
+        };
+        let alone = [
+            (everything(), PAGE),
+            code("api-", PAGE),
+            code("consumer-", PAGE),
+            // One of 62 has the letter; of two letters all are read.
+            code("api-a", 100 * PAGE),
+            code("consumer-7", 100 * PAGE),
+            code("api-ab", 2 * 1_000_000 / 62 / 62 * 2),
+            code("api-abc", PAGE),
+            code("consumer-zzz0000001", PAGE),
+            since(2_000_000),
+            since(999_500),
+            since(999_000),
+            since(700_000),
+            since(450_000),
+            since(150_000),
+            since(0),
+            before(1),
+            before(700),
+            before(450_000),
+            before(700_000),
+            before(i64::MAX),
+        ];
+        let statuses = Status::ALL.map(|status| Some((status, true)));
+        let statuses = [&statuses[..], &[None, Some((Status::Done, false))]].concat();
+        let beside = |status: Option<(Status, bool)>| {
+            let alone = alone.clone();
+            alone
+                .into_iter()
+                .map(move |(search, most)| (Search { status, ..search }, most))
+        };
+        statuses.into_iter().flat_map(beside).collect()
+    }
+
+    /// How many rows and entries of indexes were read so far by sessions that are over.
+    async fn read(client: &Client) -> i64 {
+        let sql = "SELECT (SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables
+                WHERE relname = 'works')
+            + (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname = 'works')";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn each_reads_no_more_than_it_may(database: &Database, client: &Client, when: &str) {
+        let mut too_much = Vec::new();
+        for (search, most) in searches() {
+            let before = read(client).await;
+            let store = database.store_by(&database.url, 1, TIMEOUT).await;
+            let found = store.search(&search).await.unwrap();
+            assert!(found.is_sorted_by(|one, next| one.id > next.id));
+            drop(store);
+            database.until_sessions_ended().await;
+            let read = read(client).await - before;
+            if read > most {
+                too_much.push(format!("{read} > {most} for {} of {search:?}", found.len()));
+            }
+        }
+        assert!(too_much.is_empty(), "{when}: {too_much:#?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_of_any_search_reads_about_as_many_rows_as_it_shows() {
+        let database = Database::create().await;
+        drop(database.store(1).await);
+        let client = database.client().await;
+        client.batch_execute(LETTER).await.unwrap();
+        client.batch_execute(FILL).await.unwrap();
+        each_reads_no_more_than_it_may(&database, &client, "without statistics").await;
+        client.batch_execute("ANALYZE works").await.unwrap();
+        each_reads_no_more_than_it_may(&database, &client, "with statistics").await;
+    }
+}

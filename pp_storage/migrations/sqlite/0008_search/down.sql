@@ -1,0 +1,8 @@
+DROP INDEX works_scheduled;
+DROP INDEX works_ended;
+DROP INDEX works_open;
+DROP INDEX works_done;
+
+CREATE INDEX works_api ON works (id) WHERE origin = 'api';
+CREATE INDEX works_consumer ON works (id) WHERE origin = 'consumer';
+CREATE INDEX works_rare ON works (status, id DESC) WHERE status IN ('failed', 'cancelled');

@@ -12,7 +12,7 @@ mod on_servers {
         SET synchronous_commit = off;
         ALTER TABLE works SET (autovacuum_enabled = off);
         INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, due_at, created_on, deleted_on)
-        SELECT origin || '-' || letter(n * 7919) || letter(n * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
+        SELECT origin || '-' || letter(n::bigint * 7919) || letter(n::bigint * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
             origin::work_origin, 'm' || n, 1, status::work_status, CASE status WHEN 'done' THEN 1 END,
             CASE status WHEN 'running' THEN now() + interval '1 hour' END,
             to_timestamp(1700000000 + n), CASE WHEN n > 800000 THEN now() END

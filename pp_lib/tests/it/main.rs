@@ -27,6 +27,7 @@ mod redrive;
 mod refusal;
 mod retention;
 mod searching;
+mod snapshots;
 mod store;
 mod streams;
 mod two_caches;

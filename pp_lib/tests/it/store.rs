@@ -29,8 +29,8 @@ pub(crate) mod on_servers {
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, NewWork, Outcome, Settled,
-        Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,
+        Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;

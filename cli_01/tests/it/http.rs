@@ -127,7 +127,7 @@ fn searches_and_histories_are_asked_for_as_the_api_has_them() {
     assert_eq!(found, format!("[{WORK}]\n"));
     assert_eq!(
         server.request().0,
-        "GET /work/search?work_code=api-b%26q&limit=50 HTTP/1.1"
+        "GET /work/search?work_code=api-b%26q&limit=1000 HTTP/1.1"
     );
 
     let server = Server::json(&format!("[{WORK}]"));

@@ -181,11 +181,11 @@ mod on_servers {
     /// Transactions that are open for a while, one after the other, and write at their beginning and at their end.
     async fn write_slowly(database: &Database, works: Vec<WorkId>, rounds: usize) {
         let client = database.client().await;
-        for round in 0..rounds {
+        for work in works.into_iter().take(rounds) {
             client.batch_execute("BEGIN").await.unwrap();
-            write(&client, works[round]).await.unwrap();
+            write(&client, work).await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            write(&client, works[round]).await.unwrap();
+            write(&client, work).await.unwrap();
             client.batch_execute("COMMIT").await.unwrap();
         }
     }

@@ -4,7 +4,6 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use bytesize::ByteSize;
 use clap::Args;
 use pp_lib::actor::StoreOptions;
 use pp_lib::config::{duration, whole};
@@ -148,12 +147,7 @@ fn host_and_port(text: &str) -> Result<String, String> {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    const LARGEST: u64 = 1 << 30;
-    let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
-    bytes
-        .filter(|bytes| (1..=LARGEST).contains(bytes))
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| "expected a size from 1B to 1GiB, as in 256KiB".to_owned())
+    pp_lib::config::size(1..=1 << 30)(text)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

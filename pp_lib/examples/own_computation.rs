@@ -94,6 +94,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
     };
     let consuming = ConsumeSettings {
         prefetch: 16,
+        prefetch_bytes: 64 << 20,
         batch: 8,
         batch_wait: Duration::from_millis(5),
         max_attempts: 3,

@@ -4,11 +4,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use pp_lib::config::{DurationText, duration, whole};
+use pp_lib::config::{DurationText, duration, size, whole};
 use pp_lib::flow::{ConsumeSettings, DispatchSettings};
 
 /// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
 pub(crate) const MAX_LOST_LEASES: i32 = 20;
+
+/// The bounds of `PP_PREFETCH_BYTES`, in bytes.
+const SMALLEST_PREFETCH: u64 = 64 << 10;
+const LARGEST_PREFETCH: u64 = 64 << 30;
 
 /// The settings of the worker.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +21,11 @@ pub struct ConsumerArgs {
     /// How many messages may be with this worker, unacknowledged.
     #[arg(long, env = "PP_PREFETCH", default_value = "2000", value_parser = whole(1..=u16::MAX))]
     pub prefetch: u16,
+
+    /// How many bytes of messages may be with this worker, unacknowledged, and as many of dead letters where it
+    /// dispatches; a message that is larger is taken alone [unit: bytes, as in 64MiB].
+    #[arg(long, env = "PP_PREFETCH_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(SMALLEST_PREFETCH..=LARGEST_PREFETCH))]
+    pub prefetch_bytes: usize,
 
     /// How many demands are computed at once; half of them are recorded together.
     #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
@@ -93,6 +102,7 @@ impl ConsumerArgs {
         (self.dispatch != Dispatch::Only).then_some(ConsumeSettings {
             // More would only wait here for the batch before, away from other workers.
             prefetch: self.prefetch.min(self.batch.saturating_mul(2)),
+            prefetch_bytes: self.prefetch_bytes,
             batch: self.batch,
             batch_wait: self.batch_wait,
             max_attempts: self.max_attempts,

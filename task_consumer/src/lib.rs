@@ -61,7 +61,7 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
     let tasks = TaskTracker::new();
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
-        let drain = drain(&parts, health, &shutdown);
+        let drain = drain(&parts, args.prefetch_bytes, health, &shutdown);
         let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
         tasks.spawn(supervise("dispatcher", part.clone(), shutdown.clone(), move || {
             let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
@@ -82,10 +82,15 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
 }
 
 /// Dead letters are looked after where works are dispatched.
-fn drain(parts: &Parts, health: &Health, shutdown: &CancellationToken) -> impl Future<Output = ()> + use<> {
+fn drain(
+    parts: &Parts,
+    bytes: usize,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
     let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
     let (store, broker) = (parts.store.clone(), parts.broker.clone());
     supervise("drainer", part.clone(), shutdown.clone(), move || {
-        Drainer::new(store.clone(), broker.clone()).run(part.clone(), shutdown.clone())
+        Drainer::new(store.clone(), broker.clone(), bytes).run(part.clone(), shutdown.clone())
     })
 }

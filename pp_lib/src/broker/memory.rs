@@ -1,4 +1,4 @@
-//! The in-process broker: two bounded queues in memory, for one process that runs everything.
+//! The in-process broker: two queues in memory, bounded in messages and in bytes, for one process that runs everything.
 //!
 //! It keeps the contract of the port, but nothing survives the process: what it carries must be backed by a row.
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::window::Window;
 use super::{
-    Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Properties, Published, Queue, Resent, Result,
+    Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent, Result,
     Subscription,
 };
 
@@ -27,15 +27,18 @@ pub struct Memory {
 impl Memory {
     /// How many messages a queue holds when nothing else is said.
     pub const DEFAULT_CAPACITY: usize = 10_000;
+    /// How many bytes of bodies a queue holds when nothing else is said.
+    pub const DEFAULT_BYTES: usize = 64 << 20;
 
-    /// A broker whose queues hold at most `capacity` messages each, those that are out with a subscription included.
+    /// A broker whose queues hold at most so many messages and so many bytes of bodies each, those that are out with a
+    /// subscription included. A message that is larger than that is held alone.
     ///
     /// Where there is no room, [`Broker::publish`] waits until there is, and [`Broker::dead_letter`] takes none of its
     /// letters and says [`BrokerError::Unavailable`].
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, bytes: usize) -> Self {
         Self {
-            demands: Arc::new(Line::new(capacity)),
-            dead_letters: Arc::new(Line::new(capacity)),
+            demands: Arc::new(Line::new(capacity, bytes)),
+            dead_letters: Arc::new(Line::new(capacity, bytes)),
         }
     }
 
@@ -60,7 +63,7 @@ impl Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::new(Self::DEFAULT_CAPACITY)
+        Self::new(Self::DEFAULT_CAPACITY, Self::DEFAULT_BYTES)
     }
 }
 
@@ -77,7 +80,8 @@ impl Broker for Memory {
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
         {
             let mut queue = self.dead_letters.lock();
-            if queue.room() < letters.len() {
+            let bytes = letters.iter().map(|letter| letter.body.len()).sum();
+            if queue.room() < letters.len() || !queue.holds(bytes) {
                 return Err(BrokerError::Unavailable("the queue of dead letters is full".into()));
             }
             letters
@@ -89,11 +93,13 @@ impl Broker for Memory {
         Ok(())
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
         Ok(Box::new(MemorySubscription {
             line: self.line(queue).clone(),
-            prefetch: usize::from(prefetch.max(1)),
+            prefetch: usize::from(prefetch.messages.max(1)),
+            prefetch_bytes: prefetch.bytes,
             out: BTreeMap::new(),
+            out_bytes: 0,
             last_tag: 0,
             taken: Vec::new(),
             window: Window::default(),
@@ -178,9 +184,11 @@ struct Line {
 }
 
 impl Line {
-    fn new(capacity: usize) -> Self {
+    fn new(capacity: usize, byte_capacity: usize) -> Self {
         let queue = Messages {
             capacity: capacity.max(1),
+            byte_capacity,
+            bytes: 0,
             ready: BTreeMap::new(),
             out: 0,
             last_place: 0,
@@ -212,6 +220,9 @@ impl Line {
 #[derive(Debug)]
 struct Messages {
     capacity: usize,
+    byte_capacity: usize,
+    /// How many bytes all bodies have, those that are out included.
+    bytes: usize,
     /// By their place.
     ready: BTreeMap<u64, Message>,
     /// How many are out with a subscription.
@@ -224,28 +235,39 @@ impl Messages {
         self.capacity.saturating_sub(self.ready.len() + self.out)
     }
 
+    /// Whether so many bytes more may be held.
+    fn holds(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.byte_capacity
+    }
+
     fn push(&mut self, message: Message) {
         self.last_place += 1;
+        self.bytes += message.body.len();
         let place = self.last_place;
         self.ready.insert(place, Message { place, ..message });
     }
 
     /// Puts the first of these in, as many as there is room for; how many, if any.
     fn put_what_fits<T>(&mut self, messages: &[T], message: fn(&T) -> Message) -> Option<usize> {
-        let fitting = self.room().min(messages.len());
-        messages[..fitting]
-            .iter()
-            .map(message)
-            .for_each(|message| self.push(message));
-        (fitting > 0).then_some(fitting)
+        let mut put = 0;
+        for message in messages.iter().map(message).take(self.room()) {
+            if !self.holds(message.body.len()) {
+                break;
+            }
+            self.push(message);
+            put += 1;
+        }
+        (put > 0).then_some(put)
     }
 }
 
 struct MemorySubscription {
     line: Arc<Line>,
     prefetch: usize,
+    prefetch_bytes: usize,
     /// What this subscription has and did not acknowledge, by its tag.
     out: BTreeMap<u64, Message>,
+    out_bytes: usize,
     last_tag: u64,
     /// Taken by a call of `next_batch` that may have been cancelled before it handed them over.
     taken: Vec<Delivery>,
@@ -258,7 +280,9 @@ impl MemorySubscription {
         let Self {
             line,
             prefetch,
+            prefetch_bytes,
             out,
+            out_bytes,
             last_tag,
             taken,
             ..
@@ -266,9 +290,14 @@ impl MemorySubscription {
         line.when(|queue| {
             let before = taken.len();
             while taken.len() < max && out.len() < *prefetch {
-                let Some((_, message)) = queue.ready.pop_first() else {
+                let fits = |message: &Message| {
+                    out.is_empty() || out_bytes.saturating_add(message.body.len()) <= *prefetch_bytes
+                };
+                let Some(first) = queue.ready.first_entry().filter(|first| fits(first.get())) else {
                     break;
                 };
+                let message = first.remove();
+                *out_bytes += message.body.len();
                 *last_tag += 1;
                 taken.push(Delivery {
                     tag: *last_tag,
@@ -306,7 +335,12 @@ impl Subscription for MemorySubscription {
         if let Some(last) = self.window.finish(tags) {
             let unfinished = self.out.split_off(&(last + 1));
             let finished = std::mem::replace(&mut self.out, unfinished);
-            self.line.lock().out -= finished.len();
+            let bytes: usize = finished.values().map(|message| message.body.len()).sum();
+            self.out_bytes -= bytes;
+            let mut queue = self.line.lock();
+            queue.out -= finished.len();
+            queue.bytes -= bytes;
+            drop(queue);
             self.line.changed.notify_waiters();
         }
         Ok(())
@@ -344,13 +378,13 @@ mod tests {
 
     #[tokio::test]
     async fn publishing_waits_for_room_and_goes_on_when_there_is() {
-        let broker = Memory::new(2);
+        let broker = Memory::new(2, usize::MAX);
         assert!(!broker.durable());
         let publishing = tokio::spawn({
             let broker = broker.clone();
             async move { broker.publish(&demands(5)).await }
         });
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         for tag in 1..=5 {
             let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
             assert_eq!(received[0].tag, tag);
@@ -364,9 +398,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_out_takes_room_until_it_is_acknowledged() {
-        let broker = Memory::new(2);
+        let broker = Memory::new(2, usize::MAX);
         broker.publish(&demands(2)).await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         subscription.next_batch(2, Duration::ZERO).await.unwrap();
         let one = demands(1);
         let mut publishing = broker.publish(&one);
@@ -377,8 +411,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bytes_take_room_too_and_a_message_without_any_is_held_alone() {
+        let broker = Memory::new(10, 100);
+        let of_size = |size: usize| Outgoing {
+            body: vec![0; size].into(),
+            ..demands(1).remove(0)
+        };
+        broker.publish(&[of_size(60), of_size(40)]).await.unwrap();
+        for size in [1, 500] {
+            let one = [of_size(size)];
+            let mut publishing = broker.publish(&one);
+            let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
+            assert!(full.is_err(), "{size}");
+            let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+            let received = subscription.next_batch(10, Duration::ZERO).await.unwrap();
+            let tags: Vec<u64> = received.iter().map(|delivery| delivery.tag).collect();
+            subscription.acknowledge(&tags).await.unwrap();
+            assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
+        }
+        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
     async fn dead_letters_without_room_are_refused_together() {
-        let broker = Memory::new(2);
+        let broker = Memory::new(2, usize::MAX);
         let letter = DeadLetter {
             message_id: new_message_id(),
             properties: Properties::default(),

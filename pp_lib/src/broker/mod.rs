@@ -136,6 +136,25 @@ pub enum Queue {
     DeadLetter,
 }
 
+/// How much a subscription may have and not have acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// How many messages; at least one.
+    pub messages: u16,
+    /// How many bytes they have together. A message that is larger comes alone.
+    pub bytes: usize,
+}
+
+impl Prefetch {
+    /// This many messages of any size.
+    pub fn messages(messages: u16) -> Self {
+        Self {
+            messages,
+            bytes: usize::MAX,
+        }
+    }
+}
+
 /// What a message says about itself besides its body, as it came and not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
@@ -193,8 +212,8 @@ pub trait Broker: Send + Sync {
     /// Puts dead letters where they are safe; an error leaves some possibly sent.
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;
 
-    /// Begins to receive, with at most `prefetch` messages unacknowledged.
-    async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Subscription>>;
+    /// Begins to receive, with no more than `prefetch` unacknowledged.
+    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>>;
 
     /// How many messages wait in a queue and are with nobody.
     async fn ready_messages(&self, queue: Queue) -> Result<u64>;

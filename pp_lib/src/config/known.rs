@@ -46,6 +46,7 @@ pub const KNOWN: &[&str] = &[
     "PP_POSTGRES_PASSWORD",
     "PP_POSTGRES_PORT",
     "PP_PREFETCH",
+    "PP_PREFETCH_BYTES",
     "PP_PROBE_BIND",
     "PP_PRODUCER_PROBE_BIND",
     "PP_QUEUE_PREFIX",

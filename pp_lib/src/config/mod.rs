@@ -18,5 +18,5 @@ pub use database::{DatabaseArgs, DatabaseUrl};
 pub use error::{ConfigError, Secret};
 pub use known::KNOWN;
 pub(crate) use known::warn_of_unknown_variables;
-pub use parse::{DurationText, duration, whole};
+pub use parse::{DurationText, duration, size, whole};
 pub use runtime::{LogFormat, RuntimeArgs};

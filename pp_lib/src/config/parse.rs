@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 /// Parses a duration such as `5s`, `250ms` or `1h 30m`. `0` needs no unit, any other bare number is refused.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits_only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -66,9 +68,37 @@ where
     }
 }
 
+/// A parser for sizes such as `256KiB` or `1GB`, within bounds in bytes.
+pub fn size(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
+        let expected = || {
+            let as_typed = |bytes: &u64| ByteSize(*bytes).to_string().replace(".0", "").replace(' ', "");
+            let (from, to) = (as_typed(range.start()), as_typed(range.end()));
+            format!("expected a size from {from} to {to}, as in 256KiB")
+        };
+        bytes
+            .filter(|bytes| range.contains(bytes))
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or_else(expected)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_and_bounds() {
+        let size = size(1..=1 << 30);
+        for (text, bytes) in [("1", 1), ("256KiB", 262_144), ("1MB", 1_000_000), ("1GiB", 1 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["0", "2GiB", "lots", "-1", "", "5 parsecs"] {
+            let why = "expected a size from 1B to 1GiB, as in 256KiB".to_owned();
+            assert_eq!(size(bad), Err(why), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_carry_a_unit() {

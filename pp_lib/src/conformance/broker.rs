@@ -12,7 +12,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::broker::{
-    AnyBroker, Broker, DeadLetter, Delivery, Kept, Outgoing, Properties, Published, Queue, Resent, Subscription,
+    AnyBroker, Broker, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent,
+    Subscription,
 };
 use crate::domain::{DemandedRow, MessageId};
 use crate::flow::new_message_id;
@@ -43,6 +44,9 @@ macro_rules! broker_suite {
             what_is_not_acknowledged_comes_again,
             what_comes_again_and_again_is_never_dropped,
             no_more_than_the_prefetch_is_out,
+            no_more_bytes_than_the_prefetch_are_out,
+            large_messages_behind_small_ones_lose_nothing,
+            a_subscription_dropped_with_more_to_come_gives_all_back,
             nothing_is_acknowledged_past_an_unfinished_one,
             what_is_acknowledged_does_not_come_again,
             two_subscriptions_share_the_messages,
@@ -177,7 +181,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     };
     let published = broker.publish(&[with_row, demand(2), with_code]).await.unwrap();
     assert_eq!(published, [Published::Confirmed; 3]);
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     let received = receive(&mut *subscription, 3).await;
     let expected = |tag: u64, properties| Delivery {
         tag,
@@ -217,7 +221,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
 
 /// First in, first out, and tags that grow by one from 1.
 pub async fn messages_arrive_in_order(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, 500).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(500)).await.unwrap();
     publish(&*broker, 0..200).await;
     publish(&*broker, 200..500).await;
     let received = receive(&mut *subscription, 500).await;
@@ -228,11 +232,11 @@ pub async fn messages_arrive_in_order(broker: AnyBroker) {
 /// A dropped subscription gives back what it had, in the old order and counted.
 pub async fn what_is_not_acknowledged_comes_again(broker: AnyBroker) {
     publish(&*broker, 0..3).await;
-    let mut first = broker.subscribe(Queue::Demand, 2).await.unwrap();
+    let mut first = broker.subscribe(Queue::Demand, Prefetch::messages(2)).await.unwrap();
     assert_numbers(&receive(&mut *first, 2).await, 0..2);
     drop(first);
     until_ready(&*broker, Queue::Demand, 3).await;
-    let mut second = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut second = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     let received = receive(&mut *second, 3).await;
     assert_numbers(&received, 0..3);
     assert_eq!(tags(&received), [1, 2, 3]);
@@ -247,7 +251,7 @@ pub async fn what_comes_again_and_again_is_never_dropped(broker: AnyBroker) {
     publish(&*broker, 0..1).await;
     for times in 0..=TIMES {
         until_ready(&*broker, Queue::Demand, 1).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         let received = receive(&mut *subscription, 1).await;
         assert_numbers(&received, 0..1);
         assert_eq!(received[0].delivery_count, times);
@@ -257,7 +261,7 @@ pub async fn what_comes_again_and_again_is_never_dropped(broker: AnyBroker) {
 /// The prefetch is the backpressure.
 pub async fn no_more_than_the_prefetch_is_out(broker: AnyBroker) {
     publish(&*broker, 0..10).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 4).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(4)).await.unwrap();
     assert_numbers(&receive(&mut *subscription, 4).await, 0..4);
     nothing_comes(&mut *subscription).await;
     until_ready(&*broker, Queue::Demand, 6).await;
@@ -267,23 +271,99 @@ pub async fn no_more_than_the_prefetch_is_out(broker: AnyBroker) {
     until_ready(&*broker, Queue::Demand, 4).await;
 }
 
+/// The prefetch bounds what a process has to hold in memory; a message that is larger comes alone.
+pub async fn no_more_bytes_than_the_prefetch_are_out(broker: AnyBroker) {
+    let sizes = [100_000, 100_000, 100_000, 900_000, 100_000, 100_000];
+    publish_sizes(&*broker, &sizes).await;
+    let prefetch = Prefetch {
+        messages: 100,
+        bytes: 250_000,
+    };
+    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    let mut tag = 0;
+    for together in [&sizes[..2], &sizes[2..3], &sizes[3..4], &sizes[4..]] {
+        let received = receive(&mut *subscription, together.len()).await;
+        let received: Vec<usize> = received.iter().map(|delivery| delivery.body.len()).collect();
+        assert_eq!(received, together);
+        nothing_comes(&mut *subscription).await;
+        tag += together.len() as u64;
+        subscription.acknowledge(&(1..=tag).collect::<Vec<_>>()).await.unwrap();
+    }
+}
+
+/// Whatever the broker sends ahead of messages that turn out large: all arrive, once and in order.
+pub async fn large_messages_behind_small_ones_lose_nothing(broker: AnyBroker) {
+    let sizes: Vec<usize> = (0..900)
+        .map(|number| match number / 100 % 3 {
+            1 => 50_000,
+            _ => 10,
+        })
+        .collect();
+    publish_sizes(&*broker, &sizes).await;
+    let prefetch = Prefetch {
+        messages: 200,
+        bytes: 500_000,
+    };
+    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    let mut received: Vec<usize> = Vec::new();
+    while received.len() < sizes.len() {
+        let batch = timeout(DEADLINE, subscription.next_batch(50, AT_ONCE)).await;
+        let batch = batch.expect("all arrive").unwrap();
+        let held: usize = batch.iter().map(|delivery| delivery.body.len()).sum();
+        assert!(held <= prefetch.bytes, "{held} bytes are out");
+        assert_eq!(batch[0].tag, received.len() as u64 + 1);
+        received.extend(batch.iter().map(|delivery| delivery.body.len()));
+        subscription.acknowledge(&tags(&batch)).await.unwrap();
+    }
+    assert!(received == sizes);
+    until_ready(&*broker, Queue::Demand, 0).await;
+    drop(subscription);
+    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    nothing_comes(&mut *subscription).await;
+}
+
+/// What was on its way and had no room is given back with what was received.
+pub async fn a_subscription_dropped_with_more_to_come_gives_all_back(broker: AnyBroker) {
+    publish_sizes(&*broker, &[200_000; 30]).await;
+    let prefetch = Prefetch {
+        messages: 100,
+        bytes: 500_000,
+    };
+    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    assert_eq!(receive(&mut *subscription, 2).await.len(), 2);
+    drop(subscription);
+    until_ready(&*broker, Queue::Demand, 30).await;
+}
+
+/// Publishes messages with bodies of these sizes.
+async fn publish_sizes(broker: &dyn Broker, sizes: &[usize]) {
+    let messages: Vec<Outgoing> = (sizes.iter().enumerate())
+        .map(|(number, size)| Outgoing {
+            body: vec![b' '; *size].into(),
+            ..demand(number)
+        })
+        .collect();
+    let published = timeout(DEADLINE, broker.publish(&messages)).await.unwrap().unwrap();
+    assert_eq!(published, vec![Published::Confirmed; messages.len()]);
+}
+
 /// A message that is not finished keeps those behind it.
 pub async fn nothing_is_acknowledged_past_an_unfinished_one(broker: AnyBroker) {
     publish(&*broker, 0..5).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     receive(&mut *subscription, 5).await;
     subscription.acknowledge(&[1]).await.unwrap();
     subscription.acknowledge(&[4, 3]).await.unwrap();
     drop(subscription);
     until_ready(&*broker, Queue::Demand, 4).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     assert_numbers(&receive(&mut *subscription, 4).await, 1..5);
 }
 
 /// Acknowledged in any order and more than once, it is gone.
 pub async fn what_is_acknowledged_does_not_come_again(broker: AnyBroker) {
     publish(&*broker, 0..5).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 5).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(5)).await.unwrap();
     receive(&mut *subscription, 5).await;
     for tags in [&[5_u64, 2][..], &[1], &[], &[1, 2], &[4, 3]] {
         subscription.acknowledge(tags).await.unwrap();
@@ -293,15 +373,15 @@ pub async fn what_is_acknowledged_does_not_come_again(broker: AnyBroker) {
     assert_numbers(&receive(&mut *subscription, 1).await, 5..6);
     drop(subscription);
     until_ready(&*broker, Queue::Demand, 1).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     assert_numbers(&receive(&mut *subscription, 1).await, 5..6);
     nothing_comes(&mut *subscription).await;
 }
 
 /// Both receive, and no message comes to both.
 pub async fn two_subscriptions_share_the_messages(broker: AnyBroker) {
-    let mut one = broker.subscribe(Queue::Demand, 10).await.unwrap();
-    let mut two = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut one = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+    let mut two = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     publish(&*broker, 0..400).await;
     let (mut by_one, mut by_two) = (BTreeSet::new(), BTreeSet::new());
     let bodies = |batch: &[Delivery]| batch.iter().map(|delivery| delivery.body.clone()).collect::<Vec<_>>();
@@ -332,7 +412,7 @@ pub async fn ready_messages_are_those_with_nobody(broker: AnyBroker) {
     publish(&*broker, 0..5).await;
     until_ready(&*broker, Queue::Demand, 5).await;
     until_ready(&*broker, Queue::DeadLetter, 0).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 2).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(2)).await.unwrap();
     receive(&mut *subscription, 2).await;
     until_ready(&*broker, Queue::Demand, 3).await;
     subscription.acknowledge(&[1]).await.unwrap();
@@ -345,7 +425,7 @@ pub async fn ready_messages_are_those_with_nobody(broker: AnyBroker) {
 /// Never more than asked for, and what is there comes without a wait.
 pub async fn a_batch_has_at_most_its_maximum(broker: AnyBroker) {
     publish(&*broker, 0..10).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
     let mut received = Vec::new();
     while received.len() < 9 {
         let batch = timeout(DEADLINE, subscription.next_batch(3, DEADLINE))
@@ -365,7 +445,7 @@ pub async fn a_batch_has_at_most_its_maximum(broker: AnyBroker) {
 
 /// What comes within the time belongs to the batch.
 pub async fn a_batch_waits_for_what_else_comes(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
     let publishing = async {
         publish(&*broker, 0..1).await;
         publish(&*broker, 1..2).await;
@@ -378,7 +458,7 @@ pub async fn a_batch_waits_for_what_else_comes(broker: AnyBroker) {
 
 /// What a cancelled call had taken comes with the next ones, once and in order.
 pub async fn a_cancelled_batch_loses_nothing(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
     for numbers in [0..20, 20..40] {
         publish(&*broker, numbers).await;
         // More than there are, so that it has to go on waiting.
@@ -407,7 +487,10 @@ pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
     ];
     broker.dead_letter(&letters).await.unwrap();
     until_ready(&*broker, Queue::Demand, 0).await;
-    let mut subscription = broker.subscribe(Queue::DeadLetter, 10).await.unwrap();
+    let mut subscription = broker
+        .subscribe(Queue::DeadLetter, Prefetch::messages(10))
+        .await
+        .unwrap();
     let received = receive(&mut *subscription, 3).await;
     for (received, sent) in received.iter().zip(&letters) {
         assert_eq!(received.body, sent.body);
@@ -440,7 +523,7 @@ pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBro
         ..demand(2)
     };
     broker.publish(&[with_row, with_code]).await.unwrap();
-    let mut demands = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut demands = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     let first = receive(&mut *demands, 2).await;
     let letters = first.iter().map(|delivery| DeadLetter {
         message_id: delivery.properties.message_id.clone().unwrap().try_into().unwrap(),
@@ -450,7 +533,10 @@ pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBro
     });
     broker.dead_letter(&letters.collect::<Vec<_>>()).await.unwrap();
     demands.acknowledge(&[1, 2]).await.unwrap();
-    let mut letters = broker.subscribe(Queue::DeadLetter, 10).await.unwrap();
+    let mut letters = broker
+        .subscribe(Queue::DeadLetter, Prefetch::messages(10))
+        .await
+        .unwrap();
     let letters = receive(&mut *letters, 2).await;
     broker
         .resend(&letters.iter().map(resent).collect::<Vec<_>>())
@@ -471,7 +557,7 @@ pub async fn a_dead_letter_without_properties_is_sent_again_as_a_demand(broker: 
         body: body(7),
     };
     assert_eq!(broker.resend(&[old]).await.unwrap(), [Published::Confirmed]);
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     let received = receive(&mut *subscription, 1).await;
     assert_numbers(&received, 7..8);
     assert_eq!(received[0].properties.malformed, None);
@@ -497,7 +583,7 @@ pub async fn bodies_may_be_empty_or_large(broker: AnyBroker) {
         })
         .collect();
     assert_eq!(broker.publish(&messages).await.unwrap(), [Published::Confirmed; 5]);
-    let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
     for (received, sent) in receive(&mut *subscription, 5).await.iter().zip(&messages) {
         assert!(received.body == sent.body, "{} bytes", sent.body.len());
     }
@@ -513,7 +599,10 @@ pub async fn publishing_nothing_is_nothing(broker: AnyBroker) {
 pub async fn thousands_are_published_at_once(broker: AnyBroker) {
     publish(&*broker, 0..5_000).await;
     until_ready(&*broker, Queue::Demand, 5_000).await;
-    let mut subscription = broker.subscribe(Queue::Demand, 1_000).await.unwrap();
+    let mut subscription = broker
+        .subscribe(Queue::Demand, Prefetch::messages(1_000))
+        .await
+        .unwrap();
     let mut received = Vec::new();
     while received.len() < 5_000 {
         let batch = receive(&mut *subscription, 500).await;

@@ -1,12 +1,33 @@
-//! Which demands are computed together. A demand that comes again was with a worker that is gone, and may be why: the
-//! oftener it came, the fewer are computed beside it, and at last it is computed alone, with its row telling of it
-//! beforehand: an end of the worker is then a lost lease. So what kills its workers is found and given up, and its
-//! neighbours go on.
+//! Which messages are read, and which demands are computed, together.
+//!
+//! A redelivered message may have ended its worker, while it was read or while it was computed. The more often it
+//! returns, the smaller its group. At last it is read alone, and computed alone after its row says `running`: an end of
+//! the worker is then a lost lease. So what ends its workers is found and given up, and its neighbours go on.
 
 use super::jobs::Job;
+use crate::broker::Delivery;
 
-/// How many demands are computed together at most that came again once, twice, three times.
+/// The most messages that are read or computed together after they were redelivered once, twice, three times.
 const TOGETHER: [usize; 3] = [250, 50, 10];
+
+/// Splits a batch into the parts that are read one after the other: first deliveries come first. Each part is read,
+/// computed and acknowledged before the next one is read.
+pub(super) fn helpings(mut deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let times = |delivery: &Delivery| usize::try_from(delivery.delivery_count).unwrap_or(usize::MAX);
+    // Stable: the order of their tags stays within a part.
+    deliveries.sort_by_key(times);
+    let mut helpings: Vec<Vec<Delivery>> = Vec::new();
+    for delivery in deliveries {
+        let fits = |helping: &&mut Vec<Delivery>| {
+            times(&helping[0]) == times(&delivery) && helping.len() < most(times(&delivery))
+        };
+        match helpings.last_mut().filter(fits) {
+            Some(helping) => helping.push(delivery),
+            None => helpings.push(vec![delivery]),
+        }
+    }
+    helpings
+}
 
 /// Demands to be computed and recorded together.
 pub(super) struct Group {
@@ -77,6 +98,31 @@ mod tests {
             tags: vec![1],
             delivery_count,
         }
+    }
+
+    #[test]
+    fn what_was_redelivered_is_read_apart_from_its_neighbours() {
+        let delivery = |tag: u64, delivery_count: u32| Delivery {
+            tag,
+            delivery_count,
+            properties: crate::broker::Properties::default(),
+            body: bytes::Bytes::new(),
+        };
+        let again = [(0, 2), (4, 2), (1, 260), (0, 2), (3, 11), (4, 1)];
+        let counts = again
+            .into_iter()
+            .flat_map(|(count, many)| (0..many).map(move |_| count));
+        let deliveries = counts.zip(1..).map(|(count, tag)| delivery(tag, count)).collect();
+        let helpings = helpings(deliveries);
+        let shape: Vec<(u32, usize)> = (helpings.iter())
+            .map(|helping| (helping[0].delivery_count, helping.len()))
+            .collect();
+        assert_eq!(
+            shape,
+            [(0, 4), (1, 250), (1, 10), (3, 10), (3, 1), (4, 1), (4, 1), (4, 1)]
+        );
+        let first: Vec<u64> = helpings[0].iter().map(|delivery| delivery.tag).collect();
+        assert_eq!(first, [1, 2, 265, 266]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Until its row says otherwise a demand belongs to its message: what is not acknowledged comes again. From the commit
 //! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row settled.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::intake;
 use super::jobs::{self, Job, Sorted};
 use super::running::{Running, Slow};
 use super::settle::{Fate, settle};
-use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Queue, Subscription};
+use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
 use crate::domain::{Computation, ComputeError};
 use crate::feed::AnyFeed;
 use crate::health::Part;
@@ -37,6 +38,8 @@ const LANES: u16 = 2;
 pub struct ConsumeSettings {
     /// How many messages may be with this worker, unacknowledged.
     pub prefetch: u16,
+    /// How many bytes these messages may have together. Each lane has its share, and may exceed it by a single message.
+    pub prefetch_bytes: usize,
     /// How many demands are computed at once; half of them are recorded together.
     pub batch: u16,
     /// How long a batch waits for more messages once it has one.
@@ -54,18 +57,26 @@ pub struct ConsumeSettings {
 /// The share of a worker that takes one batch after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lane {
-    prefetch: u16,
+    prefetch: Prefetch,
     batch: u16,
 }
 
 impl ConsumeSettings {
     /// The lanes, with their shares of what there may be at once.
     fn lanes(&self) -> impl Iterator<Item = Lane> {
-        let Self { prefetch, batch, .. } = *self;
+        let Self {
+            prefetch,
+            prefetch_bytes,
+            batch,
+            ..
+        } = *self;
         let lanes = LANES.min(batch).min(prefetch).max(1);
         let share = move |all: u16, lane: u16| all / lanes + u16::from(lane < all % lanes);
         (0..lanes).map(move |lane| Lane {
-            prefetch: share(prefetch, lane),
+            prefetch: Prefetch {
+                messages: share(prefetch, lane),
+                bytes: prefetch_bytes / usize::from(lanes),
+            },
             batch: share(batch, lane),
         })
     }
@@ -210,22 +221,46 @@ impl Consumer {
                 () = shutdown.cancelled() => return Ok(()),
                 deliveries = next => deliveries?,
             };
-            let Sorted { jobs, finished, dead } = jobs::sort(&self.store, &deliveries, abandon).await;
-            if !dead.is_empty() {
-                self.broker.dead_letter(&dead).await?;
-            }
-            subscription.acknowledge(&finished).await?;
-            for group in caution::groups(jobs) {
-                let finished = {
-                    let _turn = self.turns.for_group(&group).await;
-                    self.work_off(group, &deliveries, places, abandon, slow).await?
-                };
-                subscription.acknowledge(&finished).await?;
+            for helping in caution::helpings(deliveries) {
+                self.help(helping, &mut *subscription, places, shutdown, abandon, slow)
+                    .await?;
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Reads messages, works off what they demand and acknowledges them.
+    async fn help(
+        &self,
+        mut deliveries: Vec<Delivery>,
+        subscription: &mut dyn Subscription,
+        places: &Arc<Semaphore>,
+        shutdown: &CancellationToken,
+        abandon: &CancellationToken,
+        slow: &mpsc::Sender<Slow>,
+    ) -> broker::Result<()> {
+        let Sorted { jobs, finished, dead } = jobs::sort(&self.store, &deliveries, abandon).await;
+        if !dead.is_empty() {
+            self.broker.dead_letter(&dead).await?;
+            // With the acknowledgement others take their room: they must not be held any longer.
+            let finished: HashSet<&u64> = finished.iter().collect();
+            deliveries.retain(|delivery| !finished.contains(&delivery.tag));
+            drop(dead);
+        }
+        subscription.acknowledge(&finished).await?;
+        for group in caution::groups(jobs) {
+            let finished = {
+                let _turn = self.turns.for_group(&group).await;
+                self.work_off(group, &deliveries, places, abandon, slow).await?
+            };
+            subscription.acknowledge(&finished).await?;
+            if shutdown.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Works off a group; the tags of what is finished with, as far as this worker is concerned.
@@ -399,6 +434,7 @@ mod tests {
     fn shares(prefetch: u16, batch: u16) -> Vec<(u16, u16)> {
         let settings = ConsumeSettings {
             prefetch,
+            prefetch_bytes: 1_000,
             batch,
             batch_wait: Duration::ZERO,
             max_attempts: 1,
@@ -406,7 +442,10 @@ mod tests {
             work_timeout: Duration::ZERO,
             grace: Duration::ZERO,
         };
-        settings.lanes().map(|lane| (lane.prefetch, lane.batch)).collect()
+        let lanes: Vec<Lane> = settings.lanes().collect();
+        let bytes = 1_000 / lanes.len();
+        assert!(lanes.iter().all(|lane| lane.prefetch.bytes == bytes));
+        lanes.iter().map(|lane| (lane.prefetch.messages, lane.batch)).collect()
     }
 
     #[test]

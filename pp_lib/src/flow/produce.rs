@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::broker::memory::Memory;
-    use crate::broker::{Broker as _, Queue};
+    use crate::broker::{Broker as _, Prefetch, Queue};
     use crate::feed::Feed as _;
     use crate::feed::memory::MemoryFeed;
     use crate::flow::new_message_id;
@@ -139,7 +139,7 @@ mod tests {
         let demands = demands(2);
         let answers = BrokerSink::new(broker.clone()).offer(&demands).await.unwrap();
         assert_eq!(answers, [Published::Confirmed; 2]);
-        let mut queue = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut queue = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         let got = queue.next_batch(2, Duration::from_secs(5)).await.unwrap();
         for (delivery, demand) in got.iter().zip(&demands) {
             assert_eq!(&delivery.body[..], br#"{"add_up_to":2,"done":false}"#);

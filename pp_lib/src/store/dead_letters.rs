@@ -46,6 +46,9 @@ pub struct Redriven {
     pub due_at: DueAt,
 }
 
+/// How many bytes of messages are claimed together to be sent again, and a single message more.
+pub const REDRIVEN_BYTES: i64 = 8 << 20;
+
 /// The dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
@@ -64,7 +67,8 @@ pub trait DeadLetters: Send + Sync {
     /// Forgets them; how many. Their works stay failed.
     async fn drop_letters(&self, which: &Selection) -> Result<u64>;
 
-    /// Takes messages that are due to be sent again, at most `limit`, and makes each due again after `hold`.
+    /// Takes messages that are due to be sent again, at most `limit` and no more behind [`REDRIVEN_BYTES`], and makes
+    /// each due again after `hold`.
     async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>>;
 
     /// Removes the letters of messages that were sent, except where one has come back meanwhile.

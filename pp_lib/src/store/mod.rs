@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use change_log::{Change, ChangeLog, Page};
-pub use dead_letters::{DeadLetters, DeadMessage, Redriven, Selection};
+pub use dead_letters::{DeadLetters, DeadMessage, REDRIVEN_BYTES, Redriven, Selection};
 pub(crate) use given_up::log_given_up;
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use leases::Leases;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::broker::{self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Published, Queue, Subscription};
+use pp_lib::broker::{
+    self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Prefetch, Published, Queue, Subscription,
+};
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
@@ -397,7 +399,7 @@ impl Broker for BrokerBetween {
         self.inner.dead_letter(letters).await
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: u16) -> broker::Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> broker::Result<Box<dyn Subscription>> {
         let (inner, traffic) = (self.inner.subscribe(queue, prefetch).await?, self.traffic.clone());
         traffic.subscribed.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(SubscriptionBetween { inner, traffic }))

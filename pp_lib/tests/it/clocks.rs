@@ -314,6 +314,7 @@ mod embedded {
         let dispatcher = tokio::spawn(dispatcher.run(health.part("dispatcher", true), shutdown.clone()));
         let settings = ConsumeSettings {
             prefetch: 100,
+            prefetch_bytes: 64 << 20,
             batch: 100,
             batch_wait: Duration::from_millis(5),
             max_attempts: 3,

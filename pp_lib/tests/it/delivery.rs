@@ -46,6 +46,7 @@ impl Running {
 fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) -> Running {
     let settings = ConsumeSettings {
         prefetch: 100,
+        prefetch_bytes: 64 << 20,
         batch: 50,
         batch_wait: Duration::from_millis(5),
         max_attempts: 3,

@@ -7,7 +7,7 @@ mod embedded {
 
     use bytes::Bytes;
     use pp_lib::broker::memory::Memory;
-    use pp_lib::broker::{self, AnyBroker, Outgoing, Queue};
+    use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch, Queue};
     use pp_lib::domain::{
         AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin,
         Status, Task, Work, WorkId,
@@ -68,6 +68,7 @@ mod embedded {
         fn consumer(&self, computation: impl Computation, grace: Duration) -> Consumer {
             let settings = ConsumeSettings {
                 prefetch: 200,
+                prefetch_bytes: 64 << 20,
                 batch: 100,
                 batch_wait: Duration::from_millis(5),
                 max_attempts: 3,
@@ -85,7 +86,7 @@ mod embedded {
         }
 
         fn drain(&mut self) {
-            let drainer = Drainer::new(self.store.clone(), self.broker.clone());
+            let drainer = Drainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
             let part = Health::new().part("drainer", true);
             self.tasks.push(tokio::spawn(drainer.run(part, self.shutdown.clone())));
         }
@@ -302,7 +303,11 @@ mod embedded {
         system
             .until(|works| works.len() == 6 && works.values().all(Work::done))
             .await;
-        let mut dead = system.broker.subscribe(Queue::DeadLetter, 100).await.unwrap();
+        let mut dead = system
+            .broker
+            .subscribe(Queue::DeadLetter, Prefetch::messages(100))
+            .await
+            .unwrap();
         let mut letters = Vec::new();
         while letters.len() < bodies.len() {
             letters.extend(dead.next_batch(100, Duration::ZERO).await.unwrap());
@@ -521,7 +526,11 @@ mod embedded {
             ..message(new_message_id(), None, br#"{"add_up_to":4}"#)
         };
         system.send(std::slice::from_ref(&demand)).await;
-        let mut demands = system.broker.subscribe(Queue::Demand, 1).await.unwrap();
+        let mut demands = system
+            .broker
+            .subscribe(Queue::Demand, Prefetch::messages(1))
+            .await
+            .unwrap();
         let came = demands.next_batch(1, Duration::ZERO).await.unwrap().remove(0);
         let letter = broker::DeadLetter {
             message_id: demand.message_id.clone(),

@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
-use pp_lib::broker::{Broker, BrokerError, DeadLetter, Kept, Properties, Published, Queue, Subscription};
+use pp_lib::broker::{Broker, BrokerError, DeadLetter, Kept, Prefetch, Properties, Published, Queue, Subscription};
 use pp_lib::conformance::broker::{assert_numbers, demand, publish, receive, until_ready};
 use pp_lib::flow::new_message_id;
 use tokio::time::timeout;
@@ -87,7 +87,7 @@ mod on_servers {
         let broker = queues.broker().await;
         let body = br#"{"add_up_to":2,"done":false}"#;
         queues.publish(BasicProperties::default(), body).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         let received = receive(&mut *subscription, 1).await;
         let said = Properties {
             kept: Kept::Nothing,
@@ -117,7 +117,7 @@ mod on_servers {
                 .await;
         }
         publish(&broker, 0..1).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         let received = receive(&mut *subscription, 4).await;
         let malformed: Vec<_> = received.iter().map(|delivery| delivery.properties.malformed).collect();
         assert_eq!(
@@ -182,10 +182,10 @@ mod on_servers {
     async fn a_subscription_ends_with_its_queue() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         queues.delete_queue(&queues.names.demand).await;
         assert_over(&mut *subscription).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         publish(&broker, 0..1).await;
         assert_numbers(&receive(&mut *subscription, 1).await, 0..1);
         queues.delete().await;
@@ -197,7 +197,7 @@ mod on_servers {
         let proxy = Proxy::to(&server_url()).await;
         let broker = queues.broker_at(proxy.url()).await;
         publish(&broker, 0..6).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 5).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(5)).await.unwrap();
         receive(&mut *subscription, 5).await;
         subscription.acknowledge(&[1, 2]).await.unwrap();
         // That another one comes shows that the acknowledgement arrived.
@@ -213,7 +213,7 @@ mod on_servers {
             number
         });
         let last = publishing.await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
         let mut ids: Vec<String> = Vec::new();
         while !ids.contains(&format!("demand-{last}")) {
             let one = receive(&mut *subscription, 1).await;
@@ -231,7 +231,7 @@ mod on_servers {
         let broker = queues.broker_at(proxy.url()).await;
         publish(&broker, 0..1).await;
         assert_eq!(proxy.accepted(), 1);
-        let mut subscription = broker.subscribe(Queue::Demand, 1).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(1)).await.unwrap();
         receive(&mut *subscription, 1).await;
         assert_eq!(proxy.accepted(), 2);
         queues.delete().await;
@@ -255,7 +255,10 @@ mod on_servers {
         let published = published.unwrap();
         assert_eq!(published.len(), messages.len());
         assert!(!published.contains(&Published::Returned));
-        let mut subscription = broker.subscribe(Queue::Demand, 10_000).await.unwrap();
+        let mut subscription = broker
+            .subscribe(Queue::Demand, Prefetch::messages(10_000))
+            .await
+            .unwrap();
         let mut missing: BTreeSet<_> = messages
             .iter()
             .zip(&published)
@@ -296,7 +299,7 @@ mod on_servers {
         };
         let url = format!("{}?heartbeat=1", proxy.url());
         let broker = RabbitMq::connect(&url, queues.names.clone(), soon).await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         proxy.freeze(true);
         assert_eq!(broker.publish(&[demand(0)]).await.unwrap(), [Published::Unconfirmed]);
         let again = broker.publish(&[demand(0)]).await;
@@ -306,7 +309,7 @@ mod on_servers {
             Err(BrokerError::Unavailable(_))
         ));
         assert!(matches!(
-            broker.subscribe(Queue::Demand, 1).await,
+            broker.subscribe(Queue::Demand, Prefetch::messages(1)).await,
             Err(BrokerError::Unavailable(_))
         ));
         // Here it is the missing heartbeat that tells.
@@ -337,14 +340,14 @@ mod on_servers {
         queues.declare_as_before_4().await;
         let broker = queues.broker().await;
         publish(&broker, 0..3).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         assert_numbers(&receive(&mut *subscription, 3).await, 0..3);
         // One that is gone is made anew, in the words of today, beside one that is still as it was.
         queues.delete_queue(&queues.names.demand).await;
         assert_over(&mut *subscription).await;
         assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
         let broker = queues.broker().await;
-        let mut subscription = broker.subscribe(Queue::Demand, 10).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         publish(&broker, 3..4).await;
         assert_numbers(&receive(&mut *subscription, 1).await, 3..4);
         queues.delete().await;

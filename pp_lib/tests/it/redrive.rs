@@ -71,6 +71,7 @@ mod on_servers {
         fn consume(&self) -> Running {
             let settings = ConsumeSettings {
                 prefetch: 10,
+                prefetch_bytes: 64 << 20,
                 batch: 10,
                 batch_wait: Duration::from_millis(5),
                 max_attempts: 3,
@@ -85,7 +86,7 @@ mod on_servers {
         }
 
         fn drain(&self) -> Running {
-            let drainer = Drainer::new(self.store.clone(), self.broker.clone());
+            let drainer = Drainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
             self.start(|part, shutdown| drainer.run(part, shutdown))
         }
 

@@ -305,7 +305,7 @@ mod embedded {
             max_lost_leases: 1,
             retain,
         };
-        let (broker, feed) = (Arc::new(Memory::new(10)), Arc::new(MemoryFeed::new()));
+        let (broker, feed) = (Arc::new(Memory::new(10, usize::MAX)), Arc::new(MemoryFeed::new()));
         let dispatcher = Dispatcher::new(store.clone(), broker, feed, settings);
         let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());
         let running = tokio::spawn(dispatcher.run(part, shutdown.clone()));

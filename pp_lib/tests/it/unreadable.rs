@@ -6,7 +6,7 @@ mod on_servers {
 
     use lapin::BasicProperties;
     use lapin::types::{AMQPValue, FieldTable};
-    use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Queue};
+    use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
     use pp_lib::conformance::broker::{demand, publish, receive, until_ready};
     use pp_lib::domain::{AddUpToSum, Status};
     use pp_lib::feed::memory::MemoryFeed;
@@ -55,7 +55,7 @@ mod on_servers {
         publish(&broker, 0..1).await;
         let bodies = publish_garbled(&queues).await;
         publish(&broker, 1..2).await;
-        let mut subscription = broker.subscribe(Queue::Demand, 100).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
         let received = receive(&mut *subscription, bodies.len() + 2).await;
         let id = |delivery: &Delivery| delivery.properties.message_id.clone();
         let (first, last) = (received.first().unwrap(), received.last().unwrap());
@@ -88,6 +88,7 @@ mod on_servers {
 
         let settings = ConsumeSettings {
             prefetch: 4,
+            prefetch_bytes: 64 << 20,
             batch: 2,
             batch_wait: Duration::from_millis(5),
             max_attempts: 3,
@@ -105,7 +106,10 @@ mod on_servers {
         let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());
         let consuming = tokio::spawn(consumer.run(part, shutdown.clone()));
 
-        let mut letters = broker.subscribe(Queue::DeadLetter, 100).await.unwrap();
+        let mut letters = broker
+            .subscribe(Queue::DeadLetter, Prefetch::messages(100))
+            .await
+            .unwrap();
         let mut received = receive(&mut *letters, bodies.len()).await;
         received.sort_by(|one, other| one.body.cmp(&other.body));
         bodies.sort_unstable();

@@ -9,6 +9,7 @@ mod counters;
 mod delivery_limit;
 mod demand;
 mod kills;
+mod large;
 mod near;
 mod newer;
 mod outage;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::super::{BrokerError, Queue, Result, queues::QueueNames};
 use super::RabbitMqConfig;
+use super::budget::Gate;
 use super::greeting::{Greeted, MajorVersion};
 use super::topology::{self, Arguments};
 use super::transport::transport;
@@ -41,10 +42,11 @@ pub(super) struct Link {
 }
 
 /// What a link is for; a connection is known to the server's operator by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Purpose {
     Publish,
-    Consume,
+    /// To receive messages, for which there is room behind the gate.
+    Consume(Gate),
 }
 
 impl Server {
@@ -86,7 +88,7 @@ impl Server {
             .with_max_delay(Duration::from_secs(1))
             .with_jitter()
             .without_max_times();
-        let open = (|| self.open(purpose))
+        let open = (|| self.open(purpose.clone()))
             .retry(patience)
             .when(|error| matches!(error, BrokerError::Unavailable(_)))
             .notify(|error, _| last = Some(error.clone()));
@@ -101,13 +103,14 @@ impl Server {
     }
 
     async fn connect(&self, purpose: Purpose) -> Result<Link> {
-        let name = match purpose {
-            Purpose::Publish => format!("{} publishes", self.config.name),
-            Purpose::Consume => format!("{} consumes", self.config.name),
+        let (name, gate) = match purpose {
+            Purpose::Publish => (format!("{} publishes", self.config.name), None),
+            Purpose::Consume(gate) => (format!("{} consumes", self.config.name), Some(gate)),
         };
+        let confirms = gate.is_none();
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let greeted = Greeted::default();
-        let transport = transport(greeted.clone(), self.config.connect_timeout);
+        let transport = transport(greeted.clone(), self.config.connect_timeout, gate);
         let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport)
             .await
             .map_err(|error| self.refused(&error))?;
@@ -118,7 +121,7 @@ impl Server {
             .create_channel()
             .await
             .map_err(|error| self.refused(&error))?;
-        if purpose == Purpose::Publish {
+        if confirms {
             let confirm = channel.confirm_select(ConfirmSelectOptions::default());
             confirm.await.map_err(|error| self.refused(&error))?;
         }

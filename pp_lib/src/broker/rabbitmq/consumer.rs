@@ -1,20 +1,29 @@
 //! Receiving: one subscription has one connection, so that dropping it gives back what it did not acknowledge.
+//!
+//! Few messages are sent ahead until their size is known: what is sent ahead and has no room in the budget waits in the
+//! memory of the server, and comes again when this program ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Acker, Consumer};
+use futures_util::{StreamExt as _, poll};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Acker, Channel, Consumer};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::window::Window;
-use super::super::{BrokerError, Delivery, Queue, Result, Subscription};
+use super::super::{BrokerError, Delivery, Prefetch, Queue, Result, Subscription};
+use super::budget::{Scales, budget};
 use super::connection::{Link, Purpose, Server};
 use super::message;
+
+/// How many messages are sent ahead until their size is known.
+const FIRST: u16 = 16;
 
 /// One subscription. Once an error was met, every call gives it again.
 pub(super) struct RabbitSubscription {
@@ -22,42 +31,48 @@ pub(super) struct RabbitSubscription {
     queue: Queue,
     // Before the link, so that the channel is closed by the last of its users.
     consumer: Consumer,
-    _link: Link,
-    prefetch: usize,
-    /// Those of the deliveries that are not acknowledged, in the order of their tags.
-    ackers: VecDeque<Acker>,
+    /// Whether the consumer's last message was taken. It says so only once.
+    ended: bool,
+    /// The consumer with another window that comes after this one.
+    next: Option<AbortOnDropHandle<Result<Consumer>>>,
+    /// How many messages are sent ahead to this consumer.
+    window: u16,
+    link: Link,
+    prefetch: u16,
+    scales: Scales,
+    /// The deliveries that are not acknowledged and their weights, in the order of their tags.
+    out: VecDeque<(Acker, usize)>,
+    /// The weight of all of these.
+    held: usize,
     /// Taken by a call of `next_batch` that may have been cancelled before it handed them over.
     taken: Vec<Delivery>,
     acknowledged: u64,
-    window: Window,
+    window_of_tags: Window,
     over: Option<BrokerError>,
 }
 
 impl RabbitSubscription {
     /// Connects and begins to consume.
-    pub(super) async fn begin(server: Arc<Server>, queue: Queue, prefetch: u16) -> Result<Self> {
+    pub(super) async fn begin(server: Arc<Server>, queue: Queue, prefetch: Prefetch) -> Result<Self> {
+        let (gate, scales) = budget(prefetch.bytes);
         // Zero would mean no bound at all.
-        let prefetch = prefetch.max(1);
-        let link = server.open(Purpose::Consume).await?;
-        let consume = async {
-            link.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-            let name = server.names.get(queue).into();
-            link.channel
-                .basic_consume(name, "".into(), BasicConsumeOptions::default(), FieldTable::default())
-                .await
-        };
-        let consumer = timeout(server.config.answer_timeout, consume)
-            .await
-            .map_err(|_| server.no_answer("to a subscription"))?
-            .map_err(|error| server.lost(&error))?;
+        let prefetch = prefetch.messages.max(1);
+        let link = server.open(Purpose::Consume(gate)).await?;
+        let window = prefetch.min(FIRST);
+        let consumer = consume(&server, &link.channel, server.names.get(queue).into(), window).await?;
         Ok(Self {
             consumer,
-            _link: link,
-            prefetch: prefetch.into(),
-            ackers: VecDeque::new(),
+            ended: false,
+            next: None,
+            window,
+            link,
+            prefetch,
+            scales,
+            out: VecDeque::new(),
+            held: 0,
             taken: Vec::new(),
             acknowledged: 0,
-            window: Window::default(),
+            window_of_tags: Window::default(),
             over: None,
             queue,
             server,
@@ -66,18 +81,71 @@ impl RabbitSubscription {
 
     /// Takes one message from the connection.
     async fn take(&mut self) -> Result<()> {
-        match self.consumer.next().await {
-            Some(Ok(message)) => {
-                self.ackers.push_back(message.acker.clone());
-                self.taken.push(message::delivery(self.queue, message));
-                Ok(())
+        loop {
+            if !self.ended {
+                if let Some(message) = self.consumer.next().await {
+                    self.came(message.map_err(|error| self.server.lost(&error))?);
+                    if self.may_widen() {
+                        self.widen().await;
+                    }
+                    return Ok(());
+                }
+                self.ended = true;
             }
-            Some(Err(error)) => Err(self.server.lost(&error)),
-            None => Err(BrokerError::Unavailable(format!(
-                "the server ended the subscription to {}, whose queue may be gone",
-                self.consumer.queue()
-            ))),
+            let Some(next) = &mut self.next else {
+                return Err(BrokerError::Unavailable(format!(
+                    "the server ended the subscription to {}, whose queue may be gone",
+                    self.consumer.queue()
+                )));
+            };
+            let begun = next.await;
+            self.next = None;
+            self.ended = false;
+            self.consumer = begun.map_err(|error| BrokerError::Unavailable(error.to_string()))??;
         }
+    }
+
+    fn came(&mut self, message: lapin::message::Delivery) {
+        let weight = self.scales.next_weight();
+        self.held += weight;
+        self.out.push_back((message.acker.clone(), weight));
+        self.taken.push(message::delivery(self.queue, message));
+    }
+
+    /// Whether the rest of the prefetch is expected to have room as well, by the size of what came first.
+    fn may_widen(&self) -> bool {
+        let (out, rest) = (self.out.len(), usize::from(self.rest()));
+        let all_out = self.next.is_none() && out == usize::from(FIRST) && self.window == FIRST;
+        let expected = (self.held / out.max(1)).saturating_mul(rest);
+        all_out && rest > usize::from(FIRST) && expected <= self.scales.limit()
+    }
+
+    /// The prefetch without the first window, so that no more is out while one consumer takes the place of the other.
+    fn rest(&self) -> u16 {
+        self.prefetch.saturating_sub(FIRST)
+    }
+
+    /// Ends the consumer and begins another one on the same channel: RabbitMQ cannot change the window of a consumer of a
+    /// quorum queue. All that the old one may have is out, so nothing is on its way to it; what it has stays with this
+    /// subscription.
+    async fn widen(&mut self) {
+        let window = self.rest();
+        let (server, channel) = (self.server.clone(), self.link.channel.clone());
+        let (tag, queue) = (self.consumer.tag(), self.consumer.queue());
+        let mut changing = Box::pin(async move {
+            let cancelled = channel.basic_cancel(tag, BasicCancelOptions::default());
+            cancelled.await.map_err(|error| server.lost(&error))?;
+            consume(&server, &channel, queue, window).await
+        });
+        // Polled once, the end stands in the connection's line before any acknowledgement, which would let more come.
+        let first = poll!(changing.as_mut());
+        self.window = window;
+        self.next = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            match first {
+                Poll::Ready(begun) => begun,
+                Poll::Pending => changing.await,
+            }
+        })));
     }
 
     async fn fill(&mut self, max: usize, wait: Duration) -> Result<()> {
@@ -85,7 +153,7 @@ impl RabbitSubscription {
             self.take().await?;
         }
         let mut waited = std::pin::pin!(sleep(wait));
-        while self.taken.len() < max && self.ackers.len() < self.prefetch {
+        while self.taken.len() < max && self.out.len() < usize::from(self.prefetch) {
             tokio::select! {
                 biased;
                 taken = self.take() => taken?,
@@ -101,7 +169,8 @@ impl RabbitSubscription {
         let finished = usize::try_from(tag - self.acknowledged).unwrap_or(usize::MAX);
         let acker = finished
             .checked_sub(1)
-            .and_then(|last| self.ackers.get(last))
+            .and_then(|last| self.out.get(last))
+            .map(|(acker, _)| acker)
             .ok_or_else(stale)?;
         let acknowledge = acker.ack(BasicAckOptions { multiple: true });
         let fresh = timeout(self.server.config.answer_timeout, acknowledge)
@@ -111,7 +180,9 @@ impl RabbitSubscription {
         if !fresh {
             return Err(stale());
         }
-        self.ackers.drain(..finished);
+        let weight = self.out.drain(..finished).map(|(_, weight)| weight).sum();
+        self.held -= weight;
+        self.scales.release(weight);
         self.acknowledged = tag;
         Ok(())
     }
@@ -119,6 +190,20 @@ impl RabbitSubscription {
     fn end_with(&mut self, error: BrokerError) -> BrokerError {
         self.over.insert(error).clone()
     }
+}
+
+/// Begins to receive, with this many messages sent ahead.
+async fn consume(server: &Server, channel: &Channel, queue: ShortString, window: u16) -> Result<Consumer> {
+    let consume = async {
+        channel.basic_qos(window, BasicQosOptions::default()).await?;
+        channel
+            .basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .await
+    };
+    timeout(server.config.answer_timeout, consume)
+        .await
+        .map_err(|_| server.no_answer("to a subscription"))?
+        .map_err(|error| server.lost(&error))
 }
 
 #[async_trait]
@@ -141,7 +226,7 @@ impl Subscription for RabbitSubscription {
         if let Some(over) = &self.over {
             return Err(over.clone());
         }
-        match self.window.finish(tags) {
+        match self.window_of_tags.finish(tags) {
             Some(tag) => self.acknowledge_to(tag).await.map_err(|error| self.end_with(error)),
             None => Ok(()),
         }

@@ -3,9 +3,15 @@
 //! AMQP has text in UTF-8, but the server passes on what a sender wrote. The library gives up its connection over such a
 //! message, the server delivers it again, and it would be in the way of all others for ever. With the mark it arrives
 //! with its body, and whoever consumes it sees that it is dead.
+//!
+//! A message that has no room in the budget of its subscription is kept back, and with it all that comes behind it.
+
+use std::ops::Range;
 
 use bytes::{Buf as _, BytesMut};
 use lapin::protocol::basic::parse_properties;
+
+use super::budget::Gate;
 
 /// The header that stands for properties that cannot be read.
 pub(super) const UNREADABLE: &str = "pp-unreadable-properties";
@@ -16,6 +22,7 @@ const CONTENT_HEADER: u8 = 2;
 const FRAME_END: u8 = 0xce;
 /// In a content header: class, weight and the length of the body, before the properties.
 const BEFORE_PROPERTIES: usize = 12;
+const BODY_LENGTH: Range<usize> = 4..BEFORE_PROPERTIES;
 /// Properties that are headers alone.
 const HEADERS_ONLY: u16 = 1 << 13;
 /// No server sends a content header of this length, as frames are shorter; and no more than this is kept waiting.
@@ -29,12 +36,35 @@ pub(super) struct Frames {
     /// How many bytes to come belong to frames that are passed on as they are.
     passing: usize,
     readable: BytesMut,
+    /// Where messages are weighed, if this connection receives any.
+    gate: Option<Gate>,
+    /// Whether the frame at the beginning of `incoming` is that of a message without room.
+    kept_back: bool,
 }
 
 impl Frames {
+    /// Frames whose messages need room in a budget.
+    pub(super) fn behind(gate: Option<Gate>) -> Self {
+        Self {
+            gate,
+            ..Self::default()
+        }
+    }
+
+    /// The gate, if a message waits there for room.
+    pub(super) fn waiting(&self) -> Option<&Gate> {
+        self.gate.as_ref().filter(|_| self.kept_back)
+    }
+
     /// Takes the next bytes in, however they are cut.
     pub(super) fn take_in(&mut self, bytes: &[u8]) {
         self.incoming.extend_from_slice(bytes);
+        self.go_on();
+    }
+
+    /// Makes readable what can be made readable of what came in.
+    pub(super) fn go_on(&mut self) {
+        self.kept_back = false;
         while !self.incoming.is_empty() {
             if self.passing == 0 && !self.begin_frame() {
                 return;
@@ -58,7 +88,7 @@ impl Frames {
         count
     }
 
-    /// Decides about the frame that begins here; whether enough of it is there.
+    /// Decides about the frame that begins here; whether enough of it is there, and room for its message.
     fn begin_frame(&mut self) -> bool {
         let Some((header, rest)) = self.incoming.split_at_checked(HEADER_LENGTH) else {
             return false;
@@ -72,6 +102,10 @@ impl Frames {
         let Some(payload) = rest.get(..length).filter(|_| rest.len() > length) else {
             return false;
         };
+        if self.gate.as_ref().is_some_and(|gate| !gate.admit(weight(payload))) {
+            self.kept_back = true;
+            return false;
+        }
         let (before, properties) = payload.split_at(BEFORE_PROPERTIES);
         if can_be_read(properties) {
             self.passing = whole;
@@ -82,6 +116,15 @@ impl Frames {
         }
         true
     }
+}
+
+/// The size of a message by its content header: its properties and its body.
+fn weight(content_header: &[u8]) -> usize {
+    let body = content_header[BODY_LENGTH].iter();
+    let body = body.fold(0_u64, |length, byte| (length << 8) | u64::from(*byte));
+    content_header
+        .len()
+        .saturating_add(usize::try_from(body).unwrap_or(usize::MAX))
 }
 
 /// By the judgement of the library itself.
@@ -109,6 +152,7 @@ fn marked(channel: [u8; 2], before_properties: &[u8]) -> Vec<u8> {
 mod tests {
     use lapin::types::AMQPValue;
 
+    use super::super::budget::budget;
     use super::*;
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -152,6 +196,34 @@ mod tests {
         for part in [1, 2, 7, 8, 100, sent.len()] {
             assert_eq!(through(&sent, part), sent, "in parts of {part}");
         }
+    }
+
+    #[test]
+    fn a_message_without_room_is_kept_back_until_there_is() {
+        let (deliver, header, body) = (frame(1, b"deliver"), with_message_id(b"one"), frame(3, b"{}"));
+        let heartbeat = frame(8, b"");
+        let rest = [&header[..], &body].concat();
+        let message = [&deliver[..], &rest].concat();
+        let weight = header.len() - HEADER_LENGTH - 1 + 2;
+        let (gate, scales) = budget(2 * weight - 1);
+        let mut frames = Frames::behind(Some(gate));
+        let read = |frames: &mut Frames| {
+            frames.go_on();
+            let mut space = [0; 1_000];
+            let count = frames.hand_out(&mut space);
+            space[..count].to_vec()
+        };
+        frames.take_in(&[&message[..], &heartbeat, &message, &message].concat());
+        assert_eq!(read(&mut frames), [&message[..], &heartbeat, &deliver].concat());
+        assert!(frames.waiting().is_some());
+        assert_eq!(read(&mut frames), [0; 0]);
+        scales.release(scales.next_weight());
+        assert_eq!(read(&mut frames), [&rest[..], &deliver].concat());
+        assert!(frames.waiting().is_some());
+        scales.release(scales.next_weight());
+        assert_eq!(read(&mut frames), rest);
+        assert!(frames.waiting().is_none());
+        assert_eq!(scales.next_weight(), weight);
     }
 
     #[test]

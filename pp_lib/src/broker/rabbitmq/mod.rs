@@ -2,8 +2,9 @@
 //!
 //! This folder alone knows the client library. It recovers nothing by itself: publishing opens another connection with
 //! the next call, a subscription that met an error is over. `transport` and `frames` stand between the library and the
-//! server, so that a message from a careless client does not end a connection.
+//! server, so that a message from a careless client does not end a connection, and large ones not the process.
 
+mod budget;
 mod connection;
 mod consumer;
 mod frames;
@@ -23,7 +24,7 @@ use self::consumer::RabbitSubscription;
 use self::message::Parcel;
 use self::publisher::Publisher;
 use super::queues::QueueNames;
-use super::{Broker, BrokerError, DeadLetter, Outgoing, Published, Queue, Resent, Result, Subscription};
+use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
 
 /// How to behave towards the server.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ impl Broker for RabbitMq {
         )))
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
         Ok(Box::new(
             RabbitSubscription::begin(self.server.clone(), queue, prefetch).await?,
         ))

@@ -13,19 +13,24 @@ use async_rs::{Runtime, Tokio};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::Stream;
 
+use super::budget::Gate;
 use super::frames::Frames;
 use super::greeting::{Greeted, Greeting};
+
+/// How many bytes are read at once: what is kept back of them is held besides the budget.
+const AT_ONCE: usize = 256 << 10;
 
 /// What a connection runs on.
 pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
 
-/// The current Tokio runtime, for one connection: it brings nothing in that the library cannot read, and tells the
-/// server's version, whose greeting may take this long.
-pub(super) fn transport(greeted: Greeted, limit: Duration) -> Transport {
+/// The current Tokio runtime, for one connection: it brings nothing in that the library cannot read, and no message that
+/// has no room behind the gate; and it tells the server's version, whose greeting may take this long.
+pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -> Transport {
     let readable = Readable {
         tokio: Tokio::current(),
         greeted,
         limit,
+        gate,
     };
     Runtime::new(RuntimeParts::new(Tokio::current(), readable))
 }
@@ -36,6 +41,7 @@ pub(super) struct Readable {
     tokio: Tokio,
     greeted: Greeted,
     limit: Duration,
+    gate: Option<Gate>,
 }
 
 impl Reactor for Readable {
@@ -62,12 +68,12 @@ impl Reactor for Readable {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.tokio.tcp_connect_addr(address);
-        let (greeted, limit) = (self.greeted.clone(), self.limit);
+        let (greeted, limit, gate) = (self.greeted.clone(), self.limit, self.gate.clone());
         async move {
             Ok(ReadableStream {
                 stream: connecting.await?,
                 greeting: Greeting::new(greeted, limit),
-                frames: Frames::default(),
+                frames: Frames::behind(gate),
             })
         }
     }
@@ -84,7 +90,20 @@ pub(super) struct ReadableStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for ReadableStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         while self.frames.is_empty() {
-            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_read(context, buffer)? else {
+            if let Some(gate) = self.frames.waiting() {
+                gate.wait(context.waker());
+                if gate.is_over() {
+                    // Not closed in order: the answer to that would come behind messages that nobody takes any more.
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                self.frames.go_on();
+                if self.frames.is_empty() && self.frames.waiting().is_some() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            let most = buffer.len().min(AT_ONCE);
+            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_read(context, &mut buffer[..most])? else {
                 return self.greeting.poll_limit(context).map(Err);
             };
             if count == 0 {

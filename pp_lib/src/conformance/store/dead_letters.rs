@@ -298,6 +298,30 @@ pub async fn letters_of_works_that_moved_on_are_gone_and_not_counted(store: AnyS
     assert_eq!((claims.len(), claims[0].id), (1, failed.id));
 }
 
+pub async fn large_redriven_messages_are_claimed_in_parts(store: AnyStore) {
+    let large = |id: &str| DeadMessage {
+        message_id: MessageId::try_from(id.to_owned()).unwrap(),
+        properties: None,
+        body: vec![b'x'; 5 << 20].into(),
+        reason: "large".to_owned(),
+    };
+    for id in ["one", "two", "three"] {
+        store.bury(&[large(id)]).await.unwrap();
+    }
+    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 3);
+    let mut parts = Vec::new();
+    loop {
+        let claimed = claim_redriven(&store).await;
+        if claimed.is_empty() {
+            break;
+        }
+        parts.push(claimed.len());
+        store.end_redriven(&claimed).await.unwrap();
+    }
+    assert_eq!(parts, [2, 1]);
+    assert!(letters(&store).await.is_empty());
+}
+
 pub async fn a_redriven_message_is_claimed_once_and_ends(store: AnyStore) {
     let id = bury(&store, "one").await;
     bury(&store, "two").await;

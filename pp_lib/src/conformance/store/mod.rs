@@ -128,6 +128,7 @@ macro_rules! store_suite {
             unknown_letters_are_nobodys
             a_redriven_work_that_fails_again_has_one_letter
             letters_of_works_that_moved_on_are_gone_and_not_counted
+            large_redriven_messages_are_claimed_in_parts
             a_redriven_message_is_claimed_once_and_ends
             a_claimed_message_that_is_not_ended_comes_again
             a_message_that_comes_back_keeps_its_letter

@@ -11,7 +11,7 @@ use crate::broker::{Outgoing, Published, Resent};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::store::{Claim, Redriven};
 
-/// How many dead messages are sent again together; they may be large.
+/// How many dead messages are sent again together, or fewer when they are large.
 const REDRIVEN_BATCH: u16 = 20;
 /// How many batches are sent before anything else is looked after.
 const BATCHES_IN_A_ROW: usize = 20;
@@ -64,13 +64,10 @@ impl Dispatcher {
     pub(super) async fn send_redriven(&self) -> Result<()> {
         for _ in 0..BATCHES_IN_A_ROW {
             let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
-            let last = redriven.len() < usize::from(REDRIVEN_BATCH);
-            if !redriven.is_empty() {
-                self.send_again(redriven).await?;
-            }
-            if last {
+            if redriven.is_empty() {
                 break;
             }
+            self.send_again(redriven).await?;
         }
         Ok(())
     }

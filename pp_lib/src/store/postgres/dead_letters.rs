@@ -13,7 +13,7 @@ use super::dispatch::microseconds;
 use super::failure::Failure;
 use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds, unix_seconds};
 use crate::domain::{DeadLetter, DeadLetterId, WorkId};
-use crate::store::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
+use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
 
 /// How many letters one statement changes: few enough to be done well within the statement timeout.
 const AT_ONCE: usize = 2_000;
@@ -202,18 +202,22 @@ impl DeadLetters for PostgresStore {
         let hold = microseconds(hold);
         self.run(move |connection| {
             let rows: Vec<RedrivenRow> = sql_query(
-                "UPDATE dead_letters SET due_at = now() + $1 * interval '1 microsecond'
-                WHERE id = ANY(ARRAY(
-                    SELECT id FROM dead_letters
+                "WITH held AS MATERIALIZED (
+                    SELECT id, due_at, octet_length(body) AS bytes FROM dead_letters
                     -- None waits longer than a claim, unless the clock was set back.
                     WHERE due_at <= now() OR due_at > clock_timestamp() + $1 * interval '1 microsecond'
                     ORDER BY due_at LIMIT $2
                     FOR UPDATE SKIP LOCKED
-                ))
+                ), sized AS (
+                    SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM held
+                )
+                UPDATE dead_letters SET due_at = now() + $1 * interval '1 microsecond'
+                WHERE id = ANY(ARRAY(SELECT id FROM sized WHERE before < $3))
                 RETURNING id, message_id, body, properties, due_at",
             )
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
+            .bind::<BigInt, _>(REDRIVEN_BYTES)
             .load(connection)?;
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {

@@ -8,7 +8,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{DeadLetters, DeadMessage, DueAt, Redriven, Result, Selection};
+use super::super::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
 use super::deltas::{self, Moved};
 use super::dispatch::millis;
 use super::event_log::insert_events;
@@ -148,13 +148,18 @@ impl DeadLetters for SqliteStore {
         self.write(move |connection| {
             let rows: Vec<RedrivenRow> = sql_query(format!(
                 "UPDATE dead_letters SET due_at = {NOW} + ?1 WHERE id IN (
-                     -- None waits longer than a claim, unless the clock was set back.
-                     SELECT id FROM dead_letters
-                     WHERE due_at IS NOT NULL AND (due_at <= {NOW} OR due_at > {NOW} + ?1) ORDER BY due_at LIMIT ?2)
+                     SELECT id FROM (
+                         SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
+                             SELECT id, due_at, length(body) AS bytes FROM dead_letters
+                             -- None waits longer than a claim, unless the clock was set back.
+                             WHERE due_at IS NOT NULL AND (due_at <= {NOW} OR due_at > {NOW} + ?1)
+                             ORDER BY due_at LIMIT ?2))
+                     WHERE before < ?3)
                  RETURNING id, message_id, body, properties, due_at"
             ))
             .bind::<BigInt, _>(millis(hold))
             .bind::<Integer, _>(i32::from(limit))
+            .bind::<BigInt, _>(REDRIVEN_BYTES)
             .load(connection)?;
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {

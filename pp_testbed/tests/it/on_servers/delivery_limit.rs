@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
-use pp_lib::broker::{Broker as _, Queue};
+use pp_lib::broker::{Broker as _, Prefetch, Queue};
 use pp_testbed::demands::Demands;
 use pp_testbed::servers::{Kind, PrivateServers};
 
@@ -57,7 +57,7 @@ async fn the_policy_in_the_manual_keeps_what_is_in_queues_of_old() {
             demands.waiting().await.unwrap() == 1
         })
         .await;
-        let mut subscription = broker.subscribe(Queue::Demand, 1).await.unwrap();
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(1)).await.unwrap();
         let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
         assert_eq!(received[0].delivery_count, delivery);
     }

@@ -111,12 +111,24 @@ impl Place {
     /// Publishes messages to the queue of demands as a client does that knows nothing of PP but the queue's name:
     /// without properties, without a declaration.
     pub(crate) async fn publish_as_a_stranger(&self, bodies: &[Vec<u8>]) {
+        let messages = bodies.iter().map(|body| (BasicProperties::default(), body.as_slice()));
+        self.publish(messages).await;
+    }
+
+    /// Publishes messages that say their identity and nothing else.
+    pub(crate) async fn publish_with_ids(&self, messages: &[(String, &[u8])]) {
+        let with_id = |id: &str| BasicProperties::default().with_message_id(id.into());
+        self.publish(messages.iter().map(|(id, body)| (with_id(id), *body)))
+            .await;
+    }
+
+    async fn publish(&self, messages: impl Iterator<Item = (BasicProperties, &[u8])>) {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        for body in bodies {
+        for (properties, body) in messages {
             let (queue, options) = (self.queues().demand, BasicPublishOptions::default());
-            let sent = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default());
+            let sent = channel.basic_publish("".into(), queue.into(), options, body, properties);
             let confirmed = sent.await.unwrap().await.unwrap();
             assert!(confirmed.is_ack(), "{confirmed:?}");
         }

@@ -198,7 +198,7 @@ mod tests {
             (r#"{"add_up_to":2}"#, both, "new_work_code, beside work_code"),
             ("{", Properties::default(), "malformed demand"),
             (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),
-            (r#"{"add_up_to":2}"#, id("\u{1}"), "message_id"),
+            (r#"{"add_up_to":2}"#, id(&"é".repeat(128)), "message_id"),
             (r#"{"add_up_to":2}"#, code, "work_code"),
             (r#"{"add_up_to":2}"#, counters(0, 1, 0), "generation"),
             (r#"{"add_up_to":2}"#, counters(1, -1, 0), "attempt"),

@@ -18,6 +18,7 @@ pub(crate) mod place;
 mod pooler;
 mod privileges;
 mod quiet_log;
+mod read_only;
 mod refresher;
 mod retention;
 mod sharing;

@@ -76,7 +76,7 @@ pub(super) fn unix_seconds(moment: PgTimestamp) -> i64 {
 }
 
 pub(super) fn unix_microseconds(moment: PgTimestamp) -> i64 {
-    moment.0 + EPOCH_SECONDS * 1_000_000
+    moment.0.saturating_add(EPOCH_SECONDS * 1_000_000)
 }
 
 /// A moment of the years that PostgreSQL knows; what is beyond them is as good as their ends.

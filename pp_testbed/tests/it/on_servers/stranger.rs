@@ -103,3 +103,55 @@ async fn what_cannot_be_read_is_a_dead_letter_and_its_neighbours_finish() {
     );
     place.leave().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_id_of_any_text_makes_its_work_once_and_names_its_letter() {
+    let place = Place::new().await;
+    let worker = worker(&place);
+    let longest = "é".repeat(127);
+    let ids = [
+        "Auftrag Größe 7",
+        "注文-7",
+        "🧾",
+        " ",
+        "two\nlines\tand \u{1b}[31mred",
+        "\u{7f}\u{85}\u{feff}\u{202e}",
+        "with a NUL \0 in it",
+        "'; DROP TABLE works; --",
+        &longest,
+    ];
+    let mut messages: Vec<(String, &[u8])> = Vec::new();
+    for id in ids {
+        let twice = [(); 2].map(|()| (id.to_owned(), &br#"{"add_up_to":2}"#[..]));
+        messages.extend(twice);
+        messages.push((format!("{}!", &id[..id.floor_char_boundary(200)]), b"junk"));
+    }
+    place.publish_with_ids(&messages).await;
+    let works = i64::try_from(ids.len()).unwrap();
+    let client = place.client().await;
+    let letters = async || {
+        let rows = client
+            .query("SELECT message_id FROM dead_letters ORDER BY id", &[])
+            .await;
+        let rows = rows.unwrap().into_iter();
+        rows.map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    until("all are worked off", LIMIT, async || {
+        letters().await.len() == ids.len() && place.ledger.done().await.unwrap() >= works && place.waiting().await == 0
+    })
+    .await;
+    let expected = ids.map(|id| format!("{}!", id[..id.floor_char_boundary(200)].replace('\0', "\u{1a}")));
+    let mut kept = letters().await;
+    kept.sort();
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(kept, expected);
+    assert_eq!(worker.terminate().code, Some(0));
+    let account = place.ledger.account().await.unwrap();
+    assert_eq!(
+        (account.done, account.unfinished, account.wrong_history, account.orphans),
+        (works, 0, 0, 0),
+        "{account:?}"
+    );
+    place.leave().await;
+}

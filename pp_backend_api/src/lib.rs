@@ -120,8 +120,8 @@ pub async fn serve(
         false => health.part("store", true),
     };
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
-    let (shared, mailbox) = (caches.cache.shared(), args.mailbox);
-    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), shared, mailbox).await;
+    let (cache, mailbox) = (&caches.cache, args.mailbox);
+    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));

@@ -103,9 +103,10 @@ async fn serve(
     let streams = Streams::start(store.clone(), feed.clone(), streams, shutdown.clone());
     let health = Health::new();
     let part = health.part("store", true);
-    let (serving, works) = Serving::start(&store, &feed, &caches(), options, &health);
+    let caches = caches();
+    let (serving, works) = Serving::start(&store, &feed, &caches, options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
-    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), false, 100).await;
+    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
     let parts = Parts {

@@ -2,7 +2,7 @@
 //!
 //! A value begins with what a comparison needs: `3 {…}` is a work at version 3, `~3 {…}` the same until the refresher
 //! confirms it, `?77` a lease, `0 ` an unknown work, `x` a deleted one. Of a code, `i21` is its work's id and
-//! `p4 1634115736` a demand: its bound and when it was accepted. A new form gets a new number in the keys.
+//! `p4 1634115736 id` a demand: its bound, when it was accepted and its identity. A new form gets a new number in the keys.
 
 use super::{ByCode, Entry, Found, Lease, Provisional};
 use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
@@ -21,7 +21,12 @@ impl Keys {
     }
 
     pub(super) fn code(&self, code: &WorkCode) -> String {
-        format!("{}:code:v1:{code}", self.0)
+        format!("{}:code:v2:{code}", self.0)
+    }
+
+    /// Accepted demands by the time at which they were listed.
+    pub(super) fn accepted(&self) -> String {
+        format!("{}:accepted:v1", self.0)
     }
 
     pub(super) fn position(&self) -> String {
@@ -46,7 +51,7 @@ impl Keys {
             }
             literal.push(character);
         }
-        [format!("{literal}:work:v1:*"), format!("{literal}:code:v1:*")]
+        [format!("{literal}:work:v1:*"), format!("{literal}:code:v2:*")]
     }
 }
 
@@ -81,7 +86,12 @@ pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<Found> {
 pub(super) fn code_text(known: &ByCode) -> String {
     match known {
         ByCode::Id(id) => format!("i{id}"),
-        ByCode::Provisional(provisional) => format!("p{} {}", provisional.add_up_to, provisional.created_on),
+        ByCode::Provisional(Provisional {
+            message_id,
+            add_up_to,
+            created_on,
+            ..
+        }) => format!("p{add_up_to} {created_on} {message_id}"),
     }
 }
 
@@ -91,8 +101,10 @@ pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
     if let Some(id) = text.strip_prefix('i') {
         return id.parse().ok().map(|id| ByCode::Id(WorkId(id)));
     }
-    let (add_up_to, created_on) = text.strip_prefix('p')?.split_once(' ')?;
+    let (add_up_to, rest) = text.strip_prefix('p')?.split_once(' ')?;
+    let (created_on, message_id) = rest.split_once(' ')?;
     Some(ByCode::Provisional(Provisional {
+        message_id: message_id.to_owned().try_into().ok()?,
         work_code: code.clone(),
         add_up_to: add_up_to.parse::<AddUpTo>().ok()?,
         created_on: created_on.parse().ok()?,
@@ -148,13 +160,14 @@ mod tests {
     fn codes_as_text_and_back() {
         let code: WorkCode = "api-bjq8euwsEA".parse().unwrap();
         let provisional = Provisional {
+            message_id: "a b".to_owned().try_into().unwrap(),
             work_code: code.clone(),
             add_up_to: AddUpTo::MIN,
             created_on: -5,
         };
         for (known, text) in [
             (ByCode::Id(WorkId(21)), "i21"),
-            (ByCode::Provisional(provisional), "p1 -5"),
+            (ByCode::Provisional(provisional), "p1 -5 a b"),
         ] {
             assert_eq!(code_text(&known), text);
             assert_eq!(by_code(&code, text.as_bytes()), Some(known));
@@ -168,14 +181,14 @@ mod tests {
             assert_eq!(found(WorkId(1), LEASE, damaged), None, "{damaged:?}");
             assert_eq!(by_code(&code, damaged), None, "{damaged:?}");
         }
-        for damaged in ["i", "ix", "p", "p4", "p0 1", "p4 x"] {
+        for damaged in ["i", "ix", "p", "p4", "p4 1", "p4 1 ", "p0 1 a", "p4 x a"] {
             assert_eq!(by_code(&code, damaged.as_bytes()), None, "{damaged}");
         }
     }
 
     #[test]
     fn a_prefix_stands_for_itself_in_a_pattern() {
-        assert_eq!(Keys::new("pp").patterns(), ["pp:work:v1:*", "pp:code:v1:*"]);
+        assert_eq!(Keys::new("pp").patterns(), ["pp:work:v1:*", "pp:code:v2:*"]);
         assert_eq!(Keys::new("a*[b]").patterns()[0], r"a\*\[b\]:work:v1:*");
     }
 }

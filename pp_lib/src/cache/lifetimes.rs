@@ -12,7 +12,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(2);
 pub(super) const UNKNOWN: Duration = Duration::from_secs(2);
 /// Longer than any writer is held up that does not know of the deletion yet.
 const TOMBSTONE_AT_LEAST: Duration = Duration::from_secs(60);
-const PROVISIONAL: Duration = Duration::from_secs(3600);
+/// How long a demand without a row is remembered.
+pub(super) const PROVISIONAL: Duration = Duration::from_secs(3600);
 
 /// The lifetimes that follow from the options.
 #[derive(Clone, Copy, Debug)]

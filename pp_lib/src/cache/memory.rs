@@ -1,6 +1,7 @@
 //! The in-process cache: bounded, for one process that is everything, and in front of a cache that is further away.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Bounded;
 
 use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
-use super::{ByCode, Cache, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use super::{ACCEPTED, ByCode, Cache, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
 use crate::domain::{Position, Work, WorkCode, WorkId};
 
 /// The cache inside this process.
@@ -204,9 +205,34 @@ impl Cache for MemoryCache {
                 .entry_by_ref(code)
                 .and_compute_with(|present| match (present, known) {
                     (Some(_), ByCode::Provisional(_)) => Op::Nop,
-                    _ => Op::Put(Timed::new(known.clone(), self.lifetimes.of_code(known))),
+                    _ => {
+                        if matches!(known, ByCode::Provisional(_)) {
+                            kept.list(self.moment(), code.clone());
+                        }
+                        Op::Put(Timed::new(known.clone(), self.lifetimes.of_code(known)))
+                    }
                 });
         }
+        Ok(())
+    }
+
+    async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>> {
+        let (now, kept) = (self.moment(), self.kept());
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let mut taken = Vec::new();
+        let mut accepted = kept.accepted();
+        while taken.len() < limit
+            && let Some((_, code)) = accepted.pop_front_if(|(listed, _)| now.0.saturating_sub(listed.0) >= age_ms)
+        {
+            taken.push(code);
+        }
+        accepted.extend(taken.iter().map(|code| (now, code.clone())));
+        Ok(taken)
+    }
+
+    async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()> {
+        let codes: HashSet<&WorkCode> = codes.iter().collect();
+        self.kept().accepted().retain(|(_, code)| !codes.contains(code));
         Ok(())
     }
 
@@ -224,6 +250,8 @@ impl Cache for MemoryCache {
 struct Kept {
     works: Bounded<WorkId, Held>,
     codes: Bounded<WorkCode, Timed<ByCode>>,
+    /// Accepted demands and when they were listed, the oldest first.
+    accepted: Mutex<VecDeque<(Moment, WorkCode)>>,
     position: Option<Position>,
     fresh: Option<Moment>,
 }
@@ -242,8 +270,21 @@ impl Kept {
                 .eviction_policy(EvictionPolicy::lru())
                 .expire_after(OwnLifetime)
                 .build(),
+            accepted: Mutex::default(),
             position: None,
             fresh: None,
+        }
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, VecDeque<(Moment, WorkCode)>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(&self, now: Moment, code: WorkCode) {
+        let mut accepted = self.accepted();
+        accepted.push_back((now, code));
+        if accepted.len() > ACCEPTED {
+            accepted.pop_front();
         }
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, MessageId, Position, Work, WorkCode, WorkId};
 
 /// Why the cache did not do what was asked. Nothing depends on it: the store has the truth.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -105,6 +105,8 @@ pub struct CacheOptions {
 /// A demand that was accepted and has no row yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisional {
+    /// Its identity.
+    pub message_id: MessageId,
     /// The code that its work will have.
     pub work_code: WorkCode,
     /// Its bound.
@@ -112,6 +114,9 @@ pub struct Provisional {
     /// When it was accepted, in Unix seconds.
     pub created_on: i64,
 }
+
+/// How many accepted demands are listed; beyond that, the oldest are not looked after any more.
+pub const ACCEPTED: usize = 100_000;
 
 /// What is kept by code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,8 +161,16 @@ pub trait Cache: Send + Sync {
     /// What is known of these codes. In order.
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>>;
 
-    /// Remembers what is known of codes. An id stays when a provisional entry comes.
+    /// Remembers what is known of codes. An id stays when a provisional entry comes. A provisional entry that is new is
+    /// listed for [`Self::take_accepted`], where the newest [`ACCEPTED`] are.
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()>;
+
+    /// Takes codes that were listed longer ago than `age`, the oldest first, at most `limit`. They are listed anew, so
+    /// that nobody else takes them before that time.
+    async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>>;
+
+    /// Lists these codes no longer.
+    async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()>;
 
     /// Whether other processes see what is put here.
     fn shared(&self) -> bool;

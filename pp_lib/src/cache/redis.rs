@@ -13,8 +13,8 @@ use redis::{Script, ScriptInvocation};
 
 use self::link::Link;
 use super::keys::{self, Keys};
-use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
-use super::{ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use super::lifetimes::{LEASE, Lifetimes, PROVISIONAL, UNKNOWN};
+use super::{ACCEPTED, ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
 use crate::domain::{Position, WorkCode, WorkId};
 
 /// How many keys one script has at most: while it runs, everybody else waits.
@@ -35,6 +35,7 @@ static PRESENT: LazyLock<Script> = script!("redis/present.lua");
 static REFRESH: LazyLock<Script> = script!("redis/refresh.lua");
 static MARK: LazyLock<Script> = script!("redis/mark.lua");
 static PUT_CODES: LazyLock<Script> = script!("redis/put_codes.lua");
+static TAKE_ACCEPTED: LazyLock<Script> = script!("redis/take_accepted.lua");
 
 /// The cache in Redis.
 #[derive(Debug)]
@@ -226,12 +227,37 @@ impl Cache for RedisCache {
 
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
         for some in entries.chunks(AT_ONCE) {
-            let mut script = PUT_CODES.prepare_invoke();
+            let mut script = PUT_CODES.key(self.keys.accepted());
+            script.arg(ACCEPTED).arg(ms(PROVISIONAL));
             for (code, known) in some {
                 script.key(self.keys.code(code)).arg(keys::code_text(known));
-                script.arg(ms(self.lifetimes.of_code(known)));
+                script.arg(ms(self.lifetimes.of_code(known))).arg(code.as_str());
             }
             self.link.run::<()>(&script).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>> {
+        let mut script = TAKE_ACCEPTED.key(self.keys.accepted());
+        script
+            .arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+            .arg(limit.min(AT_ONCE));
+        let codes: Vec<String> = self.link.run(&script).await?;
+        Ok(codes
+            .iter()
+            .filter_map(|code| understood(code.parse().ok(), code))
+            .collect())
+    }
+
+    async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()> {
+        for some in codes.chunks(AT_ONCE) {
+            let mut remove = redis::cmd("ZREM");
+            remove.arg(self.keys.accepted());
+            some.iter().for_each(|code| {
+                remove.arg(code.as_str());
+            });
+            let _: u64 = self.link.ask(&remove).await?;
         }
         Ok(())
     }

@@ -10,14 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Builder;
 
 use super::census::{Census, Counted};
+use super::vanished::Vanished;
 use super::{BrokerSink, Coded, DemandSink, NewDemand, Scope, StoreSink, new_message_id, new_work_code};
 use crate::actor::{ActorError, DemandActor, DemandHandle, Offered, WorkHandle};
 use crate::broker::AnyBroker;
-use crate::cache::Provisional;
+use crate::cache::{AnyCache, Provisional};
 use crate::domain::{AddUpTo, MessageId, Origin, Variable, Work, WorkCode};
 use crate::feed::AnyFeed;
 use crate::store::{AnyStore, MOST_EVENTS};
@@ -126,6 +129,7 @@ impl DemandService {
             return Err(DemandError::NotShared);
         }
         let add_up_to = add_up_to.unwrap_or(identity.bound);
+        let message_id = identity.message_id.clone();
         let known = match identity.keyed {
             true => self.known(&identity.work_code, add_up_to).await?,
             false => None,
@@ -142,6 +146,7 @@ impl DemandService {
             Ok(Ok(Offered::NotConfirmed)) | Err(_) => return Err(DemandError::NotConfirmed),
         }
         let demand = Provisional {
+            message_id,
             work_code: identity.work_code,
             add_up_to,
             created_on: known.unwrap_or_else(now),
@@ -186,17 +191,18 @@ impl DemandService {
 pub struct Demanding {
     actor: DemandActor,
     census: Option<Census>,
+    vanished: Option<JoinHandle<()>>,
+    stop: CancellationToken,
 }
 
 impl Demanding {
-    /// Starts everything on the runtime this is called from. `shared` says whether other processes see what this one
-    /// puts into its cache. With a broker that forgets, demands become rows at once.
+    /// Starts everything on the runtime this is called from. With a broker that forgets, demands become rows at once.
     pub async fn start(
         store: &AnyStore,
         feed: &AnyFeed,
         broker: &AnyBroker,
         works: WorkHandle,
-        shared: bool,
+        cache: &AnyCache,
         mailbox: usize,
     ) -> (Self, DemandService) {
         let without_row = broker.durable();
@@ -205,22 +211,37 @@ impl Demanding {
             false => Arc::new(StoreSink::new(Arc::clone(store), Arc::clone(feed))),
         };
         let (actor, offers) = DemandActor::start(sink, mailbox, PATIENCE);
-        let census = match without_row && !shared {
+        let census = match without_row && !cache.shared() {
             true => Some(Census::begin(Arc::clone(store)).await),
             false => None,
         };
+        let stop = CancellationToken::new();
+        let vanished = without_row.then(|| {
+            let (store, broker, cache) = (store.clone(), broker.clone(), cache.clone());
+            tokio::spawn(Vanished { store, broker, cache }.run(stop.clone()))
+        });
         let service = DemandService {
             offers,
             works,
             without_row,
             unshared: census.as_ref().map(Census::counted),
         };
-        (Self { actor, census }, service)
+        let demanding = Self {
+            actor,
+            census,
+            vanished,
+            stop,
+        };
+        (demanding, service)
     }
 
     /// Answers what waits, and leaves.
     pub async fn stop(self, grace: Duration) {
+        self.stop.cancel();
         let _ = timeout(grace, self.actor.stop()).await;
+        if let Some(vanished) = self.vanished {
+            let _ = timeout(grace, vanished).await;
+        }
         if let Some(census) = self.census {
             census.end().await;
         }

@@ -29,6 +29,7 @@ mod serving;
 mod settle;
 mod streams;
 mod supervise;
+mod vanished;
 mod watch;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};

@@ -305,6 +305,7 @@ async fn a_cache_that_fails_is_left_out_and_comes_back() {
 async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
     let rig = Rig::new().await;
     let demand = |code: &str| Provisional {
+        message_id: code.to_owned().try_into().unwrap(),
         work_code: code.parse().unwrap(),
         add_up_to: bound(4),
         created_on: 1,
@@ -454,6 +455,16 @@ impl Cache for Moody {
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
         self.act().await?;
         self.inner.put_codes(entries).await
+    }
+
+    async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>> {
+        self.act().await?;
+        self.inner.take_accepted(age, limit).await
+    }
+
+    async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()> {
+        self.act().await?;
+        self.inner.drop_accepted(codes).await
     }
 
     fn shared(&self) -> bool {

@@ -57,6 +57,7 @@ fn work(version: i64) -> Entry {
 async fn all_errors(cache: &RedisCache) -> Vec<CacheError> {
     let (id, since) = (WorkId(1), Moment(0));
     let provisional = ByCode::Provisional(Provisional {
+        message_id: "demand".to_owned().try_into().unwrap(),
         work_code: code(),
         add_up_to: AddUpTo::MIN,
         created_on: 0,
@@ -282,13 +283,14 @@ pub(crate) mod on_servers {
         let mut raw = Raw::new(&prefix).await;
         raw.set("feed:v2:position", b"\xff").await;
         raw.set("feed:v1:fresh", b"soon").await;
-        raw.set("code:v1:api-bjq8euwsEA", b"\xff").await;
+        raw.set("code:v2:api-bjq8euwsEA", b"\xff").await;
         assert_eq!(cache.position().await.unwrap(), None);
         assert!(!cache.look_up(&[]).await.unwrap().fresh);
         let now = cache.now().await.unwrap();
         assert_eq!(cache.mark(&at(), &at(), now).await.unwrap(), Marked::Nowhere);
         assert_eq!(cache.by_codes(&[code()]).await.unwrap(), [None]);
         let provisional = ByCode::Provisional(Provisional {
+            message_id: "demand".to_owned().try_into().unwrap(),
             work_code: code(),
             add_up_to: AddUpTo::MIN,
             created_on: 5,
@@ -328,7 +330,7 @@ pub(crate) mod on_servers {
         assert!(lease <= 2_000 && lease != -1, "a lease ends: {lease}");
         let known = ByCode::Id(WorkId(1));
         cache.put_codes(&[(code(), known)]).await.unwrap();
-        assert!(about(raw.lifetime("code:v1:api-bjq8euwsEA").await, 540_000, 660_000));
+        assert!(about(raw.lifetime("code:v2:api-bjq8euwsEA").await, 540_000, 660_000));
     }
 
     #[tokio::test(flavor = "multi_thread")]

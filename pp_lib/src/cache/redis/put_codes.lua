@@ -1,9 +1,20 @@
--- KEYS: codes. ARGV: the value and its lifetime for each.
+-- KEYS: the index of accepted demands, then codes. ARGV: how many the index holds and how long it is kept, then for each
+-- code the value, its lifetime and the code itself.
 
-for i, key in ipairs(KEYS) do
-  local value, present = ARGV[2 * i - 1], get(key)
-  local known = present and (string.find(present, '^i%d+$') or string.find(present, '^p%d+ %-?%d+$'))
+local accepted = false
+for i = 2, #KEYS do
+  local key, at = KEYS[i], 3 * i - 3
+  local value, present = ARGV[at], get(key)
+  local known = present and (string.find(present, '^i%d+$') or string.find(present, '^p%d+ %-?%d+ .+$'))
   if not known or string.sub(value, 1, 1) == 'i' then
-    set(key, value, ARGV[2 * i])
+    set(key, value, ARGV[at + 1])
+    if string.sub(value, 1, 1) == 'p' then
+      redis.call('ZADD', KEYS[1], now(), ARGV[at + 2])
+      accepted = true
+    end
   end
+end
+if accepted then
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end

@@ -1,5 +1,6 @@
 //! What is known by code.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixtures::*;
@@ -8,6 +9,7 @@ use crate::domain::{AddUpTo, WorkId};
 
 fn provisional(id: i64, add_up_to: AddUpTo) -> ByCode {
     ByCode::Provisional(Provisional {
+        message_id: format!("demand {id}").try_into().unwrap(),
         work_code: code(id),
         add_up_to,
         created_on: 1_634_115_736 + id,
@@ -58,4 +60,28 @@ pub async fn ids_by_code_expire_and_provisional_ones_stay(fresh: Fresh) {
     put(&cache, 2, ByCode::Id(WorkId(2))).await;
     eventually(async || known(&cache, 2).await.is_none()).await;
     assert_eq!(known(&cache, 1).await, Some(provisional(1, AddUpTo::MIN)));
+}
+
+/// Whoever takes them has them for that time; they are forgotten when somebody says so.
+pub async fn accepted_demands_are_taken_when_they_are_old_enough(fresh: Fresh) {
+    let (cache, an_hour) = (fresh(LASTING), Duration::from_secs(3600));
+    for id in 1..=3 {
+        put(&cache, id, provisional(id, AddUpTo::MIN)).await;
+    }
+    put(&cache, 4, ByCode::Id(WorkId(4))).await;
+    put(&cache, 1, provisional(1, AddUpTo::MIN)).await;
+    assert_eq!(cache.take_accepted(an_hour, 10).await.unwrap(), []);
+    let mut taken = BTreeSet::new();
+    eventually(async || {
+        let some = cache.take_accepted(Duration::from_millis(20), 2).await.unwrap();
+        assert!(some.len() <= 2);
+        taken.extend(some);
+        taken.len() == 3
+    })
+    .await;
+    assert_eq!(taken, [1, 2, 3].map(code).into());
+    assert_eq!(cache.take_accepted(an_hour, 10).await.unwrap(), []);
+    cache.drop_accepted(&[1, 3].map(code)).await.unwrap();
+    cache.drop_accepted(&[]).await.unwrap();
+    assert_eq!(cache.take_accepted(Duration::ZERO, 10).await.unwrap(), [code(2)]);
 }

@@ -63,6 +63,7 @@ macro_rules! cache_suite {
             an_id_replaces_the_provisional_and_stays
             the_first_provisional_stays
             ids_by_code_expire_and_provisional_ones_stay
+            accepted_demands_are_taken_when_they_are_old_enough
             nothing_asked_is_nothing_answered
             the_last_of_concurrent_versions_is_left
             the_newest_in_a_batch_is_left

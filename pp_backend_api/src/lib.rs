@@ -27,7 +27,7 @@ use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{
     Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, WithoutWrites, forget_expired_keys,
-    watch_broker, watch_store,
+    watch_broker, watch_policies, watch_store,
 };
 use pp_lib::health::Health;
 use pp_lib::store::AnyStore;
@@ -125,6 +125,7 @@ pub async fn serve(
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
+    tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
     let parts = Parts {
         works,

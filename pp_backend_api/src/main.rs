@@ -42,7 +42,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         anyhow::Ok(Ports {
             store,
             feed: connect::feed(&database)?,
-            broker: connect::broker_when_needed(&broker, args.broker.queue_names())?,
+            broker: connect::broker_when_needed(&broker, &args.broker)?,
             caches: connect::caches(&cache, &args.cache)?,
         })
     };

@@ -10,13 +10,12 @@ use backon::{ExponentialBuilder, Retryable as _};
 use tokio::time::timeout;
 
 use crate::broker::memory::Memory;
-use crate::broker::queues::QueueNames;
-use crate::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
+use crate::broker::rabbitmq::{Management, RabbitMq, RabbitMqConfig};
 use crate::broker::{AnyBroker, BrokerError};
 use crate::cache::memory::MemoryCache;
 use crate::cache::redis::RedisCache;
 use crate::cache::{AnyCache, CacheOptions};
-use crate::config::{BrokerUrl, CacheArgs, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
+use crate::config::{BrokerArgs, BrokerUrl, CacheArgs, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::feed::postgres::PostgresFeed;
@@ -76,11 +75,12 @@ pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
 }
 
 /// Opens a broker; a server that is not there yet is waited for, so long.
-pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) -> Result<AnyBroker, StartError> {
+pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, patience: Duration) -> Result<AnyBroker, StartError> {
     let BrokerUrl::RabbitMq(url) = address else {
         return Ok(Arc::new(Memory::default()));
     };
-    let connect = || RabbitMq::connect(url.expose(), names.clone(), RabbitMqConfig::default());
+    check_management(args, url)?;
+    let connect = || RabbitMq::connect(url.expose(), args.queue_names(), rabbitmq_config(args));
     let broker = wait_for("RabbitMQ", patience, connect, |error| {
         matches!(error, BrokerError::Unavailable(_))
     })
@@ -91,14 +91,33 @@ pub async fn broker(address: &BrokerUrl, names: QueueNames, patience: Duration) 
 }
 
 /// A broker that is connected to when it is needed: one that is away is no reason to wait, nor to end.
-pub fn broker_when_needed(address: &BrokerUrl, names: QueueNames) -> Result<AnyBroker, StartError> {
+pub fn broker_when_needed(address: &BrokerUrl, args: &BrokerArgs) -> Result<AnyBroker, StartError> {
     let BrokerUrl::RabbitMq(url) = address else {
         return Ok(Arc::new(Memory::default()));
     };
-    match RabbitMq::without_connection(url.expose(), names, RabbitMqConfig::default()) {
+    check_management(args, url)?;
+    match RabbitMq::without_connection(url.expose(), args.queue_names(), rabbitmq_config(args)) {
         Ok(broker) => Ok(Arc::new(broker)),
         Err(error) => Err(wrong("PP_BROKER_URL", error.to_string())),
     }
+}
+
+fn rabbitmq_config(args: &BrokerArgs) -> RabbitMqConfig {
+    RabbitMqConfig {
+        management: args.management_url().map(|url| url.expose().to_owned()),
+        ..RabbitMqConfig::default()
+    }
+}
+
+/// A wrong address of the management API is that variable's error.
+fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError> {
+    let Some(url) = args.management_url() else {
+        return Ok(());
+    };
+    let management = Management::new(url.expose(), broker.expose(), &args.queue_names());
+    management
+        .map(|_| ())
+        .map_err(|error| wrong("PP_BROKER_MANAGEMENT_URL", error.to_string()))
 }
 
 /// Opens the caches of a process. Within one that has its own anyway, there is none in front of it.

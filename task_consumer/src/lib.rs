@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Consumer, Dispatcher, Drainer, WithoutWrites, computation, supervise, watch_store};
+use pp_lib::flow::{Consumer, Dispatcher, Drainer, WithoutWrites, computation, supervise, watch_policies, watch_store};
 use pp_lib::health::Health;
 use pp_lib::store::{self, AnyStore};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     Ok(())
 }
 
-/// The whole service: the work, and an eye on the database.
+/// The whole service: the work, and an eye on the database and on the broker's policies.
 ///
 /// # Errors
 /// When a newer program has changed the database.
@@ -51,7 +51,8 @@ pub async fn serve(
 ) -> store::Result<()> {
     let (store, part) = (parts.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
-    let (watched, ()) = tokio::join!(watch, run(args, grace, parts, health, shutdown));
+    let policies = watch_policies(parts.broker.clone(), health.clone(), shutdown.clone());
+    let (watched, (), ()) = tokio::join!(watch, policies, run(args, grace, parts, health, shutdown));
     watched
 }
 

@@ -51,7 +51,7 @@ async fn connect(args: &Args) -> anyhow::Result<Parts> {
     let patience = args.runtime.startup_timeout;
     Ok(Parts {
         store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
-        broker: connect::broker(&broker, args.broker.queue_names(), patience).await?,
+        broker: connect::broker(&broker, &args.broker, patience).await?,
         feed: connect::feed(&database)?,
     })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use pp_lib::config::{ConfigError, command_line};
-use pp_lib::flow::{BrokerSink, watch_broker};
+use pp_lib::flow::{BrokerSink, watch_broker, watch_policies};
 use pp_lib::health::{Health, STUCK};
 use pp_lib::{connect, logging, program, shutdown};
 use task_producer::{Args, ProducerConfig};
@@ -34,12 +34,13 @@ async fn produce(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let part = health.part("broker", true);
-    let (address, names) = (args.broker.shared_address()?, args.broker.queue_names());
-    let connecting = connect::broker(&address, names, args.runtime.startup_timeout);
+    let address = args.broker.shared_address()?;
+    let connecting = connect::broker(&address, &args.broker, args.runtime.startup_timeout);
     let Some(broker) = shutdown.run_until_cancelled(connecting).await else {
         return Ok(());
     };
     let broker = broker?;
     tokio::spawn(watch_broker(broker.clone(), part, shutdown.clone()));
+    tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     Ok(task_producer::run(config, Arc::new(BrokerSink::new(broker)), shutdown).await?)
 }

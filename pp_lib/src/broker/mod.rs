@@ -218,6 +218,11 @@ pub trait Broker: Send + Sync {
     /// How many messages wait in a queue and are with nobody.
     async fn ready_messages(&self, queue: Queue) -> Result<u64>;
 
+    /// Which settings of its operator drop messages that it confirmed, in words; nothing where it cannot tell.
+    async fn dropping(&self) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+
     /// Whether what is confirmed survives the end of this process.
     fn durable(&self) -> bool;
 }

@@ -21,6 +21,16 @@ pub struct BrokerArgs {
     )]
     url: Option<Secret>,
 
+    /// The management API of RabbitMQ, `http://user:password@host:15672`: it is asked whether a policy drops messages.
+    #[arg(
+        id = "broker_management_url",
+        long = "broker-management-url",
+        value_name = "URL",
+        env = "PP_BROKER_MANAGEMENT_URL",
+        hide_env_values = true
+    )]
+    management_url: Option<Secret>,
+
     /// The beginning of the queues' names: `<prefix>.demand` and `<prefix>.deadletter`.
     #[arg(long = "queue-prefix", env = "PP_QUEUE_PREFIX", default_value = QueueNames::DEFAULT_PREFIX, value_parser = prefix)]
     pub queue_prefix: String,
@@ -44,6 +54,11 @@ impl BrokerArgs {
             )),
             shared => Ok(shared),
         }
+    }
+
+    /// Where the management API is, if it was named.
+    pub fn management_url(&self) -> Option<&Secret> {
+        self.management_url.as_ref()
     }
 
     /// The queues' names.
@@ -93,12 +108,14 @@ mod tests {
     fn a_service_of_its_own_refuses_the_memory_broker() {
         let args = |url: &str| BrokerArgs {
             url: Some(Secret::from(url)),
+            management_url: None,
             queue_prefix: "pp.work".into(),
         };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
         let none = BrokerArgs {
             url: None,
+            management_url: None,
             queue_prefix: "pp.work".into(),
         };
         for bad in [

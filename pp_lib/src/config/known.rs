@@ -19,6 +19,7 @@ pub const KNOWN: &[&str] = &[
     "PP_BATCH_WAIT",
     "PP_BODY_BUDGET",
     "PP_BODY_LIMIT",
+    "PP_BROKER_MANAGEMENT_URL",
     "PP_BROKER_URL",
     "PP_CACHE_PREFIX",
     "PP_CACHE_TTL",

@@ -50,4 +50,4 @@ pub use refresh::Refresher;
 pub use serving::{Caches, Serving};
 pub use streams::{Filter, Message, StatsSubscription, Streams, StreamsError, StreamsOptions, Subscription};
 pub use supervise::supervise;
-pub use watch::{WithoutWrites, watch_broker, watch_store};
+pub use watch::{WithoutWrites, watch_broker, watch_policies, watch_store};

@@ -9,10 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Trouble as _;
 use crate::broker::{AnyBroker, Queue};
-use crate::health::Part;
+use crate::health::{Health, Part};
 use crate::store::{self, AnyStore, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often policies are asked for.
+const POLICIES: Duration = Duration::from_secs(60);
+/// How often after a failure, and how many failures in a row are not shown.
+const POLICIES_AGAIN: Duration = Duration::from_secs(5);
+const SILENT_FAILURES: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a store that is well is asked for a change.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
@@ -70,6 +75,44 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
                 Err(_) => part.down("the broker does not answer"),
             }
             sleep(PAUSE).await;
+        }
+    };
+    shutdown.run_until_cancelled(watching).await;
+}
+
+/// Asks about once a minute whether the broker's operator has it drop messages, and shows it, until the shutdown; ends
+/// at once where the broker cannot tell.
+pub async fn watch_policies(broker: AnyBroker, health: Health, shutdown: CancellationToken) {
+    let watching = async {
+        let (mut known, mut failures) = (Vec::new(), 0);
+        while let Some(asked) = broker.dropping().await.transpose() {
+            let part = health.part("queue policies", false);
+            match asked {
+                Ok(dropping) if dropping.is_empty() => {
+                    (known, failures) = (dropping, 0);
+                    part.up();
+                }
+                Ok(dropping) => {
+                    failures = 0;
+                    if dropping != known {
+                        log::warn!(
+                            "RabbitMQ drops messages that it confirmed, by policy: {}",
+                            dropping.join("; ")
+                        );
+                        known = dropping;
+                    }
+                    part.degraded("a policy of the broker drops messages that were accepted");
+                }
+                Err(error) => {
+                    log::debug!("asking for policies: {error}");
+                    failures += 1;
+                    // It knows nothing of a queue that was made a few seconds ago.
+                    if failures > SILENT_FAILURES {
+                        part.degraded("the broker's management API does not tell its policies");
+                    }
+                }
+            }
+            sleep(if failures == 0 { POLICIES } else { POLICIES_AGAIN }).await;
         }
     };
     shutdown.run_until_cancelled(watching).await;

@@ -15,6 +15,7 @@ mod newer;
 mod outage;
 mod outbox;
 pub(crate) mod place;
+mod policies;
 mod pooler;
 mod privileges;
 mod quiet_log;

@@ -9,6 +9,7 @@ mod connection;
 mod consumer;
 mod frames;
 mod greeting;
+mod management;
 mod message;
 mod publisher;
 mod topology;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 
 use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
+pub use self::management::Management;
 use self::message::Parcel;
 use self::publisher::Publisher;
 use super::queues::QueueNames;
@@ -31,6 +33,8 @@ use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queu
 pub struct RabbitMqConfig {
     /// What the server's operator sees the connections by; `pp` unless told otherwise.
     pub name: String,
+    /// Where the management API is, `http://user:password@host:15672`, if it may be asked about policies.
+    pub management: Option<String>,
     /// How long connecting may take, and trying to connect again when the connection was lost; 5 s.
     pub connect_timeout: Duration,
     /// How long the confirmation of what was published may take, a few thousand messages at a time; 10 s.
@@ -43,6 +47,7 @@ impl Default for RabbitMqConfig {
     fn default() -> Self {
         Self {
             name: "pp".into(),
+            management: None,
             connect_timeout: Duration::from_secs(5),
             confirm_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(5),
@@ -54,6 +59,7 @@ impl Default for RabbitMqConfig {
 pub struct RabbitMq {
     server: Arc<Server>,
     publisher: Publisher,
+    management: Option<Management>,
 }
 
 impl RabbitMq {
@@ -71,9 +77,17 @@ impl RabbitMq {
     /// Connects with the first call that needs it, as any call does whose connection was lost. Only a bad URL or name
     /// is an error here.
     pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
+        let management = config.management.as_deref();
+        let management = management
+            .map(|address| Management::new(address, url, &names))
+            .transpose()?;
         let server = Arc::new(Server::new(url, names, config)?);
         let publisher = Publisher::new(server.clone());
-        Ok(Self { server, publisher })
+        Ok(Self {
+            server,
+            publisher,
+            management,
+        })
     }
 }
 
@@ -113,6 +127,13 @@ impl Broker for RabbitMq {
 
     async fn ready_messages(&self, queue: Queue) -> Result<u64> {
         self.publisher.ready_messages(queue).await
+    }
+
+    async fn dropping(&self) -> Result<Option<Vec<String>>> {
+        match &self.management {
+            Some(management) => management.dropping().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     fn durable(&self) -> bool {

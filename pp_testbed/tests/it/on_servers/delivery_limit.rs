@@ -19,11 +19,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// More than the 20 deliveries after which RabbitMQ drops a message by default.
 const DELIVERIES: u32 = 25;
 
-/// The words of the manual's command, without the name of the tool.
+/// The words of the manual's command that sets a delivery limit and nothing else, without the name of the tool.
 fn policy() -> Vec<&'static str> {
     let mut commands = MANUAL
         .lines()
-        .filter_map(|line| line.strip_prefix("rabbitmqctl set_policy"));
+        .filter_map(|line| line.strip_prefix("rabbitmqctl set_policy"))
+        .filter(|words| words.contains(r#"'{"delivery-limit""#));
     let words = commands.next().unwrap().split_whitespace();
     assert_eq!(commands.next(), None);
     ["set_policy"]

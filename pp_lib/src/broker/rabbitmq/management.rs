@@ -1,0 +1,199 @@
+//! The policies of the queues, as RabbitMQ's management API tells them: AMQP does not show them, and some drop messages
+//! that were confirmed.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use ureq::Agent;
+use url::Url;
+
+use super::super::queues::QueueNames;
+use super::super::{BrokerError, Queue, Result};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More than the description of a queue has.
+const LARGEST_ANSWER: u64 = 1 << 20;
+/// A smaller limit of deliveries than this drops demands whose workers die.
+const ENOUGH_DELIVERIES: i64 = 1_000_000;
+
+/// The management API of a RabbitMQ server.
+#[derive(Clone)]
+pub struct Management {
+    agent: Agent,
+    /// The addresses of both queues, without the login.
+    queues: [(String, Url); 2],
+    authorization: String,
+}
+
+/// What is read of a queue's description.
+#[derive(Deserialize)]
+struct Described {
+    /// Missing for some seconds after the queue was made.
+    effective_policy_definition: Option<Definition>,
+}
+
+/// RabbitMQ has an empty list where there is no policy.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Definition {
+    Keys(Map<String, Value>),
+    None(#[allow(dead_code, reason = "only its form counts")] Vec<Value>),
+}
+
+impl Management {
+    /// The API at an address `http://user:password@host:15672`, for the queues of a broker's URL. An error repeats no
+    /// secret. Where the address has no login, that of the broker is taken.
+    pub fn new(address: &str, broker: &str, names: &QueueNames) -> Result<Self> {
+        let wrong = |why: &str| BrokerError::Rejected(format!("expected http://user:password@host:15672: {why}"));
+        let mut base = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
+        let broker = Url::parse(broker).map_err(|error| wrong(&error.to_string()))?;
+        if base.scheme() != "http" || base.host().is_none() {
+            return Err(wrong("another scheme, or no host"));
+        }
+        let with_login = if base.username().is_empty() { &broker } else { &base };
+        let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let (user, password) = (with_login.username(), with_login.password().unwrap_or_default());
+        let login = STANDARD.encode(format!("{}:{}", decoded(user), decoded(password)));
+        // The broker's virtual host is part of its URL as it is of these, encoded alike.
+        let virtual_host = match broker.path().strip_prefix('/') {
+            None | Some("") => "%2f",
+            Some(named) => named,
+        };
+        let _ = (base.set_username(""), base.set_password(None));
+        let root = base.as_str().trim_end_matches('/').to_owned();
+        let queue = |queue: Queue| {
+            let name = names.get(queue).to_owned();
+            let url = Url::parse(&format!("{root}/api/queues/{virtual_host}/{name}"));
+            url.map(|url| (name, url)).map_err(|error| wrong(&error.to_string()))
+        };
+        let agent = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .build();
+        Ok(Self {
+            agent: agent.into(),
+            queues: [queue(Queue::Demand)?, queue(Queue::DeadLetter)?],
+            authorization: format!("Basic {login}"),
+        })
+    }
+
+    /// Which policies drop messages, in words for an operator; none is as it should be.
+    pub async fn dropping(&self) -> Result<Vec<String>> {
+        let management = self.clone();
+        let asked = tokio::task::spawn_blocking(move || management.ask()).await;
+        asked.unwrap_or_else(|error| Err(BrokerError::Unavailable(error.to_string())))
+    }
+
+    fn ask(&self) -> Result<Vec<String>> {
+        let mut dropping = Vec::new();
+        for (name, url) in &self.queues {
+            let failed = |why: String| BrokerError::Unavailable(format!("{url}: {why}"));
+            let asked = self
+                .agent
+                .get(url.as_str())
+                .header("authorization", &self.authorization);
+            let mut reply = asked.call().map_err(|error| failed(error.to_string()))?;
+            if !reply.status().is_success() {
+                return Err(failed(format!("it answers {}", reply.status())));
+            }
+            let body = reply.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+            let body = body.map_err(|error| failed(error.to_string()))?;
+            let described: Described = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
+            match described.effective_policy_definition {
+                Some(Definition::Keys(keys)) => dropping.extend(drops(&keys).map(|why| format!("{name}: {why}"))),
+                Some(Definition::None(_)) => {}
+                None => return Err(failed("it does not know the policy yet".to_owned())),
+            }
+        }
+        Ok(dropping)
+    }
+}
+
+/// How a policy drops messages.
+fn drops(policy: &Map<String, Value>) -> impl Iterator<Item = String> + use<> {
+    let rejects = policy.get("overflow").and_then(Value::as_str) == Some("reject-publish");
+    let harmless = move |key: &str, value: &Value| match key {
+        "max-length" | "max-length-bytes" => rejects,
+        "message-ttl" | "expires" => false,
+        "delivery-limit" => (value.as_i64()).is_some_and(|limit| !(0..ENOUGH_DELIVERIES).contains(&limit)),
+        _ => true,
+    };
+    let dropping: Vec<String> = policy
+        .iter()
+        .filter(|(key, value)| !harmless(key, value))
+        .map(|(key, value)| match key.as_str() {
+            "max-length" | "max-length-bytes" => format!("{key} {value} without overflow reject-publish"),
+            _ => format!("{key} {value}"),
+        })
+        .collect();
+    dropping.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(address: &str, broker: &str) -> Result<Management> {
+        Management::new(address, broker, &QueueNames::new("pp.work"))
+    }
+
+    fn login_of(management: &Management) -> String {
+        let encoded = management.authorization.strip_prefix("Basic ").unwrap();
+        String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_queues_are_those_of_the_brokers_virtual_host() {
+        for (broker, virtual_host) in [
+            ("amqp://b:bp@h", "%2f"),
+            ("amqp://b:bp@h/", "%2f"),
+            ("amqp://b:bp@h/%2F", "%2F"),
+            ("amqp://b:bp@h/orders", "orders"),
+        ] {
+            let own = named("http://user:p%40ss@host:15672/", broker).unwrap();
+            let urls = own.queues.each_ref().map(|(_, url)| url.to_string());
+            let queue = |name: &str| format!("http://host:15672/api/queues/{virtual_host}/pp.work.{name}");
+            assert_eq!(urls, [queue("demand"), queue("deadletter")]);
+            assert_eq!(login_of(&own), "user:p@ss");
+            assert_eq!(login_of(&named("http://host:15672", broker).unwrap()), "b:bp");
+        }
+        for bad in [
+            "",
+            "host",
+            "amqp://u:secret@h",
+            "https://u:secret@h",
+            "ftp://u:secret@h",
+        ] {
+            let error = named(bad, "amqp://b:secret@h").map(|_| ()).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_drops_messages_is_told_from_one_that_does_not() {
+        let drops = |policy: Value| drops(policy.as_object().unwrap()).collect::<Vec<String>>();
+        for safe in [
+            json!({}),
+            json!({"max-length": 5, "overflow": "reject-publish"}),
+            json!({"max-length-bytes": 5, "overflow": "reject-publish", "queue-version": 2}),
+            json!({"delivery-limit": 1_000_000_000}),
+            json!({"delivery-limit": -1}),
+        ] {
+            assert_eq!(drops(safe.clone()), [""; 0], "{safe}");
+        }
+        let without = ["max-length 5 without overflow reject-publish"];
+        assert_eq!(drops(json!({"max-length": 5})), without);
+        assert_eq!(drops(json!({"max-length": 5, "overflow": "drop-head"})), without);
+        assert_eq!(drops(json!({"message-ttl": 60_000})), ["message-ttl 60000"]);
+        assert_eq!(drops(json!({"expires": 60_000})), ["expires 60000"]);
+        assert_eq!(drops(json!({"delivery-limit": 20})), ["delivery-limit 20"]);
+    }
+}

@@ -2,7 +2,8 @@
 //! its transactions count on from elsewhere, so it gets another epoch, and readers begin anew.
 
 use diesel::pg::PgConnection;
-use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
+use diesel::sql_types::Bool;
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 /// The database and the timeline of the server, as a statement that reads the feed asks for them. A standby has no
 /// timeline of its own.
@@ -10,18 +11,36 @@ pub(super) const INCARNATION: &str = "
     (SELECT oid FROM pg_database WHERE datname = current_database()) || '/' ||
     CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END";
 
+/// The database, wherever its server is.
+const MADE_IN: &str = "
+    (SELECT system_identifier FROM pg_control_system()) || '/' ||
+    (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+#[derive(QueryableByName)]
+struct Settled {
+    #[diesel(sql_type = Bool)]
+    settled: bool,
+}
+
 /// Makes sure that the epoch is one that was made where this database is now. Events that a restored database has of
-/// transactions to come are put before everything that will be written.
+/// transactions to come are put before everything that will be written. Writes only where something changes: a program
+/// may start while the database is read-only.
 pub(super) fn settle(connection: &mut PgConnection) -> QueryResult<()> {
+    let settled: Settled = sql_query(format!(
+        "SELECT EXISTS (SELECT FROM feed WHERE made_in = {MADE_IN} AND incarnation = {INCARNATION})
+            AND NOT EXISTS (SELECT FROM events WHERE tx >= pg_snapshot_xmax(pg_current_snapshot())) AS settled"
+    ))
+    .get_result(connection)?;
+    if settled.settled {
+        return Ok(());
+    }
     connection.transaction(|connection| {
         // Two that start at once take turns.
         sql_query("LOCK TABLE feed IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
         let moved = sql_query(format!(
             "INSERT INTO feed (epoch, made_in, incarnation)
             SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-                (SELECT system_identifier FROM pg_control_system()) || '/' ||
-                (SELECT oid FROM pg_database WHERE datname = current_database()),
-                {INCARNATION}
+                {MADE_IN}, {INCARNATION}
             ON CONFLICT (one) DO UPDATE SET
                 epoch = greatest(excluded.epoch, feed.epoch + 1),
                 made_in = excluded.made_in, incarnation = excluded.incarnation

@@ -37,12 +37,13 @@ impl Connection {
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Reply> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: pp\r\n\r\n")).await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            .await
     }
 
     pub(super) async fn post(&mut self, path: &str, body: &str) -> Result<Reply> {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: pp\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         self.ask(&(head + body)).await
@@ -104,7 +105,7 @@ impl Stream {
     pub(super) async fn open(port: u16, path: &str) -> Result<Self> {
         let mut stream = Self(BufReader::new(connect(port).await?));
         // In the older version of the protocol bodies come without chunks.
-        let request = format!("GET {path} HTTP/1.0\r\nhost: pp\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
         stream.0.get_mut().write_all(request.as_bytes()).await?;
         let started = format!("event: {}", sse::START);
         let beginning = async {

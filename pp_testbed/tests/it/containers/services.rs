@@ -9,7 +9,12 @@ use super::compose::{ComposeFile, Service};
 use super::{dockerfile, help, text_of, variables};
 
 /// What the standalone has within itself.
-const EMBEDDED: [&str; 3] = ["PP_DATABASE_URL", "PP_BROKER_URL", "PP_CACHE_URL"];
+const EMBEDDED: [&str; 4] = [
+    "PP_DATABASE_URL",
+    "PP_BROKER_URL",
+    "PP_BROKER_MANAGEMENT_URL",
+    "PP_CACHE_URL",
+];
 
 /// It goes with a connection pooler, and there is none.
 const OF_A_POOLER: &str = "PP_DATABASE_DIRECT_URL";

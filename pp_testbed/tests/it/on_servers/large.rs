@@ -50,7 +50,6 @@ async fn killed_in_the_middle(
     until("the end is reached", LIMIT, async || end().await).await;
     let peaks = [peaks[0], peak(&last)];
     assert_eq!(last.terminate().code, Some(0));
-    println!("peaks: {peaks:?} MB");
     assert!(
         peaks.iter().all(|peak| *peak < MOST_MEGABYTES),
         "{peaks:?} MB, for 600 MB of messages"

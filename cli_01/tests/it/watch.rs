@@ -56,7 +56,7 @@ fn another_end_than_a_result_is_code_1() {
         ),
         (
             change(3, "work/cancelled", "", "cancelled"),
-            "error: the work was cancelled\n",
+            "error: the work was cancelled or deleted\n",
         ),
         (change(3, "work/cancelled", "", "done"), "error: the work was deleted\n"),
     ] {

@@ -29,7 +29,9 @@ impl Log for Front {
         if is_ours || self.verbatim || record.level() > Level::Warn {
             return self.logger.log(record);
         }
-        if record.target().starts_with(ABOUT_CLIENTS) {
+        // Said at a stop, of connections that are no longer accepted.
+        let is_stop = record.args().as_str() == Some("No workers");
+        if is_stop || record.target().starts_with(ABOUT_CLIENTS) {
             return self.logger.log(&record.to_builder().level(Level::Debug).build());
         }
         if self.logger.enabled(record.metadata()) {

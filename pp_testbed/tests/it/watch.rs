@@ -55,7 +55,7 @@ fn a_work_that_is_deleted_ends_its_watch() {
     let ended = watch.ends();
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (Some(1), "error: the work was deleted\n"),
+        (Some(1), "error: the work was cancelled or deleted\n"),
         "{ended:?}"
     );
     let gone = cli(&home, &format!("watch --id {id}")).run();

@@ -45,7 +45,7 @@ fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
         assert!(line.lines().count() == 1 && !line.contains("hunter2"), "{line}");
     }
     let (code, line) = start(&[], &[]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(line.contains("PP_BROKER_URL: not set"), "{line}");
 }
 

@@ -152,7 +152,7 @@ fn ended(change: &StreamedChange) -> Option<Result<(), Failure>> {
         (Variable::ComputeResult, _) => Some(Ok(())),
         (Variable::ComputeError, Some(Status::Failed)) => Some(Err(failed(&change.value))),
         (Variable::WorkCancelled, Some(Status::Cancelled)) => {
-            Some(Err(Failure::Ended("the work was cancelled".to_owned())))
+            Some(Err(Failure::Ended("the work was cancelled or deleted".to_owned())))
         }
         (Variable::WorkCancelled, _) => Some(Err(Failure::Ended("the work was deleted".to_owned()))),
         _ => None,

@@ -204,7 +204,8 @@ async fn given_up_and_run_again(place: &Place, api: &Api) {
         .run();
     assert_eq!(redriven.code, Some(0), "{}", redriven.stderr);
     until("it is a letter again", LIMIT, async || {
-        letters().len() == 1 && letters()[0]["id"] != first
+        let now = letters();
+        now.len() == 1 && now[0]["id"] != first
     })
     .await;
 }

@@ -47,6 +47,7 @@ macro_rules! broker_suite {
             no_more_bytes_than_the_prefetch_are_out,
             large_messages_behind_small_ones_lose_nothing,
             a_subscription_dropped_with_more_to_come_gives_all_back,
+            a_subscription_dropped_at_any_moment_gives_all_back,
             nothing_is_acknowledged_past_an_unfinished_one,
             what_is_acknowledged_does_not_come_again,
             two_subscriptions_share_the_messages,
@@ -333,6 +334,26 @@ pub async fn a_subscription_dropped_with_more_to_come_gives_all_back(broker: Any
     assert_eq!(receive(&mut *subscription, 2).await.len(), 2);
     drop(subscription);
     until_ready(&*broker, Queue::Demand, 30).await;
+}
+
+/// Nobody is left that holds messages for a subscriber that went away, wherever it stood: while it was subscribing,
+/// while it received, or between two messages.
+pub async fn a_subscription_dropped_at_any_moment_gives_all_back(broker: AnyBroker) {
+    publish(&*broker, 0..60).await;
+    for microseconds in (0..20_000).step_by(500) {
+        let _ = timeout(Duration::from_micros(microseconds), async {
+            let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+            receive(&mut *subscription, 60).await;
+        })
+        .await;
+    }
+    for count in 1..=40 {
+        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+        receive(&mut *subscription, count).await;
+    }
+    until_ready(&*broker, Queue::Demand, 60).await;
+    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+    receive(&mut *subscription, 60).await;
 }
 
 /// Publishes messages with bodies of these sizes.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
+use futures_util::FutureExt as _;
 use lapin::options::ConfirmSelectOptions;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
@@ -224,6 +225,15 @@ impl Link {
     /// Whether the server takes no messages for now, for want of memory or disk.
     pub(super) fn blocked(&self) -> bool {
         self.connected() && self.connection.status().blocked()
+    }
+}
+
+impl Drop for Link {
+    /// Closes the connection. The library would do it when the last user of the channel is gone, which a consumer never
+    /// is whose beginning was abandoned.
+    fn drop(&mut self) {
+        // The first poll hands the request over. Nobody waits for the answer.
+        let _ = self.connection.close(200, "OK".into()).now_or_never();
     }
 }
 

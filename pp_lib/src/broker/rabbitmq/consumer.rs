@@ -29,7 +29,6 @@ const FIRST: u16 = 16;
 pub(super) struct RabbitSubscription {
     server: Arc<Server>,
     queue: Queue,
-    // Before the link, so that the channel is closed by the last of its users.
     consumer: Consumer,
     /// Whether the consumer's last message was taken. It says so only once.
     ended: bool,

@@ -6,9 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pp_cli::config::{DatabaseArgs, DurationText};
+use pp_cli::connect::{self, Schema};
 use pp_lib::actor::{StoreActor, StoreHandle, StoreOptions};
-use pp_lib::config::{DatabaseArgs, DurationText};
-use pp_lib::connect::{self, Schema};
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;

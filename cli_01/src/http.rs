@@ -5,7 +5,7 @@ mod stream;
 
 use std::time::Duration;
 
-use pp_lib::config::DurationText;
+use pp_cli::config::DurationText;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
 use pp_lib::flow::Wanted;
 use pp_lib::store::{Search, Selection};

@@ -13,7 +13,7 @@ mod output;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use pp_lib::config::command_line;
+use pp_cli::config::command_line;
 
 use args::Args;
 use commands::Command;

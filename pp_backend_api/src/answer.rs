@@ -9,7 +9,7 @@ use actix_web::HttpResponseBuilder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{CONTENT_TYPE, LINK};
 use actix_web::web::Bytes;
-use pp_probe::{Budget, Share};
+use pp_http::{Budget, Share};
 use serde::Serialize;
 
 use crate::error::ApiError;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
+use pp_cli::config::{duration, whole};
+use pp_http::{Budget, HostName};
 use pp_lib::actor::StoreOptions;
-use pp_lib::config::{duration, whole};
 use pp_lib::flow::StreamsOptions;
-use pp_probe::{Budget, HostName};
 
 use crate::Config;
 
@@ -147,7 +147,7 @@ fn host_and_port(text: &str) -> Result<String, String> {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    pp_lib::config::size(1..=1 << 30)(text)
+    pp_cli::config::size(1..=1 << 30)(text)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -182,7 +182,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = pp_probe::problem(self.status, self.detail.as_ref());
+        let mut response = pp_http::problem(self.status, self.detail.as_ref());
         if self.later {
             let second = header::HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);

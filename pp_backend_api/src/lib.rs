@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
+use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -29,9 +30,8 @@ use pp_lib::flow::{
     Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, WithoutWrites, forget_expired_keys,
     watch_broker, watch_policies, watch_store,
 };
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use pp_lib::store::AnyStore;
-use pp_probe::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -177,8 +177,8 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
             .wrap(from_fn(known_host))
             .wrap(from_fn(contain::contain))
             .configure(routes::configure)
-            .configure(pp_probe::configure(health.clone()))
-            .default_service(pp_probe::not_found())
+            .configure(pp_http::configure(health.clone()))
+            .default_service(pp_http::not_found())
     };
     let options = ServerOptions {
         workers: workers(),

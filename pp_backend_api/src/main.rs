@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pp_backend_api::{ApiArgs, Ports};
-use pp_lib::config::{BrokerArgs, CacheArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
-use pp_lib::connect::{self, Schema};
-use pp_lib::health::{Health, STUCK};
-use pp_lib::{logging, program, shutdown};
+use pp_cli::config::{BrokerArgs, CacheArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
+use pp_cli::connect::{self, Schema};
+use pp_cli::{logging, program, shutdown};
+use pp_lib::runtime::{Health, STUCK};
 
 /// Takes work in over REST and serves what became of it.
 #[derive(Parser, Debug)]

@@ -11,10 +11,10 @@ use actix_web::rt::time::{Instant, Interval, interval_at};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::unfold;
+use pp_http::Client;
 use pp_lib::domain::Position;
 use pp_lib::flow::{Message, StatsSubscription, Subscription};
 use pp_lib::wire::sse;
-use pp_probe::Client;
 use serde_json::json;
 
 use crate::Api;

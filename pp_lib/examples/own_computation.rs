@@ -21,7 +21,7 @@ use pp_lib::flow::{
     Blocking, BlockingComputation, Cancelled, ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id,
     new_work_code,
 };
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{AnyStore, NewWork};
 use tokio_util::sync::CancellationToken;

@@ -8,6 +8,7 @@ pub mod wire;
 pub mod broker;
 pub mod cache;
 pub mod feed;
+pub mod runtime;
 pub mod store;
 
 pub mod actor;
@@ -15,10 +16,3 @@ pub mod flow;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-
-pub mod config;
-pub mod connect;
-pub mod health;
-pub mod logging;
-pub mod program;
-pub mod shutdown;

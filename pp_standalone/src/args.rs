@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use pp_backend_api::ApiArgs;
-use pp_lib::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs};
+use pp_cli::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs};
 use task_consumer::ConsumerArgs;
 use task_producer::ScheduleArgs;
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use pp_backend_api::Ports;
-use pp_lib::config::DatabaseUrl;
-use pp_lib::connect::{self, Schema};
+use pp_cli::config::DatabaseUrl;
+use pp_cli::connect::{self, Schema};
 use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
-use pp_lib::health::{Health, STUCK};
+use pp_lib::runtime::{Health, STUCK};
 use task_consumer::Parts;
 use task_producer::ProducerConfig;
 use tokio_util::sync::CancellationToken;

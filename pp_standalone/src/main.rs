@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 
-use pp_lib::config::{ConfigError, command_line};
-use pp_lib::{logging, program, shutdown};
+use pp_cli::config::{ConfigError, command_line};
+use pp_cli::{logging, program, shutdown};
 use pp_standalone::{Args, Started, run};
 
 fn main() -> ExitCode {

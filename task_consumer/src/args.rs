@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use pp_lib::config::{DurationText, duration, size, whole};
+use pp_cli::config::{DurationText, duration, size, whole};
 use pp_lib::flow::{ConsumeSettings, DispatchSettings};
 
 /// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.

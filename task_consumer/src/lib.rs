@@ -7,7 +7,7 @@ use std::time::Duration;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::flow::{Consumer, Dispatcher, Drainer, WithoutWrites, computation, supervise, watch_policies, watch_store};
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use pp_lib::store::{self, AnyStore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pp_lib::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
-use pp_lib::connect::{self, Schema};
-use pp_lib::health::{Health, STUCK};
-use pp_lib::{logging, program, shutdown};
-use pp_probe::ProbeBind;
+use pp_cli::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
+use pp_cli::connect::{self, Schema};
+use pp_cli::{logging, program, shutdown};
+use pp_http::ProbeBind;
+use pp_lib::runtime::{Health, STUCK};
 use task_consumer::{ConsumerArgs, Parts};
 
 /// Takes work demands from RabbitMQ, computes them, and records works and events in PostgreSQL.

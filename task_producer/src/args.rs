@@ -2,9 +2,9 @@
 //! run.
 
 use clap::{Args as ClapArgs, Parser};
-use pp_lib::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
+use pp_cli::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
+use pp_http::ProbeBind;
 use pp_lib::domain::AddUpTo;
-use pp_probe::ProbeBind;
 
 use crate::slots::Schedule;
 use crate::{Mode, ProducerConfig};

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pp_lib::config::{ConfigError, command_line};
+use pp_cli::config::{ConfigError, command_line};
+use pp_cli::{connect, logging, program, shutdown};
 use pp_lib::flow::{BrokerSink, watch_broker, watch_policies};
-use pp_lib::health::{Health, STUCK};
-use pp_lib::{connect, logging, program, shutdown};
+use pp_lib::runtime::{Health, STUCK};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
 

@@ -18,7 +18,7 @@ use chrono::{DateTime, NaiveDateTime, SecondsFormat, SubsecRound as _, TimeDelta
 use chrono_tz::{GapInfo, Tz};
 use croner::parser::CronParser;
 use croner::{Cron, JobType};
-use pp_lib::config::ConfigError;
+use pp_cli::config::ConfigError;
 use pp_lib::domain::MessageId;
 use uuid::Uuid;
 

@@ -3,11 +3,11 @@
 
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
+use pp_http::NoQuery;
 use pp_lib::actor::{ActorError, WorkHandle};
 use pp_lib::domain::{Work, WorkId};
 use pp_lib::flow::KeyError;
 use pp_lib::store::Changed;
-use pp_probe::NoQuery;
 
 use super::parse_id;
 use crate::error::ApiError;

@@ -2,8 +2,8 @@
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
+use pp_http::NoQuery;
 use pp_lib::wire::ProvisionalWork;
-use pp_probe::NoQuery;
 
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;

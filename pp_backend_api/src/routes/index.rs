@@ -1,7 +1,7 @@
 //! `/`: what there is.
 
 use actix_web::HttpResponse;
-use pp_probe::NoQuery;
+use pp_http::NoQuery;
 use serde_json::{Value, json};
 
 const ROUTES: [(&str, &str, &str); 23] = [

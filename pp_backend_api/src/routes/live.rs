@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use pp_probe::NoQuery;
+use pp_http::NoQuery;
 
 /// Nothing from elsewhere, nothing inline, and in nobody's frame.
 const POLICY: &str =

@@ -13,8 +13,8 @@ mod works;
 use std::future::Future;
 
 use actix_web::web::{self, ServiceConfig};
+use pp_http::{get, others};
 use pp_lib::domain::WorkId;
-use pp_probe::{get, others};
 use tokio::time::timeout;
 
 use crate::Api;

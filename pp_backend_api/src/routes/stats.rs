@@ -1,7 +1,7 @@
 //! `/stats`: the counters.
 
 use actix_web::{HttpResponse, web};
-use pp_probe::NoQuery;
+use pp_http::NoQuery;
 
 use crate::Api;
 use crate::error::ApiError;

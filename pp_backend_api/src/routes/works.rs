@@ -2,10 +2,10 @@
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
+use pp_http::NoQuery;
 use pp_lib::domain::WorkCode;
 use pp_lib::flow::{Coded, Read, Wanted};
 use pp_lib::wire::ProvisionalWork;
-use pp_probe::NoQuery;
 use serde::Deserialize;
 
 use super::{no_such_work, parse_id};

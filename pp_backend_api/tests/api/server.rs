@@ -14,7 +14,7 @@ use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, WithoutWrites, watch_store};
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use pp_lib::store::AnyStore;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::health::Part;
 use crate::log_repeated;
+use crate::runtime::Part;
 
 /// So many failures in a row open it.
 const FAILURES: u32 = 3;
@@ -58,7 +58,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Health, Readiness};
+    use crate::runtime::{Health, Readiness};
 
     #[test]
     fn failures_in_a_row_open_it_and_a_success_closes_it() {

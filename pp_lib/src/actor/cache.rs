@@ -16,7 +16,7 @@ use super::breaker::Breaker;
 use super::mailbox::{Ask, Keeping, Mailbox, Reply, open};
 use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, Found, Lease, Moment};
 use crate::domain::{WorkCode, WorkId};
-use crate::health::Part;
+use crate::runtime::Part;
 
 /// How often a cache that is there is asked for its time, and one that is away whether it is back.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Patience, new_message_id};
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
 use crate::domain::MessageId;
-use crate::health::Part;
+use crate::runtime::Part;
 use crate::store::{AnyStore, DeadMessage};
 
 /// How many letters are held at once.

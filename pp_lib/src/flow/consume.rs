@@ -23,8 +23,8 @@ use super::settle::{Fate, settle};
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
 use crate::domain::{Computation, ComputeError};
 use crate::feed::AnyFeed;
-use crate::health::Part;
 use crate::log_repeated;
+use crate::runtime::Part;
 use crate::store::{AnyStore, Outcome, Settlement};
 
 /// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.

@@ -17,8 +17,8 @@ use super::purge::purge;
 use super::{Patience, Trouble};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
-use crate::health::Part;
 use crate::log_repeated;
+use crate::runtime::Part;
 use crate::store::{AnyStore, StoreError};
 
 /// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long

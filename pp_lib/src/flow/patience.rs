@@ -7,8 +7,8 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::BrokerError;
-use crate::health::Part;
 use crate::log_repeated;
+use crate::runtime::Part;
 use crate::store::StoreError;
 
 /// What a flow may have to wait for.

@@ -18,7 +18,7 @@ use super::{Patience, Trouble, new_message_id};
 use crate::cache::{AnyCache, CacheError, Entry, Marked, Moment};
 use crate::domain::{Position, WorkId};
 use crate::feed::{AnyFeed, Waiter};
-use crate::health::Part;
+use crate::runtime::Part;
 use crate::store::{AnyStore, Page, StoreError};
 
 /// So many events are read at once.

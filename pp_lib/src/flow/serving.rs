@@ -11,7 +11,7 @@ use super::{Near, Refresher, supervise};
 use crate::actor::{CacheActor, StoreActor, StoreOptions, WorkActor, WorkHandle};
 use crate::cache::AnyCache;
 use crate::feed::AnyFeed;
-use crate::health::Health;
+use crate::runtime::Health;
 use crate::store::AnyStore;
 
 /// The caches of a process.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::health::Part;
 use crate::log_repeated;
+use crate::runtime::Part;
 
 /// How long a flow stays down after a panic.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::health::Health;
+    use crate::runtime::Health;
 
     #[tokio::test(start_paused = true)]
     async fn a_flow_that_panics_starts_anew() {

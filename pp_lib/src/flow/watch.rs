@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Trouble as _;
 use crate::broker::{AnyBroker, Queue};
-use crate::health::{Health, Part};
+use crate::runtime::{Health, Part};
 use crate::store::{self, AnyStore, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(1);

@@ -253,7 +253,7 @@ mod embedded {
     use pp_lib::broker::memory::Memory;
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher};
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -11,7 +11,7 @@ use pp_lib::domain::{
 };
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

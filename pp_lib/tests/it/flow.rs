@@ -17,7 +17,7 @@ mod embedded {
     use pp_lib::flow::{
         ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer, new_message_id, new_work_code,
     };
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Search, Selection, Settlement};
     use tokio::sync::Notify;

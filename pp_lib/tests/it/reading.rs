@@ -14,7 +14,7 @@ use pp_lib::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::flow::{Caches, Coded, Near, Read, Serving, Source, Wanted, new_message_id};
-use pp_lib::health::{Health, State};
+use pp_lib::runtime::{Health, State};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
 use crate::between::StoreBetween;

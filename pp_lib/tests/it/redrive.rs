@@ -12,7 +12,7 @@ mod on_servers {
     use pp_lib::domain::{AddUpToSum, DeadLetter};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer};
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Selection};
     use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ mod on_servers {
 
         fn start<F: Future<Output = ()> + Send + 'static>(
             &self,
-            part: impl FnOnce(pp_lib::health::Part, CancellationToken) -> F,
+            part: impl FnOnce(pp_lib::runtime::Part, CancellationToken) -> F,
         ) -> Running {
             let shutdown = CancellationToken::new();
             let task = tokio::spawn(part(Health::new().part("a part", true), shutdown.clone()));

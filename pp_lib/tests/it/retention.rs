@@ -256,7 +256,7 @@ mod embedded {
     use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{DispatchSettings, Dispatcher, new_message_id, new_work_code};
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use pp_lib::store::{AnyStore, Guard, Outcome, Search, Settlement};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep, timeout};

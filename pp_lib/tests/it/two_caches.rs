@@ -9,7 +9,7 @@ mod on_servers {
     use pp_lib::feed::AnyFeed;
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{Caches, Serving, Source, Wanted, new_message_id};
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use pp_lib::store::AnyStore;
     use tokio::time::{Instant, sleep};
 

@@ -11,7 +11,7 @@ mod on_servers {
     use pp_lib::domain::{AddUpToSum, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer};
-    use pp_lib::health::Health;
+    use pp_lib::runtime::Health;
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Search};
     use tokio_util::sync::CancellationToken;

@@ -100,7 +100,7 @@ impl Progress {
             .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         self.bar.set_length(milliseconds(takes));
         self.bar
-            .set_message(format!("of {}", pp_lib::config::DurationText(takes)));
+            .set_message(format!("of {}", pp_cli::config::DurationText(takes)));
         let bar = self.bar.clone();
         if !bar.is_hidden() {
             thread::spawn(move || {

@@ -11,7 +11,6 @@ use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError, Re
 use tokio::time::timeout;
 
 use crate::cache::{CacheError, Result};
-use crate::config::DurationText;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long what was sent may go without a sign of its arrival, until the connection counts as broken.
@@ -72,7 +71,7 @@ impl Link {
             }
             Err(_) => Err(CacheError::Unavailable(format!(
                 "no answer within {}",
-                DurationText(self.timeout)
+                humantime::format_duration(self.timeout)
             ))),
         }
     }

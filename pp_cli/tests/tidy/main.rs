@@ -8,7 +8,6 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
-mod layers;
 mod paperwork;
-mod source;
 mod tree;
+mod walls;

@@ -2,8 +2,7 @@
 
 use env_logger::Logger;
 use log::{Level, Log, Metadata, Record};
-
-use super::repeated;
+use pp_lib::runtime::say;
 
 /// Libraries whose warnings and errors are about what a client sent, or that it went away.
 const ABOUT_CLIENTS: &str = "actix_http";
@@ -36,7 +35,7 @@ impl Log for Front {
         }
         if self.logger.enabled(record.metadata()) {
             let kind = record.target().to_owned();
-            repeated::say(record.level(), module_path!(), kind, *record.args());
+            say(record.level(), module_path!(), kind, *record.args());
         }
     }
 

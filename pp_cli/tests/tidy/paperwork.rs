@@ -84,11 +84,11 @@ fn a_variable_without_a_row_and_a_row_without_a_variable_are_found() {
 fn every_variable_of_the_readme_is_known_to_the_programs() {
     let files = files();
     let readme = files.iter().find(|file| file.path == "README.md").unwrap();
-    let known: BTreeSet<&str> = pp_lib::config::KNOWN.iter().copied().collect();
+    let known: BTreeSet<&str> = pp_cli::config::KNOWN.iter().copied().collect();
     let unknown = rows(&readme.text).filter(|name| !known.contains(name));
     none(
         &unknown
-            .map(|name| format!("{name} is not in pp_lib/src/config/known.rs"))
+            .map(|name| format!("{name} is not in pp_cli/src/config/known.rs"))
             .collect::<Vec<_>>(),
     );
     let named: BTreeSet<&str> = files
@@ -99,7 +99,7 @@ fn every_variable_of_the_readme_is_known_to_the_programs() {
     let gone = known.difference(&named);
     none(
         &gone
-            .map(|name| format!("{name} is in pp_lib/src/config/known.rs and nowhere else"))
+            .map(|name| format!("{name} is in pp_cli/src/config/known.rs and nowhere else"))
             .collect::<Vec<_>>(),
     );
 }

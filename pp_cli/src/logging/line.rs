@@ -1,20 +1,17 @@
 //! How a log line looks, for people and for machines. Whatever a record contains, a line comes of it: never a panic,
-//! never more than one line, never more than [`LONGEST`].
+//! never more than one line, never more than [`pp_lib::runtime::LONGEST_TEXT`].
 
-use std::fmt::{self, Display, Write as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
 use env_logger::fmt::style::Style;
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
+use pp_lib::runtime::log_text;
 use serde_json::{Map, json};
 
 use crate::config::LogFormat;
-
-/// The longest message, and the longest value of a field, in bytes.
-const LONGEST: usize = 8 * 1024;
 
 /// One line.
 pub(super) struct Line<'a> {
@@ -32,7 +29,7 @@ impl<'a> Line<'a> {
             time: time(SystemTime::now()),
             level,
             target,
-            message: text(message),
+            message: log_text(message),
             fields: Map::new(),
         }
     }
@@ -101,34 +98,6 @@ fn time(now: SystemTime) -> String {
     }
 }
 
-/// What a value says of itself, as far as it does: it may be endless, refuse, or panic.
-pub(super) fn text(value: impl Display) -> String {
-    let mut text = Short(String::new());
-    let said = catch_unwind(AssertUnwindSafe(|| write!(text, "{value}")));
-    let Short(mut text) = text;
-    match said {
-        Ok(Ok(())) => {}
-        _ if text.len() >= LONGEST => text.push('…'),
-        _ => text.push_str("(not printable)"),
-    }
-    text
-}
-
-/// A text that ends at [`LONGEST`].
-struct Short(String);
-
-impl fmt::Write for Short {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        let room = LONGEST - self.0.len().min(LONGEST);
-        if part.len() <= room {
-            self.0.push_str(part);
-            return Ok(());
-        }
-        self.0.push_str(&part[..part.ceil_char_boundary(room)]);
-        Err(fmt::Error)
-    }
-}
-
 /// Collects the fields of a record.
 struct Fields(Map<String, serde_json::Value>);
 
@@ -137,7 +106,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         let value = match (value.to_i64(), value.to_bool()) {
             (Some(number), _) => json!(number),
             (None, Some(truth)) => json!(truth),
-            (None, None) => json!(text(value)),
+            (None, None) => json!(log_text(value)),
         };
         self.0.insert(key.as_str().to_owned(), value);
         Ok(())
@@ -147,6 +116,10 @@ impl<'kvs> VisitSource<'kvs> for Fields {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use std::fmt;
+
+    use pp_lib::runtime::LONGEST_TEXT;
 
     use super::*;
 
@@ -196,12 +169,12 @@ mod tests {
     fn a_message_is_one_line_and_not_longer_than_the_longest() {
         let line = rendered(LogFormat::Text, "a\nb\u{1b}[31m");
         assert!(line.ends_with("Z WARN ] a\\nb\\u{1b}[31m\n"), "{line:?}");
-        let long = message("é".repeat(LONGEST));
+        let long = message("é".repeat(LONGEST_TEXT));
         assert!(
-            long.len() <= LONGEST + '…'.len_utf8() + 1 && long.ends_with("é…"),
+            long.len() <= LONGEST_TEXT + '…'.len_utf8() + 1 && long.ends_with("é…"),
             "{}",
             long.len()
         );
-        assert_eq!(message("e".repeat(LONGEST)), "e".repeat(LONGEST));
+        assert_eq!(message("e".repeat(LONGEST_TEXT)), "e".repeat(LONGEST_TEXT));
     }
 }

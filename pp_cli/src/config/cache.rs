@@ -7,7 +7,7 @@ use url::Url;
 
 use super::parse::{duration_within, is_plain_name};
 use super::{ConfigError, Secret};
-use crate::cache::CacheOptions;
+use pp_lib::cache::CacheOptions;
 
 /// The settings of the cache.
 #[derive(Args, Clone, Debug)]

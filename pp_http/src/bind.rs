@@ -5,7 +5,7 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use tokio_util::sync::CancellationToken;
 
 /// The value of `PP_PROBE_BIND`.

@@ -6,7 +6,6 @@
 mod front;
 mod line;
 mod queue;
-mod repeated;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -18,15 +17,13 @@ use std::{env, thread};
 
 use env_logger::fmt::style::Style;
 use env_logger::{Builder, Target, WriteStyle};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
+use pp_lib::runtime::{say, write_counts, write_last_counts};
 
 use self::front::Front;
 use self::line::Line;
 use self::queue::Queue;
 use crate::config::{LogFormat, RuntimeArgs};
-
-pub use log::Level;
-pub use repeated::say;
 
 /// Libraries that log every error which they return as well; the services say it once, in their own words.
 const NOISY: [(&str, LevelFilter); 6] = [
@@ -89,7 +86,7 @@ pub fn init(args: &RuntimeArgs) {
     let _ = thread::Builder::new().name("log counts".to_owned()).spawn(|| {
         loop {
             thread::sleep(COUNTS);
-            repeated::write_counts();
+            write_counts();
         }
     });
     panic::set_hook(Box::new(panicked));
@@ -105,7 +102,7 @@ pub(crate) fn fatal(error: impl Display, format: LogFormat) {
             Line::new(Level::Error, module_path!(), format_args!("{error}")).render(*format, Style::new())
         }
     };
-    repeated::write_last_counts();
+    write_last_counts();
     queue.push(line.into_bytes());
     queue.flush(LAST_LINES);
 }
@@ -118,7 +115,7 @@ pub(crate) fn fatal_in_log(error: impl Display) {
 /// Waits until all lines are written, at most this long.
 pub(crate) fn flush(limit: Duration) {
     if let Some(log) = LOG.get() {
-        repeated::write_last_counts();
+        write_last_counts();
         log.queue.flush(limit);
     }
 }

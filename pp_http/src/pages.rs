@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{HttpResponse, web};
-use pp_lib::health::{Health, Report};
+use pp_lib::runtime::{Health, Report};
 use pp_lib::wire::Problem;
 use serde::Serialize;
 
@@ -54,8 +54,8 @@ async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
 struct NotReady<'a> {
     #[serde(flatten)]
     problem: Problem,
-    readiness: pp_lib::health::Readiness,
-    parts: &'a [pp_lib::health::PartReport],
+    readiness: pp_lib::runtime::Readiness,
+    parts: &'a [pp_lib::runtime::PartReport],
 }
 
 fn not_ready(report: &Report) -> HttpResponse {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::App;
 use actix_web::middleware::from_fn;
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use tokio_util::sync::CancellationToken;
 
 use crate::hosts::Hosts;

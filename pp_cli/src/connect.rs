@@ -9,20 +9,20 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::time::timeout;
 
-use crate::broker::memory::Memory;
-use crate::broker::rabbitmq::{Management, RabbitMq, RabbitMqConfig};
-use crate::broker::{AnyBroker, BrokerError};
-use crate::cache::memory::MemoryCache;
-use crate::cache::redis::RedisCache;
-use crate::cache::{AnyCache, CacheOptions};
 use crate::config::{BrokerArgs, BrokerUrl, CacheArgs, CacheUrl, DatabaseArgs, DatabaseUrl, DurationText, Secret};
-use crate::feed::AnyFeed;
-use crate::feed::memory::MemoryFeed;
-use crate::feed::postgres::PostgresFeed;
-use crate::flow::{Caches, Near};
-use crate::store::postgres::{PostgresConfig, PostgresStore};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{AnyStore, Store as _, StoreError};
+use pp_lib::broker::memory::Memory;
+use pp_lib::broker::rabbitmq::{Management, RabbitMq, RabbitMqConfig};
+use pp_lib::broker::{AnyBroker, BrokerError};
+use pp_lib::cache::memory::MemoryCache;
+use pp_lib::cache::redis::RedisCache;
+use pp_lib::cache::{AnyCache, CacheOptions};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::feed::postgres::PostgresFeed;
+use pp_lib::flow::{Caches, Near};
+use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
+use pp_lib::store::sqlite::SqliteStore;
+use pp_lib::store::{AnyStore, Store as _, StoreError};
 
 /// Why a program cannot start: one line.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pp_lib::health::Health;
+use pp_lib::runtime::Health;
 use tokio_util::sync::CancellationToken;
 
 fn ask(address: SocketAddr, line: &str) -> String {
@@ -28,7 +28,7 @@ async fn liveness_and_readiness_until_the_stop() {
     let address = listener.local_addr().unwrap();
     let (health, shutdown) = (Health::new(), CancellationToken::new());
     let store = health.part("store", true);
-    let server = tokio::spawn(pp_probe::serve(listener, health.clone(), shutdown.clone()));
+    let server = tokio::spawn(pp_http::serve(listener, health.clone(), shutdown.clone()));
     let asked = move |line: &'static str| tokio::task::spawn_blocking(move || ask(address, line));
 
     let live = asked("GET /health/live").await.unwrap();
@@ -90,7 +90,7 @@ fn a_process_whose_runtime_is_stuck_is_not_alive() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let server = pages.spawn(pp_probe::serve(listener, health, shutdown.clone()));
+    let server = pages.spawn(pp_http::serve(listener, health, shutdown.clone()));
     let becomes = |status: &str| {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

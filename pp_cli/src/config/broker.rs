@@ -5,7 +5,7 @@ use url::Url;
 
 use super::parse::is_plain_name;
 use super::{ConfigError, Secret};
-use crate::broker::queues::QueueNames;
+use pp_lib::broker::queues::QueueNames;
 
 /// The settings of the broker.
 #[derive(Args, Clone, Debug)]

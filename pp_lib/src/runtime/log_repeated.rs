@@ -28,7 +28,7 @@ static KINDS: Mutex<Kinds> = Mutex::new(Kinds(BTreeMap::new()));
 #[macro_export]
 macro_rules! log_repeated {
     ($level:ident, $kind:expr, $($rest:tt)+) => {{
-        let _ = $crate::logging::say($crate::logging::Level::$level, module_path!(), $kind, format_args!($($rest)+));
+        let _ = $crate::runtime::say($crate::runtime::Level::$level, module_path!(), $kind, format_args!($($rest)+));
     }};
 }
 
@@ -38,20 +38,20 @@ pub fn say(level: Level, target: &'static str, kind: impl Into<Cow<'static, str>
         return false;
     }
     let kind = kind.into();
-    let line = kinds().meet(Instant::now(), level, target, kind, || super::line::text(rest));
+    let line = kinds().meet(Instant::now(), level, target, kind, || super::log_text(rest));
     let written = line.is_some();
     line.into_iter().for_each(Told::write);
     written
 }
 
 /// Writes the counts that are due.
-pub(super) fn write_counts() {
+pub fn write_counts() {
     let counts = kinds().counts(Some(Instant::now()));
     counts.into_iter().for_each(Told::write);
 }
 
 /// Writes all counts: the process ends.
-pub(super) fn write_last_counts() {
+pub fn write_last_counts() {
     let counts = kinds().counts(None);
     counts.into_iter().for_each(Told::write);
 }

@@ -1,4 +1,4 @@
-//! How the parts of a process are doing, for whoever asks whether it can serve. The pages are `pp_probe`'s.
+//! How the parts of a process are doing, for whoever asks whether it can serve. The pages are `pp_http`'s.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -1,0 +1,209 @@
+//! The walls that the compiler does not keep: which file may name which library and
+//! which crate may depend on which. Lines are compared as text; a comment is no line of code.
+
+use crate::tree::{File, files, none};
+
+/// Names that only some places may use. The last places of a row are tests or measurements that need a client of another
+/// maker than the adapter's.
+const ONLY_IN: [(&[&str], &[&str]); 8] = [
+    (
+        &["diesel::", "diesel_migrations::"],
+        &["pp_lib/src/store/", "pp_storage/", "pp_lib/tests/it/clocks.rs"],
+    ),
+    (
+        &["lapin::", "async_rs::"],
+        &[
+            "pp_lib/src/broker/rabbitmq/",
+            "pp_lib/tests/it/",
+            "pp_testbed/src/chaos/queues.rs",
+            "pp_testbed/src/bench/limits/rabbitmq.rs",
+            "pp_testbed/tests/",
+        ],
+    ),
+    (
+        &["redis::"],
+        &[
+            "pp_lib/src/cache/",
+            "pp_lib/tests/it/redis.rs",
+            "pp_cli/src/connect.rs",
+            "pp_testbed/src/",
+        ],
+    ),
+    (&["moka::"], &["pp_lib/src/cache/memory.rs"]),
+    (
+        &["tokio_postgres::"],
+        &[
+            "pp_lib/src/feed/postgres.rs",
+            "pp_testbed/",
+            "pp_lib/tests/it/",
+            "pp_backend_api/tests/",
+        ],
+    ),
+    (
+        &["actix_web::", "actix_http::", "actix_server::", "actix_service::"],
+        &["pp_backend_api/", "pp_http/"],
+    ),
+    // What belongs to the process is installed by pp_cli, which only a `main` calls.
+    (
+        &["env_logger::", "set_hook(", "set_boxed_logger(", "SignalKind::"],
+        &["pp_cli/src/", "pp_testbed/src/commands/signals.rs"],
+    ),
+    (
+        &["logging::init(", "shutdown::on_signal(", "program::run("],
+        &[
+            "pp_backend_api/src/main.rs",
+            "task_producer/src/main.rs",
+            "task_consumer/src/main.rs",
+            "pp_standalone/src/main.rs",
+            "cli_01/src/main.rs",
+            "pp_storage/src/main.rs",
+        ],
+    ),
+];
+
+/// What the domain must not name: input and output, the clock, and every library but serde.
+const NOT_IN_DOMAIN: [&str; 14] = [
+    "crate::broker",
+    "crate::cache",
+    "crate::feed",
+    "crate::store",
+    "crate::runtime",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "Instant",
+    "SystemTime",
+    "tokio::",
+    "log::",
+];
+
+/// What a port must not name: its adapters, and the libraries of others (see [`ONLY_IN`]).
+const NOT_IN_PORTS: [&str; 10] = [
+    "memory::",
+    "postgres::",
+    "rabbitmq::",
+    "sqlite::",
+    "redis::",
+    "diesel::",
+    "lapin::",
+    "moka::",
+    "tokio_postgres::",
+    "r2d2::",
+];
+
+/// Which of our crates each crate may depend on. Nothing may depend on a crate that is in nobody's list.
+const MAY_DEPEND: [(&str, &[&str]); 11] = [
+    ("pp_storage", &[]),
+    ("pp_lib", &["pp_storage"]),
+    ("pp_cli", &["pp_lib"]),
+    ("pp_http", &["pp_lib"]),
+    ("pp_backend_api", &["pp_lib", "pp_cli", "pp_http"]),
+    ("task_producer", &["pp_lib", "pp_cli", "pp_http"]),
+    ("task_consumer", &["pp_lib", "pp_cli", "pp_http"]),
+    ("cli_01", &["pp_lib", "pp_cli"]),
+    ("cli_02", &[]),
+    (
+        "pp_standalone",
+        &[
+            "pp_lib",
+            "pp_cli",
+            "pp_http",
+            "pp_backend_api",
+            "task_producer",
+            "task_consumer",
+        ],
+    ),
+    ("pp_testbed", &["pp_lib"]),
+];
+
+#[test]
+fn libraries_are_named_only_where_they_belong() {
+    none(&misplaced(&files()));
+    let found = |path: &str, text: &str| misplaced(&[File::new(path, text)]).len();
+    assert_eq!(found("pp_lib/src/worker/x.rs", "use diesel::prelude::*;"), 1);
+    assert_eq!(found("pp_lib/src/store/x.rs", "use diesel::prelude::*;"), 0);
+    assert_eq!(found("pp_lib/src/x.rs", "// diesel::x\nuse crate::redis_like;"), 0);
+    assert_eq!(found("task_consumer/src/lib.rs", "    logging::init(format);"), 1);
+}
+
+#[test]
+fn the_domain_and_the_ports_name_nothing_outside_themselves() {
+    none(&impure(&files()));
+    let found = |path: &str, text: &str| impure(&[File::new(path, text)]).len();
+    assert_eq!(found("pp_lib/src/domain/x.rs", "use tokio::time::sleep;"), 1);
+    assert_eq!(
+        found("pp_lib/src/domain/x.rs", "let now = std::time::Instant::now();"),
+        1
+    );
+    assert_eq!(found("pp_lib/src/broker/mod.rs", "pub use rabbitmq::RabbitMq;"), 1);
+    assert_eq!(found("pp_lib/src/domain/x.rs", "use std::fmt;"), 0);
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    none(&wrong_ways(&files()));
+    let found = |text: &str| wrong_ways(&[File::new("task_consumer/Cargo.toml", text)]).len();
+    assert_eq!(found("[dependencies]\npp_lib = { workspace = true }\ntokio = \"1\""), 0);
+    assert_eq!(found("[dependencies]\ntask_producer = { workspace = true }"), 1);
+    assert_eq!(found("[dev-dependencies]\npp_backend_api = { workspace = true }"), 1);
+}
+
+/// The lines of code, tests of the file included.
+fn code(file: &File) -> impl Iterator<Item = &str> {
+    file.text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// Whether a line uses a name, and not the end of a longer one.
+fn names(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|before| before.is_alphanumeric() || "_:\"".contains(before))
+    })
+}
+
+fn misplaced(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // This file names them all.
+    let others = files.iter().filter(|file| !file.path.ends_with("tidy/walls.rs"));
+    for file in others.filter(|file| file.is_rust()) {
+        for (only, places) in ONLY_IN.iter().filter(|(_, places)| !file.is_in(places)) {
+            let used = only.iter().find(|name| code(file).any(|line| names(line, name)));
+            complaints.extend(used.map(|name| format!("{}: {name} is for {}", file.path, places.join(", "))));
+        }
+    }
+    complaints
+}
+
+fn impure(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        let forbidden: &[&str] = match file.path.strip_prefix("pp_lib/src/") {
+            Some(path) if path.starts_with("domain/") => &NOT_IN_DOMAIN,
+            Some("broker/mod.rs" | "cache/mod.rs" | "feed/mod.rs" | "store/mod.rs") => &NOT_IN_PORTS,
+            _ => continue,
+        };
+        let used = forbidden
+            .iter()
+            .find(|name| code(file).any(|line| line.contains(**name)));
+        complaints.extend(used.map(|name| format!("{}: must not name {name}", file.path)));
+    }
+    complaints
+}
+
+fn wrong_ways(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
+        let name = file.path.trim_end_matches("/Cargo.toml");
+        let Some((_, may)) = MAY_DEPEND.iter().find(|(known, _)| *known == name) else {
+            complaints.push(format!("{}: has no row in MAY_DEPEND", file.path));
+            continue;
+        };
+        let dependencies = file.text.lines().filter_map(|line| line.split([' ', '.', '=']).next());
+        let ours = dependencies.filter(|one| MAY_DEPEND.iter().any(|(known, _)| known == one));
+        let wrong = ours.filter(|one| !may.contains(one) && *one != name);
+        complaints.extend(wrong.map(|one| format!("{}: may not depend on {one}", file.path)));
+    }
+    complaints
+}

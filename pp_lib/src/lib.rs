@@ -13,6 +13,3 @@ pub mod store;
 
 pub mod actor;
 pub mod flow;
-
-#[cfg(feature = "conformance")]
-pub mod conformance;

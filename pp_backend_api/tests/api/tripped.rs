@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pp_conformance::tripping::Tripping;
 use pp_lib::actor::StoreOptions;
-use pp_lib::conformance::tripping::Tripping;
 use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 

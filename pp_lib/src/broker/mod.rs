@@ -1,6 +1,6 @@
 //! The broker port: demands go out with a confirmation and come in with a window of unacknowledged ones.
 //!
-//! RabbitMQ and an in-process queue implement it, equal by the suite in `conformance::broker`. What a message means is
+//! RabbitMQ and an in-process queue implement it, equal by the suite in `pp_conformance::broker`. What a message means is
 //! decided by the flows; here it is bytes and properties.
 
 pub mod memory;

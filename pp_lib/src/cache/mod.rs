@@ -1,5 +1,5 @@
 //! The cache port: works by id, kept right by their versions, by leases and by a mark of freshness. Redis and this
-//! process' own memory implement it, equal by the suite in `conformance::cache`.
+//! process' own memory implement it, equal by the suite in `pp_conformance::cache`.
 //!
 //! Three writers meet here, and none may put an older value over a newer one, or a value that nothing corrects any more:
 //!

@@ -54,8 +54,10 @@ impl Scope<'_> {
 /// A request with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedRequest {
-    pub(super) key: RequestKey,
-    pub(super) fingerprint: Vec<u8>,
+    /// The key where it holds.
+    pub key: RequestKey,
+    /// A hash of what is asked for.
+    pub fingerprint: Vec<u8>,
 }
 
 impl KeyedRequest {
@@ -277,7 +279,3 @@ async fn outcome(flight: Flight) -> Outcome {
         .await
         .unwrap_or(Err(KeyError::Actor(ActorError::Failed)))
 }
-
-#[cfg(test)]
-#[path = "idempotency_tests.rs"]
-mod tests;

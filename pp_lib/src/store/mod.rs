@@ -1,5 +1,5 @@
 //! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency
-//! keys, leases, the counters, and what goes when it is old. PostgreSQL and SQLite implement it, equal by the suite in `conformance::store`.
+//! keys, leases, the counters, and what goes when it is old. PostgreSQL and SQLite implement it, equal by the suite in `pp_conformance::store`.
 //!
 //! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
 //! `message_id`, completion is guarded by generation, attempt and status, a request by its seed, and a change of a work

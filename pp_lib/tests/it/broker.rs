@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use pp_conformance::broker::Harness;
+use pp_conformance::broker_suite;
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
-use pp_lib::broker_suite;
-use pp_lib::conformance::broker::Harness;
 
 struct Embedded(Memory);
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use pp_conformance::cache_suite;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{AnyCache, CacheOptions};
-use pp_lib::cache_suite;
 
 mod embedded {
     use super::*;

@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use pp_lib::conformance::store::the_counters_are_the_truth;
+    use pp_conformance::store::the_counters_are_the_truth;
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::flow::{new_message_id, new_work_code};
     use pp_lib::store::{

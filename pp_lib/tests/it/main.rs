@@ -16,6 +16,7 @@ mod feed;
 mod flow;
 mod foreign;
 mod garbled;
+mod idempotency;
 mod lost_replies;
 mod pooler;
 mod postgres;

@@ -111,7 +111,7 @@ pub(crate) mod on_servers {
         (Arc::new(store), (pooler, database))
     }
 
-    pp_lib::store_suite!(fresh);
+    pp_conformance::store_suite!(fresh);
 
     fn works(count: i64) -> Vec<NewWork> {
         let work = |number| NewWork {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use pp_conformance::broker::{assert_numbers, demand, publish, receive, until_ready};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker, BrokerError, DeadLetter, Kept, Prefetch, Properties, Published, Queue, Subscription};
-use pp_lib::conformance::broker::{assert_numbers, demand, publish, receive, until_ready};
 use pp_lib::flow::new_message_id;
 use tokio::time::timeout;
 

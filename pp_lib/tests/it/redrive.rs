@@ -7,8 +7,8 @@ mod on_servers {
     use lapin::BasicProperties;
     use lapin::options::{BasicGetOptions, BasicPublishOptions};
     use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
+    use pp_conformance::broker::until_ready;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::conformance::broker::until_ready;
     use pp_lib::domain::{AddUpToSum, DeadLetter};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer};

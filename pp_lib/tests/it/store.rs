@@ -16,7 +16,7 @@ pub(crate) mod embedded {
         (Arc::new(store), folder)
     }
 
-    pp_lib::store_suite!(fresh);
+    pp_conformance::store_suite!(fresh);
 }
 
 /// PostgreSQL in a database of its own.
@@ -78,7 +78,7 @@ pub(crate) mod on_servers {
         assert_eq!(left, ["another", "of yesterday"]);
     }
 
-    pp_lib::store_suite!(fresh);
+    pp_conformance::store_suite!(fresh);
 
     fn works(count: i64) -> Vec<NewWork> {
         let work = |number| NewWork {

@@ -6,8 +6,8 @@ mod on_servers {
 
     use lapin::BasicProperties;
     use lapin::types::{AMQPValue, FieldTable};
+    use pp_conformance::broker::{demand, publish, receive, until_ready};
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
-    use pp_lib::conformance::broker::{demand, publish, receive, until_ready};
     use pp_lib::domain::{AddUpToSum, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::flow::{ConsumeSettings, Consumer};

@@ -123,6 +123,7 @@ fn no_secret_is_baked_in_and_nothing_needless_is_sent_to_the_builder() {
     let manifest = text_of("Cargo.toml");
     let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
     let members = members.split('"').skip(1).step_by(2);
+    let members = members.map(|member| member.split('/').next().unwrap());
     assert_eq!(taken, members.chain(["Cargo.toml", "Cargo.lock"]).collect());
     assert!(lines.any(|line| line == "**/.env*"));
 }

@@ -9,8 +9,8 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
     pending, pending_guard, retry, running_guard, settle_one, settlement, work_of,
 };
-use crate::domain::{Origin, Status, Variable, Work, WorkId};
-use crate::store::{AnyStore, Changed, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
+use pp_lib::domain::{Origin, Status, Variable, Work, WorkId};
+use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
     applied(store.cancel(id, None).await.unwrap())

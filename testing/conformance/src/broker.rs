@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::broker::{
+use pp_lib::broker::{
     AnyBroker, Broker, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent,
     Subscription,
 };
-use crate::domain::{DemandedRow, MessageId};
-use crate::flow::new_message_id;
+use pp_lib::domain::{DemandedRow, MessageId};
+use pp_lib::flow::new_message_id;
 
 /// How long anything may take that has to happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ macro_rules! broker_suite {
     (@cases $harness:ty: $($case:ident),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $case() {
-            $crate::conformance::broker::run::<$harness, _>($crate::conformance::broker::$case).await;
+            $crate::broker::run::<$harness, _>($crate::broker::$case).await;
         }
     )+};
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
-use crate::flow::{new_message_id, new_work_code};
-use crate::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
+use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
+use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
 
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 pub(super) const LEASE: Duration = Duration::from_secs(30);

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{AnyCache, CacheOptions, Entry, Found, Lease, Marked, Moment};
-use crate::domain::{AddUpTo, Position, Snapshot, Status, Work, WorkCode, WorkId};
+use pp_lib::cache::{AnyCache, CacheOptions, Entry, Found, Lease, Marked, Moment};
+use pp_lib::domain::{AddUpTo, Position, Snapshot, Status, Work, WorkCode, WorkId};
 
 /// Makes an empty cache.
 pub type Fresh = fn(CacheOptions) -> AnyCache;

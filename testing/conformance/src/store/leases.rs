@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::fixtures::HOLD;
-use crate::store::AnyStore;
+use pp_lib::store::AnyStore;
 
 const MOMENT: Duration = Duration::from_millis(50);
 

@@ -10,8 +10,8 @@ use super::fixtures::{
     HOLD, LEASE, bound, claim, created, done, failed, history, letters, names, now, pending_guard, settle_one,
     settlement, work_of,
 };
-use crate::domain::{DeadLetter, DeadLetterId, MessageId, Status, Work};
-use crate::store::{AnyStore, DeadMessage, Redriven, Selection, Settled, Settlement};
+use pp_lib::domain::{DeadLetter, DeadLetterId, MessageId, Status, Work};
+use pp_lib::store::{AnyStore, DeadMessage, Redriven, Selection, Settled, Settlement};
 
 const NEVER: &str = "never";
 

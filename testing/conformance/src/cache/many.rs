@@ -1,8 +1,8 @@
 //! Many at once, and none.
 
 use super::fixtures::*;
-use crate::cache::{ByCode, Found};
-use crate::domain::WorkId;
+use pp_lib::cache::{ByCode, Found};
+use pp_lib::domain::WorkId;
 
 /// No question, no answer, no error.
 pub async fn nothing_asked_is_nothing_answered(fresh: Fresh) {

@@ -185,8 +185,8 @@ macro_rules! store_suite {
             async fn $case() {
                 let (store, _kept) = $fresh().await;
                 let checked = ::std::sync::Arc::clone(&store);
-                $crate::conformance::store::$case(store).await;
-                $crate::conformance::store::the_counters_are_the_truth(&checked).await;
+                $crate::store::$case(store).await;
+                $crate::store::the_counters_are_the_truth(&checked).await;
             }
         )*
     };

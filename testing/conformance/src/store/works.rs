@@ -8,9 +8,9 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, new_work, now,
     settle_one, settlement, without_row, work_of,
 };
-use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
-use crate::flow::new_work_code;
-use crate::store::{AnyStore, Changed, NewWork, Outcome, Search, Settled, Settlement};
+use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::flow::new_work_code;
+use pp_lib::store::{AnyStore, Changed, NewWork, Outcome, Search, Settled, Settlement};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
     let wanted = [

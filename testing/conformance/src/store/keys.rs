@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::time::Duration;
 
 use super::fixtures::HOLD;
-use crate::store::{Answer, Answered, AnyStore, Begin, Begun, RequestKey};
+use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, RequestKey};
 
 const KEEP: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
-use crate::store::{
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
+use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
     Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,

@@ -8,9 +8,9 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
     pending, pending_guard, retry, running_guard, settle_one, settlement, without_row, work_of,
 };
-use crate::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
-use crate::flow::new_work_code;
-use crate::store::{AnyStore, Changed, Claim, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
+use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::flow::new_work_code;
+use pp_lib::store::{AnyStore, Changed, Claim, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
 
 /// How long updates wait in these cases: longer than the cases take.
 const PAUSE: Duration = LEASE;

@@ -9,8 +9,8 @@ use super::fixtures::{
     HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, running_guard, settle_one, settlement,
     work_of,
 };
-use crate::domain::{Status, Work, WorkId};
-use crate::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
+use pp_lib::domain::{Status, Work, WorkId};
+use pp_lib::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
 
 pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixtures::*;
-use crate::cache::{AnyCache, ByCode, CacheOptions, Provisional};
-use crate::domain::{AddUpTo, WorkId};
+use pp_lib::cache::{AnyCache, ByCode, CacheOptions, Provisional};
+use pp_lib::domain::{AddUpTo, WorkId};
 
 fn provisional(id: i64, add_up_to: AddUpTo) -> ByCode {
     ByCode::Provisional(Provisional {

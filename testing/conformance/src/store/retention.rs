@@ -10,9 +10,9 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, ids, letters, new_work, now, retry,
     settle_one, settlement, without_row, work_of,
 };
-use crate::domain::{Origin, Position, WorkId};
-use crate::flow::new_work_code;
-use crate::store::{AnyStore, Change, Changed, NewWork, Outcome, Purged, Selection, Settled, Settlement};
+use pp_lib::domain::{Origin, Position, WorkId};
+use pp_lib::flow::new_work_code;
+use pp_lib::store::{AnyStore, Change, Changed, NewWork, Outcome, Purged, Selection, Settled, Settlement};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const A_DAY: Duration = Duration::from_secs(24 * 3600);

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use pp_conformance::tripping::Tripping;
+use pp_lib::actor::{ActorError, StoreActor, StoreOptions};
+use pp_lib::domain::{MessageId, Work};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::flow::{Creator, Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
+use pp_lib::store::sqlite::SqliteStore;
+use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, WorkRows as _};
 use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::*;
-use crate::actor::{StoreActor, StoreOptions};
-use crate::conformance::tripping::Tripping;
-use crate::domain::Work;
-use crate::feed::AnyFeed;
-use crate::feed::memory::MemoryFeed;
-use crate::flow::{Creator, Wanted};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{IdempotencyKeys as _, Search, WorkRows as _};
-
+/// How long a request waits for another process that works on its key.
+const PATIENCE: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONG: Duration = Duration::from_secs(20);
 const SCOPE: Scope<'_> = Scope {
@@ -64,7 +67,7 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
 
 impl Place {
     /// Creates a work, and answers with it.
-    async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Outcome {
+    async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Result<Given, KeyError> {
         let (works, executed) = (self.works.clone(), Arc::clone(&self.executed));
         requests
             .answer(keyed(key, body), move |seed| async move {
@@ -299,7 +302,11 @@ async fn expired_keys_are_forgotten_in_the_background() {
     while place.store.keep_answers(&answered).await.unwrap() != [None] {
         assert!(Instant::now() < deadline, "not forgotten in time");
         // Its first round begins at once.
-        let _ = tokio::time::timeout(POLL, forget_expired_keys(place.store.clone(), CancellationToken::new())).await;
+        let _ = tokio::time::timeout(
+            Duration::from_millis(100),
+            forget_expired_keys(place.store.clone(), CancellationToken::new()),
+        )
+        .await;
     }
     let shutdown = CancellationToken::new();
     shutdown.cancel();

@@ -10,8 +10,8 @@ use super::fixtures::{
     LEASE, bound, claim, created, done, everything, failed, letters, new_work, now, retry, running, settle_one,
     settlement, without_row, work_of,
 };
-use crate::domain::{ByOrigin, ByStatus, Origin, Status, Work, WorkId};
-use crate::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
+use pp_lib::domain::{ByOrigin, ByStatus, Origin, Status, Work, WorkId};
+use pp_lib::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use crate::cache::{CacheOptions, Entry, Found};
+use pp_lib::cache::{CacheOptions, Entry, Found};
 
 /// With it what somebody read before the change.
 pub async fn a_put_takes_the_lease_away(fresh: Fresh) {

@@ -8,9 +8,9 @@ use super::fixtures::{
     LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, pending, retry, running,
     settle_one, settlement, without_row, work_of,
 };
-use crate::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
-use crate::flow::{new_message_id, new_work_code};
-use crate::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
+use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
 
 pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
     let demand = without_row(100, done(100));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use crate::cache::{AnyCache, CacheOptions, Entry, Found};
-use crate::domain::WorkId;
+use pp_lib::cache::{AnyCache, CacheOptions, Entry, Found};
+use pp_lib::domain::WorkId;
 
 /// As the work was, byte for byte.
 pub async fn what_is_missing_is_filled_with_its_lease(fresh: Fresh) {

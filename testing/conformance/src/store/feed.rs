@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::fixtures::{
     HOLD, LEASE, bound, claim, created, done, failed, retry, running, settle_one, settlement, without_row,
 };
-use crate::domain::{Position, Snapshot, Status, WorkId};
-use crate::store::{AnyStore, Change, Outcome, Page, Selection};
+use pp_lib::domain::{Position, Snapshot, Status, WorkId};
+use pp_lib::store::{AnyStore, Change, Outcome, Page, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
 

@@ -20,7 +20,7 @@ pub use readers::*;
 pub use refresher::*;
 pub use writers::*;
 
-/// Expands to one test for each case. `$fresh` is a [`Fresh`](crate::conformance::cache::Fresh).
+/// Expands to one test for each case. `$fresh` is a [`Fresh`](crate::cache::Fresh).
 #[macro_export]
 macro_rules! cache_suite {
     ($fresh:path) => {
@@ -74,7 +74,7 @@ macro_rules! cache_suite {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                $crate::conformance::cache::$case($fresh).await;
+                $crate::cache::$case($fresh).await;
             }
         )*
     };

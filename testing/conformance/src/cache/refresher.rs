@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use crate::cache::{ByCode, Entry, Found, Marked, Moment};
-use crate::domain::WorkId;
+use pp_lib::cache::{ByCode, Entry, Found, Marked, Moment};
+use pp_lib::domain::WorkId;
 
 /// And is told in the order of the question.
 pub async fn what_is_present_has_an_entry_or_a_lease(fresh: Fresh) {

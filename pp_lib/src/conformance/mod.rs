@@ -1,7 +1,0 @@
-//! The suites that every adapter of a port has to pass, one module per port, and a store that fails on
-//! demand. For tests only, behind a feature.
-
-pub mod broker;
-pub mod cache;
-pub mod store;
-pub mod tripping;

@@ -23,17 +23,17 @@ QUICK ?=
 
 # Evaluated where they are used, so that `make` alone starts no Cargo.
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-testbed = $(target_dir)/debug/pp_testbed
+testkit = $(target_dir)/debug/pp_testkit
 has_nextest = $(shell $(CARGO) nextest --version 2>/dev/null)
 
 # Programs and tests in one build, with one set of features: nothing is compiled twice for the sake of a feature.
 build_tests = $(CARGO) build --locked --workspace --bins --tests
 # $(1) selects tests for nextest, $(2) for cargo test.
 run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-fail-fast $(1),$(CARGO) test --locked $(2))
-with_servers = $(testbed) with-servers -- $(call run_tests,$(1),$(2))
+with_servers = $(testkit) with-servers -- $(call run_tests,$(1),$(2))
 
 # What `make bench` runs.
-bench_programs = pp_testbed pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
+bench_programs = pp_testkit pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
 
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \
@@ -51,21 +51,21 @@ run: ## everything in one process, embedded: needs no server (ARGS=…)
 	@$(CARGO) run --locked --bin pp_standalone -- $(ARGS)
 
 up: ## servers and services, in containers or as processes; starts what is missing (SERVERS_ONLY=1, PP_SERVERS=private|compose)
-	@$(CARGO) build --locked --bin pp_testbed
-	@CARGO="$(CARGO)" $(testbed) up --build $(if $(SERVERS_ONLY),--servers-only)
+	@$(CARGO) build --locked --bin pp_testkit
+	@CARGO="$(CARGO)" $(testkit) up --build $(if $(SERVERS_ONLY),--servers-only)
 
-# An earlier build of the testbed will do: these must work while the code does not compile.
+# An earlier build of the testkit will do: these must work while the code does not compile.
 down: ## stop what `make up` started; data stays (ARGS=--purge removes it)
-	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
-	@$(testbed) down $(ARGS)
+	@test -x $(testkit) || $(CARGO) build --locked --bin pp_testkit
+	@$(testkit) down $(ARGS)
 
 status: ## what runs where; fails unless every server and service is ready
-	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
-	@$(testbed) status
+	@test -x $(testkit) || $(CARGO) build --locked --bin pp_testkit
+	@$(testkit) status
 
 logs: ## the last lines of all logs (ARGS="task_consumer --follow")
-	@test -x $(testbed) || $(CARGO) build --locked --bin pp_testbed
-	@$(testbed) logs $(ARGS)
+	@test -x $(testkit) || $(CARGO) build --locked --bin pp_testkit
+	@$(testkit) logs $(ARGS)
 
 ##### tests
 
@@ -92,27 +92,27 @@ http-integration-test: ## the tests of the REST API
 	$(call with_servers,-E 'package(pp_backend_api)',--package pp_backend_api)
 
 containers-test: ## the images and docker-compose.yml on a Docker engine: builds, starts, kills, stops; fails where none answers
-	@$(CARGO) build --locked --bin pp_testbed
-	@$(testbed) containers-test
+	@$(CARGO) build --locked --bin pp_testkit
+	@$(testkit) containers-test
 
 chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect twice (ROUNDS=50 SEED=…)
 	@$(CARGO) build --locked --workspace --bins
 	@seed="$(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))"; \
 	embedded=$$(( $(ROUNDS) / 10 )); [ "$$embedded" -ge 3 ] || embedded=3; \
-	$(testbed) chaos --rounds $(ROUNDS) --seed "$$seed" && \
-	$(testbed) chaos --embedded --rounds "$$embedded" --seed "$$seed"
+	$(testkit) chaos --rounds $(ROUNDS) --seed "$$seed" && \
+	$(testkit) chaos --embedded --rounds "$$embedded" --seed "$$seed"
 
 chaos-embedded: ## the same for the embedded program alone: needs no server
 	@$(CARGO) build --locked --workspace --bins
-	@$(testbed) chaos --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	@$(testkit) chaos --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 staleness: ## changes behind the cache's back under faults: no read is staler than the bound (ARGS="--changes 10000" SEED=…)
 	@$(CARGO) build --locked --workspace --bins
-	@$(testbed) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(testkit) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: ## every figure next to its limit, a release build: prints a table (QUICK=1, ARGS="--only drain", ARGS=--growth, ARGS=--list)
 	$(CARGO) build --locked --workspace --profile bench-release $(addprefix --bin ,$(bench_programs))
-	@$(target_dir)/bench-release/pp_testbed bench $(if $(QUICK),--quick) $(ARGS)
+	@$(target_dir)/bench-release/pp_testkit bench $(if $(QUICK),--quick) $(ARGS)
 
 ##### the code
 

@@ -67,7 +67,7 @@ pub const KNOWN: &[&str] = &[
     "PP_STOP_GRACE_PERIOD",
     "PP_STORE_BATCH",
     "PP_STREAM_CLIENTS",
-    "PP_TESTBED_HOME",
+    "PP_TESTKIT_HOME",
     "PP_TEST_POSTGRES_URL",
     "PP_TEST_RABBITMQ_URL",
     "PP_TEST_REDIS_URL",

@@ -15,9 +15,9 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
         &[
             "pp_lib/src/broker/rabbitmq/",
             "pp_lib/tests/it/",
-            "pp_testbed/src/chaos/queues.rs",
-            "pp_testbed/src/bench/limits/rabbitmq.rs",
-            "pp_testbed/tests/",
+            "testing/testkit/src/chaos/queues.rs",
+            "testing/testkit/src/bench/limits/rabbitmq.rs",
+            "testing/testkit/tests/",
         ],
     ),
     (
@@ -26,7 +26,7 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
             "pp_lib/src/cache/",
             "pp_lib/tests/it/redis.rs",
             "pp_cli/src/connect.rs",
-            "pp_testbed/src/",
+            "testing/testkit/src/",
         ],
     ),
     (&["moka::"], &["pp_lib/src/cache/memory.rs"]),
@@ -34,7 +34,7 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
         &["tokio_postgres::"],
         &[
             "pp_lib/src/feed/postgres.rs",
-            "pp_testbed/",
+            "testing/testkit/",
             "pp_lib/tests/it/",
             "pp_backend_api/tests/",
         ],
@@ -46,7 +46,7 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
     // What belongs to the process is installed by pp_cli, which only a `main` calls.
     (
         &["env_logger::", "set_hook(", "set_boxed_logger(", "SignalKind::"],
-        &["pp_cli/src/", "pp_testbed/src/commands/signals.rs"],
+        &["pp_cli/src/", "testing/testkit/src/commands/signals.rs"],
     ),
     (
         &["logging::init(", "shutdown::on_signal(", "program::run("],
@@ -115,7 +115,7 @@ const MAY_DEPEND: [(&str, &[&str]); 12] = [
             "task_consumer",
         ],
     ),
-    ("pp_testbed", &["pp_lib"]),
+    ("pp_testkit", &["pp_lib"]),
     ("pp_conformance", &["pp_lib"]),
 ];
 

@@ -1,0 +1,144 @@
+//! `up`: starts what is missing, servers first, and waits until everything is ready.
+//!
+//! A server whose variable (`PP_DATABASE_URL`, …) is set in the environment is the user's own and left alone. The services
+//! are containers where all servers are, and processes of this machine otherwise: a container does not reach what is given
+//! as an address of this machine. How each kind is started is in `up/containers` and `up/processes`.
+
+mod containers;
+mod processes;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use pp_testkit::launch::MARK;
+use pp_testkit::servers::{Choice, Kind, Provided};
+use pp_testkit::state::{EnvFile, State};
+
+use super::service::{self, Service};
+use super::{install, output, status};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the servers, no service.
+    #[arg(long)]
+    servers_only: bool,
+    /// Builds the services' programs with Cargo before it starts them as processes.
+    #[arg(long)]
+    build: bool,
+}
+
+pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode> {
+    let mut state = State::lock(folder)?;
+    let mut variables = EnvFile::default();
+    let servers = start_servers(choice, &mut state, &mut variables)?;
+    let services = service::all();
+    let api = &services[0];
+    variables.set("PP_API_URL", &format!("http://{}", service::address(&api.bind)?));
+    variables.set(api.up_variable, &api.bind);
+    // A server that was given is beside those of our own, or there are none of our own at all.
+    let project = match servers {
+        Some(Provided::Compose(project)) if Kind::ALL.iter().all(|kind| is(&variables, *kind, &project.url(*kind))) => {
+            Some(project)
+        }
+        _ => None,
+    };
+    if project.is_none() {
+        for service in &services[1..] {
+            variables.set(service.up_variable, &service.bind);
+        }
+    }
+    variables.write(&state.env_file())?;
+    match project {
+        _ if args.servers_only => {}
+        Some(project) => containers::start(&services, &state, project)?,
+        None => processes::start(&services, &mut state, &variables, args.build)?,
+    }
+    status::print(&state)?;
+    print_next(args.servers_only, api, &state);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the servers that nobody gave, and returns them; the variables get the URLs of all.
+fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<Option<Provided>> {
+    let own = state
+        .remembered
+        .compose
+        .map(|compose| Provided::of_state(compose, state.folder()))
+        .transpose()?;
+    let is_own = |kind: &Kind, url: &String| {
+        own.as_ref()
+            .is_some_and(|own| own.url(*kind).is_ok_and(|own| own == *url))
+    };
+    // Somebody who sourced the env file has our own URLs in the environment; those servers are still ours to start.
+    let given = |kind: &Kind| {
+        let url = std::env::var(kind.service_variable()).ok();
+        url.filter(|url| !url.is_empty() && !is_own(kind, url))
+    };
+    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| given(kind).is_none()).collect();
+    for kind in Kind::ALL {
+        if let Some(url) = given(&kind) {
+            variables.set(kind.service_variable(), &url);
+        }
+    }
+    if missing.is_empty() {
+        output::line("all servers are given: the services are processes");
+        return Ok(None);
+    }
+    let compose = means(choice, state)?;
+    output::line(match (compose, missing.len() == Kind::ALL.len()) {
+        (true, true) => "with Docker Compose: servers and services are containers",
+        (true, false) => "with Docker Compose: servers that are not given are containers, the services are processes",
+        (false, _) if choice == Choice::Auto => {
+            "no Docker engine is used: servers are private instances, services are processes"
+        }
+        (false, _) => "PP_SERVERS=private: servers are private instances, services are processes",
+    });
+    if !compose {
+        install::ensure(&missing)?;
+    }
+    // Written down first: should this process be killed, `down` still knows what to look for.
+    state.remembered.compose = Some(compose);
+    state.save()?;
+    let servers = Provided::of_state(compose, state.folder())?;
+    servers.start(&missing)?;
+    for kind in missing {
+        variables.set(kind.service_variable(), &servers.url(kind)?);
+    }
+    Ok(Some(servers))
+}
+
+fn is(variables: &EnvFile, kind: Kind, url: &str) -> bool {
+    variables.get(kind.service_variable()) == Some(url)
+}
+
+/// The means in use stay in use: other ones would have other data.
+fn means(choice: Choice, state: &State) -> Result<bool> {
+    let Some(known) = state.remembered.compose else {
+        return choice.is_compose();
+    };
+    let asked = match choice {
+        Choice::Auto => known,
+        _ => choice.is_compose()?,
+    };
+    let servers = Provided::of_state(known, state.folder())?;
+    if asked != known && Kind::ALL.iter().any(|kind| servers.running_as(*kind).is_some()) {
+        bail!("servers of the other kind run here already: `make down` first");
+    }
+    Ok(asked)
+}
+
+fn print_next(servers_only: bool, api: &Service, state: &State) {
+    output::line("");
+    output::line(&format!("variables:  {}", state.env_file().display()));
+    match service::address(&api.bind) {
+        Ok(address) if !servers_only => output::line(&format!("next:       curl -X POST http://{address}/work")),
+        _ => output::line("next:       make run-pp-backend-api"),
+    }
+    output::line("then:       make status, make logs, make down");
+}
+
+/// The mark of everything that belongs to a state folder's services.
+pub(crate) fn mark(state: &State) -> (&'static str, String) {
+    (MARK, state.folder().to_string_lossy().into_owned())
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
 use pp_lib::domain::{AddUpTo, DeadLetterId, Status, WorkCodePrefix, WorkId};
-use pp_lib::flow::{Wanted, latest_run_at};
+use pp_lib::serving::{Wanted, latest_run_at};
 use pp_lib::store::{Search, Selection};
 
 use crate::commands::{Command, DeadLetters, Followed, ONLY_HTTP, Watch, Works};

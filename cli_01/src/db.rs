@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use pp_cli::config::{DatabaseArgs, DurationText};
 use pp_cli::connect::{self, Schema};
-use pp_lib::actor::{StoreActor, StoreHandle, StoreOptions};
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Creator, Wanted, new_message_id};
+use pp_lib::runtime::new_message_id;
+use pp_lib::serving::{Creator, Wanted};
+use pp_lib::serving::{StoreActor, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
 

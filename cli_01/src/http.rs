@@ -6,10 +6,10 @@ mod stream;
 use std::time::Duration;
 
 use pp_cli::config::DurationText;
+use pp_lib::domain::Problem;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
-use pp_lib::flow::Wanted;
+use pp_lib::serving::Wanted;
 use pp_lib::store::{Search, Selection};
-use pp_lib::wire::Problem;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};

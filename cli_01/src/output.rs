@@ -9,7 +9,7 @@ use chrono::DateTime;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use pp_lib::domain::{DeadLetter, Event, Stats, Status, Work, WorkCode};
-use pp_lib::wire::StreamedChange;
+use pp_lib::streams::StreamedChange;
 use serde::Serialize;
 
 use crate::failure::one_line;

@@ -7,8 +7,8 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 use pp_cli::config::{duration, whole};
 use pp_http::{Budget, HostName};
-use pp_lib::actor::StoreOptions;
-use pp_lib::flow::StreamsOptions;
+use pp_lib::serving::StoreOptions;
+use pp_lib::streams::StreamsOptions;
 
 use crate::Config;
 

@@ -11,8 +11,8 @@ use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError as _};
 use futures_util::FutureExt as _;
+use pp_lib::domain::Problem;
 use pp_lib::log_repeated;
-use pp_lib::wire::Problem;
 
 use crate::error::ApiError;
 

@@ -5,9 +5,10 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use pp_lib::actor::ActorError;
-use pp_lib::flow::{DemandError, KeyError, StreamsError};
+use pp_lib::serving::ActorError;
+use pp_lib::serving::{DemandError, KeyError};
 use pp_lib::store::{Changed, StoreError};
+use pp_lib::streams::StreamsError;
 
 /// A status, and what its sender should know.
 #[derive(Debug)]

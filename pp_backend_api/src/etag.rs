@@ -3,7 +3,7 @@
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::domain::Work;
-use pp_lib::flow::Source;
+use pp_lib::serving::Source;
 use serde::Serialize;
 
 use crate::error::ApiError;

@@ -6,9 +6,10 @@ use std::future::Future;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
-use pp_lib::actor::ActorError;
 use pp_lib::domain::MessageId;
-use pp_lib::flow::{DemandIdentity, Given, KeyError, KeyedRequest, Scope, new_message_id};
+use pp_lib::runtime::new_message_id;
+use pp_lib::serving::ActorError;
+use pp_lib::serving::{DemandIdentity, Given, KeyError, KeyedRequest, Scope};
 use pp_lib::store::Answer;
 use serde::Serialize;
 

@@ -22,16 +22,15 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
+use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
-use pp_lib::actor::WorkHandle;
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{
-    Caches, DemandService, Demanding, IdempotentRequests, Serving, Streams, WithoutWrites, forget_expired_keys,
-    watch_broker, watch_policies, watch_store,
-};
 use pp_lib::runtime::Health;
+use pp_lib::serving::WorkHandle;
+use pp_lib::serving::{Caches, DemandService, Demanding, IdempotentRequests, Serving, forget_expired_keys};
 use pp_lib::store::AnyStore;
+use pp_lib::streams::Streams;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use pp_lib::domain::AddUpTo;
-use pp_lib::flow::{Wanted, latest_run_at};
+use pp_lib::serving::{Wanted, latest_run_at};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 

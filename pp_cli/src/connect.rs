@@ -19,7 +19,7 @@ use pp_lib::cache::{AnyCache, CacheOptions};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
-use pp_lib::flow::{Caches, Near};
+use pp_lib::serving::{Caches, Near};
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{AnyStore, Store as _, StoreError};

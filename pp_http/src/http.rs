@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, Route, guard, web};
-use pp_lib::wire::Problem;
+use pp_lib::domain::Problem;
 use url::form_urlencoded;
 
 /// An error's response: problem details, which nobody may keep.

@@ -3,8 +3,8 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{HttpResponse, web};
+use pp_lib::domain::Problem;
 use pp_lib::runtime::{Health, Report};
-use pp_lib::wire::Problem;
 use serde::Serialize;
 
 use crate::NoQuery;

@@ -17,13 +17,12 @@ use pp_lib::broker::memory::Memory;
 use pp_lib::domain::{AddUpTo, Computation, ComputeError, Event, FailingExample, Origin, Status, Task, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{
-    Blocking, BlockingComputation, Cancelled, ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id,
-    new_work_code,
-};
+use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::Health;
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{AnyStore, NewWork};
+use pp_lib::worker::{Blocking, BlockingComputation, Cancelled, ConsumeSettings, Consumer};
 use tokio_util::sync::CancellationToken;
 
 /// How many steps lead from the number down to 1, when even numbers are halved and odd ones tripled and raised by one.
@@ -50,7 +49,7 @@ impl BlockingComputation for CollatzSteps {
     }
 }
 
-/// What `pp_lib::flow::computation` would return.
+/// What `pp_lib::worker::computation` would return.
 fn collatz() -> Arc<dyn Computation> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Arc::new(Blocking::new(CollatzSteps, processors))

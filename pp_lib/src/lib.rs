@@ -1,15 +1,19 @@
-//! PP's domain, ports, adapters and flows; every program of PP is a thin shell around this library.
+//! The library that every program of PP is a thin shell around: the domain, the ports with their adapters, and what runs
+//! on the ports. It installs nothing that belongs to the process.
 //!
-//! The modules in reading order: what PP is about, the ports it needs with their adapters, and what runs on them.
+//! The modules stand in reading order. `serving`, `worker`, `maintenance` and `streams` do not import each other.
 
 pub mod domain;
-pub mod wire;
 
 pub mod broker;
 pub mod cache;
 pub mod feed;
-pub mod runtime;
 pub mod store;
 
-pub mod actor;
-pub mod flow;
+pub mod runtime;
+
+pub mod enqueue;
+pub mod maintenance;
+pub mod serving;
+pub mod streams;
+pub mod worker;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use pp_backend_api::Ports;
 use pp_cli::config::DatabaseUrl;
 use pp_cli::connect::{self, Schema};
-use pp_lib::flow::{BrokerSink, DemandSink, StoreSink};
+use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::runtime::{Health, STUCK};
 use task_consumer::Parts;
 use task_producer::ProducerConfig;

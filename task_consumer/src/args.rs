@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pp_cli::config::{DurationText, duration, size, whole};
-use pp_lib::flow::{ConsumeSettings, DispatchSettings};
+use pp_lib::maintenance::DispatchSettings;
+use pp_lib::worker::ConsumeSettings;
 
 /// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
 pub(crate) const MAX_LOST_LEASES: i32 = 20;

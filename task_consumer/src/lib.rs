@@ -4,11 +4,14 @@ mod args;
 
 use std::time::Duration;
 
+use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::flow::{Consumer, Dispatcher, Drainer, WithoutWrites, computation, supervise, watch_policies, watch_store};
+use pp_lib::maintenance::{Dispatcher, Drainer};
 use pp_lib::runtime::Health;
+use pp_lib::runtime::supervise;
 use pp_lib::store::{self, AnyStore};
+use pp_lib::worker::{Consumer, computation};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -1,7 +1,8 @@
 //! What is asked for: the demands of a tick, and demands of no tick.
 
 use pp_lib::domain::AddUpTo;
-use pp_lib::flow::{NewDemand, new_message_id};
+use pp_lib::enqueue::NewDemand;
+use pp_lib::runtime::new_message_id;
 use rand::RngExt as _;
 
 use crate::ProducerConfig;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use pp_lib::domain::AddUpTo;
-use pp_lib::flow::DemandSink;
+use pp_lib::enqueue::DemandSink;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{Args, ScheduleArgs};

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use pp_cli::config::{ConfigError, command_line};
+use pp_cli::watch::{watch_broker, watch_policies};
 use pp_cli::{connect, logging, program, shutdown};
-use pp_lib::flow::{BrokerSink, watch_broker, watch_policies};
+use pp_lib::enqueue::BrokerSink;
 use pp_lib::runtime::{Health, STUCK};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;

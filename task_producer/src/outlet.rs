@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pp_lib::broker::Published;
-use pp_lib::flow::{DemandSink, NewDemand, Patience};
+use pp_lib::enqueue::{DemandSink, NewDemand};
+use pp_lib::runtime::Retry;
 use tokio_util::sync::CancellationToken;
 
 /// How many demands are offered at once: enough to keep a broker busy, few enough to hold in memory.
@@ -45,7 +46,7 @@ impl Outlet {
 
     async fn deliver_window(&self, mut open: Vec<NewDemand>) -> u64 {
         let all = open.len();
-        let mut patience = Patience::new("the producer");
+        let mut patience = Retry::new("the producer");
         while let Err(trouble) = self.attempt(&mut open).await {
             if !patience.wait(&trouble, &self.shutdown).await {
                 break;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use pp_lib::broker::{BrokerError, Published};
-use pp_lib::flow::{DemandSink, NewDemand, SinkError};
+use pp_lib::enqueue::{DemandSink, NewDemand, SinkError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

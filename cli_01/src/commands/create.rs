@@ -1,6 +1,6 @@
 //! A new work.
 
-use pp_lib::flow::Wanted;
+use pp_lib::serving::Wanted;
 
 use super::Works;
 use crate::failure::Failure;

@@ -12,7 +12,7 @@ mod stats;
 mod watch;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
-use pp_lib::flow::Wanted;
+use pp_lib::serving::Wanted;
 use pp_lib::store::{Search, Selection};
 
 pub(crate) use change::{cancel, delete, retry, update};

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 use std::time::Duration;
 
-use pp_lib::wire::sse::{self, Parser};
+use pp_lib::streams::sse::{self, Parser};
 use ureq::BodyReader;
 use ureq::http::StatusCode;
 

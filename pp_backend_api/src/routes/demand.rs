@@ -3,7 +3,7 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::wire::ProvisionalWork;
+use pp_lib::serving::ProvisionalWork;
 
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;

@@ -4,8 +4,8 @@ use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::WorkCode;
-use pp_lib::flow::{Coded, Read, Wanted};
-use pp_lib::wire::ProvisionalWork;
+use pp_lib::serving::ProvisionalWork;
+use pp_lib::serving::{Coded, Read, Wanted};
 use serde::Deserialize;
 
 use super::{no_such_work, parse_id};

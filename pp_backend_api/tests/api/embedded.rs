@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pp_backend_api::Config;
-use pp_lib::actor::StoreOptions;
-use pp_lib::flow::StreamsOptions;
+use pp_lib::serving::StoreOptions;
 use pp_lib::store::AnyStore;
 use pp_lib::store::sqlite::SqliteStore;
+use pp_lib::streams::StreamsOptions;
 use tempfile::TempDir;
 
 use super::server::{CONFIG, Server};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pp_backend_api::Config;
-use pp_lib::actor::StoreOptions;
+use pp_lib::serving::StoreOptions;
 
 use super::client::{Answer, send};
 use super::faulty::{Faulty, Mood};

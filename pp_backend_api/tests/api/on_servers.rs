@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pp_lib::actor::StoreOptions;
+use pp_lib::serving::StoreOptions;
 use pp_lib::store::AnyStore;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio::runtime::Runtime;

@@ -1,7 +1,7 @@
 //! Works by id and by code, their history, the index and the health pages.
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
-use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{Guard, Outcome, Settlement};
 use serde_json::Value;
 

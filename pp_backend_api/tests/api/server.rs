@@ -6,16 +6,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pp_backend_api::{Config, Parts};
-use pp_lib::actor::StoreOptions;
+use pp_cli::watch::{WithoutWrites, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
 use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Demanding, Serving, Streams, StreamsOptions, WithoutWrites, watch_store};
 use pp_lib::runtime::Health;
+use pp_lib::serving::StoreOptions;
+use pp_lib::serving::{Caches, Demanding, Serving};
 use pp_lib::store::AnyStore;
+use pp_lib::streams::{Streams, StreamsOptions};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pp_backend_api::Config;
 use pp_lib::domain::{AddUpToSum, Position};
-use pp_lib::flow::StreamsOptions;
 use pp_lib::store::{Claim, Outcome, Settled};
-use pp_lib::wire::sse::{Parser, Told};
+use pp_lib::streams::StreamsOptions;
+use pp_lib::streams::sse::{Parser, Told};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pp_conformance::tripping::Tripping;
-use pp_lib::actor::StoreOptions;
+use pp_lib::serving::StoreOptions;
 use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 

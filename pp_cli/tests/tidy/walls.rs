@@ -1,5 +1,7 @@
-//! The walls that the compiler does not keep: which file may name which library and
-//! which crate may depend on which. Lines are compared as text; a comment is no line of code.
+//! The walls that the compiler does not keep: which file may name which library which
+//! crate may depend on which, and that folders of `pp_lib` import each other in no circle. Lines are compared as text; a comment is no line of code.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tree::{File, files, none};
 
@@ -157,6 +159,26 @@ fn crates_depend_in_one_direction() {
     assert_eq!(found("[dependencies]\npp_conformance = { workspace = true }"), 1);
 }
 
+#[test]
+fn folders_of_the_library_import_each_other_in_no_circle() {
+    none(&circles(&files()));
+    let file = |path, text| File::new(&format!("pp_lib/src/{path}.rs"), text);
+    let two = [
+        file("store/a", "use crate::worker::X;"),
+        file("worker/b", "use crate::store::Y;"),
+    ];
+    assert_eq!(circles(&two).len(), 2);
+    assert_eq!(circles(&two[..1]).len(), 0);
+}
+
+#[test]
+fn the_rooms_that_run_do_not_import_each_other() {
+    none(&joined(&files()));
+    let found = |text: &str| joined(&[File::new("pp_lib/src/worker/x.rs", text)]).len();
+    assert_eq!(found("use crate::serving::Read;"), 1);
+    assert_eq!(found("use crate::store::AnyStore;"), 0);
+}
+
 /// The lines of code, tests of the file included.
 fn code(file: &File) -> impl Iterator<Item = &str> {
     file.text.lines().filter(|line| !line.trim_start().starts_with("//"))
@@ -224,4 +246,53 @@ fn wrong_ways(files: &[File]) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Which modules of `pp_lib` each of its folders imports.
+fn imports(files: &[File]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut leads_to: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        let inside = file
+            .path
+            .strip_prefix("pp_lib/src/")
+            .and_then(|path| path.split_once('/'));
+        let Some((folder, _)) = inside else { continue };
+        let imports = code(file).flat_map(|line| line.split("crate::").skip(1));
+        let imported = imports.filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+        leads_to
+            .entry(folder)
+            .or_default()
+            .extend(imported.filter(|name| *name != folder));
+    }
+    leads_to
+}
+
+/// The folders of `pp_lib` that lead back to themselves.
+fn circles(files: &[File]) -> Vec<String> {
+    let leads_to = imports(files);
+    let reaches = |from: &str| {
+        let mut seen = leads_to[from].clone();
+        while let Some(more) = seen
+            .iter()
+            .flat_map(|name| leads_to.get(name))
+            .flatten()
+            .find(|name| !seen.contains(*name))
+        {
+            seen.insert(more);
+        }
+        seen.contains(from)
+    };
+    let circular = leads_to.keys().filter(|folder| reaches(folder));
+    circular
+        .map(|folder| format!("pp_lib/src/{folder}: imports lead back to it"))
+        .collect()
+}
+
+fn joined(files: &[File]) -> Vec<String> {
+    let (rooms, imports) = (["serving", "worker", "maintenance", "streams"], imports(files));
+    let pairs = rooms.iter().flat_map(|from| rooms.iter().map(move |to| (from, to)));
+    let joined = pairs.filter(|(from, to)| imports.get(*from).is_some_and(|names| names.contains(*to)));
+    joined
+        .map(|(from, to)| format!("pp_lib/src/{from} imports {to}"))
+        .collect()
 }

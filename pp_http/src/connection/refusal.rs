@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::HttpDate;
-use pp_lib::wire::Problem;
+use pp_lib::domain::Problem;
 
 /// Why a request is refused before the server sees it.
 #[derive(Debug, PartialEq, Eq)]

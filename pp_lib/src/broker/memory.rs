@@ -364,7 +364,7 @@ impl Drop for MemorySubscription {
 mod tests {
     use super::*;
     use crate::domain::MessageId;
-    use crate::flow::new_message_id;
+    use crate::runtime::new_message_id;
 
     fn demands(count: usize) -> Vec<Outgoing> {
         let demand = |number: usize| Outgoing {

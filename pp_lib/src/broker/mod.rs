@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{DemandedRow, MessageId, WorkCode};
+use crate::runtime::Trouble;
 
 /// Why the broker did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,6 +31,16 @@ pub enum BrokerError {
     /// It refuses what this program needs, such as a queue with other arguments; trying again will not help.
     #[error("the broker refused: {0}")]
     Rejected(String),
+}
+
+impl Trouble for BrokerError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the broker is unavailable",
+            Self::Blocked => "the broker takes no messages for now, for want of memory or disk",
+            Self::Rejected(_) => "the broker refused",
+        }
+    }
 }
 
 /// What the broker's methods return.

@@ -1,12 +1,12 @@
 //! PUT YOUR OWN WORK HERE: the computation behind one small trait.
 //!
-//! Replace [`AddUpToSum`] by your own [`Computation`] and name it in `pp_lib::flow::computation()`; everything around
+//! Replace [`AddUpToSum`] by your own [`Computation`] and name it in `pp_lib::worker::computation()`; everything around
 //! it - intake, delivery, leases, retries, dead letters, events - stays. Three things to know:
 //!
 //! - A task may be computed more than once (a crash, a retry). Effects outside PP use [`Task::message_id`] together
 //!   with [`Task::generation`] as their idempotency key; PP's own rows and events take effect once by themselves.
 //! - The future is cancelled by being dropped: when the work is cancelled, its lease is lost or it takes too long.
-//! - What blocks or burns the processor belongs on the bounded pool: see `pp_lib::flow::Blocking`.
+//! - What blocks or burns the processor belongs on the bounded pool: see `pp_lib::worker::Blocking`.
 
 use std::future::{Future, ready};
 use std::pin::Pin;

@@ -1,10 +1,17 @@
-//! What every long-running part of PP stands on: the health it reports and the lines it repeats.
+//! What every long-running part of PP stands on: the health it reports, the lines it repeats, retries and restarts.
 
 mod health;
+mod identity;
 mod log_repeated;
 mod log_text;
+mod retry;
+mod supervise;
 
 pub use health::{Health, Part, PartReport, Readiness, Report, STUCK, State};
+pub use identity::{new_message_id, new_work_code};
 pub use log::Level;
 pub use log_repeated::{say, write_counts, write_last_counts};
 pub use log_text::{LONGEST_TEXT, log_text};
+pub(crate) use retry::backoff;
+pub use retry::{Retry, Trouble};
+pub use supervise::supervise;

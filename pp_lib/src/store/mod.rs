@@ -33,6 +33,7 @@ pub use retention::{Purged, Retention};
 pub use views::Views;
 
 use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::runtime::Trouble;
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,6 +55,20 @@ pub enum StoreError {
     /// It refused this very call, while it takes others like it; the same call will fail again.
     #[error("the database refused: {0}")]
     Rejected(String),
+}
+
+impl Trouble for StoreError {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the database is unavailable",
+            Self::Unwell(_) => {
+                "the database refuses what it should take: it is read-only, full or damaged, or was changed"
+            }
+            Self::Damaged(_) => "the database is damaged: it has to be repaired or restored",
+            Self::Outdated(_) => "a newer version of PP has changed the database",
+            Self::Rejected(_) => "the database refused",
+        }
+    }
 }
 
 /// Why an attempt ended whose worker fell silent; for events and dead letters.

@@ -178,7 +178,7 @@ mod tests {
     use std::future::ready;
 
     use super::*;
-    use crate::flow::{new_message_id, new_work_code};
+    use crate::runtime::{new_message_id, new_work_code};
 
     fn doubtful<T>() -> std::result::Result<T, Refusal> {
         Err(Refusal::Doubtful("no".to_owned()))

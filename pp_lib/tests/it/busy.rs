@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::{Duration, Instant};
 
     use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
         Claim, Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settled, Settlement, StoreError,
         WorkChanges as _, WorkRows as _,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, WorkId};
-use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{
     AnyStore, Begin, Begun, Claim, DeadMessage, Guard, NewWork, Outcome, RequestKey, Selection, Settled, Settlement,
 };
@@ -252,8 +252,9 @@ mod embedded {
     use diesel::sqlite::SqliteConnection;
     use pp_lib::broker::memory::Memory;
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher};
+    use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
+    use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio_util::sync::CancellationToken;
 
     use super::*;

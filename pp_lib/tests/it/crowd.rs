@@ -7,7 +7,7 @@ mod on_servers {
     use bytes::Bytes;
     use pp_conformance::store::the_counters_are_the_truth;
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
         AnyStore, Changed, Claim, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search, Selection, Settled,
         Settlement, WorkChanges as _, WorkRows as _,

@@ -10,9 +10,11 @@ use pp_lib::domain::{
     AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Origin, Status, Task, Variable, Work, WorkId,
 };
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, new_message_id, new_work_code};
+use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::Health;
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork};
+use pp_lib::worker::{ConsumeSettings, Consumer};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -14,12 +14,12 @@ mod embedded {
     };
     use pp_lib::feed::Feed as _;
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{
-        ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer, new_message_id, new_work_code,
-    };
+    use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
     use pp_lib::runtime::Health;
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Search, Selection, Settlement};
+    use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pp_conformance::tripping::Tripping;
-use pp_lib::actor::{ActorError, StoreActor, StoreOptions};
 use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Creator, Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
+use pp_lib::serving::{ActorError, StoreActor, StoreOptions};
+use pp_lib::serving::{Creator, Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, WorkRows as _};
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ mod on_servers {
 
     use bytes::Bytes;
     use pp_lib::domain::{AddUpTo, MessageId, Origin, Status, Variable, Work, WorkId};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Answer, Answered, Begin, Begun, Changed, Completion as _, DeadLetters as _, DeadMessage, DispatchRows as _,

@@ -10,7 +10,7 @@ pub(crate) mod on_servers {
     use std::time::{Duration, Instant};
 
     use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
         AnyStore, Completion as _, Guard, NewWork, Outcome, Settled, Settlement, Store as _, StoreError,

@@ -9,7 +9,7 @@ use pp_conformance::broker::{assert_numbers, demand, publish, receive, until_rea
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker, BrokerError, DeadLetter, Kept, Prefetch, Properties, Published, Queue, Subscription};
-use pp_lib::flow::new_message_id;
+use pp_lib::runtime::new_message_id;
 use tokio::time::timeout;
 
 use crate::foreign::{QueuesOfOneTest, server_url};

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::actor::{ActorError, StoreOptions, WorkHandle};
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
     AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
@@ -13,8 +12,10 @@ use pp_lib::cache::{
 use pp_lib::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::flow::{Caches, Coded, Near, Read, Serving, Source, Wanted, new_message_id};
+use pp_lib::runtime::new_message_id;
 use pp_lib::runtime::{Health, State};
+use pp_lib::serving::{ActorError, StoreOptions, WorkHandle};
+use pp_lib::serving::{Caches, Coded, Near, Read, Serving, Source, Wanted};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
 use crate::between::StoreBetween;
@@ -105,7 +106,7 @@ impl Rig {
     async fn behind_the_back(&self, add_up_to: i64) -> Work {
         let new = pp_lib::store::NewWork {
             message_id: new_message_id(),
-            work_code: pp_lib::flow::new_work_code(pp_lib::domain::Origin::Api),
+            work_code: pp_lib::runtime::new_work_code(pp_lib::domain::Origin::Api),
             add_up_to: AddUpTo::try_from(add_up_to).unwrap(),
             run_at: None,
         };

@@ -11,10 +11,11 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Queue};
     use pp_lib::domain::{AddUpToSum, DeadLetter};
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{ConsumeSettings, Consumer, DispatchSettings, Dispatcher, Drainer};
+    use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
     use pp_lib::runtime::Health;
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Selection};
+    use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::Duration;
 
     use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Settled, Settlement, Store as _,

@@ -4,7 +4,7 @@ mod on_servers {
     use std::time::Duration;
 
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Position, Status, Work, WorkId};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         ChangeLog as _, Changed, Completion as _, Guard, Outcome, Purged, Retention as _, Settled, Settlement,
@@ -255,8 +255,9 @@ mod embedded {
     use pp_lib::broker::memory::Memory;
     use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{AnyStore, Guard, Outcome, Search, Settlement};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep, timeout};

@@ -13,8 +13,9 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, Origin, Position, Work, WorkId};
     use pp_lib::feed::AnyFeed;
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{Caches, Serving, Source, new_message_id, new_work_code};
     use pp_lib::runtime::Health;
+    use pp_lib::runtime::{new_message_id, new_work_code};
+    use pp_lib::serving::{Caches, Serving, Source};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{AnyStore, Change, ChangeLog as _, NewWork, StoreError, WorkChanges as _, WorkRows as _};
     use rand::RngExt as _;

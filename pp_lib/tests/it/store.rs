@@ -26,7 +26,7 @@ pub(crate) mod on_servers {
     use std::time::Duration;
 
     use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::flow::{new_message_id, new_work_code};
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
         AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,

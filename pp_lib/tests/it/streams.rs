@@ -8,12 +8,11 @@ use pp_lib::domain::{AddUpTo, Origin, Position, Snapshot, Status, Work, WorkCode
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
-use pp_lib::flow::{
-    Filter, Message, Streams, StreamsError, StreamsOptions, Subscription, new_message_id, new_work_code,
-};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, NewWork};
-use pp_lib::wire::StreamedChange;
-use pp_lib::wire::sse::{Parser, Told};
+use pp_lib::streams::StreamedChange;
+use pp_lib::streams::sse::{Parser, Told};
+use pp_lib::streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;

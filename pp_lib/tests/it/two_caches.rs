@@ -8,8 +8,9 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, WorkId};
     use pp_lib::feed::AnyFeed;
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{Caches, Serving, Source, Wanted, new_message_id};
     use pp_lib::runtime::Health;
+    use pp_lib::runtime::new_message_id;
+    use pp_lib::serving::{Caches, Serving, Source, Wanted};
     use pp_lib::store::AnyStore;
     use tokio::time::{Instant, sleep};
 
@@ -22,7 +23,7 @@ mod on_servers {
     /// One process, with a cache of this prefix.
     struct Process {
         serving: Serving,
-        works: pp_lib::actor::WorkHandle,
+        works: pp_lib::serving::WorkHandle,
     }
 
     impl Process {

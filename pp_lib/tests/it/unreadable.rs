@@ -10,10 +10,10 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
     use pp_lib::domain::{AddUpToSum, Status};
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{ConsumeSettings, Consumer};
     use pp_lib::runtime::Health;
     use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Search};
+    use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio_util::sync::CancellationToken;
 
     use crate::foreign::QueuesOfOneTest;

@@ -7,8 +7,9 @@ mod on_servers {
     use pp_lib::broker::memory::Memory;
     use pp_lib::domain::{AddUpTo, Origin};
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::flow::{DispatchSettings, Dispatcher, new_message_id, new_work_code};
+    use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
+    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{NewWork, Views as _, WorkRows as _};
     use tokio::time::timeout;

@@ -16,7 +16,7 @@ use pp_lib::broker::{
     Subscription,
 };
 use pp_lib::domain::{DemandedRow, MessageId};
-use pp_lib::flow::new_message_id;
+use pp_lib::runtime::new_message_id;
 
 /// How long anything may take that has to happen.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker as _, Outgoing, Published, Queue};
-use pp_lib::flow::new_message_id;
+use pp_lib::runtime::new_message_id;
 
 /// The queues of RabbitMQ under a prefix of its own.
 pub struct Demands {

@@ -10,8 +10,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use pp_lib::domain::{Status, Variable, Work, WorkCodePrefix, WorkId};
-use pp_lib::wire::StreamedChange;
-use pp_lib::wire::sse::{self, Told};
+use pp_lib::streams::StreamedChange;
+use pp_lib::streams::sse::{self, Told};
 use serde::de::DeserializeOwned;
 
 use super::Works;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pp_lib::domain::{AddUpTo, Status, Variable, Work};
-use pp_lib::wire::StreamedChange;
+use pp_lib::streams::StreamedChange;
 
 use super::{Followed, Watch};
 use crate::commands::Works;

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::sqlite::SqliteConnection;
 
 use crate::domain::{AddUpTo, Origin};
-use crate::flow::{new_message_id, new_work_code};
+use crate::runtime::{new_message_id, new_work_code};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     Completion as _, Guard, NewWork, Outcome, Search, Settled, Settlement, Store as _, StoreError, WorkRows as _,

@@ -193,7 +193,7 @@ fn forget_letters(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<
 mod tests {
     use super::*;
     use crate::domain::Origin;
-    use crate::flow::{new_message_id, new_work_code};
+    use crate::runtime::{new_message_id, new_work_code};
     use crate::store::{Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
 
     #[derive(QueryableByName)]

@@ -9,7 +9,7 @@ use super::fixtures::{
     pending, pending_guard, retry, running_guard, settle_one, settlement, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
-use pp_lib::flow::new_work_code;
+use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Changed, Claim, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
 
 /// How long updates wait in these cases: longer than the cases take.

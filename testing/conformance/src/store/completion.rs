@@ -9,7 +9,7 @@ use super::fixtures::{
     settle_one, settlement, without_row, work_of,
 };
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
-use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
 
 pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
-use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
 
 pub(super) const HOLD: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use super::fixtures::{
     settle_one, settlement, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Position, WorkId};
-use pp_lib::flow::new_work_code;
+use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Change, Changed, NewWork, Outcome, Purged, Selection, Settled, Settlement};
 
 const AT_ONCE: Duration = Duration::ZERO;

@@ -9,7 +9,7 @@ use super::fixtures::{
     settle_one, settlement, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
-use pp_lib::flow::new_work_code;
+use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Changed, NewWork, Outcome, Search, Settled, Settlement};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {

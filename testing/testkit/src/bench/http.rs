@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pp_lib::wire::StreamedChange;
-use pp_lib::wire::sse;
+use pp_lib::streams::StreamedChange;
+use pp_lib::streams::sse;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

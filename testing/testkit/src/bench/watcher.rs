@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use pp_lib::wire::StreamedChange;
+use pp_lib::streams::StreamedChange;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 

@@ -213,5 +213,5 @@ fn body(bound: Option<i64>) -> String {
 
 /// A key that nobody else has.
 fn key() -> String {
-    pp_lib::flow::new_message_id().as_str().to_owned()
+    pp_lib::runtime::new_message_id().as_str().to_owned()
 }

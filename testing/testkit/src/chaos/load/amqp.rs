@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker as _, Outgoing, Published};
-use pp_lib::flow::new_message_id;
+use pp_lib::runtime::new_message_id;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 

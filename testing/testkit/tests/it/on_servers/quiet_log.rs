@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pp_lib::domain::{AddUpTo, Origin};
-use pp_lib::flow::{new_message_id, new_work_code};
+use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{NewWork, WorkRows as _};
 use pp_testkit::demands::Demands;
 

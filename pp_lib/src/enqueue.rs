@@ -1,0 +1,177 @@
+//! Where a producer's demands go: onto the broker or, within one process, into the store as rows that are due.
+//!
+//! When demands are made, and how often they are offered again, is the producer's.
+
+use async_trait::async_trait;
+
+use crate::broker::{AnyBroker, BrokerError, Outgoing, Published};
+use crate::domain::{AddUpTo, MessageId, Origin, WorkCode, WorkDemand};
+use crate::feed::AnyFeed;
+use crate::runtime::new_work_code;
+use crate::store::{AnyStore, NewWork, StoreError};
+
+/// A demand that asks for a new work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDemand {
+    /// Its identity, the same however often it is offered.
+    pub message_id: MessageId,
+    /// The bound of the sum.
+    pub add_up_to: AddUpTo,
+    /// The code that its work is to have, where one was promised.
+    pub work_code: Option<WorkCode>,
+}
+
+/// Why a sink took nothing, or may have taken some without saying so. Offering the same demands again is harmless.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The broker's reason.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The store's reason.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A place that keeps demands until they are computed.
+#[async_trait]
+pub trait DemandSink: Send + Sync {
+    /// Offers demands with distinct ids; one answer for each, in order. What is not confirmed is the caller's still.
+    async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError>;
+}
+
+/// Demands become messages; the broker's confirm makes them safe.
+pub struct BrokerSink(AnyBroker);
+
+impl BrokerSink {
+    /// Onto this broker.
+    pub fn new(broker: AnyBroker) -> Self {
+        Self(broker)
+    }
+}
+
+#[async_trait]
+impl DemandSink for BrokerSink {
+    async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
+        let messages: Vec<Outgoing> = demands.iter().map(message).collect();
+        Ok(self.0.publish(&messages).await?)
+    }
+}
+
+fn message(demand: &NewDemand) -> Outgoing {
+    let body = WorkDemand {
+        add_up_to: demand.add_up_to,
+        done: false,
+    };
+    Outgoing {
+        message_id: demand.message_id.clone(),
+        row: None,
+        new_work_code: demand.work_code.clone(),
+        body: serde_json::to_vec(&body)
+            .unwrap_or_else(|_| unreachable!("a number and a truth value are JSON"))
+            .into(),
+    }
+}
+
+/// Demands become rows; the commit makes them safe, so that a broker which forgets needs to promise nothing.
+pub struct StoreSink {
+    store: AnyStore,
+    feed: AnyFeed,
+}
+
+impl StoreSink {
+    /// Into this store, waking the dispatcher that listens to this feed.
+    pub fn new(store: AnyStore, feed: AnyFeed) -> Self {
+        Self { store, feed }
+    }
+}
+
+#[async_trait]
+impl DemandSink for StoreSink {
+    async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
+        let works: Vec<NewWork> = demands.iter().map(row).collect();
+        let created = self.store.create(&works).await?;
+        self.feed.poke();
+        // A row that is missing had a code that was taken; unless it was promised, the next offer has another one.
+        let answer = |work: &Option<_>| match work {
+            Some(_) => Published::Confirmed,
+            None => Published::Unconfirmed,
+        };
+        Ok(created.iter().map(answer).collect())
+    }
+}
+
+fn row(demand: &NewDemand) -> NewWork {
+    NewWork {
+        message_id: demand.message_id.clone(),
+        work_code: (demand.work_code.clone()).unwrap_or_else(|| new_work_code(Origin::Consumer)),
+        add_up_to: demand.add_up_to,
+        run_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::memory::Memory;
+    use crate::broker::{Broker as _, Prefetch, Queue};
+    use crate::feed::Feed as _;
+    use crate::feed::memory::MemoryFeed;
+    use crate::runtime::new_message_id;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{DispatchRows as _, WorkRows as _};
+
+    fn demands(count: usize) -> Vec<NewDemand> {
+        let demand = || NewDemand {
+            message_id: new_message_id(),
+            add_up_to: "2".parse().unwrap(),
+            work_code: None,
+        };
+        std::iter::repeat_with(demand).take(count).collect()
+    }
+
+    #[tokio::test]
+    async fn on_the_broker_a_demand_is_what_every_client_sends() {
+        let broker = Arc::new(Memory::default());
+        let demands = demands(2);
+        let answers = BrokerSink::new(broker.clone()).offer(&demands).await.unwrap();
+        assert_eq!(answers, [Published::Confirmed; 2]);
+        let mut queue = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let got = queue.next_batch(2, Duration::from_secs(5)).await.unwrap();
+        for (delivery, demand) in got.iter().zip(&demands) {
+            assert_eq!(&delivery.body[..], br#"{"add_up_to":2,"done":false}"#);
+            assert_eq!(
+                delivery.properties.message_id.as_deref(),
+                Some(demand.message_id.as_str())
+            );
+            assert_eq!(delivery.properties.work_code, None);
+        }
+        assert_eq!(got.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn in_the_store_a_demand_is_one_row_that_is_due_however_often_it_is_offered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pp.sqlite");
+        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+        store.migrate().await.unwrap();
+        let (store, feed) = (Arc::new(store), Arc::new(MemoryFeed::new()));
+        let mut waiter = feed.listen();
+        let sink = StoreSink::new(store.clone(), feed);
+        let demands = demands(3);
+        for _ in 0..2 {
+            assert_eq!(sink.offer(&demands).await.unwrap(), [Published::Confirmed; 3]);
+            tokio::time::timeout(Duration::from_secs(5), waiter.changed())
+                .await
+                .unwrap();
+        }
+        let due = store.claim(None, Duration::from_secs(30), 10).await.unwrap();
+        assert_eq!(due.len(), 3);
+        assert!(due.iter().all(|claim| claim.work_code.origin() == Origin::Consumer));
+        let works = store.by_ids(&[due[0].id]).await.unwrap();
+        assert_eq!(works[0].add_up_to.get(), 2);
+    }
+}

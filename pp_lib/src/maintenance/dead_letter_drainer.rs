@@ -1,0 +1,152 @@
+//! The drainer: dead letters leave their queue, which is only transport, for the table where an operator sees them.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
+use crate::domain::MessageId;
+use crate::runtime::Part;
+use crate::runtime::{Retry, new_message_id};
+use crate::store::{AnyStore, DeadMessage};
+
+/// How many letters are held at once.
+const BATCH: u16 = 20;
+/// How many bytes of letters are kept in one change, unless a single letter has more: the store needs several times as
+/// much memory meanwhile.
+const CHANGE_BYTES: usize = 8 << 20;
+/// How long a batch waits for more letters once it has one.
+const WAIT: Duration = Duration::from_millis(20);
+/// What a letter says that came without a reason.
+const NO_REASON: &str = "no reason was given";
+
+/// Moves dead letters from the broker to the store.
+pub struct Drainer {
+    store: AnyStore,
+    broker: AnyBroker,
+    prefetch: Prefetch,
+}
+
+impl Drainer {
+    /// A drainer that holds letters of this many bytes, or a single one; several may work side by side.
+    pub fn new(store: AnyStore, broker: AnyBroker, bytes: usize) -> Self {
+        let prefetch = Prefetch { messages: BATCH, bytes };
+        Self {
+            store,
+            broker,
+            prefetch,
+        }
+    }
+
+    /// Drains until `shutdown` is cancelled; `part` shows whether it can.
+    pub async fn run(self, part: Part, shutdown: CancellationToken) {
+        let mut patience = Retry::shown("keeping dead letters", part);
+        while !shutdown.is_cancelled() {
+            let error = match self.broker.subscribe(Queue::DeadLetter, self.prefetch).await {
+                Ok(subscription) => {
+                    patience.recovered();
+                    self.drain(subscription, &shutdown).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = error {
+                patience.wait(&error, &shutdown).await;
+            }
+        }
+    }
+
+    async fn drain(&self, mut subscription: Box<dyn Subscription>, shutdown: &CancellationToken) -> broker::Result<()> {
+        loop {
+            let next = subscription.next_batch(BATCH.into(), WAIT);
+            let Some(letters) = shutdown.run_until_cancelled(next).await else {
+                return Ok(());
+            };
+            let mut letters = letters?;
+            while !letters.is_empty() {
+                let rest = letters.split_off(fitting(&letters));
+                if !self.keep(&letters, shutdown).await {
+                    return Ok(());
+                }
+                let tags: Vec<u64> = letters.iter().map(|letter| letter.tag).collect();
+                letters = rest;
+                subscription.acknowledge(&tags).await?;
+            }
+        }
+    }
+
+    /// Keeps letters, however long the store is away; whether it did before the stop.
+    async fn keep(&self, letters: &[Delivery], shutdown: &CancellationToken) -> bool {
+        let messages: Vec<DeadMessage> = letters.iter().map(message).collect();
+        let mut patience = Retry::new("keeping dead letters");
+        while let Err(error) = self.store.bury(&messages).await {
+            if !patience.wait(&error, shutdown).await {
+                return false;
+            }
+        }
+        patience.recovered();
+        true
+    }
+}
+
+/// How many of the first letters are kept in one change.
+fn fitting(letters: &[Delivery]) -> usize {
+    let mut bytes = 0;
+    let fits = |letter: &&Delivery| {
+        bytes += letter.body.len();
+        bytes <= CHANGE_BYTES
+    };
+    letters.iter().take_while(fits).count().max(1)
+}
+
+fn message(letter: &Delivery) -> DeadMessage {
+    let given = letter.properties.message_id.clone();
+    DeadMessage {
+        message_id: given
+            .and_then(|id| MessageId::try_from(id).ok())
+            .unwrap_or_else(new_message_id),
+        properties: letter.properties.kept.whole().cloned(),
+        body: letter.body.clone(),
+        reason: reason(letter).to_owned(),
+    }
+}
+
+/// What a letter says; whoever put it into the queue by hand may say nothing, or too much to be listed.
+fn reason(letter: &Delivery) -> &str {
+    let given = letter.properties.reason.as_deref().unwrap_or(NO_REASON);
+    &given[..given.floor_char_boundary(DeadLetter::MAX_REASON_LENGTH)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_without_end_is_cut() {
+        let letter = |reason: Option<&str>| Delivery {
+            tag: 1,
+            delivery_count: 0,
+            properties: crate::broker::Properties {
+                reason: reason.map(str::to_owned),
+                ..crate::broker::Properties::default()
+            },
+            body: bytes::Bytes::new(),
+        };
+        assert_eq!(reason(&letter(None)), NO_REASON);
+        assert_eq!(reason(&letter(Some("no JSON"))), "no JSON");
+        assert_eq!(reason(&letter(Some(&"é".repeat(5_000)))), "é".repeat(512));
+    }
+
+    #[test]
+    fn letters_are_kept_together_up_to_the_bytes_of_one_change() {
+        let letter = |size: usize| Delivery {
+            tag: 1,
+            delivery_count: 0,
+            properties: crate::broker::Properties::default(),
+            body: vec![0; size].into(),
+        };
+        let fitting = |sizes: &[usize]| fitting(&sizes.iter().map(|size| letter(*size)).collect::<Vec<_>>());
+        assert_eq!(fitting(&[1, 2, 3]), 3);
+        assert_eq!(fitting(&[1, CHANGE_BYTES - 1, 1]), 2);
+        assert_eq!(fitting(&[CHANGE_BYTES + 1, 1]), 1);
+    }
+}

@@ -1,0 +1,297 @@
+//! The mailbox of an actor, and the loop that empties it: batches run beside each other on a bounded number of lanes,
+//! and what arrives while every lane is taken becomes the next batch.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::supervisor::{self, Supervised};
+use crate::serving::ActorError;
+
+use crate::log_repeated;
+
+/// One who waits for an answer; dropped without one, the caller gets [`ActorError::Failed`].
+pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
+
+/// A question with the one who waits for its answer.
+pub(super) struct Ask<Q, A> {
+    /// What is asked.
+    pub(super) question: Q,
+    /// Where the answer goes.
+    pub(super) reply: Reply<A>,
+}
+
+/// The sending side, shared by all who ask.
+pub(super) struct Mailbox<Q, A>(mpsc::Sender<Ask<Q, A>>);
+
+// Derived, it would ask the same of questions and answers.
+impl<Q, A> Clone for Mailbox<Q, A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<Q, A> Mailbox<Q, A> {
+    /// Asks and waits for the answer. A full mailbox is an error at once: waiting for room would only hide the queue.
+    pub(super) async fn ask(&self, question: Q) -> Result<A, ActorError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(Ask { question, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ActorError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ActorError::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(ActorError::Failed))
+    }
+}
+
+/// How a mailbox is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeping {
+    /// For log lines.
+    pub(super) name: &'static str,
+    /// How many questions may wait.
+    pub(super) capacity: usize,
+    /// How many questions are one batch at most.
+    pub(super) batch: usize,
+    /// How many batches run at once.
+    pub(super) lanes: usize,
+}
+
+/// Opens a mailbox whose batches `handle` answers, until `stop`; what waits by then is still answered.
+pub(super) fn open<Q, A, H, F>(
+    keeping: Keeping,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    handle: H,
+) -> Mailbox<Q, A>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(keeping.capacity.max(1));
+    let batches = Batches {
+        keeping,
+        receiver,
+        lanes: Arc::new(Semaphore::new(keeping.lanes.max(1))),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+        handle,
+    };
+    tasks.spawn(supervisor::supervise(batches));
+    Mailbox(sender)
+}
+
+/// The receiving side.
+struct Batches<Q, A, H> {
+    keeping: Keeping,
+    receiver: mpsc::Receiver<Ask<Q, A>>,
+    lanes: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    handle: H,
+}
+
+impl<Q, A, H, F> Supervised for Batches<Q, A, H>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn name(&self) -> &'static str {
+        self.keeping.name
+    }
+
+    async fn run(&mut self) {
+        // A lane first, the questions then: so that everything that waited for the lane is in the batch.
+        while let Ok(lane) = Arc::clone(&self.lanes).acquire_owned().await {
+            let mut batch = self.receive().await;
+            if batch.is_empty() {
+                return;
+            }
+            batch.retain(|ask| !ask.reply.is_closed());
+            if !batch.is_empty() {
+                let work = (self.handle)(batch);
+                self.tasks.spawn(contained(self.keeping.name, lane, work));
+            }
+        }
+    }
+}
+
+impl<Q, A, H> Batches<Q, A, H> {
+    /// What waits, at least one question; none when there will be no more.
+    async fn receive(&mut self) -> Vec<Ask<Q, A>> {
+        let mut batch = Vec::new();
+        let limit = self.keeping.batch.max(1);
+        tokio::select! {
+            biased;
+            _ = self.receiver.recv_many(&mut batch, limit) => return batch,
+            () = self.stop.cancelled() => self.receiver.close(),
+        }
+        self.receiver.recv_many(&mut batch, limit).await;
+        batch
+    }
+}
+
+/// Runs a batch; a panic in it ends here, where its questions are dropped and so answered.
+async fn contained(name: &'static str, lane: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        log_repeated!(Error, name, "a batch panicked; its callers were told so");
+    }
+    drop(lane);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const KEEPING: Keeping = Keeping {
+        name: "test",
+        capacity: 4,
+        batch: 3,
+        lanes: 1,
+    };
+
+    type Doubling = Mailbox<u32, (u32, usize)>;
+
+    /// Doubles numbers once the gate has a permit for the batch, and tells the size of the batch; 13 panics in the
+    /// batch, 14 in the loop.
+    fn doubling(keeping: Keeping, gate: &Arc<Semaphore>) -> (Doubling, TaskTracker, CancellationToken) {
+        let (tasks, stop, gate) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(gate));
+        let mailbox = open(keeping, &tasks, &stop, move |batch: Vec<Ask<u32, (u32, usize)>>| {
+            assert!(batch.iter().all(|ask| ask.question != 14));
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                let size = batch.len();
+                for ask in batch {
+                    assert_ne!(ask.question, 13);
+                    let _ = ask.reply.send(Ok((ask.question * 2, size)));
+                }
+            }
+        });
+        (mailbox, tasks, stop)
+    }
+
+    /// Asks in the background; the question is in the mailbox, or refused, when this returns.
+    async fn asked(mailbox: &Doubling, number: u32) -> tokio::task::JoinHandle<Result<(u32, usize), ActorError>> {
+        let mailbox = mailbox.clone();
+        let task = tokio::spawn(async move { mailbox.ask(number).await });
+        tokio::task::yield_now().await;
+        task
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_one_batch_and_a_full_mailbox_says_so_at_once() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (mailbox, ..) = doubling(KEEPING, &gate);
+        let first = asked(&mailbox, 1).await;
+        tokio::task::yield_now().await;
+        let mut waiting = Vec::new();
+        for number in 2..=5 {
+            waiting.push(asked(&mailbox, number).await);
+        }
+        assert!(matches!(mailbox.ask(6).await, Err(ActorError::Overloaded)));
+        gate.add_permits(3);
+        assert_eq!(first.await.unwrap().unwrap(), (2, 1));
+        let mut answers = Vec::new();
+        for task in waiting {
+            answers.push(task.await.unwrap().unwrap());
+        }
+        assert_eq!(answers, [(4, 3), (6, 3), (8, 3), (10, 1)]);
+    }
+
+    #[tokio::test]
+    async fn lanes_run_beside_each_other() {
+        let gate = Arc::new(Semaphore::new(0));
+        let keeping = Keeping {
+            batch: 1,
+            lanes: 2,
+            ..KEEPING
+        };
+        let (mailbox, tasks, _stop) = doubling(keeping, &gate);
+        let (first, second, third) = (
+            asked(&mailbox, 1).await,
+            asked(&mailbox, 2).await,
+            asked(&mailbox, 3).await,
+        );
+        while tasks.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        // The loop and two batches: the third question waits for a lane.
+        assert_eq!(tasks.len(), 3);
+        gate.add_permits(3);
+        for (task, answer) in [(first, 2), (second, 4), (third, 6)] {
+            assert_eq!(task.await.unwrap().unwrap().0, answer);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_batch_only() {
+        let gate = Arc::new(Semaphore::new(100));
+        let (mailbox, ..) = doubling(KEEPING, &gate);
+        assert!(matches!(mailbox.ask(13).await, Err(ActorError::Failed)));
+        assert_eq!(mailbox.ask(1).await.unwrap().0, 2);
+        // The loop itself breaks and is started again; meanwhile questions wait.
+        assert!(matches!(mailbox.ask(14).await, Err(ActorError::Failed)));
+        assert_eq!(mailbox.ask(2).await.unwrap().0, 4);
+    }
+
+    #[tokio::test]
+    async fn whoever_gave_up_is_not_served() {
+        static SERVED: AtomicUsize = AtomicUsize::new(0);
+        let gate = Arc::new(Semaphore::new(0));
+        let (tasks, stop, inner) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(&gate));
+        let mailbox = open(KEEPING, &tasks, &stop, move |batch: Vec<Ask<u32, ()>>| {
+            SERVED.fetch_add(batch.len(), Ordering::Relaxed);
+            let gate = Arc::clone(&inner);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                drop(batch);
+            }
+        });
+        let ask = |number| {
+            let mailbox = mailbox.clone();
+            tokio::spawn(async move { mailbox.ask(number).await })
+        };
+        let first = ask(1);
+        while SERVED.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let given_up = ask(2);
+        tokio::task::yield_now().await;
+        given_up.abort();
+        assert!(given_up.await.unwrap_err().is_cancelled());
+        gate.add_permits(2);
+        assert!(first.await.unwrap().is_err());
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(SERVED.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stop_answers_what_waits_and_refuses_what_comes() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (mailbox, tasks, stop) = doubling(KEEPING, &gate);
+        let first = asked(&mailbox, 1).await;
+        tokio::task::yield_now().await;
+        let second = asked(&mailbox, 2).await;
+        stop.cancel();
+        gate.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap(), (2, 1));
+        assert_eq!(second.await.unwrap().unwrap(), (4, 1));
+        tasks.close();
+        tasks.wait().await;
+        assert!(matches!(mailbox.ask(3).await, Err(ActorError::Stopped)));
+    }
+}

@@ -1,0 +1,95 @@
+//! Works come in: they get their codes here, and a bound where none was asked for.
+
+use std::time::{Duration, SystemTime};
+
+use rand::RngExt as _;
+
+use crate::domain::{AddUpTo, MessageId, Origin, Work};
+use crate::runtime::new_work_code;
+use crate::serving::{ActorError, StoreHandle};
+use crate::store::NewWork;
+
+/// More codes than this are never taken in a row; a store that says so is broken.
+const MOST_TRIES: usize = 100;
+/// How far ahead a work may be scheduled.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What is wanted of a new work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its bound; a random one from 1 to 99 when there is none.
+    pub add_up_to: Option<AddUpTo>,
+    /// When it is to run, in Unix seconds from 0 to [`latest_run_at`]; at once when there is none or it is over.
+    pub run_at: Option<i64>,
+}
+
+/// The last moment for which a work may be scheduled now, in Unix seconds: 366 days ahead.
+pub fn latest_run_at() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from((now + LONGEST_WAIT).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Creates works in a store.
+#[derive(Clone)]
+pub struct Creator {
+    store: StoreHandle,
+}
+
+impl Creator {
+    /// Over a store's actor.
+    pub fn new(store: StoreHandle) -> Self {
+        Self { store }
+    }
+
+    /// Creates a work under this identity, or finds the one that has it. It is committed when this returns.
+    pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
+        let mut work = new_work(wanted, message_id);
+        for _ in 0..MOST_TRIES {
+            if let Some(work) = self.store.create(work.clone()).await? {
+                return Ok(work);
+            }
+            work.work_code = new_work_code(Origin::Api);
+        }
+        Err(every_code_is_taken())
+    }
+
+    /// Creates works, all or none, under identities made of this one and their places, or finds those that have them.
+    pub async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
+        let mut works = Vec::with_capacity(wanted.len());
+        for (place, wanted) in wanted.iter().enumerate() {
+            let message_id = MessageId::try_from(format!("{seed}/{place}")).map_err(|_| ActorError::Failed)?;
+            works.push(new_work(*wanted, message_id));
+        }
+        for _ in 0..MOST_TRIES {
+            if let Some(works) = self.store.create_all(works.clone()).await? {
+                return Ok(works);
+            }
+            for work in &mut works {
+                work.work_code = new_work_code(Origin::Api);
+            }
+        }
+        Err(every_code_is_taken())
+    }
+}
+
+fn new_work(wanted: Wanted, message_id: MessageId) -> NewWork {
+    NewWork {
+        message_id,
+        work_code: new_work_code(Origin::Api),
+        add_up_to: wanted.add_up_to.unwrap_or_else(random_bound),
+        run_at: wanted.run_at,
+    }
+}
+
+/// A bound from 1 to 99.
+fn random_bound() -> AddUpTo {
+    let number: i64 = rand::rng().random_range(1..=99);
+    AddUpTo::try_from(number).unwrap_or(AddUpTo::MIN)
+}
+
+fn every_code_is_taken() -> ActorError {
+    log::error!("the store says of {MOST_TRIES} random codes that they are taken");
+    ActorError::Failed
+}

@@ -1,0 +1,122 @@
+//! A gate: so many requests of a kind run at once, each in a task of its own, and one more is refused at once.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, TryAcquireError};
+use tokio_util::task::TaskTracker;
+
+use crate::serving::ActorError;
+
+use crate::log_repeated;
+
+/// Lets requests of one kind in.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// For log lines.
+    name: &'static str,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Gate {
+    /// A gate for so many at once.
+    pub(super) fn new(name: &'static str, most: usize, tasks: &TaskTracker) -> Self {
+        Self {
+            name,
+            places: Arc::new(Semaphore::new(most.max(1))),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// Runs a request on the runtime of whoever asks: to its end, also when nobody waits for it any more, so long as
+    /// that runtime lasts. A panic in it ends here.
+    pub(super) async fn run<A, F>(&self, request: F) -> Result<A, ActorError>
+    where
+        A: Send + 'static,
+        F: Future<Output = Result<A, ActorError>> + Send + 'static,
+    {
+        let place = Arc::clone(&self.places);
+        let place = place.try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => ActorError::Overloaded,
+            TryAcquireError::Closed => ActorError::Stopped,
+        })?;
+        let running = self.tasks.spawn(async move {
+            let _place = place;
+            request.await
+        });
+        running.await.unwrap_or_else(|broken| {
+            log_repeated!(Error, self.name, "{broken}");
+            Err(ActorError::Failed)
+        })
+    }
+
+    /// Refuses whoever still comes.
+    pub(super) fn close(&self) {
+        self.places.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn gate(most: usize) -> (Arc<Gate>, TaskTracker) {
+        let tasks = TaskTracker::new();
+        (Arc::new(Gate::new("test", most, &tasks)), tasks)
+    }
+
+    /// A request under way that ends when it is told to.
+    async fn begun(gate: &Arc<Gate>) -> (oneshot::Sender<u8>, tokio::task::JoinHandle<Result<u8, ActorError>>) {
+        let (end, ended) = oneshot::channel();
+        let gate = Arc::clone(gate);
+        let request = async move { ended.await.map_err(|_| ActorError::Failed) };
+        let caller = tokio::spawn(async move { gate.run(request).await });
+        tokio::task::yield_now().await;
+        (end, caller)
+    }
+
+    #[tokio::test]
+    async fn one_more_than_there_are_places_is_refused_until_one_is_free() {
+        let (gate, _tasks) = gate(2);
+        let (end, first) = begun(&gate).await;
+        let (_end, _second) = begun(&gate).await;
+        assert!(matches!(gate.run(ready(Ok(3))).await, Err(ActorError::Overloaded)));
+        end.send(1).unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), 1);
+        assert_eq!(gate.run(ready(Ok(3))).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_without_its_caller() {
+        let (gate, tasks) = gate(1);
+        let (end, caller) = begun(&gate).await;
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        assert!(matches!(gate.run(ready(Ok(2))).await, Err(ActorError::Overloaded)));
+        gate.close();
+        tasks.close();
+        end.send(1).unwrap();
+        tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_its_callers_error_and_nobody_elses() {
+        let (gate, _tasks) = gate(1);
+        let broken: Result<u8, _> = gate.run(async { panic!("told") }).await;
+        assert!(matches!(broken, Err(ActorError::Failed)));
+        assert_eq!(gate.run(ready(Ok(2))).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_end_is_refused() {
+        let (gate, _tasks) = gate(1);
+        gate.close();
+        let refused = gate.run(pending::<Result<u8, ActorError>>()).await;
+        assert!(matches!(refused, Err(ActorError::Stopped)));
+    }
+}

@@ -1,0 +1,126 @@
+//! Answering requests: creating, reading, changing, idempotency keys, and what keeps the caches right. HTTP is not known
+//! here. The actors batch what waits for the store, the cache and the broker.
+
+mod actors;
+mod api_instances;
+mod codes;
+mod create;
+mod demand;
+mod gate;
+mod idempotency;
+mod near;
+mod provisional;
+mod read;
+mod recently_changed;
+mod refresher;
+mod single_flight;
+mod vanished;
+mod works;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::AnyCache;
+use crate::feed::AnyFeed;
+use crate::runtime::Health;
+use crate::runtime::supervise;
+use crate::store::AnyStore;
+
+pub use actors::{
+    ActorError, CacheActor, CacheHandle, DemandActor, DemandHandle, Offered, Seen, StoreActor, StoreHandle,
+    StoreOptions,
+};
+pub use create::{Creator, Wanted, latest_run_at};
+pub use demand::{DemandError, DemandIdentity, DemandService, Demanding};
+pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, forget_expired_keys};
+pub use near::Near;
+pub use provisional::ProvisionalWork;
+pub(crate) use read::Reader;
+pub use read::{Coded, Read, Source};
+pub use refresher::Refresher;
+pub use works::{WorkActor, WorkHandle};
+
+/// The caches of a process.
+#[derive(Clone)]
+pub struct Caches {
+    /// The cache; with `redis:` all processes share it.
+    pub cache: AnyCache,
+    /// The one in front of it, if there is one.
+    pub near: Option<Arc<Near>>,
+    /// How stale an entry may be that is served.
+    pub staleness: Duration,
+}
+
+/// What is running, owned by whoever stops it.
+pub struct Serving {
+    store: StoreActor,
+    cache: CacheActor,
+    works: WorkActor,
+    refreshers: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Serving {
+    /// Starts everything on the runtime this is called from.
+    pub fn start(
+        store: &AnyStore,
+        feed: &AnyFeed,
+        caches: &Caches,
+        options: StoreOptions,
+        health: &Health,
+    ) -> (Self, WorkHandle) {
+        let stop = CancellationToken::new();
+        let (store_actor, store_handle) = StoreActor::start(store, feed, options);
+        let (cache_actor, cache_handle) =
+            CacheActor::start(&caches.cache, health.part("cache", false), options.mailbox);
+        let (work_actor, works) = WorkActor::start(
+            store_handle,
+            cache_handle,
+            caches.near.clone(),
+            caches.staleness,
+            options.mailbox,
+        );
+        let mut refreshers = JoinSet::new();
+        for (name, refresher) in caches.refreshers(store, feed) {
+            let (part, stop) = (health.part(name, false), stop.clone());
+            refreshers.spawn(async move {
+                let run = || refresher.clone().run(part.clone(), stop.clone());
+                supervise(name, part.clone(), stop.clone(), run).await;
+            });
+        }
+        let serving = Self {
+            store: store_actor,
+            cache: cache_actor,
+            works: work_actor,
+            refreshers,
+            stop,
+        };
+        (serving, works)
+    }
+
+    /// Finishes what is under way, in the order in which one asks the other, each no longer than the grace period.
+    pub async fn stop(self, grace: Duration) {
+        self.stop.cancel();
+        let _ = timeout(grace, self.works.stop()).await;
+        let _ = timeout(grace, self.cache.stop()).await;
+        let _ = timeout(grace, self.store.stop()).await;
+        let _ = timeout(grace, self.refreshers.join_all()).await;
+    }
+}
+
+impl Caches {
+    fn refreshers(&self, store: &AnyStore, feed: &AnyFeed) -> Vec<(&'static str, Refresher)> {
+        let cache = Arc::clone(&self.cache);
+        let refresher = Refresher::new(store.clone(), cache, feed.clone(), self.staleness);
+        let mut refreshers = vec![("refresher", refresher)];
+        if let Some(near) = &self.near {
+            let near = Refresher::of_near(store.clone(), Arc::clone(near), feed.clone(), self.staleness);
+            refreshers.push(("near refresher", near));
+        }
+        refreshers
+    }
+}

@@ -1,0 +1,123 @@
+//! Pages of changes as subscribers get them, each change in the bytes in which it is sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Filter;
+use crate::domain::{Position, Status, WorkCode, WorkId};
+use crate::store::{Change, Page};
+use crate::streams::{StreamedChange, sse};
+
+/// What a listener hears.
+#[derive(Clone)]
+pub(super) enum Heard {
+    /// What stands behind the page before.
+    Page(Arc<RenderedPage>),
+    /// The feed cannot be continued; it goes on from here.
+    Reset(Position),
+}
+
+/// Changes between two places.
+pub(super) struct RenderedPage {
+    pub(super) after: Position,
+    pub(super) to: Position,
+    pub(super) items: Vec<Rendered>,
+    /// The works that it tells of, in order: most pages have nothing for one who follows a single work.
+    works: Vec<WorkId>,
+}
+
+/// A change in the bytes in which it is sent, and what filters look at.
+pub(super) struct Rendered {
+    /// The place behind it.
+    pub(super) position: Position,
+    pub(super) bytes: Bytes,
+    work_id: WorkId,
+    work_code: WorkCode,
+    status: Option<Status>,
+}
+
+impl RenderedPage {
+    /// The beginning, without a change.
+    pub(super) fn beginning(at: Position) -> Self {
+        Self {
+            after: at.clone(),
+            to: at,
+            items: Vec::new(),
+            works: Vec::new(),
+        }
+    }
+
+    /// Everything that stands behind a place.
+    pub(super) fn all(after: Position, page: Page<Change>) -> Self {
+        Self::of(after, page, &Filter::default())
+    }
+
+    /// The part of it that somebody wants.
+    pub(super) fn of(after: Position, page: Page<Change>, filter: &Filter) -> Self {
+        let wanted = page.items.into_iter().filter(|change| filter.wants(change));
+        let items: Vec<Rendered> = wanted.map(Rendered::from).collect();
+        let mut works: Vec<WorkId> = items.iter().map(|item| item.work_id).collect();
+        works.sort_unstable();
+        works.dedup();
+        Self {
+            after,
+            to: page.position,
+            items,
+            works,
+        }
+    }
+
+    /// Whether there may be something for somebody.
+    pub(super) fn may_have(&self, filter: &Filter) -> bool {
+        filter.work.is_none_or(|id| self.works.binary_search(&id).is_ok())
+    }
+}
+
+impl From<Change> for Rendered {
+    fn from(change: Change) -> Self {
+        let Change {
+            position,
+            work_id,
+            status,
+            event,
+        } = change;
+        let work_code = event.work_code.clone();
+        let streamed = StreamedChange {
+            id: event.id,
+            work_id,
+            work_code: event.work_code,
+            variable: event.variable,
+            value: event.value,
+            status,
+            created_on: event.created_on,
+        };
+        Self {
+            bytes: sse::event(None, Some(&position), &streamed),
+            position,
+            work_id,
+            work_code,
+            status,
+        }
+    }
+}
+
+impl Filter {
+    fn wants(&self, change: &Change) -> bool {
+        self.allows(change.work_id, &change.event.work_code, change.status)
+    }
+
+    /// Whether a change is among those that are wanted.
+    pub(super) fn wants_rendered(&self, change: &Rendered) -> bool {
+        self.allows(change.work_id, &change.work_code, change.status)
+    }
+
+    fn allows(&self, work: WorkId, code: &WorkCode, status: Option<Status>) -> bool {
+        self.work.is_none_or(|wanted| wanted == work)
+            && self.status.is_none_or(|wanted| Some(wanted) == status)
+            && self
+                .work_code
+                .as_ref()
+                .is_none_or(|wanted| code.as_str().starts_with(wanted.as_str()))
+    }
+}

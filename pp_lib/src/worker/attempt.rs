@@ -1,0 +1,266 @@
+//! One attempt at a demand: a computation that is contained, timed and judged.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rand::RngExt as _;
+
+use crate::domain::{AddUpTo, Computation, ComputeError, Computing, Demand, MessageId, Task, WorkCode};
+use crate::store::{Guard, Outcome, Run, Settlement};
+
+/// The longest reason that is kept, in bytes.
+const LONGEST_REASON: usize = 500;
+/// The delay before the second attempt; each one after that waits twice as long as the one before it.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(600);
+
+/// How a work is attempted.
+#[derive(Clone)]
+pub(super) struct Attempts {
+    /// What is computed.
+    pub(super) computation: Arc<dyn Computation>,
+    /// How often a work may fail.
+    pub(super) max_attempts: i32,
+    /// How long one attempt may take.
+    pub(super) work_timeout: Duration,
+}
+
+/// An attempt that is under way or about to be.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) message_id: MessageId,
+    pub(super) work_code: WorkCode,
+    pub(super) add_up_to: AddUpTo,
+    pub(super) guard: Guard,
+    failures: i32,
+    lost_leases: i32,
+}
+
+impl Attempt {
+    /// The attempt that a demand asks for; a row yet to be made gets the code that was promised, or else this one.
+    pub(super) fn new(demand: Demand, fresh_code: impl FnOnce() -> WorkCode) -> Self {
+        let Demand {
+            message_id,
+            add_up_to,
+            row,
+            new_work_code,
+        } = demand;
+        match row {
+            None => Self {
+                message_id,
+                work_code: new_work_code.unwrap_or_else(fresh_code),
+                add_up_to,
+                guard: Guard::NoRow,
+                failures: 0,
+                lost_leases: 0,
+            },
+            Some(row) => Self {
+                message_id,
+                work_code: row.work_code,
+                add_up_to,
+                guard: Guard::Pending {
+                    generation: row.generation,
+                    attempt: row.attempt,
+                },
+                failures: row.failures,
+                lost_leases: row.lost_leases,
+            },
+        }
+    }
+
+    /// Whether it was demanded when the row had moved on from where the other attempt saw it.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        let state = |attempt: &Self| (attempt.guard != Guard::NoRow, attempt.guard.run());
+        state(self) > state(other)
+    }
+
+    /// The same attempt once its row says that it is running.
+    pub(super) fn running(self) -> Self {
+        let (generation, attempt) = self.guard.run();
+        Self {
+            guard: Guard::Running { generation, attempt },
+            ..self
+        }
+    }
+
+    /// How many of the attempts before lost their lease.
+    pub(super) fn lost_leases(&self) -> usize {
+        usize::try_from(self.lost_leases).unwrap_or_default()
+    }
+
+    /// What guards its lease.
+    pub(super) fn lease(&self) -> Run {
+        let (generation, attempt) = self.guard.run();
+        Run {
+            message_id: self.message_id.clone(),
+            generation,
+            attempt,
+        }
+    }
+
+    /// An outcome for its row.
+    pub(super) fn settlement(&self, outcome: Outcome) -> Settlement {
+        debug_assert!(
+            self.guard
+                .status()
+                .is_none_or(|status| status.may_become(outcome.status()))
+        );
+        Settlement {
+            message_id: self.message_id.clone(),
+            work_code: self.work_code.clone(),
+            add_up_to: self.add_up_to,
+            guard: self.guard,
+            outcome,
+        }
+    }
+}
+
+impl Attempts {
+    /// Begins to compute; the future never panics and ends with an error when it takes too long.
+    pub(super) fn start(&self, attempt: &Attempt) -> Computing {
+        let (generation, number) = attempt.guard.run();
+        let (message_id, add_up_to) = (attempt.message_id.clone(), attempt.add_up_to);
+        let task = Task {
+            message_id,
+            generation,
+            attempt: number,
+            add_up_to,
+        };
+        let (computation, limit) = (self.computation.clone(), self.work_timeout);
+        Box::pin(async move {
+            // `compute` is the user's as well: what it does before its first await may panic, too.
+            let contained = AssertUnwindSafe(async { computation.compute(&task).await }).catch_unwind();
+            match tokio::time::timeout(limit, contained).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(ComputeError::Transient(format!("panicked: {}", panic_text(&*panic)))),
+                Err(_) => Err(ComputeError::Transient(format!("took longer than {limit:?}"))),
+            }
+        })
+    }
+
+    /// What a result means for the work.
+    pub(super) fn judge(&self, attempt: &Attempt, result: Result<i64, ComputeError>) -> Outcome {
+        match result {
+            Ok(result) => Outcome::Done { result },
+            Err(ComputeError::Permanent(reason)) => Outcome::Failed {
+                reason: bounded(reason),
+            },
+            Err(ComputeError::Transient(reason)) if attempt.failures.saturating_add(1) >= self.max_attempts => {
+                Outcome::Failed {
+                    reason: bounded(reason),
+                }
+            }
+            Err(ComputeError::Transient(reason)) => Outcome::Retry {
+                reason: bounded(reason),
+                delay: delay_after(attempt.failures),
+            },
+        }
+    }
+}
+
+/// Half of the delay is chance, so that works that failed together do not come back together.
+fn delay_after(failures: i32) -> Duration {
+    let doubled = FIRST_DELAY
+        .saturating_mul(2_u32.saturating_pow(failures.unsigned_abs()))
+        .min(LONGEST_DELAY);
+    doubled.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// A reason as the databases take it: without NUL, which PostgreSQL refuses, and not too long.
+fn bounded(reason: String) -> String {
+    let mut reason = reason.replace('\0', "\u{fffd}");
+    reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+    reason
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailingExample, Origin};
+    use crate::runtime::{new_message_id, new_work_code};
+
+    fn attempts(max_attempts: i32) -> Attempts {
+        Attempts {
+            computation: Arc::new(FailingExample),
+            max_attempts,
+            work_timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn attempt(number: i64) -> Attempt {
+        let add_up_to = AddUpTo::try_from(number).unwrap();
+        Attempt::new(
+            Demand {
+                message_id: new_message_id(),
+                add_up_to,
+                row: None,
+                new_work_code: None,
+            },
+            || new_work_code(Origin::Consumer),
+        )
+    }
+
+    async fn outcome(attempts: &Attempts, attempt: &Attempt) -> Outcome {
+        attempts.judge(attempt, attempts.start(attempt).await)
+    }
+
+    #[tokio::test]
+    async fn results_retries_failures_and_panics_are_told_apart() {
+        assert_eq!(outcome(&attempts(5), &attempt(4)).await, Outcome::Done { result: 10 });
+        assert!(matches!(
+            outcome(&attempts(5), &attempt(13)).await,
+            Outcome::Failed { .. }
+        ));
+        assert!(matches!(
+            outcome(&attempts(5), &attempt(17)).await,
+            Outcome::Retry { .. }
+        ));
+        assert!(
+            matches!(outcome(&attempts(1), &attempt(17)).await, Outcome::Failed { .. }),
+            "the last attempt"
+        );
+        match outcome(&attempts(5), &attempt(19)).await {
+            Outcome::Retry { reason, .. } => assert_eq!(reason, "panicked: 19 ends in 9"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_ends() {
+        struct Hangs;
+        impl Computation for Hangs {
+            fn compute(&self, _: &Task) -> Computing {
+                Box::pin(std::future::pending())
+            }
+        }
+        let attempts = Attempts {
+            computation: Arc::new(Hangs),
+            ..attempts(5)
+        };
+        assert!(
+            matches!(outcome(&attempts, &attempt(1)).await, Outcome::Retry { reason, .. } if reason == "took longer than 1s")
+        );
+    }
+
+    #[test]
+    fn delays_grow_with_jitter_to_a_bound() {
+        for (failures, longest) in [(0, 1.0), (1, 2.0), (5, 32.0), (40, 600.0), (i32::MAX, 600.0)] {
+            let delay = delay_after(failures).as_secs_f64();
+            assert!((longest / 2.0..=longest).contains(&delay), "{failures}: {delay}");
+        }
+    }
+
+    #[test]
+    fn reasons_fit_the_databases() {
+        let reason = bounded(format!("a\0{}", "é".repeat(1000)));
+        assert!(reason.len() <= LONGEST_REASON && reason.starts_with("a\u{fffd}é"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Which computation this system runs, named in one place, and heavy work imitated: each addition takes its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{Computation, ComputeError, Computing, Task};
+
+/// The longest that a paced work may take.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A computation that takes `pace` for each of the numbers up to the bound.
+struct Paced {
+    inner: Arc<dyn Computation>,
+    pace: Duration,
+}
+
+/// The computation of this system, slowed down if `pace` is not zero. To compute something else, name it here.
+pub fn computation(pace: Duration) -> Arc<dyn Computation> {
+    let inner: Arc<dyn Computation> = Arc::new(crate::domain::AddUpToSum);
+    if pace.is_zero() {
+        inner
+    } else {
+        Arc::new(Paced { inner, pace })
+    }
+}
+
+impl Computation for Paced {
+    fn compute(&self, task: &Task) -> Computing {
+        let additions = task.add_up_to.get().unsigned_abs();
+        let Some(duration) = self.pace.checked_mul(additions).filter(|duration| *duration <= LONGEST) else {
+            let reason = format!(
+                "{additions} additions of {:?} each take longer than one hour",
+                self.pace
+            );
+            return Box::pin(std::future::ready(Err(ComputeError::Permanent(reason))));
+        };
+        let (inner, task) = (self.inner.clone(), task.clone());
+        Box::pin(async move {
+            tokio::time::sleep(duration).await;
+            inner.compute(&task).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::domain::AddUpTo;
+    use crate::runtime::new_message_id;
+
+    fn task(bound: i64) -> Task {
+        let add_up_to = AddUpTo::try_from(bound).unwrap();
+        Task {
+            message_id: new_message_id(),
+            generation: 1,
+            attempt: 1,
+            add_up_to,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_addition_takes_its_time() {
+        let begun = Instant::now();
+        assert_eq!(
+            computation(Duration::from_millis(10)).compute(&task(100)).await,
+            Ok(5050)
+        );
+        let taken = begun.elapsed();
+        assert!((1000..1010).contains(&taken.as_millis()), "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_an_hour_is_refused_at_once() {
+        let paced = computation(Duration::from_secs(1));
+        assert_eq!(paced.compute(&task(3600)).await, Ok(6_481_800));
+        let begun = Instant::now();
+        for bound in [3601, 2_147_483_647] {
+            let refused = paced.compute(&task(bound)).await;
+            assert!(matches!(refused, Err(ComputeError::Permanent(why)) if why.contains("one hour")));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,271 @@
+//! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
+
+use crate::broker::{DeadLetter, Delivery, Kept, Properties};
+use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, WorkCode, WorkDemand};
+
+use crate::runtime::new_message_id;
+
+/// What a delivery turned out to be.
+#[derive(Debug)]
+pub(super) enum Intake {
+    /// A demand that can be computed.
+    Demand(Demand),
+    /// A demand for a row that does not say in which state the row was; no part of PP sends such.
+    Unresolved(WorkCode),
+    /// Nothing that anybody can compute.
+    Dead(DeadLetter),
+}
+
+/// Reads a delivery. A message without an id of its own gets one: each copy of it is a work.
+pub(super) fn read(delivery: &Delivery) -> Intake {
+    parse(delivery).unwrap_or_else(|error| Intake::Dead(dead_letter(delivery, &error.to_string())))
+}
+
+/// A delivery as a dead letter. It has an identity from now on, under which it may be sent again with all it said of
+/// itself.
+pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
+    let given = delivery.properties.message_id.clone();
+    let reason = match delivery.properties.kept {
+        Kept::TooLong(bytes) => format!("{reason} (its {bytes} bytes of properties are too many to be kept)"),
+        Kept::Nothing | Kept::Whole(_) => reason.to_owned(),
+    };
+    DeadLetter {
+        message_id: given
+            .and_then(|id| MessageId::try_from(id).ok())
+            .unwrap_or_else(new_message_id),
+        properties: delivery.properties.clone(),
+        body: delivery.body.clone(),
+        reason,
+    }
+}
+
+fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
+    let properties = &delivery.properties;
+    if let Some(name) = properties.malformed {
+        return Err(DemandError::BadProperty(name));
+    }
+    let add_up_to = decode_demand(&delivery.body)?.add_up_to;
+    let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
+        Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,
+        None => new_message_id(),
+    };
+    let new_work_code = new_work_code(properties)?;
+    let Some(work_code) = &properties.work_code else {
+        return Ok(Intake::Demand(Demand {
+            message_id,
+            add_up_to,
+            row: None,
+            new_work_code,
+        }));
+    };
+    let work_code: WorkCode = work_code.parse().map_err(|_| DemandError::BadProperty("work_code"))?;
+    let (Some(generation), Some(attempt)) = (properties.generation, properties.attempt) else {
+        return Ok(Intake::Unresolved(work_code));
+    };
+    let failures = properties.failures.unwrap_or(0);
+    // Dispatchers before it was counted apart know of no other end of an attempt.
+    let lost_leases = properties
+        .lost_leases
+        .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
+    let before = 0..attempt;
+    if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
+        return Err(DemandError::BadProperty("generation, attempt, failures or lost_leases"));
+    }
+    let row = Some(DemandedRow {
+        work_code,
+        generation,
+        attempt,
+        failures,
+        lost_leases,
+    });
+    Ok(Intake::Demand(Demand {
+        message_id,
+        add_up_to,
+        row,
+        new_work_code: None,
+    }))
+}
+
+/// The code promised for a work that has no row yet. The consumer writes such a row, and none has two codes.
+fn new_work_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
+    let Some(code) = &properties.new_work_code else {
+        return Ok(None);
+    };
+    let code = code
+        .parse()
+        .ok()
+        .filter(|code: &WorkCode| code.origin() == Origin::Consumer);
+    match code {
+        Some(code) if properties.work_code.is_none() => Ok(Some(code)),
+        Some(_) => Err(DemandError::BadProperty("new_work_code, beside work_code")),
+        None => Err(DemandError::BadProperty("new_work_code")),
+    }
+}
+
+/// Reads a message body; an error's text is short, whatever the message was.
+fn decode_demand(body: &[u8]) -> Result<WorkDemand, DemandError> {
+    // serde would take the array `[2]` for an object as well.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(DemandError::Malformed("an array, expected an object".to_owned()));
+    }
+    let demand: WorkDemand = serde_json::from_slice(body).map_err(|error| {
+        let mut why = error.to_string();
+        why.truncate(why.floor_char_boundary(200));
+        DemandError::Malformed(why)
+    })?;
+    if demand.done {
+        Err(DemandError::AlreadyDone)
+    } else {
+        Ok(demand)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn delivery(body: &str, properties: Properties) -> Delivery {
+        Delivery {
+            tag: 1,
+            delivery_count: 0,
+            properties,
+            body: Bytes::from(body.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_foreign_demand_gets_an_identity_of_its_own() {
+        let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
+        let ids = [read(&foreign), read(&foreign)].map(|intake| match intake {
+            Intake::Demand(Demand {
+                message_id, row: None, ..
+            }) => message_id,
+            other => panic!("{other:?}"),
+        });
+        assert_ne!(ids[0], ids[1]);
+    }
+
+    #[test]
+    fn a_demand_of_a_dispatcher_that_does_not_count_lost_leases_apart_is_understood() {
+        let properties = |lost_leases| Properties {
+            work_code: Some("api-0123456789".to_owned()),
+            generation: Some(1),
+            attempt: Some(6),
+            failures: Some(2),
+            lost_leases,
+            ..Properties::default()
+        };
+        for (said, understood) in [(None, 3), (Some(1), 1)] {
+            match read(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
+                Intake::Demand(Demand { row: Some(row), .. }) => assert_eq!(row.lost_leases, understood),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_promised_code_is_the_works() {
+        let properties = Properties {
+            new_work_code: Some("consumer-0123456789".to_owned()),
+            ..Properties::default()
+        };
+        match read(&delivery(r#"{"add_up_to":2}"#, properties)) {
+            Intake::Demand(demand) => {
+                let code = demand.new_work_code.unwrap();
+                assert_eq!((code.as_str(), demand.row), ("consumer-0123456789", None));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_dead_with_its_reason() {
+        let id = |id: &str| Properties {
+            message_id: Some(id.to_owned()),
+            ..Properties::default()
+        };
+        let code = Properties {
+            work_code: Some("api-%".to_owned()),
+            ..Properties::default()
+        };
+        let counters = |generation, attempt, failures| Properties {
+            work_code: Some("api-0123456789".to_owned()),
+            generation: Some(generation),
+            attempt: Some(attempt),
+            failures: Some(failures),
+            ..Properties::default()
+        };
+        let lost = |lost_leases| Properties {
+            lost_leases: Some(lost_leases),
+            ..counters(1, 2, 0)
+        };
+        let promised = |new_work_code: &str| Properties {
+            new_work_code: Some(new_work_code.to_owned()),
+            ..Properties::default()
+        };
+        let both = Properties {
+            new_work_code: Some("consumer-0123456789".to_owned()),
+            ..counters(1, 1, 0)
+        };
+        for (body, properties, reason) in [
+            (r#"{"add_up_to":2}"#, promised("consumer-%"), "new_work_code"),
+            (r#"{"add_up_to":2}"#, promised("api-0123456789"), "new_work_code"),
+            (r#"{"add_up_to":2}"#, both, "new_work_code, beside work_code"),
+            ("{", Properties::default(), "malformed demand"),
+            (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),
+            (r#"{"add_up_to":2}"#, id(&"é".repeat(128)), "message_id"),
+            (r#"{"add_up_to":2}"#, code, "work_code"),
+            (r#"{"add_up_to":2}"#, counters(0, 1, 0), "generation"),
+            (r#"{"add_up_to":2}"#, counters(1, -1, 0), "attempt"),
+            (r#"{"add_up_to":2}"#, counters(1, 1, i32::MAX), "failures"),
+            (r#"{"add_up_to":2}"#, lost(2), "lost_leases"),
+            (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
+        ] {
+            match read(&delivery(body, properties)) {
+                Intake::Dead(letter) => {
+                    assert!(letter.reason.contains(reason), "{}", letter.reason);
+                    assert_eq!(letter.body, body);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_done_may_be_missing() {
+        for body in [
+            r#"{"add_up_to":2,"done":false}"#,
+            r#"{"add_up_to":2}"#,
+            r#" {"x":[1],"add_up_to":2} "#,
+        ] {
+            assert_eq!(decode_demand(body.as_bytes()).unwrap().add_up_to.get(), 2, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_named() {
+        assert_eq!(
+            decode_demand(br#"{"add_up_to":2,"done":true}"#),
+            Err(DemandError::AlreadyDone)
+        );
+        let bad = [
+            "",
+            "{}",
+            "null",
+            "[2]",
+            r#"{"add_up_to":0}"#,
+            r#"{"add_up_to":2147483648}"#,
+            r#"{"add_up_to":"2"}"#,
+        ];
+        for body in bad.iter().map(|body| body.as_bytes()).chain([b"\xff\xfe".as_slice()]) {
+            assert!(
+                matches!(decode_demand(body), Err(DemandError::Malformed(_))),
+                "{body:?}"
+            );
+        }
+        let long = format!(r#"{{"add_up_to":"{}"}}"#, "é".repeat(5_000_000));
+        assert!(decode_demand(long.as_bytes()).unwrap_err().to_string().len() < 250);
+    }
+}

@@ -1,0 +1,160 @@
+//! Works that take longer than their batch: their rows say `running`, their leases are extended, and what they come to
+//! is recorded when they end. One task owns them all.
+
+use std::collections::HashMap;
+use std::iter;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ComputeError;
+use crate::feed::AnyFeed;
+use crate::log_repeated;
+use crate::store::{AnyStore, Run, Settlement};
+use crate::worker::attempt::{Attempt, Attempts};
+use crate::worker::completion::{Fate, settle};
+
+/// How many works are handed back together.
+const BATCH: usize = 1000;
+
+/// A computation under way, which lives in a task of its own.
+pub(super) struct Slow {
+    /// What it is an attempt at; its row says `running`.
+    pub(super) attempt: Attempt,
+    /// Its task.
+    pub(super) task: tokio::task::JoinHandle<Result<i64, ComputeError>>,
+    /// The place that it takes up until it is settled.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Looks after slow works until the channel is closed and all have ended. Once `abandon` is cancelled, works that are
+/// under way are handed back to the store, also those that still come in: another worker takes them up at once, and
+/// neither a failure nor a lost lease is counted.
+pub(super) struct Running {
+    pub(super) store: AnyStore,
+    pub(super) feed: AnyFeed,
+    pub(super) attempts: Attempts,
+    pub(super) lease: Duration,
+    pub(super) abandon: CancellationToken,
+}
+
+struct Entry {
+    attempt: Attempt,
+    computation: AbortHandle,
+    _place: OwnedSemaphorePermit,
+}
+
+type Ended = JoinSet<Result<i64, ComputeError>>;
+
+impl Running {
+    pub(super) async fn run(self, mut incoming: mpsc::Receiver<Slow>) {
+        let mut entries: HashMap<Id, Entry> = HashMap::new();
+        let mut ended = Ended::new();
+        let mut heartbeat = interval(self.lease / 3);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = true;
+        while open || !entries.is_empty() {
+            tokio::select! {
+                () = self.abandon.cancelled() => break,
+                slow = incoming.recv(), if open => match slow {
+                    Some(Slow { attempt, task, place }) => {
+                        let computation = task.abort_handle();
+                        let id = ended.spawn(async { task.await.unwrap_or_else(|_| Err(cancelled())) }).id();
+                        entries.insert(id, Entry { attempt, computation, _place: place });
+                    }
+                    None => open = false,
+                },
+                Some(first) = ended.join_next_with_id() => {
+                    let all = iter::once(first).chain(iter::from_fn(|| ended.try_join_next_with_id()));
+                    let finished: Vec<_> = all
+                        .filter_map(Result::ok)
+                        .filter_map(|(id, result)| entries.remove(&id).map(|entry| (entry, result)))
+                        .collect();
+                    self.record(finished).await;
+                }
+                _ = heartbeat.tick(), if !entries.is_empty() => self.extend(&entries).await,
+            }
+        }
+        self.hand_back_all(entries, incoming).await;
+    }
+
+    async fn record(&self, finished: Vec<(Entry, Result<i64, ComputeError>)>) {
+        let mut settlements: Vec<Settlement> = finished
+            .iter()
+            .map(|(entry, result)| {
+                entry
+                    .attempt
+                    .settlement(self.attempts.judge(&entry.attempt, result.clone()))
+            })
+            .collect();
+        let fates = settle(&self.store, &self.feed, &mut settlements, &self.abandon).await;
+        let mut unrecorded = Vec::new();
+        for ((fate, (entry, _)), settlement) in fates.into_iter().zip(&finished).zip(&settlements) {
+            match fate {
+                Fate::Refused(reason) => {
+                    log_repeated!(Error, "a result was refused", "{}: {reason}", settlement.work_code);
+                }
+                Fate::Abandoned => unrecorded.push(entry.attempt.lease()),
+                Fate::Applied | Fate::Superseded => {}
+            }
+        }
+        self.hand_back(unrecorded).await;
+    }
+
+    /// A lease that is not this worker's any more ends the computation: the work was cancelled, changed or rescued.
+    async fn extend(&self, entries: &HashMap<Id, Entry>) {
+        let (runs, handles): (Vec<Run>, Vec<&AbortHandle>) = entries
+            .values()
+            .map(|entry| (entry.attempt.lease(), &entry.computation))
+            .unzip();
+        match self.store.extend_leases(&runs, self.lease).await {
+            Ok(mine) => mine
+                .iter()
+                .zip(handles)
+                .filter(|(mine, _)| !**mine)
+                .for_each(|(_, handle)| handle.abort()),
+            Err(error) => log_repeated!(Warn, "leases were not extended", "{} of them: {error}", runs.len()),
+        }
+    }
+
+    /// Hands back what is under way, then what the lanes had recorded as running before they noticed the stop.
+    async fn hand_back_all(&self, entries: HashMap<Id, Entry>, mut incoming: mpsc::Receiver<Slow>) {
+        let hand_back = |entry: Entry| {
+            entry.computation.abort();
+            entry.attempt.lease()
+        };
+        self.hand_back(entries.into_values().map(hand_back).collect()).await;
+        let mut late = Vec::new();
+        while incoming.recv_many(&mut late, BATCH).await > 0 {
+            let hand_back = |slow: Slow| {
+                slow.task.abort();
+                slow.attempt.lease()
+            };
+            self.hand_back(late.drain(..).map(hand_back).collect()).await;
+        }
+    }
+
+    async fn hand_back(&self, runs: Vec<Run>) {
+        if runs.is_empty() {
+            return;
+        }
+        match self.store.hand_back(&runs).await {
+            Ok(rows) => {
+                self.feed.poke();
+                log::info!("{rows} works under way were handed back");
+            }
+            Err(error) => log::warn!(
+                "{} works under way wait for their leases to run out: {error}",
+                runs.len()
+            ),
+        }
+    }
+}
+
+/// What an aborted computation counts as; its settlement finds that the row has moved on.
+fn cancelled() -> ComputeError {
+    ComputeError::Transient("cancelled".to_owned())
+}

@@ -24,6 +24,7 @@ QUICK ?=
 # Evaluated where they are used, so that `make` alone starts no Cargo.
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 testkit = $(target_dir)/debug/pp_testkit
+chaos = $(target_dir)/debug/pp_chaos
 has_nextest = $(shell $(CARGO) nextest --version 2>/dev/null)
 
 # Programs and tests in one build, with one set of features: nothing is compiled twice for the sake of a feature.
@@ -33,7 +34,7 @@ run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-f
 with_servers = $(testkit) with-servers -- $(call run_tests,$(1),$(2))
 
 # What `make bench` runs.
-bench_programs = pp_testkit pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
+bench_programs = pp_bench pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
 
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \
@@ -99,20 +100,20 @@ chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect 
 	@$(CARGO) build --locked --workspace --bins
 	@seed="$(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))"; \
 	embedded=$$(( $(ROUNDS) / 10 )); [ "$$embedded" -ge 3 ] || embedded=3; \
-	$(testkit) chaos --rounds $(ROUNDS) --seed "$$seed" && \
-	$(testkit) chaos --embedded --rounds "$$embedded" --seed "$$seed"
+	$(chaos) faults --rounds $(ROUNDS) --seed "$$seed" && \
+	$(chaos) faults --embedded --rounds "$$embedded" --seed "$$seed"
 
 chaos-embedded: ## the same for the embedded program alone: needs no server
 	@$(CARGO) build --locked --workspace --bins
-	@$(testkit) chaos --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	@$(chaos) faults --embedded --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 staleness: ## changes behind the cache's back under faults: no read is staler than the bound (ARGS="--changes 10000" SEED=…)
 	@$(CARGO) build --locked --workspace --bins
-	@$(testkit) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(chaos) staleness $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: ## every figure next to its limit, a release build: prints a table (QUICK=1, ARGS="--only drain", ARGS=--growth, ARGS=--list)
 	$(CARGO) build --locked --workspace --profile bench-release $(addprefix --bin ,$(bench_programs))
-	@$(target_dir)/bench-release/pp_testkit bench $(if $(QUICK),--quick) $(ARGS)
+	@$(target_dir)/bench-release/pp_bench $(if $(QUICK),--quick) $(ARGS)
 
 ##### the code
 

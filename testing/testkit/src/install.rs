@@ -13,9 +13,28 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::logs;
 use crate::programs::{self, Program};
-use crate::servers::folder;
+use crate::servers::{Kind, folder};
 
 const SCRIPT: &str = include_str!("install/apt.sh");
+
+/// Installs the servers that are missing and tells so, on standard error: the output may be another command's.
+///
+/// # Errors
+/// As [`install`].
+pub fn ensure(kinds: &[Kind]) -> Result<()> {
+    ensure_all(&kinds.iter().copied().map(Program::from).collect::<Vec<_>>())
+}
+
+/// The same for programs that are no servers.
+///
+/// # Errors
+/// As [`install`].
+pub fn ensure_all(programs: &[Program]) -> Result<()> {
+    install(programs, |packages| {
+        let _ = writeln!(std::io::stderr(), "pp_testkit: installing {packages}");
+    })?;
+    Ok(())
+}
 
 /// How packages can be installed here.
 enum Means {

@@ -3,22 +3,23 @@
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`compose`] has servers and services as
 //! containers; [`pooler`] has a connection pooler; [`install`] and [`programs`] find or fetch the server programs; [`process`], [`launch`], [`ports`] and
-//! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`demands`] and [`ledger`]
-//! put a system under load and look at what came of it; [`bench`] measures. The commands themselves belong to the binary.
+//! [`wait`] are the tools beneath; [`state`] is what `make up` remembers between two commands. [`service`], [`client`] and [`proxy`] are
+//! for tests of a running system: a program of PP, whom it answers, and the way in between. [`output`] and [`signals`] are
+//! for programs that run tests. The commands of `pp_testkit` belong to the binary.
 
-pub mod bench;
-pub mod chaos;
+pub mod client;
 pub mod compose;
-pub mod demands;
 pub mod install;
 pub mod launch;
-pub mod ledger;
 pub mod logs;
+pub mod output;
 pub mod pooler;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod servers;
-pub mod staleness;
+pub mod service;
+pub mod signals;
 pub mod state;
 pub mod wait;

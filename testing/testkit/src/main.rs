@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_testkit::servers::Choice;
 
-use crate::commands::{bench, chaos, containers_test, down, install, logs, staleness, status, up, with_servers};
+use crate::commands::{containers_test, down, install, logs, status, up, with_servers};
 
 /// PostgreSQL, RabbitMQ and Redis for tests and for a system on this machine.
 #[derive(Parser)]
@@ -50,14 +50,8 @@ enum Command {
     Logs(logs::Args),
     /// Stops what `up` started, and makes sure of it.
     Down(down::Args),
-    /// Measures how fast PP is and what it costs, next to what the machine does without it.
-    Bench(bench::Args),
-    /// Proves under faults that nothing acknowledged is lost and nothing takes effect twice.
-    Chaos(chaos::Args),
     /// Proves on a Docker engine that PP runs as containers.
     ContainersTest,
-    /// Proves under faults that no read is staler than the bound.
-    Staleness(staleness::Args),
     /// Installs the server packages that are missing.
     Install,
 }
@@ -74,10 +68,7 @@ fn main() -> ExitCode {
         Command::Status => status::run(&state_dir),
         Command::Logs(args) => logs::run(&args, &state_dir),
         Command::Down(args) => down::run(&args, &state_dir),
-        Command::Bench(args) => bench::run(&args),
-        Command::Chaos(args) => chaos::run(&args),
         Command::ContainersTest => containers_test::run(),
-        Command::Staleness(args) => staleness::run(&args),
         Command::Install => install::run(),
     };
     result.unwrap_or_else(|error| {

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use pp_testkit::compose;
 use pp_testkit::servers::Choice;
-
-use super::output;
+use pp_testkit::{compose, output};
 
 pub(crate) fn run() -> Result<ExitCode> {
     Choice::Compose.is_compose()?;

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use pp_testkit::process;
 use pp_testkit::servers::Provided;
 use pp_testkit::state::{Service, State};
+use pp_testkit::{output, process};
 
-use super::{output, up};
+use super::up;
 
 /// The services' own grace period is 20 s by default (`PP_GRACE`); they get a little more.
 const GRACE: Duration = Duration::from_secs(25);

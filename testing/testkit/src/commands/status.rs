@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use pp_testkit::compose::Container;
+use pp_testkit::output;
 use pp_testkit::servers::{Kind, Provided, answers};
 use pp_testkit::state::{EnvFile, State};
 use url::Url;
 
-use super::{output, service};
+use super::service;
 
 /// The state of what runs and answers.
 const READY: &str = "ready";

@@ -14,9 +14,10 @@ use anyhow::{Result, bail};
 use pp_testkit::launch::MARK;
 use pp_testkit::servers::{Choice, Kind, Provided};
 use pp_testkit::state::{EnvFile, State};
+use pp_testkit::{install, output};
 
 use super::service::{self, Service};
-use super::{install, output, status};
+use super::status;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -14,9 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pp_testkit::programs::Program;
 use pp_testkit::servers::{Choice, Kind, Provided, answers};
-use pp_testkit::wait;
-
-use super::{install, signals};
+use pp_testkit::{install, signals, wait};
 
 /// How long the command may take to end after it was told to.
 const END_LIMIT: Duration = Duration::from_secs(20);

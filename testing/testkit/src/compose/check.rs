@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{Container, Health, Project};
-use crate::chaos::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use crate::{ports, wait};
 
 const SERVICES: [&str; 3] = ["pp_backend_api", "task_consumer", "task_producer"];

@@ -1,0 +1,79 @@
+//! The contract in raw SQL: finished works with their three events, many in a transaction, over one connection, into PP's
+//! own tables with all their indexes. No counters, no queue, nothing decided.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use super::super::stand::Stand;
+use pp_chaos::ledger;
+
+/// How the limit is called.
+pub(in super::super) const WHAT: &str = "raw SQL, 500 works a transaction";
+const BATCH: usize = 500;
+const INSERT: &str = "
+    WITH inserted AS (
+        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
+        SELECT code, 'consumer', id, bound, 'done', result FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[])
+            AS input (code, id, bound, result)
+        RETURNING id, result
+    )
+    INSERT INTO events (work_id, generation, variable, value, status)
+    SELECT id, 1, unnest('{compute/start,compute/stop,compute/result}'::event_variable[]),
+        unnest(ARRAY['', '', result::text]), 'done'
+    FROM inserted";
+
+/// Works a second.
+pub(in super::super) fn rate(stand: &Stand, works: usize) -> Result<f64> {
+    let place = stand.place("sql")?;
+    let rate = stand.runtime.block_on(insert(&place.database, works))?;
+    stand.leave(place)?;
+    Ok(rate)
+}
+
+async fn insert(database: &str, works: usize) -> Result<f64> {
+    let client = ledger::client(database).await?;
+    let statement = client.prepare(INSERT).await?;
+    let numbers: Vec<usize> = (0..works).collect();
+    // The rows are there before the clock starts: they are not what is measured.
+    let batches: Vec<Batch> = numbers.chunks(BATCH).map(Batch::of).collect();
+    let begun = Instant::now();
+    for batch in &batches {
+        client
+            .execute(&statement, &[&batch.codes, &batch.ids, &batch.bounds, &batch.results])
+            .await?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let counts = "SELECT (SELECT count(*) FROM works), (SELECT count(*) FROM events)";
+    let row = client.query_one(counts, &[]).await?;
+    let counts: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let works = i64::try_from(works)?;
+    ensure!(
+        counts == (works, 3 * works),
+        "works and events are not exact: {counts:?}"
+    );
+    Ok(works as f64 / seconds)
+}
+
+/// Rows as columns.
+#[derive(Default)]
+struct Batch {
+    codes: Vec<String>,
+    ids: Vec<String>,
+    bounds: Vec<i32>,
+    results: Vec<i64>,
+}
+
+impl Batch {
+    fn of(numbers: &[usize]) -> Self {
+        let mut batch = Self::default();
+        for number in numbers {
+            let (random, bound) = (rand::random::<u128>(), number % 99 + 1);
+            batch.codes.push(format!("consumer-{:04x}{number:06x}", random as u16));
+            batch.ids.push(format!("{random:032x}"));
+            batch.bounds.push(bound as i32);
+            batch.results.push((bound * (bound + 1) / 2) as i64);
+        }
+        batch
+    }
+}

@@ -1,0 +1,241 @@
+//! The distributed system under test: PostgreSQL, RabbitMQ and Redis of its own, an API, a dispatcher and two consumers, each
+//! a process with its own ways to the servers. One of the consumers reaches PostgreSQL by way of a connection pooler. How
+//! each fault happens to it is in `strikes`.
+
+mod strikes;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pp_lib::broker::queues::QueueNames;
+use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
+use pp_lib::broker::{Broker as _, Queue as QueueKind};
+use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
+use tokio::runtime::Runtime;
+use url::Url;
+
+use super::evidence::Evidence;
+use super::load::{Load, Queue, Target};
+use super::plan::Round;
+use super::system::{PACE, READY_LIMIT, Struck, System, drain_limit};
+use super::tables::Tables;
+use super::told::{Told, now};
+use crate::ledger::Ledger;
+use pp_testkit::client::Client;
+use pp_testkit::pooler::Pooler;
+use pp_testkit::proxy::Proxy;
+use pp_testkit::servers::{Kind, PrivateServers};
+use pp_testkit::service::Service;
+use pp_testkit::signals::Stop;
+use pp_testkit::{ports, wait};
+
+const SERVERS: [Kind; 3] = Kind::ALL;
+const PREFIX: &str = "pp.chaos";
+/// Small, so that messages stay in the queue while consumers are frozen, and faults find batches half done.
+const WINDOW: &str = "100";
+/// A pooler that shares few sessions, and asks a PostgreSQL that was away again soon.
+const POOLER: &str = "[pgbouncer]
+    listen_addr = 127.0.0.1
+    listen_port = 6432
+    auth_type = scram-sha-256
+    auth_file = /etc/pgbouncer/userlist.txt
+    pool_mode = transaction
+    default_pool_size = 3
+    query_wait_timeout = 4
+    server_login_retry = 1
+    [databases]
+    * = host=127.0.0.1";
+
+/// A service and its ways to the servers.
+struct Part {
+    service: Service,
+    postgres: Proxy,
+    rabbitmq: Proxy,
+}
+
+/// The system. Everything ends with it.
+pub struct Distributed {
+    api: Part,
+    dispatcher: Part,
+    consumers: [Part; 2],
+    client: Client,
+    database: String,
+    rabbitmq: String,
+    _pooler: Pooler,
+    servers: PrivateServers,
+    runtime: Runtime,
+    /// When the fault struck: for most kinds that is when it began to be prepared.
+    struck_at: f64,
+}
+
+impl Distributed {
+    /// Starts servers and services; logs go to `folder`.
+    ///
+    /// # Errors
+    /// When one of them does not come up.
+    pub fn start(folder: &Path) -> Result<Self> {
+        let runtime = Runtime::new()?;
+        let servers = PrivateServers::temporary(&SERVERS)?;
+        let (postgres, rabbitmq) = (servers.url(Kind::Postgres)?, servers.url(Kind::RabbitMq)?);
+        let database = runtime.block_on(prepare(&postgres))?;
+        let [port] = ports::free()?;
+        let pooler = Pooler::start(&format!("{POOLER} port={}", port_of(&postgres)?), &postgres)?;
+        let pooled = pooler.url(&database)?;
+        let direct = ("PP_DATABASE_DIRECT_URL", database.clone());
+        let part = |name, program: &str, database: &str, more: &[(&'static str, String)]| {
+            let (to_postgres, database) = Proxy::to_url(runtime.handle(), database)?;
+            let (to_rabbitmq, broker) = Proxy::to_url(runtime.handle(), &rabbitmq)?;
+            let mut variables = vec![
+                ("PP_DATABASE_URL", database),
+                ("PP_BROKER_URL", broker),
+                ("PP_QUEUE_PREFIX", PREFIX.to_owned()),
+                ("PP_PROBE_BIND", "off".to_owned()),
+            ];
+            variables.extend_from_slice(more);
+            let mut service = Service::new(name, program, folder, variables)?;
+            service.start()?;
+            anyhow::Ok(Part {
+                service,
+                postgres: to_postgres,
+                rabbitmq: to_rabbitmq,
+            })
+        };
+        let dispatch = |what: &str| ("PP_DISPATCH", what.to_owned());
+        let worker = [
+            dispatch("off"),
+            ("PP_PACE", PACE.to_owned()),
+            ("PP_PREFETCH", WINDOW.to_owned()),
+            ("PP_BATCH", WINDOW.to_owned()),
+        ];
+        let api = [
+            ("PP_API_BIND", format!("127.0.0.1:{port}")),
+            ("PP_CACHE_URL", servers.url(Kind::Redis)?),
+        ];
+        let mut system = Self {
+            api: part("api", "pp_backend_api", &database, &api)?,
+            dispatcher: part("dispatcher", "task_consumer", &database, &[dispatch("only")])?,
+            consumers: [
+                part("consumer-0", "task_consumer", &database, &worker)?,
+                part(
+                    "consumer-1",
+                    "task_consumer",
+                    &pooled,
+                    &[&worker[..], &[direct]].concat(),
+                )?,
+            ],
+            _pooler: pooler,
+            client: Client::at(port),
+            database,
+            rabbitmq,
+            servers,
+            runtime,
+            struck_at: now(),
+        };
+        system.api_is_ready()?;
+        Ok(system)
+    }
+
+    fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
+        [&mut self.api, &mut self.dispatcher]
+            .into_iter()
+            .chain(&mut self.consumers)
+    }
+
+    fn api_is_ready(&mut self) -> Result<()> {
+        let client = self.client.clone();
+        wait::until_ok("the API is not ready", READY_LIMIT, || {
+            self.api.service.ensure_running()?;
+            ensure!(client.is_ready(), "its readiness is not 200");
+            Ok(())
+        })
+    }
+
+    /// Messages that wait in both queues.
+    async fn ready_messages(&self) -> Result<u64> {
+        let broker = RabbitMq::connect(&self.rabbitmq, QueueNames::new(PREFIX), RabbitMqConfig::default()).await?;
+        Ok(broker.ready_messages(QueueKind::Demand).await? + broker.ready_messages(QueueKind::DeadLetter).await?)
+    }
+}
+
+impl System for Distributed {
+    fn target(&self, round: &Round) -> Target {
+        let queue = Queue {
+            runtime: self.runtime.handle().clone(),
+            url: self.rabbitmq.clone(),
+            prefix: PREFIX.to_owned(),
+        };
+        // Messages without a row that an operator destroys are gone, and so is what is redriven as a message.
+        let spares = !round.fault.destroys_messages();
+        Target {
+            client: self.client.clone(),
+            queue: spares.then_some(queue),
+            redrives: spares,
+            demands: spares,
+            limit: drain_limit(round.fault),
+        }
+    }
+
+    fn strike(&mut self, round: &Round, _load: &Load, stop: &Stop) -> Result<Struck> {
+        self.struck_at = now();
+        self.happen(round, stop)?;
+        Ok(Struck {
+            began: self.struck_at,
+            over: now(),
+            recovered: None,
+        })
+    }
+
+    fn missing(&mut self, told: &Told) -> Result<Option<String>> {
+        self.runtime.block_on(async {
+            let missing = Tables::connect(&self.database).await?.missing(told).await?;
+            let in_queues = if missing.nothing() {
+                self.ready_messages().await?
+            } else {
+                0
+            };
+            anyhow::Ok(
+                (!missing.nothing() || in_queues > 0).then(|| format!("{missing:?}, {in_queues} messages in queues")),
+            )
+        })
+    }
+
+    fn evidence(&mut self, above: i64) -> Result<Evidence> {
+        self.runtime
+            .block_on(async { Tables::connect(&self.database).await?.evidence(above).await })
+    }
+
+    fn ensure_running(&mut self) -> Result<()> {
+        self.parts().try_for_each(|part| part.service.ensure_running())
+    }
+
+    fn keep_logs(&self, folder: &Path) {
+        for kind in SERVERS {
+            let _ = fs::copy(self.servers.log(kind), folder.join(format!("{}.log", kind.name())));
+        }
+    }
+}
+
+fn port_of(url: &str) -> Result<u16> {
+    Url::parse(url)?.port().context("a URL without a port")
+}
+
+/// A database with PP's schema, whose errors are in German: nothing may be decided by their words.
+async fn prepare(postgres: &str) -> Result<String> {
+    let url = Ledger::create_database(postgres, "chaos").await?;
+    Tables::connect(&url)
+        .await?
+        .run("ALTER DATABASE chaos SET lc_messages = 'C.UTF-8'")
+        .await?;
+    let config = PostgresConfig {
+        url: url.clone(),
+        pool: 1,
+        timeout: Duration::from_secs(10),
+    };
+    PostgresStore::open(config)
+        .await?
+        .migrate(Duration::from_secs(60))
+        .await?;
+    Ok(url)
+}

@@ -1,0 +1,29 @@
+//! Chaos: a system under load, one fault after the other, and the account of what was acknowledged, lost and duplicated.
+//!
+//! The modules in reading order: [`fault`] and [`plan`] say what happens; [`system`] is what faults happen to,
+//! [`distributed`] in many processes behind proxies, [`embedded`] in one, on a [`disk`] of its own; [`load`] asks and writes down
+//! what it is [`told`]; [`rounds`] brings these together, [`check`] and [`history`] compare with the [`evidence`], [`table`] shows it.
+//!
+//! [`staleness`] is another proof, about reads. [`demands`], [`queues`] and [`ledger`] are for whoever puts a system under load
+//! and looks at what came of it.
+
+mod changes;
+pub mod check;
+pub mod demands;
+pub mod disk;
+pub mod distributed;
+pub mod embedded;
+pub mod evidence;
+pub mod fault;
+pub mod history;
+pub mod ledger;
+mod letters;
+pub mod load;
+pub mod plan;
+pub mod queues;
+pub mod rounds;
+pub mod staleness;
+pub mod system;
+pub mod table;
+pub mod tables;
+pub mod told;

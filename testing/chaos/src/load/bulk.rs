@@ -1,0 +1,35 @@
+//! A client of `POST /work/bulk`: all of a list or nothing, in order.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::{Shared, at_a_rate, body, bound, key, keyed};
+use crate::told::Identity;
+
+const INTERVAL: Duration = Duration::from_millis(500);
+const PATH: &str = "/work/bulk";
+
+/// Posts lists until the load stops.
+pub(super) fn run(shared: &Shared, mut rng: StdRng) {
+    at_a_rate(shared, INTERVAL, || {
+        let bounds: Vec<Option<i64>> = (0..rng.random_range(1..=200)).map(|_| bound(&mut rng)).collect();
+        let items: Vec<String> = bounds.iter().map(|bound| body(*bound)).collect();
+        let (key, list) = (key(), format!("[{}]", items.join(",")));
+        let Some(answer) = keyed::call(shared, PATH, &list, &key) else {
+            return;
+        };
+        let ids = keyed::ids(&answer);
+        if ids.len() == bounds.len() {
+            for (id, bound) in ids.iter().zip(&bounds) {
+                shared.acknowledge(Identity::Work(*id), *bound);
+            }
+        } else {
+            shared.odd("POST", PATH, &format!("{} works to {} items", ids.len(), bounds.len()));
+        }
+        if rng.random_range(0..10) == 0 {
+            keyed::repeat(shared, PATH, &list, &key, &ids);
+        }
+    });
+}

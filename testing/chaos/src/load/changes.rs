@@ -1,0 +1,99 @@
+//! Clients of `PATCH`, `DELETE`, cancel and retry: each changes works of its own, one change after the other, and leaves
+//! a work alone once a change was not answered. So it is known what must have become of each.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::{RETRY_PAUSE, SLOW, Shared, at_a_rate, body, bound, key, keyed};
+use crate::told::{Change, FAILS, Identity};
+use pp_testkit::client::Answer;
+
+pub(super) const THREADS: usize = 3;
+const INTERVAL: Duration = Duration::from_millis(80);
+const PATH: &str = "/work";
+/// Longer than any read may be stale.
+const FRESH_AFTER: Duration = Duration::from_secs(3);
+
+/// Creates and changes until the load stops.
+pub(super) fn run(shared: &Shared, mut rng: StdRng) {
+    let mut deleted: Vec<(i64, Instant)> = Vec::new();
+    at_a_rate(shared, INTERVAL, || {
+        let bound = bound(&mut rng);
+        let Some(answer) = keyed::call(shared, PATH, &body(bound), &key()) else {
+            return;
+        };
+        let [id] = keyed::ids(&answer)[..] else {
+            return shared.odd("POST", PATH, &answer.to_string());
+        };
+        shared.acknowledge(Identity::Work(id), bound);
+        if change_often(shared, id, &mut rng) && rng.random_range(0..3) == 0 && changed(shared, id, Change::Gone) {
+            deleted.push((id, Instant::now()));
+        }
+        stay_gone(shared, &deleted, &mut rng);
+    });
+}
+
+/// A series of other bounds, now and then with time to compute them; whether all were answered.
+fn change_often(shared: &Shared, id: i64, rng: &mut StdRng) -> bool {
+    (0..rng.random_range(0..=3)).all(|_| {
+        if rng.random() {
+            thread::sleep(Duration::from_millis(rng.random_range(0..300)));
+        }
+        let change = match rng.random_range(0..100) {
+            0..2 => Change::To(FAILS),
+            2..12 => Change::To(rng.random_range(SLOW)),
+            12..32 => Change::Cancel,
+            32..52 => Change::Retry,
+            _ => Change::To(rng.random_range(1..4_000)),
+        };
+        changed(shared, id, change)
+    })
+}
+
+/// Asks for one change; whether it was answered.
+fn changed(shared: &Shared, id: i64, change: Change) -> bool {
+    let path = format!("/work/{id}");
+    let (method, answer) = match change {
+        Change::To(bound) => ("PATCH", shared.client.patch(&path, &body(Some(bound)))),
+        Change::Cancel => ("POST cancel", shared.client.change(&format!("{path}/cancel"))),
+        Change::Retry => ("POST retry", shared.client.change(&format!("{path}/retry"))),
+        Change::Gone => ("DELETE", shared.client.delete(&path)),
+    };
+    let mut told = shared.told();
+    let Answer::Good(work) = answer else {
+        told.changes.entry(id).or_default().open = Some(change);
+        told.redrives_unanswered += u64::from(change == Change::Retry);
+        drop(told);
+        if matches!(answer, Answer::Missing | Answer::Odd(_)) {
+            shared.odd(method, &path, &format!("{answer:?}"));
+        }
+        thread::sleep(RETRY_PAUSE);
+        return false;
+    };
+    match change {
+        Change::To(bound) => told.changes.entry(id).or_default().bounds.push(bound),
+        Change::Gone => told.changes.entry(id).or_default().deleted = true,
+        // Its status ruled it out.
+        Change::Cancel | Change::Retry if work.is_null() => {}
+        Change::Cancel => told.changes.entry(id).or_default().cancels += 1,
+        Change::Retry => {
+            told.redriven += 1;
+            told.redriven_works.push(id);
+        }
+    }
+    true
+}
+
+/// One of those that were deleted a while ago is still not found.
+fn stay_gone(shared: &Shared, deleted: &[(i64, Instant)], rng: &mut StdRng) {
+    let long_ago = deleted.partition_point(|(_, at)| at.elapsed() > FRESH_AFTER);
+    if long_ago > 0 {
+        let (id, _) = deleted[rng.random_range(0..long_ago)];
+        if let Answer::Good(work) = shared.client.get(&format!("/work/{id}")) {
+            shared.told().twice.push(format!("a deleted work came back: {work}"));
+        }
+    }
+}

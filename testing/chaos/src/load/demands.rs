@@ -1,0 +1,67 @@
+//! Clients of `POST /work/demand`: what was accepted is found by its code at once, and one key is one work.
+
+use std::thread;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde_json::Value;
+
+use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
+use crate::told::Identity;
+use pp_testkit::client::Answer;
+
+pub(super) const THREADS: usize = 2;
+const INTERVAL: Duration = Duration::from_millis(60);
+const PATH: &str = "/work/demand";
+
+/// Demands until the load stops.
+pub(super) fn run(shared: &Shared, mut rng: StdRng) {
+    at_a_rate(shared, INTERVAL, || {
+        let bound = bound(&mut rng);
+        let body = body(bound);
+        if rng.random_range(0..10) < 2 {
+            match shared.post(PATH, &body, None) {
+                Answer::Good(demand) => drop(accepted(shared, &demand, bound)),
+                Answer::Later | Answer::Lost => {
+                    shared.told().indeterminate.push(bound);
+                    thread::sleep(RETRY_PAUSE);
+                }
+                Answer::Missing | Answer::Odd(_) => {}
+            }
+            return;
+        }
+        let key = key();
+        let Some(demand) = keyed::call(shared, PATH, &body, &key) else {
+            return;
+        };
+        let code = accepted(shared, &demand, bound);
+        if rng.random_range(0..10) == 0
+            && let Answer::Good(again) = shared.post(PATH, &body, Some(&key))
+            && again["work_code"].as_str() != code.as_deref()
+        {
+            let twice = format!("POST {PATH} with key {key} was answered with {demand}, then with {again}");
+            shared.told().twice.push(twice);
+        }
+    });
+}
+
+/// Notes what was accepted, and looks for it; its code.
+fn accepted(shared: &Shared, demand: &Value, asked: Option<i64>) -> Option<String> {
+    let (code, promised) = (demand["work_code"].as_str(), demand["add_up_to"].as_i64());
+    let (Some(code), Some(promised)) = (code, promised) else {
+        shared.odd("POST", PATH, &demand.to_string());
+        return None;
+    };
+    if asked.is_some_and(|asked| asked != promised) {
+        shared.odd("POST", PATH, &format!("{demand} when {asked:?} was asked for"));
+    }
+    shared.acknowledge(Identity::Code(code.to_owned()), Some(promised));
+    let path = format!("/work/code/{code}");
+    match shared.client.get(&path) {
+        Answer::Good(work) if work["work_code"] == code => {}
+        Answer::Later | Answer::Lost => {}
+        other => shared.odd("GET", &path, &format!("{other:?} after its demand was accepted")),
+    }
+    Some(code.to_owned())
+}

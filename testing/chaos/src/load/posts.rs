@@ -1,0 +1,63 @@
+//! Clients of `POST /work`: most with an idempotency key, some without.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
+use crate::told::Identity;
+use pp_testkit::client::Answer;
+
+pub(super) const THREADS: usize = 8;
+const INTERVAL: Duration = Duration::from_millis(28);
+const PATH: &str = "/work";
+
+/// Posts until the load stops.
+pub(super) fn run(shared: &Shared, mut rng: StdRng) {
+    at_a_rate(shared, INTERVAL, || {
+        let bound = bound(&mut rng);
+        // Asking for anything is a body `{}` or none at all.
+        let body = if bound.is_none() && rng.random() {
+            String::new()
+        } else {
+            body(bound)
+        };
+        if rng.random_range(0..10) < 2 {
+            without_key(shared, &body, bound);
+        } else {
+            with_key(shared, &body, bound, rng.random_range(0..20) == 0);
+        }
+    });
+}
+
+fn with_key(shared: &Shared, body: &str, bound: Option<i64>, repeat: bool) {
+    let key = key();
+    let Some(answer) = keyed::call(shared, PATH, body, &key) else {
+        return;
+    };
+    let ids = keyed::ids(&answer);
+    match ids[..] {
+        [id] => shared.acknowledge(Identity::Work(id), bound),
+        _ => shared.odd("POST", PATH, &answer.to_string()),
+    }
+    if repeat {
+        keyed::repeat(shared, PATH, body, &key, &ids);
+    }
+}
+
+/// Asked once: what is not answered may exist or not.
+fn without_key(shared: &Shared, body: &str, bound: Option<i64>) {
+    match shared.post(PATH, body, None) {
+        Answer::Good(answer) => match keyed::ids(&answer)[..] {
+            [id] => shared.acknowledge(Identity::Work(id), bound),
+            _ => shared.odd("POST", PATH, &answer.to_string()),
+        },
+        Answer::Later | Answer::Lost => {
+            shared.told().indeterminate.push(bound);
+            // A port where nobody listens refuses at once.
+            std::thread::sleep(RETRY_PAUSE);
+        }
+        Answer::Missing | Answer::Odd(_) => {}
+    }
+}

@@ -1,0 +1,76 @@
+//! What the rounds ask of a system under test, distributed or embedded.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use pp_testkit::signals::Stop;
+
+use super::evidence::Evidence;
+use super::fault::Fault;
+use super::load::{Load, Target};
+use super::plan::Round;
+use super::told::Told;
+
+/// A bound of 4,000 takes 8 ms, one of 300,000 0.6 s, and the largest is refused, since it would take longer than an hour.
+pub(super) const PACE: &str = "2us";
+/// How long a service may take until it is ready.
+pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long all that was acknowledged may take to be finished after a fault.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(90);
+/// The sweep finds what was sent more than a minute ago, once a minute.
+const SWEEP_LIMIT: Duration = Duration::from_secs(150);
+
+/// How long all that was acknowledged in a round may take.
+pub(super) fn drain_limit(fault: Fault) -> Duration {
+    if fault.destroys_messages() {
+        SWEEP_LIMIT
+    } else {
+        DRAIN_LIMIT
+    }
+}
+
+/// When a fault was there, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Struck {
+    /// When it struck.
+    pub began: f64,
+    /// When it was undone: connections open, processes and servers back and ready.
+    pub over: f64,
+    /// How many works that were acknowledged before were finished afterwards, and how long after `over` the last one,
+    /// where the evidence cannot say that.
+    pub recovered: Option<(usize, Duration)>,
+}
+
+/// A system that faults happen to.
+pub trait System {
+    /// Whom the clients of a round ask.
+    fn target(&self, round: &Round) -> Target;
+
+    /// Lets a fault happen and undoes it, while the load runs.
+    ///
+    /// # Errors
+    /// When a part does not come back.
+    fn strike(&mut self, round: &Round, load: &Load, stop: &Stop) -> Result<Struck>;
+
+    /// What is not finished of all that was asked for; `None` when there is nothing to wait for.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn missing(&mut self, told: &Told) -> Result<Option<String>>;
+
+    /// Works with ids above `above`, and all dead letters.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn evidence(&mut self, above: i64) -> Result<Evidence>;
+
+    /// Fails when a part does not run that should.
+    ///
+    /// # Errors
+    /// With the end of its log.
+    fn ensure_running(&mut self) -> Result<()>;
+
+    /// Copies logs that are elsewhere into the folder that is kept.
+    fn keep_logs(&self, folder: &Path);
+}

@@ -1,0 +1,26 @@
+//! The tests of the testkit, and those of PP as several processes, in one program. What needs servers is in `on_servers`.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
+mod bench;
+mod chaos;
+mod containers;
+mod dice;
+mod env_file;
+mod http;
+mod install_script;
+mod load;
+mod makefile;
+mod on_servers;
+mod owners;
+mod page;
+mod ports;
+mod process_identity;
+mod program;
+mod quiet_log;
+mod standalone;
+mod start;
+mod state_folder;
+mod unread_log;
+mod watch;
+mod with_servers;

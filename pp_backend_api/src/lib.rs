@@ -27,7 +27,7 @@ use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::runtime::Health;
-use pp_lib::serving::WorkHandle;
+use pp_lib::serving::Works;
 use pp_lib::serving::{Caches, DemandService, Demanding, IdempotentRequests, Serving, forget_expired_keys};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::Streams;
@@ -61,7 +61,7 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Parts {
     /// The works.
-    pub works: WorkHandle,
+    pub works: Works,
     /// Works that come later.
     pub demands: DemandService,
     /// What happens to them.
@@ -72,7 +72,7 @@ pub struct Parts {
 
 /// What every handler sees.
 struct Api {
-    works: WorkHandle,
+    works: Works,
     demands: DemandService,
     streams: Streams,
     requests: IdempotentRequests,
@@ -158,7 +158,7 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         shutdown.cancelled().await;
         stopping.stopping();
     };
-    let requests = IdempotentRequests::new(works.store().clone());
+    let requests = IdempotentRequests::new(&works);
     let api = web::Data::new(Api {
         works,
         demands,

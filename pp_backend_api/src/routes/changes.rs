@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::{Work, WorkId};
 use pp_lib::serving::KeyError;
-use pp_lib::serving::{ActorError, WorkHandle};
+use pp_lib::serving::{ActorError, Works};
 use pp_lib::store::Changed;
 
 use super::parse_id;
@@ -91,7 +91,7 @@ async fn post(
 }
 
 impl Deed {
-    async fn done(self, works: &WorkHandle, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+    async fn done(self, works: &Works, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
         match self {
             Self::Cancel => works.cancel(id, version).await,
             Self::Retry => works.retry(id, version).await,
@@ -114,7 +114,7 @@ pub(super) async fn delete(
 
 /// The one version at which the work may change; `None` for any.
 async fn expected_version(
-    works: &WorkHandle,
+    works: &Works,
     id: WorkId,
     wanted: Preconditions,
 ) -> Result<Changed<Option<i64>>, ActorError> {
@@ -122,7 +122,7 @@ async fn expected_version(
         return Ok(Changed::Applied(version));
     }
     // The store compares with one version: with that of now, if it meets them.
-    Ok(match works.store().get(id).await? {
+    Ok(match works.newest(id).await? {
         Some(work) if wanted.check(work.version).is_ok() => Changed::Applied(Some(work.version)),
         Some(_) => Changed::OtherVersion,
         None => Changed::Missing,

@@ -37,7 +37,7 @@ pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
     let limit = query::limit(page.limit.as_deref(), USUAL_PAGE)?;
     let before = page.before.map(|text| number("before", &text)).transpose()?;
     // One more than asked for tells whether there is a next page.
-    let letters = api.works.store().dead_letters(before.map(DeadLetterId), limit + 1);
+    let letters = api.works.dead_letters(before.map(DeadLetterId), limit + 1);
     let letters = api.ask(letters).await?;
     answer::send_page(&api.answers, &letters, limit, |last| {
         format!("{}?limit={limit}&before={}", request.path(), last.id)
@@ -57,7 +57,7 @@ pub(super) async fn redrive(
     if !body.bytes.is_empty() {
         body::parse::<Object<Nothing>>(&request, &body.bytes)?;
     }
-    let store = api.works.store().clone();
+    let store = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
         // Repeated, it finds fewer letters: what was redriven is no letter any more.
         idempotent::ok_json(&json!({"redriven": store.redrive(which).await?}), Vec::new())
@@ -66,7 +66,7 @@ pub(super) async fn redrive(
 }
 
 pub(super) async fn drop_letters(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let dropped = api.ask(api.works.store().drop_letters(selection(&request)?)).await?;
+    let dropped = api.ask(api.works.drop_letters(selection(&request)?)).await?;
     Ok(HttpResponse::Ok().json(json!({"dropped": dropped})))
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     let limit = search.limit;
     // One more than asked for tells whether there is a next page.
     search.limit += 1;
-    let works = api.ask(api.works.store().search(search)).await?;
+    let works = api.ask(api.works.search(search)).await?;
     answer::send_page(&api.answers, &works, limit, |last| {
         format!("{}?{}", request.path(), next_query(&params, last.id))
     })

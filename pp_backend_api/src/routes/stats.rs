@@ -7,5 +7,5 @@ use crate::Api;
 use crate::error::ApiError;
 
 pub(super) async fn stats(api: web::Data<Api>, _: NoQuery) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(api.ask(api.works.store().stats()).await?))
+    Ok(HttpResponse::Ok().json(api.ask(api.works.stats()).await?))
 }

@@ -52,7 +52,7 @@ pub(super) async fn of_work(
     };
     let mut subscription = api.streams.subscribe(filter, after)?;
     let first = api.ask(stream::first(&mut subscription)).await?;
-    let work = api.ask(api.works.store().get(id)).await?.ok_or_else(no_such_work)?;
+    let work = api.ask(api.works.newest(id)).await?.ok_or_else(no_such_work)?;
     if is_head {
         return Ok(stream::head());
     }

@@ -117,7 +117,7 @@ pub(super) async fn events(
     let after = after.map(|text| query::number("after", &text)).transpose()?;
     let limit = query::limit(limit.as_deref(), query::MOST)?;
     // One more than asked for tells whether there is a next page.
-    let events = api.works.store().events(id, after.unwrap_or(0), limit + 1);
+    let events = api.works.events(id, after.unwrap_or(0), limit + 1);
     let events = api.ask(events).await?.ok_or_else(no_such_work)?;
     answer::send_page(&api.answers, &events, limit, |last| {
         format!("{}?limit={limit}&after={}", request.path(), last.id)

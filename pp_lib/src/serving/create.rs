@@ -14,7 +14,7 @@ const MOST_TRIES: usize = 100;
 /// How far ahead a work may be scheduled.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// What is wanted of a new work.
+/// A new work as a client asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Its bound; a random one from 1 to 99 when there is none.
@@ -31,42 +31,37 @@ pub fn latest_run_at() -> i64 {
     i64::try_from((now + LONGEST_WAIT).as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Creates works in a store.
-#[derive(Clone)]
-pub struct Creator {
-    store: StoreHandle,
-}
-
-impl Creator {
-    /// Over a store's actor.
-    pub fn new(store: StoreHandle) -> Self {
-        Self { store }
-    }
-
-    /// Creates a work under this identity, or finds the one that has it. It is committed when this returns.
+impl StoreHandle {
+    /// Creates a work under this identity, or returns the work that has it. The work is committed when this returns.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached; see [`ActorError`].
     pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        let mut work = new_work(wanted, message_id);
+        let mut new = new_work(wanted, message_id);
         for _ in 0..MOST_TRIES {
-            if let Some(work) = self.store.create(work.clone()).await? {
+            if let Some(work) = self.insert(new.clone()).await? {
                 return Ok(work);
             }
-            work.work_code = new_work_code(Origin::Api);
+            new.work_code = new_work_code(Origin::Api);
         }
         Err(every_code_is_taken())
     }
 
-    /// Creates works, all or none, under identities made of this one and their places, or finds those that have them.
+    /// Creates works, all or none, under identities made of `seed` and their places, or returns those that have them.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
     pub async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
-        let mut works = Vec::with_capacity(wanted.len());
+        let mut new = Vec::with_capacity(wanted.len());
         for (place, wanted) in wanted.iter().enumerate() {
             let message_id = MessageId::try_from(format!("{seed}/{place}")).map_err(|_| ActorError::Failed)?;
-            works.push(new_work(*wanted, message_id));
+            new.push(new_work(*wanted, message_id));
         }
         for _ in 0..MOST_TRIES {
-            if let Some(works) = self.store.create_all(works.clone()).await? {
+            if let Some(works) = self.insert_all(&new).await? {
                 return Ok(works);
             }
-            for work in &mut works {
+            for work in &mut new {
                 work.work_code = new_work_code(Origin::Api);
             }
         }

@@ -23,7 +23,7 @@ use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
 use crate::serving::api_instances::{Census, Counted};
 use crate::serving::vanished::Vanished;
-use crate::serving::{ActorError, DemandActor, DemandHandle, Offered, WorkHandle};
+use crate::serving::{ActorError, DemandActor, DemandHandle, Offered, Works};
 use crate::serving::{Coded, Scope};
 use crate::store::{AnyStore, MOST_EVENTS};
 
@@ -109,7 +109,7 @@ fn bound(number: u64) -> AddUpTo {
 #[derive(Clone)]
 pub struct DemandService {
     offers: DemandHandle,
-    works: WorkHandle,
+    works: Works,
     /// Whether a demand has no row when it is accepted.
     without_row: bool,
     /// Set where other processes would not find what is accepted here.
@@ -179,7 +179,7 @@ impl DemandService {
         if work.add_up_to == add_up_to {
             return true;
         }
-        match self.works.store().events(work.id, 0, MOST_EVENTS).await {
+        match self.works.events(work.id, 0, MOST_EVENTS).await {
             Ok(Some(events)) => {
                 events.len() == usize::from(MOST_EVENTS)
                     || events.iter().any(|event| event.variable == Variable::WorkUpdated)
@@ -203,7 +203,7 @@ impl Demanding {
         store: &AnyStore,
         feed: &AnyFeed,
         broker: &AnyBroker,
-        works: WorkHandle,
+        works: Works,
         cache: &AnyCache,
         mailbox: usize,
     ) -> (Self, DemandService) {

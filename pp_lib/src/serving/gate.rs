@@ -1,4 +1,5 @@
-//! A gate: so many requests of a kind run at once, each in a task of its own, and one more is refused at once.
+//! A gate bounds the requests of one kind: at most `places` are inside, at most `lanes` of them work at once, and one more
+//! is refused at once. Each request runs in its own task.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,21 +17,23 @@ pub(super) struct Gate {
     /// For log lines.
     name: &'static str,
     places: Arc<Semaphore>,
+    lanes: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Gate {
-    /// A gate for so many at once.
-    pub(super) fn new(name: &'static str, most: usize, tasks: &TaskTracker) -> Self {
+    /// A gate with room for `places` requests, of which `lanes` work at once.
+    pub(super) fn new(name: &'static str, places: usize, lanes: usize, tasks: &TaskTracker) -> Self {
         Self {
             name,
-            places: Arc::new(Semaphore::new(most.max(1))),
+            places: Arc::new(Semaphore::new(places.max(1))),
+            lanes: Arc::new(Semaphore::new(lanes.clamp(1, Semaphore::MAX_PERMITS))),
             tasks: tasks.clone(),
         }
     }
 
-    /// Runs a request on the runtime of whoever asks: to its end, also when nobody waits for it any more, so long as
-    /// that runtime lasts. A panic in it ends here.
+    /// Runs a request on the caller's runtime, to its end even when the caller stops waiting. A panic in it is
+    /// [`ActorError::Failed`] for its caller alone.
     pub(super) async fn run<A, F>(&self, request: F) -> Result<A, ActorError>
     where
         A: Send + 'static,
@@ -41,8 +44,10 @@ impl Gate {
             TryAcquireError::NoPermits => ActorError::Overloaded,
             TryAcquireError::Closed => ActorError::Stopped,
         })?;
+        let lanes = Arc::clone(&self.lanes);
         let running = self.tasks.spawn(async move {
             let _place = place;
+            let _lane = lanes.acquire_owned().await;
             request.await
         });
         running.await.unwrap_or_else(|broken| {
@@ -51,7 +56,7 @@ impl Gate {
         })
     }
 
-    /// Refuses whoever still comes.
+    /// Refuses every further request.
     pub(super) fn close(&self) {
         self.places.close();
     }
@@ -67,7 +72,7 @@ mod tests {
 
     fn gate(most: usize) -> (Arc<Gate>, TaskTracker) {
         let tasks = TaskTracker::new();
-        (Arc::new(Gate::new("test", most, &tasks)), tasks)
+        (Arc::new(Gate::new("test", most, most, &tasks)), tasks)
     }
 
     /// A request under way that ends when it is told to.
@@ -89,6 +94,21 @@ mod tests {
         end.send(1).unwrap();
         assert_eq!(first.await.unwrap().unwrap(), 1);
         assert_eq!(gate.run(ready(Ok(3))).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_request_inside_waits_for_a_lane() {
+        let tasks = TaskTracker::new();
+        let gate = Arc::new(Gate::new("test", 2, 1, &tasks));
+        let (end, first) = begun(&gate).await;
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.run(ready(Ok(2))).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        end.send(1).unwrap();
+        assert_eq!((first.await.unwrap().unwrap(), waiting.await.unwrap().unwrap()), (1, 2));
     }
 
     #[tokio::test]

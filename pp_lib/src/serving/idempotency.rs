@@ -19,7 +19,7 @@ use crate::domain::MessageId;
 use crate::log_repeated;
 use crate::runtime::new_message_id;
 use crate::serving::single_flight;
-use crate::serving::{ActorError, StoreHandle};
+use crate::serving::{ActorError, StoreHandle, Works};
 use crate::store::{Answer, Answered, AnyStore, Begin, Begun, Changed, RequestKey};
 
 /// How long a request waits for another process that works on its key.
@@ -127,8 +127,13 @@ pub struct IdempotentRequests {
 }
 
 impl IdempotentRequests {
-    /// Over a store's actor; requests are executed on the runtime this is called from.
-    pub fn new(store: StoreHandle) -> Self {
+    /// Keys in the store of these works; requests are executed on the runtime this is called from.
+    pub fn new(works: &Works) -> Self {
+        Self::over(works.store().clone())
+    }
+
+    /// Keys in this store.
+    pub fn over(store: StoreHandle) -> Self {
         Self {
             store,
             flights: Flights::default(),
@@ -244,7 +249,7 @@ impl IdempotentRequests {
     fn let_go(&self, key: &RequestKey, seed: String) {
         let (store, key, stopping) = (self.store.clone(), key.clone(), self.stopping.clone());
         let trying = async move {
-            let let_go = || store.let_go(key.clone(), seed.clone());
+            let let_go = || store.let_go(&key, &seed);
             if let Err(error) = let_go.retry(ExponentialBuilder::default()).await {
                 log::debug!("a key was not let go, and is free when it may be taken over: {error}");
             }

@@ -34,7 +34,7 @@ pub use actors::{
     ActorError, CacheActor, CacheHandle, DemandActor, DemandHandle, Offered, Seen, StoreActor, StoreHandle,
     StoreOptions,
 };
-pub use create::{Creator, Wanted, latest_run_at};
+pub use create::{Wanted, latest_run_at};
 pub use demand::{DemandError, DemandIdentity, DemandService, Demanding};
 pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, forget_expired_keys};
 pub use near::Near;
@@ -42,7 +42,7 @@ pub use provisional::ProvisionalWork;
 pub(crate) use read::Reader;
 pub use read::{Coded, Read, Source};
 pub use refresher::Refresher;
-pub use works::{WorkActor, WorkHandle};
+pub use works::Works;
 
 /// The caches of a process.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ pub struct Caches {
 pub struct Serving {
     store: StoreActor,
     cache: CacheActor,
-    works: WorkActor,
+    works: Works,
     refreshers: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -72,17 +72,17 @@ impl Serving {
         caches: &Caches,
         options: StoreOptions,
         health: &Health,
-    ) -> (Self, WorkHandle) {
+    ) -> (Self, Works) {
         let stop = CancellationToken::new();
         let (store_actor, store_handle) = StoreActor::start(store, feed, options);
         let (cache_actor, cache_handle) =
             CacheActor::start(&caches.cache, health.part("cache", false), options.mailbox);
-        let (work_actor, works) = WorkActor::start(
+        let works = Works::new(
             store_handle,
             cache_handle,
             caches.near.clone(),
             caches.staleness,
-            options.mailbox,
+            options,
         );
         let mut refreshers = JoinSet::new();
         for (name, refresher) in caches.refreshers(store, feed) {
@@ -95,7 +95,7 @@ impl Serving {
         let serving = Self {
             store: store_actor,
             cache: cache_actor,
-            works: work_actor,
+            works: works.clone(),
             refreshers,
             stop,
         };

@@ -253,7 +253,7 @@ impl Reader {
     }
 
     async fn read_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
-        let work = self.store.get(id).await?;
+        let work = self.store.by_id(id).await?;
         let entry = work.clone().map_or(Entry::Unknown, Entry::Work);
         self.fill(id, leases, entry).await;
         Ok(work)

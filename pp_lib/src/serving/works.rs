@@ -1,6 +1,5 @@
-//! The works' service: what is asked about single works, written through the cache and read from it. Every request runs
-//! in a task of its own, on the runtime of whoever asks: between a web server's worker and the store or the cache, which
-//! answer many at once, there is no third party.
+//! The one way in for the API: works through the caches, and everything else about works straight from the store. Each
+//! kind of request has a gate, so that too many of one kind do not keep out the others.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,28 +8,23 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
-use crate::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
+use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, MessageId, Origin, Stats, Work, WorkCode, WorkId};
 use crate::serving::gate::Gate;
-use crate::serving::{ActorError, CacheHandle, StoreHandle};
-use crate::serving::{Coded, Creator, Near, Read, Reader, Wanted};
-use crate::store::Changed;
+use crate::serving::{ActorError, CacheHandle, Coded, Near, Read, Reader, StoreHandle, StoreOptions, Wanted};
+use crate::store::{Changed, Search, Selection};
 
-/// The running service, owned by whoever stops it.
-#[derive(Debug)]
-pub struct WorkActor {
-    tasks: TaskTracker,
-    gates: Arc<Gates>,
-}
-
-/// How everybody else asks for works.
+/// Works, as the API creates, changes and reads them. Clones share everything.
 #[derive(Clone)]
-pub struct WorkHandle {
-    gates: Arc<Gates>,
-    works: Arc<Works>,
+pub struct Works(Arc<Inner>);
+
+struct Inner {
+    store: StoreHandle,
+    reader: Reader,
+    gates: Gates,
+    tasks: TaskTracker,
 }
 
-/// One for each kind of request: too many of one do not keep out the others.
-#[derive(Debug)]
+/// One gate for each kind of request.
 struct Gates {
     creates: Gate,
     bulks: Gate,
@@ -40,92 +34,248 @@ struct Gates {
     deletes: Gate,
     ids: Gate,
     codes: Gate,
+    searches: Gate,
+    histories: Gate,
+    letters: Gate,
+    redrives: Gate,
+    drops: Gate,
 }
 
-impl WorkActor {
-    /// Starts the service. What is read may be so stale. So many requests of a kind may wait for the store, and as many
-    /// again be answered by it or by the cache meanwhile.
-    pub fn start(
+impl Works {
+    /// Works over a store and its caches, read at most `staleness` old.
+    pub(super) fn new(
         store: StoreHandle,
         cache: CacheHandle,
         near: Option<Arc<Near>>,
         staleness: Duration,
-        mailbox: usize,
-    ) -> (Self, WorkHandle) {
+        options: StoreOptions,
+    ) -> Self {
         let tasks = TaskTracker::new();
-        let gate = |name| Gate::new(name, mailbox.saturating_mul(2), &tasks);
-        let gates = Arc::new(Gates {
-            creates: gate("works: create"),
-            bulks: gate("works: create all"),
-            updates: gate("works: update"),
-            cancels: gate("works: cancel"),
-            retries: gate("works: retry"),
-            deletes: gate("works: delete"),
-            ids: gate("works: by id"),
-            codes: gate("works: by code"),
-        });
-        let works = Arc::new(Works {
-            creator: Creator::new(store.clone()),
-            reader: Reader::new(store.clone(), cache, near, staleness),
-            store,
-        });
-        let handle = WorkHandle {
-            gates: Arc::clone(&gates),
-            works,
+        // The actors behind these bound how many work at once.
+        let batched = |name| Gate::new(name, options.mailbox.saturating_mul(2), usize::MAX, &tasks);
+        let single = |name| Gate::new(name, options.mailbox, options.read_lanes, &tasks);
+        let gates = Gates {
+            creates: batched("works: create"),
+            ids: batched("works: by id"),
+            codes: batched("works: by code"),
+            bulks: single("works: create all"),
+            updates: single("works: update"),
+            cancels: single("works: cancel"),
+            retries: single("works: retry"),
+            deletes: single("works: delete"),
+            searches: single("works: search"),
+            histories: single("works: events"),
+            letters: single("works: dead letters"),
+            redrives: single("works: redrive"),
+            drops: single("works: drop dead letters"),
         };
-        (Self { tasks, gates }, handle)
+        let reader = Reader::new(store.clone(), cache, near, staleness);
+        Self(Arc::new(Inner {
+            store,
+            reader,
+            gates,
+            tasks,
+        }))
     }
 
-    /// Refuses what still comes, and returns when nothing is under way.
-    pub async fn stop(self) {
-        self.gates.close();
-        self.tasks.close();
-        self.tasks.wait().await;
+    /// Refuses further requests, and returns when none is under way.
+    pub(super) async fn stop(&self) {
+        self.0.gates.close();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The batching way to the store, for request keys.
+    pub(super) fn store(&self) -> &StoreHandle {
+        &self.0.store
+    }
+
+    /// Creates a work under this identity, or returns the work that has it. It is committed when this returns, and the
+    /// next read finds it.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached, or too much waits; so for every method here.
+    pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let creating = async move {
+            let since = inner.reader.now().await;
+            let work = inner.store.create(wanted, message_id).await?;
+            inner
+                .reader
+                .written(vec![(work.id, Entry::Work(work.clone()))], since)
+                .await;
+            Ok(work)
+        };
+        self.0.gates.creates.run(creating).await
+    }
+
+    /// Creates works, all or none, under identities made of `seed` and their places, or returns those that have them.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_all(&self, wanted: Vec<Wanted>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let creating = async move {
+            let since = inner.reader.now().await;
+            let works = inner.store.create_all(&wanted, &seed).await?;
+            let entries = works.iter().map(|work| (work.id, Entry::Work(work.clone())));
+            inner.reader.written(entries.collect(), since).await;
+            Ok(works)
+        };
+        self.0.gates.bulks.run(creating).await
+    }
+
+    /// Gives a work another bound, only at this version if given.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn update(
+        &self,
+        id: WorkId,
+        add_up_to: AddUpTo,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let updating = async move { inner.change(id, inner.store.update(id, add_up_to, version)).await };
+        self.0.gates.updates.run(updating).await
+    }
+
+    /// Ends a pending or running work, only at this version if given.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let cancelling = async move { inner.change(id, inner.store.cancel(id, version)).await };
+        self.0.gates.cancels.run(cancelling).await
+    }
+
+    /// Starts a failed or cancelled work over, only at this version if given.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let retrying = async move { inner.change(id, inner.store.retry(id, version)).await };
+        self.0.gates.retries.run(retrying).await
+    }
+
+    /// Cancels and removes a work, only at this version if given.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let deleting = async move { inner.delete(id, version).await };
+        self.0.gates.deletes.run(deleting).await
+    }
+
+    /// The work with this id.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
+        let lease = match self.0.reader.near(id).await {
+            Ok(read) => return Ok(read),
+            Err(lease) => lease,
+        };
+        let inner = Arc::clone(&self.0);
+        let reading = async move { inner.reader.by_id(id, lease).await };
+        self.0.gates.ids.run(reading).await
+    }
+
+    /// The work with this id as the store has it now, past the caches.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn newest(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
+        self.0.store.by_id(id).await
+    }
+
+    /// Remembers an accepted demand, so that its code is found: by all who share the cache, or by this process where the
+    /// cache is away.
+    pub async fn remember(&self, demand: Provisional) {
+        let code = demand.work_code.clone();
+        let codes = self.0.reader.codes();
+        codes.remember(code, ByCode::Provisional(demand)).await;
+    }
+
+    /// The work with this code, or the demand for it.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
+        let inner = Arc::clone(&self.0);
+        let reading = async move { inner.reader.by_code(code).await };
+        self.0.gates.codes.run(reading).await
+    }
+
+    /// The works that match, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn search(&self, search: Search) -> Result<Vec<Work>, ActorError> {
+        let store = self.0.store.clone();
+        self.0
+            .gates
+            .searches
+            .run(async move { store.search(&search).await })
+            .await
+    }
+
+    /// The events of a work with ids above `after`, oldest first, or `None` when there is no such work.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn events(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>, ActorError> {
+        let store = self.0.store.clone();
+        let reading = async move { store.events(id, after, limit).await };
+        self.0.gates.histories.run(reading).await
+    }
+
+    /// The dead letters with ids below `before`, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, ActorError> {
+        let store = self.0.store.clone();
+        let reading = async move { store.dead_letters(before, limit).await };
+        self.0.gates.letters.run(reading).await
+    }
+
+    /// Runs dead letters again; the number of letters.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn redrive(&self, which: Selection) -> Result<u64, ActorError> {
+        let store = self.0.store.clone();
+        self.0
+            .gates
+            .redrives
+            .run(async move { store.redrive(&which).await })
+            .await
+    }
+
+    /// Forgets dead letters; the number of letters.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn drop_letters(&self, which: Selection) -> Result<u64, ActorError> {
+        let store = self.0.store.clone();
+        let dropping = async move { store.drop_letters(&which).await };
+        self.0.gates.drops.run(dropping).await
+    }
+
+    /// The counters.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn stats(&self) -> Result<Stats, ActorError> {
+        self.0.store.stats().await
     }
 }
 
-impl Gates {
-    fn close(&self) {
-        let Self {
-            creates,
-            bulks,
-            updates,
-            cancels,
-            retries,
-            deletes,
-            ids,
-            codes,
-        } = self;
-        [creates, bulks, updates, cancels, retries, deletes, ids, codes]
-            .into_iter()
-            .for_each(Gate::close);
-    }
-}
-
-/// What answers the questions.
-struct Works {
-    creator: Creator,
-    reader: Reader,
-    store: StoreHandle,
-}
-
-impl Works {
-    async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        let since = self.reader.now().await;
-        let work = self.creator.create(wanted, message_id).await?;
-        let entry = (work.id, Entry::Work(work.clone()));
-        self.reader.written(vec![entry], since).await;
-        Ok(work)
-    }
-
-    async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
-        let since = self.reader.now().await;
-        let works = self.creator.create_all(wanted, seed).await?;
-        let entries = works.iter().map(|work| (work.id, Entry::Work(work.clone())));
-        self.reader.written(entries.collect(), since).await;
-        Ok(works)
-    }
-
+impl Inner {
     /// Changes a work in the store, and writes it through the cache.
     async fn change(
         &self,
@@ -135,8 +285,7 @@ impl Works {
         let since = self.reader.now().await;
         let changed = changing.await?;
         if let Changed::Applied(work) = &changed {
-            let entry = (id, Entry::Work(work.clone()));
-            self.reader.written(vec![entry], since).await;
+            self.reader.written(vec![(id, Entry::Work(work.clone()))], since).await;
         }
         Ok(changed)
     }
@@ -158,86 +307,28 @@ impl Works {
     }
 }
 
-impl WorkHandle {
-    /// The store, for everything that is not about single works.
-    pub fn store(&self) -> &StoreHandle {
-        &self.works.store
-    }
-
-    /// Creates a work under this identity, or finds the one that has it. It is committed when this returns, and the
-    /// next who reads it finds it.
-    pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
-        let works = Arc::clone(&self.works);
-        let creating = async move { works.create(wanted, message_id).await };
-        self.gates.creates.run(creating).await
-    }
-
-    /// Creates works, all or none, under identities made of this one and their places, or finds those that have them.
-    pub async fn create_all(&self, wanted: Vec<Wanted>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let creating = async move { works.create_all(&wanted, &seed).await };
-        self.gates.bulks.run(creating).await
-    }
-
-    /// Gives a work another bound, only at this version if given.
-    pub async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-    ) -> Result<Changed<Work>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let updating = async move {
-            let update = works.store.update(id, add_up_to, version);
-            works.change(id, update).await
-        };
-        self.gates.updates.run(updating).await
-    }
-
-    /// Ends a pending or running work, only at this version if given.
-    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let cancelling = async move { works.change(id, works.store.cancel(id, version)).await };
-        self.gates.cancels.run(cancelling).await
-    }
-
-    /// Starts a failed or cancelled work over, only at this version if given.
-    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let retrying = async move { works.change(id, works.store.retry(id, version)).await };
-        self.gates.retries.run(retrying).await
-    }
-
-    /// Cancels and removes a work, only at this version if given.
-    pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let deleting = async move { works.delete(id, version).await };
-        self.gates.deletes.run(deleting).await
-    }
-
-    /// The work with this id.
-    pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let lease = match self.works.reader.near(id).await {
-            Ok(read) => return Ok(read),
-            Err(lease) => lease,
-        };
-        let works = Arc::clone(&self.works);
-        let reading = async move { works.reader.by_id(id, lease).await };
-        self.gates.ids.run(reading).await
-    }
-
-    /// Remembers a demand that was accepted, so that it is found by its code: by all who share the cache, or by this
-    /// process where the cache is away.
-    pub async fn remember(&self, demand: Provisional) {
-        let code = demand.work_code.clone();
-        let codes = self.works.reader.codes();
-        codes.remember(code, ByCode::Provisional(demand)).await;
-    }
-
-    /// The work with this code, or the demand for it.
-    pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
-        let works = Arc::clone(&self.works);
-        let reading = async move { works.reader.by_code(code).await };
-        self.gates.codes.run(reading).await
+impl Gates {
+    fn close(&self) {
+        let Self {
+            creates,
+            bulks,
+            updates,
+            cancels,
+            retries,
+            deletes,
+            ids,
+            codes,
+            searches,
+            histories,
+            letters,
+            redrives,
+            drops,
+        } = self;
+        [
+            creates, bulks, updates, cancels, retries, deletes, ids, codes, searches, histories, letters, redrives,
+            drops,
+        ]
+        .into_iter()
+        .for_each(Gate::close);
     }
 }

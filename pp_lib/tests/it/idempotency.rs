@@ -8,8 +8,8 @@ use pp_conformance::tripping::Tripping;
 use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::serving::{ActorError, StoreActor, StoreOptions};
-use pp_lib::serving::{Creator, Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
+use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions};
+use pp_lib::serving::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, WorkRows as _};
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ const SCOPE: Scope<'_> = Scope {
 /// A store with its actor, and requests of two processes that use it.
 struct Place {
     store: Arc<Tripping>,
-    works: Creator,
+    works: StoreHandle,
     requests: IdempotentRequests,
     of_another: IdempotentRequests,
     executed: Arc<AtomicUsize>,
@@ -56,9 +56,9 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
     let ((actor, handle), (other_actor, other_handle)) = (start(), start());
     Place {
         store,
-        works: Creator::new(handle.clone()),
-        requests: IdempotentRequests::new(handle.clone()),
-        of_another: IdempotentRequests::new(other_handle),
+        works: handle.clone(),
+        requests: IdempotentRequests::over(handle.clone()),
+        of_another: IdempotentRequests::over(other_handle),
         executed: Arc::default(),
         _actors: [actor, other_actor],
         _folder: folder,

@@ -14,7 +14,7 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
 use pp_lib::runtime::{Health, State};
-use pp_lib::serving::{ActorError, StoreOptions, WorkHandle};
+use pp_lib::serving::{ActorError, StoreOptions, Works};
 use pp_lib::serving::{Caches, Coded, Near, Read, Serving, Source, Wanted};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
@@ -28,7 +28,7 @@ const OPTIONS: CacheOptions = CacheOptions {
 
 /// The serving side over a SQLite file.
 struct Rig {
-    works: WorkHandle,
+    works: Works,
     store: Arc<StoreBetween>,
     cache: Arc<Moody>,
     health: Health,

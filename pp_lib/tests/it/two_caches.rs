@@ -23,7 +23,7 @@ mod on_servers {
     /// One process, with a cache of this prefix.
     struct Process {
         serving: Serving,
-        works: pp_lib::serving::WorkHandle,
+        works: pp_lib::serving::Works,
     }
 
     impl Process {

@@ -1,5 +1,5 @@
-//! The store's actor: creations are committed in groups, reads of single works are merged into one statement, and
-//! everything else runs beside them, so that none of these waits behind another kind.
+//! The store's actor: creations are committed in groups, and look-ups, keys and counters that wait are merged into one
+//! statement. No kind of request waits behind another.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -57,26 +57,18 @@ pub struct StoreActor {
     stop: CancellationToken,
 }
 
-/// How everybody else talks to the store.
+/// The way to the store for everything that answers requests. Creations, look-ups, keys and counters are batched; the
+/// other calls go straight to the store.
 #[derive(Clone)]
 pub struct StoreHandle {
     creates: Mailbox<NewWork, Option<Work>>,
-    bulks: Mailbox<Vec<NewWork>, Option<Vec<Work>>>,
-    updates: Mailbox<(WorkId, AddUpTo, Option<i64>), Changed<Work>>,
-    cancels: Mailbox<(WorkId, Option<i64>), Changed<Work>>,
-    retries: Mailbox<(WorkId, Option<i64>), Changed<Work>>,
-    deletes: Mailbox<(WorkId, Option<i64>), Changed<()>>,
     ids: Mailbox<WorkId, Option<Work>>,
     codes: Mailbox<WorkCode, Option<Work>>,
-    searches: Mailbox<Search, Vec<Work>>,
-    histories: Mailbox<(WorkId, i64, u16), Option<Vec<Event>>>,
-    letters: Mailbox<(Option<DeadLetterId>, u16), Vec<DeadLetter>>,
-    redrives: Mailbox<Selection, u64>,
-    drops: Mailbox<Selection, u64>,
     begins: Mailbox<Begin, Begun>,
     answers: Mailbox<Answered, Option<Answer>>,
-    let_goes: Mailbox<(RequestKey, String), ()>,
     stats: Mailbox<(), Stats>,
+    store: AnyStore,
+    feed: AnyFeed,
 }
 
 impl StoreActor {
@@ -115,73 +107,29 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn all(&self) -> StoreHandle {
+        let (writes, reads) = (self.options.write_lanes, self.options.read_lanes);
         let ttl = self.options.idempotency_ttl;
         StoreHandle {
-            creates: self.merged("store: create", self.options.write_lanes, create),
-            bulks: self.changing("store: create all", poke, |store, works: Vec<NewWork>| async move {
-                store.create_all(&works).await
+            creates: self.batched("store: create", writes, create),
+            ids: self.batched("store: by id", reads, |store, _, asks| by_ids(store, asks)),
+            codes: self.batched("store: by code", reads, |store, _, asks| by_codes(store, asks)),
+            begins: self.batched("store: begin", writes, move |store, _, asks| async move {
+                let (requests, replies) = apart(asks);
+                give_each(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
             }),
-            updates: self.changing("store: update", poke, |store, (id, add_up_to, version)| async move {
-                store.update(id, add_up_to, version, UPDATE_PAUSE).await
+            answers: self.batched("store: keep answers", writes, |store, _, asks| async move {
+                let (answered, replies) = apart(asks);
+                let kept = logged("store: keep answers", store.keep_answers(&answered).await);
+                give_each(kept, replies);
             }),
-            cancels: self.changing("store: cancel", announce, |store, (id, version)| async move {
-                store.cancel(id, version).await
-            }),
-            retries: self.changing("store: retry", poke, |store, (id, version)| async move {
-                store.retry(id, version).await
-            }),
-            deletes: self.changing("store: delete", announce, |store, (id, version)| async move {
-                store.delete(id, version).await
-            }),
-            ids: self.merged("store: by id", self.options.read_lanes, |store, _, asks| {
-                by_ids(store, asks)
-            }),
-            codes: self.merged("store: by code", self.options.read_lanes, |store, _, asks| {
-                by_codes(store, asks)
-            }),
-            searches: self.single("store: search", |store, search: Search| async move {
-                store.search(&search).await
-            }),
-            histories: self.single("store: events", |store, (id, after, limit)| async move {
-                store.events_after(id, after, limit).await
-            }),
-            letters: self.single("store: dead letters", |store, (before, limit)| async move {
-                store.dead_letters(before, limit).await
-            }),
-            redrives: self.changing("store: redrive", poke, |store, which: Selection| async move {
-                store.redrive(&which).await
-            }),
-            drops: self.single("store: drop dead letters", |store, which: Selection| async move {
-                store.drop_letters(&which).await
-            }),
-            begins: self.merged(
-                "store: begin",
-                self.options.write_lanes,
-                move |store, _, asks| async move {
-                    let (requests, replies) = apart(asks);
-                    give_each(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
-                },
-            ),
-            answers: self.merged(
-                "store: keep answers",
-                self.options.write_lanes,
-                |store, _, asks| async move {
-                    let (answered, replies) = apart(asks);
-                    give_each(
-                        logged("store: keep answers", store.keep_answers(&answered).await),
-                        replies,
-                    );
-                },
-            ),
-            let_goes: self.single("store: let go", |store, (key, seed): (RequestKey, String)| async move {
-                store.let_go(&key, &seed).await
-            }),
-            stats: self.merged("store: stats", 1, |store, _, asks| stats(store, asks)),
+            stats: self.batched("store: stats", 1, |store, _, asks| stats(store, asks)),
+            store: Arc::clone(self.store),
+            feed: Arc::clone(self.feed),
         }
     }
 
     /// A mailbox whose questions are answered together.
-    fn merged<Q, A, H, F>(&self, name: &'static str, lanes: usize, answer_all: H) -> Mailbox<Q, A>
+    fn batched<Q, A, H, F>(&self, name: &'static str, lanes: usize, answer_all: H) -> Mailbox<Q, A>
     where
         Q: Send + 'static,
         A: Send + 'static,
@@ -199,155 +147,148 @@ impl Opening<'_> {
             answer_all(Arc::clone(&store), Arc::clone(&feed), asks)
         })
     }
-
-    /// A mailbox whose questions are answered one by one, on as many lanes as reads have.
-    fn single<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-        C: Fn(AnyStore, Q) -> F + Send + Sync + 'static,
-        F: Future<Output = crate::store::Result<A>> + Send + 'static,
-    {
-        let keeping = Keeping {
-            name,
-            capacity: self.options.mailbox,
-            batch: 1,
-            lanes: self.options.read_lanes,
-        };
-        let (store, call) = (Arc::clone(self.store), Arc::new(call));
-        open(
-            keeping,
-            &self.actor.tasks,
-            &self.actor.stop,
-            move |asks: Vec<Ask<Q, A>>| {
-                let (store, call) = (Arc::clone(&store), Arc::clone(&call));
-                async move {
-                    for Ask { question, reply } in asks {
-                        answer(reply, logged(name, call(Arc::clone(&store), question).await));
-                    }
-                }
-            },
-        )
-    }
-
-    /// The same for what the feed is told of afterwards: that something became due, or only that something changed.
-    fn changing<Q, A, C, F>(&self, name: &'static str, tell: fn(&AnyFeed), call: C) -> Mailbox<Q, A>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-        C: Fn(AnyStore, Q) -> F + Send + Sync + 'static,
-        F: Future<Output = crate::store::Result<A>> + Send + 'static,
-    {
-        let feed = Arc::clone(self.feed);
-        self.single(name, move |store, question| {
-            let (feed, changing) = (Arc::clone(&feed), call(store, question));
-            async move {
-                let changed = changing.await;
-                tell(&feed);
-                changed
-            }
-        })
-    }
 }
 
 impl StoreHandle {
-    /// Inserts a work, due at once; `None` where another work has its code.
-    pub async fn create(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
+    /// Inserts a work, due at once or at its time; `None` where another work has its code.
+    pub(in crate::serving) async fn insert(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
         self.creates.ask(work).await
     }
 
     /// Inserts all of these works or, where another work has one of the codes, none.
-    pub async fn create_all(&self, works: Vec<NewWork>) -> Result<Option<Vec<Work>>, ActorError> {
-        self.bulks.ask(works).await
+    pub(in crate::serving) async fn insert_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>, ActorError> {
+        self.due("store: create all", self.store.create_all(works)).await
     }
 
     /// Gives a work another bound, only at this version if given.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached.
     pub async fn update(
         &self,
         id: WorkId,
         add_up_to: AddUpTo,
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
-        self.updates.ask((id, add_up_to, version)).await
+        let update = self.store.update(id, add_up_to, version, UPDATE_PAUSE);
+        self.due("store: update", update).await
     }
 
     /// Ends a pending or running work, only at this version if given.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached.
     pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        self.cancels.ask((id, version)).await
+        self.changed("store: cancel", self.store.cancel(id, version)).await
     }
 
     /// Starts a failed or cancelled work over, only at this version if given.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached.
     pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        self.retries.ask((id, version)).await
+        self.due("store: retry", self.store.retry(id, version)).await
     }
 
     /// Cancels and removes a work, only at this version if given.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot be reached.
     pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        self.deletes.ask((id, version)).await
+        self.changed("store: delete", self.store.delete(id, version)).await
     }
 
     /// The work with this id.
-    pub async fn get(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
+    ///
+    /// # Errors
+    /// When the store cannot be reached or too much waits for it.
+    pub async fn by_id(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
         self.ids.ask(id).await
     }
 
     /// The work with this code.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or too much waits for it.
     pub async fn by_code(&self, code: WorkCode) -> Result<Option<Work>, ActorError> {
         self.codes.ask(code).await
     }
 
     /// The works that match, newest first.
-    pub async fn search(&self, search: Search) -> Result<Vec<Work>, ActorError> {
-        self.searches.ask(search).await
+    pub(in crate::serving) async fn search(&self, search: &Search) -> Result<Vec<Work>, ActorError> {
+        logged("store: search", self.store.search(search).await)
     }
 
     /// The events of a work above `after`, oldest first, or `None` when there is no such work.
-    pub async fn events(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>, ActorError> {
-        self.histories.ask((id, after, limit)).await
+    pub(in crate::serving) async fn events(
+        &self,
+        id: WorkId,
+        after: i64,
+        limit: u16,
+    ) -> Result<Option<Vec<Event>>, ActorError> {
+        logged("store: events", self.store.events_after(id, after, limit).await)
     }
 
     /// The dead letters below `before`, newest first.
-    pub async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, ActorError> {
-        self.letters.ask((before, limit)).await
+    pub(in crate::serving) async fn dead_letters(
+        &self,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>, ActorError> {
+        logged("store: dead letters", self.store.dead_letters(before, limit).await)
     }
 
-    /// Runs dead letters again; how many.
-    pub async fn redrive(&self, which: Selection) -> Result<u64, ActorError> {
-        self.redrives.ask(which).await
+    /// Runs dead letters again; the number of letters.
+    pub(in crate::serving) async fn redrive(&self, which: &Selection) -> Result<u64, ActorError> {
+        self.due("store: redrive", self.store.redrive(which)).await
     }
 
-    /// Forgets dead letters; how many.
-    pub async fn drop_letters(&self, which: Selection) -> Result<u64, ActorError> {
-        self.drops.ask(which).await
+    /// Forgets dead letters; the number of letters.
+    pub(in crate::serving) async fn drop_letters(&self, which: &Selection) -> Result<u64, ActorError> {
+        logged("store: drop dead letters", self.store.drop_letters(which).await)
     }
 
-    /// Begins a request; no two callers may ask for one key at once.
-    pub async fn begin(&self, request: Begin) -> Result<Begun, ActorError> {
+    /// Begins a request; one key may be asked for once at a time.
+    pub(in crate::serving) async fn begin(&self, request: Begin) -> Result<Begun, ActorError> {
         self.begins.ask(request).await
     }
 
     /// Keeps the answer to a request; the one that counts.
-    pub async fn keep_answer(&self, answered: Answered) -> Result<Option<Answer>, ActorError> {
+    pub(in crate::serving) async fn keep_answer(&self, answered: Answered) -> Result<Option<Answer>, ActorError> {
         self.answers.ask(answered).await
     }
 
-    /// Lets go of a request that came to nothing.
-    pub async fn let_go(&self, key: RequestKey, seed: String) -> Result<(), ActorError> {
-        self.let_goes.ask((key, seed)).await
+    /// Releases the key of a request that failed.
+    pub(in crate::serving) async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
+        logged("store: let go", self.store.let_go(key, seed).await)
     }
 
-    /// The counters; all who ask while they are read share the next reading.
-    pub async fn stats(&self) -> Result<Stats, ActorError> {
+    /// The counters. All callers that wait while they are read share the next reading.
+    pub(in crate::serving) async fn stats(&self) -> Result<Stats, ActorError> {
         self.stats.ask(()).await
     }
-}
 
-fn poke(feed: &AnyFeed) {
-    feed.poke();
-}
+    /// Makes a change after which something may be due.
+    async fn due<T>(
+        &self,
+        name: &'static str,
+        change: impl Future<Output = crate::store::Result<T>>,
+    ) -> Result<T, ActorError> {
+        let changed = change.await;
+        self.feed.poke();
+        logged(name, changed)
+    }
 
-fn announce(feed: &AnyFeed) {
-    feed.announce();
+    /// Makes a change after which nothing more is due.
+    async fn changed<T>(
+        &self,
+        name: &'static str,
+        change: impl Future<Output = crate::store::Result<T>>,
+    ) -> Result<T, ActorError> {
+        let changed = change.await;
+        self.feed.announce();
+        logged(name, changed)
+    }
 }
 
 async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {

@@ -349,7 +349,7 @@ impl Rig {
         let mut asked = Vec::new();
         for bound in bounds {
             let (handle, work) = (self.handle.clone(), new_work(*bound));
-            asked.push(tokio::spawn(async move { handle.create(work).await }));
+            asked.push(tokio::spawn(async move { handle.insert(work).await }));
             self.settle().await;
         }
         asked
@@ -422,10 +422,10 @@ async fn a_store_that_is_gone_or_breaks_fails_its_group_only() {
     ));
     rig.store.permits.add_permits(2);
     assert!(matches!(
-        rig.handle.create(new_work(BROKEN)).await,
+        rig.handle.insert(new_work(BROKEN)).await,
         Err(ActorError::Failed)
     ));
-    assert!(rig.handle.create(new_work(1)).await.unwrap().is_some());
+    assert!(rig.handle.insert(new_work(1)).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -433,7 +433,7 @@ async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
     let rig = rig();
     let ask = |id| {
         let handle = rig.handle.clone();
-        tokio::spawn(async move { handle.get(WorkId(id)).await })
+        tokio::spawn(async move { handle.by_id(WorkId(id)).await })
     };
     let mut asked = vec![ask(50)];
     rig.settle().await;
@@ -463,7 +463,7 @@ async fn one_kind_of_request_does_not_wait_behind_another() {
         before: None,
         limit: 50,
     };
-    let _search = tokio::spawn(async move { searching.search(search).await });
+    let _search = tokio::spawn(async move { searching.search(&search).await });
     let _events = tokio::spawn(async move { reading.events(WorkId(4), 0, 10).await });
     rig.settle().await;
     let mut calls = rig.store.calls();
@@ -477,7 +477,7 @@ async fn a_full_mailbox_refuses_and_a_stop_finishes_what_waits() {
     // One under way and eight that wait.
     let asked = rig.create(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).await;
     assert!(matches!(
-        rig.handle.create(new_work(10)).await,
+        rig.handle.insert(new_work(10)).await,
         Err(ActorError::Overloaded)
     ));
     rig.store.permits.add_permits(2);
@@ -486,7 +486,7 @@ async fn a_full_mailbox_refuses_and_a_stop_finishes_what_waits() {
         assert!(ask.await.unwrap().unwrap().is_some());
     }
     assert!(matches!(
-        rig.handle.create(new_work(11)).await,
+        rig.handle.insert(new_work(11)).await,
         Err(ActorError::Stopped)
     ));
 }

@@ -112,7 +112,7 @@ pub enum KeyError {
 /// What came of a request.
 type Outcome = Result<Given, KeyError>;
 /// Requests under way, with the hash of what they ask for.
-type Flights = single_flight::Flights<RequestKey, Vec<u8>, Outcome>;
+type Flights = single_flight::SingleFlight<RequestKey, Vec<u8>, Outcome>;
 type Flight = single_flight::Flight<Vec<u8>, Outcome>;
 type Lead = single_flight::Lead<RequestKey, Vec<u8>, Outcome>;
 

@@ -8,12 +8,12 @@ mod create;
 mod demand;
 mod gate;
 mod idempotency;
-mod near;
 mod provisional;
 mod read;
 mod recently_changed;
 mod refresher;
 mod single_flight;
+mod tiered;
 mod vanished;
 mod works;
 
@@ -37,11 +37,10 @@ pub use actors::{
 pub use create::{Wanted, latest_run_at};
 pub use demand::{DemandError, DemandIdentity, DemandService, Demanding};
 pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, forget_expired_keys};
-pub use near::Near;
 pub use provisional::ProvisionalWork;
-pub(crate) use read::Reader;
 pub use read::{Coded, Read, Source};
 pub use refresher::Refresher;
+pub use tiered::Near;
 pub use works::Works;
 
 /// The caches of a process.

@@ -5,13 +5,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cache::{ByCode, Entry, Found, Lease, Moment, Provisional};
+use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{Origin, Work, WorkCode, WorkId};
 use crate::serving::codes::{Codes, Known};
-use crate::serving::near::{self, Near};
-use crate::serving::recently_changed::Lately;
-use crate::serving::single_flight::Flights;
-use crate::serving::{ActorError, CacheHandle, Seen, StoreHandle};
+use crate::serving::single_flight::SingleFlight;
+use crate::serving::tiered::{Leases, LookedUp, Miss, Near, Since, TieredCache};
+use crate::serving::{ActorError, CacheHandle, StoreHandle};
 use crate::store::StoreError;
 
 /// How long the store is not asked for what a cache has, once it could not be reached.
@@ -71,77 +70,53 @@ pub enum Coded {
     Provisional(Provisional),
 }
 
-/// Reads works.
+/// Reads works through the caches.
 #[derive(Clone)]
-pub(crate) struct Reader {
+pub(super) struct Reader {
     store: StoreHandle,
-    cache: CacheHandle,
+    cache: TieredCache,
     codes: Codes,
-    near: Option<Arc<Near>>,
     reads: Reads,
     trouble: Arc<StoreTrouble>,
-    /// What was changed here while the cache could not be told: it may come back with what was before, and count as
-    /// fresh until its mark runs out.
-    untold: Arc<Lately>,
-    /// How old a read may be that others join: what they get was true when they asked, or this shortly before.
+    /// The age up to which others join a read that is under way: they get what was true when they asked, or this shortly
+    /// before.
     joined: Duration,
 }
 
 /// Reads under way, with when they began.
-type Reads = Flights<WorkId, Instant, Result<Read<Option<Work>>, ActorError>>;
-
-/// The places where the answer of the store is missing.
-#[derive(Clone, Copy)]
-struct Leases {
-    near: Option<Lease>,
-    shared: Option<Lease>,
-}
-
-/// A moment before a change, by the clock of each cache; none where it is not known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Since {
-    near: Option<Moment>,
-    shared: Option<Moment>,
-}
+type Reads = SingleFlight<WorkId, Instant, Result<Read<Option<Work>>, ActorError>>;
 
 impl Reader {
-    /// Reads that may be so stale.
-    pub(crate) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
+    /// Reads that are at most `staleness` old.
+    pub(super) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
         Self {
-            untold: Arc::new(Lately::remembering(staleness)),
             joined: staleness / 4,
             codes: Codes::new(cache.clone()),
+            cache: TieredCache::new(near, cache, staleness),
             store,
-            cache,
-            near,
             reads: Reads::default(),
             trouble: Arc::default(),
         }
     }
 
-    /// What this process has in its own memory; else the place where it is missing there.
-    pub(crate) async fn near(&self, id: WorkId) -> Result<Read<Option<Work>>, Option<Lease>> {
-        let Some(near) = &self.near else {
-            return Err(None);
-        };
-        match near.look_up(id).await {
-            near::Seen::Entry(entry) => Ok(read(work_of(entry), Source::Near)),
-            near::Seen::Nothing(lease) => Err(lease),
-        }
+    /// The work from this process' own memory, without waiting for anything.
+    pub(super) async fn at_hand(&self, id: WorkId) -> Result<Read<Option<Work>>, Miss> {
+        let entry = self.cache.near(id).await?;
+        Ok(read(work_of(entry), Source::Near))
     }
 
-    /// The work with this id, which is missing nearby. Not to be given up: others may wait for the answer.
-    pub(crate) async fn by_id(&self, id: WorkId, lease: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
+    /// The work with this id, which is not at hand. The call must run to its end: others may wait for its answer.
+    pub(super) async fn by_id(&self, id: WorkId, miss: Miss) -> Result<Read<Option<Work>>, ActorError> {
         loop {
             let (under_way, lead) = self
                 .reads
                 .enter(&id, Instant::now(), |began| began.elapsed() < self.joined);
             if let Some(lead) = lead {
-                let answer = self.read_through(id, lease).await;
+                let answer = self.read_through(id, miss).await;
                 lead.end(answer.clone());
                 return answer;
             }
-            // Whoever led it may have ended with its runtime.
+            // The leader may have ended with its runtime.
             if let Some(answer) = under_way.outcome().await {
                 return answer.map(Read::collapsed);
             }
@@ -149,60 +124,37 @@ impl Reader {
     }
 
     /// The work with this id, from wherever it is found first.
-    pub(crate) async fn nearest(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        match self.near(id).await {
+    pub(super) async fn nearest(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
+        match self.at_hand(id).await {
             Ok(read) => Ok(read),
-            Err(lease) => self.by_id(id, lease).await,
+            Err(miss) => self.by_id(id, miss).await,
         }
     }
 
-    /// From the cache, else from the store. Only who reads it fills it in: a lease of who joined may be younger than
-    /// what was read.
-    async fn read_through(&self, id: WorkId, near: Option<Lease>) -> Result<Read<Option<Work>>, ActorError> {
-        match self.look_up(id).await {
-            Some(Seen {
-                fresh: true,
-                found: Found::Entry(entry),
-            }) => {
-                if let Some(cache) = &self.near {
-                    cache.fill_from_shared(id, near, entry.clone()).await;
-                }
-                Ok(read(work_of(entry), Source::Cache))
-            }
-            Some(Seen { fresh: true, found }) => {
-                let leases = Leases {
-                    near,
-                    shared: lease_of(&found),
-                };
+    /// From the cache, else from the store. Only the leader of a read fills it in: the lease of one who joined may be
+    /// younger than what was read.
+    async fn read_through(&self, id: WorkId, miss: Miss) -> Result<Read<Option<Work>>, ActorError> {
+        match self.cache.look_up(id, miss).await {
+            LookedUp::Fresh(entry) => Ok(read(work_of(entry), Source::Cache)),
+            LookedUp::Missing(leases) => {
                 let source = Source::Store {
-                    stored: leases.shared.is_some(),
+                    stored: leases.reach_all(),
                     collapsed: false,
                 };
                 Ok(read(self.read_store(id, leases).await?, source))
             }
-            Some(Seen { fresh: false, found }) => self.beside_the_cache(id, near, found).await,
-            None => {
-                let leases = Leases { near, shared: None };
-                Ok(read(self.read_store(id, leases).await?, Source::Bypass))
-            }
+            LookedUp::NotFresh(entry, leases) => self.beside_the_cache(id, entry, leases).await,
+            LookedUp::Away(leases) => Ok(read(self.read_store(id, leases).await?, Source::Bypass)),
         }
     }
 
     /// What is known by code.
-    pub(crate) fn codes(&self) -> &Codes {
+    pub(super) fn codes(&self) -> &Codes {
         &self.codes
     }
 
-    /// What the cache says, and whether that may be served.
-    async fn look_up(&self, id: WorkId) -> Option<Seen> {
-        let untold = self.untold.contains(id);
-        let mut seen = self.cache.look_up(id).await?;
-        seen.fresh &= !(untold && matches!(seen.found, Found::Entry(_)));
-        Some(seen)
-    }
-
     /// The work with this code, or the demand for it.
-    pub(crate) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
+    pub(super) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
         let known = self.codes.known(&code).await;
         if let Known::As(ByCode::Id(id)) = known {
             let Read { value, source } = self.nearest(id).await?;
@@ -231,18 +183,18 @@ impl Reader {
     async fn beside_the_cache(
         &self,
         id: WorkId,
-        near: Option<Lease>,
-        found: Found,
+        entry: Option<Entry>,
+        leases: Leases,
     ) -> Result<Read<Option<Work>>, ActorError> {
-        let stale = match found {
-            Found::Entry(Entry::Work(work)) => Some(read(Some(work), Source::Stale)),
-            Found::Entry(Entry::Deleted) => Some(read(None, Source::Stale)),
-            _ => None,
+        let stale = match entry {
+            Some(Entry::Work(work)) => Some(read(Some(work), Source::Stale)),
+            Some(Entry::Deleted) => Some(read(None, Source::Stale)),
+            Some(Entry::Unknown) | None => None,
         };
         if let Some(stale) = stale.clone().filter(|_| self.trouble.is_recent()) {
             return Ok(stale);
         }
-        match (self.read_store(id, Leases { near, shared: None }).await, stale) {
+        match (self.read_store(id, leases).await, stale) {
             (Ok(work), _) => Ok(read(work, Source::NotFresh)),
             (Err(error), Some(stale)) if is_away(&error) => {
                 self.trouble.note();
@@ -255,43 +207,20 @@ impl Reader {
     async fn read_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
         let work = self.store.by_id(id).await?;
         let entry = work.clone().map_or(Entry::Unknown, Entry::Work);
-        self.fill(id, leases, entry).await;
+        self.cache.fill(id, leases, entry).await;
         Ok(work)
     }
 
-    async fn fill(&self, id: WorkId, leases: Leases, entry: Entry) {
-        if let Some(near) = &self.near {
-            near.fill(id, leases.near, entry.clone()).await;
-        }
-        if let Some(lease) = leases.shared {
-            self.cache.fill(id, lease, entry).await;
-        }
-    }
-
     /// Now, by the clocks of the caches: to be asked before a change.
-    pub(crate) async fn now(&self) -> Since {
-        let near = match &self.near {
-            Some(near) => near.now().await,
-            None => None,
-        };
-        let shared = self.cache.now();
-        Since { near, shared }
+    pub(super) async fn now(&self) -> Since {
+        self.cache.now().await
     }
 
-    /// What was committed is what the next one reads: it is in the caches, or they are left out for it, and nobody joins
-    /// a read that began before.
-    pub(crate) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
+    /// Makes what was committed after `since` what the next read finds: it is in the caches, or they are left out for it,
+    /// and no one joins a read that began before.
+    pub(super) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
         let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
-        if let (Some(near), Some(since)) = (&self.near, since.near) {
-            near.put(&entries, since).await;
-        }
-        let told = match since.shared {
-            Some(since) => self.cache.put(entries, since).await,
-            None => false,
-        };
-        if !told {
-            self.untold.note(ids.iter().copied());
-        }
+        self.cache.put(entries, since).await;
         ids.iter().for_each(|id| self.reads.detach(id));
     }
 }
@@ -304,13 +233,6 @@ fn work_of(entry: Entry) -> Option<Work> {
     match entry {
         Entry::Work(work) => Some(work),
         Entry::Unknown | Entry::Deleted => None,
-    }
-}
-
-fn lease_of(found: &Found) -> Option<Lease> {
-    match found {
-        Found::Missing(lease) => Some(*lease),
-        Found::Entry(_) | Found::Nothing => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::domain::WorkId;
 
 /// Works, each remembered for one span of time at least and two at most.
-pub(super) struct Lately {
+pub(super) struct RecentlyChanged {
     spans: Mutex<Spans>,
     span: Duration,
 }
@@ -20,7 +20,7 @@ struct Spans {
     began: Option<Instant>,
 }
 
-impl Lately {
+impl RecentlyChanged {
     /// Nothing yet; what comes is remembered for this span.
     pub(super) fn remembering(span: Duration) -> Self {
         Self {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_happened_is_remembered_for_one_span_at_least_and_two_at_most() {
-        let lately = Lately::remembering(Duration::from_secs(10));
+        let lately = RecentlyChanged::remembering(Duration::from_secs(10));
         lately.note([WorkId(1)]);
         let later = |seconds| {
             let mut spans = lately.spans.lock().unwrap();

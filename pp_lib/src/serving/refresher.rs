@@ -18,7 +18,7 @@ use crate::domain::{Position, WorkId};
 use crate::feed::{AnyFeed, Waiter};
 use crate::runtime::Part;
 use crate::runtime::{Retry, Trouble, new_message_id};
-use crate::serving::near::Near;
+use crate::serving::tiered::Near;
 use crate::store::{AnyStore, Page, StoreError};
 
 /// So many events are read at once.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// All that are under way. Each has a note about it, and an outcome of type `T` in the end.
-pub(super) struct Flights<K, N, T>(Arc<Mutex<HashMap<K, Flight<N, T>>>>);
+pub(super) struct SingleFlight<K, N, T>(Arc<Mutex<HashMap<K, Flight<N, T>>>>);
 
 /// One that is under way.
 #[derive(Clone)]
@@ -22,25 +22,25 @@ pub(super) type Entered<K, N, T> = (Flight<N, T>, Option<Lead<K, N, T>>);
 
 /// The right to do it. Whoever drops it without an outcome failed.
 pub(super) struct Lead<K: Eq + Hash, N, T> {
-    flights: Flights<K, N, T>,
+    flights: SingleFlight<K, N, T>,
     key: K,
     outcome: watch::Sender<Option<T>>,
 }
 
 // Derived, these would ask the same of keys, notes and outcomes.
-impl<K, N, T> Clone for Flights<K, N, T> {
+impl<K, N, T> Clone for SingleFlight<K, N, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<K, N, T> Default for Flights<K, N, T> {
+impl<K, N, T> Default for SingleFlight<K, N, T> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<K: Clone + Eq + Hash, N: Clone, T: Clone> Flights<K, N, T> {
+impl<K: Clone + Eq + Hash, N: Clone, T: Clone> SingleFlight<K, N, T> {
     /// The flight of a key that may be `joined`; where there is none, a new one with its lead.
     pub(super) fn enter(&self, key: &K, note: N, joined: impl Fn(&N) -> bool) -> Entered<K, N, T> {
         let mut flights = self.lock();
@@ -59,7 +59,7 @@ impl<K: Clone + Eq + Hash, N: Clone, T: Clone> Flights<K, N, T> {
     }
 }
 
-impl<K: Eq + Hash, N, T> Flights<K, N, T> {
+impl<K: Eq + Hash, N, T> SingleFlight<K, N, T> {
     /// Nobody joins the flight of this key any more, if there is one.
     pub(super) fn detach(&self, key: &K) {
         self.lock().remove(key);
@@ -105,7 +105,7 @@ impl<K: Eq + Hash, N, T> Drop for Lead<K, N, T> {
 mod tests {
     use super::*;
 
-    type Numbers = Flights<u8, u8, u8>;
+    type Numbers = SingleFlight<u8, u8, u8>;
 
     #[tokio::test]
     async fn one_leads_and_the_others_hear_of_it() {

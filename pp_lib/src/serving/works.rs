@@ -10,7 +10,8 @@ use tokio_util::task::TaskTracker;
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, MessageId, Origin, Stats, Work, WorkCode, WorkId};
 use crate::serving::gate::Gate;
-use crate::serving::{ActorError, CacheHandle, Coded, Near, Read, Reader, StoreHandle, StoreOptions, Wanted};
+use crate::serving::read::Reader;
+use crate::serving::{ActorError, CacheHandle, Coded, Near, Read, StoreHandle, StoreOptions, Wanted};
 use crate::store::{Changed, Search, Selection};
 
 /// Works, as the API creates, changes and reads them. Clones share everything.
@@ -175,12 +176,12 @@ impl Works {
     /// # Errors
     /// As [`Self::create`].
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let lease = match self.0.reader.near(id).await {
+        let miss = match self.0.reader.at_hand(id).await {
             Ok(read) => return Ok(read),
-            Err(lease) => lease,
+            Err(miss) => miss,
         };
         let inner = Arc::clone(&self.0);
-        let reading = async move { inner.reader.by_id(id, lease).await };
+        let reading = async move { inner.reader.by_id(id, miss).await };
         self.0.gates.ids.run(reading).await
     }
 

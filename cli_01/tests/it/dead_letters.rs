@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{DeadLetter, MessageId, Work};
+use pp_lib::domain::{DeadLetter, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Completion as _, DeadLetters as _, DeadMessage, Guard, Outcome, Settlement};
 use tempfile::TempDir;
@@ -28,10 +28,7 @@ fn with_letters() -> TempDir {
             message_id: work.message_id,
             work_code: work.work_code,
             add_up_to: work.add_up_to,
-            guard: Guard::Pending {
-                generation: 1,
-                attempt: 1,
-            },
+            guard: Guard::Pending(Run::FIRST),
             outcome: Outcome::Failed {
                 reason: "no luck".to_owned(),
             },

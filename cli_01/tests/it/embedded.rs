@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpToSum, MessageId, Work};
+use pp_lib::domain::{AddUpToSum, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Completion as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
 use tempfile::TempDir;
@@ -47,10 +47,7 @@ pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
 fn done(message_id: &str, code: &str, bound: &str) -> Settlement {
     let work = new_work(message_id, code, bound);
     Settlement {
-        guard: Guard::Pending {
-            generation: 1,
-            attempt: 1,
-        },
+        guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Done {
             result: AddUpToSum::sum(work.add_up_to),
         },

@@ -9,7 +9,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -230,11 +230,11 @@ impl Completion for Faulty {
         unreachable!("not the API's")
     }
 
-    async fn extend_leases(&self, _: &[Run], _: Duration) -> Result<Vec<bool>> {
+    async fn extend_leases(&self, _: &[RunningAttempt], _: Duration) -> Result<Vec<bool>> {
         unreachable!("not the API's")
     }
 
-    async fn hand_back(&self, _: &[Run]) -> Result<u64> {
+    async fn hand_back(&self, _: &[RunningAttempt]) -> Result<u64> {
         unreachable!("not the API's")
     }
 

@@ -103,7 +103,7 @@ fn a_redriven_work_is_pending_again(server: &Server) {
     assert!(again["version"].as_i64() > work["version"].as_i64());
     assert_eq!(server.history(&work).pop().unwrap().0, "work/redriven");
     let claim = server.claim_of(&work);
-    assert_eq!((claim.generation, claim.attempt, claim.failures), (2, 1, 0));
+    assert_eq!((claim.run.generation, claim.run.attempt, claim.failures), (2, 1, 0));
     let reason = "again".to_owned();
     server.settled(&claim, pp_lib::store::Outcome::Failed { reason });
     assert_eq!(letters(server)[0]["reason"], "again");

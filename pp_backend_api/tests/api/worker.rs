@@ -39,10 +39,7 @@ impl Server {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
-            guard: Guard::Pending {
-                generation: claim.generation,
-                attempt: claim.attempt,
-            },
+            guard: Guard::Pending(claim.run),
             outcome,
         };
         self.runtime.block_on(self.store.settle(&[settlement])).unwrap()[0]

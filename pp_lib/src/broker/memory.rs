@@ -139,8 +139,8 @@ impl Message {
         let properties = Properties {
             message_id: Some(outgoing.message_id.as_str().to_owned()),
             work_code: row.map(|row| row.work_code.as_str().to_owned()),
-            generation: row.map(|row| row.generation),
-            attempt: row.map(|row| row.attempt),
+            generation: row.map(|row| row.run.generation),
+            attempt: row.map(|row| row.run.attempt),
             failures: row.map(|row| row.failures),
             lost_leases: row.map(|row| row.lost_leases),
             new_work_code: outgoing.new_work_code.as_ref().map(|code| code.as_str().to_owned()),

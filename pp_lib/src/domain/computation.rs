@@ -4,24 +4,22 @@
 //! it - intake, delivery, leases, retries, dead letters, events - stays. Three things to know:
 //!
 //! - A task may be computed more than once (a crash, a retry). Effects outside PP use [`Task::message_id`] together
-//!   with [`Task::generation`] as their idempotency key; PP's own rows and events take effect once by themselves.
+//!   with the generation of [`Task::run`] as their idempotency key; PP's own rows and events take effect once by themselves.
 //! - The future is cancelled by being dropped: when the work is cancelled, its lease is lost or it takes too long.
 //! - What blocks or burns the processor belongs on the bounded pool: see `pp_lib::worker::Blocking`.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
 
-use super::{AddUpTo, MessageId};
+use super::{AddUpTo, MessageId, Run};
 
 /// One computation to be done.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// The identity of the demand, the same for every attempt.
     pub message_id: MessageId,
-    /// Which value of the work this is: it grows when the work is updated or redriven.
-    pub generation: i32,
-    /// Which attempt at this generation this is, from 1.
-    pub attempt: i32,
+    /// The generation grows when the work is updated or redriven, the attempt with each try at one generation.
+    pub run: Run,
     /// The bound of the sum.
     pub add_up_to: AddUpTo,
 }
@@ -69,7 +67,7 @@ pub struct FailingExample;
 
 impl Computation for FailingExample {
     fn compute(&self, task: &Task) -> Computing {
-        let (add_up_to, attempt) = (task.add_up_to, task.attempt);
+        let (add_up_to, attempt) = (task.add_up_to, task.run.attempt);
         Box::pin(async move {
             match add_up_to.get() % 10 {
                 3 => Err(ComputeError::Permanent(format!("{add_up_to} ends in 3"))),

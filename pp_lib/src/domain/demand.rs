@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddUpTo, WorkCode};
+use super::{AddUpTo, Run, WorkCode};
 
 /// The body of a message: `{"add_up_to":2,"done":false}`. Unknown fields are ignored, `done` may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +86,8 @@ pub struct Demand {
 pub struct DemandedRow {
     /// The row's code.
     pub work_code: WorkCode,
-    /// Grows with every update and redrive of the work.
-    pub generation: i32,
-    /// Grows whenever an attempt of a generation ends without finishing the work, from 1.
-    pub attempt: i32,
+    /// The run that it waits for.
+    pub run: Run,
     /// How many of the attempts before failed by themselves.
     pub failures: i32,
     /// How many of the attempts before ended with their worker. Those that a stopping worker handed back are neither.

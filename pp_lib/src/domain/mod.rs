@@ -9,6 +9,7 @@ mod demand;
 mod event;
 mod position;
 mod problem;
+mod run;
 mod stats;
 mod work;
 mod work_code;
@@ -19,6 +20,7 @@ pub use demand::{Demand, DemandError, DemandedRow, MessageId, MessageIdError, Wo
 pub use event::{Event, Variable};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::Problem;
+pub use run::Run;
 pub use stats::{ByOrigin, ByStatus, Latency, Rates, Stats};
 pub use work::{AddUpTo, AddUpToError, Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

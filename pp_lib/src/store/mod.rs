@@ -32,7 +32,7 @@ pub use leases::Leases;
 pub use retention::{Purged, Retention};
 pub use views::Views;
 
-use crate::domain::{AddUpTo, Event, MessageId, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::domain::{AddUpTo, Event, MessageId, Run, Status, Variable, Work, WorkCode, WorkCodePrefix, WorkId};
 use crate::runtime::Trouble;
 
 /// Why the store did not do what was asked.
@@ -216,10 +216,8 @@ pub struct Claim {
     pub work_code: WorkCode,
     /// Its bound.
     pub add_up_to: AddUpTo,
-    /// Its generation.
-    pub generation: i32,
-    /// Its attempt.
-    pub attempt: i32,
+    /// The run it waits for.
+    pub run: Run,
     /// How many of the attempts before failed by themselves.
     pub failures: i32,
     /// How many of the attempts before ended with their worker.
@@ -336,38 +334,27 @@ impl Outcome {
 pub enum Guard {
     /// No row yet: the outcome comes with the row, unless the `message_id` has one already.
     NoRow,
-    /// A pending row at this generation and attempt.
-    Pending {
-        /// The row's generation.
-        generation: i32,
-        /// The row's attempt.
-        attempt: i32,
-    },
-    /// A running row at this generation and attempt.
-    Running {
-        /// The row's generation.
-        generation: i32,
-        /// The row's attempt.
-        attempt: i32,
-    },
+    /// A row that is pending at this run.
+    Pending(Run),
+    /// A row that is running at this run.
+    Running(Run),
 }
 
 impl Guard {
-    /// The generation and attempt of the row; those of a row that is not there yet are the first.
-    pub fn run(self) -> (i32, i32) {
+    /// The run of the row; that of a row that is not there yet is the first.
+    pub fn run(self) -> Run {
         match self {
-            Self::NoRow => (1, 1),
-            Self::Pending { generation, attempt } | Self::Running { generation, attempt } => (generation, attempt),
+            Self::NoRow => Run::FIRST,
+            Self::Pending(run) | Self::Running(run) => run,
         }
     }
 
-    /// The same for the first attempt of a first generation.
+    /// The same for the first run.
     pub(crate) fn as_first(self) -> Self {
-        let (generation, attempt) = (1, 1);
         match self {
             Self::NoRow => Self::NoRow,
-            Self::Pending { .. } => Self::Pending { generation, attempt },
-            Self::Running { .. } => Self::Running { generation, attempt },
+            Self::Pending(_) => Self::Pending(Run::FIRST),
+            Self::Running(_) => Self::Running(Run::FIRST),
         }
     }
 
@@ -375,8 +362,8 @@ impl Guard {
     pub fn status(self) -> Option<Status> {
         match self {
             Self::NoRow => None,
-            Self::Pending { .. } => Some(Status::Pending),
-            Self::Running { .. } => Some(Status::Running),
+            Self::Pending(_) => Some(Status::Pending),
+            Self::Running(_) => Some(Status::Running),
         }
     }
 }
@@ -399,7 +386,7 @@ pub struct Settlement {
 impl Settlement {
     /// The events that tell of it, in order: an attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
-        let started = !matches!(self.guard, Guard::Running { .. });
+        let started = !matches!(self.guard, Guard::Running(_));
         let result = self.outcome.result();
         [
             started.then(|| (Variable::ComputeStart, String::new())),
@@ -430,13 +417,11 @@ pub enum Settled {
 
 /// A running attempt, by what guards it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct RunningAttempt {
     /// The demand's identity.
     pub message_id: MessageId,
-    /// The row's generation.
-    pub generation: i32,
-    /// The row's attempt.
-    pub attempt: i32,
+    /// The row's run.
+    pub run: Run,
 }
 
 /// Where workers record what they did.
@@ -447,11 +432,11 @@ pub trait Completion: Send + Sync {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// Extends the leases of running attempts; for each, in order, whether it still was this worker's.
-    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>>;
+    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
 
     /// Hands running attempts back that are still this worker's: pending, due at once, as the next attempt, counted
     /// neither as failures nor as lost leases. How many rows.
-    async fn hand_back(&self, runs: &[Run]) -> Result<u64>;
+    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64>;
 
     /// Pending rows by their code, whether due or not, for demands that name a row but not its state.
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>>;

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Guard, NewWork, Outcome, Result, Settlement, StoreError};
-use crate::domain::{AddUpTo, MessageId, Origin, WorkCode};
+use crate::domain::{AddUpTo, MessageId, Origin, Run, WorkCode};
 
 /// Why a call failed, as far as its error says.
 #[derive(Clone, Debug)]
@@ -100,11 +100,8 @@ pub(super) fn like_settled(settlement: &Settlement) -> impl Iterator<Item = Step
             run_at: None,
         });
         let started = match guard {
-            Guard::Running { generation, attempt } => Some(settle(
-                Guard::Pending { generation, attempt },
-                Outcome::Running { lease: LEASE },
-            )),
-            Guard::NoRow | Guard::Pending { .. } => None,
+            Guard::Running(run) => Some(settle(Guard::Pending(run), Outcome::Running { lease: LEASE })),
+            Guard::NoRow | Guard::Pending(_) => None,
         };
         let last = settle(guard, harmless(&outcome, add_up_to));
         Steps {
@@ -121,10 +118,7 @@ pub(super) fn any_settlement() -> Settlement {
         message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
         work_code: WorkCode::new(Origin::Api, rand::random()),
         add_up_to: AddUpTo::MIN,
-        guard: Guard::Pending {
-            generation: 1,
-            attempt: 1,
-        },
+        guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Failed {
             reason: "a trial".to_owned(),
         },
@@ -218,10 +212,10 @@ mod tests {
             message_id: MessageId::try_from("m".repeat(255)).unwrap(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::try_from(13).unwrap(),
-            guard: Guard::Running {
+            guard: Guard::Running(Run {
                 generation: 7,
                 attempt: 3,
-            },
+            }),
             outcome: Outcome::Failed {
                 reason: "a\0b".to_owned(),
             },
@@ -235,10 +229,7 @@ mod tests {
         assert_eq!(
             (other.guard, other.outcome),
             (
-                Guard::Running {
-                    generation: 1,
-                    attempt: 1
-                },
+                Guard::Running(Run::FIRST),
                 Outcome::Failed {
                     reason: "---".to_owned()
                 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use rand::RngExt as _;
 
 use crate::domain::{AddUpTo, Computation, ComputeError, Computing, Demand, MessageId, Task, WorkCode};
-use crate::store::{Guard, Outcome, Run, Settlement};
+use crate::store::{Guard, Outcome, RunningAttempt, Settlement};
 
 /// The longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 500;
@@ -60,10 +60,7 @@ impl Attempt {
                 message_id,
                 work_code: row.work_code,
                 add_up_to,
-                guard: Guard::Pending {
-                    generation: row.generation,
-                    attempt: row.attempt,
-                },
+                guard: Guard::Pending(row.run),
                 failures: row.failures,
                 lost_leases: row.lost_leases,
             },
@@ -78,9 +75,8 @@ impl Attempt {
 
     /// The same attempt once its row says that it is running.
     pub(super) fn running(self) -> Self {
-        let (generation, attempt) = self.guard.run();
         Self {
-            guard: Guard::Running { generation, attempt },
+            guard: Guard::Running(self.guard.run()),
             ..self
         }
     }
@@ -91,12 +87,10 @@ impl Attempt {
     }
 
     /// What guards its lease.
-    pub(super) fn lease(&self) -> Run {
-        let (generation, attempt) = self.guard.run();
-        Run {
+    pub(super) fn lease(&self) -> RunningAttempt {
+        RunningAttempt {
             message_id: self.message_id.clone(),
-            generation,
-            attempt,
+            run: self.guard.run(),
         }
     }
 
@@ -120,12 +114,11 @@ impl Attempt {
 impl Attempts {
     /// Begins to compute; the future never panics and ends with an error when it takes too long.
     pub(super) fn start(&self, attempt: &Attempt) -> Computing {
-        let (generation, number) = attempt.guard.run();
+        let run = attempt.guard.run();
         let (message_id, add_up_to) = (attempt.message_id.clone(), attempt.add_up_to);
         let task = Task {
             message_id,
-            generation,
-            attempt: number,
+            run,
             add_up_to,
         };
         let (computation, limit) = (self.computation.clone(), self.work_timeout);

@@ -77,7 +77,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::AddUpTo;
+    use crate::domain::{AddUpTo, Run};
     use crate::runtime::new_message_id;
 
     struct UntilCancelled(Arc<AtomicUsize>, std::sync::mpsc::SyncSender<()>);
@@ -99,8 +99,7 @@ mod tests {
         let blocking = Blocking::new(UntilCancelled(started.clone(), ended), 2);
         let task = Task {
             message_id: new_message_id(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
             add_up_to: AddUpTo::MIN,
         };
         let running: Vec<_> = (0..5).map(|_| tokio::spawn(blocking.compute(&task))).collect();

@@ -47,15 +47,14 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::domain::AddUpTo;
+    use crate::domain::{AddUpTo, Run};
     use crate::runtime::new_message_id;
 
     fn task(bound: i64) -> Task {
         let add_up_to = AddUpTo::try_from(bound).unwrap();
         Task {
             message_id: new_message_id(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
             add_up_to,
         }
     }

@@ -1,7 +1,7 @@
 //! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, WorkCode, WorkDemand};
+use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
 
 use crate::runtime::new_message_id;
 
@@ -73,8 +73,7 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
     }
     let row = Some(DemandedRow {
         work_code,
-        generation,
-        attempt,
+        run: Run { generation, attempt },
         failures,
         lost_leases,
     });

@@ -74,16 +74,18 @@ fn most(times_lost: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Demand, DemandedRow};
+    use crate::domain::{Demand, DemandedRow, Run};
     use crate::runtime::new_message_id;
     use crate::worker::attempt::Attempt;
 
     fn job(delivery_count: u32, lost_leases: i32) -> Job {
         let row = DemandedRow {
             work_code: "api-0123456789".parse().unwrap(),
-            generation: 1,
-            // One of them was handed back by a worker that was stopped.
-            attempt: 4 + lost_leases,
+            run: Run {
+                generation: 1,
+                // One of them was handed back by a worker that was stopped.
+                attempt: 4 + lost_leases,
+            },
             failures: 2,
             lost_leases,
         };

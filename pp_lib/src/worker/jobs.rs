@@ -120,8 +120,7 @@ fn demand(row: Claim) -> Demand {
         add_up_to: row.add_up_to,
         row: Some(DemandedRow {
             work_code: row.work_code,
-            generation: row.generation,
-            attempt: row.attempt,
+            run: row.run,
             failures: row.failures,
             lost_leases: row.lost_leases,
         }),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ComputeError;
 use crate::feed::AnyFeed;
 use crate::log_repeated;
-use crate::store::{AnyStore, Run, Settlement};
+use crate::store::{AnyStore, RunningAttempt, Settlement};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::completion::{Fate, settle};
 
@@ -106,7 +106,7 @@ impl Running {
 
     /// A lease that is not this worker's any more ends the computation: the work was cancelled, changed or rescued.
     async fn extend(&self, entries: &HashMap<Id, Entry>) {
-        let (runs, handles): (Vec<Run>, Vec<&AbortHandle>) = entries
+        let (runs, handles): (Vec<RunningAttempt>, Vec<&AbortHandle>) = entries
             .values()
             .map(|entry| (entry.attempt.lease(), &entry.computation))
             .unzip();
@@ -137,7 +137,7 @@ impl Running {
         }
     }
 
-    async fn hand_back(&self, runs: Vec<Run>) {
+    async fn hand_back(&self, runs: Vec<RunningAttempt>) {
         if runs.is_empty() {
             return;
         }

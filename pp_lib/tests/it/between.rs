@@ -13,7 +13,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -110,12 +110,12 @@ impl Completion for StoreBetween {
         Ok(settled)
     }
 
-    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
-        self.inner.extend_leases(runs, lease).await
+    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+        self.inner.extend_leases(attempts, lease).await
     }
 
-    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
-        self.inner.hand_back(runs).await
+    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
+        self.inner.hand_back(attempts).await
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {

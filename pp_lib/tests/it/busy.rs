@@ -4,7 +4,7 @@
 mod on_servers {
     use std::time::{Duration, Instant};
 
-    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::domain::{AddUpTo, Origin, Run};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
         Claim, Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settled, Settlement, StoreError,
@@ -30,10 +30,7 @@ mod on_servers {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
-            guard: Guard::Pending {
-                generation: 1,
-                attempt: 1,
-            },
+            guard: Guard::Pending(Run::FIRST),
             outcome: Outcome::Done { result: 1 },
         }
     }

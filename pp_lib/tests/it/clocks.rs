@@ -42,10 +42,7 @@ async fn settle(store: &AnyStore, claim: &Claim, outcome: Outcome) {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
         add_up_to: claim.add_up_to,
-        guard: Guard::Pending {
-            generation: claim.generation,
-            attempt: claim.attempt,
-        },
+        guard: Guard::Pending(claim.run),
         outcome,
     };
     assert_eq!(store.settle(&[settlement]).await.unwrap(), [Settled::Applied]);

@@ -57,10 +57,7 @@ mod on_servers {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
-            guard: Guard::Pending {
-                generation: claim.generation,
-                attempt: claim.attempt,
-            },
+            guard: Guard::Pending(claim.run),
             outcome,
         }
     }
@@ -81,10 +78,7 @@ mod on_servers {
             }
             claims.reverse();
             let second = claims.iter().map(|claim| Settlement {
-                guard: Guard::Running {
-                    generation: claim.generation,
-                    attempt: claim.attempt,
-                },
+                guard: Guard::Running(claim.run),
                 ..settlement(claim, outcome(claim, 5 * (round % 2)))
             });
             store.settle(&second.collect::<Vec<_>>()).await.unwrap();

@@ -122,8 +122,7 @@ fn foreign(number: i64) -> Outgoing {
 fn of_row(claim: &Claim) -> Outgoing {
     let row = DemandedRow {
         work_code: claim.work_code.clone(),
-        generation: claim.generation,
-        attempt: claim.attempt,
+        run: claim.run,
         failures: claim.failures,
         lost_leases: claim.lost_leases,
     };

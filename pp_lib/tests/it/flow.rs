@@ -9,7 +9,7 @@ mod embedded {
     use pp_lib::broker::memory::Memory;
     use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch, Queue};
     use pp_lib::domain::{
-        AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin,
+        AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin, Run,
         Status, Task, Work, WorkId,
     };
     use pp_lib::feed::Feed as _;
@@ -327,8 +327,7 @@ mod embedded {
         let work = system.store.by_ids(&ids).await.unwrap().remove(0);
         let forged = DemandedRow {
             work_code: work.work_code.clone(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
             failures: 0,
             lost_leases: 0,
         };
@@ -360,10 +359,7 @@ mod embedded {
             message_id: first.message_id.clone(),
             work_code: first.work_code.clone(),
             add_up_to: first.add_up_to,
-            guard: Guard::Pending {
-                generation: 1,
-                attempt: 1,
-            },
+            guard: Guard::Pending(Run::FIRST),
             outcome: Outcome::Retry {
                 reason: "not now".to_owned(),
                 delay: Duration::from_secs(600),
@@ -374,8 +370,7 @@ mod embedded {
             let work_code = first.work_code.clone();
             let row = DemandedRow {
                 work_code,
-                generation: 1,
-                attempt,
+                run: Run { generation: 1, attempt },
                 failures: attempt - 1,
                 lost_leases: 0,
             };
@@ -683,7 +678,10 @@ mod embedded {
             .await;
         let claim = claim.unwrap().remove(0);
         let stops = i32::try_from(STOPS).unwrap();
-        assert_eq!((claim.attempt, claim.failures, claim.lost_leases), (stops + 1, 0, 0));
+        assert_eq!(
+            (claim.run.attempt, claim.failures, claim.lost_leases),
+            (stops + 1, 0, 0)
+        );
         system.dispatch();
         system.consume(AddUpToSum, Duration::from_secs(10));
         assert_eq!(system.finished(&ids).await[&ids[0]].status, Status::Done);

@@ -4,13 +4,13 @@ mod on_servers {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use pp_lib::domain::{AddUpTo, MessageId, Origin, Status, Variable, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, MessageId, Origin, Run, Status, Variable, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Answer, Answered, Begin, Begun, Changed, Completion as _, DeadLetters as _, DeadMessage, DispatchRows as _,
-        EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey, Run, Selection, Settled, Settlement,
-        Store as _, WorkChanges as _, WorkRows as _,
+        EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey, RunningAttempt, Selection, Settled,
+        Settlement, Store as _, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::{Database, TIMEOUT};
@@ -87,10 +87,7 @@ mod on_servers {
         }
     }
 
-    const FIRST: Guard = Guard::Pending {
-        generation: 1,
-        attempt: 1,
-    };
+    const FIRST: Guard = Guard::Pending(Run::FIRST);
 
     fn failed() -> Outcome {
         Outcome::Failed {
@@ -175,10 +172,9 @@ mod on_servers {
             [Variable::WorkCreated, Variable::ComputeStart]
         );
         assert_eq!(lossy.count("events WHERE variable = 'compute/start'").await, 3);
-        let run = |settlement: &Settlement| Run {
+        let run = |settlement: &Settlement| RunningAttempt {
             message_id: settlement.message_id.clone(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
         };
         let runs = [run(&batch[0]), run(&batch[1])];
         assert_eq!(lossy.store.extend_leases(&runs, HOLD).await.unwrap(), [true, true]);
@@ -211,7 +207,7 @@ mod on_servers {
         assert_eq!((work.status, work.version), (Status::Pending, 2));
         let told = [Variable::ComputeStart, Variable::ComputeError, Variable::WorkRedriven];
         assert_eq!(lossy.history(work.id).await, told);
-        assert_eq!(lossy.store.claim(None, HOLD, 10).await.unwrap()[0].generation, 2);
+        assert_eq!(lossy.store.claim(None, HOLD, 10).await.unwrap()[0].run.generation, 2);
         assert_eq!(lossy.store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
     }
 
@@ -271,7 +267,7 @@ mod on_servers {
             assert_eq!(again == Changed::OtherVersion, version.is_some());
         }
         let claims = lossy.store.claim(None, HOLD, 10).await.unwrap();
-        let generations: Vec<i32> = claims.iter().map(|claim| claim.generation).collect();
+        let generations: Vec<i32> = claims.iter().map(|claim| claim.run.generation).collect();
         assert_eq!(generations.iter().sum::<i32>(), 3 + 2);
     }
 

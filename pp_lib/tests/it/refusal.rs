@@ -4,7 +4,7 @@
 mod on_servers {
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::domain::{AddUpTo, Origin, Run};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -13,8 +13,6 @@ mod on_servers {
     };
 
     use crate::postgres::{Database, TIMEOUT};
-
-    const FIRST: (i32, i32) = (1, 1);
 
     fn work(bound: i64) -> NewWork {
         NewWork {
@@ -37,12 +35,11 @@ mod on_servers {
 
     /// The end of a work that is there.
     fn end(work: &NewWork, outcome: Outcome) -> Settlement {
-        let (generation, attempt) = FIRST;
         Settlement {
             message_id: work.message_id.clone(),
             work_code: work.work_code.clone(),
             add_up_to: work.add_up_to,
-            guard: Guard::Pending { generation, attempt },
+            guard: Guard::Pending(Run::FIRST),
             outcome,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) mod on_servers {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, Origin};
+    use pp_lib::domain::{AddUpTo, Origin, Run};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
@@ -238,10 +238,7 @@ pub(crate) mod on_servers {
                     message_id: claim.message_id,
                     work_code: claim.work_code,
                     add_up_to: claim.add_up_to,
-                    guard: Guard::Pending {
-                        generation: claim.generation,
-                        attempt: claim.attempt,
-                    },
+                    guard: Guard::Pending(claim.run),
                     outcome: Outcome::Done { result: 1 },
                 });
             }
@@ -283,10 +280,7 @@ pub(crate) mod on_servers {
                             message_id: claim.message_id.clone(),
                             work_code: claim.work_code.clone(),
                             add_up_to: claim.add_up_to,
-                            guard: Guard::Pending {
-                                generation: 1,
-                                attempt: 1,
-                            },
+                            guard: Guard::Pending(Run::FIRST),
                             outcome: Outcome::Done { result: 1 },
                         })
                         .collect();
@@ -340,10 +334,7 @@ pub(crate) mod on_servers {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
-            guard: Guard::Pending {
-                generation: 1,
-                attempt: 1,
-            },
+            guard: Guard::Pending(Run::FIRST),
             outcome,
         });
         store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();

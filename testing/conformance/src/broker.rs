@@ -15,7 +15,7 @@ use pp_lib::broker::{
     AnyBroker, Broker, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent,
     Subscription,
 };
-use pp_lib::domain::{DemandedRow, MessageId};
+use pp_lib::domain::{DemandedRow, MessageId, Run};
 use pp_lib::runtime::new_message_id;
 
 /// How long anything may take that has to happen.
@@ -167,8 +167,10 @@ fn tags(deliveries: &[Delivery]) -> Vec<u64> {
 pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     let row = DemandedRow {
         work_code: "api-0123456789".parse().unwrap(),
-        generation: 3,
-        attempt: i32::MAX,
+        run: Run {
+            generation: 3,
+            attempt: i32::MAX,
+        },
         failures: 2,
         lost_leases: 3,
     };
@@ -530,8 +532,10 @@ pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
 pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBroker) {
     let row = DemandedRow {
         work_code: "api-0123456789".parse().unwrap(),
-        generation: 3,
-        attempt: 5,
+        run: Run {
+            generation: 3,
+            attempt: 5,
+        },
         failures: 2,
         lost_leases: 1,
     };

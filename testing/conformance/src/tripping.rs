@@ -9,7 +9,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, 
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
     DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    Run, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 
 /// The store; each count is of calls still to come that trip, and everything else goes through.
@@ -181,12 +181,12 @@ impl Completion for Tripping {
         self.inner.settle(settlements).await
     }
 
-    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
-        self.inner.extend_leases(runs, lease).await
+    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+        self.inner.extend_leases(attempts, lease).await
     }
 
-    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
-        self.inner.hand_back(runs).await
+    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
+        self.inner.hand_back(attempts).await
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {

@@ -44,8 +44,8 @@ impl Parcel {
         let mut headers = FieldTable::default();
         if let Some(row) = &outgoing.row {
             headers.insert(WORK_CODE.into(), AMQPValue::LongString(row.work_code.as_str().into()));
-            headers.insert(GENERATION.into(), AMQPValue::LongInt(row.generation));
-            headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.attempt));
+            headers.insert(GENERATION.into(), AMQPValue::LongInt(row.run.generation));
+            headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.run.attempt));
             headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
             headers.insert(LOST_LEASES.into(), AMQPValue::LongInt(row.lost_leases));
         }

@@ -106,8 +106,7 @@ fn message(claim: &Claim) -> Outgoing {
         message_id: claim.message_id.clone(),
         row: Some(DemandedRow {
             work_code: claim.work_code.clone(),
-            generation: claim.generation,
-            attempt: claim.attempt,
+            run: claim.run,
             failures: claim.failures,
             lost_leases: claim.lost_leases,
         }),

@@ -13,7 +13,8 @@ use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::store::{
     Change, ChangeLog, Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases,
-    Page, Purged, Redriven, Result, Retention, Run, Settled, Settlement, Store, Views, WorkChanges, WorkRows,
+    Page, Purged, Redriven, Result, Retention, RunningAttempt, Settled, Settlement, Store, Views, WorkChanges,
+    WorkRows,
 };
 
 const BAD: i32 = 13;
@@ -231,11 +232,11 @@ impl Completion for Moody {
         unreachable!("not the actor's")
     }
 
-    async fn extend_leases(&self, _: &[Run], _: Duration) -> Result<Vec<bool>> {
+    async fn extend_leases(&self, _: &[RunningAttempt], _: Duration) -> Result<Vec<bool>> {
         unreachable!("not the actor's")
     }
 
-    async fn hand_back(&self, _: &[Run]) -> Result<u64> {
+    async fn hand_back(&self, _: &[RunningAttempt]) -> Result<u64> {
         unreachable!("not the actor's")
     }
 

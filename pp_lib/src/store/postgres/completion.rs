@@ -14,8 +14,10 @@ use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::failure::Failure;
 use super::settle_rows::{self, SettleRows};
 use super::trial;
-use crate::domain::WorkCode;
-use crate::store::{Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, Run, Settled, Settlement, log_given_up};
+use crate::domain::{Run, WorkCode};
+use crate::store::{
+    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, RunningAttempt, Settled, Settlement, log_given_up,
+};
 
 /// A running row that is still the worker's.
 #[derive(QueryableByName)]
@@ -26,6 +28,16 @@ struct Extended {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+}
+
+impl Extended {
+    fn key(&self) -> (&str, Run) {
+        let run = Run {
+            generation: self.generation,
+            attempt: self.attempt,
+        };
+        (self.message_id.as_str(), run)
+    }
 }
 
 /// A row, by the demand it belongs to.
@@ -66,11 +78,11 @@ struct RunRows {
 }
 
 impl RunRows {
-    fn new(runs: &[Run]) -> Self {
+    fn new(attempts: &[RunningAttempt]) -> Self {
         Self {
-            message_ids: runs.iter().map(|run| run.message_id.as_str().to_owned()).collect(),
-            generations: runs.iter().map(|run| run.generation).collect(),
-            attempts: runs.iter().map(|run| run.attempt).collect(),
+            message_ids: attempts.iter().map(|run| run.message_id.as_str().to_owned()).collect(),
+            generations: attempts.iter().map(|one| one.run.generation).collect(),
+            attempts: attempts.iter().map(|one| one.run.attempt).collect(),
         }
     }
 }
@@ -123,11 +135,11 @@ impl Completion for PostgresStore {
             .collect())
     }
 
-    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
-        if runs.is_empty() {
+    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+        if attempts.is_empty() {
             return Ok(Vec::new());
         }
-        let (rows, lease) = (RunRows::new(runs), microseconds(lease));
+        let (rows, lease) = (RunRows::new(attempts), microseconds(lease));
         let extended = self
             .run(move |connection| {
                 let extended: Vec<Extended> = sql_query(format!(
@@ -144,19 +156,16 @@ impl Completion for PostgresStore {
                 Ok(extended)
             })
             .await?;
-        let extended: HashSet<(&str, i32, i32)> = extended
-            .iter()
-            .map(|row| (row.message_id.as_str(), row.generation, row.attempt))
-            .collect();
-        let still = |run: &Run| extended.contains(&(run.message_id.as_str(), run.generation, run.attempt));
-        Ok(runs.iter().map(still).collect())
+        let extended: HashSet<(&str, Run)> = extended.iter().map(Extended::key).collect();
+        let still = |one: &RunningAttempt| extended.contains(&(one.message_id.as_str(), one.run));
+        Ok(attempts.iter().map(still).collect())
     }
 
-    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
-        if runs.is_empty() {
+    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
+        if attempts.is_empty() {
             return Ok(0);
         }
-        let rows = RunRows::new(runs);
+        let rows = RunRows::new(attempts);
         self.run(move |connection| {
             let freed = sql_query(format!(
                 "WITH {HELD}, freed AS (

@@ -12,7 +12,7 @@ use super::completion::{self, Freed};
 use super::failure::Failure;
 use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
 use super::{PostgresStore, waits};
-use crate::domain::WorkId;
+use crate::domain::{Run, WorkId};
 use crate::store::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
 
 /// How many rows one statement makes due again: few enough to be done well within the statement timeout.
@@ -53,8 +53,10 @@ impl ClaimRow {
             message_id: parsed(id, self.message_id.try_into())?,
             work_code: parsed(id, self.work_code.parse())?,
             add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
-            generation: self.generation,
-            attempt: self.attempt,
+            run: Run {
+                generation: self.generation,
+                attempt: self.attempt,
+            },
             failures: self.failures,
             lost_leases: self.lost_leases,
             due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
@@ -247,8 +249,8 @@ impl PostgresStore {
     /// nothing, it is sent once more.
     async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
         let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
-        let generations: Vec<i32> = claims.iter().map(|claim| claim.generation).collect();
-        let attempts: Vec<i32> = claims.iter().map(|claim| claim.attempt).collect();
+        let generations: Vec<i32> = claims.iter().map(|claim| claim.run.generation).collect();
+        let attempts: Vec<i32> = claims.iter().map(|claim| claim.run.attempt).collect();
         let due: Vec<PgTimestamp> = claims
             .iter()
             .map(|claim| from_unix_microseconds(claim.due_at.0))

@@ -10,7 +10,7 @@ use super::completion::Found;
 use super::dispatch::microseconds;
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
-use crate::domain::Status;
+use crate::domain::{Run, Status};
 use crate::store::Settlement;
 
 /// Settlements as columns, in the order of `message_id`.
@@ -42,7 +42,7 @@ impl SettleRows {
 
     fn push(&mut self, settlement: &Settlement) {
         let Settlement { guard, outcome, .. } = settlement;
-        let (generation, attempt) = guard.run();
+        let Run { generation, attempt } = guard.run();
         self.message_ids.push(settlement.message_id.as_str().to_owned());
         self.codes.push(settlement.work_code.as_str().to_owned());
         self.origins.push(settlement.work_code.origin().as_str());

@@ -11,14 +11,15 @@ use serde_json::json;
 
 use super::super::views::bucket_of;
 use super::super::{
-    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, Run, Settled, Settlement, log_given_up,
+    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, RunningAttempt, Settled, Settlement,
+    log_given_up,
 };
 use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::dispatch::{self, ClaimRow, millis};
 use super::event_log::insert_events;
 use super::{NOW, SqliteStore, json_rows, trial};
-use crate::domain::{Status, WorkCode};
+use crate::domain::{Run, Status, WorkCode};
 
 #[derive(QueryableByName)]
 struct Changed {
@@ -39,6 +40,16 @@ struct Extended {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+}
+
+impl Extended {
+    fn key(&self) -> (&str, Run) {
+        let run = Run {
+            generation: self.generation,
+            attempt: self.attempt,
+        };
+        (self.message_id.as_str(), run)
+    }
 }
 
 #[derive(QueryableByName)]
@@ -77,10 +88,11 @@ const OF_RUNS: &str = "FROM json_each(?) AS input
     WHERE works.message_id = input.value ->> 0 AND works.status = 'running'
       AND works.generation = input.value ->> 1 AND works.attempt = input.value ->> 2";
 
-fn run_rows(runs: &[Run]) -> String {
+fn run_rows(attempts: &[RunningAttempt]) -> String {
     json_rows(
-        runs.iter()
-            .map(|run| json!([run.message_id.as_str(), run.generation, run.attempt])),
+        attempts
+            .iter()
+            .map(|RunningAttempt { message_id, run }| json!([message_id.as_str(), run.generation, run.attempt])),
     )
 }
 
@@ -99,29 +111,26 @@ impl Completion for SqliteStore {
         .await
     }
 
-    async fn extend_leases(&self, runs: &[Run], lease: Duration) -> Result<Vec<bool>> {
-        let runs = runs.to_vec();
+    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+        let attempts = attempts.to_vec();
         self.write(move |connection| {
             let mine: Vec<Extended> = sql_query(format!(
                 "UPDATE works SET due_at = {NOW} + ?, due_set_on = {NOW} {OF_RUNS}
                  RETURNING works.message_id, works.generation, works.attempt"
             ))
             .bind::<BigInt, _>(millis(lease))
-            .bind::<Text, _>(run_rows(&runs))
+            .bind::<Text, _>(run_rows(&attempts))
             .load(connection)?;
-            let mine: HashSet<(&str, i32, i32)> = mine
-                .iter()
-                .map(|row| (row.message_id.as_str(), row.generation, row.attempt))
-                .collect();
-            let still = |run: &Run| mine.contains(&(run.message_id.as_str(), run.generation, run.attempt));
-            Ok(runs.iter().map(still).collect())
+            let mine: HashSet<(&str, Run)> = mine.iter().map(Extended::key).collect();
+            let still = |one: &RunningAttempt| mine.contains(&(one.message_id.as_str(), one.run));
+            Ok(attempts.iter().map(still).collect())
         })
         .await
     }
 
-    async fn hand_back(&self, runs: &[Run]) -> Result<u64> {
-        let runs = runs.to_vec();
-        self.write(move |connection| hand_back(connection, &runs)).await
+    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
+        let attempts = attempts.to_vec();
+        self.write(move |connection| hand_back(connection, &attempts)).await
     }
 
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
@@ -189,8 +198,7 @@ pub(super) fn settle(connection: &mut SqliteConnection, settlements: &[Settlemen
 
 /// When a later generation was asked for is not known.
 fn moved(row: &Changed, settlement: &Settlement) -> Moved {
-    let (generation, _) = settlement.guard.run();
-    let counts = generation == 1 && settlement.outcome.status() == Status::Done;
+    let counts = settlement.guard.run().generation == 1 && settlement.outcome.status() == Status::Done;
     Moved {
         id: row.id,
         was: settlement.guard.status(),
@@ -231,7 +239,7 @@ fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
 fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
     let input = json_rows(settlements.iter().map(|settlement| {
         let (outcome, id) = (&settlement.outcome, settlement.message_id.as_str());
-        let (generation, attempt) = settlement.guard.run();
+        let Run { generation, attempt } = settlement.guard.run();
         let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
         let from = settlement.guard.status().map(|status| status.as_str());
         let next = next_attempt(settlement);
@@ -264,7 +272,7 @@ fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
 }
 
 fn next_attempt(settlement: &Settlement) -> i32 {
-    let (_, attempt) = settlement.guard.run();
+    let attempt = settlement.guard.run().attempt;
     if matches!(settlement.outcome, Outcome::Retry { .. }) {
         attempt + 1
     } else {
@@ -279,7 +287,7 @@ fn failures(settlement: &Settlement) -> i32 {
 
 fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
     let input = json_rows(applied.iter().flat_map(|(id, settlement)| {
-        let (generation, _) = settlement.guard.run();
+        let generation = settlement.guard.run().generation;
         settlement
             .events()
             .map(move |(variable, value)| json!([id, generation, variable.as_str(), value]))
@@ -332,14 +340,14 @@ pub(super) fn rescue(
     Ok(rescued)
 }
 
-fn hand_back(connection: &mut SqliteConnection, runs: &[Run]) -> QueryResult<u64> {
+fn hand_back(connection: &mut SqliteConnection, attempts: &[RunningAttempt]) -> QueryResult<u64> {
     let freed: Vec<Freed> = sql_query(format!(
         "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, due_set_on = NULL,
                 sent_at = NULL, version = version + 1, updated_on = {NOW}
          {OF_RUNS}
          RETURNING works.id, works.status, works.work_code"
     ))
-    .bind::<Text, _>(run_rows(runs))
+    .bind::<Text, _>(run_rows(attempts))
     .load(connection)?;
     tell_of_end(connection, &freed, HANDED_BACK)?;
     Ok(freed.len() as u64)

@@ -13,7 +13,7 @@ use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
 use super::event_log::insert_events;
 use super::{NOW, SqliteStore, completion, json_rows, unexpected, waits};
-use crate::domain::{AddUpTo, MessageId, Status, Variable, WorkId};
+use crate::domain::{AddUpTo, MessageId, Run, Status, Variable, WorkId};
 
 /// The columns of a [`ClaimRow`].
 pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
@@ -48,8 +48,10 @@ impl ClaimRow {
             message_id: MessageId::try_from(self.message_id).map_err(|_| unexpected("message_id"))?,
             work_code: self.work_code.parse().map_err(|_| unexpected("work_code"))?,
             add_up_to: AddUpTo::try_from(i64::from(self.add_up_to)).map_err(|_| unexpected("add_up_to"))?,
-            generation: self.generation,
-            attempt: self.attempt,
+            run: Run {
+                generation: self.generation,
+                attempt: self.attempt,
+            },
             failures: self.failures,
             lost_leases: self.lost_leases,
             due_at: DueAt(self.due_at.unwrap_or_default()),
@@ -190,7 +192,7 @@ impl SqliteStore {
         let claims = json_rows(
             claims
                 .iter()
-                .map(|claim| json!([claim.id, claim.due_at.0, claim.generation, claim.attempt])),
+                .map(|claim| json!([claim.id, claim.due_at.0, claim.run.generation, claim.run.attempt])),
         );
         let sql = format!(
             "UPDATE works SET {change} FROM json_each(?) AS input

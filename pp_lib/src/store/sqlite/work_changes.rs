@@ -192,7 +192,7 @@ fn forget_letters(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Origin;
+    use crate::domain::{Origin, Run};
     use crate::runtime::{new_message_id, new_work_code};
     use crate::store::{Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
 
@@ -224,10 +224,7 @@ mod tests {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
-            guard: Guard::Pending {
-                generation: 1,
-                attempt: 1,
-            },
+            guard: Guard::Pending(Run::FIRST),
             outcome,
         });
         store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();

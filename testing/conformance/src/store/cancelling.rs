@@ -9,8 +9,10 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
     pending, pending_guard, retry, running_guard, settle_one, settlement, work_of,
 };
-use pp_lib::domain::{Origin, Status, Variable, Work, WorkId};
-use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
+use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkId};
+use pp_lib::store::{
+    AnyStore, Changed, Guard, NewWork, Outcome, RunningAttempt, Search, Selection, Settled, Settlement,
+};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
     applied(store.cancel(id, None).await.unwrap())
@@ -115,10 +117,9 @@ pub async fn what_comes_late_for_a_cancelled_work_changes_nothing(store: AnyStor
                 assert_eq!(settle_one(&store, late).await, Settled::Superseded);
             }
         }
-        let run = Run {
+        let run = RunningAttempt {
             message_id: claim.message_id.clone(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
         };
         assert_eq!(
             store.extend_leases(&[run], LEASE).await.unwrap(),
@@ -165,7 +166,7 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
         let events = history(&store, work.id).await;
         assert_eq!(events.last(), Some(&(Variable::WorkRedriven, String::new())));
         let claims = claim(&store).await;
-        let state = (claims[0].generation, claims[0].attempt, claims[0].failures);
+        let state = (claims[0].run.generation, claims[0].run.attempt, claims[0].failures);
         assert_eq!((claims.len(), claims[0].id, state), (1, work.id, (2, 1, 0)));
         let old = Settlement {
             guard: pending_guard(1, 1),
@@ -189,7 +190,7 @@ pub async fn a_cancelled_work_is_given_another_bound_like_any_other(store: AnySt
     let after = applied(store.update(work.id, bound(5), None, AT_ONCE).await.unwrap());
     assert_eq!((after.status, after.version), (Status::Pending, 3));
     let claims = claim(&store).await;
-    assert_eq!((claims[0].id, claims[0].generation), (work.id, 2));
+    assert_eq!((claims[0].id, claims[0].run.generation), (work.id, 2));
     assert_eq!(
         settle_one(&store, settlement(&claims[0], done(5))).await,
         Settled::Applied

@@ -8,9 +8,11 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
     pending, pending_guard, retry, running_guard, settle_one, settlement, without_row, work_of,
 };
-use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
-use pp_lib::store::{AnyStore, Changed, Claim, Guard, NewWork, Outcome, Run, Search, Selection, Settled, Settlement};
+use pp_lib::store::{
+    AnyStore, Changed, Claim, Guard, NewWork, Outcome, RunningAttempt, Search, Selection, Settled, Settlement,
+};
 
 /// How long updates wait in these cases: longer than the cases take.
 const PAUSE: Duration = LEASE;
@@ -73,7 +75,7 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
         claims.len() == works.len()
     });
     for claim in &claims {
-        let state = (claim.generation, claim.attempt, claim.failures, claim.add_up_to);
+        let state = (claim.run.generation, claim.run.attempt, claim.failures, claim.add_up_to);
         assert_eq!(state, (2, 1, 0, bound(20)));
         assert_eq!(settle_one(&store, settlement(claim, done(20))).await, Settled::Applied);
     }
@@ -105,7 +107,7 @@ pub async fn a_series_of_updates_is_due_when_the_first_one_was(store: AnyStore) 
     let first = first.iter().find(|claim| claim.id == fresh.id);
     let first = first.expect("due since it was created, and not put off");
     assert_eq!(
-        (first.generation, first.add_up_to),
+        (first.run.generation, first.add_up_to),
         (11, bound(19)),
         "computed once, the newest"
     );
@@ -161,10 +163,9 @@ pub async fn what_is_under_way_for_an_older_generation_has_no_effect(store: AnyS
                 assert_eq!(settle_one(&store, late).await, Settled::Superseded);
             }
         }
-        let run = Run {
+        let run = RunningAttempt {
             message_id: claim.message_id.clone(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
         };
         assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
         let due = pending(&store, &work).await.due_at;
@@ -328,10 +329,9 @@ pub async fn what_comes_late_for_a_deleted_work_changes_nothing(store: AnyStore)
                 assert_eq!(by_code(&store, &late.work_code).await, None);
             }
         }
-        let run = Run {
+        let run = RunningAttempt {
             message_id: claim.message_id.clone(),
-            generation: 1,
-            attempt: 1,
+            run: Run::FIRST,
         };
         assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
         store.give_back(&[claim]).await.unwrap();

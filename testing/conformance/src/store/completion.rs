@@ -8,9 +8,9 @@ use super::fixtures::{
     LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, pending, retry, running,
     settle_one, settlement, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, Variable};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Run, Status, Variable};
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, Run, Search, Settled, Settlement};
+use pp_lib::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, RunningAttempt, Search, Settled, Settlement};
 
 pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
     let demand = without_row(100, done(100));
@@ -62,18 +62,15 @@ pub async fn settles_a_pending_row_once(store: AnyStore) {
 pub async fn a_superseded_settlement_changes_nothing(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
-    let other_generation = Guard::Pending {
+    let other_generation = Guard::Pending(Run {
         generation: 2,
         attempt: 1,
-    };
-    let other_attempt = Guard::Pending {
+    });
+    let other_attempt = Guard::Pending(Run {
         generation: 1,
         attempt: 2,
-    };
-    let other_status = Guard::Running {
-        generation: 1,
-        attempt: 1,
-    };
+    });
+    let other_status = Guard::Running(Run::FIRST);
     for guard in [Guard::NoRow, other_generation, other_attempt, other_status] {
         let settlement = Settlement {
             guard,
@@ -127,13 +124,15 @@ pub async fn running_then_done_has_each_event_once(store: AnyStore) {
         Settled::Superseded,
         "a second delivery finds it running"
     );
-    let run = Run {
+    let run = RunningAttempt {
         message_id: claim.message_id.clone(),
-        generation: 1,
-        attempt: 1,
+        run: Run::FIRST,
     };
-    let stranger = Run {
-        attempt: 2,
+    let stranger = RunningAttempt {
+        run: Run {
+            generation: 1,
+            attempt: 2,
+        },
         ..run.clone()
     };
     assert_eq!(
@@ -162,7 +161,10 @@ pub async fn a_retry_waits_and_is_the_next_attempt(store: AnyStore) {
         claims.extend(claim(&store).await);
         !claims.is_empty()
     });
-    assert_eq!((claims[0].attempt, claims[0].generation, claims[0].failures), (2, 1, 1));
+    assert_eq!(
+        (claims[0].run.attempt, claims[0].run.generation, claims[0].failures),
+        (2, 1, 1)
+    );
     let again = settlement(&claims[0], retry(LEASE));
     assert_eq!(settle_one(&store, again).await, Settled::Applied);
     assert!(claim(&store).await.is_empty(), "due later");
@@ -289,14 +291,11 @@ pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
     eventually!(store.rescue(3, 100).await.unwrap() == 1);
     let claims = claim(&store).await;
     assert_eq!(
-        (claims.len(), claims[0].id, claims[0].attempt, claims[0].failures),
+        (claims.len(), claims[0].id, claims[0].run.attempt, claims[0].failures),
         (1, work.id, 2, 0)
     );
     let late = Settlement {
-        guard: Guard::Running {
-            generation: 1,
-            attempt: 1,
-        },
+        guard: Guard::Running(Run::FIRST),
         ..settlement(&claims[0], done(3))
     };
     assert_eq!(
@@ -327,7 +326,7 @@ pub async fn too_many_lost_leases_fail(store: AnyStore) {
     for attempt in 2..=3 {
         eventually!(store.rescue(2, 100).await.unwrap() == 1);
         let again = claim(&store).await.remove(0);
-        assert_eq!(again.attempt, attempt);
+        assert_eq!(again.run.attempt, attempt);
         let again = settlement(&again, Outcome::Running { lease: Duration::ZERO });
         assert_eq!(settle_one(&store, again).await, Settled::Applied);
     }
@@ -367,16 +366,15 @@ pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) 
     assert_eq!(works.len(), 3);
 }
 
-fn run_of(claim: &Claim) -> Run {
-    Run {
+fn run_of(claim: &Claim) -> RunningAttempt {
+    RunningAttempt {
         message_id: claim.message_id.clone(),
-        generation: claim.generation,
-        attempt: claim.attempt,
+        run: claim.run,
     }
 }
 
 fn counted(claim: &Claim) -> (i32, i32, i32) {
-    (claim.attempt, claim.failures, claim.lost_leases)
+    (claim.run.attempt, claim.failures, claim.lost_leases)
 }
 
 pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store: AnyStore) {
@@ -386,8 +384,11 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
     let started: Vec<Settlement> = claims.iter().map(|claim| settlement(claim, lease.clone())).collect();
     store.settle(&started).await.unwrap();
     let (mine, other) = (&claims[0], &claims[1]);
-    let late = Run {
-        attempt: 2,
+    let late = RunningAttempt {
+        run: Run {
+            generation: 1,
+            attempt: 2,
+        },
         ..run_of(other)
     };
     assert_eq!(store.hand_back(&[]).await.unwrap(), 0);

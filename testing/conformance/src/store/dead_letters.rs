@@ -213,8 +213,8 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
     let claims = claim(&store).await;
     let state = (
         claims[0].id,
-        claims[0].generation,
-        claims[0].attempt,
+        claims[0].run.generation,
+        claims[0].run.attempt,
         claims[0].failures,
     );
     assert_eq!((claims.len(), state), (1, (after.id, 2, 1, 0)));
@@ -269,7 +269,7 @@ pub async fn a_redriven_work_that_fails_again_has_one_letter(store: AnyStore) {
     for generation in 2..5 {
         assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
         let again = claim(&store).await.remove(0);
-        assert_eq!((again.id, again.generation), (work.id, generation));
+        assert_eq!((again.id, again.run.generation), (work.id, generation));
         let reason = format!("for the {generation}th time");
         assert_eq!(
             settle_one(&store, settlement(&again, failed(&reason))).await,
@@ -450,7 +450,7 @@ pub async fn many_redrive_the_same_letters_and_each_runs_once(store: AnyStore) {
     }
     assert_eq!(redriven, 50);
     for claim in claim(&store).await {
-        assert_eq!(claim.generation, 2);
+        assert_eq!(claim.run.generation, 2);
     }
     assert!(letters(&store).await.is_empty());
 }

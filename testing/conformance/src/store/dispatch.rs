@@ -9,14 +9,14 @@ use super::fixtures::{
     HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, running_guard, settle_one, settlement,
     work_of,
 };
-use pp_lib::domain::{Status, Work, WorkId};
+use pp_lib::domain::{Run, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
 
 pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
     let first = store.claim(None, HOLD, 2).await.unwrap();
     assert_eq!(first.len(), 2);
-    assert_eq!((first[0].generation, first[0].attempt), (1, 1));
+    assert_eq!((first[0].run.generation, first[0].run.attempt), (1, 1));
     let second = claim(&store).await;
     let claimed: HashSet<WorkId> = first.iter().chain(&second).map(|claim| claim.id).collect();
     assert_eq!((second.len(), claimed.len()), (1, 3));
@@ -118,7 +118,7 @@ pub async fn the_next_moment_something_falls_due_is_known(store: AnyStore) {
     let next = store.next_due().await.unwrap().unwrap();
     assert!(next <= lease && next > lease / 2, "the lease: {next:?}");
     let finished = Settlement {
-        guard: running_guard(held.generation, held.attempt),
+        guard: running_guard(held.run.generation, held.run.attempt),
         ..settlement(&held, done(1))
     };
     assert_eq!(settle_one(&store, finished).await, Settled::Applied);
@@ -145,17 +145,20 @@ pub async fn what_was_sent_is_lost_as_the_next_attempt(store: AnyStore) {
     assert_eq!(claims.len(), 3);
     for claim in claims {
         let attempt = if claim.id == waiting { 1 } else { 2 };
-        assert_eq!((claim.attempt, claim.generation, claim.failures), (attempt, 1, 0));
+        assert_eq!(
+            (claim.run.attempt, claim.run.generation, claim.failures),
+            (attempt, 1, 0)
+        );
         assert_eq!(
             names(&history(&store, claim.id).await),
             ["work/created"],
             "an attempt that left no trace"
         );
         let late = Settlement {
-            guard: Guard::Pending {
+            guard: Guard::Pending(Run {
                 generation: 1,
                 attempt: 3 - attempt,
-            },
+            }),
             ..settlement(&claim, done(1))
         };
         assert_eq!(settle_one(&store, late).await, Settled::Superseded);
@@ -183,7 +186,7 @@ pub async fn what_is_lost_too_often_is_given_up(store: AnyStore) {
     }
     assert_eq!(letters(&store).await.len(), 2);
     let rest = claim(&store).await;
-    assert_eq!((rest.len(), rest[0].id, rest[0].attempt), (1, waiting, 2));
+    assert_eq!((rest.len(), rest[0].id, rest[0].run.attempt), (1, waiting, 2));
 }
 
 pub async fn only_what_was_sent_is_lost(store: AnyStore) {
@@ -198,7 +201,7 @@ pub async fn only_what_was_sent_is_lost(store: AnyStore) {
     store.settle(&batch).await.unwrap();
     assert_eq!(store.lose_sent(5).await.unwrap(), 0);
     let retried = pending(&store, &works[2]).await;
-    assert_eq!((retried.attempt, retried.failures), (2, 1));
+    assert_eq!((retried.run.attempt, retried.failures), (2, 1));
     assert!(claim(&store).await.is_empty(), "it waits for its next attempt");
 }
 
@@ -209,5 +212,5 @@ pub async fn what_failed_of_itself_and_was_lost_counts_apart(store: AnyStore) {
     eventually!(!claim(&store).await.is_empty());
     store.lose_sent(5).await.unwrap();
     let again = pending(&store, &work).await;
-    assert_eq!((again.attempt, again.failures), (3, 1));
+    assert_eq!((again.run.attempt, again.failures), (3, 1));
 }

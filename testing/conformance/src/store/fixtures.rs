@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Variable, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Run, Variable, Work, WorkCode, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
 
@@ -60,19 +60,13 @@ pub(super) fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
         add_up_to: claim.add_up_to,
-        guard: Guard::Pending {
-            generation: claim.generation,
-            attempt: claim.attempt,
-        },
+        guard: Guard::Pending(claim.run),
         outcome,
     }
 }
 
 pub(super) fn running(claim: &Claim, outcome: Outcome) -> Settlement {
-    let guard = Guard::Running {
-        generation: claim.generation,
-        attempt: claim.attempt,
-    };
+    let guard = Guard::Running(claim.run);
     Settlement {
         guard,
         ..settlement(claim, outcome)
@@ -109,11 +103,11 @@ pub(super) fn failed(reason: &str) -> Outcome {
 }
 
 pub(super) fn pending_guard(generation: i32, attempt: i32) -> Guard {
-    Guard::Pending { generation, attempt }
+    Guard::Pending(Run { generation, attempt })
 }
 
 pub(super) fn running_guard(generation: i32, attempt: i32) -> Guard {
-    Guard::Running { generation, attempt }
+    Guard::Running(Run { generation, attempt })
 }
 
 /// Unix seconds by the clock that all share here.

@@ -1,4 +1,4 @@
-//! Where a service without an API of its own serves its pages.
+//! The address of the health pages, for a service without an API of its own.
 
 use std::future::Future;
 use std::net::{TcpListener, ToSocketAddrs as _};
@@ -30,10 +30,10 @@ impl FromStr for ProbeBind {
 }
 
 impl ProbeBind {
-    /// Opens the address at once, so that one that is taken is an error at start; the pages are served by the future.
+    /// Opens the address and returns the future that serves the pages. A taken address is thus an error at start.
     ///
     /// # Errors
-    /// In one line that names the variable.
+    /// One line that names the variable.
     pub fn open(
         &self,
         health: Health,
@@ -50,7 +50,7 @@ impl ProbeBind {
                 return shutdown.cancelled().await;
             };
             if let Err(error) = crate::serve(listener, health, shutdown).await {
-                log::error!("the health pages are gone: {error}");
+                log::error!("the health pages have stopped: {error}");
             }
         })
     }

@@ -1,12 +1,12 @@
-//! A bound on the bytes that many holders keep in memory together.
+//! A limit on the bytes that several holders keep in memory together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Up to this size a share may use the part of the budget that is kept free for small ones.
+/// The largest share that may use the part of the budget reserved for small shares.
 const SMALL: usize = 4 * 1024;
 
-/// A number of bytes that are handed out in shares.
+/// A number of bytes, handed out in shares.
 #[derive(Clone, Debug)]
 pub struct Budget {
     held: Arc<AtomicUsize>,
@@ -14,14 +14,14 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `most` bytes. An eighth of it is kept for shares of at most 4 KiB, so that large ones cannot keep
-    /// small ones out.
+    /// A budget of `most` bytes. An eighth of it is reserved for shares of at most 4 KiB, so that large shares cannot
+    /// shut out small ones.
     pub fn new(most: usize) -> Self {
         let held = Arc::default();
         Self { held, most }
     }
 
-    /// A share without any bytes yet.
+    /// An empty share.
     pub fn share(&self) -> Share {
         Share {
             budget: self.clone(),
@@ -29,13 +29,13 @@ impl Budget {
         }
     }
 
-    /// The largest share there can be.
+    /// The size of the largest possible share.
     pub fn largest_share(&self) -> usize {
         self.most - self.most / 8
     }
 }
 
-/// The bytes of one holder; they are given back when it is dropped.
+/// The bytes of one holder. Dropping the share gives them back.
 #[derive(Debug)]
 pub struct Share {
     budget: Budget,
@@ -43,7 +43,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Sets the size of this share. Answers `false`, and changes nothing, when the budget has no room for it.
+    /// Sets the size of this share. Answers `false` and changes nothing if the budget has no room.
     #[must_use]
     pub fn resize(&mut self, bytes: usize) -> bool {
         let held = &self.budget.held;
@@ -67,7 +67,7 @@ impl Share {
         true
     }
 
-    /// Makes this share larger, as [`Self::resize`] does.
+    /// Enlarges this share, as [`Self::resize`] does.
     #[must_use]
     pub fn grow(&mut self, more: usize) -> bool {
         self.resize(self.bytes.saturating_add(more))
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_never_exceeds_the_budget_and_comes_back() {
+    fn shares_never_exceed_the_budget_and_return_their_bytes() {
         let budget = Budget::new(80_000);
         let (mut one, mut two) = (budget.share(), budget.share());
         assert!(one.resize(50_000));

@@ -1,8 +1,8 @@
-//! Which hosts a service answers to, and whose pages may change something.
+//! Refuses requests for unknown hosts, and changes requested by pages of other origins.
 //!
-//! A browser lets any page send requests to a service on its machine or network. What such a page cannot choose are the
-//! headers `Host`, `Origin` and `Sec-Fetch-Site`. An unknown host is answered with 421: the page's own name may resolve
-//! to this service (DNS rebinding). A change that another origin asks for is answered with 403.
+//! A browser lets any page send requests to a service on its machine or network. A page cannot choose the headers
+//! `Host`, `Origin` and `Sec-Fetch-Site`. An unknown host is answered with 421, because the page's own name may resolve
+//! to this service (DNS rebinding). A change requested by another origin is answered with 403.
 
 use std::fmt::Write as _;
 use std::io;
@@ -39,7 +39,7 @@ impl FromStr for HostName {
     }
 }
 
-/// Names in any case, with or without the dot of the root; addresses however they are written.
+/// Parses a host. Case, the dot of the root and the notation of an address do not matter.
 fn parse(text: &str) -> Option<HostName> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
@@ -70,8 +70,9 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Those of the API: loopback, the bound address, and these. Bound to every address of the machine, it answers to
-    /// every address: a page cannot make a browser send one that is not its own.
+    /// The hosts of the API: loopback, the bound address and `names`. If it is bound to every address of the machine,
+    /// it
+    /// answers to every address: a page cannot make a browser send an address that is not its own.
     pub fn of_api(bound: SocketAddr, names: Vec<HostName>) -> Self {
         let advice = "name it in PP_API_HOSTS (--api-hosts)";
         Self {
@@ -82,7 +83,7 @@ impl Hosts {
         }
     }
 
-    /// Those of health pages: loopback where they are bound to it, else any. They change nothing.
+    /// The hosts of the health pages: loopback if they are bound to it, else any host. The pages change nothing.
     pub(crate) fn of_probe(listener: &TcpListener) -> io::Result<Self> {
         let bound = listener.local_addr()?;
         Ok(Self {
@@ -105,11 +106,11 @@ impl Hosts {
         self.any || local || self.names.iter().any(named)
     }
 
-    /// Why a request is refused, if it is.
+    /// The status and reason of a refusal, or `None` if the request is allowed.
     fn refusal(&self, head: &RequestHead) -> Option<(StatusCode, String)> {
-        let asked = match asked(head) {
-            Asked::Nothing => None,
-            Asked::For(host) if self.answers_to(&host) => Some(host),
+        let asked = match requested_host(head) {
+            RequestedHost::Unspecified => None,
+            RequestedHost::Named(host) if self.answers_to(&host) => Some(host),
             _ => {
                 let detail = format!("this service does not answer to this Host; {}", self.advice);
                 return Some((StatusCode::MISDIRECTED_REQUEST, detail));
@@ -133,7 +134,7 @@ impl Hosts {
         Some((StatusCode::FORBIDDEN, detail))
     }
 
-    /// Whether nothing says that a page of another origin asks. Another port of the same host is another origin.
+    /// True if no header names another origin. Another port of the same host is another origin.
     fn is_own_page(&self, head: &RequestHead, asked: Option<&HostName>) -> bool {
         let own_site = |value: &HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
         let own_origin = |value: &HeaderValue| origin(value).is_some_and(|origin| self.is_own(&origin, asked));
@@ -143,30 +144,30 @@ impl Hosts {
     fn is_own(&self, origin: &Origin, asked: Option<&HostName>) -> bool {
         let port_of = |host: &HostName| host.port.unwrap_or(origin.default_port);
         let same = |asked: &HostName| asked.host == origin.name.host && port_of(asked) == port_of(&origin.name);
-        // A proxy may have replaced the host and the port that the page has.
+        // A proxy may have replaced the page's host and port.
         let named = |name: &HostName| name.host == origin.name.host && port_of(name) == port_of(&origin.name);
         asked.is_some_and(same) || self.names.iter().any(named)
     }
 }
 
-/// What a request is for.
-enum Asked {
-    /// HTTP/1.0 need not say. Browsers do not speak it.
-    Nothing,
-    For(HostName),
+/// The host that a request names.
+enum RequestedHost {
+    /// The request names none. HTTP/1.0 allows that; browsers do not speak it.
+    Unspecified,
+    Named(HostName),
     Unreadable,
 }
 
-fn asked(head: &RequestHead) -> Asked {
+fn requested_host(head: &RequestHead) -> RequestedHost {
     let header = head.headers.get(HOST);
-    // The target goes before the header (RFC 9112, section 3.2.2).
+    // The target precedes the header (RFC 9112, section 3.2.2).
     let text = match (head.uri.authority(), header) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(header)) => header.to_str().unwrap_or_default(),
-        (None, None) if head.version < Version::HTTP_11 => return Asked::Nothing,
-        (None, None) => return Asked::Unreadable,
+        (None, None) if head.version < Version::HTTP_11 => return RequestedHost::Unspecified,
+        (None, None) => return RequestedHost::Unreadable,
     };
-    parse(text).map_or(Asked::Unreadable, Asked::For)
+    parse(text).map_or(RequestedHost::Unreadable, RequestedHost::Named)
 }
 
 struct Origin {
@@ -174,7 +175,7 @@ struct Origin {
     default_port: u16,
 }
 
-/// `None` for those that have no host, as in `null`.
+/// Parses an origin. The result is `None` for an origin without a host, such as `null`.
 fn origin(value: &HeaderValue) -> Option<Origin> {
     let (scheme, host) = value.to_str().ok()?.split_once("://")?;
     let default_port = match scheme {
@@ -186,11 +187,11 @@ fn origin(value: &HeaderValue) -> Option<Origin> {
     Some(Origin { name, default_port })
 }
 
-/// Around every request: refuses those for unknown hosts, and changes that other origins ask for. The app has [`Hosts`]
-/// among its data.
+/// Middleware that refuses requests for unknown hosts and changes that other origins request. The app's data must
+/// contain [`Hosts`].
 ///
 /// # Errors
-/// What the app answers.
+/// The errors of the app.
 pub async fn known_host<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_answered_however_it_is_written() {
+    fn loopback_is_answered_in_every_notation() {
         for bound in ["127.0.0.1:3000", "[::1]:3000", "0.0.0.0:3000", "10.0.0.7:3000"] {
             let hosts = hosts(bound, &[]);
             for host in [
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_answered_where_they_are_bound_or_named() {
+    fn other_hosts_are_answered_if_bound_or_named() {
         let bound = hosts("10.0.0.7:3000", &["PP.example.com", "other:8080"]);
         for (host, expected) in [
             ("10.0.0.7:3000", 200),
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_no_setting() {
+    fn an_invalid_host_is_refused_as_a_setting() {
         for text in ["", "http://x", "x:", "x:70000", "a b", "*"] {
             assert!(text.parse::<HostName>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! What all pages answer alike.
+//! The answers and routes that all pages share.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, Route, gu
 use pp_lib::domain::Problem;
 use url::form_urlencoded;
 
-/// An error's response: problem details, which nobody may keep.
+/// The response to an error: problem details that must not be cached.
 pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Error");
     let problem = Problem::new(status.as_u16(), title, detail);
@@ -19,15 +19,15 @@ pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
         .body(serde_json::to_string(&problem).unwrap_or_default())
 }
 
-/// A route for GET, and for HEAD, which is answered alike but for the body.
+/// A route for GET and HEAD. The server omits the body of the answer to HEAD.
 pub fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A route for the methods that a page does not have: 405, with those it has.
+/// A route for unsupported methods: answers 405 and lists the allowed ones.
 pub fn others(allow: &'static str) -> Route {
     web::to(move |request: HttpRequest| async move {
-        let detail = format!("{} does not work here; allowed: {allow}", request.method());
+        let detail = format!("{} is not supported here; use one of {allow}", request.method());
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
         let value = header::HeaderValue::from_static(allow);
         response.headers_mut().insert(header::ALLOW, value);
@@ -35,7 +35,7 @@ pub fn others(allow: &'static str) -> Route {
     })
 }
 
-/// A route for paths that lead nowhere: 404.
+/// A route for unknown paths: answers 404.
 pub fn not_found() -> Route {
     web::to(|| async {
         problem(
@@ -45,7 +45,7 @@ pub fn not_found() -> Route {
     })
 }
 
-/// An argument of handlers whose path has no query parameters: one that is given is a mistake, answered with 400.
+/// A handler argument for a path without query parameters. Any parameter is answered with 400.
 #[derive(Clone, Copy, Debug)]
 pub struct NoQuery;
 
@@ -62,13 +62,17 @@ impl FromRequest for NoQuery {
     }
 }
 
-/// A query parameter where there are none.
+/// A query parameter of a path that takes none.
 #[derive(Debug)]
 pub struct UnknownParameter(String);
 
 impl fmt::Display for UnknownParameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown parameter `{}`: this path has no query parameters", self.0)
+        write!(
+            f,
+            "unknown parameter `{}`: this path takes no query parameters; remove it",
+            self.0
+        )
     }
 }
 

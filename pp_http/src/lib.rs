@@ -1,7 +1,8 @@
-//! The health pages of every service: mounted into the API's own server, served alone by services without one.
+//! The health pages of every service, and the parts of HTTP that all pages share.
 //!
-//! The parts of HTTP that every page needs are here too: the server and its connections, which hosts are served, the
-//! body of an error, HEAD beside GET, 405 with `Allow`.
+//! The API mounts the health pages into its own server. Services without an API serve them with [`serve`]. Shared are
+//! the
+//! server and its connections, the check of hosts, the body of an error, HEAD beside GET and 405 with `Allow`.
 
 mod bind;
 mod budget;

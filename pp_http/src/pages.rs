@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::NoQuery;
 
-/// How well a service is, is true for a moment alone.
+/// Health changes at any moment, so no cache may keep it.
 const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
-/// Mounts the pages.
+/// Mounts the health pages.
 pub fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config
@@ -26,7 +26,7 @@ fn page(path: &str) -> actix_web::Resource {
     web::resource(path).default_service(crate::others("GET, HEAD"))
 }
 
-/// 200 while the process does its work; else 503: only a new start helps.
+/// Answers 200 while the process makes progress, else 503. Only a restart helps then.
 async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     match health.stuck_for() {
         None => HttpResponse::Ok()
@@ -39,7 +39,7 @@ async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     }
 }
 
-/// 200 while any promised call can be served, with what is degraded; else 503.
+/// Answers 200 and lists degraded parts while every promised call can be served, else 503.
 async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     let report = health.report();
     if report.is_ready() {
@@ -49,7 +49,7 @@ async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     }
 }
 
-/// Problem details, and beside them what a healthy answer has.
+/// Problem details, together with the fields of a healthy answer.
 #[derive(Serialize)]
 struct NotReady<'a> {
     #[serde(flatten)]

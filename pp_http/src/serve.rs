@@ -1,4 +1,4 @@
-//! A small server of its own for services that have no other.
+//! A small server for the health pages of a service without an API.
 
 use std::io;
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
-//! The HTTP server of every service: actix's own, on connections of [`crate::connection`].
+//! The HTTP server of every service: actix's own, on [`crate::connection`].
 //!
-//! `actix_web::HttpServer` reads from plain sockets alone; this is what it does beside that.
+//! `actix_web::HttpServer` reads only from plain sockets. This module replaces the setup it would do.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -19,27 +19,27 @@ use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::socket;
 
-/// How long a connection without requests is kept.
+/// The time an idle connection stays open.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How many bytes of incomplete heads all connections may keep.
+/// The bytes of incomplete heads that all connections may keep together.
 const HEADS: usize = 8 * 1024 * 1024;
 
-/// What limits a server.
+/// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
-    /// How many threads serve.
+    /// The number of threads that serve.
     pub workers: usize,
-    /// How many connections there may be; others wait to be accepted.
+    /// The maximum number of connections. Others wait to be accepted.
     pub connections: usize,
-    /// How long the head of a request may take.
+    /// The maximum time for the head of a request.
     pub head_timeout: Duration,
-    /// How long a client may leave unread what it is sent, until its connection is ended.
+    /// The time a client may leave sent bytes unread before its connection is ended.
     pub unread: Duration,
-    /// How long a stop waits for requests under way.
+    /// The time a stop waits for running requests.
     pub grace: Duration,
 }
 
-/// Serves an app until `shutdown` ends, then finishes the requests under way.
+/// Serves an app until `shutdown` completes, then finishes the running requests.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -73,7 +73,7 @@ where
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
-            // Connections measure this themselves, for every request.
+            // Connections measure this time themselves, for every request.
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(Duration::from_secs(1))
             .h1_allow_half_closed(true)

@@ -1,6 +1,7 @@
-//! What an accepted connection may cost: how long bytes may wait for a client that does not read, and how many.
+//! Limits the time and the number of bytes that wait for a client that does not read.
 //!
-//! A body that cannot be written is not asked for more, so it cannot end its connection; the kernel does.
+//! The server does not ask a body for more while it cannot write. Such a body cannot end its connection, but the kernel
+//! can.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use actix_web::rt::net::TcpStream;
 use socket2::SockRef;
 
-/// Bounds what an accepted connection keeps. Where the system has no such bounds, there are none.
+/// Limits what an accepted connection keeps. Systems without such limits keep their own.
 pub(crate) fn bound(stream: &TcpStream, unread: Duration) {
     let socket = SockRef::from(stream);
     if let Err(error) = stream.set_nodelay(true).and_then(|()| set(&socket, unread)) {
@@ -18,7 +19,7 @@ pub(crate) fn bound(stream: &TcpStream, unread: Duration) {
 
 #[cfg(target_os = "linux")]
 fn set(socket: &SockRef<'_>, unread: Duration) -> io::Result<()> {
-    /// How many bytes that were not sent yet the kernel keeps for a connection.
+    /// The maximum number of unsent bytes that the kernel keeps for a connection.
     const NOT_SENT: u32 = 128 * 1024;
     socket.set_tcp_user_timeout(Some(unread))?;
     socket.set_tcp_notsent_lowat(NOT_SENT)

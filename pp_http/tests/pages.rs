@@ -1,4 +1,4 @@
-//! The pages over real HTTP.
+//! The health pages over real HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -23,7 +23,7 @@ fn ask(address: SocketAddr, line: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn liveness_and_readiness_until_the_stop() {
+async fn the_pages_report_liveness_and_readiness_until_the_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (health, shutdown) = (Health::new(), CancellationToken::new());
@@ -75,7 +75,7 @@ async fn liveness_and_readiness_until_the_stop() {
     assert!(!health.report().is_ready());
 }
 
-/// The pages have threads of their own, which go on where the others do not.
+/// The pages have threads of their own, which run while the others are stuck.
 #[test]
 fn a_process_whose_runtime_is_stuck_is_not_alive() {
     const LIMIT: Duration = Duration::from_millis(300);

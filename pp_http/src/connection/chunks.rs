@@ -1,25 +1,25 @@
-//! Where a chunked body ends. The bytes are passed on as they are; the server decodes them.
+//! Finds the end of a chunked body. The bytes pass unchanged; the server decodes them.
 
-/// The largest line that gives a chunk's size, and the largest trailer.
+/// The maximum length of a chunk's size line, and of all trailer lines together.
 const LONGEST_LINE: usize = 8 * 1024;
 
-/// The body is not chunked as RFC 9112, section 7.1, wants it.
+/// The body violates the chunked coding of RFC 9112, section 7.1.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// A place within a chunked body.
+/// The state of reading a chunked body.
 #[derive(Debug)]
 pub(super) struct Chunks {
     place: Place,
-    /// The length of the line so far; of all lines of a trailer.
+    /// The length of the current line, or of all trailer lines so far.
     line: usize,
 }
 
 #[derive(Debug)]
 enum Place {
-    /// In the digits of a chunk's size.
+    /// Within the digits of a chunk's size.
     Size(u64),
-    /// Behind the digits, in what may follow them.
+    /// Behind the digits, within a chunk extension.
     Extension(u64),
     SizeEnd(u64),
     Data(u64),
@@ -37,7 +37,7 @@ impl Chunks {
         Self { place, line }
     }
 
-    /// Goes over these bytes: how many of them belong to the body, and whether it ends with them.
+    /// Reads these bytes. Answers how many of them belong to the body and if the body ends with them.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         let mut passed = 0;
         while let Some(byte) = bytes.get(passed) {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunked_body_ends_where_it_says_however_it_is_cut() {
+    fn a_chunked_body_ends_at_its_last_chunk_for_every_split() {
         for body in [
             "0\r\n\r\n",
             "5\r\nhello\r\n0\r\n\r\n",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_chunked_is_refused() {
+    fn a_malformed_chunked_body_is_refused() {
         let long = format!("1;{}\r\n", "x".repeat(LONGEST_LINE));
         for body in [
             "zz\r\n",

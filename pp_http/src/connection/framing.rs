@@ -1,15 +1,15 @@
-//! Where one request ends and the next begins, so that every head passes [`super::head`].
+//! Splits a connection into requests, so that every head passes [`super::head`].
 
 use super::chunks::{Chunks, Malformed};
 use super::head::{self, Body};
 use super::refusal::Refusal;
 
-/// Why nothing more of a connection is read.
+/// The reason to stop reading a connection.
 #[derive(Debug)]
 pub(super) enum End {
-    /// A head that is answered with this.
+    /// The head is refused with this answer.
     Refused(Refusal),
-    /// A body that cannot be read to its end; its request is under way and has the answer.
+    /// The body is malformed. Its request is already running and gets the answer.
     Broken,
 }
 
@@ -25,11 +25,11 @@ impl From<Refusal> for End {
     }
 }
 
-/// A place within the requests of a connection.
+/// The state of reading a connection's requests.
 #[derive(Debug)]
 pub(super) struct Framing {
     place: Place,
-    /// The beginning of a head.
+    /// The bytes of an incomplete head.
     partial: Vec<u8>,
 }
 
@@ -49,17 +49,17 @@ impl Framing {
         }
     }
 
-    /// Between requests, or within a head.
+    /// True between requests and within a head.
     pub(super) fn in_head(&self) -> bool {
         matches!(self.place, Place::Head)
     }
 
-    /// How many bytes of an incomplete head are kept.
-    pub(super) fn kept(&self) -> usize {
+    /// The number of bytes kept of an incomplete head.
+    pub(super) fn partial_len(&self) -> usize {
         self.partial.len()
     }
 
-    /// Takes what was received, and adds what the server may read to `out`. How many heads became complete.
+    /// Takes received bytes and appends to `out` those the server may read. Answers how many heads became complete.
     pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, End> {
         let mut heads = 0;
         while !bytes.is_empty() {
@@ -95,7 +95,7 @@ impl Framing {
         Ok(heads)
     }
 
-    /// How many of the bytes belong to the head, if it is complete with them.
+    /// Answers how many of the bytes belong to the head, or `None` while the head is incomplete.
     fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, End> {
         // Empty lines before a request are ignored (RFC 9112, section 2.2).
         let empty = match self.partial.is_empty() {
@@ -104,7 +104,7 @@ impl Framing {
         };
         let (before, bytes) = (self.partial.len(), &bytes[empty..]);
         self.partial.extend_from_slice(bytes);
-        // A head can only be complete, or wrong, with the end of a line.
+        // Only a line's end can complete a head or prove it wrong.
         if !bytes.contains(&b'\n') && self.partial.len() <= head::LARGEST {
             return Ok(None);
         }
@@ -132,7 +132,7 @@ mod tests {
         GET /c HTTP/1.1\r\nhost: x\r\n\r\n";
 
     #[test]
-    fn every_head_of_a_connection_is_found_however_it_is_cut() {
+    fn every_head_of_a_connection_is_found_for_every_split() {
         for size in 1..=REQUESTS.len() {
             let (mut framing, mut out, mut heads) = (Framing::new(), Vec::new(), 0);
             for some in REQUESTS.as_bytes().chunks(size) {
@@ -140,14 +140,14 @@ mod tests {
             }
             assert_eq!(heads, 3);
             assert_eq!(String::from_utf8(out).unwrap(), &REQUESTS[2..], "by {size}");
-            assert!(framing.in_head() && framing.kept() == 0);
+            assert!(framing.in_head() && framing.partial_len() == 0);
             let refused = framing.take(b"POST / HTTP/1.1\r\n\r\n", &mut Vec::new());
             assert!(matches!(refused, Err(End::Refused(_))));
         }
     }
 
     #[test]
-    fn a_body_that_looks_like_a_head_is_none() {
+    fn a_body_that_looks_like_a_head_stays_a_body() {
         let text = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 28\r\n\r\nGET / HTTP/1.1\r\nno colon\r\n\r\n";
         let (mut framing, mut out) = (Framing::new(), Vec::new());
         framing.take(text.as_bytes(), &mut out).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_are_none_end_the_connection() {
+    fn malformed_chunks_end_the_connection() {
         let text = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
         let ended = Framing::new().take(text.as_bytes(), &mut Vec::new());
         assert!(matches!(ended, Err(End::Broken)));

@@ -1,41 +1,43 @@
-//! The head of one request: checked as strictly as the server checks it, so that what is wrong with it is answered in
-//! words, and mended where the server would misread a request that is right.
+//! Checks and repairs the head of one request.
+//!
+//! The checks are as strict as the server's, so that every refusal carries an explanation. The repairs change valid
+//! requests that the server would misread.
 
 use actix_web::http::{StatusCode, Uri};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
 use super::refusal::Refusal;
 
-/// How large a head may be.
+/// The maximum size of a head in bytes.
 pub(super) const LARGEST: usize = 64 * 1024;
-/// How long the request's target may be: longer than a thousand ids in a query, or 10,000 characters that are escaped.
+/// The maximum length of the request target: over a thousand ids in a query, or 10,000 escaped characters.
 const LONGEST_TARGET: usize = 48 * 1024;
-/// How many headers there may be, for the server as well.
+/// The maximum number of headers. The server has the same limit.
 const MOST_HEADERS: usize = 96;
 
-/// What follows a head.
+/// The body that follows a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// This many bytes, perhaps none.
+    /// This many bytes; may be 0.
     Length(u64),
-    /// Chunks.
+    /// A chunked body.
     Chunked,
-    /// A tunnel.
+    /// The bytes of a tunnel.
     Rest,
 }
 
-/// A head that is complete.
+/// A complete head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Its length as it was received.
+    /// Its length as received.
     pub(super) length: usize,
-    /// As the server may read it.
+    /// The bytes for the server.
     pub(super) mended: Vec<u8>,
-    /// What follows it.
+    /// The body that follows it.
     pub(super) body: Body,
 }
 
-/// Reads the head at the beginning of these bytes; `None` while it is incomplete.
+/// Reads the head at the beginning of these bytes. `None` means that it is incomplete.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = Request::new(&mut headers);
@@ -51,14 +53,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
         return Err(target_too_long());
     }
     if Uri::try_from(target).is_err() {
-        return Err(bad("the target of the request is no valid URI"));
+        return Err(bad(
+            "the target of the request is not a valid URI; escape special characters",
+        ));
     }
     let old = request.version == Some(0);
     let framing = Framing::of(request.headers, old)?;
     let method = request.method.unwrap_or_default();
     let mut mended = bytes[..length].to_vec();
     ignore_upgrades(bytes, request.headers, &mut mended);
-    // The server refuses an HTTP/1.0 POST without a length, which clients and proxies send for one without a body.
+    // The server refuses an HTTP/1.0 POST without a length. Clients and proxies send it when there is no body.
     if old && method == "POST" && framing.length.is_none() {
         let last_line = if mended.ends_with(b"\r\n") { 2 } else { 1 };
         let end = mended.len() - last_line;
@@ -72,7 +76,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     Ok(Some(Head { length, mended, body }))
 }
 
-/// What the headers say about the body.
+/// The headers' description of the body.
 struct Framing {
     length: Option<u64>,
     chunked: bool,
@@ -87,12 +91,10 @@ impl Framing {
             return Err(bad("an HTTP/1.1 request needs the header Host"));
         }
         if encodings.is_some() && (old || lengths.is_some()) {
-            return Err(bad(
-                "Transfer-Encoding works in HTTP/1.1 alone, and not beside Content-Length",
-            ));
+            return Err(bad("Transfer-Encoding requires HTTP/1.1 and excludes Content-Length"));
         }
         if encodings.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("chunked")) {
-            return Err(bad("the only Transfer-Encoding that works is chunked"));
+            return Err(bad("the only supported Transfer-Encoding is chunked"));
         }
         let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let length = match lengths {
@@ -110,7 +112,7 @@ impl Framing {
     }
 }
 
-/// The value of a header that may be there once.
+/// The value of a header that may occur once.
 fn one<'a>(headers: &[Header<'a>], name: &'static str) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
     match (values.next(), values.next()) {
@@ -119,12 +121,12 @@ fn one<'a>(headers: &[Header<'a>], name: &'static str) -> Result<Option<&'a str>
             Ok(text) => Ok(Some(text.trim())),
             Err(_) => Err(bad(format!("the header {name} cannot be read"))),
         },
-        (Some(_), Some(_)) => Err(bad(format!("the header {name} may be there once"))),
+        (Some(_), Some(_)) => Err(bad(format!("the header {name} may occur only once"))),
     }
 }
 
-/// Takes the request to another protocol away: there is none here, so it is to be answered as if it were not asked for
-/// (RFC 9110, section 7.8). The server would take everything after the head for that protocol.
+/// Removes a request to switch protocols. PP has no other protocol, so it answers as if none were requested
+/// (RFC 9110, section 7.8). The server would treat everything after the head as the other protocol.
 fn ignore_upgrades(bytes: &[u8], headers: &[Header<'_>], mended: &mut [u8]) {
     let place = |part: *const u8| part as usize - bytes.as_ptr() as usize;
     for header in headers {
@@ -146,12 +148,12 @@ fn is_upgrade((_, text): &(usize, &[u8])) -> bool {
     text.eq_ignore_ascii_case(b"upgrade")
 }
 
-/// By a name that means nothing.
+/// Replaces the name with one that has no meaning.
 fn overwrite(mended: &mut [u8], place: usize) {
     mended[place..place + UPGRADE].copy_from_slice(b"ignored");
 }
 
-/// What is too large: the target, when even the first line has no end.
+/// Names the part that is too large. If even the first line has no end, that is the target.
 fn too_large(bytes: &[u8]) -> Refusal {
     let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     if first_line > LONGEST_TARGET {
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_right_is_passed_on_as_it_is() {
+    fn a_valid_head_passes_unchanged() {
         for (head, body) in [
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Body::Length(0)),
             ("GET / HTTP/1.0\r\n\r\n", Body::Length(0)),
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_not_seen() {
+    fn an_upgrade_is_hidden_from_the_server() {
         let (head, body) = mended(
             "POST / HTTP/1.1\r\nhost: x\r\nUPGRADE: websocket\r\nConnection: keep-alive, Upgrade\r\ncontent-length: 2\r\n\r\n",
         );
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_wrong_is_refused_with_its_status() {
+    fn a_malformed_head_is_refused_with_its_status() {
         let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(LONGEST_TARGET));
         let endless = format!("GET /{}", "x".repeat(LARGEST));
         let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(LARGEST));

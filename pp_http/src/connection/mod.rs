@@ -1,8 +1,7 @@
-//! What stands between a client's socket and the web server: it bounds what a connection may keep waiting, answers what
-//! never becomes a request, mends what the server would misread, and notices when the client leaves.
+//! A layer between a client's socket and the web server (actix-http).
 //!
-//! The server (actix-http) reads from it and writes to it as to a socket. What it does for the server, and why outside
-//! of it, is in docs/decisions/026.
+//! It bounds the memory of a connection, answers malformed requests, repairs heads that the server would misread and
+//! notices when the client leaves. The server reads and writes it like a socket. docs/decisions/026 gives the reasons.
 
 mod chunks;
 mod framing;
@@ -26,19 +25,22 @@ use self::framing::{End, Framing};
 use self::refusal::Refusal;
 use crate::budget::{Budget, Share};
 
-/// How much is read from the socket at once.
-const RECEIVED: usize = 8 * 1024;
-/// How much the server is given until it has dealt with it. It would take 128 KiB from a client that sends as fast.
-const HELPING: usize = 16 * 1024;
-/// How many requests the server may keep unanswered before it is given more; what is received at once counts as a whole.
-const AHEAD: usize = 4;
-/// How much of an incomplete head costs nothing of the budget.
-const FREE_OF_CHARGE: usize = 1024;
-/// How long, and how much, a client may go on sending after a refusal, so that it reads the refusal and not a reset.
+/// The number of bytes read from the socket at once.
+const READ_SIZE: usize = 8 * 1024;
+/// The number of bytes the server gets before it must process them. Without this limit it takes 128 KiB from a fast
+/// client.
+const MAX_GIVEN: usize = 16 * 1024;
+/// The number of requests the server may leave unanswered before it gets more. Requests received together count as one
+/// batch and are not split.
+const MAX_UNANSWERED: usize = 4;
+/// The part of an incomplete head that is not charged to the budget.
+const FREE_HEAD_BYTES: usize = 1024;
+/// The time and the bytes a client gets to finish sending after a refusal. Without them it would see a reset instead of
+/// the refusal.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// The client of a connection, for handlers that wait: `request.conn_data::<Client>()`.
+/// The client of a connection, for handlers that wait. A handler gets it with `request.conn_data::<Client>()`.
 #[derive(Clone, Debug)]
 pub struct Client {
     left: CancellationToken,
@@ -46,12 +48,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Says that this answer is the last: what the client sends from now on is discarded.
+    /// Declares this answer the last one. Everything the client sends from now on is discarded.
     pub fn takes_no_more(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
 
-    /// Ends when the client has closed its side of the connection.
+    /// Waits until the client closes its side of the connection.
     pub async fn left(&self) {
         self.left.cancelled().await;
     }
@@ -61,16 +63,16 @@ impl Client {
 pub(crate) struct Connection {
     socket: TcpStream,
     framing: Framing,
-    /// What the server may read, from `at` on.
+    /// The bytes the server may read, starting at `at`.
     ready: Vec<u8>,
     at: usize,
-    /// How much the server has read since it last had to wait.
+    /// The bytes the server has read since it last had to wait.
     given: usize,
-    /// How many requests the server has read since it last wrote something.
+    /// The requests the server has read since it last wrote.
     ahead: usize,
-    /// Nothing more will be read.
+    /// True when nothing more will be read.
     ended: bool,
-    /// Whether a request was begun yet.
+    /// True when a request has begun.
     started: bool,
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -79,20 +81,20 @@ pub(crate) struct Connection {
     closing: Closing,
 }
 
-/// How the connection ends.
+/// The way the connection ends.
 enum Closing {
-    /// As the server says.
-    Quietly,
-    /// With these bytes, from a place on.
+    /// The server decides.
+    Normal,
+    /// The refusal is being written; the number is the position.
     Saying(Vec<u8>, usize),
-    /// They are said.
+    /// The refusal is written.
     Said,
-    /// Reading what the client still sends.
+    /// The rest of the client's bytes is being discarded.
     Lingering(Pin<Box<Sleep>>, usize),
 }
 
 impl Connection {
-    /// The client has `head_timeout` for a head; `heads` bounds what all connections keep of incomplete ones.
+    /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections.
     pub(crate) fn new(socket: TcpStream, head_timeout: Duration, heads: &Budget) -> Self {
         let client = Client {
             left: CancellationToken::new(),
@@ -111,7 +113,7 @@ impl Connection {
             deadline: None,
             heads: heads.share(),
             client,
-            closing: Closing::Quietly,
+            closing: Closing::Normal,
         }
     }
 
@@ -119,12 +121,12 @@ impl Connection {
         self.client.clone()
     }
 
-    /// Receives something, or notices an end.
+    /// Receives bytes, or notices an end.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ahead >= AHEAD {
+        if self.ahead >= MAX_UNANSWERED {
             return Poll::Pending;
         }
-        let mut bytes = [0; RECEIVED];
+        let mut bytes = [0; READ_SIZE];
         let mut buffer = ReadBuf::new(&mut bytes);
         match Pin::new(&mut self.socket).poll_read(cx, &mut buffer)? {
             Poll::Pending => return self.poll_deadline(cx).map(Ok),
@@ -144,20 +146,20 @@ impl Connection {
             Err(End::Refused(refusal)) => return self.refuse(refusal),
             Err(End::Broken) => return self.ended = true,
         }
-        let kept = self.framing.kept();
-        if kept == 0 {
+        let partial = self.framing.partial_len();
+        if partial == 0 {
             self.deadline = None;
         }
-        let charged = if kept > FREE_OF_CHARGE { kept } else { 0 };
+        let charged = if partial > FREE_HEAD_BYTES { partial } else { 0 };
         if !self.heads.resize(charged) {
             let detail = "too many requests have large heads; try again in a moment";
             self.refuse(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail));
         }
     }
 
-    /// Ready when a head took too long, the first one or one that has begun.
+    /// Ready when a head took too long. The time of the first head starts with the connection.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.framing.in_head() || (self.started && self.framing.kept() == 0) {
+        if !self.framing.in_head() || (self.started && self.framing.partial_len() == 0) {
             return Poll::Pending;
         }
         let timeout = self.head_timeout;
@@ -168,7 +170,7 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Says so when the answers to the requests before are sent, and reads no more.
+    /// Refuses the request and reads no more. The refusal follows the answers to the requests before it.
     fn refuse(&mut self, refusal: Refusal) {
         log::debug!("a request is refused: {refusal:?}");
         self.closing = Closing::Saying(refusal.render(), 0);
@@ -180,12 +182,12 @@ impl Connection {
         self.client.left.cancel();
     }
 
-    /// Discards what the client sends until it has closed, or for a moment.
+    /// Discards the client's bytes until it closes the connection or [`LINGER`] is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Closing::Lingering(until, left) = &mut self.closing else {
             return Poll::Ready(());
         };
-        let mut bytes = [0; RECEIVED];
+        let mut bytes = [0; READ_SIZE];
         while *left > 0 {
             if until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
@@ -205,7 +207,7 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         loop {
             if this.at < this.ready.len() {
-                if this.given >= HELPING {
+                if this.given >= MAX_GIVEN {
                     this.given = 0;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -235,8 +237,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if std::mem::take(&mut this.ahead) >= AHEAD {
-            // To go on receiving.
+        if std::mem::take(&mut this.ahead) >= MAX_UNANSWERED {
+            // The server may receive again.
             cx.waker().wake_by_ref();
         }
         Pin::new(&mut this.socket).poll_write(cx, bytes)
@@ -250,7 +252,7 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         loop {
             match &mut this.closing {
-                Closing::Quietly => return Pin::new(&mut this.socket).poll_shutdown(cx),
+                Closing::Normal => return Pin::new(&mut this.socket).poll_shutdown(cx),
                 Closing::Saying(bytes, at) if *at < bytes.len() => {
                     *at += ready!(Pin::new(&mut this.socket).poll_write(cx, &bytes[*at..]))?;
                 }

@@ -1,4 +1,4 @@
-//! The answer to what never becomes a request: problem details, written without the server.
+//! The answer to a malformed request: problem details, written without the server.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::HttpDate;
 use pp_lib::domain::Problem;
 
-/// Why a request is refused before the server sees it.
+/// The reason for refusing a request before the server sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -19,7 +19,7 @@ impl Refusal {
         Self { status, detail }
     }
 
-    /// The whole answer, after which the connection is closed.
+    /// The complete answer. The connection is closed after it.
     pub(super) fn render(self) -> Vec<u8> {
         let (code, title) = (self.status.as_u16(), self.status.canonical_reason().unwrap_or("Error"));
         let body = serde_json::to_string(&Problem::new(code, title, self.detail)).unwrap_or_default();

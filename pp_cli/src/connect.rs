@@ -1,4 +1,4 @@
-//! From addresses to adapters: the scheme alone decides, and a server that is not there yet is waited for.
+//! Opens the adapters that the addresses select, and waits at start for servers that are not up yet.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -24,21 +24,21 @@ use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{AnyStore, Store as _, StoreError};
 
-/// Why a program cannot start: one line.
+/// The reason why a program cannot start, in one line.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
 
-/// Whether a program may change the schema of a database it connects to.
+/// The permission to change the schema of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// It brings the schema up to date, and makes a file that is not there.
+    /// Updates the schema, and creates a missing SQLite file.
     Migrate,
-    /// It only makes sure that it knows the schema.
+    /// Checks that the schema is known.
     Check,
 }
 
-/// Opens a database; a server that is not there yet is waited for, so long.
+/// Opens a database. It waits up to `patience` for a server that is not up yet.
 pub async fn store(
     address: &DatabaseUrl,
     args: &DatabaseArgs,
@@ -61,7 +61,7 @@ pub async fn store(
     }
 }
 
-/// The feed that belongs to a database.
+/// The feed of a database.
 pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
     let (variable, url) = match address {
         DatabaseUrl::Sqlite(_) => return Ok(Arc::new(MemoryFeed::new())),
@@ -74,7 +74,7 @@ pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
     }
 }
 
-/// Opens a broker; a server that is not there yet is waited for, so long.
+/// Opens a broker. It waits up to `patience` for a server that is not up yet.
 pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, patience: Duration) -> Result<AnyBroker, StartError> {
     let BrokerUrl::RabbitMq(url) = address else {
         return Ok(Arc::new(Memory::default()));
@@ -90,7 +90,7 @@ pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, patience: Duration) 
         .map_err(|why| wrong("PP_BROKER_URL", why))
 }
 
-/// A broker that is connected to when it is needed: one that is away is no reason to wait, nor to end.
+/// A broker that connects at its first use. An unreachable broker neither delays nor ends the start.
 pub fn broker_when_needed(address: &BrokerUrl, args: &BrokerArgs) -> Result<AnyBroker, StartError> {
     let BrokerUrl::RabbitMq(url) = address else {
         return Ok(Arc::new(Memory::default()));
@@ -109,7 +109,7 @@ fn rabbitmq_config(args: &BrokerArgs) -> RabbitMqConfig {
     }
 }
 
-/// A wrong address of the management API is that variable's error.
+/// Reports an invalid management address as an error of its own variable.
 fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError> {
     let Some(url) = args.management_url() else {
         return Ok(());
@@ -120,7 +120,7 @@ fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError
         .map_err(|error| wrong("PP_BROKER_MANAGEMENT_URL", error.to_string()))
 }
 
-/// Opens the caches of a process. Within one that has its own anyway, there is none in front of it.
+/// Opens the caches of a process. A near cache is opened only in front of a shared cache.
 pub fn caches(address: &CacheUrl, args: &CacheArgs) -> Result<Caches, StartError> {
     let cache = cache(address, &args.prefix, args.options())?;
     let near = (args.near() && cache.shared()).then(|| {
@@ -134,7 +134,7 @@ pub fn caches(address: &CacheUrl, args: &CacheArgs) -> Result<Caches, StartError
     })
 }
 
-/// Opens a cache; a server that is not there yet is no reason to wait.
+/// Opens a cache. It does not wait for the server.
 fn cache(address: &CacheUrl, prefix: &str, options: CacheOptions) -> Result<AnyCache, StartError> {
     match address {
         CacheUrl::Memory => Ok(Arc::new(MemoryCache::new(options))),
@@ -150,20 +150,20 @@ async fn sqlite(file: &str, args: &DatabaseArgs, schema: Schema) -> Result<AnySt
         return Err(format!("there is no database file {file}"));
     }
     let open = |error: StoreError| format!("{file}: {error}");
-    // Before it is opened as a store: a file of somebody else is left as it is.
+    // The check precedes the opening, because opening would change a file that belongs to another program.
     if schema == Schema::Check {
         SqliteStore::check_file(file).map_err(open)?;
     }
     let store = SqliteStore::open(file, args.pool, args.timeout).map_err(open)?;
     if schema == Schema::Migrate {
         store.migrate().await.map_err(open)?;
-        // A server may take changes later, and is waited for; a file that cannot be written stays so.
+        // A server may accept writes later. A file that cannot be written stays that way.
         store.check_writes().await.map_err(open)?;
     }
     Ok(Arc::new(store))
 }
 
-/// Opens the server that a variable names, on a connection for each session.
+/// Opens the PostgreSQL server of a variable. Each connection has its own session.
 async fn postgres(
     variable: &str,
     url: &Secret,
@@ -205,7 +205,7 @@ where
     store.await.map_err(|why| wrong(variable, why))
 }
 
-/// Tries until it works, until it cannot work, or until patience ends; logs the first failure and what came of it.
+/// Retries until it succeeds, fails for good or `patience` ends. It logs the first failure and the result.
 async fn wait_for<T, E, F>(
     server: &str,
     patience: Duration,
@@ -232,7 +232,7 @@ where
         Ok(connected) => connected.map_err(|error| error.to_string()),
         Err(_) if last.is_empty() => Err(format!("{server} did not answer within {}", DurationText(patience))),
         Err(_) => Err(format!(
-            "{server} was not there within {}: {last}",
+            "{server} could not be reached within {}: {last}",
             DurationText(patience)
         )),
     }

@@ -1,5 +1,7 @@
-//! What a program of PP needs around the library: its settings, its log, its signals, the adapters that its
-//! addresses name, and health checks of the servers. All that is process-wide is installed from here, by `main` alone.
+//! The parts that a program of PP needs around the library: settings, log, signals, adapters and health checks of
+//! servers.
+//!
+//! Everything process-wide is installed here, and only `main` calls it.
 
 pub mod config;
 pub mod connect;

@@ -1,4 +1,4 @@
-//! What the `main` of every service does around its own work: files enough, a runtime, and an end that is not held up.
+//! The frame of every service's `main`: file descriptors, runtime, exit code and a bounded end.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,18 +10,18 @@ use tokio::runtime::Runtime;
 use crate::config::{USAGE, warn_of_unknown_variables};
 use crate::logging;
 
-/// How long the end waits for threads that are still in a driver, such as one that asks a frozen server.
+/// The time the end waits for threads inside a driver, such as one that waits for a frozen server.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
-/// Runs a service to its end. An error becomes one line on standard error, whatever the log is set to; one about a
-/// setting has an exit code of its own, as one about the command line has.
+/// Runs a service to its end. An error becomes one line on standard error, whatever the log level is. Errors of
+/// settings and of the command line have their own exit code.
 pub fn run<E: Display>(
     service: impl Future<Output = Result<(), E>>,
     is_about_a_setting: impl FnOnce(&E) -> bool,
 ) -> ExitCode {
     warn_of_unknown_variables();
-    // Each client is an open file, and many systems allow 1,024 until a process asks for what it may have. One that may have
-    // no more goes on with that.
+    // Each client is an open file, and many systems allow 1,024 until a process raises its limit. If that fails, the
+    // process continues with the lower limit.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let outcome = match Runtime::new() {
         Ok(runtime) => {

@@ -1,4 +1,4 @@
-//! When to stop. Only a `main` calls [`on_signal`]: signals belong to the process; everything else is handed the token.
+//! Turns signals into a shutdown token. Only `main` calls [`on_signal`], because signals belong to the process.
 
 use std::io;
 use std::sync::mpsc::sync_channel;
@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::logging;
 
-/// How long an abandoned process waits for its last lines to be written.
+/// The time an abandoned process waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
-/// A token that is cancelled at the first SIGTERM or SIGINT; a second one ends the process at once. Signals have a
-/// thread of their own: they work however busy or stuck the others are.
+/// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once. Signals have a thread of
+/// their own, so they work while all other threads are busy or stuck.
 ///
 /// # Errors
-/// When the process may not listen to signals.
+/// The process cannot listen to signals.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (stop, (listens, listening)) = (token.clone(), sync_channel(1));

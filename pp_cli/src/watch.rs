@@ -1,4 +1,4 @@
-//! Keeps an eye on the servers for the health pages, also while nobody asks them for anything.
+//! Checks the servers for the health pages, even while there is no traffic.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -13,29 +13,29 @@ use pp_lib::runtime::{Health, Part};
 use pp_lib::store::{self, AnyStore, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often policies are asked for.
-const POLICIES: Duration = Duration::from_secs(60);
-/// How often after a failure, and how many failures in a row are not shown.
-const POLICIES_AGAIN: Duration = Duration::from_secs(5);
+/// The interval of policy checks.
+const POLICY_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval after a failed policy check. This many failures in a row are not reported.
+const POLICY_RETRY: Duration = Duration::from_secs(5);
 const SILENT_FAILURES: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often a store that is well is asked for a change.
-const BETWEEN_WRITES: Duration = Duration::from_secs(5);
+/// The interval of test writes to a healthy store.
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process is worth whose store answers but takes no changes.
+/// The health of a process whose store answers but accepts no writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutWrites {
     /// It still serves reads.
     Degraded,
-    /// It can do nothing.
+    /// It can do no work.
     Down,
 }
 
-/// Checks the store about once a second and records what it finds, until the shutdown.
+/// Checks the store about once a second until the shutdown and records the result.
 ///
 /// # Errors
-/// With [`StoreError::Outdated`] when a newer program has changed the store: then the process has to end, and the
-/// shutdown is begun here.
+/// [`StoreError::Outdated`] if a newer program has changed the store. The process must end then, so this function
+/// also begins the shutdown.
 pub async fn watch_store(
     store: AnyStore,
     part: Part,
@@ -62,7 +62,7 @@ pub async fn watch_store(
     outdated
 }
 
-/// Checks the broker about once a second and records what it finds, until the shutdown.
+/// Checks the broker about once a second until the shutdown and records the result.
 pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationToken) {
     let watching = async {
         loop {
@@ -80,14 +80,14 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
     shutdown.run_until_cancelled(watching).await;
 }
 
-/// Asks about once a minute whether the broker's operator has it drop messages, and shows it, until the shutdown; ends
-/// at once where the broker cannot tell.
+/// Asks about once a minute if a policy makes the broker drop messages, and reports it. It ends at once if the broker
+/// cannot answer that.
 pub async fn watch_policies(broker: AnyBroker, health: Health, shutdown: CancellationToken) {
     let watching = async {
         let (mut known, mut failures) = (Vec::new(), 0);
-        while let Some(asked) = broker.dropping().await.transpose() {
+        while let Some(check) = broker.dropping().await.transpose() {
             let part = health.part("queue policies", false);
-            match asked {
+            match check {
                 Ok(dropping) if dropping.is_empty() => {
                     (known, failures) = (dropping, 0);
                     part.up();
@@ -106,13 +106,13 @@ pub async fn watch_policies(broker: AnyBroker, health: Health, shutdown: Cancell
                 Err(error) => {
                     log::debug!("asking for policies: {error}");
                     failures += 1;
-                    // It knows nothing of a queue that was made a few seconds ago.
+                    // The management API does not know a queue in its first seconds.
                     if failures > SILENT_FAILURES {
-                        part.degraded("the broker's management API does not tell its policies");
+                        part.degraded("the broker's management API does not answer");
                     }
                 }
             }
-            sleep(if failures == 0 { POLICIES } else { POLICIES_AGAIN }).await;
+            sleep(if failures == 0 { POLICY_INTERVAL } else { POLICY_RETRY }).await;
         }
     };
     shutdown.run_until_cancelled(watching).await;
@@ -122,17 +122,17 @@ struct StoreWatch {
     store: AnyStore,
     part: Part,
     without_writes: WithoutWrites,
-    /// When to ask for a change again, if all is well.
+    /// The time of the next test write while all is well.
     next_write: Instant,
-    /// What was logged last; none while all is well.
+    /// The trouble that was logged last; `None` while all is well.
     trouble: Option<&'static str>,
 }
 
 impl StoreWatch {
     async fn look(&mut self) -> store::Result<()> {
         if let Err(trouble) = answer(self.store.check()).await? {
-            let told = self.note(trouble);
-            self.part.down(told);
+            let summary = self.note(trouble);
+            self.part.down(summary);
             return Ok(());
         }
         if self.trouble.is_none() && Instant::now() < self.next_write {
@@ -140,40 +140,40 @@ impl StoreWatch {
         }
         match answer(self.store.check_writes()).await? {
             Ok(()) => {
-                self.next_write = Instant::now() + BETWEEN_WRITES;
+                self.next_write = Instant::now() + WRITE_INTERVAL;
                 self.trouble = None;
                 self.part.up();
             }
             Err(trouble) => {
-                let told = self.note(trouble);
+                let summary = self.note(trouble);
                 match self.without_writes {
-                    WithoutWrites::Degraded => self.part.degraded(told),
-                    WithoutWrites::Down => self.part.down(told),
+                    WithoutWrites::Degraded => self.part.degraded(summary),
+                    WithoutWrites::Down => self.part.down(summary),
                 }
             }
         }
         Ok(())
     }
 
-    /// The reason is shown to everybody. The driver's words are for the log, once.
-    fn note(&mut self, (told, words): Found) -> &'static str {
-        if self.trouble.replace(told) != Some(told) {
-            log::warn!("the check of the database: {words}");
+    /// Answers the summary for the health pages and logs the driver's words once.
+    fn note(&mut self, (summary, detail): CheckFailure) -> &'static str {
+        if self.trouble.replace(summary) != Some(summary) {
+            log::warn!("the check of the database: {detail}");
         }
-        told
+        summary
     }
 }
 
-/// What to tell everybody, and what the log.
-type Found = (&'static str, String);
+/// The summary for the health pages, and the detail for the log.
+type CheckFailure = (&'static str, String);
 
-/// What an asked store answers in time; an error only where the process has to end.
-async fn answer(asked: impl Future<Output = store::Result<()>>) -> store::Result<Result<(), Found>> {
-    Ok(match timeout(PATIENCE, AssertUnwindSafe(asked).catch_unwind()).await {
+/// The result of a check within [`PATIENCE`]. It is an error only if the process must end.
+async fn answer(check: impl Future<Output = store::Result<()>>) -> store::Result<Result<(), CheckFailure>> {
+    Ok(match timeout(PATIENCE, AssertUnwindSafe(check).catch_unwind()).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(error @ StoreError::Outdated(_)))) => return Err(error),
         Ok(Ok(Err(error))) => Err((error.told(), error.to_string())),
-        Ok(Err(_)) => Err(("the check of the database broke", "it panicked".to_owned())),
+        Ok(Err(_)) => Err(("the check of the database failed", "it panicked".to_owned())),
         Err(_) => Err(("the database does not answer", format!("no answer within {PATIENCE:?}"))),
     })
 }

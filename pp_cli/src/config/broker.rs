@@ -1,4 +1,4 @@
-//! Where the broker is and which queues it holds for this deployment.
+//! The address of the broker and the names of this deployment's queues.
 
 use clap::Args;
 use url::Url;
@@ -21,7 +21,7 @@ pub struct BrokerArgs {
     )]
     url: Option<Secret>,
 
-    /// The management API of RabbitMQ, `http://user:password@host:15672`: it is asked whether a policy drops messages.
+    /// The management API of RabbitMQ, `http://user:password@host:15672`; PP asks it for policies that drop messages.
     #[arg(
         id = "broker_management_url",
         long = "broker-management-url",
@@ -31,48 +31,48 @@ pub struct BrokerArgs {
     )]
     management_url: Option<Secret>,
 
-    /// The beginning of the queues' names: `<prefix>.demand` and `<prefix>.deadletter`.
+    /// The prefix of the queue names: `<prefix>.demand` and `<prefix>.deadletter`.
     #[arg(long = "queue-prefix", env = "PP_QUEUE_PREFIX", default_value = QueueNames::DEFAULT_PREFIX, value_parser = prefix)]
     pub queue_prefix: String,
 }
 
 impl BrokerArgs {
-    /// Which broker was named, for a program that holds every part of the system itself.
+    /// The broker for a program that holds every part of the system. The default is the memory broker.
     pub fn address_or_memory(&self) -> Result<BrokerUrl, ConfigError> {
         self.url
             .as_ref()
             .map_or(Ok(BrokerUrl::Memory), |url| BrokerUrl::parse(url.expose()))
     }
 
-    /// Which broker was named, for a program that must share it with others.
+    /// The broker for a program that shares it with other processes.
     pub fn shared_address(&self) -> Result<BrokerUrl, ConfigError> {
         let missing = || ConfigError::missing("PP_BROKER_URL", "amqp://user:password@host:5672");
         match BrokerUrl::parse(self.url.as_ref().ok_or_else(missing)?.expose())? {
             BrokerUrl::Memory => Err(ConfigError::new(
                 "PP_BROKER_URL",
-                "`memory:` reaches nobody outside this process; only pp_standalone can use it, expected amqp://",
+                "`memory:` works within one process, so only pp_standalone can use it; expected amqp://",
             )),
             shared => Ok(shared),
         }
     }
 
-    /// Where the management API is, if it was named.
+    /// The address of the management API, if it is set.
     pub fn management_url(&self) -> Option<&Secret> {
         self.management_url.as_ref()
     }
 
-    /// The queues' names.
+    /// The names of the queues.
     pub fn queue_names(&self) -> QueueNames {
         QueueNames::new(&self.queue_prefix)
     }
 }
 
-/// A broker, by what its URL's scheme says.
+/// A broker. The scheme of the URL selects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerUrl {
     /// RabbitMQ.
     RabbitMq(Secret),
-    /// Within this process.
+    /// The broker within this process.
     Memory,
 }
 
@@ -85,13 +85,15 @@ impl BrokerUrl {
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
             "amqp" => Ok(Self::RabbitMq(Secret::from(text))),
-            "amqps" => Err(wrong("`amqps://` asks for TLS, which this program was built without")),
+            "amqps" => Err(wrong(
+                "`amqps://` needs TLS, which this program does not support; use amqp://",
+            )),
             other => Err(wrong(&format!("unknown scheme `{other}`, expected amqp:// or memory:"))),
         }
     }
 }
 
-/// AMQP allows 255 bytes for a queue's name; the rest is for what follows the prefix.
+/// Checks a prefix. A queue name has at most 255 bytes; the limit leaves room for the part after the prefix.
 fn prefix(text: &str) -> Result<String, String> {
     if is_plain_name(text) && !text.starts_with("amq.") {
         Ok(text.to_owned())
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_of_its_own_refuses_the_memory_broker() {
+    fn a_service_refuses_the_memory_broker() {
         let args = |url: &str| BrokerArgs {
             url: Some(Secret::from(url)),
             management_url: None,

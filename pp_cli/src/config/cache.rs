@@ -1,4 +1,4 @@
-//! Where the cache is, how long it keeps what, and how stale a read may be.
+//! The address of the cache, the lifetimes of its entries and the staleness of reads.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use pp_lib::cache::CacheOptions;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cache")]
 pub struct CacheArgs {
-    /// `redis://user:password@host:port/0`, or `memory:` within each process.
+    /// `redis://user:password@host:port/0`, or `memory:` for one cache per process.
     #[arg(
         id = "cache_url",
         long = "cache-url",
@@ -24,19 +24,19 @@ pub struct CacheArgs {
     )]
     url: Secret,
 
-    /// The beginning of this deployment's keys in the cache.
+    /// The prefix of this deployment's keys in the cache.
     #[arg(id = "cache_prefix", long = "cache-prefix", value_name = "PREFIX", env = "PP_CACHE_PREFIX", default_value = "pp", value_parser = prefix)]
     pub prefix: String,
 
-    /// How long an entry is kept that nobody changes, give or take a tenth; 1s to 24h [unit: duration, as in 300s].
+    /// The lifetime of an unchanged entry, give or take a tenth; 1s to 24h [unit: duration, as in 300s].
     #[arg(id = "cache_ttl", long = "cache-ttl", value_name = "DURATION", env = "PP_CACHE_TTL", default_value = "300s", value_parser = duration_within(TTL))]
     pub ttl: Duration,
 
-    /// Whether each process keeps a cache of its own in front of a shared one: `on` or `off`.
+    /// Puts a cache within each process in front of a shared one: `on` or `off`.
     #[arg(id = "near_cache", long = "near-cache", value_name = "on|off", env = "PP_NEAR_CACHE", default_value = "off", value_parser = on_or_off, action = ArgAction::Set)]
     near: bool,
 
-    /// How much later than a commit a read may still miss it; 200ms to 60s [unit: duration, as in 1s].
+    /// The time after a commit during which a read may still miss it; 200ms to 60s [unit: duration, as in 1s].
     #[arg(long = "staleness", env = "PP_STALENESS", default_value = "1s", value_parser = duration_within(STALENESS))]
     pub staleness: Duration,
 }
@@ -45,12 +45,12 @@ const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2
 const STALENESS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 impl CacheArgs {
-    /// Which cache was named.
+    /// The selected cache.
     pub fn address(&self) -> Result<CacheUrl, ConfigError> {
         CacheUrl::parse(self.url.expose())
     }
 
-    /// How it is kept.
+    /// The lifetimes for the cache.
     pub fn options(&self) -> CacheOptions {
         CacheOptions {
             ttl: self.ttl,
@@ -58,18 +58,18 @@ impl CacheArgs {
         }
     }
 
-    /// Whether there is to be a cache in front of the shared one.
+    /// True if a near cache stands in front of the shared one.
     pub fn near(&self) -> bool {
         self.near
     }
 }
 
-/// A cache, by what its URL's scheme says.
+/// A cache. The scheme of the URL selects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheUrl {
     /// Redis.
     Redis(Secret),
-    /// Within this process.
+    /// The cache within this process.
     Memory,
 }
 
@@ -83,7 +83,9 @@ impl CacheUrl {
         match url.scheme() {
             "redis" if url.host_str().is_none_or(str::is_empty) => Err(wrong("names no host")),
             "redis" => Ok(Self::Redis(Secret::from(text))),
-            "rediss" => Err(wrong("`rediss://` asks for TLS, which this program was built without")),
+            "rediss" => Err(wrong(
+                "`rediss://` needs TLS, which this program does not support; use redis://",
+            )),
             other => Err(wrong(&format!(
                 "unknown scheme `{other}`, expected redis:// or memory:"
             ))),
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_settings_there_is_a_cache_in_the_process() {
+    fn the_default_is_a_cache_in_the_process() {
         let args = typed(&[]).unwrap();
         assert_eq!(args.address(), Ok(CacheUrl::Memory));
         assert_eq!(args.prefix, "pp");
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_alone_decides() {
+    fn the_scheme_selects_the_cache() {
         let url = "redis://:hunter2@h:1/0";
         let args = typed(&["--cache-url", url, "--near-cache", "on"]).unwrap();
         assert_eq!(args.address(), Ok(CacheUrl::Redis(Secret::from(url))));
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_bounds_are_refused_with_their_bounds() {
+    fn a_value_out_of_bounds_is_refused_with_the_bounds() {
         for (flag, bad, said) in [
             ("--cache-ttl", "999ms", "from 1s to 1day"),
             ("--cache-ttl", "25h", "from 1s to 1day"),
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_its_variable() {
+    fn every_flag_is_named_like_its_variable() {
         let command = Program::command();
         for argument in command.get_arguments().filter(|argument| argument.get_env().is_some()) {
             let variable = argument.get_env().and_then(|name| name.to_str()).unwrap();

@@ -1,6 +1,6 @@
-//! From the command line and the environment to a program's arguments, and one line for what is wrong with them.
+//! Reads a program's arguments from the command line and the environment, and reports an error as one line.
 //!
-//! Which arguments there are, each program says; what they mean together is checked after this.
+//! Each program defines its arguments and checks their combination.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,11 +12,11 @@ use clap::{Arg, Command, Parser};
 use super::LogFormat;
 use crate::logging;
 
-/// The exit code of a command line, or of a setting, that cannot be used.
+/// The exit code for an unusable command line or setting.
 pub(crate) const USAGE: u8 = 2;
 
-/// Reads the arguments of this process. Ends it with 0 after `--help` and `--version`, and with 2 after one line on
-/// standard error that names the flag or the variable which is wrong.
+/// Reads the arguments of this process. After `--help` and `--version` it ends the process with 0. After an error it
+/// writes one line that names the flag or the variable to standard error and ends the process with 2.
 pub fn command_line<P: Parser>() -> P {
     P::try_parse().unwrap_or_else(|error| {
         if !error.use_stderr() {
@@ -31,7 +31,7 @@ pub fn command_line<P: Parser>() -> P {
     })
 }
 
-/// The form of a program's log, as far as a command line says it that is wrong somewhere.
+/// The log format that an invalid command line asks for.
 fn log_format(command: &Command, args: impl IntoIterator<Item = OsString>, variable: Option<OsString>) -> LogFormat {
     const FLAG: &str = "log-format";
     let mut asked_for = variable;
@@ -52,9 +52,9 @@ fn log_format(command: &Command, args: impl IntoIterator<Item = OsString>, varia
     }
 }
 
-/// Clap's words up to the first empty line, after which it explains usage.
+/// The first paragraph of clap's message. The paragraphs after it explain usage.
 fn one_line(error: &clap::Error, mut command: Command) -> String {
-    // What an argument is called, clap only knows of a command that was built.
+    // Clap knows the names of arguments only after the command was built.
     command.build();
     let text = error.to_string();
     let words: Vec<&str> = text
@@ -70,7 +70,7 @@ fn one_line(error: &clap::Error, mut command: Command) -> String {
     }
 }
 
-/// The variable that the wrong value came from, if it did not come from a flag.
+/// The variable of the wrong value, unless a flag set the value.
 fn variable(error: &clap::Error, command: &Command) -> Option<String> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_named_by_its_variable_or_by_its_flag() {
+    fn a_wrong_value_names_its_variable_or_its_flag() {
         let from_variable = line(&["--id", "1"]);
         assert!(from_variable.starts_with("PATH: invalid value '"), "{from_variable}");
         assert!(
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_the_form_of_the_log() {
+    fn an_error_has_the_format_of_the_log() {
         #[derive(Debug, Parser)]
         struct Service {
             #[arg(long)]
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(of_service(&["--grace", "x"], Some("json")), LogFormat::Json);
         assert_eq!(of_service(&["--log-format=text"], Some("json")), LogFormat::Text);
         assert_eq!(of_service(&["--log-format"], None), LogFormat::Text);
-        // A program without a log has no form of it.
+        // A program without a log has no log format.
         assert_eq!(
             format(Args::command(), &["--count", "x"], Some("json")),
             LogFormat::Text
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_one_line_too() {
+    fn every_other_error_is_one_line() {
         assert_eq!(
             line(&["--count", "1"]),
             "the following required arguments were not provided: --id <ID>"

@@ -1,4 +1,4 @@
-//! Where the database is and how long to wait for it.
+//! The address of the database and the limits of its use.
 
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ pub struct DatabaseArgs {
     )]
     url: Option<Secret>,
 
-    /// The PostgreSQL server itself, where `PP_DATABASE_URL` names a connection pooler in transaction mode: for `LISTEN`
-    /// and migrations, which need a session of their own.
+    /// The PostgreSQL server itself if `PP_DATABASE_URL` names a pooler in transaction mode; `LISTEN` and migrations
+    /// need
+    /// a session of their own.
     #[arg(
         id = "database_direct_url",
         long = "database-direct-url",
@@ -35,28 +36,28 @@ pub struct DatabaseArgs {
     )]
     direct_url: Option<Secret>,
 
-    /// Connections to PostgreSQL, or readers of a SQLite file.
+    /// The number of connections to PostgreSQL, or of readers of a SQLite file.
     #[arg(id = "database_pool", long = "database-pool", value_name = "COUNT", env = "PP_DATABASE_POOL", default_value = "8", value_parser = whole(1..=200_u32))]
     pub pool: u32,
 
-    /// How long one call may take, waiting for a connection and repeats included [unit: duration, as in 5s].
+    /// The time limit of one call, including the wait for a connection and retries [unit: duration, as in 5s].
     #[arg(id = "database_timeout", long = "database-timeout", value_name = "DURATION", env = "PP_DATABASE_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
 }
 
 impl DatabaseArgs {
-    /// Which database was named, or the default one.
+    /// The selected database, or the default.
     pub fn address_or(&self, default: &str) -> Result<DatabaseUrl, ConfigError> {
         self.address(self.url.as_ref().map_or(default, Secret::expose))
     }
 
-    /// Which database was named, for a program that shares it with others.
+    /// The database for a program that shares it with other processes.
     pub fn shared_address(&self) -> Result<DatabaseUrl, ConfigError> {
         let missing = || ConfigError::missing(URL, "postgres://user:password@host/database");
         match self.address(self.url.as_ref().ok_or_else(missing)?.expose())? {
             DatabaseUrl::Sqlite(_) => Err(ConfigError::new(
                 URL,
-                "one process at a time can use a SQLite file; this one needs postgres://, pp_standalone does not",
+                "only one process can use a SQLite file; use postgres://, or run pp_standalone",
             )),
             shared => Ok(shared),
         }
@@ -70,26 +71,26 @@ impl DatabaseArgs {
         match (address, DatabaseUrl::parse(DIRECT_URL, direct.expose())?) {
             (DatabaseUrl::Postgres(url), DatabaseUrl::Postgres(direct)) => {
                 if has_option(&url, "options") {
-                    let why = "poolers refuse `options`: set it for the role, with ALTER ROLE … SET";
+                    let why = "poolers refuse `options`; set it for the role with ALTER ROLE … SET";
                     return Err(ConfigError::new(URL, why));
                 }
                 Ok(DatabaseUrl::Pooled { url, direct })
             }
             (DatabaseUrl::Sqlite(_), _) => Err(ConfigError::new(
                 DIRECT_URL,
-                "it goes with a postgres:// URL in PP_DATABASE_URL, which names a SQLite file",
+                "PP_DATABASE_URL names a SQLite file; unset this one, or use a postgres:// URL there",
             )),
             (_, _) => Err(ConfigError::new(DIRECT_URL, "expected postgres://")),
         }
     }
 }
 
-/// A database, by what its URL's scheme says.
+/// A database. The scheme of the URL selects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// PostgreSQL.
     Postgres(Secret),
-    /// PostgreSQL by way of a connection pooler that shares the server's sessions.
+    /// PostgreSQL behind a connection pooler that shares the server's sessions.
     Pooled {
         /// The pooler.
         url: Secret,
@@ -107,7 +108,7 @@ impl DatabaseUrl {
             let usable = !file.is_empty() && !file.contains(['?', '\0']);
             return usable
                 .then(|| Self::Sqlite(file.to_owned()))
-                .ok_or(wrong("expected `sqlite://` and a file"));
+                .ok_or(wrong("expected `sqlite://` and a file name"));
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
@@ -118,7 +119,9 @@ impl DatabaseUrl {
         }
         let mut options = url.query_pairs();
         if options.any(|(key, value)| key == "sslmode" && matches!(&*value, "require" | "verify-ca" | "verify-full")) {
-            return Err(wrong("`sslmode` asks for TLS, which this program was built without"));
+            return Err(wrong(
+                "`sslmode` needs TLS, which this program does not support; remove it",
+            ));
         }
         Ok(Self::Postgres(Secret::from(text)))
     }
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_alone_decides() {
+    fn the_scheme_selects_the_database() {
         let parse = |text| DatabaseUrl::parse(URL, text);
         assert!(matches!(parse("postgres://u:p@h:1/d"), Ok(DatabaseUrl::Postgres(_))));
         assert!(matches!(
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_url_makes_the_other_one_a_poolers() {
+    fn a_direct_url_makes_the_other_url_a_pooler() {
         let pooled = args("postgres://p/d", Some("postgres://h/d?options=-c%20a%3Db")).shared_address();
         let (url, direct) = (
             Secret::from("postgres://p/d"),
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_variable_and_without_the_password() {
+    fn an_error_names_the_variable_and_hides_the_password() {
         let good = "postgres://u:hunter2@h/d";
         let bad = [
             (URL, "", None),

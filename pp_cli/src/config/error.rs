@@ -1,8 +1,8 @@
-//! What is said about a wrong setting, and settings that are not said at all.
+//! The error for an unusable setting, and values that are never printed.
 
 use std::fmt;
 
-/// A setting that cannot be used; one line that begins with the variable's name.
+/// An unusable setting. The text is one line that begins with the variable's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {why}")]
 pub struct ConfigError {
@@ -11,7 +11,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A variable and what is wrong with its value; the value itself may be a secret and is not part of it.
+    /// An error about a variable. The value may be a secret, so it does not belong in `why`.
     pub fn new(variable: &'static str, why: impl Into<String>) -> Self {
         Self {
             variable,
@@ -19,18 +19,18 @@ impl ConfigError {
         }
     }
 
-    /// A variable that must be set.
+    /// The error for a missing variable.
     pub fn missing(variable: &'static str, example: &str) -> Self {
         Self::new(variable, format!("not set; for example {example}"))
     }
 }
 
-/// A value that may hold a password: it is never printed.
+/// A value that may hold a password. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself, for whom it is meant.
+    /// The value itself. Pass it only to the driver that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }

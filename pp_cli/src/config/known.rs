@@ -1,14 +1,14 @@
-//! The variables of all programs, which share an environment, and those that look like one and are none.
+//! The list of all programs' variables, and a warning about unknown ones. All programs share an environment.
 
 use std::env;
 
-/// What every variable begins with.
+/// The prefix of every variable.
 const PREFIX: &str = "PP_";
 
-/// How many letters may be wrong for a name to be suggested.
-const SIMILAR: usize = 3;
+/// The maximum edit distance of a suggested name.
+const MAX_DISTANCE: usize = 3;
 
-/// Every variable that a program, make or Docker Compose reads. A test compares it with the table in the README.
+/// Every variable that a program, make or Docker Compose reads. A test compares this list with the table in the README.
 pub const KNOWN: &[&str] = &[
     "PP_ADD_UP_TO",
     "PP_API_BIND",
@@ -76,7 +76,7 @@ pub const KNOWN: &[&str] = &[
     "PP_WORK_TIMEOUT",
 ];
 
-/// Warns of variables that no program knows: a misspelt setting would be ignored without a word.
+/// Warns about unknown variables. Without the warning, a misspelt setting would be ignored silently.
 pub(crate) fn warn_of_unknown_variables() {
     let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     for name in names.filter(|name| name.starts_with(PREFIX) && !KNOWN.contains(&name.as_str())) {
@@ -89,7 +89,7 @@ fn warning(name: &str) -> String {
     let nearest = KNOWN
         .iter()
         .min_by_key(distance)
-        .filter(|known| distance(known) <= SIMILAR);
+        .filter(|known| distance(known) <= MAX_DISTANCE);
     match nearest {
         Some(nearest) => format!("{name} is no variable of PP and is ignored; did you mean {nearest}?"),
         None => format!("{name} is no variable of PP and is ignored"),

@@ -1,5 +1,7 @@
-//! What can be set, one struct a file, flattened into the arguments of each program: a flag is its variable without
-//! `PP_`, in kebab case. Values are parsed and bounded here, so that a wrong one is an error at start.
+//! The settings, one struct per file. Each program flattens the structs it needs into its arguments.
+//!
+//! A flag has the name of its variable without `PP_`, in kebab case. Parsing checks the bounds, so a wrong value is an
+//! error at start.
 
 mod broker;
 mod cache;

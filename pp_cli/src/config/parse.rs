@@ -1,4 +1,4 @@
-//! Parsers for values: durations carry their unit, counts have bounds.
+//! Parsers for values. Durations have a unit, counts have bounds.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// Parses a duration such as `5s`, `250ms` or `1h 30m`. `0` needs no unit, any other bare number is refused.
+/// Parses a duration such as `5s`, `250ms` or `1h 30m`. Only `0` may omit the unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits_only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits_only && text.bytes().any(|byte| byte != b'0') {
@@ -19,12 +19,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(366 * 24 * 3600);
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= longest => Ok(duration),
-        Ok(_) => Err("a duration is at most 366 days".to_owned()),
+        Ok(_) => Err("a duration may be at most 366 days".to_owned()),
         Err(error) => Err(format!("{error}; a duration is a number and a unit, as in `5s`")),
     }
 }
 
-/// A parser for durations from one to another, both included.
+/// A parser for durations between two bounds, both included.
 pub(super) fn duration_within((from, to): (Duration, Duration)) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| {
         let parsed = duration(text)?;
@@ -39,13 +39,13 @@ pub(super) fn duration_within((from, to): (Duration, Duration)) -> impl Fn(&str)
     }
 }
 
-/// Whether a text can be the beginning of a name in every server.
+/// True if every server accepts the text at the start of a name.
 pub(super) fn is_plain_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=200).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// A duration as it is typed, for help texts and log lines.
+/// Formats a duration the way a setting spells it, for help texts and log lines.
 #[derive(Clone, Copy, Debug)]
 pub struct DurationText(pub Duration);
 
@@ -55,7 +55,7 @@ impl fmt::Display for DurationText {
     }
 }
 
-/// A parser for whole numbers within bounds.
+/// A parser for whole numbers in a range.
 pub fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: FromStr + PartialOrd + fmt::Display + Clone,
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// A parser for sizes such as `256KiB` or `1GB`, within bounds in bytes.
+/// A parser for sizes such as `256KiB` or `1GB`. The range is in bytes.
 pub fn size(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
         let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_a_unit_and_bounds() {
+    fn a_size_has_a_unit_and_bounds() {
         let size = size(1..=1 << 30);
         for (text, bytes) in [("1", 1), ("256KiB", 262_144), ("1MB", 1_000_000), ("1GiB", 1 << 30)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_carry_a_unit() {
+    fn a_duration_has_a_unit() {
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_have_bounds() {
+    fn a_whole_number_has_bounds() {
         assert_eq!(whole(1..=8_u16)("8"), Ok(8));
         for bad in ["0", "9", "-1", "1.0", "x", "99999999999"] {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! How a program comes up, stops and logs.
+//! The settings for start, stop and log.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use clap::{Args, ValueEnum};
 
 use super::duration;
 
-/// The settings that every program has.
+/// The settings of every program.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Process")]
 pub struct RuntimeArgs {
-    /// How long to wait at start for servers that are not there yet [unit: duration, as in 60s].
+    /// The time to wait for servers at start [unit: duration, as in 60s].
     #[arg(long, env = "PP_STARTUP_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub startup_timeout: Duration,
 
-    /// How long a stop may take until what is in flight is abandoned [unit: duration, as in 20s].
+    /// The time a stop may take before it abandons running work [unit: duration, as in 20s].
     #[arg(long, env = "PP_GRACE", default_value = "20s", value_parser = duration)]
     pub grace: Duration,
 
-    /// Which log lines are written: error, warn, info, debug, trace, or filters such as `info,pp_lib=debug`.
+    /// The level of the log: error, warn, info, debug, trace, or filters such as `info,pp_lib=debug`.
     #[arg(long, env = "PP_LOG", default_value = "info")]
     pub log: String,
 
-    /// How log lines are written.
+    /// The format of log lines.
     #[arg(long, env = "PP_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for machines.
     Json,
 }

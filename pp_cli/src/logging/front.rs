@@ -1,20 +1,20 @@
-//! What becomes of the records of libraries before they are lines: they are neither ours to word nor ours to leave out.
+//! Rewords and filters the log records of libraries.
 
 use env_logger::Logger;
 use log::{Level, Log, Metadata, Record};
 use pp_lib::runtime::say;
 
-/// Libraries whose warnings and errors are about what a client sent, or that it went away.
+/// A library whose warnings and errors concern only the client's requests or its disconnects.
 const ABOUT_CLIENTS: &str = "actix_http";
 
-/// How the names of our own crates begin.
-const OURS: [&str; 3] = ["pp_", "task_", "cli_"];
+/// The prefixes of PP's own crates.
+const OWN_PREFIXES: [&str; 3] = ["pp_", "task_", "cli_"];
 
 /// The logger of the process.
 pub(super) struct Front {
-    /// Decides by the filters, and writes.
+    /// Applies the filters and writes.
     pub(super) logger: Logger,
-    /// Whether somebody asked for lines of certain modules: then they are as those modules write them.
+    /// True if the filters name modules. Their records are then logged unchanged.
     pub(super) verbatim: bool,
 }
 
@@ -24,11 +24,11 @@ impl Log for Front {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let is_ours = OURS.iter().any(|ours| record.target().starts_with(ours));
-        if is_ours || self.verbatim || record.level() > Level::Warn {
+        let is_own = OWN_PREFIXES.iter().any(|prefix| record.target().starts_with(prefix));
+        if is_own || self.verbatim || record.level() > Level::Warn {
             return self.logger.log(record);
         }
-        // Said at a stop, of connections that are no longer accepted.
+        // actix logs this at a stop, for connections that it no longer accepts.
         let is_stop = record.args().as_str() == Some("No workers");
         if is_stop || record.target().starts_with(ABOUT_CLIENTS) {
             return self.logger.log(&record.to_builder().level(Level::Debug).build());

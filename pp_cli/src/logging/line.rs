@@ -1,5 +1,6 @@
-//! How a log line looks, for people and for machines. Whatever a record contains, a line comes of it: never a panic,
-//! never more than one line, never more than [`pp_lib::runtime::LONGEST_TEXT`].
+//! Formats a log line for people or for machines.
+//!
+//! Every record becomes exactly one line of at most [`pp_lib::runtime::LONGEST_TEXT`]. Formatting never panics.
 
 use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use serde_json::{Map, json};
 
 use crate::config::LogFormat;
 
-/// One line.
+/// One log line.
 pub(super) struct Line<'a> {
     time: String,
     level: Level,
@@ -23,7 +24,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A line of this moment.
+    /// A line with the current time.
     pub(super) fn new(level: Level, target: &'a str, message: impl Display) -> Self {
         Self {
             time: time(SystemTime::now()),
@@ -34,7 +35,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line of a record.
+    /// The line for a record.
     pub(super) fn of(record: &Record<'a>) -> Self {
         let mut fields = Fields(Map::new());
         let _ = record.key_values().visit(&mut fields);
@@ -44,7 +45,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line, with its end; the style is that of the level.
+    /// The formatted line with its line break. The style marks the level.
     pub(super) fn render(self, format: LogFormat, style: Style) -> String {
         match format {
             LogFormat::Text => self.for_people(style),
@@ -61,7 +62,7 @@ impl<'a> Line<'a> {
             ..
         } = self;
         let mut line = format!("[{time} {style}{level:<5}{style:#}] ");
-        // A message of several lines could be taken for several records.
+        // A message of several lines would look like several records.
         for character in message.chars() {
             match character {
                 '\t' => line.push('\t'),
@@ -86,7 +87,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A moment as in RFC 3339. The clock of a machine may say anything, also what no calendar has.
+/// Formats a time as RFC 3339. A machine's clock may show a time outside the calendar.
 fn time(now: SystemTime) -> String {
     let ms = match now.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).ok(),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn any_clock_has_a_time() {
+    fn every_clock_value_has_a_text() {
         let at = |seconds: u64| time(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(1_700_000_000), "2023-11-14T22:13:20.000Z");
         assert_eq!(at(253_402_300_799), "9999-12-31T23:59:59.000Z");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_shown_is_a_line_all_the_same() {
+    fn a_value_that_fails_to_format_still_becomes_a_line() {
         struct Refuses;
         impl Display for Refuses {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_line_and_not_longer_than_the_longest() {
+    fn a_message_is_one_line_of_limited_length() {
         let line = rendered(LogFormat::Text, "a\nb\u{1b}[31m");
         assert!(line.ends_with("Z WARN ] a\\nb\\u{1b}[31m\n"), "{line:?}");
         let long = message("é".repeat(LONGEST_TEXT));

@@ -1,7 +1,8 @@
-//! Logging: env_logger decides which records are lines, [`line`] how they look, and a queue carries them to standard
-//! error, so that a thread that works never waits for whoever reads the log.
+//! Logging.
 //!
-//! Only a `main` calls [`init`]: logger and panic hook belong to the process.
+//! env_logger filters the records, [`line`] formats them, and a queue carries them to standard error. A working thread
+//! therefore never waits for the reader of the log. Only `main` calls [`init`], because logger and panic hook belong to
+//! the process.
 
 mod front;
 mod line;
@@ -25,21 +26,21 @@ use self::line::Line;
 use self::queue::Queue;
 use crate::config::{LogFormat, RuntimeArgs};
 
-/// Libraries that log every error which they return as well; the services say it once, in their own words.
+/// Libraries that log every error they also return. The services log these errors once, in their own words.
 const NOISY: [(&str, LevelFilter); 6] = [
     ("lapin", LevelFilter::Off),
     ("tokio_postgres", LevelFilter::Off),
     ("r2d2", LevelFilter::Off),
     ("async_rs", LevelFilter::Off),
     ("tracing::span", LevelFilter::Off),
-    // Nobody else knows that a connection could not be accepted, for want of file descriptors for example.
+    // Only this library reports connections that could not be accepted, for example for lack of file descriptors.
     ("actix_server", LevelFilter::Error),
 ];
 
-/// How often lines that were counted instead of written are looked for.
+/// The interval at which counts of repeated lines are logged.
 const COUNTS: Duration = Duration::from_secs(1);
 
-/// How long the end of the process waits for its last lines to be written.
+/// The time the process waits for its last lines at its end.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The log of this process.
@@ -51,7 +52,7 @@ struct Log {
 }
 
 impl Log {
-    /// The log of this process; it is made when it is asked for the first time.
+    /// The log of this process. The first call creates it.
     fn of_process(format: LogFormat) -> &'static Self {
         LOG.get_or_init(|| Self {
             queue: Queue::start(standard_error(), move |dropped| lines_were_dropped(format, dropped)),
@@ -92,8 +93,8 @@ pub fn init(args: &RuntimeArgs) {
     panic::set_hook(Box::new(panicked));
 }
 
-/// Writes the error that ends the process, whatever the log is set to: one line on standard error, which is waited for
-/// with a bound.
+/// Writes the error that ends the process as one line to standard error. It ignores the log level and waits a limited
+/// time for the write.
 pub(crate) fn fatal(error: impl Display, format: LogFormat) {
     let Log { queue, format } = Log::of_process(format);
     let line = match format {
@@ -107,12 +108,12 @@ pub(crate) fn fatal(error: impl Display, format: LogFormat) {
     queue.flush(LAST_LINES);
 }
 
-/// Writes the error that ends a service, in the form of its log.
+/// Writes the error that ends a service, in the format of its log.
 pub(crate) fn fatal_in_log(error: impl Display) {
     fatal(error, LOG.get().map_or(LogFormat::Text, |log| log.format));
 }
 
-/// Waits until all lines are written, at most this long.
+/// Waits until all lines are written, at most `limit`.
 pub(crate) fn flush(limit: Duration) {
     if let Some(log) = LOG.get() {
         write_last_counts();
@@ -120,17 +121,17 @@ pub(crate) fn flush(limit: Duration) {
     }
 }
 
-/// Standard error without the lock that the standard library puts around it: a write that never ends would keep it.
+/// Standard error without the lock of the standard library, which an endless write would hold forever.
 fn standard_error() -> Box<dyn Write + Send> {
     use std::os::fd::AsFd as _;
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(descriptor) => Box::new(std::fs::File::from(descriptor)),
-        // It is closed, or there are no descriptors left.
+        // Standard error is closed, or the process has no free descriptors.
         Err(_) => Box::new(io::stderr()),
     }
 }
 
-/// Whether standard error is a terminal that wants colours.
+/// True if standard error is a terminal with colours.
 fn is_for_people() -> bool {
     let unset = |variable: &str| env::var_os(variable).is_none_or(|value| value.is_empty());
     io::stderr().is_terminal() && unset("NO_COLOR") && env::var_os("TERM").is_some_and(|term| term != "dumb")
@@ -146,7 +147,7 @@ fn lines_were_dropped(format: LogFormat, dropped: u64) -> Vec<u8> {
     line.render(format, Style::new()).into_bytes()
 }
 
-/// A panic is a line like any other: the standard hook would write it on the thread that panics.
+/// Logs a panic as one line. The standard hook would write on the thread that panics.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let place = panic.location().map_or_else(String::new, ToString::to_string);
@@ -160,13 +161,13 @@ fn panicked(panic: &PanicHookInfo<'_>) {
             log::error!("{line}");
         }
     }
-    // Nothing comes after the panic of the main thread.
+    // The process ends after a panic of the main thread.
     if thread.name() == Some("main") {
         flush(LAST_LINES);
     }
 }
 
-/// What env_logger writes whole lines to.
+/// The target of env_logger, which writes whole lines.
 struct QueueWriter(Queue);
 
 impl Write for QueueWriter {

@@ -1,5 +1,5 @@
-//! The queue between those who log and the thread that writes. It is bounded by bytes: when it is full, lines are
-//! dropped and counted, and the count becomes a line at the place where they are missing.
+//! A bounded queue between the threads that log and the thread that writes. A full queue drops and counts lines. The
+//! count becomes a line in the place of the missing ones.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -7,42 +7,43 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many bytes of lines may wait.
+/// The maximum number of bytes in the queue.
 const CAPACITY: usize = 4 * 1024 * 1024;
-/// What a line takes up beside its text, in bytes.
+/// The bytes that a line takes in addition to its text.
 const OVERHEAD: usize = 64;
-/// How long a descriptor that takes nothing right now is left alone.
-const AGAIN: Duration = Duration::from_millis(10);
+/// The pause before another write to a descriptor that was not ready.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// The queue; clones are the same.
+/// The queue. Clones share it.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Something was queued or written.
+    /// Signals that a line was queued or written.
     changed: Condvar,
-    /// The line that tells how many were dropped.
+    /// Builds the line that reports the number of dropped lines.
     notice: Box<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
 }
 
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// The size of the lines, with the one that is being written.
+    /// The bytes of all lines, including the one being written.
     bytes: usize,
-    /// Lines that are missing behind the last one in the queue.
+    /// The number of lines dropped behind the last one in the queue.
     dropped: u64,
-    /// Lines are dropped until half of the queue is written, so that a reader that is a little too slow finds gaps
-    /// rather than a gap after each line.
+    /// True while lines are dropped, which lasts until half of the queue is written. A slightly slow reader then sees
+    /// few
+    /// large gaps instead of one after every line.
     full: bool,
     writing: bool,
-    /// The last write failed.
+    /// True if the last write failed.
     broken: bool,
 }
 
 impl Queue {
-    /// A queue whose lines a thread of its own writes to `sink`.
+    /// Starts a queue and the thread that writes its lines to `sink`.
     pub(super) fn start(
         sink: impl Write + Send + 'static,
         notice: impl Fn(u64) -> Vec<u8> + Send + Sync + 'static,
@@ -53,7 +54,7 @@ impl Queue {
             notice: Box::new(notice),
         });
         let writer = shared.clone();
-        // Without this thread the queue fills up, and the program goes on without a log.
+        // Without this thread the queue fills up and the program runs without a log.
         let _ = thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || writer.write_to(sink));
@@ -80,7 +81,7 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written, at most this long.
+    /// Waits until everything is written, at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let mut state = self.0.state();
@@ -102,21 +103,21 @@ impl Shared {
 
     fn write_to(&self, mut sink: impl Write) {
         loop {
-            let (line, told) = self.next();
+            let (line, dropped) = self.next();
             let written = write_all(&mut sink, &line);
             let mut state = self.state();
             state.writing = false;
             state.bytes -= size(&line);
             state.broken = written.is_err();
             if state.broken {
-                state.dropped += told.max(1);
+                state.dropped += dropped.max(1);
             }
             drop(state);
             self.changed.notify_all();
         }
     }
 
-    /// The next line, and of how many dropped ones it tells.
+    /// The next line, and the number of dropped lines that it reports.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut state = self.state();
         loop {
@@ -124,13 +125,13 @@ impl Shared {
                 state.writing = true;
                 return (line, 0);
             }
-            // Where nothing can be written, the next line shows whether that is over.
+            // While writes fail, only the next line shows if they work again.
             if state.dropped > 0 && !state.broken {
-                let told = std::mem::take(&mut state.dropped);
-                let notice = (self.notice)(told);
+                let dropped = std::mem::take(&mut state.dropped);
+                let notice = (self.notice)(dropped);
                 state.writing = true;
                 state.bytes += size(&notice);
-                return (notice, told);
+                return (notice, dropped);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -152,13 +153,13 @@ fn size(line: &[u8]) -> usize {
     line.len() + OVERHEAD
 }
 
-/// Writes a line. Somebody who shares the descriptor may have made it non-blocking; it is waited for like any other.
+/// Writes a line. Another process may have made the shared descriptor non-blocking, so the write is repeated.
 fn write_all(sink: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match sink.write(line) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => line = &line[written..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(AGAIN),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -174,7 +175,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10);
 
-    /// Somebody who reads one write at a time, and only when asked to.
+    /// A reader that reads one write at a time, only on request.
     struct Reader(SyncSender<Vec<u8>>);
 
     impl Write for Reader {
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_reads_are_dropped_and_counted_where_they_are_missing() {
+    fn unread_lines_are_dropped_and_counted_in_their_place() {
         let (queue, receiver) = queue();
         let line = vec![b'x'; 64 * 1024 - OVERHEAD];
         let kept = CAPACITY / size(&line);
         for _ in 0..kept + 10 {
             queue.push(line.clone());
         }
-        // There is room for some, and yet a gap is one gap.
+        // Several lines fit again, and the gap is still a single one.
         assert_eq!(read(&receiver).len(), line.len());
         queue.push(b"in the gap".to_vec());
         for _ in 1..kept {
@@ -220,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn the_next_line_after_a_gap_comes_behind_its_count() {
+    fn the_line_after_a_gap_follows_its_count() {
         let (queue, receiver) = queue();
         let half = vec![b'x'; CAPACITY / 2 - OVERHEAD];
         for _ in 0..3 {
             queue.push(half.clone());
         }
         assert_eq!(read(&receiver).len(), half.len());
-        // Its size counts until it is written.
+        // The size counts until the line is written.
         let deadline = Instant::now() + LONG;
         while queue.0.state().bytes > CAPACITY / 2 {
             assert!(Instant::now() < deadline);
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_lines_that_nobody_reads_has_an_end() {
+    fn a_flush_of_unread_lines_ends() {
         let (queue, _receiver) = queue();
         queue.push(b"never read".to_vec());
         let begun = Instant::now();
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_too() {
+    fn a_failed_write_counts_as_dropped() {
         let (queue, receiver) = queue();
         drop(receiver);
         queue.push(b"lost".to_vec());

@@ -1,6 +1,6 @@
-//! The service as an operator has it: what cannot be set is one line that names the variable, and an exit code.
+//! The service as an operator runs it: an invalid setting is one line that names the variable, and an exit code.
 //!
-//! What it publishes is tested in the library, on paused time.
+//! Unit tests on paused time cover publishing.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-/// Exit code and standard error of a start with these settings alone.
+/// The exit code and standard error of a start with only these settings.
 fn start(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("task_producer");
     command
@@ -22,11 +22,11 @@ fn start(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
+fn an_invalid_setting_is_one_line_with_its_variable() {
     for (variable, value, why) in [
-        ("PP_SCHEDULE", "61 * * * * *", "`61 * * * * *` is no schedule"),
+        ("PP_SCHEDULE", "61 * * * * *", "`61 * * * * *` is not a schedule"),
         ("PP_SCHEDULE", "0 0 0 31 2 *", "`0 0 0 31 2 *` never ticks"),
-        ("PP_TIME_ZONE", "Mars/Base", "`Mars/Base` is no IANA time zone"),
+        ("PP_TIME_ZONE", "Mars/Base", "`Mars/Base` is not an IANA time zone"),
         ("PP_COUNT", "0", "expected a whole number from 1 to 100000"),
         ("PP_CATCH_UP", "100001", "expected a whole number from 0 to 100000"),
         (
@@ -34,7 +34,7 @@ fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
             "-1",
             "add_up_to must be a whole number from 1 to 2147483647",
         ),
-        ("PP_BROKER_URL", "memory:", "reaches nobody outside this process"),
+        ("PP_BROKER_URL", "memory:", "works within one process"),
         ("PP_BROKER_URL", "redis://u:hunter2@h", "unknown scheme `redis`"),
         ("PP_PROBE_BIND", "nowhere", "expected a host and a port"),
         ("PP_GRACE", "5", "a duration needs a unit"),
@@ -50,15 +50,15 @@ fn a_setting_that_cannot_be_used_is_one_line_with_its_variable() {
 }
 
 #[test]
-fn flags_that_exclude_each_other_are_a_usage_error() {
+fn conflicting_flags_are_a_usage_error() {
     let (code, line) = start(&["--once", "--rate", "5"], &[]);
     assert_eq!(code, Some(2));
     assert_eq!(line, "error: the argument '--once' cannot be used with '--rate <N>'\n");
 }
 
 #[test]
-fn a_broker_that_does_not_come_up_is_waited_for_so_long() {
-    // Nobody listens at port 1.
+fn the_wait_for_a_broker_ends_after_the_timeout() {
+    // No server listens at port 1.
     let variables = [
         ("PP_BROKER_URL", "amqp://u:hunter2@127.0.0.1:1"),
         ("PP_STARTUP_TIMEOUT", "300ms"),
@@ -67,7 +67,7 @@ fn a_broker_that_does_not_come_up_is_waited_for_so_long() {
     assert_eq!(code, Some(1));
     let last = lines.lines().last().unwrap();
     assert!(
-        last.contains("PP_BROKER_URL: RabbitMQ was not there within 300ms"),
+        last.contains("PP_BROKER_URL: RabbitMQ could not be reached within 300ms"),
         "{lines}"
     );
     assert!(!lines.contains("hunter2"), "{lines}");

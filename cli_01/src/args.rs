@@ -1,6 +1,6 @@
-//! What is typed, and what it comes to: a command and the place that answers it, every value checked.
+//! Parses the command line into a command and the source that answers it, and checks every value.
 //!
-//! Without a subcommand it is the lookup that existing scripts call: `--id N` or `--work-code C`.
+//! Without a subcommand the program does the lookup that existing scripts call: `--id N` or `--work-code C`.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::failure::Failure;
 use crate::http::Api;
 use crate::output::Output;
 
-/// At most this many works are found, and this many dead letters listed, unless told otherwise; as the API has it.
-const WORKS: u16 = 1000;
-const LETTERS: u16 = 50;
+/// The default number of works found and of dead letters listed. The API has the same defaults.
+const DEFAULT_WORKS: u16 = 1000;
+const DEFAULT_LETTERS: u16 = 50;
 
-/// How many letters one call may name; as the API has it.
-const MOST_LETTERS: usize = 1000;
+/// The maximum number of letters in one call. The API has the same limit.
+const MAX_LETTERS: usize = 1000;
 
 /// The last second of the year 9999.
-const LATEST: i64 = 253_402_300_799;
+const LATEST_SECOND: i64 = 253_402_300_799;
 
 const DATABASE: &str = "sqlite://data/pp.sqlite";
 
@@ -34,31 +34,31 @@ const NOTES: &str = "Exit codes:
   2  usage
   3  the API or the database is unavailable, or not one that this program knows";
 
-/// Creates and looks up works, over HTTP or straight in the database.
+/// Creates, shows and changes works, over HTTP or directly in the database.
 #[derive(Debug, Parser)]
-#[command(name = "cli_01", version, max_term_width = 100, after_help = NOTES, mut_args(anywhere))]
+#[command(name = "cli_01", version, max_term_width = 100, after_help = NOTES, mut_args(global_option))]
 pub(crate) struct Args {
     /// Show the work with this id.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     id: Option<i64>,
 
-    /// List the newest 50 works whose code begins like this.
+    /// List the newest 1000 works whose code begins with CODE.
     #[arg(long, value_name = "CODE")]
     work_code: Option<String>,
 
-    /// Whom to ask.
+    /// The source: the API, or the database itself.
     #[arg(long, value_enum, default_value = "http")]
     call_type: CallType,
 
-    /// How to print: JSON as the API's, or a table for people.
+    /// The output format: the API's JSON, or a table for people.
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
 
-    /// How long a call may take, all in all [unit: duration, as in 5s].
+    /// The time limit of a call [unit: duration, as in 5s].
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
 
-    /// Where the API is, for call type http.
+    /// The address of the API, for call type http.
     #[arg(
         long,
         env = "PP_API_URL",
@@ -74,12 +74,12 @@ pub(crate) struct Args {
     action: Option<Action>,
 }
 
-/// Whom to ask.
+/// The source of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CallType {
     /// The API.
     Http,
-    /// The database, whose schema is never changed.
+    /// The database. Its schema is never changed.
     Db,
 }
 
@@ -91,7 +91,7 @@ enum Action {
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         add_up_to: Option<AddUpTo>,
 
-        /// When it is to run, at most 366 days ahead [unit: Unix seconds; default: at once].
+        /// The time it starts, at most 366 days ahead [unit: Unix seconds; default: at once].
         #[arg(long, value_name = "UNIX", allow_negative_numbers = true, value_parser = run_at)]
         run_at: Option<i64>,
     },
@@ -99,13 +99,13 @@ enum Action {
     Search(SearchArgs),
     /// Show the history of a work, oldest first.
     Events {
-        /// The work's id.
+        /// The id of the work.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
-    /// Give a work another bound, to be computed anew.
+    /// Give a work another bound and compute it again.
     Update {
-        /// The work's id.
+        /// The id of the work.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
 
@@ -115,31 +115,31 @@ enum Action {
     },
     /// End a pending or running work; it stays readable as cancelled.
     Cancel {
-        /// The work's id.
+        /// The id of the work.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
-    /// Start a failed or cancelled work over.
+    /// Start a failed or cancelled work again.
     Retry {
-        /// The work's id.
+        /// The id of the work.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
     /// Cancel a work and remove it.
     Delete {
-        /// The work's id.
+        /// The id of the work.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         id: i64,
     },
-    /// Show how many works there are in each status, how fast they become done, and the newest.
+    /// Show the number of works in each status, their throughput and the newest works.
     Stats {
-        /// Count all works anew before, with call type db only.
+        /// Count all works again first; needs call type db.
         #[arg(long)]
         rebuild: bool,
     },
-    /// Follow changes as they happen, those of all works or of one until its end.
+    /// Follow changes as they happen, of all works or of one until its end.
     Watch(WatchArgs),
-    /// Look at what was given up, run it again or drop it.
+    /// List dead letters, run them again or drop them.
     #[command(subcommand)]
     Deadletter(DeadletterAction),
 }
@@ -148,28 +148,28 @@ enum Action {
 enum DeadletterAction {
     /// List dead letters, newest first.
     List {
-        /// At most so many letters, 1 to 1000.
-        #[arg(long, value_name = "N", default_value_t = LETTERS, value_parser = whole(1..=1000_u16))]
+        /// The maximum number of letters, 1 to 1000.
+        #[arg(long, value_name = "N", default_value_t = DEFAULT_LETTERS, value_parser = whole(1..=1000_u16))]
         limit: u16,
 
-        /// Only letters with a smaller number than this: where the page before ended.
+        /// Only letters with a smaller number; pass the last number of the page before.
         #[arg(long, value_name = "N", value_parser = whole(0..=i64::MAX))]
         before: Option<i64>,
     },
     /// Run dead letters again.
-    Redrive(Which),
-    /// Forget dead letters; their works stay failed.
-    Drop(Which),
+    Redrive(SelectionArgs),
+    /// Remove dead letters; their works stay failed.
+    Drop(SelectionArgs),
 }
 
 #[derive(ClapArgs, Debug)]
 #[group(required = true, multiple = false)]
-struct Which {
-    /// The letters with these numbers, at most 1000; may be repeated.
+struct SelectionArgs {
+    /// The number of a letter; may be repeated up to 1000 times.
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = whole(1..=i64::MAX))]
     id: Vec<i64>,
 
-    /// All of them.
+    /// All letters.
     #[arg(long)]
     all: bool,
 }
@@ -180,7 +180,7 @@ struct WatchArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with_all = ["work_code", "status"])]
     id: Option<i64>,
 
-    /// Only works whose code begins like this.
+    /// Only works whose code begins with CODE.
     #[arg(long, value_name = "CODE")]
     work_code: Option<String>,
 
@@ -188,7 +188,7 @@ struct WatchArgs {
     #[arg(long, value_name = "STATUS", value_parser = status)]
     status: Option<Status>,
 
-    /// How long each addition takes, as the consumer has it, to show how far the one work is [unit: duration, as in
+    /// The time of each addition, as set for the consumer, to show the progress of the one work [unit: duration, as in
     /// 10ms].
     #[arg(long, env = "PP_PACE", value_name = "DURATION", default_value = "0", value_parser = duration)]
     pace: Duration,
@@ -196,7 +196,7 @@ struct WatchArgs {
 
 #[derive(ClapArgs, Debug)]
 struct SearchArgs {
-    /// Only works whose code begins like this.
+    /// Only works whose code begins with CODE.
     #[arg(long, value_name = "CODE")]
     work_code: Option<String>,
 
@@ -208,16 +208,16 @@ struct SearchArgs {
     #[arg(long, value_name = "BOOL")]
     done: Option<bool>,
 
-    /// Only works created at this time or later [unit: Unix seconds].
-    #[arg(long, value_name = "UNIX", value_parser = whole(0..=LATEST))]
+    /// Only works created at or after this time [unit: Unix seconds].
+    #[arg(long, value_name = "UNIX", value_parser = whole(0..=LATEST_SECOND))]
     since: Option<i64>,
 
-    /// At most so many works, 1 to 1000.
-    #[arg(long, value_name = "N", default_value_t = WORKS, value_parser = whole(1..=1000_u16))]
+    /// The maximum number of works, 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKS, value_parser = whole(1..=1000_u16))]
     limit: u16,
 }
 
-/// What to do, whom to ask, how to print.
+/// The command, its source and its output format.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) command: Command,
@@ -225,7 +225,7 @@ pub(crate) struct Settings {
     pub(crate) output: Output,
 }
 
-/// Whom to ask, and how.
+/// The source of answers and its settings.
 #[derive(Debug)]
 pub(crate) enum Source {
     Http { url: String, timeout: Duration },
@@ -233,7 +233,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Makes ready to ask.
+    /// Opens the source.
     pub(crate) fn open(self) -> Result<Box<dyn Works>, Failure> {
         Ok(match self {
             Self::Http { url, timeout } => Box::new(Api::new(&url, timeout)?),
@@ -243,7 +243,7 @@ impl Source {
 }
 
 impl Args {
-    /// Checks what clap cannot.
+    /// Checks the combinations that clap cannot check.
     pub(crate) fn resolve(self) -> Result<Settings, Failure> {
         let timeout = self.timeout;
         let source = match self.call_type {
@@ -277,12 +277,12 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
             status: None,
             since: None,
             before: None,
-            limit: WORKS,
+            limit: DEFAULT_WORKS,
         })),
-        (None, None, None) => usage("one of --id and --work-code is needed, or a subcommand; see --help"),
-        (Some(_), Some(_), None) => usage("--id and --work-code exclude each other"),
+        (None, None, None) => usage("give --id, --work-code or a subcommand; see --help"),
+        (Some(_), Some(_), None) => usage("--id and --work-code exclude each other; give one"),
         (None, None, Some(action)) => action.command(),
-        (_, _, Some(_)) => usage("--id and --work-code of a subcommand are written after it"),
+        (_, _, Some(_)) => usage("write --id and --work-code after the subcommand"),
     }
 }
 
@@ -335,13 +335,15 @@ impl DeadletterAction {
     }
 }
 
-impl Which {
+impl SelectionArgs {
     fn selection(self) -> Result<Selection, Failure> {
         if self.all {
             return Ok(Selection::All);
         }
-        if self.id.len() > MOST_LETTERS {
-            return Err(Failure::Usage(format!("--id names more than {MOST_LETTERS} letters")));
+        if self.id.len() > MAX_LETTERS {
+            return Err(Failure::Usage(format!(
+                "--id names more than {MAX_LETTERS} letters; use several calls"
+            )));
         }
         Ok(Selection::Ids(self.id.into_iter().map(DeadLetterId).collect()))
     }
@@ -349,14 +351,14 @@ impl Which {
 
 fn prefix(text: &str) -> Result<WorkCodePrefix, Failure> {
     let most = WorkCodePrefix::MAX_LENGTH;
-    WorkCodePrefix::parse(text).ok_or_else(|| Failure::Usage(format!("--work-code is longer than {most} bytes")))
+    WorkCodePrefix::parse(text).ok_or_else(|| Failure::Usage(format!("--work-code may be at most {most} bytes long")))
 }
 
-/// Both may be given, as long as some work can be both.
+/// Combines both conditions, and refuses those that no work can meet.
 fn status_and_done(status: Option<Status>, done: Option<bool>) -> Result<Option<(Status, bool)>, Failure> {
     match (status, done) {
         (Some(status), Some(done)) if (status == Status::Done) != done => Err(Failure::Usage(format!(
-            "--status {status} and --done {done} contradict each other"
+            "--status {status} and --done {done} contradict each other; give one"
         ))),
         (Some(status), _) => Ok(Some((status, true))),
         (None, done) => Ok(done.map(|done| (Status::Done, done))),
@@ -382,8 +384,8 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What says how to ask may stand before a subcommand or after it.
-fn anywhere(argument: clap::Arg) -> clap::Arg {
+/// Lets an option for source or output stand before and after a subcommand.
+fn global_option(argument: clap::Arg) -> clap::Arg {
     let of_the_lookup = ["id", "work_code"].contains(&argument.get_id().as_str());
     argument.global(!of_the_lookup)
 }
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault_in_the_flags() {
+    fn clap_accepts_the_definition_of_the_flags() {
         Args::command().debug_assert();
     }
 
@@ -421,13 +423,14 @@ mod tests {
         let listed = resolve(&["--work-code", "api-"]).unwrap().command;
         assert!(matches!(listed, Command::Search(Search { limit: 1000, .. })));
         for wrong in [&[][..], &["--id", "7", "--work-code", "x"], &["--id", "7", "create"]] {
-            assert!(usage(wrong).contains("--id and --work-code"));
+            let line = usage(wrong);
+            assert!(line.contains("--id") && line.contains("--work-code"), "{line}");
         }
         assert!(usage(&["--work-code", &"a".repeat(65)]).contains("64 bytes"));
     }
 
     #[test]
-    fn how_to_ask_may_stand_before_or_after_a_subcommand() {
+    fn source_options_may_stand_before_or_after_a_subcommand() {
         for args in [["--call-type", "db", "create"], ["create", "--call-type", "db"]] {
             assert!(matches!(resolve(&args).unwrap().source, Source::Db { .. }), "{args:?}");
         }
@@ -469,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn one_work_is_watched_or_all_that_match_but_no_database() {
+    fn watch_follows_one_work_or_a_search_and_refuses_a_database() {
         let watched = |args: &[&str]| match resolve(&[&["watch"], args].concat()).unwrap().command {
             Command::Watch(watch) => watch.what,
             other => panic!("{other:?}"),
@@ -484,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_chosen_by_number_or_all_together() {
+    fn letters_are_selected_by_number_or_all_together() {
         let chosen = |args: &[&str]| match resolve(&[&["deadletter"], args].concat()).unwrap().command {
             Command::DeadLetters(what) => what,
             other => panic!("{other:?}"),
@@ -503,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_bounds() {
+    fn a_value_out_of_bounds_is_refused() {
         for bad in [
             &["--id", "x"][..],
             &["--id", "99999999999999999999"],

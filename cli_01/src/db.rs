@@ -1,5 +1,4 @@
-//! Works from the database itself, through the store's port. The schema is checked and never changed; what does not
-//! exist is not made.
+//! Reads and changes works directly in the database. It checks the schema, never changes it and creates no database.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -20,27 +19,27 @@ use tokio::runtime::{Builder, Runtime};
 use crate::commands::Works;
 use crate::failure::Failure;
 
-/// A database that has the schema this program knows.
+/// A database with a known schema.
 pub(crate) struct Database {
     store: AnyStore,
     runtime: &'static Runtime,
-    /// When to give up.
+    /// The end of the time limit.
     deadline: Instant,
     timeout: Duration,
 }
 
 impl Database {
-    /// Opens the database that was named, or the default one.
+    /// Opens the selected database, or the default.
     pub(crate) fn open(mut args: DatabaseArgs, default: &str, timeout: Duration) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
         let address = args
             .address_or(default)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        // One caller at a time needs one connection.
+        // One caller needs one connection.
         args.pool = 1;
         args.timeout = args.timeout.min(timeout);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        // Never dropped: that would wait for a call to a database which does not answer.
+        // The runtime is leaked, because dropping it would wait for calls to a database that does not answer.
         let runtime = Box::leak(Box::new(runtime.map_err(unavailable)?));
         let opening = connect::store(&address, &args, Schema::Check, timeout);
         let store = runtime.block_on(opening).map_err(unavailable)?;
@@ -52,14 +51,14 @@ impl Database {
         })
     }
 
-    /// An actor with a feed that nobody hears: the dispatcher's poll finds what is due within a second, while a poke from
-    /// here might not be sent before this process ends.
+    /// A store actor with a feed without listeners. The dispatcher's poll finds due works within a second, while a
+    /// notification might not be sent before this process ends.
     fn actor(&self) -> (StoreActor, StoreHandle) {
         let feed: AnyFeed = Arc::new(MemoryFeed::new());
         StoreActor::start(&self.store, &feed, StoreOptions::default())
     }
 
-    /// Waits for an answer within what is left of the time.
+    /// Waits for an answer until the time limit.
     fn ask<T>(&self, question: impl Future<Output = Result<T, impl Display>>) -> Result<T, Failure> {
         let bounded = async { tokio::time::timeout_at(self.deadline.into(), question).await };
         match self.runtime.block_on(bounded) {
@@ -144,11 +143,13 @@ impl Works for Database {
     }
 }
 
-/// Any version may change here, so there is no other.
+/// Unwraps a change. No version was given, so the version cannot be wrong.
 fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
     match changed {
         Changed::Applied(what) => Ok(what),
-        Changed::WrongStatus(status) => Err(Failure::Ended(format!("work {id} is {status}, which rules that out"))),
+        Changed::WrongStatus(status) => Err(Failure::Ended(format!(
+            "work {id} is {status}; this status does not allow the command"
+        ))),
         Changed::Missing | Changed::OtherVersion => Err(no_such_work(id)),
     }
 }

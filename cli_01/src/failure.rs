@@ -1,21 +1,21 @@
-//! What can go wrong: one line for a person, one exit code for a script.
+//! The errors of a command: one line for people, one exit code for scripts.
 
 use std::io;
 use std::process::ExitCode;
 
-/// Why a command has not done what was asked; shown as one line.
+/// The reason why a command failed, shown as one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// There is nothing of the kind that was asked for.
+    /// The requested object does not exist.
     #[error("{}", one_line(.0))]
     NotFound(String),
-    /// The work came to another end than was hoped for, or stands where the command does not apply.
+    /// The work ended without a result, or its status does not allow the command.
     #[error("{}", one_line(.0))]
     Ended(String),
-    /// What was typed asks for nothing that can be.
+    /// The command line is invalid.
     #[error("{}", one_line(.0))]
     Usage(String),
-    /// The API or the database did not answer, or not as one of PP.
+    /// The API or the database did not answer, or is not one of PP.
     #[error("{}", one_line(.0))]
     Unavailable(String),
     /// The answer could not be written.
@@ -24,7 +24,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The code that scripts tell them apart by.
+    /// The exit code for this failure.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::NotFound(_) | Self::Ended(_) => 1,
@@ -34,7 +34,7 @@ impl Failure {
     }
 }
 
-/// A text that may come from a server or a driver, as one line of bounded length that cannot steer a terminal.
+/// Turns a text from a server or driver into one line of limited length without control characters.
 pub(crate) fn one_line(text: &str) -> String {
     const MOST: usize = 400;
     let plain = |c: char| if c.is_control() { ' ' } else { c };
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line_whatever_it_quotes() {
+    fn a_failure_is_one_line_even_if_it_quotes_a_server() {
         let failure = Failure::NotFound("a\r\nb\x1b[31m".to_owned() + &"c".repeat(1000));
         let line = failure.to_string();
         assert!(line.starts_with("a  b [31mccc") && line.ends_with('…'), "{line}");

@@ -1,5 +1,6 @@
-//! Works over the REST API: requests, and what its answers mean here. An answer that no API of PP gives is an error,
-//! not a panic, and no answer is read without bound.
+//! Queries works over the REST API.
+//!
+//! An answer that no API of PP would give is an error, not a panic. Every answer is read up to a limit.
 
 mod stream;
 
@@ -21,10 +22,10 @@ use crate::failure::Failure;
 
 pub(crate) use stream::Stream;
 
-/// More than a thousand works, and than the history of any.
+/// The maximum size of an answer. A thousand works or the longest history fit.
 const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
 
-/// The API at an address.
+/// An API.
 pub(crate) struct Api {
     agent: Agent,
     base: String,
@@ -32,14 +33,14 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// For requests that take so long at most, each.
+    /// An API whose requests take at most `timeout` each.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, Failure> {
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The address that was given is the one that is asked.
+            // Requests go directly to the given address, never through a proxy.
             .proxy(None)
             .user_agent(concat!("cli_01/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
@@ -59,18 +60,17 @@ impl Api {
         format!("{}{path}", self.base)
     }
 
-    /// What the API says, if it is a success in the form expected.
+    /// The answer of the API if it is a success of the expected form.
     fn answer<T: DeserializeOwned>(&self, reply: Result<Response<Body>, ureq::Error>) -> Result<T, Failure> {
         let (status, body) = self.read(reply)?;
         if status != StatusCode::OK {
             return Err(self.refused(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| {
-            Failure::Unavailable(format!("{} does not answer as the API of PP does: {error}", self.base))
-        })
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::Unavailable(format!("{} does not answer like an API of PP: {error}", self.base)))
     }
 
-    /// Collects a list over its pages: `ask` is given the last item of the page before. At most `limit` items.
+    /// Collects a list of at most `limit` items from its pages. `ask` gets the last item of the page before.
     fn pages<T: DeserializeOwned>(
         &self,
         limit: usize,
@@ -102,11 +102,11 @@ impl Api {
             ureq::Error::BodyExceedsLimit(limit) => format!("{base} answers with more than {limit} bytes"),
             ureq::Error::Io(error) => format!("{base} cannot be reached (--api-url, PP_API_URL): {error}"),
             ureq::Error::HostNotFound => format!("{base} cannot be reached (--api-url, PP_API_URL): unknown host"),
-            other => format!("{base} does not answer as the API of PP does: {other}"),
+            other => format!("{base} does not answer like an API of PP: {other}"),
         })
     }
 
-    /// What was asked for is wrong or not there, or it is the API's trouble.
+    /// The failure that an error status stands for.
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
         let line = match serde_json::from_slice::<Problem>(body) {
             Ok(problem) if !problem.detail.is_empty() => problem.detail,
@@ -185,14 +185,14 @@ impl Works for Api {
 
     fn redrive(&self, which: &Selection) -> Result<u64, Failure> {
         let request = self.agent.post(self.url("/deadletter/redrive"));
-        let (name, value) = chosen(which);
+        let (name, value) = letters_parameter(which);
         let Redriven { redriven } = self.answer(request.query(name, value).send_empty())?;
         Ok(redriven)
     }
 
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
         let request = self.agent.delete(self.url("/deadletter"));
-        let (name, value) = chosen(which);
+        let (name, value) = letters_parameter(which);
         let Dropped { dropped } = self.answer(request.query(name, value).call())?;
         Ok(dropped)
     }
@@ -216,8 +216,8 @@ struct Dropped {
     dropped: u64,
 }
 
-/// The letters as a parameter of the API's query.
-fn chosen(which: &Selection) -> (&'static str, String) {
+/// The selected letters as a query parameter.
+fn letters_parameter(which: &Selection) -> (&'static str, String) {
     match which {
         Selection::All => ("all", "true".to_owned()),
         Selection::Ids(ids) => {
@@ -227,7 +227,7 @@ fn chosen(which: &Selection) -> (&'static str, String) {
     }
 }
 
-/// What is wanted as JSON; nothing when nothing is.
+/// The request body, or `None` if nothing was specified.
 fn body(wanted: Wanted) -> Option<Value> {
     let Wanted { add_up_to, run_at } = wanted;
     let mut fields = Map::new();
@@ -236,7 +236,7 @@ fn body(wanted: Wanted) -> Option<Value> {
     (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
-/// The search as the API's query.
+/// The search as query parameters of the API.
 fn parameters(search: &Search) -> Vec<(&'static str, String)> {
     let status = search.status.map(|wanted| match wanted {
         (Status::Done, done) => ("done", done.to_string()),
@@ -251,13 +251,13 @@ fn parameters(search: &Search) -> Vec<(&'static str, String)> {
     [work_code, status, since, Some(limit)].into_iter().flatten().collect()
 }
 
-/// Scheme, host and perhaps a path, without a slash at the end.
+/// Parses an address: scheme, host and optional path, without a slash at the end.
 fn base(url: &str) -> Result<String, Failure> {
     let wrong = |why: &str| Failure::Usage(format!("PP_API_URL: {why}, expected http://host:port"));
     let parsed: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
     match parsed.scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(wrong("`https://` asks for TLS, which this program was built without")),
+        Some("https") => return Err(wrong("`https://` needs TLS, which this program does not support")),
         _ => return Err(wrong("not a URL with the scheme http")),
     }
     if parsed.query().is_some()
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_http_address_is_taken() {
+    fn only_a_plain_http_address_is_accepted() {
         for (good, expected) in [
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("http://localhost/", "http://localhost"),

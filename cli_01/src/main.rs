@@ -1,7 +1,7 @@
-//! `cli_01`, the operator's tool: creates and looks up works, over HTTP or straight in the database.
+//! `cli_01`, the operator's tool: creates, shows and changes works, over HTTP or directly in the database.
 //!
-//! Here lives the recipe: what was typed becomes a request (`args`), a request is answered over HTTP (`http`) or by the
-//! database (`db`), the answer is printed (`output`), and what went wrong is one line and an exit code (`failure`).
+//! `args` parses the command line, `http` or `db` answers it, `output` prints the answer, and `failure` gives the error
+//! line and the exit code.
 
 mod args;
 mod commands;
@@ -22,10 +22,10 @@ use failure::Failure;
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough (`| head`): that is no failure.
+        // The reader of the output has seen enough (`| head`). That is no failure.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            // When even standard error is closed, the exit code is all there is left to say.
+            // If standard error is closed too, only the exit code remains.
             let _ = writeln!(io::stderr().lock(), "error: {failure}");
             failure.exit_code()
         }

@@ -1,5 +1,5 @@
-//! How answers are printed: one JSON document exactly as the API's, which does not change, or a table for people, which
-//! may.
+//! Prints answers: one JSON document exactly like the API's, which stays stable, or a table for people, which may
+//! change.
 
 mod stats;
 
@@ -14,17 +14,17 @@ use serde::Serialize;
 
 use crate::failure::one_line;
 
-/// How to print.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
     Table,
-    /// For scripts: the API's JSON, one document.
+    /// For scripts: one JSON document, as the API gives it.
     Json,
 }
 
 impl Output {
-    /// One work.
+    /// Prints one work.
     pub(crate) fn work(self, work: &Work) -> io::Result<()> {
         match self {
             Self::Json => json(work),
@@ -32,7 +32,7 @@ impl Output {
         }
     }
 
-    /// Works; none are an empty array, but no table.
+    /// Prints works. An empty list is an empty array, but no table.
     pub(crate) fn works(self, works: &[Work]) -> io::Result<()> {
         match self {
             Self::Json => json(works),
@@ -41,7 +41,7 @@ impl Output {
         }
     }
 
-    /// Events; none are an empty array, but no table.
+    /// Prints events. An empty list is an empty array, but no table.
     pub(crate) fn events(self, events: &[Event]) -> io::Result<()> {
         match self {
             Self::Json => json(events),
@@ -50,7 +50,7 @@ impl Output {
         }
     }
 
-    /// Dead letters; none are an empty array, but no table.
+    /// Prints dead letters. An empty list is an empty array, but no table.
     pub(crate) fn dead_letters(self, letters: &[DeadLetter]) -> io::Result<()> {
         match self {
             Self::Json => json(letters),
@@ -59,7 +59,7 @@ impl Output {
         }
     }
 
-    /// The counters.
+    /// Prints the counters.
     pub(crate) fn stats(self, stats: &Stats) -> io::Result<()> {
         match self {
             Self::Json => json(stats),
@@ -76,7 +76,7 @@ impl Output {
         }
     }
 
-    /// One change, as it happens.
+    /// Prints one change.
     pub(crate) fn change(self, change: &StreamedChange) -> io::Result<()> {
         let status = change.status.map_or("-", Status::as_str);
         match self {
@@ -90,7 +90,7 @@ impl Output {
         }
     }
 
-    /// The work that changes are awaited of, as it stands.
+    /// Prints the current state of the watched work.
     pub(crate) fn standing(self, work: &Work) -> io::Result<()> {
         match self {
             Self::Json => json(work),
@@ -106,7 +106,7 @@ impl Output {
         }
     }
 
-    /// To how many something was done; none are nothing to tell people about.
+    /// Prints the number of changed items. A table format prints nothing for 0.
     pub(crate) fn count(self, done: &str, count: u64) -> io::Result<()> {
         match self {
             Self::Json => json(&serde_json::Map::from_iter([(done.to_owned(), count.into())])),
@@ -131,7 +131,7 @@ fn table(table: Table) -> io::Result<()> {
     output.flush()
 }
 
-/// What happened when to which work, and where it stood then.
+/// Prints one line: time, work, status and the change.
 fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Result<()> {
     let (time, longest) = (time(second), WorkCode::MAX_LENGTH);
     let mut output = io::stdout().lock();
@@ -144,7 +144,7 @@ fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Resu
     output.flush()
 }
 
-/// The moment that works wait for has a column where one of them has such a moment.
+/// A table of works. It has a column for the start time if one of the works has a start time.
 fn works_table(works: &[Work]) -> Table {
     const RUN_AT: usize = 5;
     let mut columns = vec![
@@ -224,7 +224,7 @@ fn letters_table(letters: &[DeadLetter]) -> Table {
     table
 }
 
-/// Enough of a message to know it by.
+/// The first characters of a message, enough to recognize it.
 fn beginning(body: &str) -> String {
     const MOST: usize = 40;
     let line = one_line(body);
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_readable_and_impossible_ones_do_not_panic() {
+    fn a_time_is_readable_and_an_impossible_one_does_not_panic() {
         assert_eq!(time(1_634_115_736), "2021-10-13 09:02:16");
         assert_eq!(time(i64::MAX), format!("second {}", i64::MAX));
     }

@@ -1,7 +1,7 @@
-//! What is typed, and what it comes to: raw arguments become [`Settings`] in which every value is known to be good.
+//! Parses the command line into [`Settings`], in which every value is valid.
 //!
-//! Every input has a bound, and what breaks it is one line naming the flag. The rules that keep a request from being
-//! two requests (no CR or LF in method, path or header) are here. Not here: how a request is written.
+//! Every input has a limit, and an error is one line that names the flag. The rules against request splitting (no CR or
+//! LF in method, path or header) are here. `request` writes the request.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -19,13 +19,14 @@ const BODY_LIMIT: usize = 1024 * 1024;
 const TIMEOUT_RANGE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
 const REPLY_LIMIT: u64 = 1024 * 1024 * 1024;
 
-/// Headers that frame the message or end the connection: cli_02 writes them, since a false one makes one request two.
+/// Headers that frame the message or end the connection. cli_02 writes them itself, because a wrong one splits the
+/// request.
 const OWN_HEADERS: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
-/// Headers that a request has at most once.
+/// Headers that may occur once.
 const SINGLE_HEADERS: [&str; 3] = ["content-type", "host", "user-agent"];
 
-const NOTES: &str = r#"Lines sent begin with "> ", lines of the reply's head with "< "; the body follows as it is, control
-characters and bytes that are no UTF-8 escaped (\x1b).
+const NOTES: &str = r#"Lines sent begin with "> ", lines of the reply's head with "< "; the body follows unchanged, with control
+characters and invalid UTF-8 escaped (\x1b).
 
 Exit codes:
   0  answered, 1xx to 3xx
@@ -57,20 +58,20 @@ pub(crate) struct Args {
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// Request body; sets Content-Length, and Content-Type: application/json unless one is given [default: none]
+    /// Request body; sets Content-Length, and Content-Type: application/json unless given [default: none]
     #[arg(long, allow_negative_numbers = true)]
     body: Option<String>,
 
-    /// Deadline of the whole exchange: connect, send, complete reply; with its unit, 1ms to 1h
+    /// Time limit of the whole exchange: connect, send, receive; with a unit, 1ms to 1h
     #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true)]
     timeout: String,
 
-    /// Most bytes of reply to read, heads included; plain bytes or with a unit (64KiB), at most 1GiB
+    /// Maximum size of the reply including heads, in bytes or with a unit (64KiB), at most 1GiB
     #[arg(long, default_value = "1MiB", value_name = "SIZE", allow_negative_numbers = true)]
     max_bytes: String,
 }
 
-/// One line naming the flag, the value and the rule it breaks; exit code 2.
+/// A usage error: one line that names the flag, the value and the broken rule. The exit code is 2.
 #[derive(Debug, Error, PartialEq)]
 #[error("--{flag} {}: {problem}", quoted(.value))]
 pub(crate) struct UsageError {
@@ -79,38 +80,38 @@ pub(crate) struct UsageError {
     problem: String,
 }
 
-/// What to do, every value checked.
+/// The checked settings of one call.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// Where to connect.
+    /// The server's name or address.
     pub(crate) host: Host,
     /// TCP port, never 0.
     pub(crate) port: u16,
-    /// A token; never CONNECT, whose target is no path.
+    /// The method: a token other than CONNECT, whose target is no path.
     pub(crate) method: String,
-    /// Visible ASCII that begins with a slash and has no fragment.
+    /// The target: visible ASCII that begins with a slash and has no fragment.
     pub(crate) path: String,
-    /// Name (a token) and value (no control characters), in the order given.
+    /// The added headers in their order: a token and a value without control characters.
     pub(crate) headers: Vec<(String, String)>,
-    /// The request's body, if it has one; it may be empty.
+    /// The body of the request; it may be empty.
     pub(crate) body: Option<String>,
-    /// Deadline of the whole exchange.
+    /// The time limit of the whole exchange.
     pub(crate) timeout: Duration,
-    /// Most bytes of reply to read, heads and chunk framing included.
+    /// The maximum size of the reply in bytes, including heads and chunk framing.
     pub(crate) max_bytes: u64,
 }
 
 /// The server's name or address.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Host {
-    /// An address, connected to without asking a resolver.
+    /// An address, used without a resolver.
     Address(IpAddr),
     /// A name for the resolver.
     Name(String),
 }
 
 impl Host {
-    /// The host as a `Host` header or a URL has it: IPv6 in brackets.
+    /// The host as a `Host` header or a URL spells it: IPv6 in brackets.
     pub(crate) fn authority(&self, port: u16) -> String {
         match self {
             Self::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
@@ -147,9 +148,7 @@ fn checked<T>(
 fn host(text: &str) -> Result<Host, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(inner) = bare {
-        let address: Ipv6Addr = inner
-            .parse()
-            .map_err(|_| "what stands in brackets is no IPv6 address")?;
+        let address: Ipv6Addr = inner.parse().map_err(|_| "the brackets must contain an IPv6 address")?;
         return Ok(Host::Address(address.into()));
     }
     if let Ok(address) = text.parse() {
@@ -157,7 +156,7 @@ fn host(text: &str) -> Result<Host, String> {
     }
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if text.is_empty() || !text.chars().all(name) {
-        return Err("no host name and no address; scheme, port and path have no place here".into());
+        return Err("not a host name or address; leave out scheme, port and path".into());
     }
     within(text, HOST_LIMIT)?;
     Ok(Host::Name(text.to_owned()))
@@ -167,15 +166,15 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .ok()
         .filter(|port| *port > 0)
-        .ok_or_else(|| "no port from 1 to 65535".into())
+        .ok_or_else(|| "not a port from 1 to 65535".into())
 }
 
 fn method(text: &str) -> Result<String, String> {
     if !is_token(text) {
-        return Err("no method: letters, digits and !#$%&'*+-.^_`|~ only".into());
+        return Err(" only~ only".into());
     }
     if text == "CONNECT" {
-        return Err("CONNECT asks for a tunnel, which this client cannot be".into());
+        return Err("CONNECT needs a tunnel, which this client does not support".into());
     }
     within(text, METHOD_LIMIT)?;
     Ok(text.to_owned())
@@ -191,7 +190,7 @@ fn path(text: &str) -> Result<String, String> {
         ));
     }
     if text.contains('#') {
-        return Err("a fragment is never sent; a literal # is %23".into());
+        return Err("a fragment cannot be sent; write %23 for a literal #".into());
     }
     within(text, PATH_LIMIT)?;
     Ok(text.to_owned())
@@ -209,19 +208,19 @@ fn headers(lines: Vec<String>) -> Result<Vec<(String, String)>, UsageError> {
 fn header(line: &str, before: &[(String, String)]) -> Result<(String, String), String> {
     let (name, value) = line.split_once(':').ok_or("not of the form 'Name: value'")?;
     if !is_token(name) {
-        return Err("the name may hold letters, digits and !#$%&'*+-.^_`|~ only".into());
+        return Err("the name may contain letters, digits and !#$%&'*+-.^_`|~ only".into());
     }
     let value = value.trim_matches([' ', '\t']);
     if let Some(c) = value.chars().find(|c| c.is_control() && *c != '\t') {
-        return Err(format!("the value holds the control character {c:?}"));
+        return Err(format!("the value contains the control character {c:?}"));
     }
     let is = |own: &&str| name.eq_ignore_ascii_case(own);
     if OWN_HEADERS.iter().any(is) {
-        return Err("cli_02 writes this header itself".into());
+        return Err("cli_02 writes this header itself; leave it out".into());
     }
     let given = before.iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name));
     if given && SINGLE_HEADERS.iter().any(is) {
-        return Err("given twice".into());
+        return Err("given twice; give it once".into());
     }
     if before.len() == HEADERS_LIMIT {
         return Err(format!("more than {HEADERS_LIMIT} headers"));
@@ -239,7 +238,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok() {
         return Err("has no unit; write 5s or 500ms".into());
     }
-    let duration = humantime::parse_duration(text).map_err(|_| "no duration; write 5s or 500ms")?;
+    let duration = humantime::parse_duration(text).map_err(|_| "not a duration; write 5s or 500ms")?;
     let (least, most) = TIMEOUT_RANGE;
     if duration < least || duration > most {
         return Err("not between 1ms and 1h".into());
@@ -248,7 +247,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn max_bytes(text: &str) -> Result<u64, String> {
-    let size: ByteSize = text.parse().map_err(|_| "no size; write 65536, 64KiB or 1MiB")?;
+    let size: ByteSize = text.parse().map_err(|_| "not a size; write 65536, 64KiB or 1MiB")?;
     if size.0 == 0 || size.0 > REPLY_LIMIT {
         return Err("not between 1 byte and 1GiB".into());
     }
@@ -262,7 +261,7 @@ fn within(text: &str, limit: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the text is a token as RFC 9110, section 5.6.2, has it.
+/// True if the text is a token as RFC 9110, section 5.6.2, defines it.
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -270,7 +269,7 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// The value, safe for a terminal and short enough for one line.
+/// Quotes the value, escaped for a terminal and short enough for one line.
 fn quoted(value: &str) -> String {
     const SHOWN: usize = 60;
     match value.char_indices().nth(SHOWN) {
@@ -295,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault_in_the_flags() {
+    fn clap_accepts_the_definition_of_the_flags() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn without_flags_the_defaults_hold() {
+    fn a_call_without_flags_uses_the_defaults() {
         let settings = resolve(&[]).unwrap();
         assert_eq!(
             settings,
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn good_values_are_taken() {
+    fn valid_values_are_accepted() {
         for (flag, value) in [
             ("--host", "localhost"),
             ("--host", "::1"),
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_refused_in_one_line_naming_the_flag() {
+    fn an_invalid_value_is_one_line_that_names_the_flag() {
         let long = "a".repeat(BODY_LIMIT + 1);
         let long_path = format!("/{long}");
         let long_header = format!("X: {long}");
@@ -418,12 +417,12 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_which_there_is_one_is_refused_the_second_time() {
+    fn a_header_that_may_occur_once_is_refused_the_second_time() {
         assert_eq!(
             problem(&[
                 "--header", "Host: a", "--header", "X: a", "--header", "X: b", "--header", "host: b"
             ]),
-            "--header \"host: b\": given twice"
+            "--header \"host: b\": given twice; give it once"
         );
     }
 

@@ -1,21 +1,21 @@
-//! The chunked transfer coding, taken off again: chunk sizes go, the body's bytes and the trailers stay.
+//! Decodes the chunked transfer coding: removes chunk sizes, keeps the body's bytes and the trailers.
 //!
-//! It is fed in pieces of any size. Not here: which replies are chunked, and how large one may become (`reply`).
+//! The input arrives in pieces of any size. `reply` decides which replies are chunked and limits their size.
 
 use crate::reply::ReplyError;
 
-/// Longest chunk-size line, extensions and CRLF included, in bytes.
+/// The maximum length of a chunk-size line in bytes, including extensions and CRLF.
 const SIZE_LINE_LIMIT: usize = 256;
-/// Most bytes of trailers.
+/// The maximum size of the trailers in bytes.
 const TRAILERS_LIMIT: usize = 8 * 1024;
-/// Most trailers.
+/// The maximum number of trailers.
 const TRAILER_COUNT_LIMIT: usize = 32;
 
-/// A decoder of one chunked body.
+/// A decoder for one chunked body.
 #[derive(Debug, Default)]
 pub(crate) struct Chunked {
     stage: Stage,
-    /// The line, or the trailers, that are not complete yet.
+    /// The incomplete line, or the incomplete trailers.
     line: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Chunked {
 enum Stage {
     #[default]
     Size,
-    /// This many bytes of the chunk are still to come.
+    /// The number of bytes missing from the chunk.
     Data(u64),
     DataEnd,
     Trailers,
@@ -31,8 +31,8 @@ enum Stage {
 }
 
 impl Chunked {
-    /// Decodes a piece into `body` and returns how many of its bytes belong to the reply; it is all of them until
-    /// the body is complete.
+    /// Decodes a piece into `body`. Answers how many of its bytes belong to the reply: all of them until the body is
+    /// complete.
     pub(crate) fn take(&mut self, piece: &[u8], body: &mut Vec<u8>) -> Result<usize, ReplyError> {
         let mut at = 0;
         while at < piece.len() && self.stage != Stage::Complete {
@@ -51,12 +51,12 @@ impl Chunked {
         Ok(at)
     }
 
-    /// Whether the last chunk and the empty line after the trailers have been seen.
+    /// True after the last chunk and the empty line behind the trailers.
     pub(crate) fn is_complete(&self) -> bool {
         self.stage == Stage::Complete
     }
 
-    /// The trailers as they came, empty line included; none when there are none.
+    /// The trailers as received, including the empty line; `None` if there are none.
     pub(crate) fn trailers(self) -> Option<Vec<u8>> {
         (self.is_complete() && self.line != b"\r\n").then_some(self.line)
     }
@@ -72,16 +72,16 @@ impl Chunked {
     }
 
     fn take_size(&mut self, byte: u8) -> Result<(), ReplyError> {
-        // A line without a digit must not pass for the size 0, which would make a broken reply look complete.
+        // A line without a digit must not count as size 0. It would make a broken reply look complete.
         if !self.line[0].is_ascii_hexdigit() || self.line.len() > SIZE_LINE_LIMIT {
-            return Err(ReplyError::Malformed("no chunk size where one must stand"));
+            return Err(ReplyError::Malformed("a chunk size is missing"));
         }
         if byte != b'\n' {
             return Ok(());
         }
-        // Extensions may hold anything but a bare line feed, in which implementations differ on where the line ends.
+        // Extensions may contain anything but a bare line feed, because implementations disagree if it ends the line.
         let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&self.line) else {
-            return Err(ReplyError::Malformed("a chunk size that is no number"));
+            return Err(ReplyError::Malformed("a chunk size is not a number"));
         };
         self.line.clear();
         self.stage = if size == 0 { Stage::Trailers } else { Stage::Data(size) };
@@ -90,7 +90,7 @@ impl Chunked {
 
     fn take_data_end(&mut self) -> Result<(), ReplyError> {
         if !b"\r\n".starts_with(&self.line) {
-            return Err(ReplyError::Malformed("a chunk longer than its size"));
+            return Err(ReplyError::Malformed("a chunk is longer than its size"));
         }
         if self.line.len() == 2 {
             self.line.clear();
@@ -101,7 +101,7 @@ impl Chunked {
 
     fn take_trailers(&mut self, byte: u8) -> Result<(), ReplyError> {
         if self.line.len() > TRAILERS_LIMIT {
-            return Err(ReplyError::Malformed("trailers of more than 8 KiB"));
+            return Err(ReplyError::Malformed("the trailers exceed 8 KiB"));
         }
         if byte != b'\n' {
             return Ok(());
@@ -110,7 +110,7 @@ impl Chunked {
         match httparse::parse_headers(&self.line, &mut trailers) {
             Ok(httparse::Status::Complete(_)) => self.stage = Stage::Complete,
             Ok(httparse::Status::Partial) => {}
-            Err(_) => return Err(ReplyError::Malformed("trailers that are no headers")),
+            Err(_) => return Err(ReplyError::Malformed("the trailers are not headers")),
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_join_to_the_body_and_what_follows_is_left_alone() {
+    fn chunks_join_to_the_body_and_later_bytes_stay() {
         let wire = b"4\r\nWiki\r\n00B; name=\"x\" ;y\r\npedia in\r\n \r\n0\r\n\r\nHTTP/1.1 200";
         let (body, taken, chunked) = decode(wire).unwrap();
         assert_eq!(body, b"Wikipedia in\r\n ");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_cut_short_is_incomplete() {
+    fn every_truncated_body_is_incomplete() {
         let wire = b"1\r\nx\r\n0\r\nA: b\r\n\r\n";
         for end in 0..wire.len() {
             assert!(!decode(&wire[..end]).unwrap().2.is_complete(), "{end}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_refused() {
+    fn a_malformed_chunk_is_refused() {
         let long_extension = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(SIZE_LINE_LIMIT));
         let long_trailers = format!("0\r\n{}\r\n", "A: b\r\n".repeat(TRAILERS_LIMIT));
         for wire in [

@@ -1,7 +1,6 @@
-//! The socket and its one deadline, which connect, send and receive share.
+//! The socket and its time limit, which connect, send and receive share.
 //!
-//! Each wait gets what is left of the deadline, so a server that drips a byte now and then gains nothing by it. Not
-//! here: what the bytes mean.
+//! Each wait lasts at most for the rest of the limit, so a server gains nothing by sending single bytes slowly.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -13,29 +12,29 @@ use thiserror::Error;
 
 use crate::args::Host;
 
-/// Most addresses of one name that are tried.
+/// The maximum number of addresses tried for one name.
 const ADDRESSES_LIMIT: usize = 8;
 
-/// Why the server could not be talked to.
+/// The reason why the exchange with the server failed.
 #[derive(Debug, Error)]
 pub(crate) enum ExchangeError {
-    /// The deadline has passed.
+    /// The time limit has passed.
     #[error("no complete reply within {} (--timeout), still {stage}", humantime::format_duration(*.timeout))]
     Timeout {
-        /// The whole deadline.
+        /// The whole time limit.
         timeout: Duration,
-        /// What was being waited for.
+        /// The step that was running.
         stage: &'static str,
     },
     /// The resolver has no address for the name.
     #[error("cannot find the host {name}")]
     Resolve {
-        /// The name asked for.
+        /// The name of the host.
         name: String,
         /// The resolver's reason.
         source: io::Error,
     },
-    /// None of the server's addresses takes the connection; the reason is the last one's.
+    /// None of the server's addresses accepts the connection. The source is the error of the last address.
     #[error("cannot connect to {to}")]
     Connect {
         /// Host and port.
@@ -59,7 +58,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects; the deadline runs from here on.
+    /// Connects. The time limit starts here.
     pub(crate) fn open(host: &Host, port: u16, timeout: Duration) -> Result<Self, ExchangeError> {
         let deadline = Deadline {
             at: Instant::now() + timeout,
@@ -71,7 +70,7 @@ impl Exchange {
         };
         let mut last = io::ErrorKind::AddrNotAvailable.into();
         for (index, address) in addresses.iter().enumerate() {
-            // An address that never answers gets its share of the time only, so that the next one has a turn.
+            // An address that never answers gets only a share of the time, so that the next one gets a turn.
             let share = deadline.left("connecting")? / (addresses.len() - index) as u32;
             match TcpStream::connect_timeout(&SocketAddr::new(*address, port), share.max(Duration::from_micros(1))) {
                 Ok(stream) => return Ok(Self { stream, deadline }),
@@ -85,7 +84,7 @@ impl Exchange {
         })
     }
 
-    /// Sends the bytes, and says how many the system took, also when it did not take all.
+    /// Sends the bytes. Answers how many of them the system took, even after an error.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> (usize, Result<(), ExchangeError>) {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -97,7 +96,7 @@ impl Exchange {
         (sent, Ok(()))
     }
 
-    /// Receives what there is, at least one byte; 0 means that the server has closed the connection.
+    /// Receives at least one byte. 0 means that the server has closed the connection.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
         let stage = "waiting for the server";
         loop {
@@ -112,7 +111,7 @@ impl Exchange {
         }
     }
 
-    /// Does something for which the server is not to blame: the deadline stands still meanwhile.
+    /// Runs `work` without counting its time, because the server is not responsible for it.
     pub(crate) fn pause<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
@@ -134,7 +133,7 @@ impl Exchange {
     }
 }
 
-/// A wait that ended without anything; whether there is time for another, the deadline tells.
+/// True if the wait ended without a result. The time limit decides about another one.
 fn is_worth_another_try(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -142,13 +141,13 @@ fn is_worth_another_try(error: &io::Error) -> bool {
     )
 }
 
-/// Asks the resolver in a thread of its own: the system's resolver knows no deadline, and waits for long.
+/// Resolves the name in a separate thread, because the system's resolver has no time limit.
 fn resolve(name: &str, deadline: Deadline) -> Result<Vec<IpAddr>, ExchangeError> {
     let (answer, answered) = mpsc::channel();
     let asked = name.to_owned();
     thread::spawn(move || {
         let found = (asked.as_str(), 0).to_socket_addrs();
-        // Nobody listens any more once the deadline has passed.
+        // After the time limit the receiver is gone.
         let _ = answer.send(found.map(|found| found.map(|address| address.ip()).take(ADDRESSES_LIMIT).collect()));
     });
     let stage = "looking up the host";
@@ -168,7 +167,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// What is left, never zero.
+    /// The remaining time, never zero.
     fn left(&self, stage: &'static str) -> Result<Duration, ExchangeError> {
         let left = self.at.saturating_duration_since(Instant::now());
         if left.is_zero() {

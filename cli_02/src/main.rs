@@ -1,9 +1,10 @@
 //! `cli_02`, a hand-made HTTP/1.1 client on a raw TCP socket: one request, one reply, every byte shown.
 //!
-//! Here lives the recipe and what each end of it exits with. What is typed is checked in `args`, what is sent is
-//! written in `request`, the socket is in `exchange`, what comes back is read in `reply` and `chunked`, what the
-//! terminal sees is in `show`. Deliberately absent: TLS, redirects, cookies, connection reuse, and everything PP's
-//! API means by its answers; `cli_01` is the tool for that.
+//! `args` checks the command line, `request` writes the request, `exchange` is the socket, `reply` and `chunked` read
+//! the
+//! reply, and `show` prints it. TLS, redirects, cookies, connection reuse and the meaning of PP's answers are left out
+//! on
+//! purpose; `cli_01` knows PP's API.
 
 mod args;
 mod chunked;
@@ -24,21 +25,21 @@ use reply::{Progress, Reply};
 use request::Request;
 use show::Screen;
 
-/// The server answered, and the answer is an error: 404 or another 4xx or 5xx.
+/// The server answered with a 4xx or 5xx.
 const ANSWERED_WITH_ERROR: u8 = 1;
-/// The command line asks for what cannot be sent.
+/// The command line is invalid.
 const USAGE: u8 = 2;
-/// No complete reply: refused, timed out, cut off, malformed, too large.
+/// There is no complete reply: refused, timed out, cut off, malformed or too large.
 const UNAVAILABLE: u8 = 3;
 
-/// How much one read takes from the socket, in bytes.
-const PIECE: usize = 16 * 1024;
+/// The maximum number of bytes of one read from the socket.
+const READ_SIZE: usize = 16 * 1024;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
-        // The socket's errors are wrapped in errors of their own: a bare one is standard output's.
+        // The socket's errors are wrapped, so a bare one comes from standard output.
         let output = error.downcast_ref::<io::Error>();
-        // Whoever reads our output has seen enough (`| head`): that is no failure.
+        // The reader of the output has seen enough (`| head`). That is no failure.
         if output.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         } else {
             ""
         };
-        // When even standard error is closed, the exit code is all there is left to say.
+        // If standard error is closed too, only the exit code remains.
         let _ = writeln!(io::stderr().lock(), "error: {what}{error:#}");
         ExitCode::from(if error.is::<UsageError>() { USAGE } else { UNAVAILABLE })
     })
@@ -58,18 +59,18 @@ fn run() -> Result<ExitCode> {
     let request = Request::new(&settings);
     let mut screen = Screen::new(BufWriter::new(io::stdout().lock()));
     let status = converse(&settings, &request, &mut screen);
-    // What did arrive is shown whole before the error that says what is missing.
+    // The received part is shown completely before the error about the missing part.
     screen.end()?;
     Ok(exit_code(status?))
 }
 
-/// Sends the request, shows the reply piece by piece as it arrives, and returns its status code.
+/// Sends the request, shows the reply as it arrives and answers its status code.
 fn converse(settings: &Settings, request: &Request, screen: &mut Screen<impl Write>) -> Result<u16> {
     let mut exchange = Exchange::open(&settings.host, settings.port, settings.timeout)?;
     let (sent, outcome) = exchange.send(request.bytes());
     screen.request(&request.bytes()[..sent])?;
-    // A server may refuse a large request before it has read all of it, and close. Its answer explains more than our
-    // failed write does, so it is read first; without one, the failed write is the error.
+    // A server may refuse a large request before it has read all of it, and close. Its reply explains more than the
+    // failed write, so the reply is read first. Without a reply, the failed write is the error.
     let mut reply = Reply::new(&settings.method, settings.max_bytes);
     receive(&mut exchange, &mut reply, screen).or_else(|error| {
         if !error.is::<io::Error>() {
@@ -80,7 +81,7 @@ fn converse(settings: &Settings, request: &Request, screen: &mut Screen<impl Wri
 }
 
 fn receive(exchange: &mut Exchange, reply: &mut Reply, screen: &mut Screen<impl Write>) -> Result<u16> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; READ_SIZE];
     loop {
         let mut parts = Vec::new();
         let progress: Result<Progress> = match exchange.receive(&mut buffer) {
@@ -91,7 +92,7 @@ fn receive(exchange: &mut Exchange, reply: &mut Reply, screen: &mut Screen<impl 
                 Err(error.into())
             }
         };
-        // The deadline is the server's: time that our own reader takes (a pager, say) is not counted against it.
+        // The time limit concerns the server. The time of the output's reader, such as a pager, does not count.
         exchange.pause(|| screen.parts(&parts))?;
         if let Progress::Complete(status) = progress? {
             return Ok(status);

@@ -1,28 +1,28 @@
-//! The reply, understood piece by piece as it arrives: where its head ends, how long its body is, when it is complete.
+//! Parses the reply piece by piece: the end of its head, the length of its body, its completeness.
 //!
-//! A reply may be cut into pieces anywhere, and what comes of it is the same. Not here: the socket (`exchange`), the
-//! terminal (`show`), and the meaning of an answer beyond its status code.
+//! The pieces may be cut anywhere without changing the result. The meaning of the answer beyond its status code is left
+//! out.
 
 use httparse::Status;
 use thiserror::Error;
 
 use crate::chunked::Chunked;
 
-/// Longest head, status line and headers together, in bytes.
+/// The maximum size of a head in bytes: status line and headers together.
 const HEAD_LIMIT: usize = 64 * 1024;
-/// Most headers in a head.
+/// The maximum number of headers in a head.
 const HEADER_COUNT_LIMIT: usize = 128;
 
-/// Why there is no complete reply.
+/// The reason why there is no complete reply.
 #[derive(Debug, Error, PartialEq)]
 pub(crate) enum ReplyError {
-    /// The server breaks the protocol.
+    /// The server violates the protocol.
     #[error("malformed reply: {0}")]
     Malformed(&'static str),
-    /// More bytes than `--max-bytes`.
+    /// The reply has more bytes than `--max-bytes`.
     #[error("the reply is larger than {0} bytes (--max-bytes)")]
     TooLarge(u64),
-    /// The server closed the connection and sent nothing at all.
+    /// The server closed the connection without sending anything.
     #[error("the server closed the connection without a reply")]
     Empty,
     /// The server closed the connection too early.
@@ -30,31 +30,30 @@ pub(crate) enum ReplyError {
     Truncated(&'static str),
 }
 
-/// A piece of a reply, ready to be shown.
+/// A piece of a reply for the screen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Part {
-    /// Status line and headers as they came; each 1xx reply has its own. A malformed or broken head comes too, as far
-    /// as it got.
+    /// Status line and headers as received. Each 1xx reply has its own, and so has an incomplete or malformed head.
     Head(Vec<u8>),
-    /// More of the body, the chunked coding taken off.
+    /// More of the body, decoded from the chunked coding.
     Body(Vec<u8>),
-    /// Headers after a chunked body, as they came.
+    /// Headers after a chunked body, as received.
     Trailers(Vec<u8>),
 }
 
-/// How far a reply has come.
+/// The state of a reply.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Progress {
-    /// More is to come.
+    /// Bytes are missing.
     Partial,
-    /// All there, with this status code.
+    /// The reply is complete and has this status code.
     Complete(u16),
 }
 
-/// One reply being read.
+/// A reply that is being read.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Whether it answers HEAD, and so has no body whatever its headers say.
+    /// True if it answers HEAD. It then has no body, whatever its headers say.
     to_head: bool,
     max_bytes: u64,
     received: u64,
@@ -66,7 +65,7 @@ pub(crate) struct Reply {
 enum Stage {
     /// The head so far.
     Head(Vec<u8>),
-    /// This many bytes of the body are still to come.
+    /// The number of bytes missing from the body.
     Sized(u64),
     Chunked(Chunked),
     UntilClose,
@@ -74,7 +73,7 @@ enum Stage {
 }
 
 impl Reply {
-    /// Expects a reply to a request of this method; the bytes of heads and framing count towards `max_bytes`.
+    /// Expects a reply to a request of this method. Heads and framing count towards `max_bytes`.
     pub(crate) fn new(method: &str, max_bytes: u64) -> Self {
         Self {
             to_head: method == "HEAD",
@@ -85,7 +84,7 @@ impl Reply {
         }
     }
 
-    /// Takes the next bytes from the wire and adds what there is to show to `parts`, also when it fails.
+    /// Takes received bytes and adds the parts to show to `parts`, even if it fails.
     pub(crate) fn take(&mut self, piece: &[u8], parts: &mut Vec<Part>) -> Result<Progress, ReplyError> {
         let room = usize::try_from(self.max_bytes - self.received).unwrap_or(usize::MAX);
         let (mut rest, beyond) = piece.split_at(piece.len().min(room));
@@ -101,7 +100,7 @@ impl Reply {
         Ok(self.progress())
     }
 
-    /// Takes note that the server has closed the connection.
+    /// Records that the server has closed the connection.
     pub(crate) fn close(&mut self, parts: &mut Vec<Part>) -> Result<Progress, ReplyError> {
         self.abandon(parts);
         match &self.stage {
@@ -128,7 +127,7 @@ impl Reply {
         }
     }
 
-    /// Takes from the piece what belongs to the present stage; returns how many bytes that were.
+    /// Takes the bytes of the current stage from the piece and answers their number.
     fn step(&mut self, piece: &[u8], parts: &mut Vec<Part>) -> Result<usize, ReplyError> {
         match &mut self.stage {
             Stage::Head(_) => self.take_head(piece, parts).inspect_err(|_| self.abandon(parts)),
@@ -174,12 +173,12 @@ impl Reply {
             .map_err(|error| ReplyError::Malformed(describe(error)))?;
         let (end, status) = match (parse, parsed.code) {
             (Status::Complete(end), Some(status)) if end <= HEAD_LIMIT => (end, status),
-            _ if head.len() > HEAD_LIMIT => return Err(ReplyError::Malformed("a head of more than 64 KiB")),
+            _ if head.len() > HEAD_LIMIT => return Err(ReplyError::Malformed("the head exceeds 64 KiB")),
             _ => return Ok(piece.len()),
         };
         let next = match status {
-            ..100 | 600.. => return Err(ReplyError::Malformed("a status code outside 100 to 599")),
-            // What follows a switch of protocols is no longer HTTP.
+            ..100 | 600.. => return Err(ReplyError::Malformed("the status code is outside 100 to 599")),
+            // After a switch of protocols the bytes are no longer HTTP.
             101 | 204 | 304 => Stage::Complete,
             100..200 => Stage::Head(Vec::new()),
             _ if self.to_head => Stage::Complete,
@@ -199,7 +198,7 @@ impl Reply {
         Ok(end - before)
     }
 
-    /// Gives up waiting for more: whoever looks at a failed exchange wants to see what came instead of a head.
+    /// Stops waiting, and adds an incomplete head to `parts` so that a failed exchange shows it.
     pub(crate) fn abandon(&mut self, parts: &mut Vec<Part>) {
         if let Stage::Head(head) = &mut self.stage
             && !head.is_empty()
@@ -209,7 +208,7 @@ impl Reply {
     }
 }
 
-/// How the body ends (RFC 9112, section 6.3). What two readers could understand differently is refused.
+/// The end of the body (RFC 9112, section 6.3). A framing that two readers could interpret differently is refused.
 fn framing(version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Stage, ReplyError> {
     let values = |name: &'static str| {
         headers
@@ -225,7 +224,7 @@ fn framing(version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Stag
             let length = content_length(first)?;
             for other in lengths {
                 if content_length(other)? != length {
-                    return Err(ReplyError::Malformed("two different content-lengths"));
+                    return Err(ReplyError::Malformed("it has two different content-lengths"));
                 }
             }
             Ok(if length == 0 {
@@ -234,21 +233,21 @@ fn framing(version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Stag
                 Stage::Sized(length)
             })
         }
-        (_, Some(_)) => Err(ReplyError::Malformed("both transfer-encoding and content-length")),
+        (_, Some(_)) => Err(ReplyError::Malformed(
+            "it has both transfer-encoding and content-length",
+        )),
         ([coding], None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") && version == Some(1) => {
             Ok(Stage::Chunked(Chunked::default()))
         }
-        _ => Err(ReplyError::Malformed(
-            "a transfer-encoding other than HTTP/1.1's chunked",
-        )),
+        _ => Err(ReplyError::Malformed("its transfer-encoding is not HTTP/1.1's chunked")),
     }
 }
 
-/// A number too large to be counted is simply very large: the bound on the reply refuses it.
+/// Parses the length. A number that overflows becomes the largest one, which the limit of the reply refuses.
 fn content_length(value: &[u8]) -> Result<u64, ReplyError> {
     let digits = value.trim_ascii();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(ReplyError::Malformed("a content-length that is no number"));
+        return Err(ReplyError::Malformed("its content-length is not a number"));
     }
     Ok(digits.iter().fold(0, |sum: u64, digit| {
         sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
@@ -257,11 +256,11 @@ fn content_length(value: &[u8]) -> Result<u64, ReplyError> {
 
 fn describe(error: httparse::Error) -> &'static str {
     match error {
-        httparse::Error::Version | httparse::Error::Status => "it does not begin as HTTP/1.x does",
-        httparse::Error::HeaderName => "a header's name holds what it must not",
-        httparse::Error::HeaderValue => "a header's value holds what it must not",
-        httparse::Error::TooManyHeaders => "more than 128 headers",
-        _ => "its head breaks the rules of HTTP/1.x",
+        httparse::Error::Version | httparse::Error::Status => "it does not begin like HTTP/1.x",
+        httparse::Error::HeaderName => "a header's name contains an invalid character",
+        httparse::Error::HeaderValue => "a header's value contains an invalid character",
+        httparse::Error::TooManyHeaders => "it has more than 128 headers",
+        _ => "its head violates HTTP/1.x",
     }
 }
 
@@ -272,7 +271,7 @@ mod tests {
 
     const PLENTY: u64 = 1024 * 1024;
 
-    /// What a reader of the reply gets in the end, however it was cut.
+    /// The result of reading a reply.
     #[derive(Debug, Default, PartialEq)]
     struct Read {
         heads: String,
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_cut_at_every_byte_read_the_same() {
+    fn a_reply_reads_the_same_for_every_split() {
         for wire in REPLIES {
             let expected = whole(wire);
             for at in 0..=wire.len() {
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reply_cut_short_is_an_error() {
+    fn every_truncated_reply_is_an_error() {
         for wire in REPLIES.iter().filter(|wire| !wire.starts_with("HTTP/1.0")) {
             for end in 0..wire.len() {
                 let (read, outcome) = whole(&wire[..end]);
@@ -390,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_refused_and_shown() {
+    fn a_malformed_reply_is_refused_and_shown() {
         let headers = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n");
         for wire in [
             "SSH-2.0-OpenSSH_9.2\r\n".to_owned(),
@@ -428,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn max_bytes_counts_everything_and_allows_exactly_that_much() {
+    fn max_bytes_counts_every_byte_and_allows_exactly_that_many() {
         for wire in REPLIES {
             let exact = wire.len() as u64;
             assert!(
@@ -444,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_length_beyond_the_bound_is_refused_before_the_body_comes() {
+    fn a_content_length_beyond_the_limit_is_refused_before_the_body() {
         for length in ["1048577", "18446744073709551616", "999999999999999999999999999999"] {
             let wire = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
             let outcome = Reply::new("GET", PLENTY).take(wire.as_bytes(), &mut Vec::new());
@@ -454,7 +453,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_chunked_body_comes_back_whatever_its_chunks_and_pieces(
+        fn a_chunked_body_is_decoded_for_all_chunks_and_pieces(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),
             size in 1_usize..50,
         ) {
@@ -470,7 +469,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics_and_never_exceeds_the_bound(
+        fn noise_never_panics_and_never_exceeds_the_limit(
             start in prop::sample::select(vec!["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]),
             noise in "[0-9a-f:;A \r\n\\x00-\\xff]{0,80}",
             size in 1_usize..50,

@@ -1,6 +1,4 @@
-//! The request as bytes: request line, headers, an empty line, the body.
-//!
-//! Not here: what may be sent at all; `args` has checked every value before it comes here.
+//! Writes the request as bytes: request line, headers, empty line, body. `args` has already checked every value.
 
 use crate::args::Settings;
 
@@ -11,10 +9,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Writes the request that the settings ask for.
+    /// Writes the request of these settings.
     ///
-    /// Content-Length stands there with every body, the empty one included, and without a body for the methods whose
-    /// requests usually have one (RFC 9110, section 8.6): some servers answer 411 otherwise.
+    /// Every body gets a Content-Length, the empty one included. A method that usually has a body gets one without a
+    /// body too
+    /// (RFC 9110, section 8.6), because some servers answer 411 otherwise.
     pub(crate) fn new(settings: &Settings) -> Self {
         let Settings {
             host,
@@ -53,7 +52,7 @@ impl Request {
         }
     }
 
-    /// The bytes to put on the wire.
+    /// The bytes of the request.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_get() {
+    fn a_get_without_options_has_the_minimal_head() {
         let expected = format!(
             "GET /work/21 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n{}Connection: close\r\n\r\n",
             agent()
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_brings_its_type_and_its_length_in_bytes() {
+    fn a_body_sets_its_type_and_its_length_in_bytes() {
         let expected = format!(
             "POST /work HTTP/1.1\r\nHost: [::1]:8080\r\n{}Connection: close\r\n\
              Content-Type: application/json\r\nContent-Length: 7\r\n\r\n{{\"é\":1",
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_without_a_body_says_so() {
+    fn a_post_without_a_body_has_the_length_0() {
         assert!(request(&["--method", "POST"]).ends_with("Content-Length: 0\r\n\r\n"));
         assert!(request(&["--body", ""]).ends_with("Content-Length: 0\r\n\r\n"));
         assert!(!request(&["--method", "DELETE"]).contains("Content-Length"));
@@ -137,9 +136,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is typed: it is refused, or a server reads it as exactly the one request that was meant.
+        /// A command line is either refused, or a server reads it as exactly the intended request.
         #[test]
-        fn nobody_smuggles(
+        fn no_argument_splits_the_request(
             method in prop_oneof![4 => "[A-Z]{1,8}", 1 => "[A-Z \r\n]{0,8}"],
             path in prop_oneof![4 => "/[!-\"$-~]{0,20}", 1 => "/?(\\PC|[ -~\r\n\t]){0,20}"],
             header in prop_oneof![4 => "[a-zA-Z-]{1,8}:[ -~\té]{0,10}", 1 => "(\\PC|[ -~\r\n]){0,20}"],

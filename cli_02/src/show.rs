@@ -1,13 +1,13 @@
-//! What the terminal sees: "> " before what was sent, "< " before the reply's head, then the body as it is.
+//! Prints an exchange: the request with "> ", the reply's head with "< ", then the body unchanged.
 //!
-//! Whatever a server sends, nothing of it acts on the terminal: control characters other than tab and line feed, and
-//! bytes that are no UTF-8, are written out. Not here: what belongs to head and body (`reply`).
+//! The server's bytes cannot control the terminal. Control characters other than tab and line feed, and invalid UTF-8,
+//! are escaped.
 
 use std::io::{self, Write};
 
 use crate::reply::Part;
 
-/// Shows an exchange on a writer.
+/// Prints an exchange to a writer.
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
     out: W,
@@ -15,7 +15,7 @@ pub(crate) struct Screen<W> {
 }
 
 impl<W: Write> Screen<W> {
-    /// Shows on this writer, and flushes it after every piece.
+    /// Prints to this writer and flushes it after every piece.
     pub(crate) fn new(out: W) -> Self {
         Self {
             out,
@@ -23,13 +23,13 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Shows what was sent.
+    /// Prints the request.
     pub(crate) fn request(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.lines(">", bytes)?;
         self.out.flush()
     }
 
-    /// Shows what was received.
+    /// Prints received parts.
     pub(crate) fn parts(&mut self, parts: &[Part]) -> io::Result<()> {
         for part in parts {
             match part {
@@ -43,7 +43,7 @@ impl<W: Write> Screen<W> {
         self.out.flush()
     }
 
-    /// Ends the last line, so that a prompt or an error begins on one of its own.
+    /// Ends the last line, so that a prompt or an error begins on a new line.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.body.end_line(&mut self.out)?;
         self.out.flush()
@@ -63,10 +63,10 @@ impl<W: Write> Screen<W> {
     }
 }
 
-/// Makes text of bytes that come in pieces, a character of several bytes perhaps in two of them.
+/// Turns bytes into text. A character may be cut between two pieces.
 #[derive(Debug, Default)]
 struct Escaper {
-    /// The beginning of a character whose end is still to come; at most three bytes.
+    /// The beginning of an incomplete character, at most three bytes.
     cut: Vec<u8>,
     in_line: bool,
 }
@@ -95,7 +95,7 @@ impl Escaper {
         Ok(())
     }
 
-    /// Writes out what never became a character.
+    /// Escapes the bytes that never became a character.
     fn flush(&mut self, out: &mut impl Write) -> io::Result<()> {
         let cut = std::mem::take(&mut self.cut);
         self.raw(&cut, out)
@@ -137,7 +137,7 @@ impl Escaper {
     }
 }
 
-/// Control characters, and the invisible ones that reorder the text around them.
+/// True for control characters and for invisible characters that reorder text.
 fn acts_on_a_terminal(c: char) -> bool {
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (c.is_control() && c != '\t' && c != '\n') || matches!(c, '\u{2028}' | '\u{2029}') || reorders
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn sent_lines_have_their_prefix_and_end_in_a_line_feed() {
+    fn a_sent_line_has_its_prefix_and_ends_in_a_line_feed() {
         let mut screen = Screen::new(Vec::new());
         screen.request(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n{\x1b}").unwrap();
         assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn head_body_and_trailers_each_begin_a_line() {
+    fn head_body_and_trailers_each_start_a_line() {
         let parts = [
             Part::Head(b"HTTP/1.1 200 OK\r\nX: \xff\r\n\r\n".to_vec()),
             Part::Body(b"one".to_vec()),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_shown_as_it_is_unless_it_would_act_on_the_terminal() {
+    fn a_body_is_shown_unchanged_unless_it_controls_the_terminal() {
         assert_eq!(body("{\"é\":\t\"\\x\"}\n".as_bytes()), "{\"é\":\t\"\\x\"}\n");
         assert_eq!(body(b"\x1b[2J\0\x07\r\n\x7f"), "\\x1b[2J\\x00\\x07\\r\n\\x7f\n");
         assert_eq!(body("\u{9b}31m\u{202e}x".as_bytes()), "\\u{9b}31m\\u{202e}x\n");
@@ -191,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_is_cut_a_body_looks_the_same_and_is_harmless(
+        fn a_body_looks_the_same_for_every_split_and_is_harmless(
             bytes in prop::collection::vec(prop::sample::select(b"a\n\r\x1b\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\x9b\xff".to_vec()), 0..60),
             size in 1_usize..8,
         ) {

@@ -1,4 +1,4 @@
-//! A work changed by its owner: another bound, cancelled, started over, or removed.
+//! Commands that change a work: update, cancel, retry and delete.
 
 use pp_lib::domain::{AddUpTo, WorkId};
 
@@ -18,7 +18,7 @@ pub(crate) fn retry(works: &dyn Works, id: WorkId, output: Output) -> Result<(),
     Ok(output.work(&works.retry(id)?)?)
 }
 
-/// Says nothing when it is done.
+/// Prints nothing on success.
 pub(crate) fn delete(works: &dyn Works, id: WorkId) -> Result<(), Failure> {
     works.delete(id)
 }

@@ -1,4 +1,4 @@
-//! A new work.
+//! Creates a work.
 
 use pp_lib::serving::Wanted;
 

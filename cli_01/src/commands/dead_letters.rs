@@ -1,4 +1,4 @@
-//! What was given up: listed, run again, dropped.
+//! Lists dead letters, runs them again or drops them.
 
 use pp_lib::domain::DeadLetterId;
 use pp_lib::store::Selection;
@@ -7,14 +7,14 @@ use super::Works;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// What is done with dead letters.
+/// An action on dead letters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DeadLetters {
-    /// Those below `before`, newest first, at most `limit`.
+    /// Lists letters below `before`, newest first, at most `limit`.
     List { before: Option<DeadLetterId>, limit: u16 },
-    /// Run again.
+    /// Runs the letters again.
     Redrive(Selection),
-    /// Forgotten.
+    /// Removes the letters.
     Drop(Selection),
 }
 

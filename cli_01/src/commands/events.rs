@@ -1,4 +1,4 @@
-//! The history of a work.
+//! Shows the history of a work.
 
 use pp_lib::domain::WorkId;
 

@@ -1,6 +1,4 @@
-//! The commands: what each asks for, and what it prints or fails with.
-//!
-//! Whom they ask, over HTTP or in the database, is behind [`Works`].
+//! The commands. Each queries [`Works`], which hides the source, and prints the answer.
 
 mod change;
 mod create;
@@ -27,66 +25,69 @@ pub(crate) use watch::{Followed, Watch, watch};
 use crate::failure::Failure;
 use crate::http::Stream;
 
-/// What is said to whoever wants to watch a database.
-pub(crate) const ONLY_HTTP: &str = "watch follows the API, so it needs --call-type http";
+/// The error of a watch on a database.
+pub(crate) const ONLY_HTTP: &str = "watch needs the API; use --call-type http";
 
-/// What was asked for.
+/// The requested action.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// One work.
+    /// Shows one work.
     Show(WorkId),
-    /// The works that match.
+    /// Lists matching works.
     Search(Search),
-    /// The history of a work.
+    /// Shows the history of a work.
     Events(WorkId),
-    /// A new work.
+    /// Creates a work.
     Create(Wanted),
-    /// Another bound for a work.
+    /// Changes the bound of a work.
     Update(WorkId, AddUpTo),
-    /// The end of an unfinished work.
+    /// Cancels an unfinished work.
     Cancel(WorkId),
-    /// A new start of a failed or cancelled work.
+    /// Starts a failed or cancelled work again.
     Retry(WorkId),
-    /// The removal of a work.
+    /// Removes a work.
     Delete(WorkId),
-    /// What was given up.
+    /// Acts on dead letters.
     DeadLetters(DeadLetters),
-    /// The counters.
+    /// Shows the counters.
     Stats {
-        /// Whether to count anew before.
+        /// Counts all works again first.
         rebuild: bool,
     },
-    /// What happens from now on.
+    /// Follows changes.
     Watch(Watch),
 }
 
-/// Whoever knows about works.
+/// A source of works.
 pub(crate) trait Works {
-    /// The work with this id, else [`Failure::NotFound`].
+    /// The work with this id, or [`Failure::NotFound`].
     fn work(&self, id: WorkId) -> Result<Work, Failure>;
 
-    /// The works that match, newest first.
+    /// The matching works, newest first.
     fn search(&self, search: &Search) -> Result<Vec<Work>, Failure>;
 
-    /// The events of a work, oldest first, or [`Failure::NotFound`] when there is no such work.
+    /// The events of a work, oldest first, or [`Failure::NotFound`].
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure>;
 
-    /// Makes a work; without a bound, with a random one.
+    /// Creates a work. The default bound is random.
     fn create(&self, wanted: Wanted) -> Result<Work, Failure>;
 
-    /// Gives a work another bound, to be computed anew, else [`Failure::NotFound`].
+    /// Changes the bound of a work, which is then computed again; or [`Failure::NotFound`].
     fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure>;
 
-    /// Ends a pending or running work, else [`Failure::NotFound`] or, for a finished one, [`Failure::Ended`].
+    /// Cancels a pending or running work. Fails with [`Failure::NotFound`], or with [`Failure::Ended`] for a finished
+    /// work.
     fn cancel(&self, id: WorkId) -> Result<Work, Failure>;
 
-    /// Starts a failed or cancelled work over, else [`Failure::NotFound`] or, for another one, [`Failure::Ended`].
+    /// Starts a failed or cancelled work again. Fails with [`Failure::NotFound`], or with [`Failure::Ended`] for
+    /// another
+    /// status.
     fn retry(&self, id: WorkId) -> Result<Work, Failure>;
 
-    /// Cancels a work and removes it, else [`Failure::NotFound`].
+    /// Cancels and removes a work, or [`Failure::NotFound`].
     fn delete(&self, id: WorkId) -> Result<(), Failure>;
 
-    /// Opens a stream of changes, behind the one with this id if there was one. Only an API has one.
+    /// Opens a stream of changes, continuing after the event with this id. Only the API has streams.
     fn follow(&self, _: &Followed, _: Option<&str>) -> Result<Stream, Failure> {
         Err(Failure::Usage(ONLY_HTTP.to_owned()))
     }
@@ -94,15 +95,15 @@ pub(crate) trait Works {
     /// The dead letters below `before`, newest first.
     fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;
 
-    /// Runs dead letters again; how many.
+    /// Runs dead letters again and answers their number.
     fn redrive(&self, which: &Selection) -> Result<u64, Failure>;
 
-    /// Forgets dead letters; how many.
+    /// Removes dead letters and answers their number.
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
 
     /// The counters.
     fn stats(&self) -> Result<Stats, Failure>;
 
-    /// Counts all works anew; [`Failure::Usage`] from who only serves the counters.
+    /// Counts all works again. A source that cannot do that answers [`Failure::Usage`].
     fn rebuild_stats(&self) -> Result<(), Failure>;
 }

@@ -1,4 +1,4 @@
-//! The works that match, newest first.
+//! Lists matching works, newest first.
 
 use pp_lib::store::Search;
 

@@ -1,4 +1,4 @@
-//! One work by its id.
+//! Shows one work by its id.
 
 use pp_lib::domain::WorkId;
 

@@ -1,4 +1,4 @@
-//! The API's live streams: opened here, read by whoever follows them.
+//! Opens the API's live streams.
 
 use std::io::BufReader;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::Api;
 use crate::commands::Followed;
 use crate::failure::Failure;
 
-/// How long a stream may be silent: longer than between two of its heartbeats.
+/// The longest silence of a stream. It exceeds the pause between two heartbeats.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// A stream as it comes.
+/// An open stream.
 pub(crate) type Stream = Parser<BufReader<BodyReader<'static>>>;
 
 impl Api {
-    /// Opens a stream, behind the event with this id if there was one.
+    /// Opens a stream, continuing after the event with this id.
     pub(super) fn stream(&self, what: &Followed, last_id: Option<&str>) -> Result<Stream, Failure> {
-        let (path, query) = asked(what);
+        let (path, query) = path_and_query(what);
         let request = self.get(&path).query_pairs(query).config();
-        // All in all it takes as long as it takes.
+        // A stream has no time limit.
         let request = request
             .timeout_global(None)
             .timeout_connect(Some(self.timeout))
@@ -42,7 +42,7 @@ impl Api {
         let (status, body) = self.read(Ok(reply))?;
         if status == StatusCode::OK {
             return Err(Failure::Unavailable(format!(
-                "{} does not stream as the API of PP does",
+                "{} does not stream like an API of PP",
                 self.base
             )));
         }
@@ -50,8 +50,8 @@ impl Api {
     }
 }
 
-/// The path of a stream, and its query.
-fn asked(what: &Followed) -> (String, Vec<(&'static str, String)>) {
+/// The path and query of a stream.
+fn path_and_query(what: &Followed) -> (String, Vec<(&'static str, String)>) {
     match what {
         Followed::One(id) => (format!("/work/{id}/stream"), Vec::new()),
         Followed::All { work_code, status } => {

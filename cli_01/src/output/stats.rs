@@ -1,11 +1,11 @@
-//! The counters as tables for people.
+//! Tables for the counters.
 
 use comfy_table::Table;
 use pp_lib::domain::{ByStatus, Origin, Stats, Status};
 
 use super::{align_right, plain};
 
-/// Works by origin and status.
+/// The works by origin and status.
 pub(super) fn works_table(stats: &Stats) -> Table {
     let mut table = plain(&["ORIGIN", "PENDING", "RUNNING", "DONE", "FAILED", "CANCELLED"]);
     align_right(&mut table, &[1, 2, 3, 4, 5]);
@@ -19,7 +19,7 @@ fn row(origin: Origin, mut works: ByStatus) -> Vec<String> {
     [origin.as_str().to_owned()].into_iter().chain(counts).collect()
 }
 
-/// How much there is to do, and how it goes.
+/// The backlog and the throughput.
 pub(super) fn pace_table(stats: &Stats) -> Table {
     let mut table = plain(&[
         "BACKLOG",

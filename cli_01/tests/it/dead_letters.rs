@@ -1,4 +1,4 @@
-//! `deadletter list`, `redrive` and `drop`, in the database and over HTTP.
+//! `deadletter list`, `redrive` and `drop`, with a database and over HTTP.
 
 use std::path::Path;
 use std::time::Duration;
@@ -104,7 +104,7 @@ fn dropped_letters_are_gone_and_their_works_stay_failed() {
 }
 
 #[test]
-fn the_api_is_asked_for_the_same() {
+fn the_commands_work_over_http() {
     let server = Server::json(LETTERS);
     let args = ["deadletter", "list", "--limit", "2", "--before", "9"];
     let table = server.call(&args).done();
@@ -137,7 +137,7 @@ fn the_api_is_asked_for_the_same() {
 }
 
 #[test]
-fn which_letters_has_to_be_said() {
+fn a_selection_of_letters_is_required() {
     let folder = with_letters();
     for args in [
         &["redrive"][..],

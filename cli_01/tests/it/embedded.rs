@@ -127,7 +127,7 @@ fn events_are_the_history_in_order() {
 }
 
 #[test]
-fn what_is_not_there_is_one_line_and_code_1() {
+fn a_missing_work_is_one_line_and_code_1() {
     let folder = prepared();
     for id in ["3", "0", "-1"] {
         db(folder.path(), &["--id", id]).failed(1, &format!("there is no work {id}"));
@@ -144,7 +144,7 @@ fn what_is_not_there_is_one_line_and_code_1() {
 }
 
 #[test]
-fn a_work_is_created_like_one_of_the_api() {
+fn a_created_work_looks_like_one_of_the_api() {
     let folder = prepared();
     let created: Work = json(db(folder.path(), &["create", "--add-up-to", "100", "--output", "json"]));
     assert_eq!((created.id.0, created.add_up_to.get(), created.version), (3, 100, 1));
@@ -199,11 +199,12 @@ fn a_work_is_cancelled_and_started_over() {
         &["search", "--status", "cancelled", "--output", "json"],
     ));
     assert_eq!(found, [cancelled]);
-    db(folder.path(), &["cancel", "--id", "2"]).failed(1, "work 2 is cancelled, which rules that out");
-    db(folder.path(), &["cancel", "--id", "1"]).failed(1, "work 1 is done, which rules that out");
+    db(folder.path(), &["cancel", "--id", "2"])
+        .failed(1, "work 2 is cancelled; this status does not allow the command");
+    db(folder.path(), &["cancel", "--id", "1"]).failed(1, "work 1 is done; this status does not allow the command");
     let table = db(folder.path(), &["retry", "--id", "2"]).done();
     assert!(table.contains("pending"), "{table}");
-    db(folder.path(), &["retry", "--id", "2"]).failed(1, "work 2 is pending, which rules that out");
+    db(folder.path(), &["retry", "--id", "2"]).failed(1, "work 2 is pending; this status does not allow the command");
     for command in ["cancel", "retry"] {
         db(folder.path(), &[command, "--id", "3"]).failed(1, "there is no work 3");
     }
@@ -212,7 +213,7 @@ fn a_work_is_cancelled_and_started_over() {
 }
 
 #[test]
-fn a_database_that_is_not_there_is_not_made() {
+fn a_missing_database_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     for args in [&["--id", "1"][..], &["create"], &["search"], &["events", "--id", "1"]] {
         db(folder.path(), args).failed(3, "PP_DATABASE_URL: there is no database file data/pp.sqlite");
@@ -221,7 +222,7 @@ fn a_database_that_is_not_there_is_not_made() {
 }
 
 #[test]
-fn a_schema_that_is_not_known_is_one_line_and_left_alone() {
+fn an_unknown_schema_is_one_line_and_stays_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let named = [("PP_DATABASE_URL", "sqlite://other.sqlite")];
     let file = folder.path().join("other.sqlite");
@@ -244,7 +245,7 @@ fn a_schema_that_is_not_known_is_one_line_and_left_alone() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_code_3_and_its_password_is_not_told() {
+fn an_unreachable_server_is_code_3_and_its_password_stays_hidden() {
     let named = [("PP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d")];
     let called = call(
         Path::new("."),
@@ -260,7 +261,7 @@ fn a_server_that_is_not_there_is_code_3_and_its_password_is_not_told() {
 }
 
 #[test]
-fn a_file_may_be_asked_while_another_process_has_it_open() {
+fn a_file_can_be_read_while_another_process_has_it_open() {
     let folder = prepared();
     let file = folder.path().join("data/pp.sqlite");
     let _open = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();

@@ -1,4 +1,4 @@
-//! `--call-type http` against a server of one connection, which does with it what the test says.
+//! `--call-type http` against a server that handles one connection as the test says.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,14 +13,14 @@ const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done"
 const EVENT: &str =
     r#"{"id":7,"work_code":"api-bjq8euwsEA","variable":"compute/result","value":"10","created_on":1634115737}"#;
 
-/// A server of one connection.
+/// A server for one connection.
 pub(crate) struct Server {
     url: String,
     thread: JoinHandle<String>,
 }
 
 impl Server {
-    /// Reads the request, then does this.
+    /// Reads the request, then runs `behaviour`.
     fn start(behaviour: impl FnOnce(TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -40,7 +40,7 @@ impl Server {
         let reply = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         );
-        // The client may have seen enough before it has seen all.
+        // The client may close before it has read everything.
         Self::start(move |mut stream| drop(stream.write_all(reply.as_bytes())))
     }
 
@@ -58,7 +58,7 @@ impl Server {
         call(Path::new("."), args, &[("PP_API_URL", &self.url)])
     }
 
-    /// The request line and the body, once the connection has ended.
+    /// The request line and the body, after the connection has ended.
     pub(crate) fn request(self) -> (String, String) {
         let request = self.thread.join().unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -121,7 +121,7 @@ fn a_work_is_shown_by_its_id() {
 }
 
 #[test]
-fn searches_and_histories_are_asked_for_as_the_api_has_them() {
+fn searches_and_histories_become_requests_of_the_api() {
     let server = Server::json(&format!("[{WORK}]"));
     let found = server.call(&["--work-code", "api-b&q", "--output", "json"]).done();
     assert_eq!(found, format!("[{WORK}]\n"));
@@ -191,7 +191,7 @@ fn a_work_is_changed_and_deleted() {
 }
 
 #[test]
-fn the_apis_own_words_are_the_error_line() {
+fn the_error_line_quotes_the_api() {
     for (status, code) in [
         ("404 Not Found", 1),
         ("400 Bad Request", 2),
@@ -216,7 +216,7 @@ fn an_empty_answer_is_code_1() {
 }
 
 #[test]
-fn what_is_no_api_of_pp_is_said_in_one_line() {
+fn a_foreign_server_is_one_line() {
     let garbage = [
         Server::answering("200 OK", "text/html", "<html>\n"),
         Server::json(""),
@@ -249,7 +249,7 @@ fn what_is_no_api_of_pp_is_said_in_one_line() {
 }
 
 #[test]
-fn an_answer_without_end_is_not_read_to_the_end() {
+fn an_endless_answer_is_cut_off() {
     let server = Server::json(&"[".repeat(17 * 1024 * 1024));
     let line = format!("{} answers with more than 16777216 bytes", server.url);
     server.call(&["--work-code", ""]).failed(3, &line);
@@ -269,7 +269,7 @@ fn a_slow_answer_is_given_up_on() {
 
 #[test]
 fn an_api_that_is_down_is_code_3() {
-    // Bound and dropped: nobody listens there now.
+    // After the drop nothing listens at this address.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     call(
         Path::new("."),
@@ -283,7 +283,7 @@ fn an_api_that_is_down_is_code_3() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_ends_it_quietly() {
+fn a_reader_that_closes_early_is_no_failure() {
     let (closed, answer) = mpsc::channel::<()>();
     let server = Server::start(move |mut stream| {
         answer.recv_timeout(PATIENCE).unwrap();

@@ -1,8 +1,8 @@
-//! The program as a user has it: typed flags in; output, error lines and exit codes out.
+//! The program as a user runs it: flags in; output, error lines and exit codes out.
 //!
-//! `dead_letters` and `stats` are about those commands, both ways; `embedded` asks a SQLite file, `http` an API that
-//! answers whatever the test wants, wrong answers included;
-//! `watch` is about streams of such an API.
+//! `dead_letters` and `stats` test those commands with both sources. `embedded` uses a SQLite file, `http` and `watch`
+//! use
+//! a server that gives prepared answers, including wrong ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +18,10 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-/// Far longer than anything here takes; only a hanging program meets it.
+/// Far longer than any call takes. Only a hanging program reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a user saw of one call.
+/// The output and the exit code of one call.
 #[derive(Debug)]
 struct Called {
     code: Option<i32>,
@@ -30,13 +30,13 @@ struct Called {
 }
 
 impl Called {
-    /// It did what was asked, without a word on standard error.
+    /// Asserts success and an empty standard error.
     fn done(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self.stdout
     }
 
-    /// It failed with this code and this one line, and printed nothing else.
+    /// Asserts this exit code and this single error line, and no other output.
     fn failed(self, code: i32, line: &str) {
         assert_eq!(self.stdout, "", "{self:?}");
         assert_eq!(
@@ -46,7 +46,7 @@ impl Called {
     }
 }
 
-/// The program in a folder, with no settings but these.
+/// The program in a folder, with only these settings.
 fn command(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> assert_cmd::Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("cli_01");
     command.env_clear().envs(variables.iter().copied()).current_dir(folder);
@@ -64,26 +64,23 @@ fn call(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Called {
 }
 
 #[test]
-fn what_cannot_be_meant_is_one_line_and_code_2() {
+fn an_invalid_command_line_is_one_line_and_code_2() {
     let here = Path::new(".");
     let both_or_neither = [
-        (
-            vec![],
-            "one of --id and --work-code is needed, or a subcommand; see --help",
-        ),
+        (vec![], "give --id, --work-code or a subcommand; see --help"),
         (
             vec!["--id", "1", "--work-code", "api-"],
-            "--id and --work-code exclude each other",
+            "--id and --work-code exclude each other; give one",
         ),
         (
             vec!["--id", "1", "events", "--id", "1"],
-            "--id and --work-code of a subcommand are written after it",
+            "write --id and --work-code after the subcommand",
         ),
     ];
     for (args, line) in both_or_neither {
         call(here, &args, &[]).failed(2, line);
     }
-    let follows = "watch follows the API, so it needs --call-type http";
+    let follows = "watch needs the API; use --call-type http";
     call(here, &["watch", "--call-type", "db"], &[]).failed(2, follows);
     call(here, &["--id", "one"], &[]).failed(2, "invalid value 'one' for '--id <N>': invalid digit found in string");
     call(here, &["--id", "1", "--timeout", "5"], &[]).failed(

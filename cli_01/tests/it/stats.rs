@@ -1,4 +1,4 @@
-//! `stats`, in the database and over HTTP.
+//! `stats`, with a database and over HTTP.
 
 use pp_lib::domain::{ByOrigin, ByStatus, Stats};
 
@@ -7,7 +7,7 @@ use crate::http::Server;
 
 const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}]}"#;
 
-/// Of the database of these tests.
+/// The counters of the test database.
 fn truth() -> ByOrigin {
     let api = ByStatus {
         done: 1,
@@ -21,7 +21,7 @@ fn truth() -> ByOrigin {
 }
 
 #[test]
-fn the_counters_are_those_of_the_database() {
+fn the_counters_match_the_database() {
     let folder = prepared();
     let stats: Stats = json(db(folder.path(), &["stats", "--output", "json"]));
     assert_eq!((stats.works, stats.backlog, stats.newest.len()), (truth(), 1, 2));
@@ -37,7 +37,7 @@ fn the_counters_are_those_of_the_database() {
 }
 
 #[test]
-fn the_api_is_asked_for_the_same() {
+fn stats_works_over_http() {
     let server = Server::json(STATS);
     let table = server.call(&["stats"]).done();
     let lines: Vec<&str> = table.lines().collect();
@@ -64,7 +64,7 @@ fn the_api_is_asked_for_the_same() {
 }
 
 #[test]
-fn only_the_database_can_be_counted_anew() {
+fn a_rebuild_needs_the_database() {
     let folder = prepared();
     crate::call(folder.path(), &["stats", "--rebuild"], &[]).failed(2, "--rebuild needs --call-type db");
 }

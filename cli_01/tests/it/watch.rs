@@ -1,4 +1,4 @@
-//! `watch` against a server of one connection, whose stream is what the test says.
+//! `watch` against a server for one connection with a prepared stream.
 
 use crate::http::Server;
 
@@ -10,7 +10,7 @@ fn change(id: i64, variable: &str, value: &str, status: &str) -> String {
     )
 }
 
-/// A stream of the work, then of these changes.
+/// A stream of the work and these changes.
 fn streaming(changes: &[String]) -> Server {
     let mut body = format!("retry: 1000\n\nevent: work\nid: 1-0-1\ndata: {WORK}\n\n: heartbeat\nid: 1-0-2\n\n");
     for (place, change) in (10..).zip(changes) {
@@ -48,7 +48,7 @@ fn one_work_is_followed_until_it_is_done() {
 }
 
 #[test]
-fn another_end_than_a_result_is_code_1() {
+fn an_end_without_a_result_is_code_1() {
     for (last, line) in [
         (
             change(3, "compute/error", "no luck", "failed"),
@@ -75,7 +75,7 @@ fn another_end_than_a_result_is_code_1() {
 }
 
 #[test]
-fn what_is_no_stream_of_the_api_is_one_line() {
+fn a_foreign_stream_is_one_line() {
     let watch = ["watch", "--status", "done", "--work-code", "api-b&"];
     let busy = Server::problem("503 Service Unavailable", "too many streams are open already");
     busy.call(&watch).failed(3, "too many streams are open already");
@@ -84,10 +84,7 @@ fn what_is_no_stream_of_the_api_is_one_line() {
     unknown.call(&["watch", "--id", "5"]).failed(1, "there is no such work");
     let other = Server::json("[]").call(&watch);
     assert_eq!(other.code, Some(3));
-    assert!(
-        other.stderr.contains("does not stream as the API of PP does"),
-        "{other:?}"
-    );
+    assert!(other.stderr.contains("does not stream like an API of PP"), "{other:?}");
     let strange = Server::answering("200 OK", "text/event-stream", "data: {}\n\n").call(&watch);
     assert_eq!(
         (strange.code, strange.stderr.lines().count()),

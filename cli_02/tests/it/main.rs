@@ -1,7 +1,7 @@
-//! The program as a user has it: typed flags in; output, errors and exit codes out, against a tiny server of one
-//! connection that answers whatever the test wants, wrong answers included.
+//! The program as a user runs it: flags in; output, errors and exit codes out.
 //!
-//! Not here: each rule of each flag and each way to cut a reply, which the unit tests go through.
+//! A small server handles one connection as the test says, including wrong replies. Unit tests cover each rule of each
+//! flag and each way to split a reply.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,10 +14,10 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Far longer than anything here takes; only a hanging program meets it.
+/// Far longer than any call takes. Only a hanging program reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server of one connection: reads the request, then does with the connection what the test says.
+/// A server for one connection: reads the request, then runs the behaviour of the test.
 struct Server {
     address: SocketAddr,
     thread: JoinHandle<String>,
@@ -46,7 +46,7 @@ impl Server {
         call(&[&["--port", &self.address.port().to_string()], flags].concat())
     }
 
-    /// The request, once the connection has ended.
+    /// The request, after the connection has ended.
     fn request(self) -> String {
         self.thread.join().unwrap()
     }
@@ -71,7 +71,7 @@ fn read_request(stream: &mut TcpStream) -> String {
     request + &String::from_utf8(body).unwrap()
 }
 
-/// What a user saw of one call.
+/// The output and the exit code of one call.
 #[derive(Debug)]
 struct Called {
     code: Option<i32>,
@@ -80,7 +80,7 @@ struct Called {
 }
 
 impl Called {
-    /// The reply's side of the output.
+    /// The part of the output that shows the reply.
     fn reply(&self) -> &str {
         self.stdout.find("< ").map_or("", |start| &self.stdout[start..])
     }
@@ -108,7 +108,7 @@ fn call(flags: &[&str]) -> Called {
 }
 
 #[test]
-fn a_work_is_created_and_every_byte_of_it_shown() {
+fn a_created_work_is_shown_byte_by_byte() {
     let server = Server::sending("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nlocation: /work/1\r\n\r\n{\"id\":1}\n");
     let port = server.address.port();
     let called = server.call(&["--method", "POST", "--path", "/work", "--body", "{\"add_up_to\":4}"]);
@@ -170,7 +170,7 @@ fn a_reply_without_framing_lasts_until_the_close() {
 }
 
 #[test]
-fn interim_replies_are_shown_and_passed_over() {
+fn an_interim_reply_is_shown_and_does_not_count() {
     let called = Server::sending("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").call(&[]);
     assert_eq!(
         (called.code, called.reply()),
@@ -204,7 +204,7 @@ fn an_answer_of_4xx_or_5xx_exits_with_1() {
 }
 
 #[test]
-fn a_reply_closed_early_is_shown_as_far_as_it_came_and_is_an_error() {
+fn a_truncated_reply_is_shown_and_is_an_error() {
     for (wire, middle) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"id\"",
@@ -233,17 +233,17 @@ fn a_reply_closed_early_is_shown_as_far_as_it_came_and_is_an_error() {
 }
 
 #[test]
-fn what_is_not_http_is_shown_and_is_an_error() {
+fn a_foreign_reply_is_shown_and_is_an_error() {
     let called = Server::sending("SSH-2.0-OpenSSH_9.2\x1b[31m\r\n").call(&[]);
-    called.assert_error(3, "malformed reply: it does not begin as HTTP/1.x does");
+    called.assert_error(3, "malformed reply: it does not begin like HTTP/1.x");
     assert_eq!(called.reply(), "< SSH-2.0-OpenSSH_9.2\\x1b[31m\n");
 }
 
 #[test]
-fn a_server_that_drips_does_not_extend_the_deadline() {
+fn a_slow_server_does_not_extend_the_deadline() {
     let server = Server::start(|mut stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        // A byte whenever the client has not hung up within 20 ms, for as long as it takes.
+        // Sends a byte every 20 ms until the client closes.
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         while stream.read(&mut [0]).is_err() && stream.write_all(b".").is_ok() {}
     });
@@ -282,7 +282,7 @@ fn a_server_that_stops_in_its_head_meets_the_deadline() {
 
 #[test]
 fn a_refused_port_is_unavailable() {
-    // The port is taken on one address of this machine, so that nobody else can open it on the other meanwhile.
+    // The port is taken on one address of this machine, so that no other process can open it on the other address.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let called = call(&["--host", "127.0.0.2", "--port", &port]);
@@ -294,7 +294,7 @@ fn a_refused_port_is_unavailable() {
 }
 
 #[test]
-fn a_reply_too_large_is_cut_at_the_bound() {
+fn a_reply_that_is_too_large_is_cut_at_the_limit() {
     let head = "HTTP/1.1 200 OK\r\n\r\n";
     let server = Server::start(move |mut stream| {
         stream.write_all(head.as_bytes()).unwrap();
@@ -316,8 +316,8 @@ fn a_reply_that_announces_too_much_is_refused_at_once() {
 }
 
 #[test]
-fn lines_cannot_be_smuggled_into_the_request() {
-    // Nothing of it may reach a socket: were the flags taken, the refused connection would exit with 3.
+fn a_flag_cannot_add_lines_to_the_request() {
+    // No byte may reach a socket. If the flags were accepted, the refused connection would exit with 3.
     let unused = ["--host", "127.0.0.2", "--port", "1"];
     for flags in [
         ["--path", "/ HTTP/1.1\r\nHost: x\r\n\r\nGET /two"],
@@ -338,12 +338,12 @@ fn lines_cannot_be_smuggled_into_the_request() {
 }
 
 #[test]
-fn a_bare_number_is_no_timeout() {
+fn a_timeout_needs_a_unit() {
     call(&["--timeout", "5"]).assert_error(2, "--timeout \"5\": has no unit; write 5s or 500ms");
 }
 
 #[test]
-fn a_body_cannot_act_on_the_terminal() {
+fn a_body_cannot_control_the_terminal() {
     let called = Server::sending(b"HTTP/1.1 200 OK\r\nX: \xff\r\n\r\n\x1b[2J\xffa\tb\r\n").call(&[]);
     assert_eq!(
         called.reply(),
@@ -359,7 +359,7 @@ fn a_host_may_be_a_name() {
 }
 
 #[test]
-fn a_closed_pipe_ends_quietly() {
+fn a_closed_pipe_is_no_failure() {
     let server = Server::start(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 4096]).is_ok() {}

@@ -1,7 +1,6 @@
-//! What happens to works, as it happens: one line for each change, until one work has come to its end.
+//! Follows works: prints one line per change, until the one work has ended.
 //!
-//! A stream that breaks off is opened anew behind the last change that came, so that none is missed and none is shown
-//! twice.
+//! A broken stream is opened again after the last received change. No change is missed or shown twice.
 
 mod progress;
 
@@ -20,32 +19,32 @@ use crate::http::Stream;
 use crate::output::Output;
 use progress::Progress;
 
-/// Between two tries to open a stream again, when the API did not say otherwise.
+/// The first pause before a stream is opened again, unless the API asks for another.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Tries become rarer up to this.
+/// The longest pause. Repeated failures lengthen the pause up to it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What is to be watched.
+/// The works to follow, and the pace of the consumer.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) what: Followed,
-    /// How long each addition takes, as the consumer has it.
+    /// The time of each addition, as set for the consumer.
     pub(crate) pace: Duration,
 }
 
-/// Which changes are followed.
+/// The followed works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
-    /// Those of a work.
+    /// One work.
     One(WorkId),
-    /// Those of all works that match.
+    /// All matching works.
     All {
         work_code: Option<WorkCodePrefix>,
         status: Option<Status>,
     },
 }
 
-/// Follows to the end of the one work, or for ever.
+/// Follows one work to its end, or all works for ever.
 pub(crate) fn watch(works: &dyn Works, watch: &Watch, output: Output) -> Result<(), Failure> {
     let mut watcher = Watcher {
         works,
@@ -60,18 +59,18 @@ pub(crate) fn watch(works: &dyn Works, watch: &Watch, output: Output) -> Result<
             Read::Finished(verdict) => return verdict,
             Read::Broken(why) => why,
         };
-        watcher.tell(&format!("the stream broke off ({broken}); trying again"))?;
+        watcher.notice(&format!("the stream broke ({broken}); trying again"))?;
         let last_id = stream.last_id().map(str::to_owned);
-        stream = watcher.again(last_id.as_deref(), stream.retry().unwrap_or(PAUSE))?;
-        watcher.tell("the stream goes on")?;
+        stream = watcher.reopen(last_id.as_deref(), stream.retry().unwrap_or(PAUSE))?;
+        watcher.notice("the stream continues")?;
     }
 }
 
-/// How far a stream was read.
+/// The result of reading a stream.
 enum Read {
-    /// To what was waited for.
+    /// The awaited end was reached.
     Finished(Result<(), Failure>),
-    /// Until it broke off.
+    /// The stream broke.
     Broken(String),
 }
 
@@ -80,7 +79,8 @@ struct Watcher<'a> {
     watch: &'a Watch,
     output: Output,
     progress: Progress,
-    /// Whether the work as it stands counts. After a cut it does not: what happened to it meanwhile is about to come.
+    /// True if the current state of the work may end the watch. After a break it may not, because the missed changes
+    /// follow.
     decisive: bool,
 }
 
@@ -90,7 +90,7 @@ impl Watcher<'_> {
             let (name, data) = match stream.told() {
                 Ok(Some(Told::Event { name, data })) => (name, data),
                 Ok(Some(Told::Alive)) => continue,
-                Ok(None) => return Ok(Read::Broken("the API ended it".to_owned())),
+                Ok(None) => return Ok(Read::Broken("the API closed it".to_owned())),
                 Err(error) => return Ok(Read::Broken(error.to_string())),
             };
             if let Some(verdict) = self.event(&name, &data)? {
@@ -99,7 +99,7 @@ impl Watcher<'_> {
         }
     }
 
-    /// Shows an event; what became of the one work, if that is decided.
+    /// Shows an event. Answers the outcome of the one work once it is known.
     fn event(&mut self, name: &str, data: &str) -> Result<Option<Result<(), Failure>>, Failure> {
         match name {
             "" => {
@@ -107,25 +107,25 @@ impl Watcher<'_> {
                 self.progress.aside(|| self.output.change(&change))?;
                 self.progress.change(&change);
                 let one = matches!(self.watch.what, Followed::One(_));
-                Ok(ended(&change).filter(|_| one))
+                Ok(outcome_of(&change).filter(|_| one))
             }
             sse::WORK if std::mem::take(&mut self.decisive) => {
                 let work: Work = parsed(data)?;
                 self.progress.aside(|| self.output.standing(&work))?;
                 self.progress.work(&work, self.works);
-                Ok(standing(&work))
+                Ok(outcome_now(&work))
             }
             sse::RESET => {
                 self.decisive = true;
-                self.tell("some changes are not known any more and were left out")?;
+                self.notice("some older changes are no longer available and were skipped")?;
                 Ok(None)
             }
             _ => Ok(None),
         }
     }
 
-    /// Opens the stream again, however long the API is away.
-    fn again(&mut self, last_id: Option<&str>, first: Duration) -> Result<Stream, Failure> {
+    /// Opens the stream again. It retries while the API is away.
+    fn reopen(&mut self, last_id: Option<&str>, first: Duration) -> Result<Stream, Failure> {
         let mut pause = first.min(LONGEST_PAUSE);
         self.decisive |= last_id.is_none();
         loop {
@@ -141,13 +141,13 @@ impl Watcher<'_> {
         }
     }
 
-    fn tell(&self, what: &str) -> io::Result<()> {
+    fn notice(&self, what: &str) -> io::Result<()> {
         self.progress.aside(|| writeln!(io::stderr().lock(), "{what}"))
     }
 }
 
-/// What a change means for whoever waits for its work.
-fn ended(change: &StreamedChange) -> Option<Result<(), Failure>> {
+/// The outcome of the work after a change, if it has ended.
+fn outcome_of(change: &StreamedChange) -> Option<Result<(), Failure>> {
     match (change.variable, change.status) {
         (Variable::ComputeResult, _) => Some(Ok(())),
         (Variable::ComputeError, Some(Status::Failed)) => Some(Err(failed(&change.value))),
@@ -159,8 +159,8 @@ fn ended(change: &StreamedChange) -> Option<Result<(), Failure>> {
     }
 }
 
-/// The same for a work as it stands.
-fn standing(work: &Work) -> Option<Result<(), Failure>> {
+/// The outcome of the work in its current state, if it has ended.
+fn outcome_now(work: &Work) -> Option<Result<(), Failure>> {
     match work.status {
         Status::Done => Some(Ok(())),
         Status::Failed => Some(Err(failed("see its events"))),

@@ -1,4 +1,4 @@
-//! How far the watched work is: a bar where its pace is known, else that it goes on. Drawn on a terminal only.
+//! Draws the progress of the watched work on a terminal: a bar if the pace is known, else a spinner.
 
 use std::io::{self, IsTerminal as _};
 use std::thread;
@@ -14,7 +14,7 @@ use crate::failure::one_line;
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is drawn below the lines.
+/// The progress drawn below the lines.
 pub(super) struct Progress {
     pace: Duration,
     add_up_to: Option<AddUpTo>,
@@ -22,7 +22,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Draws nothing yet, and never for all works or where nobody sees it.
+    /// Draws nothing yet. It never draws for all works, or outside a terminal.
     pub(super) fn new(watch: &Watch) -> Self {
         let seen = matches!(watch.what, Followed::One(_)) && io::stderr().is_terminal();
         let bar = if seen {
@@ -37,12 +37,12 @@ impl Progress {
         }
     }
 
-    /// Writes something above it.
+    /// Runs `write` while the progress is hidden.
     pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
     }
 
-    /// The work as it stands.
+    /// Shows the current state of the work.
     pub(super) fn work(&mut self, work: &Work, works: &dyn Works) {
         self.add_up_to = Some(work.add_up_to);
         self.spin(work.status.as_str());
@@ -58,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// What happened to it.
+    /// Shows a change of the work.
     pub(super) fn change(&mut self, change: &StreamedChange) {
         match (change.variable, change.status) {
             (Variable::ComputeStart, Some(Status::Running)) => self.begin(change.created_on),
@@ -71,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// Nothing is known until the API is back.
+    /// Shows that the API is away.
     pub(super) fn waiting(&self, why: &str) {
         self.spin(&one_line(why));
     }
@@ -82,7 +82,7 @@ impl Progress {
         self.bar.enable_steady_tick(TICK);
     }
 
-    /// It has been computed since this Unix second.
+    /// Starts the bar. The work has been running since this Unix second.
     fn begin(&self, since: i64) {
         let takes = self
             .add_up_to
@@ -94,7 +94,7 @@ impl Progress {
     }
 
     fn draw(&self, since: i64, takes: Duration) {
-        // The template is a constant, and right.
+        // The template is a valid constant.
         let style = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}");
         self.bar
             .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -119,7 +119,7 @@ impl Drop for Progress {
     }
 }
 
-/// How long ago a Unix second was; the database's clock may be ahead of this one.
+/// The time since a Unix second. The database's clock may be ahead of this one.
 fn passed(since: i64) -> Duration {
     let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since.unsigned_abs());
     since.elapsed().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! All that can be set: the arguments of every service, and the data folder.
+//! The settings: the arguments of every service, and the data folder.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,11 @@ use task_producer::ScheduleArgs;
 #[derive(Parser, Clone, Debug)]
 #[command(version)]
 pub struct Args {
-    /// The folder of the database, made when it is not there; one process at a time uses it.
+    /// The folder of the database, created if missing; only one process can use it.
     #[arg(long, env = "PP_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// Also produce demands, on the schedule.
+    /// Also produce demands on the schedule.
     #[arg(long)]
     pub(crate) produce: bool,
 
@@ -32,13 +32,13 @@ pub struct Args {
     pub(crate) broker: BrokerArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// How the process comes up, stops and logs.
+    /// Start, stop and log.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }
 
 impl Args {
-    /// The database that is used when none is named.
+    /// The default database: a file in the data folder.
     pub(crate) fn default_database(&self) -> String {
         format!("sqlite://{}", self.data_dir.join("pp.sqlite").display())
     }

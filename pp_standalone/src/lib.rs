@@ -1,5 +1,6 @@
-//! The whole system in one process: API, worker, dispatcher and, if asked for, producer, on the same flows as the
-//! services. Nothing has to be installed: SQLite and a broker in memory unless told otherwise.
+//! The whole system in one process: API, worker, dispatcher and optionally the producer, as in the services.
+//!
+//! Nothing has to be installed: by default it uses SQLite and a broker in memory.
 
 mod args;
 mod lock;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use args::Args;
 pub use lock::FolderLock;
 
-/// What is said when everything is up.
+/// The addresses to announce after the start.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// The API's URL.
@@ -30,12 +31,12 @@ pub struct Started {
     pub data: String,
 }
 
-/// Runs everything until `shutdown` is cancelled, or until the API cannot go on. `ready` is told where things are.
+/// Runs everything until `shutdown` is cancelled or the API fails. `ready` gets the addresses once everything runs.
 ///
 /// # Errors
-/// When something cannot start; the message is one line.
+/// A part cannot start. The message is one line.
 pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
-    // First, or a second process with the same settings would hear of the port.
+    // The lock precedes the listener. Otherwise a second process would report the port instead of the folder.
     let database = args.database.address_or(&args.default_database())?;
     let folder = folder_of(&database, &args.data_dir);
     let _lock = FolderLock::take(folder)?;
@@ -51,7 +52,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     };
     let parts = parts?;
     if matches!(database, DatabaseUrl::Sqlite(_)) {
-        // The lock of the folder shows that nobody else works on this file.
+        // The lock of the folder proves that no other process uses this file.
         task_consumer::take_over(&parts.store)
             .await
             .context("PP_DATABASE_URL")?;
@@ -77,7 +78,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     produced
 }
 
-/// The folder that this process has for itself: the one with the database, wherever that was put.
+/// The folder to lock: the one that contains the database.
 fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
     match database {
         DatabaseUrl::Sqlite(file) => match Path::new(file).parent() {
@@ -98,7 +99,7 @@ async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Parts> {
     })
 }
 
-/// Demands that a broker would forget with this process become rows at once.
+/// A producer that writes rows directly, because this process's broker would lose demands at its end.
 async fn producer(config: Option<ProducerConfig>, parts: &Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Some(config) = config else { return Ok(()) };
     let sink: Arc<dyn DemandSink> = if parts.broker.durable() {
@@ -109,7 +110,7 @@ async fn producer(config: Option<ProducerConfig>, parts: &Parts, shutdown: Cance
     Ok(task_producer::run(config, sink, shutdown).await?)
 }
 
-/// A part whose end is the end of all.
+/// Runs a part, and ends all other parts with it.
 async fn ending_all<T>(part: impl Future<Output = T>, shutdown: &CancellationToken) -> T {
     let outcome = part.await;
     shutdown.cancel();

@@ -1,5 +1,4 @@
-//! One process a data folder: two writers of one SQLite file, each with a broker of its own, would work against each
-//! other.
+//! Locks the data folder for one process. Two writers of one SQLite file with separate brokers would conflict.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -8,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-/// The lock of a data folder, held until this is dropped or the process ends, however it ends. Its file is removed when it
-/// is dropped; one that a kill leaves behind is in nobody's way.
+/// The lock of a data folder, held until it is dropped or the process ends. Dropping removes its file. A file left by a
+/// killed process does no harm.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
@@ -17,19 +16,20 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Creates the folder where it is missing, and locks it.
+    /// Creates the folder if it is missing, and locks it.
     ///
     /// # Errors
-    /// When the folder cannot be written, or another process has it; one line that says which.
+    /// The folder cannot be written, or another process uses it. The error is one line that names the process.
     pub fn take(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
-        std::fs::create_dir_all(folder).with_context(|| format!("PP_DATA_DIR: cannot make the folder {shown}"))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("PP_DATA_DIR: cannot create the folder {shown}"))?;
         let path = folder.join("pp.lock");
         let cannot_write = || format!("PP_DATA_DIR: cannot write to the folder {shown}");
         let (mut file, locked) = loop {
             let file = open(&path).with_context(cannot_write)?;
             let locked = file.try_lock();
-            // One that ends may have removed the file in between: then this lock keeps nobody out.
+            // A process that just ended may have removed the file in between. A lock on a removed file would exclude no
+            // other process.
             if locked.is_err() || is_at(&file, &path) {
                 break (file, locked);
             }
@@ -50,7 +50,7 @@ impl FolderLock {
         Ok(lock)
     }
 
-    /// Writes down who holds it.
+    /// Writes the process id into the file.
     fn sign(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
@@ -60,7 +60,7 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // While it is still locked: nobody else can have it.
+        // The file is removed while it is locked, so no other process can have locked it.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -74,7 +74,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether the file is the one at this path.
+/// True if the open file is still the one at this path.
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|file| (file.dev(), file.ino())).ok();
     identity(file.metadata()).is_some_and(|file| identity(fs::metadata(path)) == Some(file))
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_holder_and_says_which() {
+    fn a_locked_folder_names_its_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         let lock = FolderLock::take(&path).unwrap();
@@ -94,7 +94,7 @@ mod tests {
             error.ends_with(&format!("is in use by process {}", std::process::id())),
             "{error}"
         );
-        // Whoever opened the file before it was removed does not get a lock that keeps nobody out.
+        // A file opened before its removal must not yield a lock.
         let before = open(&path.join("pp.lock")).unwrap();
         drop(lock);
         before.try_lock().unwrap();

@@ -16,8 +16,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// For the person who started it, not for the log. A thread of its own writes it: nothing waits for a standard output
-/// that nobody reads.
+/// Prints the address for the person who started the program. A thread writes it, because an unread standard output may
+/// block.
 fn welcome(started: &Started) {
     let Started { api, data } = started;
     let text = format!("PP is running: {api}  (data in {data}, Ctrl-C stops it)\nTry:  curl -X POST {api}/work\n");

@@ -1,4 +1,4 @@
-//! The worker's own settings, which the standalone program flattens into its own as well.
+//! The settings of the worker, which the standalone program uses too.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use pp_cli::config::{DurationText, duration, size, whole};
 use pp_lib::maintenance::DispatchSettings;
 use pp_lib::worker::ConsumeSettings;
 
-/// How often a work may lose its worker; far more often than it may fail, since that is rarely its own fault.
+/// How many leases a work may lose. The limit is far higher than that of failures, because a lost worker is rarely the
+/// work's fault.
 pub(crate) const MAX_LOST_LEASES: i32 = 20;
 
 /// The bounds of `PP_PREFETCH_BYTES`, in bytes.
@@ -19,58 +20,59 @@ const LARGEST_PREFETCH: u64 = 64 << 30;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Worker")]
 pub struct ConsumerArgs {
-    /// How many messages may be with this worker, unacknowledged.
+    /// The maximum number of unacknowledged messages of this worker.
     #[arg(long, env = "PP_PREFETCH", default_value = "2000", value_parser = whole(1..=u16::MAX))]
     pub prefetch: u16,
 
-    /// How many bytes of messages may be with this worker, unacknowledged, and as many of dead letters where it
-    /// dispatches; a message that is larger is taken alone [unit: bytes, as in 64MiB].
+    /// The maximum size of this worker's unacknowledged messages, and again of dead letters if it dispatches; a larger
+    /// message is taken alone [unit: bytes, as in 64MiB].
     #[arg(long, env = "PP_PREFETCH_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(SMALLEST_PREFETCH..=LARGEST_PREFETCH))]
     pub prefetch_bytes: usize,
 
-    /// How many demands are computed at once; half of them are recorded together.
+    /// The number of demands computed at once; half of them are recorded together.
     #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
     pub batch: u16,
 
-    /// How long a batch waits for more demands once it has one [unit: duration, as in 5ms].
+    /// The time a batch waits for more demands after its first [unit: duration, as in 5ms].
     #[arg(long, env = "PP_BATCH_WAIT", default_value = "5ms", value_parser = duration)]
     pub batch_wait: Duration,
 
-    /// How often a work may fail before it is given up.
+    /// The number of failures after which a work is given up.
     #[arg(long, env = "PP_MAX_ATTEMPTS", default_value = "5", value_parser = whole(1..=1000_i32))]
     pub max_attempts: i32,
 
-    /// How long a worker may be silent about a running work before another takes it [unit: duration, as in 4s].
+    /// The time without a heartbeat after which another worker takes a running work [unit: duration, as in 4s].
     #[arg(long, env = "PP_LEASE", default_value = "4s", value_parser = lease)]
     pub lease: Duration,
 
-    /// How long one computation may take [unit: duration, as in 15m].
+    /// The time limit of one computation [unit: duration, as in 15m].
     #[arg(long, env = "PP_WORK_TIMEOUT", default_value = "15m", value_parser = duration)]
     pub work_timeout: Duration,
 
-    /// How long each addition takes, to imitate heavy work [unit: duration, as in 10ms].
+    /// The time of each addition, to imitate heavy work [unit: duration, as in 10ms].
     #[arg(long, env = "PP_PACE", default_value = "0", value_parser = duration)]
     pub pace: Duration,
 
-    /// Whether this process also sends what is due in the database to the queue, or does nothing else.
+    /// Sends due works from the database to the queue: beside the work, not at all, or exclusively.
     #[arg(long, env = "PP_DISPATCH", default_value = "on")]
     pub dispatch: Dispatch,
 
-    /// How far back the frequent look for due works goes; older ones are found every minute [unit: duration, as in 6h].
+    /// The age up to which frequent searches find due works; older ones are found every minute [unit: duration, as in
+    /// 6h].
     #[arg(long, env = "PP_DISPATCH_WITHIN", default_value = "6h", value_parser = duration)]
     pub dispatch_within: Duration,
 
-    /// How often due works are looked for without being woken [unit: duration, as in 1s].
+    /// The interval of searches for due works [unit: duration, as in 1s].
     #[arg(long, env = "PP_DISPATCH_POLL", default_value = "1s", value_parser = poll)]
     pub dispatch_poll: Duration,
 
-    /// How long finished and deleted works are kept where this process dispatches, at least a day, or `off` for ever
+    /// The time finished and deleted works are kept where this process dispatches, at least a day, or `off` for ever
     /// [unit: duration, as in 90d].
     #[arg(long, env = "PP_RETAIN", default_value = "off")]
     pub retain: Retain,
 }
 
-/// What a process does about due works.
+/// The part of a process in dispatching due works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Dispatch {
     /// It works and dispatches.
@@ -81,14 +83,14 @@ pub enum Dispatch {
     Only,
 }
 
-/// How long finished works stay, if not for ever.
+/// The retention of finished works; `None` keeps them for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retain(Option<Duration>);
 
 impl FromStr for Retain {
     type Err = String;
 
-    /// Their rows are what late copies of their messages are known by.
+    /// The minimum is a day, because late copies of messages are recognized by the rows of their works.
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self(None));
@@ -98,10 +100,10 @@ impl FromStr for Retain {
 }
 
 impl ConsumerArgs {
-    /// How demands are taken and computed, unless the process only dispatches.
+    /// The settings for consuming, unless the process only dispatches.
     pub fn consume(&self, grace: Duration) -> Option<ConsumeSettings> {
         (self.dispatch != Dispatch::Only).then_some(ConsumeSettings {
-            // More would only wait here for the batch before, away from other workers.
+            // More messages would only wait here for the current batch, out of reach of other workers.
             prefetch: self.prefetch.min(self.batch.saturating_mul(2)),
             prefetch_bytes: self.prefetch_bytes,
             batch: self.batch,
@@ -113,7 +115,7 @@ impl ConsumerArgs {
         })
     }
 
-    /// How due works are sent, unless others do that.
+    /// The settings for dispatching, unless other processes do it.
     pub fn dispatch(&self) -> Option<DispatchSettings> {
         (self.dispatch != Dispatch::Off).then_some(DispatchSettings {
             within: self.dispatch_within,
@@ -124,12 +126,12 @@ impl ConsumerArgs {
     }
 }
 
-/// Three heartbeats fit into a lease.
+/// Parses a lease. The minimum leaves room for three heartbeats.
 fn lease(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(300), "a lease", text)
 }
 
-/// A poll that never waits would be a busy loop.
+/// Parses the interval. The minimum prevents a busy loop.
 fn poll(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(10), "a poll", text)
 }
@@ -139,7 +141,7 @@ fn at_least(shortest: Duration, what: &str, text: &str) -> Result<Duration, Stri
         if value >= shortest {
             Ok(value)
         } else {
-            Err(format!("{what} is at least {}", DurationText(shortest)))
+            Err(format!("{what} must be at least {}", DurationText(shortest)))
         }
     })
 }

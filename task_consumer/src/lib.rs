@@ -1,4 +1,4 @@
-//! The worker as a service: consuming and dispatching, side by side. What they do is in `pp_lib::flow`.
+//! The worker as a service: consumes and dispatches side by side. The library implements both.
 
 mod args;
 
@@ -17,34 +17,35 @@ use tokio_util::task::TaskTracker;
 
 pub use args::{ConsumerArgs, Dispatch};
 
-/// What the worker works with.
+/// The adapters of the worker.
 #[derive(Clone)]
 pub struct Parts {
-    /// Where works are.
+    /// The store of works.
     pub store: AnyStore,
-    /// Where demands are.
+    /// The broker with the demands.
     pub broker: AnyBroker,
-    /// What tells that something is due, or changed.
+    /// The feed that announces due and changed works.
     pub feed: AnyFeed,
 }
 
-/// Takes back what the last process had in hand, at once and whatever its leases say. Only where this process is the
-/// only one that works on the store, and before it begins to.
+/// Takes back the works of the previous process at once, regardless of their leases.
+///
+/// Call it only if this process is the only one on the store, and before it starts to work.
 ///
 /// # Errors
-/// When the store cannot do it.
+/// The store's error.
 pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     let lost = store.lose_running(args::MAX_LOST_LEASES).await?;
     if lost > 0 {
-        log::warn!("{lost} works were running when the last process ended; they start anew");
+        log::warn!("{lost} works were running when the last process ended; they start again");
     }
     Ok(())
 }
 
-/// The whole service: the work, and an eye on the database and on the broker's policies.
+/// The whole service: the work, and the checks of the database and of the broker's policies.
 ///
 /// # Errors
-/// When a newer program has changed the database.
+/// A newer program has changed the database.
 pub async fn serve(
     args: &ConsumerArgs,
     grace: Duration,
@@ -59,7 +60,7 @@ pub async fn serve(
     watched
 }
 
-/// Works until `shutdown` is cancelled, then finishes what is under way or hands it back within `grace`.
+/// Works until `shutdown` is cancelled. Then it finishes the running work or hands it back within `grace`.
 pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &Health, shutdown: CancellationToken) {
     let Parts { store, broker, feed } = parts.clone();
     let tasks = TaskTracker::new();
@@ -85,7 +86,7 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
     tasks.wait().await;
 }
 
-/// Dead letters are looked after where works are dispatched.
+/// Drains dead letters, if this process dispatches.
 fn drain(
     parts: &Parts,
     bytes: usize,

@@ -22,7 +22,7 @@ struct Args {
     broker: BrokerArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// Where the health pages are served, or `off`.
+    /// The address of the health pages, or `off`.
     #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3001")]
     probe_bind: ProbeBind,
 }
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let health = Health::beating(STUCK);
-    // Not ready before it is connected.
+    // The service is not ready before it is connected.
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
     if let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await {

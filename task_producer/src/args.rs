@@ -1,5 +1,4 @@
-//! What can be set: the schedule and what each tick makes, for whoever holds a producer, and the service's own ways to
-//! run.
+//! The settings of the schedule, for every program that produces, and the service's own modes.
 
 use clap::{Args as ClapArgs, Parser};
 use pp_cli::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
@@ -9,23 +8,23 @@ use pp_lib::domain::AddUpTo;
 use crate::slots::Schedule;
 use crate::{Mode, ProducerConfig};
 
-/// The schedule and what each of its ticks makes; part of every program that can produce.
+/// The schedule and the demands of each tick.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Schedule")]
 pub struct ScheduleArgs {
-    /// When to produce: a cron pattern, with seconds first where it has six fields; `1/4` is every 4 from 1 on.
+    /// The schedule, a cron pattern; a sixth field in front gives the seconds, and `1/4` is every 4 from 1 on.
     #[arg(long, env = "PP_SCHEDULE", default_value = "1/4 * * * * *")]
     pub schedule: String,
 
-    /// Whose clocks the schedule goes by: an IANA time zone such as Europe/Berlin.
+    /// The time zone of the schedule, an IANA name such as Europe/Berlin.
     #[arg(long, env = "PP_TIME_ZONE", default_value = "UTC")]
     pub time_zone: String,
 
-    /// Demands per tick [unit: demands, 1 to 100000].
+    /// The number of demands per tick [unit: demands, 1 to 100000].
     #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=100_000_u32))]
     pub count: u32,
 
-    /// The latest ticks before the start, so many of them, are made up for [unit: slots, 0 to 100000].
+    /// The number of ticks before the start that are made up for, latest first choice [unit: slots, 0 to 100000].
     #[arg(long, env = "PP_CATCH_UP", default_value = "0", value_parser = whole(0..=100_000_u32))]
     pub catch_up: u32,
 
@@ -35,10 +34,10 @@ pub struct ScheduleArgs {
 }
 
 impl ScheduleArgs {
-    /// A producer on the schedule, for queues of this prefix.
+    /// A producer on this schedule, for queues with this prefix.
     ///
     /// # Errors
-    /// When the schedule or the time zone cannot be used.
+    /// The schedule or the time zone is invalid.
     pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
         Ok(ProducerConfig {
             mode: Mode::Scheduled(Box::new(Schedule::parse(&self.schedule, &self.time_zone)?)),
@@ -55,23 +54,23 @@ impl ScheduleArgs {
 #[derive(Debug, Parser)]
 #[command(name = "task_producer", version, max_term_width = 100)]
 pub struct Args {
-    /// When and what to produce.
+    /// The schedule and the demands.
     #[command(flatten)]
     pub schedule: ScheduleArgs,
 
-    /// One tick now, then exit.
+    /// Produce one tick now, then exit.
     #[arg(long, help_heading = "Schedule", conflicts_with = "rate")]
     pub once: bool,
 
-    /// Instead of the schedule, without pause: so many demands per second, for load [unit: demands/s, 1 to 1000000].
+    /// Produce at this rate instead of a schedule, for load [unit: demands/s, 1 to 1000000].
     #[arg(long, help_heading = "Schedule", value_name = "N", value_parser = whole(1..=1_000_000_u32))]
     pub rate: Option<u32>,
 
-    /// Where demands go.
+    /// The broker for the demands.
     #[command(flatten)]
     pub broker: BrokerArgs,
 
-    /// Where the health pages are served, or `off`; with --once they never are.
+    /// The address of the health pages, or `off`; --once never serves them.
     #[arg(
         long,
         env = "PP_PROBE_BIND",
@@ -80,16 +79,16 @@ pub struct Args {
     )]
     probe_bind: ProbeBind,
 
-    /// How the process comes up, stops and logs.
+    /// Start, stop and log.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }
 
 impl Args {
-    /// The producer that these arguments ask for.
+    /// The producer for these arguments.
     ///
     /// # Errors
-    /// When the schedule or the time zone cannot be used, even where `--once` or `--rate` does without.
+    /// The schedule or the time zone is invalid. Both are checked even with `--once` and `--rate`.
     pub fn config(&self) -> Result<ProducerConfig, ConfigError> {
         let mut config = self.schedule.config(&self.runtime, &self.broker.queue_prefix)?;
         if self.once {
@@ -100,7 +99,7 @@ impl Args {
         Ok(config)
     }
 
-    /// Where the health pages are served: nowhere for one tick, which may well be made beside a running producer.
+    /// The address of the health pages. `--once` has none, because it may run beside a producer.
     pub fn probe(&self) -> ProbeBind {
         if self.once {
             ProbeBind::Off
@@ -121,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault_in_the_flags() {
+    fn clap_accepts_the_definition_of_the_flags() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn one_way_to_run_is_chosen() {
+    fn the_modes_exclude_each_other() {
         let mode = |args: &[&str]| parse(args).unwrap().config().unwrap().mode;
         assert!(matches!(mode(&[]), Mode::Scheduled(_)));
         assert!(matches!(mode(&["--once"]), Mode::Once));
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_bounds() {
+    fn a_number_out_of_bounds_is_refused() {
         for bad in [
             ["--count", "0"],
             ["--count", "100001"],

@@ -1,43 +1,43 @@
-//! The clock of the machine, and whether it was set: what it says is compared with a timer, which cannot be.
+//! The system clock with detection of jumps. A timer, which cannot be set, is the reference.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-/// What is less than this is no jump: clocks are kept right in small steps.
+/// The smallest difference that counts as a jump. Systems correct their clocks in small steps.
 const TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 
-/// A clock that is watched.
+/// A clock whose jumps are detected.
 pub(crate) struct Clock<F> {
     read: F,
-    /// What it said when it was last looked at, and when that was.
-    seen: (DateTime<Utc>, Instant),
+    /// The time and the instant of the last look.
+    last_look: (DateTime<Utc>, Instant),
 }
 
 /// A jump of the clock.
 pub(crate) struct Jump {
-    /// How far; negative when it was set back.
+    /// The distance; negative if the clock was set back.
     pub(crate) by: TimeDelta,
-    /// The earliest time that it can have jumped to: it was looked at a while ago.
+    /// The earliest possible time after the jump. The last look was a while ago.
     pub(crate) to: DateTime<Utc>,
 }
 
 impl<F: Fn() -> DateTime<Utc>> Clock<F> {
     /// Watches a clock from now on.
     pub(crate) fn new(read: F) -> Self {
-        let seen = (read(), Instant::now());
-        Self { read, seen }
+        let last_look = (read(), Instant::now());
+        Self { read, last_look }
     }
 
-    /// The time.
+    /// The current time.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         (self.read)()
     }
 
-    /// Whether it jumped since it was last looked at.
+    /// The jump since the last look, or `None`.
     pub(crate) fn look(&mut self) -> Option<Jump> {
-        let (before, then) = self.seen;
+        let (before, then) = self.last_look;
         let (now, passed) = (self.now(), then.elapsed());
-        self.seen = (now, Instant::now());
+        self.last_look = (now, Instant::now());
         let by = now - before - TimeDelta::from_std(passed).unwrap_or(TimeDelta::MAX);
         (by.abs() >= TOLERANCE).then(|| Jump { by, to: before + by })
     }

@@ -1,4 +1,4 @@
-//! What is asked for: the demands of a tick, and demands of no tick.
+//! Builds demands: those of a tick, and those outside of a schedule.
 
 use pp_lib::domain::AddUpTo;
 use pp_lib::enqueue::NewDemand;
@@ -8,18 +8,17 @@ use rand::RngExt as _;
 use crate::ProducerConfig;
 use crate::slots::{Schedule, Slot, message_id};
 
-/// Random bounds are 1 to this.
-const MOST: u8 = 99;
+/// The largest random bound.
+const MAX_RANDOM_BOUND: u8 = 99;
 
-/// The demands of a slot. Their bounds are derived from their ids, so that two producers do not only say that they ask
-/// for the same but do.
+/// The demands of a slot. Their bounds are derived from their ids, so that two producers make identical demands.
 pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) -> impl Iterator<Item = NewDemand> {
     (0..config.count).map(move |index| {
         let id = slot.demand_id(schedule, &config.queue_prefix, index);
-        // Remainder of 128 bits: each bound is as likely as any other, to 36 decimals.
+        // The remainder of 128 bits makes all bounds equally likely, to 36 decimals.
         let bound = config
             .add_up_to
-            .unwrap_or_else(|| bound((id.as_u128() % u128::from(MOST)) as u8));
+            .unwrap_or_else(|| bound((id.as_u128() % u128::from(MAX_RANDOM_BOUND)) as u8));
         NewDemand {
             message_id: message_id(id),
             add_up_to: bound,
@@ -28,13 +27,13 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
     })
 }
 
-/// Demands that belong to no slot, each with an id of its own.
+/// Demands outside of a schedule, each with a new id.
 pub(crate) fn fresh(config: &ProducerConfig) -> impl Iterator<Item = NewDemand> {
     std::iter::repeat_with(|| NewDemand {
         message_id: new_message_id(),
         add_up_to: config
             .add_up_to
-            .unwrap_or_else(|| bound(rand::rng().random_range(0..MOST))),
+            .unwrap_or_else(|| bound(rand::rng().random_range(0..MAX_RANDOM_BOUND))),
         work_code: None,
     })
 }

@@ -1,7 +1,8 @@
-//! Publishes work demands on a cron schedule, once, or at a rate; each until it is confirmed.
+//! Publishes work demands on a cron schedule, once, or at a rate. Each demand is offered until it is confirmed.
 //!
-//! Everything that belongs to the process - signals, logger, the connection to the broker - is made by `main` or by
-//! `pp_standalone` and handed to [`run`].
+//! `main` or `pp_standalone` makes everything that belongs to the process, such as signals, logger and the connection
+//! to
+//! the broker, and hands it to [`run`].
 
 mod args;
 mod clock;
@@ -26,44 +27,44 @@ pub use args::{Args, ScheduleArgs};
 use outlet::Outlet;
 pub use slots::{Schedule, Slot};
 
-/// What a producer does.
+/// The configuration of a producer.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
-    /// When it does it.
+    /// The times of producing.
     pub mode: Mode,
-    /// How many slots from before the start are made up for, the latest ones; of use to [`Mode::Scheduled`] alone.
+    /// The number of slots before the start to make up for, the latest ones. Only [`Mode::Scheduled`] uses it.
     pub catch_up: u32,
     /// Demands per tick.
     pub count: u32,
-    /// The bound of every demand; random from 1 to 99 each when there is none.
+    /// The bound of every demand. `None` gives each a random one from 1 to 99.
     pub add_up_to: Option<AddUpTo>,
-    /// The queues that the demands are for; a part of the identity of a scheduled demand.
+    /// The prefix of the queues. It is part of the identity of a scheduled demand.
     pub queue_prefix: String,
-    /// How long, after the shutdown, the answer to demands already offered is waited for.
+    /// The time to wait after the shutdown for confirmations of offered demands.
     pub grace: Duration,
 }
 
-/// When a producer produces.
+/// The times at which a producer produces.
 #[derive(Clone, Debug)]
 pub enum Mode {
     /// At each slot of a schedule, until the shutdown.
     Scheduled(Box<Schedule>),
     /// One tick now.
     Once,
-    /// So many demands per second, until the shutdown.
+    /// At this number of demands per second, until the shutdown.
     Rate(u32),
 }
 
-/// Why a producer did not do what it was for.
+/// The reason why a producer failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProducerError {
-    /// Its one tick was cut short; how much of it is known to be safe.
+    /// Its one tick was interrupted.
     #[error("stopped when {confirmed} of {count} demands were confirmed")]
     Interrupted {
-        /// Demands that are safe.
+        /// The number of confirmed demands.
         confirmed: u64,
-        /// Demands there should be.
+        /// The number of demands of the tick.
         count: u64,
     },
 }
@@ -71,7 +72,7 @@ pub enum ProducerError {
 /// Produces into the sink until it is done or the shutdown comes.
 ///
 /// # Errors
-/// When the one tick of [`Mode::Once`] is cut short by the shutdown. The others end well however they end.
+/// The shutdown interrupts the one tick of [`Mode::Once`]. The other modes have no errors.
 pub async fn run(
     config: ProducerConfig,
     sink: Arc<dyn DemandSink>,

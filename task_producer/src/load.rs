@@ -1,6 +1,6 @@
-//! The producer as a source of load: so many demands per second, evenly, until it is stopped.
+//! Produces at a steady rate, for load.
 //!
-//! It never owes more than a second's worth: a sink that is slower than the rate sets the pace, and that is said.
+//! The backlog is limited to one second. A sink slower than the rate sets the pace, and the log says so.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::outlet::Outlet;
 use crate::{ProducerConfig, demands};
 
-/// How often what is due is handed over.
+/// The interval of handing over due demands.
 const STEP: Duration = Duration::from_millis(50);
 
-/// How often it says how it does.
+/// The interval of progress reports.
 const REPORT: Duration = Duration::from_secs(5);
 
 /// Produces at a rate, in demands per second, until the shutdown.
@@ -34,7 +34,7 @@ pub(crate) async fn run(config: &ProducerConfig, rate: u32, outlet: &Outlet) {
     report.write();
 }
 
-/// What the rate asks for and is not handed over yet.
+/// The demands that the rate requires and that are not handed over yet.
 struct Debt {
     rate: u64,
     since: Instant,
@@ -55,7 +55,7 @@ impl Debt {
         }
     }
 
-    /// Everything owed so far, of which no more than a second's worth is to be handed over.
+    /// Takes all due demands. At most one second's worth of them is to be handed over.
     fn take(&mut self) -> Due {
         let asked = self.since.elapsed().as_micros() * u128::from(self.rate) / 1_000_000;
         let owed = u64::try_from(asked).unwrap_or(u64::MAX) - self.settled;
@@ -68,7 +68,7 @@ impl Debt {
     }
 }
 
-/// What was done since the last line of the log.
+/// The results since the last progress report.
 struct Report {
     since: Instant,
     confirmed: u64,
@@ -98,7 +98,7 @@ impl Report {
             log_repeated!(
                 Warn,
                 "the rate is not reached",
-                "{} left out, they are taken more slowly than asked for",
+                "{} left out because the broker takes them too slowly",
                 self.forgiven
             );
         }

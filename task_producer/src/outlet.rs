@@ -1,6 +1,4 @@
-//! Demands on their way out: offered in windows, and again with the same ids until they are confirmed.
-//!
-//! Which demands there are, and when, is decided by who hands them over.
+//! Delivers demands in windows, and offers them again under the same ids until they are confirmed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +8,7 @@ use pp_lib::enqueue::{DemandSink, NewDemand};
 use pp_lib::runtime::Retry;
 use tokio_util::sync::CancellationToken;
 
-/// How many demands are offered at once: enough to keep a broker busy, few enough to hold in memory.
+/// The number of demands offered at once: enough to keep a broker busy, few enough for memory.
 const WINDOW: usize = 2000;
 
 /// The way to one sink.
@@ -21,17 +19,17 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    /// To this sink until the shutdown; what is offered by then is waited for, at most for the grace period.
+    /// An outlet to this sink. After the shutdown it waits for offered demands, at most for the grace period.
     pub(crate) fn new(sink: Arc<dyn DemandSink>, shutdown: CancellationToken, grace: Duration) -> Self {
         Self { sink, shutdown, grace }
     }
 
-    /// When to stop.
+    /// The shutdown token.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }
 
-    /// Hands demands over until all are confirmed, or until the shutdown; how many are confirmed.
+    /// Delivers demands until all are confirmed or the shutdown comes. Answers the number of confirmed demands.
     pub(crate) async fn deliver(&self, mut demands: impl Iterator<Item = NewDemand>) -> u64 {
         let mut confirmed = 0;
         while !self.shutdown.is_cancelled() {
@@ -58,11 +56,11 @@ impl Outlet {
         (all - open.len()) as u64
     }
 
-    /// Offers what is open and keeps of it what is not confirmed.
+    /// Offers the open demands and removes the confirmed ones.
     async fn attempt(&self, open: &mut Vec<NewDemand>) -> Result<(), String> {
         let answers = tokio::select! {
             answers = self.sink.offer(open) => answers.map_err(|error| error.to_string())?,
-            () = self.out_of_time() => return Err("the stop could not wait for an answer any longer".to_owned()),
+            () = self.out_of_time() => return Err("no answer within the grace period".to_owned()),
         };
         let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
         let (returned, confirmed) = (count(Published::Returned), count(Published::Confirmed));

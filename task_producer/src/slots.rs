@@ -1,10 +1,11 @@
-//! The slots of a schedule: the seconds at which it ticks, and the identities of the demands that each tick makes.
+//! The slots of a schedule: the seconds at which it ticks, and the ids of each tick's demands.
 //!
-//! Where the clocks of the time zone are changed, the hour field decides. `*` and `*/n` make an interval: it ticks
-//! whenever the clocks show a time that matches. Every other hour field makes fixed times: each of them ticks once a day,
-//! at the first moment at which the clocks show it or have passed it by.
+//! The hour field decides about changes of the clocks. `*` and `*/n` make an interval: it ticks whenever the clocks
+//! show a
+//! matching time. Every other hour field makes fixed times: each of them ticks once a day, at the first moment at which
+//! the clocks show it or have passed it.
 //!
-//! Waiting for a slot and publishing its demands is not done here.
+//! `ticks` waits for slots and publishes their demands.
 
 mod steps;
 #[cfg(test)]
@@ -22,13 +23,13 @@ use pp_cli::config::ConfigError;
 use pp_lib::domain::MessageId;
 use uuid::Uuid;
 
-/// Longer than any sensible schedule; what is longer is a mistake.
+/// The maximum length of a pattern. A longer one is a mistake.
 const LONGEST_TEXT: usize = 200;
 
-/// What the ids of scheduled demands are derived under: any UUID does, as long as it never changes.
+/// The namespace of the ids of scheduled demands. It may be any UUID, but must never change.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7c0e_4b2a_93d1_5f68_a1c7_2e9d_6b40_f853);
 
-/// When to tick: a cron pattern by the clocks of a time zone.
+/// A schedule: a cron pattern by the clocks of a time zone.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     text: String,
@@ -37,10 +38,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A pattern of five fields, or six with seconds first, and an IANA time zone.
+    /// A schedule from a pattern of five fields, or six with seconds first, and an IANA time zone.
     ///
     /// # Errors
-    /// When one of them is not understood, or when the pattern never ticks.
+    /// One of them is invalid, or the pattern never ticks.
     pub fn parse(pattern: &str, zone: &str) -> Result<Self, ConfigError> {
         let wrong = |why: String| ConfigError::new("PP_SCHEDULE", why);
         if pattern.len() > LONGEST_TEXT {
@@ -48,7 +49,7 @@ impl Schedule {
         }
         let text = pattern.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown = text.escape_debug();
-        let no_schedule = |why: String| wrong(format!("`{shown}` is no schedule: {why}"));
+        let no_schedule = |why: String| wrong(format!("`{shown}` is not a schedule: {why}"));
         let cron = parser().parse(&text).map_err(|error| no_schedule(error.to_string()))?;
         steps::check(&text).map_err(no_schedule)?;
         let schedule = Self {
@@ -62,18 +63,18 @@ impl Schedule {
         }
     }
 
-    /// The first slot later than a moment.
+    /// The first slot after a moment.
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<Slot> {
         let local = moment.with_timezone(&self.zone);
         if self.is_interval() {
             return self.cron.find_next_occurrence(&local, false).ok().map(Slot::regular);
         }
-        // A moment of the second pass of a repeated hour is behind every time of that hour.
+        // During the second pass of a repeated hour, every time of that hour is over.
         let first = self.next_time(local.naive_local().trunc_subsecs(0), true);
         successors(first, |slot| self.following(slot)).find(|slot| slot.at() > moment)
     }
 
-    /// The slot after another one, which may be at the same moment.
+    /// The slot after this one. It may be at the same moment.
     pub fn following(&self, slot: &Slot) -> Option<Slot> {
         match self.is_interval() {
             true => self.next_after(slot.at()),
@@ -81,9 +82,9 @@ impl Schedule {
         }
     }
 
-    /// The last slots that are not later than a moment, at most so many, in order; none of them is from before 1970.
+    /// The last `count` slots up to a moment, in order. None of them is before 1970.
     pub fn latest_until(&self, moment: DateTime<Utc>, count: u32) -> Vec<Slot> {
-        // Full, because the search leaves fractions out and would step over the second that has just begun.
+        // The search ignores fractions, so a fraction would skip the second that has just begun.
         let second = moment.trunc_subsecs(0).with_timezone(&self.zone);
         let mut slots: Vec<Slot> = self
             .backwards_from(second)
@@ -94,7 +95,7 @@ impl Schedule {
         slots
     }
 
-    /// The slots that are not later than a second, latest first.
+    /// The slots up to a second, latest first.
     fn backwards_from(&self, second: DateTime<Tz>) -> Box<dyn Iterator<Item = Slot> + '_> {
         if self.is_interval() {
             let before = |moment: &DateTime<Tz>, inclusive| self.cron.find_previous_occurrence(moment, inclusive).ok();
@@ -104,25 +105,25 @@ impl Schedule {
             let time = self.cron.find_previous_occurrence(&time.and_utc(), inclusive).ok()?;
             self.fixed(time.naive_utc())
         };
-        // In the second pass of a repeated hour, the clocks have shown later times before.
+        // During the second pass of a repeated hour, the clocks have already shown later times.
         let day_before = second - TimeDelta::days(1);
         let shown = second.naive_local().max(day_before.naive_local() + TimeDelta::days(1));
         let slots = successors(before(shown, true), move |slot| before(slot.time, false));
         Box::new(slots.skip_while(move |slot| slot.at > second))
     }
 
-    /// Whether it ticks whenever the clocks show a time that matches, rather than once a day for each time.
+    /// True if it ticks at every moment with a matching time, not once a day per time.
     fn is_interval(&self) -> bool {
         self.cron.pattern.hours.from_wildcard
     }
 
-    /// The slot of the first time that matches from a time on.
+    /// The slot of the first matching time.
     fn next_time(&self, from: NaiveDateTime, inclusive: bool) -> Option<Slot> {
         let time = self.cron.find_next_occurrence(&from.and_utc(), inclusive).ok()?;
         self.fixed(time.naive_utc())
     }
 
-    /// The slot of a time: the first moment at which the clocks show it, or else the end of the gap that it is in.
+    /// The slot of a fixed time: the first moment at which the clocks show it, or the end of the gap that contains it.
     fn fixed(&self, time: NaiveDateTime) -> Option<Slot> {
         let shown = self.zone.from_local_datetime(&time).earliest();
         let at = shown.or_else(|| GapInfo::new(&time, &self.zone)?.end)?;
@@ -130,14 +131,14 @@ impl Schedule {
     }
 }
 
-/// Pattern and time zone, as log lines show them.
+/// Pattern and time zone, for the log.
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` {}", self.text, self.zone)
     }
 }
 
-/// `1/4`, from 1 on every 4, is what existing schedules use, but not what croner accepts by itself.
+/// Accepts `1/4`, which means every 4 from 1 on. Existing schedules use it; croner refuses it by default.
 fn parser() -> CronParser {
     CronParser::builder().sloppy_ranges(true).build()
 }
@@ -147,7 +148,7 @@ fn parse_zone(name: &str) -> Result<Tz, ConfigError> {
         let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
         ConfigError::new(
             "PP_TIME_ZONE",
-            format!("`{shown}` is no IANA time zone, such as `Europe/Berlin`"),
+            format!("`{shown}` is not an IANA time zone; expected one such as `Europe/Berlin`"),
         )
     })
 }
@@ -156,7 +157,7 @@ fn parse_zone(name: &str) -> Result<Tz, ConfigError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     at: DateTime<Tz>,
-    /// The time that it is for: what the clocks show then, unless they left it out.
+    /// The time it stands for. The clocks show it at this moment, unless they skipped it.
     time: NaiveDateTime,
 }
 
@@ -169,22 +170,24 @@ impl Slot {
         }
     }
 
-    /// The moment it is for.
+    /// The moment of the slot.
     pub fn at(&self) -> DateTime<Utc> {
         self.at.to_utc()
     }
 
-    /// How long ago that was; negative while it is to come.
+    /// The age of the slot; negative before its moment.
     pub fn age(&self, now: DateTime<Utc>) -> TimeDelta {
         now - self.at()
     }
 
-    /// The id of its demand with this number: the same in every producer with the same schedule and queues.
+    /// The id of the slot's demand with this number. Every producer with the same schedule and queues derives the same
+    /// id.
     pub(crate) fn demand_id(&self, schedule: &Schedule, queue_prefix: &str, index: u32) -> Uuid {
         let Schedule { text, zone, cron } = schedule;
         let second = self.at.timestamp();
-        // Several times may be made up for at one moment. Where there is one time a day, its slots have had ids of their
-        // second alone from the first release.
+        // Several slots may share one moment, so their times are part of the id. A schedule with one time per day keeps
+        // the
+        // ids of the first release, which contain only the second.
         let is_alone = cron.determine_job_type() == JobType::FixedTime;
         let name = match self.time == self.at.naive_local() || is_alone {
             true => format!("{text}\n{zone}\n{queue_prefix}\n{second}\n{index}"),
@@ -194,14 +197,14 @@ impl Slot {
     }
 }
 
-/// By the clocks of the schedule's time zone.
+/// The moment by the clocks of the schedule's time zone.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.at.to_rfc3339_opts(SecondsFormat::Secs, true))
     }
 }
 
-/// A UUID as the identity of a demand.
+/// A UUID as a message id.
 pub(crate) fn message_id(id: Uuid) -> MessageId {
     MessageId::try_from(id.to_string()).unwrap_or_else(|_| unreachable!("a UUID is printable and short"))
 }
@@ -214,7 +217,7 @@ mod tests {
         Schedule::parse(pattern, zone).unwrap()
     }
 
-    /// The slots after a moment, each as it is shown.
+    /// The texts of the slots after a moment.
     fn slots(pattern: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
         let schedule = schedule(pattern, zone);
         let mut moment = after.parse::<DateTime<Utc>>().unwrap();
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clocks_leave_out_is_made_up_for_right_after_the_gap() {
+    fn a_skipped_time_ticks_right_after_the_gap() {
         // Berlin, 29 March 2026: 02:00 is followed by 03:00.
         assert_eq!(
             slots("0 30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3),
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clocks_repeat_ticks_once_a_day_but_an_interval_goes_on() {
+    fn a_repeated_time_ticks_once_but_an_interval_continues() {
         // Berlin, 25 October 2026: 03:00 is followed by 02:00.
         assert_eq!(
             slots("0 30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
@@ -288,14 +291,14 @@ mod tests {
         );
     }
 
-    /// The slots up to a moment, each as it is shown.
+    /// The texts of the slots up to a moment.
     fn latest(pattern: &str, zone: &str, until: &str, count: u32) -> Vec<String> {
         let slots = schedule(pattern, zone).latest_until(until.parse().unwrap(), count);
         slots.iter().map(Slot::to_string).collect()
     }
 
     #[test]
-    fn the_latest_slots_end_with_the_second_that_has_begun() {
+    fn the_latest_slots_include_the_current_second() {
         for (until, last) in [("00.0", "00"), ("00.9", "00"), ("01.1", "01"), ("59", "59")] {
             let found = latest("* * * * * *", "UTC", &format!("2026-01-01T00:01:{until}Z"), 2);
             assert_eq!(found[1], format!("2026-01-01T00:01:{last}Z"), "until {until}");
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_slots_of_both_changes_of_the_clocks_are_those_that_ticked() {
+    fn the_latest_slots_around_clock_changes_are_those_that_ticked() {
         assert_eq!(
             latest("0 30 2 * * *", "Europe/Berlin", "2026-03-30T00:00:00Z", 2),
             ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00"]
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_back_finds_what_waiting_would_have_found() {
+    fn a_search_backwards_finds_the_same_slots_as_waiting() {
         let patterns = [
             "0 30 2 * * *",
             "0 0,15,30,59 2,3 * * *",
@@ -338,7 +341,7 @@ mod tests {
             "0 10-50/20 1-3 * * SUN",
             "30 59 23 L * *",
         ];
-        // Changes at two in the night, at midnight, and by half an hour.
+        // The zones change at two in the night, at midnight, and by half an hour.
         for zone in [
             "Europe/Berlin",
             "America/New_York",
@@ -360,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_slots_are_found_and_the_search_ends() {
+    fn the_search_finds_rare_slots_and_ends() {
         assert_eq!(
             latest("0 0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 2),
             ["2020-02-29T00:00:00Z", "2024-02-29T00:00:00Z"]
@@ -374,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn no_slot_of_an_interval_is_left_out_or_repeated_over_a_whole_year_of_changes() {
+    fn an_interval_has_each_slot_once_over_a_year_of_clock_changes() {
         let schedule = schedule("0 */15 * * * *", "America/New_York");
         let mut moment = "2026-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap();
         for _ in 0..(365 * 24 * 4) {
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repeated_hour_has_ids_of_its_own() {
+    fn the_repeated_hour_has_different_ids() {
         let schedule = schedule("0 30 * * * *", "Europe/Berlin");
         let first = schedule.next_after("2026-10-25T00:00:00Z".parse().unwrap()).unwrap();
         let again = schedule.next_after(first.at()).unwrap();
@@ -403,14 +406,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_the_same_everywhere_and_differ_by_all_they_are_derived_from() {
+    fn an_id_depends_on_its_inputs_only() {
         let moment = "2026-01-01T00:00:00Z".parse().unwrap();
         let id = |pattern: &str, zone: &str, prefix: &str, index: u32| {
             let schedule = schedule(pattern, zone);
             schedule.next_after(moment).unwrap().demand_id(&schedule, prefix, index)
         };
         let one = id("1/4 * * * * *", "UTC", "pp.work", 0);
-        // Written down, because an id that changes with a release would make slots twice during its roll-out.
+        // The id is fixed here. If a release changed it, slots would be made twice during the roll-out.
         assert_eq!(one.to_string(), "fbdfed8e-5f56-55ed-b836-8db4064f61e4");
         assert_eq!(id("  1/4 *  * * * * ", "UTC", "pp.work", 0), one);
         for other in [
@@ -424,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ticks_or_is_no_schedule_is_one_line_with_the_variable() {
+    fn an_invalid_schedule_is_one_line_with_the_variable() {
         let long = "*".repeat(LONGEST_TEXT + 1);
         let bad = [
             "",

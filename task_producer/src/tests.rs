@@ -1,4 +1,4 @@
-//! The producer against a sink that does what the test says, on tokio's paused time: hours pass at once.
+//! The producer with a scripted sink, on tokio's paused time: hours pass at once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::outlet::Outlet;
 use crate::{Mode, ProducerConfig, ProducerError, Schedule, run, ticks};
 
-/// What the sink answers to one offer; after the last one it confirms everything.
+/// The sink's answer to one offer. After the last answer it confirms everything.
 enum Answer {
     Unavailable,
-    /// One answer for each demand of the offer.
+    /// One result for each demand of the offer.
     Each(Vec<Published>),
-    /// None for so long, then as unavailable.
+    /// No answer for this time, then an error.
     After(Duration),
 }
 
@@ -29,7 +29,7 @@ struct Sink {
     answers: Mutex<VecDeque<Answer>>,
     offers: Mutex<Vec<Vec<NewDemand>>>,
     confirmed: Mutex<Vec<NewDemand>>,
-    /// How long it takes to confirm an offer.
+    /// The time it takes to confirm an offer.
     pace: Duration,
 }
 
@@ -95,7 +95,7 @@ fn ids(demands: &[NewDemand]) -> BTreeSet<String> {
     demands.iter().map(|demand| demand.message_id.to_string()).collect()
 }
 
-/// A token that is cancelled when this much paused time has passed.
+/// A token that is cancelled after this much paused time.
 fn stop_after(duration: Duration) -> CancellationToken {
     let token = CancellationToken::new();
     let stop = token.clone();
@@ -107,7 +107,7 @@ fn stop_after(duration: Duration) -> CancellationToken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_is_one_tick_of_distinct_demands_with_random_or_given_bounds() {
+async fn once_makes_one_tick_of_distinct_demands() {
     let sink = Sink::answering([]);
     run(config(Mode::Once, 4500), sink.clone(), CancellationToken::new())
         .await
@@ -128,7 +128,7 @@ async fn once_is_one_tick_of_distinct_demands_with_random_or_given_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_confirmed_is_offered_again_with_its_id_and_nothing_else_is() {
+async fn only_unconfirmed_demands_are_offered_again_under_their_ids() {
     use Published::{Confirmed, Returned, Unconfirmed};
     let sink = Sink::answering([
         Answer::Unavailable,
@@ -147,7 +147,7 @@ async fn what_is_not_confirmed_is_offered_again_with_its_id_and_nothing_else_is(
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_says_how_far_it_came_when_it_is_stopped() {
+async fn an_interrupted_once_reports_its_confirmed_demands() {
     let outage = || std::iter::repeat_with(|| Answer::Unavailable).take(10_000);
     let sink =
         Sink::answering(std::iter::once(Answer::Each(vec![Published::Confirmed, Published::Returned])).chain(outage()));
@@ -165,12 +165,12 @@ async fn a_sink_that_never_answers_holds_a_stop_no_longer_than_the_grace_period(
     assert_eq!(started.elapsed().as_secs(), 25);
 }
 
-/// Runs the schedule for a while of simulated time; the clock is the paused one.
+/// Runs the schedule for a while of simulated time. The clock follows the paused time.
 async fn scheduled(pattern: &str, count: u32, sink: Arc<Sink>, lasting: Duration) {
     started("2026-01-01T00:00:00Z", 0, pattern, count, sink, lasting).await;
 }
 
-/// The same from a start of its own, after which so many slots are caught up on.
+/// Runs the schedule from this start, after catching up on this many slots.
 async fn started(start: &str, catch_up: u32, pattern: &str, count: u32, sink: Arc<Sink>, lasting: Duration) {
     let start: DateTime<Utc> = start.parse().unwrap();
     let began = Instant::now();
@@ -199,7 +199,7 @@ async fn two_producers_on_one_schedule_make_the_same_demands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_of_an_outage_come_late_and_in_order() {
+async fn slots_of_an_outage_follow_late_and_in_order() {
     let expected = Sink::answering([]);
     scheduled("* * * * * *", 1, expected.clone(), Duration::from_millis(60_500)).await;
     let late = Sink::answering([Answer::After(Duration::from_secs(45))]);
@@ -213,36 +213,36 @@ async fn slots_more_than_an_hour_late_are_skipped() {
     let sink = Sink::answering([Answer::After(Duration::from_secs(3 * 3600))]);
     let lasting = Duration::from_secs(3 * 3600 + 659);
     scheduled("0 */10 * * * *", 1, sink.clone(), lasting).await;
-    // 00:10, which was offered at 00:10 and again at 03:10, then 02:20 to 03:10.
+    // The slots are 00:10, offered at 00:10 and again at 03:10, then 02:20 to 03:10.
     assert_eq!(sink.confirmed().len(), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_produces_nothing_of_the_past_unless_it_is_told_to_catch_up() {
+async fn a_start_makes_past_slots_only_when_told_to_catch_up() {
     let (all, late, caught_up) = (Sink::answering([]), Sink::answering([]), Sink::answering([]));
     let daily = "0 0 12 * * *";
     let day = Duration::from_secs(24 * 3600);
-    // Noon of the days from 1 to 7, of which the second start comes after the fifth.
+    // The slots are noon of the days 1 to 7. The second start comes after the fifth.
     started("2026-01-01T00:00:00Z", 0, daily, 2, all.clone(), 7 * day).await;
     started("2026-01-05T12:00:00.5Z", 0, daily, 2, late.clone(), 2 * day).await;
     started("2026-01-05T12:00:00.5Z", 3, daily, 2, caught_up.clone(), 2 * day).await;
     assert_eq!(all.confirmed().len(), 14);
     assert_eq!(late.confirmed(), all.confirmed()[10..]);
     assert_eq!(caught_up.confirmed(), all.confirmed()[4..]);
-    // What is caught up on does not wait for an answer slot by slot.
+    // Catching up does not wait for an answer after each slot.
     assert_eq!(caught_up.offers()[0].len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_falls_due_while_catching_up_follows_and_is_too_late_after_an_hour() {
+async fn slots_due_while_catching_up_follow_and_expire_after_an_hour() {
     let sink = Sink::answering([Answer::After(Duration::from_secs(3 * 3600))]);
     let lasting = Duration::from_secs(3 * 3600 + 659);
     started("2026-01-01T00:00:00Z", 100, "0 */10 * * * *", 1, sink.clone(), lasting).await;
-    // The hundred, which are hours old, then 02:10 to 03:10.
+    // The hundred past slots, then 02:10 to 03:10.
     assert_eq!(ids(&sink.confirmed()).len(), 100 + 7);
 }
 
-/// Runs a schedule for an hour; after half of it the clock is set by that many seconds.
+/// Runs a schedule for an hour. After half an hour the clock is set by this many seconds.
 async fn with_a_clock_that_jumps(pattern: &str, by: i64) -> Arc<Sink> {
     let (start, began) = ("2026-01-01T12:00:30Z".parse::<DateTime<Utc>>().unwrap(), Instant::now());
     let clock = move || {
@@ -257,21 +257,21 @@ async fn with_a_clock_that_jumps(pattern: &str, by: i64) -> Arc<Sink> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_loses_no_slot_and_makes_none_twice() {
+async fn a_clock_set_back_neither_loses_nor_repeats_slots() {
     // The minutes 12:01 to 12:30, then 11:31 to 12:00.
     let sink = with_a_clock_that_jumps("0 * * * * *", -3600).await;
     assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (60, 60));
-    // 12:01 to 12:30, then 12:21 to 12:50: ten of them come again, with their ids.
+    // The minutes 12:01 to 12:30, then 12:21 to 12:50. Ten of them come again under their ids.
     let sink = with_a_clock_that_jumps("0 * * * * *", -600).await;
     assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (60, 50));
-    // A second or so is no reason to make anything again, nor is any slot lost by it.
+    // A change of about a second neither repeats nor loses a slot.
     let sink = with_a_clock_that_jumps("*/2 * * * * *", -1).await;
     assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (1799, 1799));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_forward_loses_no_slot() {
-    // 12:01 to 12:30, then 13:01 to 13:30: those that were jumped over follow.
+async fn a_clock_set_forward_loses_no_slot() {
+    // The minutes 12:01 to 12:30, then 13:01 to 13:30. The skipped ones follow.
     let sink = with_a_clock_that_jumps("0 * * * * *", 1800).await;
     assert_eq!((sink.confirmed().len(), ids(&sink.confirmed()).len()), (90, 90));
 }

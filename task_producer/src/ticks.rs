@@ -1,10 +1,11 @@
-//! The producer on its schedule: it waits for each slot in turn and hands its demands over.
+//! The producer on its schedule: waits for each slot and delivers its demands.
 //!
-//! Slots that fell due meanwhile - the broker was away, the machine slept - follow late and in order, up to a bound.
-//! Those from before the start are left alone, but for as many as it is told to make up for.
+//! Slots that fell due while the broker was away or the machine slept follow late and in order, up to a limit. Slots
+//! before the start are skipped, except for the number to catch up on.
 //!
-//! Where the clock is set back, the schedule goes on from the new time. Slots that come again have the ids they had, so
-//! that nothing is made twice.
+//! If the clock is set back, the schedule continues from the new time. Repeated slots have the same ids, so no demand
+//! is
+//! made twice.
 
 use std::time::Duration;
 
@@ -16,18 +17,18 @@ use crate::outlet::Outlet;
 use crate::slots::{Schedule, Slot};
 use crate::{ProducerConfig, demands};
 
-/// What is later than this is said to be late.
-const PUNCTUAL: TimeDelta = TimeDelta::seconds(1);
+/// The delay from which a slot is logged as late.
+const LATE: TimeDelta = TimeDelta::seconds(1);
 
-/// What fell due since the start and is later than this is not produced any more, or a machine that slept for a week
-/// would make up for all of it.
-const TOO_LATE: TimeDelta = TimeDelta::hours(1);
+/// The largest delay at which a slot is still produced. Without this limit a machine that slept for a week would make
+/// up for all of it.
+const MAX_LATE: TimeDelta = TimeDelta::hours(1);
 
-/// The clocks are looked at this often while waiting: a timer does not notice that they were set or that the machine
-/// slept.
-const LOOK: Duration = Duration::from_secs(10);
+/// The interval of looks at the clock during a wait. A timer does not notice that the clock was set or that the
+/// machine slept.
+const CLOCK_CHECK: Duration = Duration::from_secs(10);
 
-/// Catches up, then produces slot by slot, from the first after the start until the shutdown.
+/// Catches up, then produces slot by slot until the shutdown.
 pub(crate) async fn run(
     config: &ProducerConfig,
     schedule: &Schedule,
@@ -43,9 +44,9 @@ pub(crate) async fn run(
         if let Some(back_to) = look(&mut clock) {
             next = schedule.next_after(back_to);
         }
-        next = skip_what_is_too_late(schedule, next, clock.now());
+        next = skip_late_slots(schedule, next, clock.now());
         let Some(slot) = next else {
-            log::warn!("{schedule} never ticks again; waiting to be stopped");
+            log::warn!("{schedule} never ticks again; waiting for the stop");
             return outlet.shutdown().cancelled().await;
         };
         match wait_for(slot, outlet, &mut clock).await {
@@ -59,17 +60,17 @@ pub(crate) async fn run(
     }
 }
 
-/// Why the wait for a slot is over.
+/// The reason why the wait for a slot is over.
 enum Wait {
-    /// It is time.
+    /// The slot is due.
     Due,
     /// The clock was set back to this moment.
     Back(DateTime<Utc>),
-    /// It is time to stop.
+    /// The shutdown has begun.
     Stop,
 }
 
-/// Looks whether the clock was set and says so; the moment to go on from when it was set back.
+/// Logs a jump of the clock. If it was set back, the answer is the moment to continue from.
 fn look(clock: &mut Clock<impl Fn() -> DateTime<Utc>>) -> Option<DateTime<Utc>> {
     let jump = clock.look()?;
     let (seconds, now) = (
@@ -77,19 +78,17 @@ fn look(clock: &mut Clock<impl Fn() -> DateTime<Utc>>) -> Option<DateTime<Utc>> 
         jump.to.to_rfc3339_opts(SecondsFormat::Secs, true),
     );
     if seconds > 0 {
-        log::warn!(
-            "the clock jumped {seconds} s forward to {now}, or the machine slept: what fell due meanwhile follows"
-        );
+        log::warn!("the clock jumped {seconds} s forward to {now}, or the machine slept: missed slots follow");
         return None;
     }
     log::warn!(
-        "the clock jumped {} s back to {now}: the schedule goes on from there, nothing is made twice",
+        "the clock jumped {} s back to {now}: the schedule continues from there without repeats",
         -seconds
     );
     Some(jump.to)
 }
 
-/// Makes up for the last slots before the start, however long ago they were: somebody asked for that many.
+/// Makes up for the last slots before the start, regardless of their age, because the operator asked for them.
 async fn catch_up(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet, start: DateTime<Utc>) {
     let slots = schedule.latest_until(start, config.catch_up);
     let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
@@ -106,9 +105,9 @@ async fn catch_up(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet,
     }
 }
 
-/// The next slot that is not too late.
-fn skip_what_is_too_late(schedule: &Schedule, next: Option<Slot>, now: DateTime<Utc>) -> Option<Slot> {
-    let earliest = now - TOO_LATE;
+/// Skips slots that are too late.
+fn skip_late_slots(schedule: &Schedule, next: Option<Slot>, now: DateTime<Utc>) -> Option<Slot> {
+    let earliest = now - MAX_LATE;
     match next {
         Some(slot) if slot.at() <= earliest => {
             let until = earliest.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -123,7 +122,7 @@ fn skip_what_is_too_late(schedule: &Schedule, next: Option<Slot>, now: DateTime<
     }
 }
 
-/// Waits until it is time.
+/// Waits until the slot is due, the clock is set back or the shutdown comes.
 async fn wait_for(slot: Slot, outlet: &Outlet, clock: &mut Clock<impl Fn() -> DateTime<Utc>>) -> Wait {
     loop {
         if outlet.shutdown().is_cancelled() {
@@ -132,7 +131,7 @@ async fn wait_for(slot: Slot, outlet: &Outlet, clock: &mut Clock<impl Fn() -> Da
         if let Some(back_to) = look(clock) {
             return Wait::Back(back_to);
         }
-        // Negative, and so no duration, once it is time.
+        // The age is negative until the slot is due, so the conversion fails once it is.
         let Ok(remaining) = (-slot.age(clock.now())).to_std() else {
             return Wait::Due;
         };
@@ -141,7 +140,7 @@ async fn wait_for(slot: Slot, outlet: &Outlet, clock: &mut Clock<impl Fn() -> Da
         }
         outlet
             .shutdown()
-            .run_until_cancelled(tokio::time::sleep(remaining.min(LOOK)))
+            .run_until_cancelled(tokio::time::sleep(remaining.min(CLOCK_CHECK)))
             .await;
     }
 }
@@ -152,7 +151,7 @@ async fn produce(config: &ProducerConfig, schedule: &Schedule, slot: Slot, outle
     let count = u64::from(config.count);
     if confirmed < count {
         log::warn!("slot {slot}: {confirmed} of {count} confirmed before the stop");
-    } else if age > PUNCTUAL {
+    } else if age > LATE {
         log_repeated!(
             Warn,
             "late slots",

@@ -1,6 +1,6 @@
-//! Steps that never take place: `*/99` in the seconds ticks once a minute, which is hardly what was meant.
+//! Refuses steps that never take place: `*/99` in the seconds ticks once a minute, which is hardly intended.
 
-/// The fields of a pattern with seconds and year, and the largest step in each.
+/// The fields of a pattern with seconds and year, each with its largest step.
 const FIELDS: [(&str, u32); 6] = [
     ("seconds", 60),
     ("minutes", 60),
@@ -10,7 +10,7 @@ const FIELDS: [(&str, u32); 6] = [
     ("days of the week", 7),
 ];
 
-/// Looks at the steps of a pattern whose fields are separated by one blank each.
+/// Checks the steps of a pattern whose fields are separated by single blanks.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
     let parts: Vec<&str> = pattern.split(' ').collect();
     let without_seconds = usize::from(parts.len() == 5);

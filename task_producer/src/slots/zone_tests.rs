@@ -1,4 +1,4 @@
-//! Schedules at every change of every time zone's clocks, against a reference that looks at the clocks minute by minute.
+//! Schedules at every clock change of every time zone, compared with a reference that steps through the minutes.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn utc(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// What is added to UTC, in seconds.
+/// The offset from UTC in seconds.
 fn offset(zone: Tz, moment: DateTime<Utc>) -> i32 {
     zone.offset_from_utc_datetime(&moment.naive_utc())
         .fix()
@@ -25,7 +25,7 @@ fn shown(zone: Tz, moment: DateTime<Utc>) -> NaiveDateTime {
     moment.with_timezone(&zone).naive_local()
 }
 
-/// The first minutes with another offset, between two moments. No zone changes its clocks twice within six hours.
+/// The first minute of each new offset between two moments. No zone changes its clocks twice within six hours.
 fn changes(zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let steps =
         successors(Some(from), |moment| Some(*moment + TimeDelta::hours(6))).take_while(|moment| *moment < until);
@@ -42,7 +42,7 @@ fn changes(zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<
         .collect()
 }
 
-/// One zone for each way in which clocks change, with the moment.
+/// One zone and moment for each kind of clock change.
 fn all_changes() -> Vec<(Tz, DateTime<Utc>)> {
     let ten_years = (utc("2020-01-01T00:00:00Z"), utc("2030-01-01T00:00:00Z"));
     let mut seen = BTreeSet::new();
@@ -57,7 +57,7 @@ fn all_changes() -> Vec<(Tz, DateTime<Utc>)> {
     for zone in TZ_VARIANTS {
         add(zone, ten_years);
     }
-    // Days that were left out.
+    // These days were skipped.
     for (zone, from, until) in [
         (Tz::Pacific__Apia, "2011-12-01T00:00:00Z", "2012-02-01T00:00:00Z"),
         (Tz::Pacific__Fakaofo, "2011-12-01T00:00:00Z", "2012-02-01T00:00:00Z"),
@@ -69,7 +69,7 @@ fn all_changes() -> Vec<(Tz, DateTime<Utc>)> {
     found
 }
 
-/// Each time, of each day, at the first minute at which the clocks show it or a later time.
+/// The first minute of each day at which the clocks show each time or a later one.
 fn reference_of_times(zone: Tz, times: &[NaiveTime], from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let furthest_ahead = offset(zone, from).max(offset(zone, until));
     let (first, last) = (shown(zone, from).date() - DAY, shown(zone, until).date() + DAY);
@@ -87,7 +87,7 @@ fn reference_of_times(zone: Tz, times: &[NaiveTime], from: DateTime<Utc>, until:
     slots
 }
 
-/// Every minute at which the clocks show what matches.
+/// Every minute at which the clocks show a matching time.
 fn reference_of_interval(
     zone: Tz,
     matches: impl Fn(NaiveTime) -> bool,
@@ -99,7 +99,7 @@ fn reference_of_interval(
     minutes.filter(|minute| matches(shown(zone, *minute).time())).collect()
 }
 
-/// Slot by slot, from the moment on, and backwards from the end: the same, and as the reference says.
+/// Compares the slots, forwards and backwards, with the reference.
 fn compare(pattern: &str, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>, expected: &[DateTime<Utc>]) {
     let schedule = Schedule::parse(pattern, zone.name()).unwrap();
     let slots: Vec<Slot> = successors(schedule.next_after(from), |slot| schedule.following(slot))
@@ -114,7 +114,7 @@ fn compare(pattern: &str, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>, e
         .map(|slot| slot.demand_id(&schedule, "pp.work", 0))
         .collect();
     assert_eq!(ids.len(), slots.len(), "`{pattern}` {zone}: an id twice");
-    // Whoever starts between two slots finds the next one.
+    // A start between two slots finds the next one.
     for (slot, next) in slots
         .iter()
         .zip(&slots[1..])
@@ -130,7 +130,7 @@ fn compare(pattern: &str, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>, e
 }
 
 #[test]
-fn each_time_of_day_ticks_once_a_day_at_every_change_of_every_zone() {
+fn a_fixed_time_ticks_once_a_day_at_every_clock_change() {
     let changes = all_changes();
     assert!(changes.len() > 200, "{}", changes.len());
     let at = |times: &[(u32, u32)]| -> Vec<NaiveTime> {
@@ -162,7 +162,7 @@ fn each_time_of_day_ticks_once_a_day_at_every_change_of_every_zone() {
 }
 
 #[test]
-fn an_interval_ticks_whenever_the_clocks_match_at_every_change_of_every_zone() {
+fn an_interval_ticks_at_every_match_at_every_clock_change() {
     type Matches = fn(NaiveTime) -> bool;
     let intervals: [(&str, Matches); 3] = [
         ("0 */30 * * * *", |time| time.minute() % 30 == 0),
@@ -184,7 +184,7 @@ fn an_interval_ticks_whenever_the_clocks_match_at_every_change_of_every_zone() {
 }
 
 #[test]
-fn times_in_a_gap_are_all_made_up_for_and_told_apart() {
+fn all_times_in_a_gap_tick_with_different_ids() {
     let schedule = Schedule::parse("0 15,45 2,3 * * *", "Europe/Berlin").unwrap();
     let day: Vec<String> = successors(schedule.next_after(utc("2027-03-28T00:00:00Z")), |slot| {
         schedule.following(slot)
@@ -204,7 +204,7 @@ fn times_in_a_gap_are_all_made_up_for_and_told_apart() {
 }
 
 #[test]
-fn slots_that_were_right_before_have_the_ids_they_had() {
+fn slots_keep_the_ids_of_earlier_releases() {
     let id = |pattern: &str, zone: &str, after: &str| {
         let schedule = Schedule::parse(pattern, zone).unwrap();
         let slot = schedule.next_after(utc(after)).unwrap();
@@ -212,7 +212,7 @@ fn slots_that_were_right_before_have_the_ids_they_had() {
         let before = Uuid::new_v5(&NAMESPACE, name.as_bytes());
         (slot.demand_id(&schedule, "pp.work", 0) == before, slot.to_string())
     };
-    // One time a day, also where it is made up for; lists on any other day; intervals.
+    // One time per day, also after a gap; lists on any other day; intervals.
     for (pattern, after, at) in [
         ("0 30 2 * * *", "2027-03-28T00:00:00Z", "2027-03-28T03:00:00+02:00"),
         ("0 0 2,14 * * *", "2027-03-27T00:00:00Z", "2027-03-27T02:00:00+01:00"),

@@ -1,4 +1,4 @@
-//! Migrations are embedded at compile time; a new file among them must lead to a new build.
+//! Rebuilds when a migration is added, because migrations are embedded at compile time.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

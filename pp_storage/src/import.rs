@@ -1,8 +1,9 @@
-//! Copying works and their events from a database of the project that PP grew out of.
+//! Copies works and their events from a database of the original project.
 //!
-//! That project has two tables, `works` and `events`, which belong together by the work's code; its sums leave out the
-//! bound, and its rows hardly ever become done. So a work is done here when its events have the right sum. All others are
-//! pending: PP computes them, and an attempt that came to nothing, or to another number, is among their events.
+//! That project has two tables, `works` and `events`, related by the work's code. Its sums leave out the bound, and its
+//! rows hardly ever become done. A work is therefore done here if its events contain the right sum. All others are
+//! pending,
+//! and PP computes them. A failed attempt or a wrong result stays among their events.
 
 mod postgres;
 mod source;
@@ -13,55 +14,55 @@ use std::collections::HashSet;
 use diesel::pg::PgConnection;
 use diesel::sqlite::SqliteConnection;
 
-use self::source::{Told, Work};
+use self::source::{SourceEvent, Work};
 
-/// How many works are read and written together.
+/// The number of works read and written together.
 const BATCH: i64 = 2_000;
-/// How many of the works that are left out are named.
+/// The maximum number of skipped works whose ids are reported.
 const NAMED: usize = 10;
-/// The origins of works, as they stand before the dash of a code.
+/// The origins of works, which precede the dash of a code.
 const ORIGINS: [&str; 2] = ["api", "consumer"];
-/// How many letters and digits follow it.
+/// The number of letters and digits after the dash.
 const RANDOM_LENGTH: usize = 10;
 
 /// A PP database to copy into, with a current schema.
 pub enum Target {
-    /// On PostgreSQL.
+    /// A PostgreSQL database.
     Postgres(PgConnection),
-    /// In a file of SQLite.
+    /// A SQLite file.
     Sqlite(SqliteConnection),
 }
 
-/// Why works were not copied, or not all of them; what was copied before stays, and a new call goes on from there.
+/// The reason why not all works were copied. Copied works stay, and a new call continues from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The database to copy from is not one of that project, or does not answer.
+    /// The source is not a database of the original project, or does not answer.
     #[error("--from: {0}")]
     Source(String),
-    /// The database to copy into did not take them.
+    /// The target did not accept the works.
     #[error("PP_DATABASE_URL: {0}")]
     Target(String),
 }
 
-/// What was copied.
+/// The numbers of an import.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Works that were copied now.
+    /// Newly copied works.
     pub works: u64,
-    /// Events that were written for them.
+    /// Events of the copied works.
     pub events: u64,
-    /// How many of the works are done.
+    /// Copied works that are done.
     pub done: u64,
-    /// Works that were there already, by their code.
+    /// Works whose code already existed.
     pub present: u64,
-    /// How many works PP cannot have: with a code of another form, or a bound below 1.
+    /// Skipped works, which have another form of code or a bound below 1.
     pub left_out: u64,
-    /// The first ids of those.
+    /// The first ids of skipped works.
     pub left_out_ids: Vec<i64>,
 }
 
-/// A row of PP and its events, in order.
+/// A row of PP with its events in order.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     id: i64,
@@ -76,7 +77,7 @@ struct Row {
     events: Vec<Event>,
 }
 
-/// An event of PP; `status` is that of the work afterwards. Moments are Unix microseconds.
+/// An event of PP. `status` is the status of the work afterwards. Times are Unix microseconds.
 #[derive(Debug, PartialEq, Eq)]
 struct Event {
     variable: &'static str,
@@ -85,23 +86,23 @@ struct Event {
     created_on: i64,
 }
 
-/// What one batch came to.
+/// The numbers of one batch.
 struct Written {
     works: u64,
     events: u64,
     done: u64,
 }
 
-/// Copies what is not there yet.
+/// Copies all works whose code does not exist yet.
 ///
 /// # Errors
-/// When one of the databases does not do its part.
+/// One of the databases fails.
 pub fn import(source: &mut PgConnection, target: &mut Target) -> Result<Imported, ImportError> {
     let from = |error: diesel::result::Error| ImportError::Source(error.to_string());
     let into = |error: diesel::result::Error| ImportError::Target(error.to_string());
     let highest = source::highest_id(source).map_err(from)?;
     if let Target::Postgres(connection) = target {
-        // Before the first row: services may be creating works meanwhile.
+        // The ids are reserved before the first row, because services may be creating works at the same time.
         postgres::reserve(connection, highest).map_err(into)?;
     }
     let mut imported = Imported::default();
@@ -112,14 +113,14 @@ pub fn import(source: &mut PgConnection, target: &mut Target) -> Result<Imported
             return Ok(imported);
         };
         last = newest.id;
-        let told = source::told(source, &works).map_err(from)?;
+        let histories = source::histories(source, &works).map_err(from)?;
         let mut rows = Vec::with_capacity(works.len());
         let mut codes = HashSet::with_capacity(works.len());
         for work in works {
-            let events = told.get(&work.work_code).map_or(&[][..], Vec::as_slice);
+            let events = histories.get(&work.work_code).map_or(&[][..], Vec::as_slice);
             let id = work.id;
             match row(work, events) {
-                // Nothing there keeps two works from having one code.
+                // The source does not prevent two works with the same code.
                 Some(row) if !codes.insert(row.work_code.clone()) => imported.present += 1,
                 Some(row) => rows.push(row),
                 None => {
@@ -143,8 +144,8 @@ pub fn import(source: &mut PgConnection, target: &mut Target) -> Result<Imported
     }
 }
 
-/// What a work is in PP; nothing where PP cannot have it.
-fn row(work: Work, told: &[Told]) -> Option<Row> {
+/// The row of PP for a work, or `None` if PP cannot have it.
+fn row(work: Work, history: &[SourceEvent]) -> Option<Row> {
     let (origin, random) = work.work_code.split_once('-')?;
     let origin = ORIGINS.into_iter().find(|known| *known == origin)?;
     let well_formed = random.len() == RANDOM_LENGTH && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -153,7 +154,7 @@ fn row(work: Work, told: &[Told]) -> Option<Row> {
     }
     let bound = i64::from(work.add_up_to);
     let sum = bound * (bound + 1) / 2;
-    let (done, mut events) = computed(told, sum);
+    let (done, mut events) = computed(history, sum);
     if origin == "api" {
         events.insert(
             0,
@@ -165,7 +166,7 @@ fn row(work: Work, told: &[Told]) -> Option<Row> {
             },
         );
     }
-    let attempted = !told_of_compute(told).is_empty();
+    let attempted = !compute_events(history).is_empty();
     Some(Row {
         id: work.id,
         origin,
@@ -180,16 +181,17 @@ fn row(work: Work, told: &[Told]) -> Option<Row> {
     })
 }
 
-fn told_of_compute(told: &[Told]) -> Vec<&Told> {
-    told.iter()
-        .filter(|told| told.variable.starts_with("compute/"))
+fn compute_events(history: &[SourceEvent]) -> Vec<&SourceEvent> {
+    history
+        .iter()
+        .filter(|event| event.variable.starts_with("compute/"))
         .collect()
 }
 
-/// Whether the events have the right sum, and how PP tells of the attempt.
-fn computed(told: &[Told], sum: i64) -> (bool, Vec<Event>) {
-    let told = told_of_compute(told);
-    let (Some(first), Some(last)) = (told.first(), told.last()) else {
+/// True if the events contain the right sum, and PP's events for the attempt.
+fn computed(history: &[SourceEvent], sum: i64) -> (bool, Vec<Event>) {
+    let history = compute_events(history);
+    let (Some(first), Some(last)) = (history.first(), history.last()) else {
         return (false, Vec::new());
     };
     let start = |status| Event {
@@ -204,7 +206,7 @@ fn computed(told: &[Told], sum: i64) -> (bool, Vec<Event>) {
         status,
         created_on,
     };
-    let result = told.iter().find(|told| told.variable == "compute/result");
+    let result = history.iter().find(|event| event.variable == "compute/result");
     let Some(result) = result.filter(|result| result.value.parse() == Ok(sum)) else {
         let why = match result {
             Some(result) => format!("imported: its result {} is not the sum {sum}", result.value),
@@ -215,9 +217,9 @@ fn computed(told: &[Told], sum: i64) -> (bool, Vec<Event>) {
             vec![start("pending"), end("compute/error", why, "pending", last.created_on)],
         );
     };
-    let stop = told
+    let stop = history
         .iter()
-        .find(|told| told.variable == "compute/stop")
+        .find(|event| event.variable == "compute/stop")
         .unwrap_or(result);
     (
         true,
@@ -243,8 +245,8 @@ mod tests {
         }
     }
 
-    fn told(variable: &str, value: &str, created_on: i64) -> Told {
-        Told {
+    fn event(variable: &str, value: &str, created_on: i64) -> SourceEvent {
+        SourceEvent {
             variable: variable.to_owned(),
             value: value.to_owned(),
             created_on,
@@ -257,11 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn the_right_sum_among_the_events_makes_a_work_done() {
+    fn a_work_with_the_right_sum_is_done() {
         let events = [
-            told("compute/start", "", 1_100),
-            told("compute/stop", "", 1_200),
-            told("compute/result", "10", 1_300),
+            event("compute/start", "", 1_100),
+            event("compute/stop", "", 1_200),
+            event("compute/result", "10", 1_300),
         ];
         let row = row(work("consumer-0123456789", 4), &events).unwrap();
         assert_eq!((row.status, row.result, row.attempt), ("done", Some(10), 1));
@@ -270,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_leaves_out_the_bound_is_an_attempt_that_failed() {
+    fn a_sum_without_the_bound_is_a_failed_attempt() {
         let events = [
-            told("compute/start", "", 1_100),
-            told("compute/stop", "", 1_200),
-            told("compute/result", "6", 1_300),
+            event("compute/start", "", 1_100),
+            event("compute/stop", "", 1_200),
+            event("compute/result", "6", 1_300),
         ];
         let row = row(work("consumer-0123456789", 4), &events).unwrap();
         assert_eq!((row.status, row.result, row.attempt), ("pending", None, 2));
@@ -286,11 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_created_or_only_begun_is_computed() {
+    fn a_work_without_a_result_is_pending() {
         let created = row(work("api-0123456789", 4), &[]).unwrap();
         assert_eq!((created.status, created.attempt), ("pending", 1));
         assert_eq!(in_words(&created), ["work/created=4@1000"]);
-        let begun = row(work("consumer-0123456789", 4), &[told("compute/start", "", 1_100)]).unwrap();
+        let begun = row(work("consumer-0123456789", 4), &[event("compute/start", "", 1_100)]).unwrap();
         assert_eq!((begun.status, begun.attempt), ("pending", 2));
         let expected = [
             "compute/start=@1100",
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pp_cannot_have_is_left_out() {
+    fn an_invalid_work_is_skipped() {
         for code in [
             "",
             "api",

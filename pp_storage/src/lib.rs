@@ -1,7 +1,6 @@
-//! The schema's home: the migrations of both databases, embedded, and how they are applied.
+//! The embedded migrations of both databases, and their application.
 //!
-//! The statements that use the schema live in `pp_lib::store`, not here; those that copy a database of another project into
-//! it are in `import`.
+//! `pp_lib::store` has the statements that use the schema. `import` copies a database of the original project into it.
 
 mod import;
 mod pooler;
@@ -27,29 +26,29 @@ pub use pooler::sessions_are_shared;
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// The advisory lock that lets one service migrate at a time; any number will do, as long as it is always this one.
+/// The advisory lock that lets one service migrate at a time. The number is arbitrary but must never change.
 const LOCK: i64 = 0x7070_5f73_746f_7261;
 
-/// Why a schema is not, or was not made, what this program needs.
+/// The reason why a schema is not the one this program needs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
-    /// A migration or a question about migrations failed.
-    #[error("the schema could not be brought up to date: {0}")]
+    /// A migration failed, or a query about migrations.
+    #[error("the schema could not be updated: {0}")]
     Failed(String),
-    /// Another service has held the migration lock all the time.
+    /// Another service has held the migration lock for the whole wait.
     #[error("another service was still changing the schema after {0:?}")]
     Locked(Duration),
-    /// The tables `works` and `events` are those of the project that PP grew out of.
+    /// The tables `works` and `events` belong to the original project.
     #[error(
-        "the tables in it are those of the original project: make another database for PP, \
+        "its tables belong to the original project: create another database for PP, \
          and copy the works with `pp_storage import --from` and this URL"
     )]
     Original,
-    /// The schema is older than this program, and this role may not change it.
+    /// The schema is older than this program, and the role may not change it.
     #[error("the schema lacks {0}, and this role may not change it: run `pp_storage migrate` as the role that owns it")]
     NotPermitted(String),
-    /// The database has a schema that this program does not know.
+    /// The database has an unknown schema.
     #[error("the database's schema is not the one this program knows ({0})")]
     Unknown(String),
     /// A newer program has changed the schema.
@@ -83,10 +82,11 @@ struct Applied {
     version: String,
 }
 
-/// Applies what is missing on PostgreSQL; the names of what was applied, in order. Services that start at once take
-/// turns; each waits at most `patience`. Where nothing is missing, no right is needed but to read.
+/// Applies missing migrations on PostgreSQL and answers their names in order. Services that start together take turns,
+/// and each waits at most `patience`. If no migration is missing, the right to read is enough.
 ///
-/// The lock is polled: waiting inside the database would be a transaction that `CREATE INDEX CONCURRENTLY` waits for.
+/// The lock is polled. A wait inside the database would be a transaction, and `CREATE INDEX CONCURRENTLY` would wait
+/// for it.
 pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<Vec<String>, SchemaError> {
     if check_postgres(connection).is_ok() {
         return Ok(Vec::new());
@@ -109,7 +109,7 @@ pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Re
     migrated
 }
 
-/// Before anything is changed in it.
+/// Refuses the database of the original project before anything is changed in it.
 fn refuse_original(connection: &mut PgConnection) -> Result<(), SchemaError> {
     #[derive(QueryableByName)]
     struct Found {
@@ -130,8 +130,8 @@ fn refuse_original(connection: &mut PgConnection) -> Result<(), SchemaError> {
     }
 }
 
-/// Whether this role may apply what is missing: it may create tables, and owns those that are there. A role that may not
-/// and would have to is an error.
+/// True if this role may apply missing migrations: it may create tables and owns the existing ones. It is an error if
+/// the role may not and migrations are missing.
 fn may_apply(connection: &mut PgConnection) -> Result<bool, SchemaError> {
     let rights: Rights = sql_query(
         "SELECT to_regclass('__diesel_schema_migrations') IS NULL AS is_empty,
@@ -162,17 +162,17 @@ fn may_apply(connection: &mut PgConnection) -> Result<bool, SchemaError> {
     Err(SchemaError::NotPermitted(lacking.join(", ")))
 }
 
-/// Applies what is missing on SQLite; the names of what was applied, in order.
+/// Applies missing migrations on SQLite and answers their names in order.
 pub fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<Vec<String>, SchemaError> {
     run(connection, SQLITE)
 }
 
-/// Checks, changing nothing, that PostgreSQL has exactly the schema of this program.
+/// Checks that PostgreSQL has exactly the schema of this program. It changes nothing.
 pub fn check_postgres(connection: &mut PgConnection) -> Result<(), SchemaError> {
     check(connection, POSTGRES)
 }
 
-/// Checks, changing nothing, that SQLite has exactly the schema of this program.
+/// Checks that SQLite has exactly the schema of this program. It changes nothing.
 pub fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError> {
     check(connection, SQLITE)
 }
@@ -218,7 +218,7 @@ where
     }
 }
 
-/// Reads diesel's own table instead of asking diesel, which would create it.
+/// Reads diesel's own table directly, because a query through diesel would create it.
 fn applied_versions<C>(connection: &mut C) -> QueryResult<Vec<String>>
 where
     C: Connection + LoadConnection,
@@ -229,7 +229,7 @@ where
     Ok(applied.into_iter().map(|applied| applied.version).collect())
 }
 
-/// A newer program was here: to go on would be a guess about what its schema means.
+/// Refuses a schema changed by a newer program, because this program does not know its meaning.
 fn ensure_not_newer(applied: &[String], known: &[String]) -> Result<(), SchemaError> {
     match applied.iter().find(|version| !known.contains(version)) {
         None => Ok(()),

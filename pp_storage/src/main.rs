@@ -1,7 +1,7 @@
-//! `pp_storage migrate` makes the database where it is missing and brings its schema up to date; `pp_storage import` does
-//! so and copies the works of another project into it.
+//! The command line of the schema. `pp_storage migrate` creates a missing database and updates its schema. `pp_storage
+//! import` does the same and then copies the works of another project.
 //!
-//! Only the command line and the connections are here; what is applied and copied, and how, is the library's.
+//! Migrations and import themselves are in the library.
 
 #![allow(
     clippy::print_stdout,
@@ -21,26 +21,27 @@ use diesel::{Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _
 use pp_storage::{Imported, Target};
 use url::Url;
 
-/// How long to wait for a service that changes the schema at the same time.
+/// The time to wait for a service that is changing the schema.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const POOLER: &str = "a connection pooler in transaction or statement mode answers there, and migrations need the server \
-    itself: name it in PP_DATABASE_DIRECT_URL";
+const POOLER: &str = "this is a connection pooler in transaction or statement mode, but migrations need the server \
+    itself; name the server in PP_DATABASE_DIRECT_URL";
 
-/// The exit code of a setting that cannot be used.
+/// The exit code for an unusable setting.
 const USAGE: u8 = 2;
 
 /// The schema of PP.
 #[derive(Parser)]
 #[command(version)]
 enum Args {
-    /// Creates a PostgreSQL database that is not there yet, then applies the migrations that are missing.
+    /// Creates a missing PostgreSQL database, then applies missing migrations.
     Migrate {
         #[command(flatten)]
         database: Database,
     },
-    /// Copies the works and events of a database of the original project, after a `migrate`. What is there already, by
-    /// its code, stays as it is, so that it may be run again.
+    /// Migrates, then copies works and events from a database of the original project. Works whose code already exists
+    /// are
+    /// skipped, so the import can be repeated.
     Import {
         /// The database to copy from, which is only read: `postgres://user:password@host:port/database`.
         #[arg(long, value_name = "URL")]
@@ -57,13 +58,13 @@ struct Database {
     #[arg(long, env = "PP_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
-    /// The server itself, where `PP_DATABASE_URL` names a connection pooler in transaction mode.
+    /// The server itself, if `PP_DATABASE_URL` names a connection pooler in transaction mode.
     #[arg(long, env = "PP_DATABASE_DIRECT_URL", hide_env_values = true)]
     database_direct_url: Option<String>,
 }
 
 impl Database {
-    /// The database as it is reached without a pooler, with the name of the variable that says so.
+    /// The URL of the database without a pooler, and the variable that sets it.
     fn direct(self) -> Result<(&'static str, String), Failure> {
         let url = self.database_url.unwrap_or_default();
         let Some(direct) = self.database_direct_url else {
@@ -75,7 +76,7 @@ impl Database {
         }
         if !url.is_empty() && !is_postgres(&url) {
             return Err(Failure::setting(
-                "PP_DATABASE_DIRECT_URL: it goes with a postgres:// URL in PP_DATABASE_URL",
+                "PP_DATABASE_DIRECT_URL: needs a postgres:// URL in PP_DATABASE_URL",
             ));
         }
         Ok(("PP_DATABASE_DIRECT_URL", direct))
@@ -96,14 +97,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// What went wrong, in one line that never quotes a URL: there is a password in it.
+/// An error in one line. It never quotes a URL, because a URL contains a password.
 struct Failure {
     why: String,
     code: u8,
 }
 
 impl Failure {
-    /// A setting that cannot be used.
+    /// An unusable setting.
     fn setting(why: impl Into<String>) -> Self {
         let (why, code) = (why.into(), USAGE);
         Self { why, code }
@@ -131,7 +132,7 @@ fn migrate(database: Database) -> Result<Target, Failure> {
     Ok(target)
 }
 
-/// The database with its schema, and the migrations that were missing.
+/// Opens the database, and answers it with the names of applied migrations.
 fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
     let said = |error: pp_storage::SchemaError| error.to_string();
     match url.split_once("://") {
@@ -155,7 +156,7 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
             let applied = pp_storage::migrate_sqlite(&mut connection).map_err(said)?;
             Ok((Target::Sqlite(connection), applied))
         }
-        Some(("sqlite", _)) => Err(Failure::setting("expected `sqlite://` and a file")),
+        Some(("sqlite", _)) => Err(Failure::setting("expected `sqlite://` and a file name")),
         _ => Err(Failure::setting(match url.split_once(':') {
             Some((scheme, _)) => format!("unknown scheme `{scheme}`, expected postgres:// or sqlite://"),
             None => "not a URL: relative URL without a base".to_owned(),
@@ -178,17 +179,17 @@ fn import(from: &str, database: Database) -> Result<(), Failure> {
         left_out,
         left_out_ids,
     } = imported;
-    println!("imported {works} works, {done} of them done, with {events} events; {present} were there already");
+    println!("imported {works} works, {done} of them done, with {events} events; {present} existed already");
     if left_out > 0 {
         let ids: Vec<String> = left_out_ids.iter().map(ToString::to_string).collect();
         let more = if left_out as usize > ids.len() { ", …" } else { "" };
         let ids = ids.join(", ");
-        println!("left out {left_out} works whose code or bound PP cannot have, with the ids {ids}{more}");
+        println!("skipped {left_out} works whose code or bound is invalid in PP, with the ids {ids}{more}");
     }
     Ok(())
 }
 
-/// A connection to the database that the URL names, which is created when it is all that is missing.
+/// Connects to the database of the URL. If only the database is missing, it is created.
 fn postgres(url: &str) -> Result<PgConnection, String> {
     let first = match establish(url) {
         Ok(connection) => return Ok(connection),
@@ -200,7 +201,7 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
         return Err(first);
     }
     maintenance.set_path("postgres");
-    // Where even this is refused, the database was not all that is missing.
+    // If this connection fails too, more than the database is missing.
     let Ok(mut server) = establish(maintenance.as_str()) else {
         return Err(first);
     };
@@ -208,7 +209,7 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
         let quoted = name.replace('"', "\"\"");
         match server.batch_execute(&format!("CREATE DATABASE \"{quoted}\"")) {
             Ok(()) => println!("created the database {name}"),
-            // Somebody else was faster.
+            // Another process was faster.
             Err(_) if exists(&mut server, &name)? => {}
             Err(error) => return Err(format!("the database {name} cannot be created: {error}")),
         }
@@ -234,7 +235,7 @@ fn exists(server: &mut PgConnection, name: &str) -> Result<bool, String> {
         .map_err(|error| error.to_string())
 }
 
-/// What the client library says about a server may be shown; what it says about a URL quotes it.
+/// The error as one line. Errors about a server may be shown; errors about a URL quote it, so they are replaced.
 fn in_words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::BadConnection(text)

@@ -1,6 +1,4 @@
-//! Tells a connection pooler that shares the server's sessions from a server, and from a pooler that does not.
-//!
-//! It only asks. What a program does about the answer is decided where it connects.
+//! Detects a connection pooler that shares the server's sessions. The caller decides about the consequences.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,11 +8,11 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::Integer;
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-/// How long the second connection may take. A pooler in session mode that has no session left lets it wait until the
-/// first one ends; a pooler that shares sessions does not.
+/// The time limit for the second connection. A pooler in session mode without a free session delays it until the first
+/// one ends. A pooler that shares sessions does not.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often each connection is asked after the first time. On a busy pooler the answers are chance, and the answers of
-/// eight rounds do not agree by chance.
+/// The number of repeated queries per connection. On a busy pooler each answer is random, and eight rounds do not agree
+/// by chance.
 const ROUNDS: u32 = 8;
 
 #[derive(QueryableByName)]
@@ -23,12 +21,14 @@ struct Backend {
     pid: i32,
 }
 
-/// Whether a pooler in transaction or statement mode stands between these connections and their server. It runs each
-/// transaction in any session of the server that is free, so that settings, prepared statements and locks of a session
-/// do not work, nor does `LISTEN`.
+/// True if a pooler in transaction or statement mode stands between these connections and their server.
 ///
-/// A connection to a server, or by way of a pooler in session mode, has one session until it ends, and no other
-/// connection has the same. Two connections are each asked twice in a row: a pooler that takes the session used last
+/// Such a pooler runs each transaction in any free session of the server. Settings, prepared statements and locks of a
+/// session do not work then, nor does `LISTEN`.
+///
+/// A connection to a server, or through a pooler in session mode, keeps one session to its end, and no other connection
+/// has the same session. Two connections are queried twice each. A pooler that prefers the last session answers both
+/// connections from one session. A pooler that rotates its sessions answers one connection from two.
 /// answers both connections from one session, and a pooler that takes sessions in turn answers one connection from two.
 pub fn sessions_are_shared<F>(connect: F) -> Result<bool, String>
 where

@@ -1,4 +1,4 @@
-//! A batch of works into PostgreSQL, in one statement.
+//! Writes a batch of works to PostgreSQL in one statement.
 
 use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
@@ -16,7 +16,7 @@ struct Counts {
     done: i64,
 }
 
-/// Keeps ids up to this one out of what the database gives to new works.
+/// Reserves the ids up to this one, so that the database does not give them to new works.
 pub(super) fn reserve(connection: &mut PgConnection, highest: i64) -> QueryResult<()> {
     sql_query(
         "SELECT setval(pg_get_serial_sequence('works', 'id'), $1)
@@ -27,7 +27,7 @@ pub(super) fn reserve(connection: &mut PgConnection, highest: i64) -> QueryResul
     .map(drop)
 }
 
-/// An id that another work has is replaced with a new one.
+/// A work whose id is taken gets a new one.
 const WRITE: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8, $9)
@@ -46,12 +46,12 @@ const WRITE: &str = "
         RETURNING id, work_code, origin, status
     ), logged AS (
         INSERT INTO events (work_id, generation, variable, value, status, created_on)
-        SELECT inserted.id, 1, told.variable, told.value, told.status,
-            'epoch'::timestamptz + told.created_on * interval '1 microsecond'
+        SELECT inserted.id, 1, event.variable, event.value, event.status,
+            'epoch'::timestamptz + event.created_on * interval '1 microsecond'
         FROM unnest($10, $11::event_variable[], $12, $13::work_status[], $14)
-            WITH ORDINALITY AS told (work_code, variable, value, status, created_on, number)
+            WITH ORDINALITY AS event (work_code, variable, value, status, created_on, number)
         JOIN inserted USING (work_code)
-        ORDER BY told.number
+        ORDER BY event.number
         RETURNING id
     ), counted AS (
         INSERT INTO stat_deltas (origin, status, works)
@@ -60,7 +60,7 @@ const WRITE: &str = "
     SELECT (SELECT count(*) FROM inserted) AS works, (SELECT count(*) FROM logged) AS events,
         (SELECT count(*) FROM inserted WHERE status = 'done') AS done";
 
-/// Writes those whose code is not there yet.
+/// Writes the works whose code does not exist yet.
 pub(super) fn write(connection: &mut PgConnection, rows: &[Row]) -> QueryResult<Written> {
     let events = || {
         rows.iter()

@@ -1,4 +1,4 @@
-//! What is read from the other project's tables.
+//! Reads the tables of the original project.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-/// A row of its `works`; moments are Unix microseconds.
+/// A row of its `works`. Times are Unix microseconds.
 #[derive(Debug, QueryableByName)]
 pub(super) struct Work {
     #[diesel(sql_type = BigInt)]
@@ -23,14 +23,14 @@ pub(super) struct Work {
 
 /// A row of its `events`.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct SourceEvent {
     pub(super) variable: String,
     pub(super) value: String,
     pub(super) created_on: i64,
 }
 
 #[derive(QueryableByName)]
-struct ToldRow {
+struct SourceEventRow {
     #[diesel(sql_type = Text)]
     work_code: String,
     #[diesel(sql_type = Text)]
@@ -47,7 +47,7 @@ struct Highest {
     id: i64,
 }
 
-/// The highest id, 0 when there is no work; an error where this is no database of that project.
+/// The highest id, or 0 if there is no work. The query fails in a database of another project.
 pub(super) fn highest_id(source: &mut PgConnection) -> QueryResult<i64> {
     let highest = "SELECT coalesce(max(id), 0)::bigint AS id, bool_or(done) FROM works";
     sql_query(highest).get_result(source).map(|Highest { id }| id)
@@ -66,23 +66,23 @@ pub(super) fn works(source: &mut PgConnection, after: i64, limit: i64) -> QueryR
     .load(source)
 }
 
-/// The events of works by their code, oldest first.
-pub(super) fn told(source: &mut PgConnection, works: &[Work]) -> QueryResult<HashMap<String, Vec<Told>>> {
+/// The events of these works by their code, oldest first.
+pub(super) fn histories(source: &mut PgConnection, works: &[Work]) -> QueryResult<HashMap<String, Vec<SourceEvent>>> {
     let codes: Vec<&str> = works.iter().map(|work| work.work_code.as_str()).collect();
-    let rows: Vec<ToldRow> = sql_query(
+    let rows: Vec<SourceEventRow> = sql_query(
         "SELECT work_code::text, variable::text, value::text,
             (extract(epoch FROM created_on) * 1000000)::bigint AS created_on
         FROM events WHERE work_code = ANY($1) ORDER BY id",
     )
     .bind::<Array<Text>, _>(codes)
     .load(source)?;
-    let mut told: HashMap<String, Vec<Told>> = HashMap::new();
+    let mut histories: HashMap<String, Vec<SourceEvent>> = HashMap::new();
     for row in rows {
-        told.entry(row.work_code).or_default().push(Told {
+        histories.entry(row.work_code).or_default().push(SourceEvent {
             variable: row.variable,
             value: row.value,
             created_on: row.created_on,
         });
     }
-    Ok(told)
+    Ok(histories)
 }

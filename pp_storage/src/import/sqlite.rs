@@ -1,4 +1,4 @@
-//! A batch of works into SQLite, in one transaction.
+//! Writes a batch of works to SQLite in one transaction.
 
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
@@ -12,7 +12,7 @@ struct Inserted {
     id: i64,
 }
 
-/// Writes those whose code is not there yet. An id that another work has is replaced with a new one.
+/// Writes the works whose code does not exist yet. A work whose id is taken gets a new one.
 pub(super) fn write(connection: &mut SqliteConnection, rows: &[Row]) -> QueryResult<Written> {
     connection.immediate_transaction(|connection| {
         let mut written = Written {
@@ -22,7 +22,7 @@ pub(super) fn write(connection: &mut SqliteConnection, rows: &[Row]) -> QueryRes
         };
         for row in rows {
             if let Some(id) = insert(connection, row)? {
-                tell(connection, id, row)?;
+                insert_events(connection, id, row)?;
                 written.works += 1;
                 written.events += row.events.len() as u64;
                 written.done += u64::from(row.result.is_some());
@@ -54,8 +54,8 @@ fn insert(connection: &mut SqliteConnection, row: &Row) -> QueryResult<Option<i6
     Ok(inserted.first().map(|row| row.id))
 }
 
-/// Its events, and what the counters have to know.
-fn tell(connection: &mut SqliteConnection, id: i64, row: &Row) -> QueryResult<()> {
+/// Inserts the events of the work and its change of the counters.
+fn insert_events(connection: &mut SqliteConnection, id: i64, row: &Row) -> QueryResult<()> {
     for event in &row.events {
         sql_query(
             "INSERT INTO events (work_id, generation, variable, value, status, created_on) VALUES (?, 1, ?, ?, ?, ?)",

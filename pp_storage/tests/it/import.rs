@@ -1,4 +1,4 @@
-//! What `pp_storage import` copies from a database of the original project, and what it says.
+//! `pp_storage import`: its copies of the original project's database, and its output.
 
 use crate::store_schema::run;
 
@@ -6,7 +6,7 @@ mod embedded {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_one_line_without_the_password() {
+    fn an_unreadable_source_is_one_line_without_the_password() {
         let folder = tempfile::tempdir().unwrap();
         let target = format!("sqlite://{}", folder.path().join("pp.sqlite").display());
         for (from, expected) in [
@@ -38,7 +38,7 @@ mod on_servers {
     use super::*;
     use crate::store_schema::on_servers::Missing;
 
-    /// The tables of the original project, and what its programs leave in them.
+    /// The tables of the original project, with rows as its programs leave them.
     const ORIGINAL: &str = "
         CREATE TABLE works (
             id serial PRIMARY KEY, work_code varchar(50) NOT NULL, add_up_to int NOT NULL, done boolean DEFAULT false,
@@ -101,18 +101,18 @@ mod on_servers {
 
     fn original(name: &str) -> Missing {
         let database = Missing::new(name);
-        // Made by hand, as there: the schema of PP is never in it.
+        // The database is created here, because the schema of PP must not be in it.
         database.create();
         let mut connection = PgConnection::establish(database.url.as_str()).unwrap();
         connection.batch_execute(ORIGINAL).unwrap();
         database
     }
 
-    const FIRST: &str = "imported 4 works, 1 of them done, with 8 events; 1 were there already\n\
-        left out 2 works whose code or bound PP cannot have, with the ids 24, 25\n";
+    const FIRST: &str = "imported 4 works, 1 of them done, with 8 events; 1 existed already\n\
+        skipped 2 works whose code or bound is invalid in PP, with the ids 24, 25\n";
     const AGAIN: &str = "the schema was up to date\n\
-        imported 0 works, 0 of them done, with 0 events; 5 were there already\n\
-        left out 2 works whose code or bound PP cannot have, with the ids 24, 25\n";
+        imported 0 works, 0 of them done, with 0 events; 5 existed already\n\
+        skipped 2 works whose code or bound is invalid in PP, with the ids 24, 25\n";
 
     #[test]
     fn works_and_events_are_copied_into_postgresql_once() {
@@ -136,7 +136,7 @@ mod on_servers {
             FROM events ORDER BY work_id, id",
         );
         assert_eq!(events, EVENTS);
-        // What services create afterwards has other ids.
+        // New works of services get other ids.
         connection
             .batch_execute(
                 "INSERT INTO works (work_code, origin, message_id, add_up_to) VALUES ('api-zzzzzzzzzz', 'api', 'z', 1)",
@@ -204,7 +204,7 @@ mod on_servers {
     }
 
     #[test]
-    fn migrating_the_original_database_says_to_import_it_and_changes_nothing() {
+    fn a_migration_of_the_original_database_is_refused_and_changes_nothing() {
         let database = original("import_migrate");
         let (code, out, said) = run(&["migrate"], Some(database.url.as_str()));
         assert_eq!((code, out.as_str(), said.lines().count()), (1, "", 1), "{said}");
@@ -218,7 +218,7 @@ mod on_servers {
     }
 
     #[test]
-    fn what_is_no_database_of_the_original_project_is_said() {
+    fn a_source_of_another_project_is_an_error() {
         let (from, into) = (Missing::new("import_other"), Missing::new("import_nothing"));
         from.create();
         let (code, _, said) = run(&["import", "--from", from.url.as_str()], Some(into.url.as_str()));

@@ -1,8 +1,8 @@
-//! What `pp_storage migrate` makes of a database, and what it says.
+//! `pp_storage migrate`: its changes and its output.
 
 use std::process::Command;
 
-/// Exit code, standard output and standard error.
+/// The exit code, standard output and standard error.
 fn migrate(url: Option<&str>) -> (i32, String, String) {
     run(&["migrate"], url)
 }
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &[&str], url: Option<&str>) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// What the program says when it applies every migration there is, in order.
+/// The output after applying all migrations in order.
 fn all_applied() -> String {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres")).unwrap();
     let mut names: Vec<String> = folder
@@ -47,7 +47,7 @@ mod embedded {
     }
 
     #[test]
-    fn what_cannot_be_used_is_one_line_with_the_variable_and_without_the_password() {
+    fn an_invalid_url_is_one_line_with_the_variable_without_the_password() {
         let urls = [
             (None, 2),
             (Some(""), 2),
@@ -83,7 +83,7 @@ pub(crate) mod on_servers {
         url.parse().unwrap()
     }
 
-    /// A database that is not there; dropped with this in case it is by then.
+    /// A database that does not exist yet. Dropping this value drops the database.
     pub(crate) struct Missing {
         name: String,
         pub(crate) url: Url,
@@ -91,7 +91,7 @@ pub(crate) mod on_servers {
 
     impl Missing {
         pub(crate) fn new(what: &str) -> Self {
-            // A name that must be quoted to keep its case.
+            // The name must be quoted to keep its case.
             let name = format!("pp_Storage_{what}_{}", std::process::id());
             let mut url = server();
             url.set_path(&name);
@@ -100,7 +100,7 @@ pub(crate) mod on_servers {
             missing
         }
 
-        /// Makes it, empty.
+        /// Creates the empty database.
         pub(crate) fn create(&self) {
             let create = format!("CREATE DATABASE \"{}\"", self.name);
             PgConnection::establish(server().as_str())
@@ -133,7 +133,7 @@ pub(crate) mod on_servers {
     }
 
     #[test]
-    fn several_at_once_create_it_once() {
+    fn concurrent_migrations_create_the_database_once() {
         let missing = Missing::new("at_once");
         let outputs: Vec<_> = std::thread::scope(|scope| {
             let running: Vec<_> = (0..4)
@@ -151,7 +151,7 @@ pub(crate) mod on_servers {
     }
 
     #[test]
-    fn a_login_that_is_refused_says_so_without_the_password() {
+    fn a_refused_login_is_reported_without_the_password() {
         let mut url = server();
         url.set_username("nobody_at_all").unwrap();
         url.set_password(Some("s3cret")).unwrap();

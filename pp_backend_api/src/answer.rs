@@ -1,4 +1,4 @@
-//! Answers that may be large: within the budget for them until they are sent, and in pages that are bounded in bytes.
+//! Large answers: counted in a budget until they are sent, and split into pages of limited size.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,16 +14,16 @@ use serde::Serialize;
 
 use crate::error::ApiError;
 
-/// The media type of every answer that is no error and no stream.
+/// The media type of every answer except errors and streams.
 pub(crate) const JSON: &str = "application/json";
-/// Answers up to this size are not counted: the server has as much of any answer in its own buffer.
+/// Answers up to this size are not counted. The server has a buffer of this size for every answer.
 const UNCOUNTED: usize = 4 * 1024;
-/// How much the server is given at once. It keeps up to 32 KiB, and what it is given last.
+/// The number of bytes the server gets at once. It keeps up to 32 KiB and the last slice.
 const SLICE: usize = 16 * 1024;
-/// Where a page ends that has fewer items than were asked for.
+/// The size at which a page ends, even if it has fewer items than requested.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// A body that counts as held until the server has taken all of it.
+/// A body that is counted until the server has taken all of it.
 struct Held {
     rest: Bytes,
     _share: Share,
@@ -43,7 +43,7 @@ impl MessageBody for Held {
     }
 }
 
-/// Answers with these bytes, or that there is no room for them.
+/// Answers with these bytes, or with 503 if the budget has no room.
 pub(crate) fn send(
     budget: &Budget,
     mut response: HttpResponseBuilder,
@@ -56,14 +56,13 @@ pub(crate) fn send(
     let mut share = budget.share();
     if !share.resize(rest.len()) {
         return Err(ApiError::unavailable(
-            "too many large answers are under way already; try again in a moment",
+            "too many large answers are being sent; try again in a moment",
         ));
     }
     Ok(response.body(Held { rest, _share: share }))
 }
 
-/// The items of a page as a JSON array, and how many they are: the first `limit` of these, or fewer that have the size
-/// of a page.
+/// The items of a page as a JSON array, and their number: at most `limit`, or fewer once the page is large enough.
 fn page<T: Serialize>(items: &[T], limit: usize) -> Result<(Vec<u8>, usize), ApiError> {
     let (mut array, mut count) = (b"[".to_vec(), 0);
     for item in items.iter().take(limit) {
@@ -83,8 +82,8 @@ fn page<T: Serialize>(items: &[T], limit: usize) -> Result<(Vec<u8>, usize), Api
     Ok((array, count))
 }
 
-/// Answers with a page of these items, of which there may be one more than `limit`, and a link to the next page where
-/// there is one: `next` makes it from the last item that is shown.
+/// Answers with a page of these items. If there are more than `limit`, the answer links to the next page, whose query
+/// `next` makes from the last item shown.
 pub(crate) fn send_page<T: Serialize>(
     budget: &Budget,
     items: &[T],
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_beyond_the_budget_is_refused_until_those_before_it_are_sent() {
+    fn an_answer_beyond_the_budget_waits_for_earlier_ones_to_be_sent() {
         let (budget, large) = (Budget::new(80_000), vec![b' '; 40_000]);
         let first = send(&budget, HttpResponse::Ok(), large.clone()).unwrap();
         let refused = send(&budget, HttpResponse::Ok(), large.clone()).unwrap_err();
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_its_limit_or_at_its_size() {
+    fn a_page_ends_at_its_limit_or_its_size() {
         assert_eq!(shown(&[1, 2, 3], 2), ("[1,2]".to_owned(), 2));
         assert_eq!(shown(&[1, 2, 3], 5), ("[1,2,3]".to_owned(), 3));
         assert_eq!(shown::<u8>(&[], 5), ("[]".to_owned(), 0));
@@ -139,6 +138,6 @@ mod tests {
         let (array, count) = shown(&[&large, &large, &large], 3);
         assert_eq!((array.len(), count), (2 * large.len() + 7, 2));
         let larger = "x".repeat(2 * PAGE_BYTES);
-        assert_eq!(shown(&[&larger, &larger], 2).1, 1, "a page has one item at least");
+        assert_eq!(shown(&[&larger, &larger], 2).1, 1, "a page has at least one item");
     }
 }

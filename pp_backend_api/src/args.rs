@@ -1,4 +1,4 @@
-//! The API's own settings, which the standalone program flattens into its own as well.
+//! The settings of the API, which the standalone program uses too.
 
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
@@ -12,58 +12,59 @@ use pp_lib::streams::StreamsOptions;
 
 use crate::Config;
 
-/// How often a stream says that it is alive: more often than the proxies in between give up.
+/// The interval of heartbeats on a stream. It is shorter than the timeouts of proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long a client may leave unread what it is sent.
+/// The time a client may leave sent bytes unread.
 const UNREAD: Duration = Duration::from_secs(30);
-/// How many connections there may be beside those of live streams; further ones wait to be accepted.
+/// The maximum number of connections in addition to live streams. Further ones wait to be accepted.
 const OTHER_CONNECTIONS: usize = 4096;
 
 /// The settings of the REST API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API")]
 pub struct ApiArgs {
-    /// Where the API listens.
+    /// The address the API listens on.
     #[arg(long, env = "PP_API_BIND", value_name = "HOST:PORT", default_value = "127.0.0.1:3000", value_parser = host_and_port)]
     pub api_bind: String,
 
-    /// The largest request body [unit: bytes, as in 256KiB].
+    /// The maximum size of a request body [unit: bytes, as in 256KiB].
     #[arg(long, env = "PP_BODY_LIMIT", value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub body_limit: usize,
 
-    /// How many bytes the bodies of all requests under way may have together, and as many all answers; a request beyond
-    /// it is answered with 503 [unit: bytes, as in 64MiB].
+    /// The maximum size of all request bodies together, and of all answers together; a request beyond it is answered
+    /// with
+    /// 503 [unit: bytes, as in 64MiB].
     #[arg(long, env = "PP_BODY_BUDGET", value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub body_budget: usize,
 
-    /// The hosts that the API answers to, beside localhost and the address it is bound to: the names under which clients
-    /// and proxies reach it [as in pp.example.com,api:3000].
+    /// The hosts the API answers to, in addition to localhost and the bound address: the names clients and proxies use
+    /// [as in pp.example.com,api:3000].
     #[arg(long, env = "PP_API_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub api_hosts: Vec<HostName>,
 
-    /// How long a request's head may take, its body, and its answer [unit: duration, as in 10s].
+    /// The time limit of a request's head, of its body and of its answer [unit: duration, as in 10s].
     #[arg(long, env = "PP_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub request_timeout: Duration,
 
-    /// How many requests of a kind may wait for the store; one more is answered with 503.
+    /// The number of requests of a kind that may wait for the store; one more is answered with 503.
     #[arg(long, env = "PP_MAILBOX", value_name = "COUNT", default_value = "1024", value_parser = whole(1..=1_000_000_usize))]
     pub mailbox: usize,
 
-    /// How many waiting requests become one statement at most.
+    /// The maximum number of waiting requests combined into one statement.
     #[arg(long, env = "PP_STORE_BATCH", value_name = "COUNT", default_value = "512", value_parser = whole(1..=8192_usize))]
     pub store_batch: usize,
 
-    /// How long the answer to a request with an `Idempotency-Key` is remembered [unit: duration, as in 24h].
+    /// The time an answer to an `Idempotency-Key` is remembered [unit: duration, as in 24h].
     #[arg(long, env = "PP_IDEMPOTENCY_TTL", value_name = "DURATION", default_value = "24h", value_parser = idempotency_ttl)]
     pub idempotency_ttl: Duration,
 
-    /// How many clients may follow live streams at once; one more is answered with 503.
+    /// The number of clients that may follow live streams at once; one more is answered with 503.
     #[arg(long, env = "PP_STREAM_CLIENTS", value_name = "COUNT", default_value = "10000", value_parser = whole(1..=1_000_000_usize))]
     pub stream_clients: usize,
 }
 
 impl ApiArgs {
-    /// How the server is run; `grace` is the process' own setting.
+    /// The configuration of the server. `grace` is a setting of the process.
     pub fn config(&self, grace: Duration) -> Config {
         Config {
             body_limit: self.body_limit,
@@ -77,16 +78,16 @@ impl ApiArgs {
         }
     }
 
-    /// What `PP_API_HOSTS` names, and the name in `PP_API_BIND`.
+    /// The names in `PP_API_HOSTS`, and the name in `PP_API_BIND`.
     fn hosts(&self) -> Vec<HostName> {
         let bound = self.api_bind.rsplit_once(':').and_then(|(host, _)| host.parse().ok());
         self.api_hosts.iter().cloned().chain(bound).collect()
     }
 
-    /// Checks what settings must be to each other.
+    /// Checks the settings that depend on each other.
     ///
     /// # Errors
-    /// In one line for the operator, with the variables.
+    /// One line for the operator that names the variables.
     pub fn check(&self) -> anyhow::Result<()> {
         let largest = Budget::new(self.body_budget).largest_share();
         if largest < self.body_limit {
@@ -100,7 +101,7 @@ impl ApiArgs {
         Ok(())
     }
 
-    /// How the live streams are run.
+    /// The options of live streams.
     pub fn streams_options(&self) -> StreamsOptions {
         StreamsOptions {
             clients: self.stream_clients,
@@ -108,7 +109,7 @@ impl ApiArgs {
         }
     }
 
-    /// How the store's actor is run.
+    /// The options of the store's actor.
     pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             mailbox: self.mailbox,
@@ -122,7 +123,7 @@ impl ApiArgs {
 /// Opens the listener of `PP_API_BIND`.
 ///
 /// # Errors
-/// In one line for the operator, with the address and the variable.
+/// One line for the operator that names the address and the variable.
 pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
@@ -152,7 +153,7 @@ fn size(text: &str) -> Result<usize, String> {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("a request needs some time".to_owned()),
+        Duration::ZERO => Err("expected more than 0".to_owned()),
         duration => Ok(duration),
     }
 }
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn the_defaults_match_the_documentation() {
         let args = parse(&[]).unwrap();
         assert_eq!(args.api_bind, "127.0.0.1:3000");
         assert_eq!(
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_refused_in_words_that_name_its_setting() {
+    fn an_invalid_value_is_refused_with_the_name_of_its_setting() {
         for (flag, value) in [
             ("--api-bind", "3000"),
             ("--api-bind", "127.0.0.1:70000"),

@@ -1,4 +1,4 @@
-//! Request bodies: read within a limit and a deadline, then parsed with errors that help.
+//! Reads request bodies within limits of size and time, and parses them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,16 +16,16 @@ use tokio::time::timeout;
 use crate::error::ApiError;
 use crate::{Api, Config};
 
-/// The room that an undeclared body gets first.
+/// The initial room for a body of unknown length.
 const FIRST_ROOM: usize = 1024;
 
-/// A body that was read to its end, and counts as held as long as this is.
+/// A complete body. Its bytes are counted until it is dropped.
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) share: Share,
 }
 
-/// A body that was not read to its end.
+/// The error for a body that was not read to its end, with the rest of the payload.
 pub(crate) struct Unread {
     error: ApiError,
     payload: Payload,
@@ -36,18 +36,18 @@ impl From<Unread> for HttpResponse {
         let Unread { error, payload } = unread;
         error
             .error_response()
-            .map_body(|_, body| Beside { body, _unread: payload }.boxed())
+            .map_body(|_, body| BodyWithUnread { body, _unread: payload }.boxed())
     }
 }
 
-/// A response's body beside the rest of the request's. As long as that has an owner, the server closes the connection
-/// after the response; without one it would go on to wait for a body that may never end.
-struct Beside {
+/// A response's body together with the unread rest of the request's body. The server closes the connection after the
+/// response as long as the rest has an owner. Without one it would wait for a body that may never end.
+struct BodyWithUnread {
     body: BoxBody,
     _unread: Payload,
 }
 
-impl MessageBody for Beside {
+impl MessageBody for BodyWithUnread {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -59,7 +59,7 @@ impl MessageBody for Beside {
     }
 }
 
-/// Reads the whole body; empty when there is none.
+/// Reads the whole body; it is empty if there is none.
 pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: web::Payload) -> Result<Body, Unread> {
     let (config, mut payload) = (&api.config, payload.into_inner());
     let declared = declared_length(request);
@@ -82,7 +82,7 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
         .ok()
 }
 
-/// Takes room from the budget as the bytes come, not as they are announced: a client that sends none holds none.
+/// Takes room from the budget as bytes arrive, not as they are announced. A client that sends no bytes occupies none.
 async fn collect(api: &Api, declared: Option<usize>, payload: &mut Payload) -> Result<Body, ApiError> {
     use futures_util::StreamExt as _;
     let (limit, mut share) = (api.config.body_limit, api.bodies.share());
@@ -107,9 +107,9 @@ async fn collect(api: &Api, declared: Option<usize>, payload: &mut Payload) -> R
     Ok(Body { bytes, share })
 }
 
-/// Beyond `PP_BODY_BUDGET`.
+/// The error for a body beyond `PP_BODY_BUDGET`.
 pub(crate) fn no_room() -> ApiError {
-    ApiError::unavailable("too many large requests are under way already; try again in a moment")
+    ApiError::unavailable("too many large requests are being received; try again in a moment")
 }
 
 fn too_large(config: &Config) -> ApiError {
@@ -125,8 +125,8 @@ fn too_slow(config: &Config) -> ApiError {
     )
 }
 
-/// Parses a body as JSON of one shape: 400 for what is no JSON, 422 for what is, but has another shape. None at all is
-/// as good as `null`.
+/// Parses a body as JSON of one shape. The error is 400 if it is not JSON, and 422 if it has another shape. An empty
+/// body counts as `null`.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, ApiError> {
     let body = if body.is_empty() {
         b"null"
@@ -134,7 +134,7 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> 
         expect_json(request)?;
         body
     };
-    // First all of it as JSON, so that what is missing at its end is told before what is wrong in it.
+    // The first pass reads everything as JSON, so that an incomplete body is reported before a wrong value in it.
     let parsed = serde_json::from_slice::<IgnoredAny>(body).and_then(|_| serde_json::from_slice(body));
     parsed.map_err(|error| match error.classify() {
         Category::Data => ApiError::unprocessable(shortened(&error)),
@@ -145,7 +145,7 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> 
 fn expect_json(request: &HttpRequest) -> Result<(), ApiError> {
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(ApiError::unsupported(
-            "the body must not be encoded: leave out the header Content-Encoding",
+            "the body must not be encoded; leave out the header Content-Encoding",
         ));
     }
     let value = request.headers().get(header::CONTENT_TYPE);
@@ -160,7 +160,7 @@ fn expect_json(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// What the parser says, which may repeat what it was given.
+/// The parser's message, shortened because it may repeat the input.
 fn shortened(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     text.truncate(text.floor_char_boundary(200));

@@ -1,5 +1,5 @@
-//! Around every request: a panic becomes a 500, every error becomes problem details, a debug line tells of it, and what
-//! holds for every answer is seen to - that nobody keeps it, preconditions where there is no version, HTTP/1.0.
+//! Middleware around every request. It turns panics into 500 and errors into problem details, writes a debug line, and
+//! applies the rules for every answer: cache control, preconditions of answers without a version, and HTTP/1.0.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -16,14 +16,14 @@ use pp_lib::log_repeated;
 
 use crate::error::ApiError;
 
-/// Answers in any case.
+/// Runs the request and always answers.
 pub(crate) async fn contain<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
-    let asked = Asked::of(&request);
+    let context = AnswerContext::of(&request);
     let told = log::log_enabled!(log::Level::Debug).then(|| (Instant::now(), line_of(&request)));
-    // Also what panics before there is a future is caught.
+    // The handler runs inside the future, so that a panic before its first await is caught too.
     let answer = AssertUnwindSafe(async { next.call(request).await })
         .catch_unwind()
         .await;
@@ -39,17 +39,20 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
         let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
         log::debug!("{line}: {status} after {micros} µs");
     }
-    Ok(finished(as_problem(asked.of_untagged(response)), asked.version))
+    Ok(with_defaults(
+        as_problem(context.of_untagged(response)),
+        context.version,
+    ))
 }
 
-/// What an answer depends on, whatever it is an answer to.
-struct Asked {
+/// The parts of a request that its answer depends on.
+struct AnswerContext {
     version: Version,
-    /// A precondition of RFC 9110 fails where there is something to read, but nothing that tells its versions apart.
+    /// The status of a failed precondition of RFC 9110 on a resource without versions.
     unmet: Option<StatusCode>,
 }
 
-impl Asked {
+impl AnswerContext {
     fn of(request: &ServiceRequest) -> Self {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let has = |name, any: bool| {
@@ -65,7 +68,7 @@ impl Asked {
         Self { version, unmet }
     }
 
-    /// What has a tag was compared with it where it was read.
+    /// An answer with a tag was already compared with it.
     fn of_untagged<B>(&self, response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
         let untagged = response.status() == StatusCode::OK && !response.headers().contains_key(ETAG);
         match self.unmet.filter(|_| untagged) {
@@ -82,9 +85,9 @@ impl Asked {
     }
 }
 
-/// Says that the answer is of this moment, where it does not say how long it may be kept. HTTP/1.0 knows no chunks: what
-/// has no length ends with the connection.
-fn finished<B: MessageBody>(mut response: ServiceResponse<B>, version: Version) -> ServiceResponse<B> {
+/// Forbids caching unless the answer allows it. HTTP/1.0 knows no chunks, so an answer without a length ends with the
+/// connection.
+fn with_defaults<B: MessageBody>(mut response: ServiceResponse<B>, version: Version) -> ServiceResponse<B> {
     let endless = response.response().body().size() == BodySize::Stream;
     let head = response.response_mut().head_mut();
     if !head.headers().contains_key(CACHE_CONTROL) {
@@ -101,7 +104,7 @@ fn line_of(request: &ServiceRequest) -> String {
     format!("{} {}", request.method(), request.path())
 }
 
-/// The framework's own errors say nothing, or say it as text.
+/// Replaces the framework's own errors, which are empty or text, with problem details.
 fn as_problem<B>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
     let status = response.status();
     let content_type = response.headers().get(CONTENT_TYPE);

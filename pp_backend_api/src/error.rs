@@ -1,4 +1,4 @@
-//! The one type of error that leaves the API, always as problem details.
+//! The API's error type, always sent as problem details.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,20 +10,20 @@ use pp_lib::serving::{DemandError, KeyError};
 use pp_lib::store::{Changed, StoreError};
 use pp_lib::streams::StreamsError;
 
-/// A status, and what its sender should know.
+/// A status and the explanation for the client.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     detail: Cow<'static, str>,
-    /// Whether the same request may succeed in a moment.
+    /// True if the same request may succeed in a moment.
     later: bool,
 }
 
-/// What is said of anything that is the program's fault: what went wrong inside is the log's business.
-const INTERNAL: &str = "something went wrong inside; the log of the service has more";
+/// The detail of every internal error. The cause belongs into the log.
+const INTERNAL: &str = "an internal error occurred; see the log of the service";
 
 impl ApiError {
-    /// An error of a status.
+    /// An error with a status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -59,26 +59,28 @@ impl ApiError {
 
     /// 412.
     pub(crate) fn precondition_failed() -> Self {
-        let detail = "what is here is not at a version that If-Match and If-None-Match allow; read it again";
+        let detail = "the current version does not match If-Match or If-None-Match; read it again";
         Self::new(StatusCode::PRECONDITION_FAILED, detail)
     }
 
-    /// What a change is answered with that a work does not allow.
+    /// The error for a change that the work does not allow.
     pub(crate) fn refused<T>(changed: &Changed<T>) -> Self {
         match changed {
             Changed::OtherVersion => Self::precondition_failed(),
-            Changed::WrongStatus(status) => Self::conflict(format!("the work is {status}, which rules that out")),
+            Changed::WrongStatus(status) => {
+                Self::conflict(format!("the work is {status}; this status does not allow the change"))
+            }
             Changed::Missing => Self::no_such_work(),
             Changed::Applied(_) => Self::internal(),
         }
     }
 
-    /// 404, for a work.
+    /// 404 for a work.
     pub(crate) fn no_such_work() -> Self {
         Self::not_found("there is no such work")
     }
 
-    /// 503, to be tried again.
+    /// 503. The same request may succeed later.
     pub(crate) fn unavailable(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
@@ -88,12 +90,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
     }
 
-    /// What is made of an error that only has a status.
+    /// The error for a status without details.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         if status.is_server_error() {
             Self::new(status, INTERNAL)
         } else {
-            Self::new(status, "the request cannot be understood")
+            Self::new(status, "the request is invalid")
         }
     }
 }
@@ -101,9 +103,9 @@ impl ApiError {
 impl From<ActorError> for ApiError {
     fn from(error: ActorError) -> Self {
         match error {
-            ActorError::Overloaded => Self::unavailable("too many requests wait already; try again in a moment"),
+            ActorError::Overloaded => Self::unavailable("too many requests are waiting; try again in a moment"),
             ActorError::Unsure => {
-                Self::unavailable("while the cache is away it is not known whether there is such a work; try again")
+                Self::unavailable("the cache is unavailable, so it is unknown if this work exists; try again")
             }
             ActorError::Stopped => Self::unavailable("the service is stopping"),
             ActorError::Store(error) => error.into(),
@@ -118,13 +120,13 @@ impl From<StoreError> for ApiError {
             StoreError::Unavailable(_) => Self::unavailable("the database is unavailable; try again in a moment"),
             StoreError::Unwell(_) => Self::unavailable(
                 "the database refuses what it should take: it is read-only, full or damaged, or was changed; \
-                 the log of the service has its words",
+                 see the log of the service",
             ),
             StoreError::Damaged(_) => Self::unavailable(
                 "the database is damaged: it has to be repaired or restored, trying again does not help",
             ),
             StoreError::Outdated(_) => {
-                Self::unavailable("a newer version of PP has changed the database; this one ends")
+                Self::unavailable("a newer version of PP has changed the database; this process ends")
             }
             _ => Self::internal(),
         }
@@ -138,7 +140,7 @@ impl From<KeyError> for ApiError {
             KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before"),
             KeyError::InFlight => Self {
                 later: true,
-                ..Self::conflict("a request with this Idempotency-Key is under way; try again in a moment")
+                ..Self::conflict("a request with this Idempotency-Key is running; try again in a moment")
             },
             KeyError::Refused(changed) => Self::refused(&changed),
             _ => Self::internal(),
@@ -149,7 +151,7 @@ impl From<KeyError> for ApiError {
 impl From<StreamsError> for ApiError {
     fn from(error: StreamsError) -> Self {
         match error {
-            StreamsError::TooMany => Self::unavailable("too many streams are open already; try again in a moment"),
+            StreamsError::TooMany => Self::unavailable("too many streams are open; try again in a moment"),
             _ => Self::internal(),
         }
     }
@@ -164,7 +166,7 @@ impl From<DemandError> for ApiError {
             }
             DemandError::OtherDemand => KeyError::OtherRequest.into(),
             DemandError::NotShared => Self::unavailable(
-                "demands need a cache that all API processes share: set PP_CACHE_URL to redis://, or run one process",
+                "demands need a cache shared by all API processes; set PP_CACHE_URL to redis://, or run one process",
             ),
             _ => Self::internal(),
         }

@@ -1,4 +1,4 @@
-//! The version of a work as its `ETag`, and the preconditions that name versions: what is read, and what is changed.
+//! A work's version as its `ETag`, and the preconditions of reads and changes.
 
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
@@ -10,12 +10,12 @@ use crate::error::ApiError;
 
 const CACHE_STATUS: &str = "cache-status";
 
-/// A work with its `ETag`, and where it came from; 304 without it where the client has this version.
+/// Answers with a work, its `ETag` and its source, or with 304 if the client has this version.
 pub(crate) fn work_response(request: &HttpRequest, work: &Work, source: Source) -> Result<HttpResponse, ApiError> {
     versioned(request, work, tag(work), source)
 }
 
-/// Something with a tag of its own. It may be kept, but not used without asking: it changes at any time.
+/// Answers with a tagged representation. Clients may keep it but must revalidate it, because it can change at any time.
 pub(crate) fn versioned(
     request: &HttpRequest,
     body: &impl Serialize,
@@ -27,7 +27,7 @@ pub(crate) fn versioned(
     {
         return Err(ApiError::precondition_failed());
     }
-    // A list that cannot be read names no tag.
+    // An unreadable list names no tag.
     let known = Tags::of(request, IF_NONE_MATCH).ok().flatten();
     let is_known = known.is_some_and(|known| known.any(Tag::is_any, &tag));
     let mut response = match is_known {
@@ -45,7 +45,7 @@ pub(crate) fn versioned(
     })
 }
 
-/// In the words of RFC 9211.
+/// The source in the terms of RFC 9211.
 fn cache_status(source: Source) -> &'static str {
     match source {
         Source::Near => "pp; hit; detail=near",
@@ -62,7 +62,7 @@ fn cache_status(source: Source) -> &'static str {
     }
 }
 
-/// The tag of a demand: that of a version before every version of a work.
+/// The tag of a demand. It precedes every version of a work.
 pub(crate) const DEMAND_TAG: &str = "\"0\"";
 
 /// The tag of a work.
@@ -70,12 +70,12 @@ pub(crate) fn tag(work: &Work) -> String {
     format!("\"{}\"", work.version)
 }
 
-/// What `If-Match` and `If-None-Match` name (RFC 9110, section 13.1).
+/// The tags that `If-Match` or `If-None-Match` names (RFC 9110, section 13.1).
 #[derive(Debug, PartialEq, Eq)]
 enum Tags {
-    /// Whatever there is.
+    /// Any existing representation.
     Any,
-    /// These, in the order they were named.
+    /// These tags, in the order of the header.
     These(Vec<Tag>),
 }
 
@@ -86,7 +86,7 @@ struct Tag {
 }
 
 impl Tag {
-    /// The strong comparison takes a weak tag for no tag, the weak one for a strong one.
+    /// Strong comparison never matches a weak tag. Weak comparison ignores the difference.
     fn is_strong(&self) -> bool {
         !self.weak
     }
@@ -95,7 +95,7 @@ impl Tag {
         true
     }
 
-    /// The version that a tag stands for: written as [`tag`] writes it, or it is none of ours.
+    /// The version of a tag that [`tag`] wrote; `None` for all other tags.
     fn version(&self) -> Option<i64> {
         let text = str::from_utf8(&self.text).ok()?;
         text.parse::<i64>().ok().filter(|version| version.to_string() == text)
@@ -103,7 +103,7 @@ impl Tag {
 }
 
 impl Tags {
-    /// What a request says; several headers are one list.
+    /// The tags of a request. Several headers are one list.
     fn of(request: &HttpRequest, name: HeaderName) -> Result<Option<Self>, ApiError> {
         let mut values = request.headers().get_all(&name).peekable();
         if values.peek().is_none() {
@@ -124,7 +124,7 @@ impl Tags {
         }
         let mut tags = Vec::new();
         while !rest.is_empty() {
-            // An empty place in a list means nothing.
+            // Empty elements of a list are ignored.
             if let Some(after) = rest.strip_prefix(b",") {
                 rest = after.trim_ascii_start();
                 continue;
@@ -139,7 +139,7 @@ impl Tags {
         (!tags.is_empty()).then_some(Self::These(tags))
     }
 
-    /// Whether one of those that count is this one, written as a strong tag.
+    /// True if one of the tags that count equals this strong tag.
     fn any(&self, counts: fn(&Tag) -> bool, tag: &str) -> bool {
         match self {
             Self::Any => true,
@@ -153,7 +153,7 @@ impl Tags {
         }
     }
 
-    /// The versions among those that count.
+    /// The versions of the tags that count.
     fn versions(&self, counts: fn(&Tag) -> bool) -> Option<Vec<i64>> {
         match self {
             Self::Any => None,
@@ -162,7 +162,7 @@ impl Tags {
     }
 }
 
-/// The tag that a text begins with, and what follows.
+/// The tag at the start of a text, and the rest.
 fn first_tag(text: &[u8]) -> Option<(Tag, &[u8])> {
     let after_weak = text.strip_prefix(b"W/");
     let opened = after_weak.unwrap_or(text).strip_prefix(b"\"")?;
@@ -173,24 +173,24 @@ fn first_tag(text: &[u8]) -> Option<(Tag, &[u8])> {
     well_formed.then_some((Tag { weak, text }, after))
 }
 
-/// At which versions a work may be changed.
+/// The versions at which a work may be changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Preconditions {
-    /// At these alone, if given. Weak tags, and tags that no work has, are well-formed but match nothing.
+    /// If set, only these versions may change. Weak and foreign tags are valid but match nothing.
     only: Option<Vec<i64>>,
-    /// At none of these.
+    /// These versions may not change.
     except: Except,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Except {
     Versions(Vec<i64>),
-    /// At none at all: only what is not there might be changed.
+    /// No existing work may change.
     All,
 }
 
 impl Preconditions {
-    /// What a request says.
+    /// The preconditions of a request.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let only = Tags::of(request, IF_MATCH)?.and_then(|tags| tags.versions(Tag::is_strong));
         let except = match Tags::of(request, IF_NONE_MATCH)?.map(|tags| tags.versions(Tag::is_any)) {
@@ -201,7 +201,7 @@ impl Preconditions {
         Ok(Self { only, except })
     }
 
-    /// The one version, or `None` for any; nothing where the work's own version has to be known first.
+    /// The only allowed version, or `Some(None)` for any. `None` means that the work's current version decides.
     pub(crate) fn version(&self) -> Option<Option<i64>> {
         let Except::Versions(except) = &self.except else {
             return None;
@@ -214,7 +214,7 @@ impl Preconditions {
         }
     }
 
-    /// Whether a work at this version may be changed.
+    /// Checks that a work at this version may be changed.
     pub(crate) fn check(&self, version: i64) -> Result<(), ApiError> {
         let wanted = self.only.as_ref().is_none_or(|only| only.contains(&version));
         let excepted = match &self.except {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_tags_as_they_were_given_out() {
+    fn a_tag_stands_for_the_version_it_was_made_from() {
         for (text, strong, all) in [
             (r#""1""#, &[1][..], &[1][..]),
             (r#" "1", "22" ,"3""#, &[1, 22, 3], &[1, 22, 3]),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_tag_is_the_same_only_where_nothing_is_changed() {
+    fn a_weak_tag_matches_only_for_reads() {
         let tags = Tags::parse(br#"W/"1", "2""#).unwrap();
         assert!(tags.any(Tag::is_any, "\"1\"") && !tags.any(Tag::is_strong, "\"1\""));
         assert!(tags.any(Tag::is_any, "\"2\"") && tags.any(Tag::is_strong, "\"2\""));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_tags_is_none() {
+    fn an_invalid_list_of_tags_is_refused() {
         for text in [
             "",
             ",",

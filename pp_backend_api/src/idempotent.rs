@@ -1,5 +1,4 @@
-//! `Idempotency-Key`: the header as it is written, and a POST that has one answered once. What once means is decided
-//! in `pp_lib::flow`.
+//! Parses `Idempotency-Key`, and answers a POST that has one only once. `pp_lib::serving` implements the guarantee.
 
 use std::future::Future;
 
@@ -21,8 +20,8 @@ const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 const LONGEST: usize = 255;
 
-/// Executes a request whose body is right, once for each key; without a key, once for each request. What it makes has
-/// identities made of the seed that `execute` is given.
+/// Runs a request once per key; a request without a key always runs. `execute` gets a seed, from which the ids of new
+/// objects are derived.
 pub(crate) async fn answer_once<E, F>(
     api: &Api,
     request: &HttpRequest,
@@ -35,7 +34,7 @@ where
 {
     let given = match key(request)? {
         Some(key) => {
-            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), asked_for(body));
+            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), canonical_body(body));
             api.ask(api.requests.answer(keyed, execute)).await?
         }
         None => Given {
@@ -46,8 +45,8 @@ where
     response(api, given)
 }
 
-/// What a body asks for: an object without fields as much as none at all.
-fn asked_for(body: &[u8]) -> &[u8] {
+/// The body for comparing requests. An object without fields equals an empty body.
+fn canonical_body(body: &[u8]) -> &[u8] {
     let inside = body
         .trim_ascii()
         .strip_prefix(b"{")
@@ -58,13 +57,13 @@ fn asked_for(body: &[u8]) -> &[u8] {
     }
 }
 
-/// What makes a demand the one it is: its key, where it has one.
+/// The identity of a demand: its key, or a random one.
 pub(crate) fn demand_identity(request: &HttpRequest) -> Result<DemandIdentity, ApiError> {
     let identity = key(request)?.map(|key| DemandIdentity::of_key(scope(request), key));
     Ok(identity.unwrap_or_else(DemandIdentity::fresh))
 }
 
-/// A 200 with JSON, and headers beside its content type.
+/// A 200 answer with JSON and further headers.
 pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) -> Result<Answer, KeyError> {
     let body = serde_json::to_vec(value).map_err(|_| ActorError::Failed)?;
     let content_type = (CONTENT_TYPE.to_string(), JSON.to_owned());
@@ -92,7 +91,7 @@ fn scope(request: &HttpRequest) -> Scope<'_> {
     let path = request.path();
     Scope {
         method: request.method().as_str(),
-        // With a slash at its end it is the same resource.
+        // A slash at the end does not change the resource.
         path: path.strip_suffix('/').unwrap_or(path),
         credentials: request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes),
     }
@@ -108,7 +107,7 @@ fn key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
                 "Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, quoted or bare"
             ))
         }),
-        (Some(_), Some(_)) => Err(ApiError::bad_request("there must be one Idempotency-Key, not several")),
+        (Some(_), Some(_)) => Err(ApiError::bad_request("give one Idempotency-Key, not several")),
     }
 }
 
@@ -122,7 +121,7 @@ fn parse(value: &header::HeaderValue) -> Option<String> {
     (printable && (1..=LONGEST).contains(&key.len())).then_some(key)
 }
 
-/// What stands in quotes, after the first of them; a backslash stands before a quote or a backslash that is meant.
+/// The content of a quoted string after its opening quote. A backslash escapes a quote or a backslash.
 fn unquoted(rest: &str) -> Option<String> {
     let mut key = String::with_capacity(rest.len());
     let mut characters = rest.chars();
@@ -153,17 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn an_object_without_fields_asks_for_nothing() {
+    fn an_object_without_fields_equals_an_empty_body() {
         for body in ["", "{}", " {\n} "] {
-            assert_eq!(asked_for(body.as_bytes()), b"", "{body:?}");
+            assert_eq!(canonical_body(body.as_bytes()), b"", "{body:?}");
         }
         for body in ["{", "[]", "{\"add_up_to\":5}"] {
-            assert_eq!(asked_for(body.as_bytes()), body.as_bytes());
+            assert_eq!(canonical_body(body.as_bytes()), body.as_bytes());
         }
     }
 
     #[test]
-    fn what_is_no_key_is_none() {
+    fn an_invalid_key_is_refused() {
         let long = "k".repeat(256);
         for text in [
             "",

@@ -1,7 +1,8 @@
-//! The REST API: HTTP in front of the flows of `pp_lib`, and nothing else. No SQL, no queues.
+//! The REST API: HTTP in front of `pp_lib`, without SQL or queues of its own.
 //!
-//! [`run`] is handed everything that is shared or belongs to the process: the listener, the work service, the health
-//! registry, the shutdown. So several services can live in one process.
+//! [`run`] gets everything that is shared or belongs to the process: the listener, the work service, the health
+//! registry
+//! and the shutdown. Several services can therefore run in one process.
 
 mod answer;
 mod args;
@@ -36,41 +37,41 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::{ApiArgs, bind};
 
-/// What limits a request and the server.
+/// The limits of requests and of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The largest body that is read, in bytes.
+    /// The maximum size of a body in bytes.
     pub body_limit: usize,
-    /// How many bytes the bodies of all requests may have together, and as many all answers.
+    /// The maximum bytes of all request bodies together, and of all answers together.
     pub body_budget: usize,
-    /// The hosts it answers to, beside loopback and the address it is bound to.
+    /// The hosts it answers to, in addition to loopback and the bound address.
     pub hosts: Vec<HostName>,
-    /// How many connections there may be.
+    /// The maximum number of connections.
     pub connections: usize,
-    /// How long a request's head may take, its body, and its answer.
+    /// The time limit of a request's head, of its body and of its answer.
     pub request_timeout: Duration,
-    /// How long a stop waits for requests under way.
+    /// The time a stop waits for running requests.
     pub grace: Duration,
-    /// How often a stream says that it is alive.
+    /// The interval of heartbeats on a stream.
     pub heartbeat: Duration,
-    /// How long a client may leave unread what it is sent, until its connection is ended.
+    /// The time a client may leave sent bytes unread before its connection is ended.
     pub unread: Duration,
 }
 
-/// What the API serves.
+/// The services behind the API.
 #[derive(Clone)]
 pub struct Parts {
-    /// The works.
+    /// Creating, reading and changing works.
     pub works: Works,
-    /// Works that come later.
+    /// Demands for works created later.
     pub demands: DemandService,
-    /// What happens to them.
+    /// Live streams of changes.
     pub streams: Streams,
-    /// What the health pages show.
+    /// The health of the process, for the health pages.
     pub health: Health,
 }
 
-/// What every handler sees.
+/// The state of every handler.
 struct Api {
     works: Works,
     demands: DemandService,
@@ -81,23 +82,23 @@ struct Api {
     config: Config,
 }
 
-/// What the service is connected to.
+/// The adapters of the service.
 #[derive(Clone)]
 pub struct Ports {
-    /// The truth.
+    /// The store of works.
     pub store: AnyStore,
-    /// Says that something changed.
+    /// The feed that announces changes.
     pub feed: AnyFeed,
-    /// Where demands go.
+    /// The broker for demands.
     pub broker: AnyBroker,
-    /// What reads are served from.
+    /// The caches for reads.
     pub caches: Caches,
 }
 
 /// The whole service: its actors, its health, and requests until the shutdown.
 ///
 /// # Errors
-/// When the listener cannot be used, or a newer program has changed the database.
+/// The listener failed, or a newer program has changed the database.
 pub async fn serve(
     args: &ApiArgs,
     grace: Duration,
@@ -113,7 +114,7 @@ pub async fn serve(
         broker,
         caches,
     } = ports;
-    // A broker that keeps demands takes them in without the store.
+    // A durable broker accepts demands without the store.
     let part = match broker.durable() {
         true => health.part_with_stand_in("store", "broker"),
         false => health.part("store", true),
@@ -133,7 +134,7 @@ pub async fn serve(
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, parts, shutdown).await;
-    // What was answered is committed; what was given up on has this long.
+    // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;
     watch_broker.await?;
@@ -142,10 +143,10 @@ pub async fn serve(
     Ok(served?)
 }
 
-/// Serves requests until the shutdown, then finishes those under way.
+/// Serves requests until the shutdown, then finishes running ones.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// The listener failed.
 pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
     let Parts {
         works,
@@ -187,12 +188,12 @@ pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: 
         grace: config.grace,
     };
     serve_app(options, listener, signal, app).await?;
-    // Those whose clients went away; what is left after this is tried again by whoever sends it again.
+    // Requests of clients that have left may still run. The client repeats those that end here.
     let _ = timeout(config.grace, requests.finished()).await;
     Ok(())
 }
 
-/// As many as there are processors: what a request costs besides the store and the cache is the workers' own.
+/// One worker per processor, because the store and the cache have their own threads.
 fn workers() -> usize {
     available_parallelism().map_or(1, |cores| cores.get().min(8))
 }

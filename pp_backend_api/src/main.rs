@@ -1,4 +1,4 @@
-//! `pp_backend_api`: the REST API as a service of its own.
+//! `pp_backend_api`: the REST API as a service.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use pp_cli::connect::{self, Schema};
 use pp_cli::{logging, program, shutdown};
 use pp_lib::runtime::{Health, STUCK};
 
-/// Takes work in over REST and serves what became of it.
+/// Accepts work over REST and serves its state and results.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {

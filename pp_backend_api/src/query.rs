@@ -1,12 +1,12 @@
-//! Parameters of a query: each at most once, unknown ones refused, errors that name them.
+//! Parses query parameters. Each may occur once, unknown ones are refused, and errors name them.
 
 use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
-/// How many items a page has at most.
-pub(crate) const MOST: u16 = 1000;
+/// The maximum number of items on a page.
+pub(crate) const MAX_PAGE: u16 = 1000;
 
 /// The parameters of a request.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
@@ -16,22 +16,22 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Api
     }
 }
 
-/// A whole number.
+/// Parses a whole number.
 pub(crate) fn number(name: &str, text: &str) -> Result<i64, ApiError> {
     text.parse()
         .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))
 }
 
-/// The length of a page, `usual` where nothing else is asked for.
+/// The length of a page; `usual` is the default.
 pub(crate) fn limit(text: Option<&str>, usual: u16) -> Result<u16, ApiError> {
     let Some(text) = text else {
         return Ok(usual);
     };
-    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MOST}")))
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+    limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MAX_PAGE}")))
 }
 
-/// What the parser says, which may repeat what it was given.
+/// The parser's message, shortened because it may repeat the input.
 fn shortened(text: &str) -> String {
     text[..text.floor_char_boundary(200)].to_owned()
 }

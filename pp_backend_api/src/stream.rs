@@ -1,5 +1,5 @@
-//! Server-Sent Events as response bodies. The frames come rendered; here they are only passed on, with heartbeats in
-//! between, so that a client costs little more than its connection.
+//! Server-Sent Events as response bodies. Frames arrive rendered and are passed on with heartbeats in between, so a
+//! client costs little more than its connection.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -20,15 +20,15 @@ use serde_json::json;
 use crate::Api;
 use crate::error::ApiError;
 
-/// How soon a client that was cut comes back, in milliseconds.
+/// The pause before a disconnected client returns, in milliseconds.
 const RETRY: u32 = 1000;
 
-/// The answer for HEAD: everything but a body.
+/// The answer to HEAD, without a body.
 pub(crate) fn head() -> HttpResponse {
     answer().finish()
 }
 
-/// A stream that begins with this, and ends with its source or when the client leaves.
+/// A stream that begins with these frames. It ends with its source, or when the client leaves.
 pub(crate) fn stream(api: &Api, request: &HttpRequest, beginning: Vec<Bytes>, source: impl Source) -> HttpResponse {
     let client = request.conn_data::<Client>().cloned();
     if let Some(client) = &client {
@@ -47,12 +47,12 @@ pub(crate) fn stream(api: &Api, request: &HttpRequest, beginning: Vec<Bytes>, so
     answer().streaming(frames)
 }
 
-/// Where frames come from.
+/// A source of frames.
 pub(crate) trait Source: 'static {
-    /// The next frame; nothing at the end. May be given up and called again.
+    /// The next frame, or `None` at the end. The call may be cancelled and repeated.
     async fn next_frame(&mut self) -> Option<Bytes>;
 
-    /// Where a client goes on that got everything so far, if that is known.
+    /// The position after all frames so far, if it is known.
     fn position(&self) -> Option<&Position>;
 }
 
@@ -81,19 +81,19 @@ fn answer() -> actix_web::HttpResponseBuilder {
     answer
         .insert_header((CONTENT_TYPE, sse::CONTENT_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))
-        // Proxies of one kind hold back what is small unless they are told.
+        // Some proxies hold back small pieces unless they see this header.
         .insert_header(("x-accel-buffering", "no"))
         // Nothing follows on the connection, so a stop need not wait for another request.
         .force_close();
     answer
 }
 
-/// What each stream begins with.
+/// The frame at the start of each stream.
 pub(crate) fn retry() -> Bytes {
     sse::retry(RETRY)
 }
 
-/// A message as it is sent.
+/// A message as a frame.
 fn frame(message: Message) -> Bytes {
     match message {
         Message::Started(at) => sse::event(Some(sse::START), Some(&at), &json!({})),
@@ -102,19 +102,19 @@ fn frame(message: Message) -> Bytes {
     }
 }
 
-/// Tells a client to begin anew from here.
+/// Tells a client to start again from this position.
 pub(crate) fn reset(head: &Position) -> Bytes {
-    let reason = "what came before this place is not known any more; read again what you show";
+    let reason = "earlier events are no longer available; read the current state again";
     sse::event(Some(sse::RESET), Some(head), &json!({ "reason": reason }))
 }
 
-/// A stream's first message, which says where it stands.
+/// The first message of a stream, which gives its position.
 pub(crate) async fn first(subscription: &mut Subscription) -> Result<Message, ApiError> {
     let stopping = || ApiError::unavailable("the service is stopping");
     subscription.next().await.ok_or_else(stopping)
 }
 
-/// What a body is made of.
+/// The body of a stream.
 struct Body<S> {
     beginning: std::vec::IntoIter<Bytes>,
     source: S,
@@ -122,12 +122,12 @@ struct Body<S> {
     client: Option<Client>,
 }
 
-/// Heartbeats this far apart. Those of all streams fall on the same seconds, so that a process with thousands of them is
-/// woken once a second for them and not for each.
+/// Ticks at this interval. The heartbeats of all streams fall on the same moments, so that a process with thousands of
+/// streams wakes up once for all of them.
 fn heartbeats(every: Duration) -> Interval {
-    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     let now = Instant::now();
-    let into_second = Duration::from_nanos(now.duration_since(*BEGAN).subsec_nanos().into());
+    let into_second = Duration::from_nanos(now.duration_since(*EPOCH).subsec_nanos().into());
     interval_at(now + every - into_second.min(every / 2), every)
 }
 

@@ -1,5 +1,6 @@
-//! The JSON of what clients want: new works, one or many, and other bounds of works. Each error names its field and
-//! the bound, and in an array the item.
+//! The JSON of requests: new works, bulk creation and changed bounds. Each error names the field and its bound, and in
+//! an
+//! array the item.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,10 +10,10 @@ use pp_lib::serving::{Wanted, latest_run_at};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// How many works one request may create.
+/// The maximum number of works in one request.
 pub(crate) const MOST_WORKS: usize = 1000;
 
-/// An object. A struct alone may also be read from an array of its fields, which nobody means.
+/// An object. Serde would also read a struct from an array of its fields, which is a client error here.
 pub(crate) struct Object<T>(pub(crate) T);
 
 /// The body of `POST /work`, and an item of `POST /work/bulk`.
@@ -43,10 +44,10 @@ pub(crate) struct Update {
     pub(crate) add_up_to: AddUpTo,
 }
 
-/// The body or the query of a request that says everything elsewhere.
+/// The body or query of a request without parameters.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+pub(crate) struct Empty {}
 
 impl From<Create> for Wanted {
     fn from(create: Create) -> Self {
@@ -55,7 +56,7 @@ impl From<Create> for Wanted {
     }
 }
 
-/// A field may be left out, but not be `null`.
+/// A field that may be omitted but not `null`.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddUpTo>, D::Error> {
     AddUpTo::deserialize(deserializer).map(Some)
 }
@@ -152,7 +153,7 @@ fn wrong_count<E: de::Error>(found: &str) -> E {
     E::custom(format!("{found}, expected {}", Expected(BulkVisitor)))
 }
 
-/// What a visitor expects, as text.
+/// The expectation of a visitor as text.
 struct Expected<V>(V);
 
 impl<'de, V: Visitor<'de>> fmt::Display for Expected<V> {

@@ -1,5 +1,4 @@
-//! Works changed by their owners: another bound, cancelled, started over, or removed; only at versions that the
-//! client names, if it does.
+//! Changes of works by their owners: another bound, cancel, retry and delete, optionally only at given versions.
 
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,12 +11,12 @@ use pp_lib::store::Changed;
 use super::parse_id;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
-use crate::wanted::{Nothing, Object, Update};
+use crate::wanted::{Empty, Object, Update};
 use crate::{Api, body, idempotent};
 
-/// What a POST does to a work.
+/// The change that a POST makes to a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Action {
     Cancel,
     Retry,
 }
@@ -48,7 +47,7 @@ pub(super) async fn cancel(
     payload: web::Payload,
     _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    post(Deed::Cancel, &api, &request, &id, payload).await
+    post(Action::Cancel, &api, &request, &id, payload).await
 }
 
 pub(super) async fn retry(
@@ -58,11 +57,11 @@ pub(super) async fn retry(
     payload: web::Payload,
     _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    post(Deed::Retry, &api, &request, &id, payload).await
+    post(Action::Retry, &api, &request, &id, payload).await
 }
 
 async fn post(
-    deed: Deed,
+    deed: Action,
     api: &Api,
     request: &HttpRequest,
     id: &str,
@@ -74,7 +73,7 @@ async fn post(
     };
     let id = parse_id(id)?;
     if !body.bytes.is_empty() {
-        body::parse::<Object<Nothing>>(request, &body.bytes)?;
+        body::parse::<Object<Empty>>(request, &body.bytes)?;
     }
     let (works, wanted) = (api.works.clone(), Preconditions::of(request)?);
     idempotent::answer_once(api, request, &body.bytes, move |_| async move {
@@ -90,7 +89,7 @@ async fn post(
     .await
 }
 
-impl Deed {
+impl Action {
     async fn done(self, works: &Works, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
         match self {
             Self::Cancel => works.cancel(id, version).await,
@@ -112,7 +111,7 @@ pub(super) async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The one version at which the work may change; `None` for any.
+/// The only version at which the work may change; `None` for any.
 async fn expected_version(
     works: &Works,
     id: WorkId,
@@ -121,7 +120,7 @@ async fn expected_version(
     if let Some(version) = wanted.version() {
         return Ok(Changed::Applied(version));
     }
-    // The store compares with one version: with that of now, if it meets them.
+    // The store compares with one version. If the current version is allowed, it is that one.
     Ok(match works.newest(id).await? {
         Some(work) if wanted.check(work.version).is_ok() => Changed::Applied(Some(work.version)),
         Some(_) => Changed::OtherVersion,

@@ -1,4 +1,4 @@
-//! `/deadletter`: what was given up - looked at in pages, run again or dropped by number or all together.
+//! `/deadletter`: lists dead letters in pages, and runs or drops them by number or all together.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::DeadLetterId;
@@ -8,15 +8,15 @@ use serde_json::json;
 
 use crate::error::ApiError;
 use crate::query::{self, number};
-use crate::wanted::{Nothing, Object};
+use crate::wanted::{Empty, Object};
 use crate::{Api, answer, body, idempotent};
 
-/// How many letters a page has where nothing else is asked for.
+/// The default number of letters on a page.
 const USUAL_PAGE: u16 = 50;
-/// How many letters may be named in one request.
+/// The maximum number of letters in one request.
 const MOST_IDS: usize = 1000;
 
-/// Which page of the letters.
+/// The query parameters of a page.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Page {
@@ -24,10 +24,10 @@ struct Page {
     before: Option<String>,
 }
 
-/// Which letters.
+/// The query parameters that select letters.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Which {
+struct SelectionParams {
     ids: Option<String>,
     all: Option<String>,
 }
@@ -36,7 +36,7 @@ pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
     let page: Page = query::parse(&request)?;
     let limit = query::limit(page.limit.as_deref(), USUAL_PAGE)?;
     let before = page.before.map(|text| number("before", &text)).transpose()?;
-    // One more than asked for tells whether there is a next page.
+    // One more letter than requested shows if there is a next page.
     let letters = api.works.dead_letters(before.map(DeadLetterId), limit + 1);
     let letters = api.ask(letters).await?;
     answer::send_page(&api.answers, &letters, limit, |last| {
@@ -55,11 +55,11 @@ pub(super) async fn redrive(
     };
     let which = selection(&request)?;
     if !body.bytes.is_empty() {
-        body::parse::<Object<Nothing>>(&request, &body.bytes)?;
+        body::parse::<Object<Empty>>(&request, &body.bytes)?;
     }
     let store = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
-        // Repeated, it finds fewer letters: what was redriven is no letter any more.
+        // A repeated request finds fewer letters, because redriven ones are gone.
         idempotent::ok_json(&json!({"redriven": store.redrive(which).await?}), Vec::new())
     })
     .await
@@ -70,9 +70,9 @@ pub(super) async fn drop_letters(api: web::Data<Api>, request: HttpRequest) -> R
     Ok(HttpResponse::Ok().json(json!({"dropped": dropped})))
 }
 
-/// All letters are meant only by whoever says so.
+/// The selected letters. All letters are selected only on explicit request.
 fn selection(request: &HttpRequest) -> Result<Selection, ApiError> {
-    let Which { ids, all } = query::parse(request)?;
+    let SelectionParams { ids, all } = query::parse(request)?;
     match (ids, all.as_deref()) {
         (Some(ids), None) => parse_ids(&ids).map(Selection::Ids).ok_or_else(|| {
             ApiError::bad_request(format!(
@@ -80,11 +80,11 @@ fn selection(request: &HttpRequest) -> Result<Selection, ApiError> {
             ))
         }),
         (None, Some("true")) => Ok(Selection::All),
-        (None, Some(_)) => Err(ApiError::bad_request("all can only be true, as in all=true")),
+        (None, Some(_)) => Err(ApiError::bad_request("all must be true, as in all=true")),
         (Some(_), Some(_)) => Err(ApiError::bad_request(
             "ids and all contradict each other; give one of them",
         )),
-        (None, None) => Err(ApiError::bad_request("which letters? ids=1,2,3 or all=true is needed")),
+        (None, None) => Err(ApiError::bad_request("select letters with ids=1,2,3 or all=true")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Works that are demanded: accepted now, written by a worker. No database is needed for it.
+//! `/work/demand`: accepts works that a worker writes later, without the database.
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,8 +10,8 @@ use crate::etag::DEMAND_TAG;
 use crate::wanted::{Demanded, Object};
 use crate::{Api, body, idempotent};
 
-/// The code in the answer is that of the work. Where another work has it, the worker takes another one, and this one
-/// leads nowhere: a chance of one in 10^17.
+/// The answer contains the code of the work. If another work already has it, the worker picks a new code, and this one
+/// leads nowhere. The chance is one in 10^17.
 pub(super) async fn demand(
     api: web::Data<Api>,
     request: HttpRequest,

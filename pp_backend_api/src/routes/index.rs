@@ -1,4 +1,4 @@
-//! `/`: what there is.
+//! `/`: the list of routes.
 
 use actix_web::HttpResponse;
 use pp_http::NoQuery;
@@ -18,7 +18,7 @@ const ROUTES: [(&str, &str, &str); 23] = [
     (
         "POST",
         "/work/demand",
-        "have a work created later, also while the database is away; {\"add_up_to\":n}",
+        "demand a work, which is created later; works without the database; {\"add_up_to\":n}",
     ),
     ("GET", "/work", "the same as /work/search"),
     (
@@ -33,7 +33,7 @@ const ROUTES: [(&str, &str, &str); 23] = [
         "/work/{id}/cancel",
         "end a pending or running work; it stays readable",
     ),
-    ("POST", "/work/{id}/retry", "start a failed or cancelled work over"),
+    ("POST", "/work/{id}/retry", "start a failed or cancelled work again"),
     ("DELETE", "/work/{id}", "cancel a work and remove it"),
     ("GET", "/work/code/{code}", "one work by its code"),
     (
@@ -44,33 +44,33 @@ const ROUTES: [(&str, &str, &str); 23] = [
     (
         "GET",
         "/stats",
-        "how many works there are in which status, how fast they become done, the newest",
+        "works by status, their throughput, and the newest works",
     ),
     (
         "GET",
         "/work/{id}/stream",
-        "the work, then what happens to it, as server-sent events; Last-Event-ID",
+        "the work and its changes, as server-sent events; Last-Event-ID",
     ),
     (
         "GET",
         "/stream",
-        "what happens to all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
+        "the changes of all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
     ),
     (
         "GET",
         "/stats/stream",
         "the counters as they change, as server-sent events",
     ),
-    ("GET", "/live", "a page that shows them"),
-    ("GET", "/deadletter", "what was given up, newest first; limit, before"),
+    ("GET", "/live", "a page that shows the counters"),
+    ("GET", "/deadletter", "dead letters, newest first; limit, before"),
     (
         "POST",
         "/deadletter/redrive",
         "run dead letters again; ids=1,2,3 or all=true",
     ),
-    ("DELETE", "/deadletter", "forget dead letters; ids=1,2,3 or all=true"),
-    ("GET", "/health/live", "whether the process lives"),
-    ("GET", "/health/ready", "whether it can serve, and its parts"),
+    ("DELETE", "/deadletter", "remove dead letters; ids=1,2,3 or all=true"),
+    ("GET", "/health/live", "liveness of the process"),
+    ("GET", "/health/ready", "readiness of the process and its parts"),
     ("GET", "/", "this list"),
 ];
 

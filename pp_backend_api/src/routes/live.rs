@@ -1,10 +1,10 @@
-//! `/live`: a page that follows the counters, with its style, its script and its icon. All of it is in the program.
+//! `/live`: a page that follows the counters, with style, script and icon. All of it is embedded in the program.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use pp_http::NoQuery;
 
-/// Nothing from elsewhere, nothing inline, and in nobody's frame.
+/// The page loads no foreign or inline code and cannot be framed.
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
 

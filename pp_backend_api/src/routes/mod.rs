@@ -1,4 +1,4 @@
-//! The routes, and what they have in common.
+//! The routes and their shared parts.
 
 mod changes;
 mod dead_letters;
@@ -26,7 +26,7 @@ const READS_AND_POST: &str = "GET, HEAD, POST";
 const READS_AND_CHANGES: &str = "GET, HEAD, PATCH, DELETE";
 const READS_AND_DELETE: &str = "GET, HEAD, DELETE";
 
-/// Mounts every route but the health pages.
+/// Mounts every route except the health pages.
 pub(crate) fn configure(config: &mut ServiceConfig) {
     let resource = |path, allow| web::resource::<Vec<&str>>(path).default_service(others(allow));
     config
@@ -69,7 +69,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 }
 
 impl Api {
-    /// Asks for something, but no longer than a request may take.
+    /// Waits for an answer within the time limit of a request.
     pub(crate) async fn ask<T, E: Into<ApiError>>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -81,11 +81,13 @@ impl Api {
     }
 }
 
-/// The id in a path: what is no number is a mistake, a number that no work can have is no work.
+/// Parses an id. A text that is no number is a client error; a number outside the range is an unknown work.
 fn parse_id(text: &str) -> Result<WorkId, ApiError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(ApiError::bad_request("the id of a work is a number, as in /work/1"));
+        return Err(ApiError::bad_request(
+            "the id of a work must be a number, as in /work/1",
+        ));
     }
     match text.parse() {
         Ok(id @ 1..) => Ok(WorkId(id)),

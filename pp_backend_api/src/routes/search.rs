@@ -1,4 +1,4 @@
-//! `/work/search`, and `/work` read: works by what is asked in the query, newest first, in pages.
+//! `/work/search` and `GET /work`: works that match the query, newest first, in pages.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
@@ -10,10 +10,10 @@ use crate::error::ApiError;
 use crate::query::{self, number};
 use crate::{Api, answer};
 
-/// The last second of the year 9999: later than any work, and far from every limit of a database.
+/// The last second of the year 9999: later than any work, and within the range of every database.
 const LATEST: i64 = 253_402_300_799;
 
-/// The parameters as they stand in the query; each at most once, others are refused.
+/// The query parameters. Each may occur once, and others are refused.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
@@ -29,7 +29,7 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     let params: Params = query::parse(&request)?;
     let mut search = parse(&params)?;
     let limit = search.limit;
-    // One more than asked for tells whether there is a next page.
+    // One more work than requested shows if there is a next page.
     search.limit += 1;
     let works = api.ask(api.works.search(search)).await?;
     answer::send_page(&api.answers, &works, limit, |last| {
@@ -50,24 +50,24 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
         status: status(params)?,
         since: since.map(|since| since.clamp(0, LATEST)),
         before: before.map(WorkId),
-        // All of them: not every client follows links.
-        limit: query::limit(params.limit.as_deref(), query::MOST)?,
+        // The default is the maximum, because not every client follows links.
+        limit: query::limit(params.limit.as_deref(), query::MAX_PAGE)?,
     })
 }
 
 pub(super) fn prefix(text: &str) -> Result<WorkCodePrefix, ApiError> {
     let prefix = WorkCodePrefix::parse(text).filter(|_| !text.contains('\0'));
     let most = WorkCodePrefix::MAX_LENGTH;
-    prefix.ok_or_else(|| ApiError::bad_request(format!("work_code is at most {most} bytes, none of them zero")))
+    prefix.ok_or_else(|| ApiError::bad_request(format!("work_code may be at most {most} bytes without zero bytes")))
 }
 
-/// `status` and `done` may both be given, as long as some work can be both.
+/// Combines `status` and `done`, and refuses pairs that no work can meet.
 fn status(params: &Params) -> Result<Option<(Status, bool)>, ApiError> {
     let status = params.status.as_deref().map(parse_status).transpose()?;
     let done = params.done.as_deref().map(parse_done).transpose()?;
     match (status, done) {
         (Some(status), Some(done)) if (status == Status::Done) != done => Err(ApiError::bad_request(format!(
-            "done={done} and status={status} contradict each other"
+            "done={done} and status={status} contradict each other; give one of them"
         ))),
         (Some(status), _) => Ok(Some((status, true))),
         (None, done) => Ok(done.map(|done| (Status::Done, done))),
@@ -85,7 +85,7 @@ fn parse_done(text: &str) -> Result<bool, ApiError> {
         .map_err(|_| ApiError::bad_request("done must be true or false"))
 }
 
-/// The same question, from where this page ended.
+/// The same query, continuing after this page.
 fn next_query(params: &Params, last: WorkId) -> String {
     let mut query = Serializer::new(String::new());
     for (name, value) in [

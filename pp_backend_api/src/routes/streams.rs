@@ -1,4 +1,4 @@
-//! `/stream` and `/work/{id}/stream`: what happens, as it happens. `/stats/stream`: the counters, as they change.
+//! Live streams: `/stream`, `/work/{id}/stream` and `/stats/stream`.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,7 +13,7 @@ use super::{no_such_work, parse_id};
 use crate::error::ApiError;
 use crate::{Api, query, stream};
 
-/// The filters as they stand in the query; each at most once, others are refused.
+/// The query parameters. Each may occur once, and others are refused.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
@@ -36,7 +36,7 @@ pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<Htt
     Ok(stream::stream(&api, &request, vec![stream::retry()], subscription))
 }
 
-/// The work is read behind the place that is sent with it, so that nothing is missed that happened to it meanwhile.
+/// The work is read after its position in the stream, so that no change is missed.
 pub(super) async fn of_work(
     api: web::Data<Api>,
     request: HttpRequest,
@@ -72,7 +72,7 @@ pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest, _: NoQuery)
     Ok(stream::stream(&api, &request, vec![stream::retry()], counters))
 }
 
-/// Where a client goes on that was here before.
+/// The position after which a returning client continues.
 fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
     let Some(value) = request.headers().get(sse::LAST_EVENT_ID) else {
         return Ok(None);

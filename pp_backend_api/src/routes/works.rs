@@ -1,4 +1,4 @@
-//! Single works: created, read by id or code, and their history.
+//! Single works: creates them, reads them by id or code, and lists their history.
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -15,11 +15,11 @@ use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
 use crate::wanted::{Bulk, Create, Object};
 use crate::{Api, answer, body, idempotent, query};
 
-/// What one of many works costs until it is answered, in bytes: as it was wanted, as the store is given it, as the store
-/// returns it, and as JSON.
+/// The memory of one work in a bulk request until it is answered, in bytes. It exists parsed, as the store's input and
+/// output, and as JSON.
 const COST: usize = 640;
 
-/// Which part of a history.
+/// The query parameters of a history page.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Part {
@@ -27,7 +27,7 @@ struct Part {
     limit: Option<String>,
 }
 
-/// 200 and not 201: existing clients rely on it.
+/// Creates a work. The answer is 200 instead of 201, because existing clients rely on it.
 pub(super) async fn create(
     api: web::Data<Api>,
     request: HttpRequest,
@@ -52,7 +52,7 @@ pub(super) async fn create(
     .await
 }
 
-/// All or none.
+/// Creates all works or none.
 pub(super) async fn create_all(
     api: web::Data<Api>,
     request: HttpRequest,
@@ -71,7 +71,7 @@ pub(super) async fn create_all(
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &bytes, move |seed| async move {
         let answer = idempotent::ok_json(&works.create_all(wanted, seed).await?, Vec::new());
-        // Held until now, also when the client has left.
+        // The share is held until here, even if the client has left.
         drop(share);
         answer
     })
@@ -94,7 +94,7 @@ pub(super) async fn by_code(
     code: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
-    // What cannot be a code is no work's code.
+    // A text that cannot be a code belongs to no work.
     let code = code.parse::<WorkCode>().map_err(|_| no_such_work())?;
     let Read { value, source } = api.ask(api.works.by_code(code)).await?;
     match value.ok_or_else(no_such_work)? {
@@ -106,7 +106,7 @@ pub(super) async fn by_code(
     }
 }
 
-/// All of the history of an ordinary work, and of a long one its first part.
+/// The first page of a history. An ordinary history fits on one page.
 pub(super) async fn events(
     api: web::Data<Api>,
     request: HttpRequest,
@@ -115,8 +115,8 @@ pub(super) async fn events(
     let id = parse_id(&id)?;
     let Part { after, limit } = query::parse(&request)?;
     let after = after.map(|text| query::number("after", &text)).transpose()?;
-    let limit = query::limit(limit.as_deref(), query::MOST)?;
-    // One more than asked for tells whether there is a next page.
+    let limit = query::limit(limit.as_deref(), query::MAX_PAGE)?;
+    // One more event than requested shows if there is a next page.
     let events = api.works.events(id, after.unwrap_or(0), limit + 1);
     let events = api.ask(events).await?.ok_or_else(no_such_work)?;
     answer::send_page(&api.answers, &events, limit, |last| {

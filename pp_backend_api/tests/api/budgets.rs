@@ -1,4 +1,4 @@
-//! Bodies of requests under way have bounds together, not only each by itself.
+//! The budget for the bodies of all running requests.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use super::server::CONFIG;
 
 const LIMIT: usize = 64 * 1024;
 
-/// Room for one body of the largest size beside small ones.
+/// Room for one body of the largest size and several small ones.
 fn narrow() -> Embedded {
     server_with(Config {
         body_limit: LIMIT,
@@ -22,7 +22,7 @@ fn narrow() -> Embedded {
     })
 }
 
-/// A body of which a part is sent, and the rest withheld.
+/// A request that sends a part of its body and withholds the rest.
 fn withheld(server: &Embedded, framing: &str, sent: &str) -> TcpStream {
     let mut stream = connect(server);
     write!(
@@ -34,7 +34,7 @@ fn withheld(server: &Embedded, framing: &str, sent: &str) -> TcpStream {
 }
 
 #[test]
-fn bodies_beyond_the_budget_are_503_and_small_ones_go_on() {
+fn a_body_beyond_the_budget_is_503_and_small_ones_continue() {
     let server = narrow();
     let most = " ".repeat(LIMIT - 100);
     let declared = format!("content-length: {LIMIT}");
@@ -58,7 +58,7 @@ fn bodies_beyond_the_budget_are_503_and_small_ones_go_on() {
         for bound in 1..=20 {
             assert_eq!(server.created(bound)["add_up_to"], bound);
         }
-        // A client that only announces a body holds no room.
+        // A client that only announces a body occupies no room.
         held.extend((0..50).map(|_| withheld(&server, framing, "")));
         assert_eq!(server.created(5)["add_up_to"], 5);
         drop(held);
@@ -78,7 +78,7 @@ fn bodies_beyond_the_budget_are_503_and_small_ones_go_on() {
 }
 
 #[test]
-fn many_works_at_once_need_room_for_what_they_become() {
+fn a_bulk_request_counts_its_works_in_the_budget() {
     let headers = [("content-type", "application/json")];
     let bulk = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
     let server = narrow();

@@ -13,11 +13,11 @@ on_both! {
     a_cancelled_work_is_readable_and_found_by_its_status
     a_running_work_is_cancelled_and_its_late_result_has_no_effect
     a_finished_work_is_not_cancelled
-    a_failed_or_cancelled_work_is_started_over
-    an_unfinished_or_done_work_is_not_started_over
-    what_is_not_there_is_404
-    only_the_version_that_is_known_is_cancelled_or_started_over
-    a_key_is_one_end_and_one_answer
+    a_retry_starts_a_failed_or_cancelled_work_again
+    a_retry_refuses_an_unfinished_or_done_work
+    a_missing_work_is_404
+    cancel_and_retry_apply_only_to_the_given_version
+    a_repeated_key_cancels_once_with_one_answer
     a_body_or_a_query_is_refused
 }
 
@@ -26,7 +26,7 @@ fn post(server: &Server, work: &Value, deed: &str, headers: &[(&str, &str)]) -> 
     send(server.address, "POST", &path, headers, None)
 }
 
-/// What the API answers, as it is read afterwards.
+/// Asserts that the answer matches a later read.
 fn changed(server: &Server, work: &Value, deed: &str, status: &str) -> Value {
     let answer = post(server, work, deed, &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -90,13 +90,13 @@ fn a_finished_work_is_not_cancelled(server: &Server) {
         let answer = post(server, &work, "cancel", &[]);
         let detail = answer.problem(409);
         let status = before["status"].as_str().unwrap();
-        assert!(detail.contains(&format!("the work is {status},")), "{detail}");
+        assert!(detail.contains(&format!("the work is {status};")), "{detail}");
         assert_eq!(answer.header("retry-after"), "", "it stays so");
         assert_eq!(server.work(&work), before);
     }
 }
 
-fn a_failed_or_cancelled_work_is_started_over(server: &Server) {
+fn a_retry_starts_a_failed_or_cancelled_work_again(server: &Server) {
     let ended = server.created(4);
     changed(server, &ended, "cancel", "cancelled");
     let failed = server.failed("no luck");
@@ -113,7 +113,7 @@ fn a_failed_or_cancelled_work_is_started_over(server: &Server) {
     );
 }
 
-fn an_unfinished_or_done_work_is_not_started_over(server: &Server) {
+fn a_retry_refuses_an_unfinished_or_done_work(server: &Server) {
     let (done, running, pending) = (server.created(4), server.created(5), server.created(6));
     let claims = server.claimed_until(&pending);
     for claim in claims {
@@ -127,12 +127,12 @@ fn an_unfinished_or_done_work_is_not_started_over(server: &Server) {
     for (work, status) in [(done, "done"), (running, "running"), (pending, "pending")] {
         let before = server.work(&work);
         let detail = post(server, &work, "retry", &[]).problem(409);
-        assert!(detail.contains(&format!("the work is {status},")), "{detail}");
+        assert!(detail.contains(&format!("the work is {status};")), "{detail}");
         assert_eq!(server.work(&work), before);
     }
 }
 
-fn what_is_not_there_is_404(server: &Server) {
+fn a_missing_work_is_404(server: &Server) {
     let deleted = server.created(5);
     let path = format!("/work/{}", deleted["id"]);
     assert_eq!(send(server.address, "DELETE", &path, &[], None).status, 204);
@@ -152,7 +152,7 @@ fn what_is_not_there_is_404(server: &Server) {
     }
 }
 
-fn only_the_version_that_is_known_is_cancelled_or_started_over(server: &Server) {
+fn cancel_and_retry_apply_only_to_the_given_version(server: &Server) {
     let work = server.created(5);
     for stale in ["\"0\"", "\"2\"", "W/\"1\"", "\"x\", \"2\""] {
         post(server, &work, "cancel", &[("if-match", stale)]).problem(412);
@@ -160,7 +160,7 @@ fn only_the_version_that_is_known_is_cancelled_or_started_over(server: &Server) 
     post(server, &work, "cancel", &[("if-match", "1")]).problem(400);
     assert_eq!(server.work(&work), work);
     assert_eq!(post(server, &work, "cancel", &[("if-match", "\"1\"")]).status, 200);
-    // It is at another version, and finished: what the client knows is out of date.
+    // The work is finished at another version, so the client's version is outdated.
     post(server, &work, "cancel", &[("if-match", "\"1\"")]).problem(412);
     post(server, &work, "retry", &[("if-match", "\"1\"")]).problem(412);
     assert_eq!(
@@ -170,7 +170,7 @@ fn only_the_version_that_is_known_is_cancelled_or_started_over(server: &Server) 
     assert_eq!(post(server, &work, "cancel", &[("if-match", "*")]).status, 200);
 }
 
-fn a_key_is_one_end_and_one_answer(server: &Server) {
+fn a_repeated_key_cancels_once_with_one_answer(server: &Server) {
     let work = server.created(5);
     let keyed = |deed, key| post(server, &work, deed, &[("idempotency-key", key)]);
     let first = keyed("cancel", "k");
@@ -183,7 +183,7 @@ fn a_key_is_one_end_and_one_answer(server: &Server) {
         assert_eq!(again.header("idempotent-replayed"), "true");
     }
     assert_eq!(server.work(&work)["status"], "pending");
-    // A refusal leaves its key free.
+    // A refusal releases the key.
     keyed("retry", "k2").problem(409);
     assert_eq!(keyed("cancel", "k3").status, 200);
     until("the key is free", || keyed("retry", "k2").status == 200);

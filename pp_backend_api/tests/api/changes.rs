@@ -1,4 +1,4 @@
-//! `PATCH` and `DELETE` of a work, at any version or at the one that is known.
+//! `PATCH` and `DELETE` of a work, at any version or at a given one.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::server::Server;
 
 on_both! {
     a_pending_work_is_updated_and_computed_once
-    a_running_work_is_updated_and_what_ran_has_no_effect
-    a_done_work_is_updated_and_computed_anew
-    a_failed_work_is_updated_and_its_letter_is_gone
+    an_updated_running_work_ignores_its_late_result
+    an_updated_done_work_is_computed_again
+    an_updated_failed_work_loses_its_letter
     a_deleted_work_is_gone_from_every_read
     a_deleted_work_takes_no_late_result
-    what_is_not_there_is_404
-    only_the_version_that_is_known_is_changed
-    a_body_that_is_wrong_changes_nothing
+    a_missing_work_is_404
+    a_change_applies_only_to_the_given_version
+    an_invalid_body_changes_nothing
 }
 
 fn path(work: &Value) -> String {
@@ -66,7 +66,7 @@ fn a_pending_work_is_updated_and_computed_once(server: &Server) {
     assert!(server.claimed().is_empty());
 }
 
-fn a_running_work_is_updated_and_what_ran_has_no_effect(server: &Server) {
+fn an_updated_running_work_ignores_its_late_result(server: &Server) {
     let work = server.created(5);
     let old = server.claim_of(&work);
     let lease = Duration::from_secs(60);
@@ -78,7 +78,7 @@ fn a_running_work_is_updated_and_what_ran_has_no_effect(server: &Server) {
     assert_eq!(server.work(&work)["result"], 21);
 }
 
-fn a_done_work_is_updated_and_computed_anew(server: &Server) {
+fn an_updated_done_work_is_computed_again(server: &Server) {
     let work = server.created(5);
     server.compute(&work);
     assert_eq!(server.work(&work)["result"], 15);
@@ -87,7 +87,7 @@ fn a_done_work_is_updated_and_computed_anew(server: &Server) {
     assert_eq!(server.work(&work)["result"], 10);
 }
 
-fn a_failed_work_is_updated_and_its_letter_is_gone(server: &Server) {
+fn an_updated_failed_work_loses_its_letter(server: &Server) {
     let work = server.failed("no luck");
     assert_eq!(server.get("/deadletter").json()[0]["work_id"], work["id"]);
     updated(server, &work, 4);
@@ -135,7 +135,7 @@ fn a_deleted_work_takes_no_late_result(server: &Server) {
     assert_eq!(server.count(), 0);
 }
 
-fn what_is_not_there_is_404(server: &Server) {
+fn a_missing_work_is_404(server: &Server) {
     server.created(5);
     for id in ["0", "-1", "2", "9223372036854775808"] {
         let path = format!("/work/{id}");
@@ -154,7 +154,7 @@ fn what_is_not_there_is_404(server: &Server) {
     assert_eq!(server.count(), 1);
 }
 
-fn only_the_version_that_is_known_is_changed(server: &Server) {
+fn a_change_applies_only_to_the_given_version(server: &Server) {
     let work = server.created(5);
     let path = path(&work);
     let body = r#"{"add_up_to":6}"#;
@@ -182,7 +182,7 @@ fn only_the_version_that_is_known_is_changed(server: &Server) {
     assert_eq!(delete(server, &path, &two).status, 204);
 }
 
-fn a_body_that_is_wrong_changes_nothing(server: &Server) {
+fn an_invalid_body_changes_nothing(server: &Server) {
     let work = server.created(5);
     let path = path(&work);
     for (body, says) in [

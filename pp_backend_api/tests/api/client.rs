@@ -1,11 +1,11 @@
-//! A client that tells everything of an answer, whatever its status.
+//! A client that returns the complete answer for every status.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -14,7 +14,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A header, or nothing.
+    /// The value of a header, or an empty text.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -24,7 +24,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts problem details of this status; what they say.
+    /// Asserts problem details with this status and answers their detail.
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -36,7 +36,7 @@ impl Answer {
     }
 }
 
-/// Sends a request; `body` is a content type and the bytes.
+/// Sends a request. `body` is a content type and the bytes.
 pub(crate) fn send(
     address: SocketAddr,
     method: &str,
@@ -79,7 +79,7 @@ impl super::server::Server {
         send(self.address, "POST", "/work", &headers, Some(json.as_bytes()))
     }
 
-    /// Creates a work of this bound.
+    /// Creates a work with this bound.
     pub(crate) fn created(&self, bound: u32) -> Value {
         let answer = self.post(&format!(r#"{{"add_up_to":{bound}}}"#));
         assert_eq!(answer.status, 200, "{answer:?}");

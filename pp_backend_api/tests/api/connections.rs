@@ -1,11 +1,11 @@
-//! Old clients and proxies, upgrades, and clients that hold their connections.
+//! Old clients and proxies, upgrades, and clients that keep their connections open.
 
 use std::io::{Read as _, Write as _};
 
 use super::embedded::server;
 use super::raw::{JSON, connect, exchange, rest};
 
-/// What nginx sends by default: HTTP/1.0 to its upstream, and no length where there is no body.
+/// nginx by default sends HTTP/1.0 upstream, without a length if there is no body.
 #[test]
 fn a_post_without_a_body_through_an_old_proxy_creates_a_work() {
     let server = server();
@@ -27,7 +27,7 @@ fn a_post_without_a_body_through_an_old_proxy_creates_a_work() {
         answer.starts_with("HTTP/1.0 200 ") && answer.contains(r#""add_up_to":5"#),
         "{answer}"
     );
-    // A connection that is kept takes another one.
+    // A kept connection serves another request.
     let kept = "POST /work HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     let answer = exchange(&server, &format!("{kept}{kept}POST /work HTTP/1.0\r\n\r\n"));
     assert_eq!(answer.matches("HTTP/1.0 200 ").count(), 3, "{answer}");
@@ -44,7 +44,7 @@ fn an_upgrade_to_another_protocol_is_ignored() {
         let post = format!("POST /work HTTP/1.1\r\n{upgrade}{JSON}content-length: {length}\r\n\r\n{body}");
         let get = format!("GET /work/1 HTTP/1.1\r\n{upgrade}\r\n");
         let last = "GET /work/1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        // The connection stays open: whoever waits for its end waits for ever.
+        // The connection stays open, so a read to its end would wait for ever.
         stream.write_all(format!("{post}{get}{last}").as_bytes()).unwrap();
         let answer = rest(&mut stream);
         assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 3, "{answer}");

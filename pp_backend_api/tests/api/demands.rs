@@ -1,17 +1,17 @@
-//! `POST /work/demand` where the broker is in the process: the row is the confirmation, and the answer the same.
+//! `POST /work/demand` with a broker in the process. The row confirms the demand.
 
 use super::client::{Answer, send};
 use super::server::Server;
 
 on_both! {
     a_demand_is_a_work_of_the_consumer_under_its_code
-    a_bound_nobody_asked_for_is_random
-    a_key_is_one_work
-    a_hundred_at_once_are_one_work
+    a_missing_bound_is_random
+    a_repeated_key_makes_one_work
+    concurrent_demands_under_one_key_make_one_work
     a_key_with_another_body_is_422
-    a_key_of_a_work_that_was_given_another_bound_is_still_good
+    a_key_stays_valid_after_an_update_of_its_work
     a_deleted_work_is_not_found_by_its_code
-    what_is_no_demand_is_refused
+    an_invalid_demand_is_refused
 }
 
 fn demand(server: &Server, headers: &[(&str, &str)], json: &str) -> Answer {
@@ -23,7 +23,7 @@ fn keyed(server: &Server, json: &str) -> Answer {
     demand(server, &[("idempotency-key", "k")], json)
 }
 
-/// The code of what was accepted.
+/// The code of the accepted demand.
 fn accepted(answer: &Answer) -> String {
     assert_eq!(answer.status, 202, "{answer:?}");
     let code = answer.json()["work_code"].as_str().unwrap().to_owned();
@@ -61,7 +61,7 @@ fn a_demand_is_a_work_of_the_consumer_under_its_code(server: &Server) {
     assert_eq!(history, ["compute/start", "compute/stop", "compute/result"]);
 }
 
-fn a_bound_nobody_asked_for_is_random(server: &Server) {
+fn a_missing_bound_is_random(server: &Server) {
     for body in [None, Some(&b"{}"[..])] {
         let headers = [("content-type", "application/json")];
         let answer = send(server.address, "POST", "/work/demand/", &headers, body);
@@ -72,13 +72,13 @@ fn a_bound_nobody_asked_for_is_random(server: &Server) {
     assert_eq!(server.count(), 2);
 }
 
-fn a_key_is_one_work(server: &Server) {
+fn a_repeated_key_makes_one_work(server: &Server) {
     let first = keyed(server, "{}");
     let code = accepted(&first);
     let second = keyed(server, "{}");
     assert_eq!(accepted(&second), code);
     assert_eq!(second.json()["add_up_to"], first.json()["add_up_to"]);
-    // It holds for one caller, and for this call.
+    // A key belongs to one caller and one call.
     let me = demand(
         server,
         &[("idempotency-key", "k"), ("authorization", "Bearer me")],
@@ -89,13 +89,13 @@ fn a_key_is_one_work(server: &Server) {
     let posted = send(server.address, "POST", "/work", &headers, Some(b"{}"));
     assert_eq!(posted.status, 200, "{posted:?}");
     assert_eq!(server.count(), 3);
-    // Also when the work is done.
+    // The key also holds after the work is done.
     server.compute(&server.get(&format!("/work/code/{code}")).json());
     assert_eq!(accepted(&keyed(server, "{}")), code);
     assert_eq!(server.count(), 3);
 }
 
-fn a_hundred_at_once_are_one_work(server: &Server) {
+fn concurrent_demands_under_one_key_make_one_work(server: &Server) {
     let codes: Vec<String> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..100)
             .map(|_| scope.spawn(|| accepted(&keyed(server, r#"{"add_up_to":7}"#))))
@@ -114,7 +114,7 @@ fn a_key_with_another_body_is_422(server: &Server) {
     assert_eq!(server.count(), 1);
 }
 
-fn a_key_of_a_work_that_was_given_another_bound_is_still_good(server: &Server) {
+fn a_key_stays_valid_after_an_update_of_its_work(server: &Server) {
     let code = accepted(&keyed(server, r#"{"add_up_to":5}"#));
     let work = server.get(&format!("/work/code/{code}")).json();
     let headers = [("content-type", "application/json")];
@@ -132,13 +132,13 @@ fn a_deleted_work_is_not_found_by_its_code(server: &Server) {
     let deleted = send(server.address, "DELETE", &format!("/work/{}", work["id"]), &[], None);
     assert_eq!(deleted.status, 204, "{deleted:?}");
     server.get(&path).problem(404);
-    // Demanding it once more brings nothing back.
+    // Another demand under the key does not bring the work back.
     assert_eq!(accepted(&keyed(server, r#"{"add_up_to":5}"#)), code);
     server.get(&path).problem(404);
     assert_eq!(server.count(), 0);
 }
 
-fn what_is_no_demand_is_refused(server: &Server) {
+fn an_invalid_demand_is_refused(server: &Server) {
     for (json, field) in [
         (r#"{"add_up_to":0}"#, "add_up_to"),
         (r#"{"add_up_to":null}"#, "add_up_to"),

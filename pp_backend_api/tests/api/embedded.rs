@@ -1,4 +1,4 @@
-//! Servers over SQLite in a temporary folder.
+//! Servers with SQLite in a temporary folder.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The store is gone, refuses, breaks, hangs, is asked too much: what clients see of it.
+//! Answers while the store is gone, refuses, fails, hangs or is overloaded.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ fn server(mood: Mood, config: Config, options: StoreOptions) -> (std::sync::Arc<
     (store, server)
 }
 
-/// Each call, and those that may have a key also with one.
+/// Each call, and again with a key if it may have one.
 fn all(server: &Server) -> impl Iterator<Item = Answer> {
     let keys = [&[][..], &[("idempotency-key", "k")]];
     let calls = PATHS
@@ -64,7 +64,7 @@ fn all(server: &Server) -> impl Iterator<Item = Answer> {
 }
 
 #[test]
-fn a_store_that_is_gone_is_503_until_it_is_back() {
+fn an_unreachable_store_is_503_until_it_returns() {
     let (store, server) = server(Mood::Gone, CONFIG, StoreOptions::default());
     for answer in all(&server) {
         let detail = answer.problem(503);
@@ -85,7 +85,7 @@ fn a_store_that_is_gone_is_503_until_it_is_back() {
 }
 
 #[test]
-fn a_store_that_refuses_or_breaks_is_500_without_its_words() {
+fn a_failing_store_is_500_without_its_message() {
     for mood in [Mood::Refusing, Mood::Panicking] {
         let (store, server) = server(mood, CONFIG, StoreOptions::default());
         for answer in all(&server) {
@@ -98,7 +98,7 @@ fn a_store_that_refuses_or_breaks_is_500_without_its_words() {
 }
 
 #[test]
-fn a_store_that_hangs_is_503_in_time() {
+fn a_hanging_store_is_503_in_time() {
     let config = Config {
         request_timeout: Duration::from_millis(200),
         ..CONFIG
@@ -113,18 +113,18 @@ fn a_store_that_hangs_is_503_in_time() {
 }
 
 #[test]
-fn a_key_that_is_in_flight_elsewhere_is_409_after_a_while() {
+fn a_key_in_flight_elsewhere_is_409_after_a_while() {
     let (_store, server) = server(Mood::Busy, CONFIG, StoreOptions::default());
     let started = Instant::now();
     let answer = send(server.address, "POST", "/work", &[("idempotency-key", "k")], None);
-    assert!(answer.problem(409).contains("under way"));
+    assert!(answer.problem(409).contains("is running"));
     assert_eq!(answer.header("retry-after"), "1");
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
 }
 
 #[test]
-fn what_is_too_much_is_refused_at_once_and_what_was_taken_is_answered() {
+fn a_full_mailbox_answers_503_and_accepted_requests_complete() {
     let options = StoreOptions {
         mailbox: 4,
         ..StoreOptions::default()
@@ -132,12 +132,12 @@ fn what_is_too_much_is_refused_at_once_and_what_was_taken_is_answered() {
     let (store, server) = server(Mood::Hanging, CONFIG, options);
     let address = server.address;
     let ask = || std::thread::spawn(move || send(address, "POST", "/work", &[], None));
-    // One group that hangs, four that wait for it, and the rest.
+    // One group hangs, four requests wait for it, and the rest is refused.
     let clients: Vec<_> = (0..30).map(|_| ask()).collect();
     until("the rest is refused", || {
         clients.iter().filter(|client| client.is_finished()).count() >= 20
     });
-    // Reads have a mailbox of their own; so do the health pages, which have none.
+    // Reads have a separate mailbox, and the health pages have none.
     assert_eq!(server.get("/health/live").status, 200);
     store.become_(Mood::Well);
     assert_eq!(server.get("/work/search").status, 200);
@@ -153,7 +153,7 @@ fn what_is_too_much_is_refused_at_once_and_what_was_taken_is_answered() {
 }
 
 #[test]
-fn a_stop_finishes_what_is_under_way() {
+fn a_stop_finishes_running_requests() {
     let (store, mut server) = server(Mood::Hanging, CONFIG, StoreOptions::default());
     let address = server.address;
     let client = std::thread::spawn(move || send(address, "POST", "/work", &[], None));

@@ -1,4 +1,4 @@
-//! A store that does what a test wants of it, for what a real one does only on bad days.
+//! A store that fails on demand, in ways a real one rarely does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use pp_lib::store::{
 };
 use tokio::sync::Semaphore;
 
-/// How the store is today.
+/// The behaviour of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mood {
@@ -22,16 +22,16 @@ pub(crate) enum Mood {
     Refusing,
     Panicking,
     Hanging,
-    /// Every key is in flight somewhere else.
+    /// Every key is in flight in another process.
     Busy,
 }
 
-/// The store, and the means to change its mood.
+/// The store, and the control of its behaviour.
 pub(crate) struct Faulty {
     mood: AtomicU8,
-    /// How often something was to be created.
+    /// The number of create calls.
     pub(crate) creates: AtomicUsize,
-    /// A call that hangs goes on with a permit.
+    /// A hanging call continues with a permit.
     pub(crate) permits: Semaphore,
 }
 

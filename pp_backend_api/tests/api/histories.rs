@@ -10,11 +10,11 @@ use super::server::Server;
 
 on_both! {
     a_long_history_comes_in_pages
-    a_part_of_a_history_is_what_follows_an_event
-    what_is_no_part_of_a_history_is_400
+    a_page_of_a_history_starts_after_an_event
+    an_invalid_page_of_a_history_is_400
 }
 
-/// A work that was updated this often, so that it has one event more.
+/// A work with this many updates and one event more.
 fn updated(server: &Server, times: usize) -> Value {
     let work = server.created(5);
     let id = WorkId(work["id"].as_i64().unwrap());
@@ -60,7 +60,7 @@ fn a_long_history_comes_in_pages(server: &Server) {
     assert_eq!(same, all);
 }
 
-fn a_part_of_a_history_is_what_follows_an_event(server: &Server) {
+fn a_page_of_a_history_starts_after_an_event(server: &Server) {
     let work = updated(server, 4);
     let path = format!("/work/{}/events", work["id"]);
     let whole = server.get(&path);
@@ -76,7 +76,7 @@ fn a_part_of_a_history_is_what_follows_an_event(server: &Server) {
     assert_eq!((lengths, same), (vec![2, 2, 1], all));
 }
 
-fn what_is_no_part_of_a_history_is_400(server: &Server) {
+fn an_invalid_page_of_a_history_is_400(server: &Server) {
     let path = format!("/work/{}/events", server.created(5)["id"]);
     for query in [
         "limit=0",

@@ -1,4 +1,4 @@
-//! What web pages and proxies may do: hosts that are answered, origins that may change something, what may be kept.
+//! Requests of web pages and proxies: served hosts, allowed origins and cache control.
 
 use pp_backend_api::Config;
 
@@ -6,7 +6,7 @@ use super::client::send;
 use super::embedded::{server, server_with};
 use super::server::CONFIG;
 
-/// Everything that changes something.
+/// Every request that changes something.
 const CHANGES: [(&str, &str); 7] = [
     ("POST", "/work"),
     ("POST", "/work/bulk"),
@@ -37,7 +37,7 @@ fn a_page_of_another_origin_changes_nothing() {
     }
     assert_eq!(server.count(), 1);
     assert_eq!(server.get("/deadletter").json().as_array().unwrap().len(), 1);
-    // It may read what it is not shown, and its own pages may change something.
+    // A foreign page may send reads whose answers it cannot see. The API's own pages may change something.
     let evil = [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")];
     let read = send(server.address, "GET", "/work/1", &evil, None);
     assert_eq!((read.status, read.header("access-control-allow-origin")), (200, ""));
@@ -47,7 +47,7 @@ fn a_page_of_another_origin_changes_nothing() {
 }
 
 #[test]
-fn a_name_that_somebody_lets_resolve_to_this_service_is_421() {
+fn a_foreign_name_that_resolves_to_this_service_is_421() {
     let server = server();
     server.failed("no luck");
     let reads = [
@@ -96,7 +96,7 @@ fn the_names_in_pp_api_hosts_are_answered() {
 }
 
 #[test]
-fn nobody_keeps_an_answer_and_a_work_is_kept_to_be_compared() {
+fn answers_are_not_stored_and_works_are_revalidated() {
     let server = server();
     let work = server.failed("no luck");
     let (id, code) = (work["id"].clone(), work["work_code"].as_str().unwrap());

@@ -1,18 +1,18 @@
-//! `Idempotency-Key`: one work and one answer, however often it is asked for.
+//! `Idempotency-Key`: repeated requests with a key make one work and get one answer.
 
 use super::client::{Answer, send};
 use super::server::Server;
 
 on_both! {
-    a_key_is_one_work_and_one_answer
-    a_hundred_at_once_are_one_work
-    what_asks_for_something_else_is_422
+    a_repeated_key_makes_one_work_and_one_answer
+    concurrent_requests_under_one_key_make_one_work
+    a_key_of_another_request_is_422
     no_body_and_an_empty_object_are_the_same_request
     a_key_holds_for_one_resource_and_one_caller
     a_bad_body_takes_no_key
-    many_works_with_a_key_are_created_once
-    letters_are_redriven_once_for_a_key
-    what_is_no_key_is_400
+    a_bulk_request_with_a_key_runs_once
+    a_redrive_with_a_key_runs_once
+    an_invalid_key_is_400
 }
 
 pub(crate) fn post(server: &Server, path: &str, key: &str, json: &str) -> Answer {
@@ -25,7 +25,7 @@ fn post_with(server: &Server, path: &str, headers: &[(&str, &str)], json: &str) 
     send(server.address, "POST", path, &headers, Some(json.as_bytes()))
 }
 
-/// Asserts that it is the answer of an earlier request.
+/// Asserts that the answer is that of an earlier request.
 fn replayed(answer: &Answer, of: &Answer) {
     assert_eq!((answer.status, &answer.body), (of.status, &of.body));
     for header in ["location", "etag", "content-type"] {
@@ -34,7 +34,7 @@ fn replayed(answer: &Answer, of: &Answer) {
     assert_eq!(answer.header("idempotent-replayed"), "true");
 }
 
-fn a_key_is_one_work_and_one_answer(server: &Server) {
+fn a_repeated_key_makes_one_work_and_one_answer(server: &Server) {
     let first = post(server, "/work", "k", "{}");
     assert_eq!((first.status, first.header("idempotent-replayed")), (200, ""));
     let work = first.json();
@@ -42,12 +42,12 @@ fn a_key_is_one_work_and_one_answer(server: &Server) {
     for (path, key) in [("/work", "k"), ("/work", "\"k\""), ("/work/", " k ")] {
         replayed(&post(server, path, key, "{}"), &first);
     }
-    // Also when the work has moved on.
+    // The answer stays the same after the work has changed.
     server.compute(&work);
     replayed(&post(server, "/work", "k", "{}"), &first);
     assert_eq!(server.count(), 1);
     assert_eq!(server.history(&work).len(), 4);
-    // Without a key, or with another one, it is another request.
+    // A request without a key or with another key is another request.
     for key in ["", "idempotency-key"] {
         let headers: &[(&str, &str)] = if key.is_empty() { &[] } else { &[(key, "k2")] };
         let other = post_with(server, "/work", headers, "{}");
@@ -56,7 +56,7 @@ fn a_key_is_one_work_and_one_answer(server: &Server) {
     assert_eq!(server.count(), 3);
 }
 
-/// Sends the same request from so many clients at once, to these servers in turn.
+/// Sends the same request from many clients at once, to these servers in turn.
 pub(crate) fn at_once(servers: &[&Server], count: usize, key: &str) -> Vec<Answer> {
     std::thread::scope(|scope| {
         let ask = |number| scope.spawn(move || post(servers[number % servers.len()], "/work", key, "{}"));
@@ -65,7 +65,7 @@ pub(crate) fn at_once(servers: &[&Server], count: usize, key: &str) -> Vec<Answe
     })
 }
 
-/// Asserts that all are one answer, given once and replayed to the others.
+/// Asserts that all answers are the same one, given once and replayed to the others.
 pub(crate) fn are_one(answers: &[Answer]) {
     for answer in answers {
         assert_eq!((answer.status, &answer.body), (200, &answers[0].body));
@@ -77,12 +77,12 @@ pub(crate) fn are_one(answers: &[Answer]) {
     assert_eq!(firsts.count(), 1);
 }
 
-fn a_hundred_at_once_are_one_work(server: &Server) {
+fn concurrent_requests_under_one_key_make_one_work(server: &Server) {
     are_one(&at_once(&[server], 100, "k"));
     assert_eq!(server.count(), 1);
 }
 
-fn what_asks_for_something_else_is_422(server: &Server) {
+fn a_key_of_another_request_is_422(server: &Server) {
     assert_eq!(post(server, "/work", "k", r#"{"add_up_to":5}"#).status, 200);
     for other in [r#"{"add_up_to":6}"#, r#"{"add_up_to": 5}"#, "{}"] {
         let detail = post(server, "/work", "k", other).problem(422);
@@ -145,7 +145,7 @@ fn a_bad_body_takes_no_key(server: &Server) {
     assert_eq!((first.status, first.header("idempotent-replayed")), (200, ""));
 }
 
-fn many_works_with_a_key_are_created_once(server: &Server) {
+fn a_bulk_request_with_a_key_runs_once(server: &Server) {
     let wanted = format!("[{}{{}}]", "{},".repeat(299));
     let first = post(server, "/work/bulk", "k", &wanted);
     assert_eq!(first.status, 200, "{first:?}");
@@ -154,7 +154,7 @@ fn many_works_with_a_key_are_created_once(server: &Server) {
     post(server, "/work/bulk", "k", "[{}]").problem(422);
 }
 
-fn letters_are_redriven_once_for_a_key(server: &Server) {
+fn a_redrive_with_a_key_runs_once(server: &Server) {
     let work = server.failed("once");
     let redrive = |query: &str| {
         let path = format!("/deadletter/redrive?{query}");
@@ -169,7 +169,7 @@ fn letters_are_redriven_once_for_a_key(server: &Server) {
     assert_eq!(server.work(&work)["status"], "pending");
 }
 
-fn what_is_no_key_is_400(server: &Server) {
+fn an_invalid_key_is_400(server: &Server) {
     for path in ["/work", "/work/bulk", "/deadletter/redrive?all=true"] {
         let body = if path == "/work/bulk" { "[{}]" } else { "{}" };
         let long = "k".repeat(256);

@@ -1,4 +1,4 @@
-//! `/deadletter`: looked at in pages, run again, dropped.
+//! `/deadletter`: listed in pages, run again and dropped.
 
 use pp_lib::domain::MessageId;
 use pp_lib::store::DeadMessage;
@@ -8,13 +8,13 @@ use super::client::{Answer, send};
 use super::server::Server;
 
 on_both! {
-    a_letter_tells_of_its_work
-    a_letter_tells_of_its_message
+    a_letter_names_its_work
+    a_letter_quotes_its_message
     pages_follow_the_link_to_the_end
     a_redriven_work_is_pending_again
     letters_are_redriven_by_number_or_all
     letters_are_dropped_by_number_or_all
-    what_cannot_be_meant_is_refused
+    an_invalid_selection_is_refused
 }
 
 fn letters(server: &Server) -> Vec<Value> {
@@ -41,7 +41,7 @@ fn drop_letters(server: &Server, query: &str) -> Answer {
     send(server.address, "DELETE", &format!("/deadletter{query}"), &[], None)
 }
 
-fn a_letter_tells_of_its_work(server: &Server) {
+fn a_letter_names_its_work(server: &Server) {
     assert_eq!(server.get("/deadletter/").body, "[]");
     let work = server.failed("no luck");
     let letter = letters(server).remove(0);
@@ -52,7 +52,7 @@ fn a_letter_tells_of_its_work(server: &Server) {
     assert!(letter["created_on"].as_i64() >= letter["demanded_on"].as_i64());
 }
 
-fn a_letter_tells_of_its_message(server: &Server) {
+fn a_letter_quotes_its_message(server: &Server) {
     let message = DeadMessage {
         message_id: MessageId::try_from("m1".to_owned()).unwrap(),
         properties: None,
@@ -134,7 +134,7 @@ fn letters_are_dropped_by_number_or_all(server: &Server) {
     }
 }
 
-fn what_cannot_be_meant_is_refused(server: &Server) {
+fn an_invalid_selection_is_refused(server: &Server) {
     server.failed("no luck");
     let many = format!("?ids={}", vec!["1"; 1001].join(","));
     for query in [

@@ -1,8 +1,8 @@
-//! The API over real HTTP on a free port: embedded on SQLite, on real servers, and over a store that fails on demand.
+//! The API over real HTTP on a free port: with SQLite, with real servers, and with a store that fails on demand.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-/// Expands to a test of each case over SQLite and, where there are servers, over PostgreSQL.
+/// Makes two tests of each case, one with SQLite and one with PostgreSQL.
 macro_rules! on_both {
     ($($case:ident)*) => {
         mod embedded {

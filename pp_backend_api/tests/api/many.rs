@@ -1,4 +1,4 @@
-//! `POST /work/bulk`: all or none, in order, with errors that name the item.
+//! `POST /work/bulk`: creates all works or none, in order, with errors that name the item.
 
 use serde_json::Value;
 
@@ -7,9 +7,9 @@ use super::server::Server;
 
 on_both! {
     works_come_in_order_with_their_events
-    a_thousand_are_taken_and_no_more
-    one_that_is_wrong_is_named_and_none_is_created
-    what_is_no_array_is_refused
+    a_bulk_request_creates_at_most_a_thousand_works
+    an_invalid_item_is_named_and_no_work_is_created
+    a_body_other_than_an_array_is_refused
 }
 
 fn post(server: &Server, json: &str) -> Answer {
@@ -44,7 +44,7 @@ fn items(count: usize) -> String {
     format!("[{}]", vec!["{}"; count].join(","))
 }
 
-fn a_thousand_are_taken_and_no_more(server: &Server) {
+fn a_bulk_request_creates_at_most_a_thousand_works(server: &Server) {
     for (json, found) in [
         ("[]", "an empty array"),
         (" [ ] ", "an empty array"),
@@ -66,7 +66,7 @@ fn a_thousand_are_taken_and_no_more(server: &Server) {
     assert_eq!((ids.len(), server.count()), (1000, 1000));
 }
 
-fn one_that_is_wrong_is_named_and_none_is_created(server: &Server) {
+fn an_invalid_item_is_named_and_no_work_is_created(server: &Server) {
     for (wrong, says) in [
         (r#"{"add_up_to":0}"#, "add_up_to as a whole number from 1 to 2147483647"),
         (r#"{"add_up_to":null}"#, "add_up_to as a whole number"),
@@ -86,7 +86,7 @@ fn one_that_is_wrong_is_named_and_none_is_created(server: &Server) {
     assert_eq!(server.count(), 0);
 }
 
-fn what_is_no_array_is_refused(server: &Server) {
+fn a_body_other_than_an_array_is_refused(server: &Server) {
     for json in ["{}", "5", "null", r#"{"add_up_to":5}"#, ""] {
         let detail = post(server, json).problem(422);
         assert!(detail.contains("an array of 1 to 1000 objects"), "{json}: {detail}");

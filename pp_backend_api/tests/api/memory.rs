@@ -1,4 +1,4 @@
-//! The program itself, and its memory while clients withhold what they began to send.
+//! The memory of the program while clients withhold parts of their requests.
 
 mod on_servers {
     use std::io::Write as _;
@@ -12,12 +12,12 @@ mod on_servers {
 
     const CONNECTIONS: usize = 2_000;
     const THREADS: usize = 8;
-    /// What a client announces, and almost all of which it sends.
+    /// The announced size of a body. Almost all of it is sent.
     const BODY: usize = 256 * 1024;
-    /// The program without clients, both budgets, and some ten KiB for each connection.
+    /// The program without clients, both budgets, and some ten KiB per connection.
     const MOST_KIB: u64 = 320 * 1024;
 
-    /// The program, ended with the test.
+    /// The running program. Dropping it ends the program.
     struct Program {
         child: Child,
         address: SocketAddr,
@@ -49,7 +49,7 @@ mod on_servers {
             Self { child, address }
         }
 
-        /// The most memory it ever had, in KiB.
+        /// The peak memory of the program in KiB.
         fn peak(&self) -> u64 {
             let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -64,20 +64,20 @@ mod on_servers {
         }
     }
 
-    /// A client that sends all of a body but its end.
+    /// A client that sends a body without its end.
     fn withholding(address: SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
         let head = format!(
             "POST /work/bulk HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {BODY}\r\n\r\n"
         );
-        // What is refused is closed before it is written.
+        // The server closes refused connections before the write ends.
         let _ = stream.write_all(&[head.as_bytes(), &vec![b' '; BODY - 1]].concat());
         stream
     }
 
     #[test]
-    fn bodies_that_thousands_of_clients_withhold_do_not_end_the_api() {
+    fn thousands_of_withheld_bodies_do_not_end_the_api() {
         let database = crate::on_servers::server();
         let folder = tempfile::tempdir().unwrap();
         let mut program = Program::start(&database.url, &folder.path().join("log"));
@@ -92,7 +92,7 @@ mod on_servers {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(held.len(), CONNECTIONS);
-        // Another client is served.
+        // Another client is still served.
         let created = send(
             address,
             "POST",

@@ -1,4 +1,4 @@
-//! The core cases over PostgreSQL, with a database of its own for each test.
+//! The core cases with PostgreSQL. Each test has its own database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ use super::client::send;
 use super::keys::{are_one, at_once};
 use super::server::{CONFIG, Server};
 
-/// A server over an empty database, which is dropped after it.
+/// A server with an empty database, which is dropped after it.
 pub(crate) struct OnPostgres {
     server: Option<Server>,
     database: String,
@@ -68,7 +68,7 @@ pub(crate) fn server() -> OnPostgres {
     }
 }
 
-/// An API of its own over a database, as another process would be.
+/// Another API on the same database, as in another process.
 fn over(url: &str) -> Server {
     let runtime = runtime();
     let store = runtime.block_on(async {
@@ -93,7 +93,7 @@ impl std::ops::Deref for OnPostgres {
 }
 
 #[test]
-fn a_work_is_created_found_and_has_its_event() {
+fn a_created_work_is_found_and_has_its_event() {
     let server = server();
     let work = server.created(100);
     assert_eq!(
@@ -144,7 +144,7 @@ fn searches_filter_page_and_take_their_prefix_literally() {
 }
 
 #[test]
-fn what_is_not_there_or_not_right_is_a_problem() {
+fn a_missing_work_or_an_invalid_request_is_a_problem() {
     let server = server();
     for path in [
         "/work/1",
@@ -161,7 +161,7 @@ fn what_is_not_there_or_not_right_is_a_problem() {
 }
 
 #[test]
-fn one_key_at_two_services_at_once_is_one_work() {
+fn one_key_at_two_services_makes_one_work() {
     let one = server();
     let other = over(&one.url);
     for round in 1..=5 {

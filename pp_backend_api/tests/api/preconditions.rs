@@ -1,12 +1,12 @@
-//! `If-Match` and `If-None-Match` as RFC 9110 has them, by every method and on every route.
+//! `If-Match` and `If-None-Match` as in RFC 9110, for every method and route.
 
 use super::client::{Answer, send};
 use super::server::Server;
 
 on_both! {
-    a_work_is_read_only_at_the_version_that_is_asked_for
-    a_work_is_changed_only_where_no_version_forbids_it
-    what_has_no_versions_is_there_or_is_not
+    a_read_answers_only_at_the_requested_version
+    a_change_applies_only_if_the_preconditions_allow_it
+    a_resource_without_versions_matches_only_a_star
 }
 
 fn asked(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -15,7 +15,7 @@ fn asked(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]) ->
     send(server.address, method, path, &headers, body)
 }
 
-fn a_work_is_read_only_at_the_version_that_is_asked_for(server: &Server) {
+fn a_read_answers_only_at_the_requested_version(server: &Server) {
     let work = server.created(5);
     let code = work["work_code"].as_str().unwrap();
     for path in [format!("/work/{}", work["id"]), format!("/work/code/{code}")] {
@@ -28,7 +28,7 @@ fn a_work_is_read_only_at_the_version_that_is_asked_for(server: &Server) {
                 assert_eq!(status(&[("if-match", other)]), 412, "{other}");
             }
             assert_eq!(status(&[("if-match", "1")]), 400);
-            // The one is looked at before the other.
+            // `If-Match` is checked before `If-None-Match`.
             assert_eq!(status(&[("if-match", "\"1\""), ("if-none-match", "\"1\"")]), 304);
             assert_eq!(status(&[("if-match", "\"2\""), ("if-none-match", "\"1\"")]), 412);
         }
@@ -37,7 +37,7 @@ fn a_work_is_read_only_at_the_version_that_is_asked_for(server: &Server) {
     asked(server, "GET", "/work/99", &[("if-none-match", "*")]).problem(404);
 }
 
-fn a_work_is_changed_only_where_no_version_forbids_it(server: &Server) {
+fn a_change_applies_only_if_the_preconditions_allow_it(server: &Server) {
     let work = server.created(5);
     let path = format!("/work/{}", work["id"]);
     for method in ["PATCH", "DELETE"] {
@@ -61,7 +61,7 @@ fn a_work_is_changed_only_where_no_version_forbids_it(server: &Server) {
     assert_eq!(deleted.status, 204);
 }
 
-fn what_has_no_versions_is_there_or_is_not(server: &Server) {
+fn a_resource_without_versions_matches_only_a_star(server: &Server) {
     let id = server.created(5)["id"].clone();
     for path in [
         "/",
@@ -82,7 +82,7 @@ fn what_has_no_versions_is_there_or_is_not(server: &Server) {
         }
     }
     asked(server, "GET", "/nothing", &[("if-match", "\"1\"")]).problem(404);
-    // A request that creates something selects nothing that is there.
+    // A request that creates something selects no existing representation.
     for name in ["if-match", "if-none-match"] {
         assert_eq!(asked(server, "POST", "/work", &[(name, "\"1\"")]).status, 200);
     }

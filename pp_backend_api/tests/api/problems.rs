@@ -1,4 +1,4 @@
-//! Paths and methods that are not there: problem details everywhere, `Allow` where the path exists.
+//! Unknown paths and methods: problem details everywhere, `Allow` if the path exists.
 
 use super::client::send;
 use super::embedded::server;

@@ -1,12 +1,12 @@
-//! The program itself: what it says when it cannot start, in one line and by its exit code.
+//! The program when it cannot start: one error line and an exit code.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-/// Where no broker is: the program starts without one.
+/// The address of no broker. The program starts without one.
 const BROKER: (&str, &str) = ("PP_BROKER_URL", "amqp://127.0.0.1:1");
 
-/// Runs the program with these variables and no others of PP's, until it ends by itself.
+/// Runs the program to its end with only these variables of PP.
 fn run(variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pp_backend_api"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PP_")) {

@@ -1,4 +1,4 @@
-//! What only a bare socket can send: slow, too large, broken.
+//! Requests that only a raw socket can send: slow, too large, broken.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,12 +17,12 @@ pub(crate) fn connect(server: &Embedded) -> TcpStream {
     stream
 }
 
-/// Everything until the server closes.
+/// Reads until the server closes.
 pub(crate) fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         Ok(_) => {}
-        // Closed while the server still had bytes of ours unread.
+        // The server closed with bytes of the client unread.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&answer)),
     }
@@ -46,7 +46,7 @@ pub(crate) fn assert_problem(answer: &str, status: u16) {
     assert!(answer.contains(&format!(r#""status":{status}"#)), "{answer}");
 }
 
-/// A server that has little patience.
+/// A server with short timeouts.
 fn hasty() -> Embedded {
     server_with(Config {
         request_timeout: Duration::from_millis(300),
@@ -65,7 +65,7 @@ fn a_body_over_the_limit_is_413_whether_declared_or_not() {
         chunk.repeat(17)
     );
     assert_problem(&exchange(&server, &chunked), 413);
-    // Within the limit both ways work.
+    // Within the limit both framings work.
     let padding = " ".repeat(65_536 - 15);
     let full = format!(
         "POST /work HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}content-length: 65536\r\n\r\n{{\"add_up_to\":5}}{padding}"
@@ -84,7 +84,7 @@ fn a_slow_body_is_408_and_the_connection_ends() {
         let mut stream = connect(&server);
         let head = format!("POST /work HTTP/1.1\r\nhost: localhost\r\n{JSON}{framing}\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
-        // Others are served meanwhile.
+        // Other clients are served meanwhile.
         assert_eq!(server.created(5)["add_up_to"], 5);
         let answer = rest(&mut stream);
         assert_problem(&answer, 408);
@@ -126,7 +126,7 @@ fn a_head_too_large_is_431_and_a_target_too_long_is_414() {
 }
 
 #[test]
-fn a_body_that_breaks_off_creates_nothing() {
+fn a_truncated_body_creates_nothing() {
     let server = server();
     let mut stream = connect(&server);
     write!(
@@ -140,7 +140,7 @@ fn a_body_that_breaks_off_creates_nothing() {
 }
 
 #[test]
-fn what_is_not_http_is_a_problem() {
+fn a_request_that_is_not_http_is_a_problem() {
     let server = server();
     for nonsense in [
         "NONSENSE\r\n\r\n",
@@ -161,7 +161,7 @@ fn what_is_not_http_is_a_problem() {
 }
 
 #[test]
-fn one_connection_serves_many_requests_also_after_errors() {
+fn one_connection_serves_requests_after_errors() {
     let server = server();
     let mut stream = connect(&server);
     let requests = "POST /work HTTP/1.1\r\nhost: localhost\r\n\r\nGET /work/1 HTTP/1.1\r\nhost: localhost\r\n\r\n\
@@ -175,7 +175,7 @@ fn one_connection_serves_many_requests_also_after_errors() {
 }
 
 #[test]
-fn a_bad_head_is_answered_behind_the_requests_before_it() {
+fn a_malformed_head_is_answered_after_earlier_requests() {
     let server = server();
     let answer = exchange(
         &server,

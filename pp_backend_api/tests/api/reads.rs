@@ -23,7 +23,7 @@ fn a_work_is_found_by_its_id_and_by_its_code() {
 }
 
 #[test]
-fn what_is_no_number_is_a_mistake_and_what_is_out_of_range_is_not_there() {
+fn an_id_without_digits_is_400_and_one_out_of_range_is_404() {
     let server = server();
     server.created(4);
     for path in [
@@ -66,7 +66,7 @@ fn what_is_no_number_is_a_mistake_and_what_is_out_of_range_is_not_there() {
 }
 
 #[test]
-fn the_version_is_the_etag_and_who_has_it_gets_no_body() {
+fn a_client_with_the_current_etag_gets_no_body() {
     let server = server();
     let path = format!("/work/{}", server.created(4)["id"]);
     assert_eq!(server.get(&path).header("etag"), "\"1\"");
@@ -84,7 +84,7 @@ fn the_version_is_the_etag_and_who_has_it_gets_no_body() {
     }
 }
 
-/// Lets a work of the bound 100 be computed, as the consumer would.
+/// Computes a work with the bound 100, as the consumer would.
 fn consumed(server: &Embedded) -> Value {
     let add_up_to = AddUpTo::try_from(100).unwrap();
     let settlement = Settlement {
@@ -156,9 +156,9 @@ fn the_index_lists_routes_that_work() {
         .iter()
         .map(|route| (route["method"].as_str().unwrap(), route["path"].as_str().unwrap()))
         .partition(|(method, _)| *method == "GET");
-    // Without a body or a query: what needs one says so.
+    // Requests without a body or a query. A route that needs one answers with an error.
     for (method, path) in reads.into_iter().chain(writes) {
-        // Those do not end by themselves; they have tests of their own.
+        // Streams do not end by themselves. Other tests cover them.
         if path.ends_with("/stream") {
             continue;
         }
@@ -168,7 +168,7 @@ fn the_index_lists_routes_that_work() {
         let status = match (method, path) {
             ("POST", "/work/bulk") | ("PATCH", _) => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
-            // In their order: what is given another bound is pending, and starts over once it is cancelled.
+            // The routes run in this order: an updated work is pending, and a cancelled one starts again.
             ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,
             ("DELETE", _) => 204,
             (_, "/work/demand") => 202,

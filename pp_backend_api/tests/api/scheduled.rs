@@ -1,4 +1,4 @@
-//! `run_at`: works that wait for their time.
+//! `run_at`: works with a start time.
 
 use std::time::SystemTime;
 
@@ -8,8 +8,8 @@ use super::server::Server;
 on_both! {
     a_work_waits_for_its_time
     a_work_that_waits_can_be_cancelled
-    an_update_goes_on_waiting
-    every_moment_within_a_year_is_taken_and_no_other
+    an_updated_work_keeps_its_time
+    a_time_within_366_days_is_accepted_and_no_other
 }
 
 pub(crate) fn now() -> i64 {
@@ -44,19 +44,19 @@ fn a_work_that_waits_can_be_cancelled(server: &Server) {
     let path = format!("/work/{}", scheduled(server, run_at)["id"]);
     assert_eq!(send(server.address, "DELETE", &path, &[], None).status, 204);
     server.get(&path).problem(404);
-    // When one that falls due later is due, it is not.
+    // The cancelled work is not due when a later one is.
     let next = scheduled(server, run_at + 1);
     assert_eq!(server.claimed_until(&next).len(), 1);
 }
 
-fn an_update_goes_on_waiting(server: &Server) {
+fn an_updated_work_keeps_its_time(server: &Server) {
     let run_at = now() + 1000;
     let work = scheduled(server, run_at);
     let path = format!("/work/{}", work["id"]);
     let headers = [("content-type", "application/json")];
     let updated = send(server.address, "PATCH", &path, &headers, Some(br#"{"add_up_to":5}"#)).json();
     assert_eq!((&updated["add_up_to"], &updated["run_at"]), (&5.into(), &run_at.into()));
-    // When one that was updated later is due, it is not.
+    // The updated work is not due when a later one is.
     let other = server.created(1);
     let path = format!("/work/{}", other["id"]);
     assert_eq!(
@@ -66,7 +66,7 @@ fn an_update_goes_on_waiting(server: &Server) {
     assert_eq!(server.claimed_until(&other).len(), 1);
 }
 
-fn every_moment_within_a_year_is_taken_and_no_other(server: &Server) {
+fn a_time_within_366_days_is_accepted_and_no_other(server: &Server) {
     let latest = now() + 366 * 24 * 3600;
     for good in [0, 1, now() - 5, now(), latest - 100, latest] {
         assert_eq!(scheduled(server, good)["run_at"], good);

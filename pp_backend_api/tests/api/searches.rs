@@ -1,4 +1,4 @@
-//! `/work/search` and `/work`: filters, pages, and queries that are refused.
+//! `/work/search` and `/work`: filters, pages and invalid queries.
 
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ fn the_newest_come_first_by_every_path() {
 }
 
 #[test]
-fn a_search_without_a_limit_has_the_newest_thousand() {
+fn a_search_without_a_limit_lists_the_newest_thousand() {
     let server = server();
     let headers = [("content-type", "application/json")];
     for count in [1000, 1] {
@@ -53,7 +53,7 @@ fn a_search_without_a_limit_has_the_newest_thousand() {
 }
 
 #[test]
-fn every_filter_narrows() {
+fn every_filter_narrows_the_search() {
     let server = server();
     let work = server.created(4);
     let all = vec![work["id"].as_i64().unwrap()];
@@ -89,7 +89,7 @@ fn every_filter_narrows() {
 }
 
 #[test]
-fn a_prefix_stands_for_itself() {
+fn a_prefix_is_taken_literally() {
     let server = server();
     server.created(4);
     let prefixes = [
@@ -146,7 +146,7 @@ fn pages_follow_the_link_to_the_end_without_gap_or_repeat() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn an_invalid_query_is_refused() {
     let server = server();
     let (long, longer) = ("a".repeat(65), "%25".repeat(10_000));
     for (query, says) in [

@@ -21,7 +21,7 @@ use pp_lib::streams::{Streams, StreamsOptions};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-/// The limits of a test's server, where the test does not choose its own.
+/// The default limits of a test's server.
 pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
     body_budget: 64 * 1024 * 1024,
@@ -33,7 +33,7 @@ pub(crate) const CONFIG: Config = Config {
     unread: Duration::from_secs(30),
 };
 
-/// Stops when it is dropped, and then fails the test if it did not stop well.
+/// A server that stops when it is dropped. The test fails if the stop fails.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) store: AnyStore,
@@ -43,12 +43,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts an API over a store; the runtime is the one that the store was opened on.
+    /// Starts an API with this store, on the runtime that opened the store.
     pub(crate) fn start(runtime: Runtime, store: AnyStore, config: Config, options: StoreOptions) -> Self {
         Self::start_with_streams(runtime, store, config, options, StreamsOptions::default())
     }
 
-    /// The same with other bounds on its streams.
+    /// Starts an API with other limits for its streams.
     pub(crate) fn start_with_streams(
         runtime: Runtime,
         store: AnyStore,
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    /// Begins to stop, without waiting for it.
+    /// Begins the stop without waiting for it.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
@@ -124,7 +124,7 @@ async fn serve(
     serving.stop(grace).await;
 }
 
-/// A cache that is never fresh enough: tests change works behind the API's back and read them at once.
+/// A cache that is never fresh enough, because tests change works behind the API and read them at once.
 fn caches() -> Caches {
     let options = CacheOptions {
         ttl: Duration::from_secs(300),

@@ -8,9 +8,9 @@ use super::scheduled::now;
 use super::server::Server;
 
 on_both! {
-    counters_are_those_of_the_works
-    what_became_done_is_seen_in_rates_and_latencies
-    scheduled_works_are_no_backlog_until_their_time_comes
+    the_counters_match_the_works
+    a_done_work_counts_in_rates_and_latencies
+    a_scheduled_work_joins_the_backlog_at_its_time
     a_parameter_is_refused
 }
 
@@ -24,7 +24,7 @@ fn stats(server: &Server) -> Value {
     answer.json()
 }
 
-fn counters_are_those_of_the_works(server: &Server) {
+fn the_counters_match_the_works(server: &Server) {
     let none = json!({"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0});
     let empty = json!({
         "works": {"api": none, "consumer": none},
@@ -50,7 +50,7 @@ fn counters_are_those_of_the_works(server: &Server) {
     assert_eq!(server.get("/stats/").json()["works"], stats["works"]);
 }
 
-fn what_became_done_is_seen_in_rates_and_latencies(server: &Server) {
+fn a_done_work_counts_in_rates_and_latencies(server: &Server) {
     let work = server.created(4);
     server.compute(&work);
     until("the second is over", || {
@@ -64,7 +64,7 @@ fn what_became_done_is_seen_in_rates_and_latencies(server: &Server) {
     assert_eq!(latency["p50"], latency["p99"], "of one work");
 }
 
-fn scheduled_works_are_no_backlog_until_their_time_comes(server: &Server) {
+fn a_scheduled_work_joins_the_backlog_at_its_time(server: &Server) {
     let scheduled = |run_at: i64| {
         let answer = server.post(&format!(r#"{{"add_up_to":4,"run_at":{run_at}}}"#));
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -83,7 +83,7 @@ fn scheduled_works_are_no_backlog_until_their_time_comes(server: &Server) {
     until("its time has come", || apart() == [3, 3, 6]);
     assert!(now() >= soon["run_at"].as_i64().unwrap(), "not before");
 
-    // What becomes of it meanwhile counts at once.
+    // Changes of the work count at once.
     let path = |work: &Value| format!("/work/{}", work["id"]);
     let json = [("content-type", "application/json")];
     let updated = send(

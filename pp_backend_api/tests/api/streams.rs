@@ -1,4 +1,4 @@
-//! Live streams over HTTP: what they begin with, how they go on after a cut, and how they end.
+//! Live streams over HTTP: their beginning, their continuation after a break, and their end.
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,16 +17,16 @@ use super::embedded::{Embedded, server_with, server_with_streams};
 use super::faults::until;
 use super::server::{CONFIG, Server};
 
-/// Far longer than anything here takes.
+/// Far longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of one stream.
+/// The client of one stream.
 struct Client {
     parser: Parser<BufReader<ureq::BodyReader<'static>>>,
     headers: ureq::http::HeaderMap,
 }
 
-/// An event as a browser has it: name, last id, data.
+/// An event as a browser sees it: name, last id, data.
 type Seen = (String, String, Value);
 
 impl Client {
@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    /// The next event; nothing at a proper end, a panic where the connection broke.
+    /// The next event, or `None` at a proper end. It panics if the connection broke.
     fn told(&mut self) -> Option<Seen> {
         loop {
             if let Told::Event { name, data } = self.parser.told().unwrap()? {
@@ -59,7 +59,7 @@ impl Client {
         (id, data)
     }
 
-    /// The next change: its id and its data.
+    /// The id and the data of the next change.
     fn change(&mut self) -> (String, Value) {
         self.event("")
     }
@@ -71,7 +71,7 @@ impl Server {
     }
 }
 
-fn the_wire_is_as_promised(server: &Server) {
+fn a_stream_has_the_documented_format(server: &Server) {
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
@@ -120,7 +120,7 @@ fn read_until(socket: &mut TcpStream, seen: &mut String, end: &str) {
     }
 }
 
-fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
+fn a_stream_follows_a_work_to_its_end(server: &Server) {
     let (work, other) = (server.created(4), server.created(5));
     let mut client = server.stream(&format!("/work/{}/stream", work["id"]));
     let (id, first) = client.event("work");
@@ -130,7 +130,7 @@ fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
     while told.len() < 3 {
         let (_, change) = client.change();
         assert_eq!(change["work_id"], work["id"], "{change}");
-        // What is committed may be held back for a moment by what others write beside it.
+        // A committed change may be held back for a moment by concurrent writes.
         if change["variable"] == "work/created" {
             continue;
         }
@@ -138,7 +138,7 @@ fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
     }
     let expected = [("compute/start", ""), ("compute/stop", ""), ("compute/result", "10")];
     assert_eq!(told, expected.map(|(variable, value)| (json!(variable), json!(value))));
-    // Who comes back with the first id hears all of it again, behind the work as it is by now.
+    // A client that returns with the first id gets all changes again, after the current work.
     let mut again = Client::open(server.address, &format!("/work/{}/stream", work["id"]), Some(&id));
     let (same, now) = again.event("work");
     assert_eq!((same, &now["status"], &now["result"]), (id, &json!("done"), &json!(10)));
@@ -149,7 +149,7 @@ fn a_work_is_followed_from_where_it_stands_to_its_end(server: &Server) {
     assert_eq!(change["variable"], "compute/start");
 }
 
-/// Computes works, one after the other.
+/// Computes works one after the other.
 fn complete(server: &Server, works: &[&Value]) {
     let mut claims: Vec<Claim> = Vec::new();
     until("all are due", || {
@@ -163,7 +163,7 @@ fn complete(server: &Server, works: &[&Value]) {
     }
 }
 
-fn one_who_comes_back_goes_on_where_it_was(server: &Server) {
+fn a_returning_client_continues_after_its_last_event(server: &Server) {
     let mut client = server.stream("/stream");
     let (beginning, data) = client.event("start");
     assert_eq!(data, json!({}));
@@ -174,7 +174,7 @@ fn one_who_comes_back_goes_on_where_it_was(server: &Server) {
         let mut again = Client::open(server.address, "/stream", Some(id));
         assert_eq!(again.event("start").0, *id);
         for expected in &seen[place + 1..] {
-            // The place behind an event depends on where one came from.
+            // The position after an event depends on the client's starting position.
             assert_eq!(again.change().1, expected.1);
         }
     }
@@ -191,7 +191,7 @@ fn one_who_comes_back_goes_on_where_it_was(server: &Server) {
     assert_eq!(reset.change().1["work_id"], work["id"]);
 }
 
-fn streams_are_filtered_by_what_the_query_names(server: &Server) {
+fn the_query_filters_a_stream(server: &Server) {
     let mut all = server.stream("/stream");
     all.event("start");
     let mut done = server.stream("/stream?status=done");
@@ -211,7 +211,7 @@ fn streams_are_filtered_by_what_the_query_names(server: &Server) {
     assert_eq!((&change["work_id"], &change["status"]), (&first["id"], &json!("done")));
 }
 
-fn an_end_and_a_new_start_are_told(server: &Server) {
+fn a_stream_shows_a_cancellation_and_a_retry(server: &Server) {
     let work = server.created(4);
     let mut one = server.stream(&format!("/work/{}/stream", work["id"]));
     one.event("work");
@@ -235,7 +235,7 @@ fn an_end_and_a_new_start_are_told(server: &Server) {
     }
 }
 
-fn what_cannot_be_followed_is_a_problem(server: &Server) {
+fn an_invalid_stream_is_a_problem(server: &Server) {
     let id = server.created(1)["id"].clone();
     for path in [
         "/stream?status=finished",
@@ -268,7 +268,7 @@ fn what_cannot_be_followed_is_a_problem(server: &Server) {
     }
 }
 
-fn the_counters_come_at_once_and_when_they_change(server: &Server) {
+fn the_counters_arrive_at_once_and_on_every_change(server: &Server) {
     let mut client = server.stream("/stats/stream");
     let mut other = server.stream("/stats/stream");
     let pending = |stats: &Value| stats["works"]["api"]["pending"].clone();
@@ -282,16 +282,16 @@ fn the_counters_come_at_once_and_when_they_change(server: &Server) {
 }
 
 on_both! {
-    the_wire_is_as_promised
-    a_work_is_followed_from_where_it_stands_to_its_end
-    one_who_comes_back_goes_on_where_it_was
-    streams_are_filtered_by_what_the_query_names
-    an_end_and_a_new_start_are_told
-    what_cannot_be_followed_is_a_problem
-    the_counters_come_at_once_and_when_they_change
+    a_stream_has_the_documented_format
+    a_stream_follows_a_work_to_its_end
+    a_returning_client_continues_after_its_last_event
+    the_query_filters_a_stream
+    a_stream_shows_a_cancellation_and_a_retry
+    an_invalid_stream_is_a_problem
+    the_counters_arrive_at_once_and_on_every_change
 }
 
-/// A server whose streams have heartbeats that a test can wait for.
+/// A server with short heartbeats.
 fn lively(clients: usize) -> Embedded {
     let options = StreamsOptions {
         clients,
@@ -306,12 +306,12 @@ fn lively(clients: usize) -> Embedded {
 }
 
 #[test]
-fn a_quiet_stream_says_that_it_is_alive_and_where_it_is() {
+fn a_heartbeat_keeps_a_quiet_stream_alive_and_gives_its_position() {
     let server = lively(10);
     let mut client = server.stream("/stream?status=failed");
     let (beginning, _) = client.event("start");
     server.created(1);
-    // What is filtered out is behind the stream as well.
+    // The position also moves past filtered changes.
     while client.parser.last_id() == Some(&beginning) {
         assert_eq!(client.parser.told().unwrap(), Some(Told::Alive));
     }
@@ -325,7 +325,7 @@ fn a_quiet_stream_says_that_it_is_alive_and_where_it_is() {
 }
 
 #[test]
-fn one_client_too_many_is_503_until_another_goes() {
+fn a_full_stream_server_answers_503_until_a_client_leaves() {
     let server = lively(2);
     let mut one = server.stream("/stream");
     one.event("start");
@@ -342,12 +342,12 @@ fn one_client_too_many_is_503_until_another_goes() {
 }
 
 #[test]
-fn the_place_of_a_client_that_left_is_free_at_once() {
+fn a_client_that_leaves_frees_its_place_at_once() {
     let options = StreamsOptions {
         clients: 1,
         ..StreamsOptions::default()
     };
-    // No heartbeat finds it out.
+    // No heartbeat detects this client's departure.
     let config = Config {
         heartbeat: Duration::from_secs(3600),
         unread: Duration::from_secs(3600),
@@ -370,7 +370,7 @@ fn the_place_of_a_client_that_left_is_free_at_once() {
 }
 
 #[test]
-fn what_the_client_of_a_stream_goes_on_sending_is_discarded() {
+fn a_stream_discards_further_bytes_of_its_client() {
     let server = lively(1);
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -387,7 +387,7 @@ fn what_the_client_of_a_stream_goes_on_sending_is_discarded() {
     until("there is a place again", || is_open(&server));
 }
 
-/// It stays half open.
+/// The connection stays half open.
 fn half_close(socket: TcpStream) -> Option<TcpStream> {
     socket.shutdown(std::net::Shutdown::Write).unwrap();
     Some(socket)
@@ -404,12 +404,12 @@ fn reset(socket: TcpStream) -> Option<TcpStream> {
     None
 }
 
-/// Whether there is a place for one more stream.
+/// True if one more stream can be opened.
 fn is_open(server: &Server) -> bool {
     place(server, "/stream").is_some()
 }
 
-/// The place of one more stream.
+/// The connection of one more stream.
 fn place(server: &Server, path: &str) -> Option<TcpStream> {
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -420,7 +420,7 @@ fn place(server: &Server, path: &str) -> Option<TcpStream> {
 }
 
 #[test]
-fn a_stop_ends_streams_properly_and_does_not_wait_for_them() {
+fn a_stop_ends_streams_properly_without_waiting() {
     let mut server = server_with(Config {
         grace: Duration::from_secs(120),
         ..CONFIG
@@ -438,7 +438,7 @@ fn a_stop_ends_streams_properly_and_does_not_wait_for_them() {
     }
     server.shut_down();
     for client in &mut clients {
-        // What is said before is said; a body that breaks off would be an error.
+        // The rest is received. A broken body would be an error.
         while client.told().is_some() {}
     }
     let began = std::time::Instant::now();
@@ -446,9 +446,9 @@ fn a_stop_ends_streams_properly_and_does_not_wait_for_them() {
     assert!(began.elapsed() < Duration::from_secs(60), "it waited for its grace");
 }
 
-/// It asks, and does not read: soon nothing more fits into the buffers on the way to it.
+/// A client that sends a request and does not read. Soon the buffers on the way to it are full.
 #[test]
-fn a_client_that_does_not_read_is_dropped_and_the_others_go_on() {
+fn a_client_that_does_not_read_is_dropped_and_others_continue() {
     let server = lively(2);
     let mut reading = server.stream("/stream");
     reading.event("start");
@@ -471,7 +471,7 @@ fn a_client_that_does_not_read_is_dropped_and_the_others_go_on() {
 }
 
 #[test]
-fn the_live_page_is_whole_and_needs_nothing_from_elsewhere() {
+fn the_live_page_loads_nothing_from_other_hosts() {
     let server = super::embedded::server();
     let page = server.get("/live");
     assert_eq!(

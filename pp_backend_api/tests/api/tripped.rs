@@ -1,4 +1,4 @@
-//! A store that trips on its way: what is sent again is not done again.
+//! A store that fails midway: a repeated request has no second effect.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ fn server() -> (Arc<Tripping>, Server, TempDir) {
 }
 
 #[test]
-fn an_answer_that_was_not_kept_is_503_and_the_same_work_at_the_next_try() {
+fn an_unsaved_answer_is_503_and_the_retry_gets_the_same_work() {
     let (store, server, _folder) = server();
     for (path, body, works) in [("/work", "{}", 1), ("/work/bulk", "[{},{},{}]", 4)] {
         store.unkept_answers.store(1, Ordering::SeqCst);
@@ -47,7 +47,7 @@ fn an_answer_that_was_not_kept_is_503_and_the_same_work_at_the_next_try() {
 }
 
 #[test]
-fn codes_that_are_taken_are_replaced_and_none_of_the_works_is_there_twice() {
+fn a_taken_code_is_replaced_and_no_work_exists_twice() {
     let (store, server, _folder) = server();
     store.taken_codes.store(3, Ordering::SeqCst);
     let headers = [("content-type", "application/json")];

@@ -1,4 +1,4 @@
-//! What dispatchers and consumers would do to the works of a test, straight in its store.
+//! Does the work of dispatchers and consumers directly in the store.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::server::Server;
 const HOLD: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// Takes everything that is due.
+    /// Claims everything that is due.
     pub(crate) fn claimed(&self) -> Vec<Claim> {
         self.runtime.block_on(self.store.claim(None, HOLD, 1000)).unwrap()
     }
 
-    /// Takes what is due until this work is among it; all that was taken, this work's last.
+    /// Claims due works until this one is among them. This work's claim is the last.
     pub(crate) fn claimed_until(&self, work: &Value) -> Vec<Claim> {
         let mut all: Vec<Claim> = Vec::new();
         until("the work is due", || {
@@ -28,12 +28,12 @@ impl Server {
         all
     }
 
-    /// The claim of a work, as soon as it is due; whatever else is due is taken as well.
+    /// The claim of a work, once it is due. Other due works are claimed too.
     pub(crate) fn claim_of(&self, work: &Value) -> Claim {
         self.claimed_until(work).pop().unwrap()
     }
 
-    /// Says what came of the demand of a claim.
+    /// Records the outcome of a claim.
     pub(crate) fn settled(&self, claim: &Claim, outcome: Outcome) -> Settled {
         let settlement = Settlement {
             message_id: claim.message_id.clone(),
@@ -45,7 +45,7 @@ impl Server {
         self.runtime.block_on(self.store.settle(&[settlement])).unwrap()[0]
     }
 
-    /// Computes a work that is due.
+    /// Computes a due work.
     pub(crate) fn compute(&self, work: &Value) {
         let claim = self.claim_of(work);
         let result = AddUpToSum::sum(claim.add_up_to);
@@ -61,7 +61,7 @@ impl Server {
         self.work(&work)
     }
 
-    /// A work as it is now.
+    /// The current work.
     pub(crate) fn work(&self, work: &Value) -> Value {
         let answer = self.get(&format!("/work/{}", work["id"]));
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -76,7 +76,7 @@ impl Server {
         events.as_array().unwrap().iter().map(told).collect()
     }
 
-    /// How many works there are, a thousand at most.
+    /// The number of works, at most a thousand.
     pub(crate) fn count(&self) -> usize {
         self.get("/work?limit=1000").json().as_array().unwrap().len()
     }

@@ -1,4 +1,4 @@
-//! `POST /work`: what it takes and what it answers.
+//! `POST /work`: accepted bodies and their answers.
 
 use super::client::send;
 use super::embedded::server;
@@ -25,7 +25,7 @@ fn without_a_body_the_bound_is_random_from_1_to_99() {
 }
 
 #[test]
-fn the_answer_is_the_work_in_its_fixed_order_and_where_it_is() {
+fn the_answer_has_a_fixed_field_order_and_a_location() {
     let server = server();
     let answer = server.post(r#"{"add_up_to":100}"#);
     assert_eq!(answer.status, 200);
@@ -53,7 +53,7 @@ fn a_trailing_slash_is_accepted() {
 }
 
 #[test]
-fn every_bound_in_the_range_is_taken_and_every_other_refused_with_the_range() {
+fn a_bound_in_the_range_is_accepted_and_others_are_refused_with_the_range() {
     let server = server();
     for bound in ["1", "2147483647"] {
         let answer = server.post(&format!(r#"{{"add_up_to":{bound}}}"#));
@@ -85,7 +85,7 @@ fn every_bound_in_the_range_is_taken_and_every_other_refused_with_the_range() {
 }
 
 #[test]
-fn other_json_is_refused() {
+fn json_of_another_shape_is_refused() {
     let server = server();
     let nested = |open: &str, count| open.repeat(count);
     for (body, status, says) in [
@@ -136,7 +136,7 @@ fn other_json_is_refused() {
 }
 
 #[test]
-fn json_under_another_name_is_refused_with_the_header_to_add() {
+fn another_content_type_is_refused_with_the_required_header() {
     let server = server();
     for headers in [
         &[][..],
@@ -154,7 +154,7 @@ fn json_under_another_name_is_refused_with_the_header_to_add() {
 }
 
 #[test]
-fn many_at_once_are_each_their_own_work() {
+fn concurrent_requests_make_separate_works() {
     let server = server();
     let address = server.address;
     let clients: Vec<_> = (0..16)

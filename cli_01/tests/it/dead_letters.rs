@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pp_lib::domain::{DeadLetter, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
-use pp_lib::store::{Completion as _, DeadLetters as _, DeadMessage, Guard, Outcome, Settlement};
+use pp_lib::store::{Completion, Completions as _, DeadLetters as _, DeadMessage, Guard, Outcome};
 use tempfile::TempDir;
 
 use crate::embedded::{db, json, new_work, prepared};
@@ -24,7 +24,7 @@ fn with_letters() -> TempDir {
     runtime.block_on(async {
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
         let work = new_work("m2", "consumer-aaaaaaaaa2", "100");
-        let failed = Settlement {
+        let failed = Completion {
             message_id: work.message_id,
             work_code: work.work_code,
             add_up_to: work.add_up_to,
@@ -33,7 +33,7 @@ fn with_letters() -> TempDir {
                 reason: "no luck".to_owned(),
             },
         };
-        store.settle(&[failed]).await.unwrap();
+        store.complete(&[failed]).await.unwrap();
         let message = DeadMessage {
             message_id: MessageId::try_from("m3".to_owned()).unwrap(),
             properties: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_lib::domain::{AddUpToSum, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
-use pp_lib::store::{Completion as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
+use pp_lib::store::{Completion, Completions as _, Guard, NewWork, Outcome, WorkRows as _};
 use tempfile::TempDir;
 
 use crate::{Called, call, command};
@@ -30,7 +30,7 @@ pub(crate) fn prepared() -> TempDir {
             .create(&[new_work("m1", FIRST, "4"), new_work("m2", SECOND, "100")])
             .await
             .unwrap();
-        store.settle(&[done("m1", FIRST, "4")]).await.unwrap();
+        store.complete(&[done("m1", FIRST, "4")]).await.unwrap();
     });
     folder
 }
@@ -44,9 +44,9 @@ pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
     }
 }
 
-fn done(message_id: &str, code: &str, bound: &str) -> Settlement {
+fn done(message_id: &str, code: &str, bound: &str) -> Completion {
     let work = new_work(message_id, code, bound);
-    Settlement {
+    Completion {
         guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Done {
             result: AddUpToSum::sum(work.add_up_to),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::store::{Outcome, Settled};
+use pp_lib::store::{Completed, Outcome};
 use serde_json::Value;
 
 use super::client::{Answer, send};
@@ -74,10 +74,10 @@ fn a_running_work_is_cancelled_and_its_late_result_has_no_effect(server: &Server
     let work = server.created(5);
     let claim = server.claim_of(&work);
     let lease = Duration::from_secs(60);
-    assert_eq!(server.settled(&claim, Outcome::Running { lease }), Settled::Applied);
+    assert_eq!(server.completed(&claim, Outcome::Running { lease }), Completed::Applied);
     let cancelled = changed(server, &work, "cancel", "cancelled");
     let result = Outcome::Done { result: 15 };
-    assert_eq!(server.settled(&claim, result), Settled::Superseded);
+    assert_eq!(server.completed(&claim, result), Completed::Superseded);
     assert_eq!(server.work(&work), cancelled);
 }
 
@@ -119,9 +119,9 @@ fn a_retry_refuses_an_unfinished_or_done_work(server: &Server) {
     for claim in claims {
         let lease = Duration::from_secs(60);
         if claim.id.0 == done["id"] {
-            server.settled(&claim, Outcome::Done { result: 10 });
+            server.completed(&claim, Outcome::Done { result: 10 });
         } else if claim.id.0 == running["id"] {
-            server.settled(&claim, Outcome::Running { lease });
+            server.completed(&claim, Outcome::Running { lease });
         }
     }
     for (work, status) in [(done, "done"), (running, "running"), (pending, "pending")] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::store::{Outcome, Settled};
+use pp_lib::store::{Completed, Outcome};
 use serde_json::Value;
 
 use super::client::{Answer, send};
@@ -70,10 +70,13 @@ fn an_updated_running_work_ignores_its_late_result(server: &Server) {
     let work = server.created(5);
     let old = server.claim_of(&work);
     let lease = Duration::from_secs(60);
-    assert_eq!(server.settled(&old, Outcome::Running { lease }), Settled::Applied);
+    assert_eq!(server.completed(&old, Outcome::Running { lease }), Completed::Applied);
     assert_eq!(server.work(&work)["status"], "running");
     updated(server, &work, 6);
-    assert_eq!(server.settled(&old, Outcome::Done { result: 15 }), Settled::Superseded);
+    assert_eq!(
+        server.completed(&old, Outcome::Done { result: 15 }),
+        Completed::Superseded
+    );
     server.compute(&work);
     assert_eq!(server.work(&work)["result"], 21);
 }
@@ -122,8 +125,8 @@ fn a_deleted_work_takes_no_late_result(server: &Server) {
     let claim = server.claim_of(&work);
     assert_eq!(delete(server, &path(&work), &[]).status, 204);
     assert_eq!(
-        server.settled(&claim, Outcome::Done { result: 15 }),
-        Settled::Superseded
+        server.completed(&claim, Outcome::Done { result: 15 }),
+        Completed::Superseded
     );
     server.get(&path(&work)).problem(404);
     let done = server.created(5);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Status, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven,
+    RequestKey, Result, Retention, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::Semaphore;
 
@@ -225,8 +225,8 @@ impl DispatchRows for Faulty {
 }
 
 #[async_trait]
-impl Completion for Faulty {
-    async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>> {
+impl Completions for Faulty {
+    async fn complete(&self, _: &[Completion]) -> Result<Vec<Completed>> {
         unreachable!("not the API's")
     }
 

@@ -105,7 +105,7 @@ fn a_redriven_work_is_pending_again(server: &Server) {
     let claim = server.claim_of(&work);
     assert_eq!((claim.run.generation, claim.run.attempt, claim.failures), (2, 1, 0));
     let reason = "again".to_owned();
-    server.settled(&claim, pp_lib::store::Outcome::Failed { reason });
+    server.completed(&claim, pp_lib::store::Outcome::Failed { reason });
     assert_eq!(letters(server)[0]["reason"], "again");
 }
 

@@ -2,7 +2,7 @@
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{Guard, Outcome, Settlement};
+use pp_lib::store::{Completion, Guard, Outcome};
 use serde_json::Value;
 
 use super::client::send;
@@ -87,7 +87,7 @@ fn a_client_with_the_current_etag_gets_no_body() {
 /// Computes a work with the bound 100, as the consumer would.
 fn consumed(server: &Embedded) -> Value {
     let add_up_to = AddUpTo::try_from(100).unwrap();
-    let settlement = Settlement {
+    let completion = Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
         add_up_to,
@@ -96,8 +96,8 @@ fn consumed(server: &Embedded) -> Value {
             result: AddUpToSum::sum(add_up_to),
         },
     };
-    let code = settlement.work_code.clone();
-    server.runtime.block_on(server.store.settle(&[settlement])).unwrap();
+    let code = completion.work_code.clone();
+    server.runtime.block_on(server.store.complete(&[completion])).unwrap();
     server.get(&format!("/work/code/{code}")).json()
 }
 

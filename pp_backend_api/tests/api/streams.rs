@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_backend_api::Config;
 use pp_lib::domain::{AddUpToSum, Position};
-use pp_lib::store::{Claim, Outcome, Settled};
+use pp_lib::store::{Claim, Completed, Outcome};
 use pp_lib::streams::StreamsOptions;
 use pp_lib::streams::sse::{Parser, Told};
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ fn complete(server: &Server, works: &[&Value]) {
     for work in works {
         let claim = claims.iter().find(|claim| claim.id.0 == work["id"]).unwrap();
         let result = AddUpToSum::sum(claim.add_up_to);
-        assert_eq!(server.settled(claim, Outcome::Done { result }), Settled::Applied);
+        assert_eq!(server.completed(claim, Outcome::Done { result }), Completed::Applied);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pp_lib::domain::AddUpToSum;
-use pp_lib::store::{Claim, Guard, Outcome, Settled, Settlement};
+use pp_lib::store::{Claim, Completed, Completion, Guard, Outcome};
 use serde_json::Value;
 
 use super::faults::until;
@@ -34,22 +34,22 @@ impl Server {
     }
 
     /// Records the outcome of a claim.
-    pub(crate) fn settled(&self, claim: &Claim, outcome: Outcome) -> Settled {
-        let settlement = Settlement {
+    pub(crate) fn completed(&self, claim: &Claim, outcome: Outcome) -> Completed {
+        let completion = Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
             guard: Guard::Pending(claim.run),
             outcome,
         };
-        self.runtime.block_on(self.store.settle(&[settlement])).unwrap()[0]
+        self.runtime.block_on(self.store.complete(&[completion])).unwrap()[0]
     }
 
     /// Computes a due work.
     pub(crate) fn compute(&self, work: &Value) {
         let claim = self.claim_of(work);
         let result = AddUpToSum::sum(claim.add_up_to);
-        assert_eq!(self.settled(&claim, Outcome::Done { result }), Settled::Applied);
+        assert_eq!(self.completed(&claim, Outcome::Done { result }), Completed::Applied);
     }
 
     /// A new work that failed for this reason.
@@ -57,7 +57,7 @@ impl Server {
         let work = self.created(13);
         let reason = reason.to_owned();
         let claim = self.claim_of(&work);
-        assert_eq!(self.settled(&claim, Outcome::Failed { reason }), Settled::Applied);
+        assert_eq!(self.completed(&claim, Outcome::Failed { reason }), Completed::Applied);
         self.work(&work)
     }
 

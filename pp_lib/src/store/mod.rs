@@ -370,7 +370,7 @@ impl Guard {
 
 /// An outcome for the row of a demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settlement {
+pub struct Completion {
     /// The demand's identity, which finds the row.
     pub message_id: MessageId,
     /// The row's code, for a row that is not there yet.
@@ -383,7 +383,7 @@ pub struct Settlement {
     pub outcome: Outcome,
 }
 
-impl Settlement {
+impl Completion {
     /// The events that tell of it, in order: an attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
         let started = !matches!(self.guard, Guard::Running(_));
@@ -401,12 +401,12 @@ impl Settlement {
     }
 }
 
-/// What became of a settlement.
+/// What became of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Completed {
     /// It took effect, with its events.
     Applied,
-    /// The guard did not hold: the row is settled, or has moved on. Nothing changed, and nothing is left to do. So it
+    /// The guard did not hold: the row is finished, or has moved on. Nothing changed, and nothing is left to do. So it
     /// is, too, when an earlier try of the call took effect and its reply was lost; but for [`Outcome::Running`] that
     /// is [`Self::Applied`], since something is left to do. A new call after [`StoreError::Unavailable`] cannot tell:
     /// what it had made running waits for the end of its lease.
@@ -426,10 +426,10 @@ pub struct RunningAttempt {
 
 /// Where workers record what they did.
 #[async_trait]
-pub trait Completion: Send + Sync {
-    /// Settles all of these or, on an error, none; one answer for each, in order. Each `message_id` may stand here
+pub trait Completions: Send + Sync {
+    /// Completes all of these or, on an error, none; one answer for each, in order. Each `message_id` may stand here
     /// once.
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
+    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>>;
 
     /// Extends the leases of running attempts; for each, in order, whether it still was this worker's.
     async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
@@ -454,7 +454,7 @@ pub trait Store:
     + EventLog
     + ChangeLog
     + DispatchRows
-    + Completion
+    + Completions
     + DeadLetters
     + IdempotencyKeys
     + Leases

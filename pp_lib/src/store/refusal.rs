@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Guard, NewWork, Outcome, Result, Settlement, StoreError};
+use super::{Completion, Guard, NewWork, Outcome, Result, StoreError};
 use crate::domain::{AddUpTo, MessageId, Origin, Run, WorkCode};
 
 /// Why a call failed, as far as its error says.
@@ -73,20 +73,20 @@ pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
     })
 }
 
-/// A settlement for a work that does not exist, and what brings its work to where it can be settled.
+/// A completion for a work that does not exist, and what brings its work to where it can be completed.
 pub(super) struct Steps {
-    /// The work to be created first, unless the settlement does.
+    /// The work to be created first, unless the completion does.
     pub(super) created: Option<NewWork>,
-    /// The settlements, one after the other.
-    pub(super) settled: Vec<Settlement>,
+    /// The completions, one after the other.
+    pub(super) completed: Vec<Completion>,
 }
 
-/// Other settlements like this one: with the same guard and the same kind of outcome.
-pub(super) fn like_settled(settlement: &Settlement) -> impl Iterator<Item = Steps> {
-    let (message_id, work_code) = (beside(&settlement.message_id), code_beside(&settlement.work_code));
-    let (guard, outcome) = (settlement.guard.as_first(), settlement.outcome.clone());
+/// Other completions like this one: with the same guard and the same kind of outcome.
+pub(super) fn like_completed(completion: &Completion) -> impl Iterator<Item = Steps> {
+    let (message_id, work_code) = (beside(&completion.message_id), code_beside(&completion.work_code));
+    let (guard, outcome) = (completion.guard.as_first(), completion.outcome.clone());
     bounds().map(move |add_up_to| {
-        let settle = |guard, outcome| Settlement {
+        let complete = |guard, outcome| Completion {
             message_id: message_id.clone(),
             work_code: work_code.clone(),
             add_up_to,
@@ -100,21 +100,21 @@ pub(super) fn like_settled(settlement: &Settlement) -> impl Iterator<Item = Step
             run_at: None,
         });
         let started = match guard {
-            Guard::Running(run) => Some(settle(Guard::Pending(run), Outcome::Running { lease: LEASE })),
+            Guard::Running(run) => Some(complete(Guard::Pending(run), Outcome::Running { lease: LEASE })),
             Guard::NoRow | Guard::Pending(_) => None,
         };
-        let last = settle(guard, harmless(&outcome, add_up_to));
+        let last = complete(guard, harmless(&outcome, add_up_to));
         Steps {
             created,
-            settled: started.into_iter().chain([last]).collect(),
+            completed: started.into_iter().chain([last]).collect(),
         }
     })
 }
 
 /// The end of some work, to see whether anything can be written: it takes all the tables that works need.
-pub(super) fn any_settlement() -> Settlement {
+pub(super) fn any_completion() -> Completion {
     let new = format!("trial-{:032x}", rand::random::<u128>());
-    Settlement {
+    Completion {
         message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
         work_code: WorkCode::new(Origin::Api, rand::random()),
         add_up_to: AddUpTo::MIN,
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_trial_is_for_another_row_of_the_same_form() {
-        let settlement = Settlement {
+        let completion = Completion {
             message_id: MessageId::try_from("m".repeat(255)).unwrap(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::try_from(13).unwrap(),
@@ -220,12 +220,12 @@ mod tests {
                 reason: "a\0b".to_owned(),
             },
         };
-        let Steps { created, mut settled } = like_settled(&settlement).next().unwrap();
-        assert_eq!((created.is_some(), settled.len()), (true, 2));
-        let other = settled.pop().unwrap();
+        let Steps { created, mut completed } = like_completed(&completion).next().unwrap();
+        assert_eq!((created.is_some(), completed.len()), (true, 2));
+        let other = completed.pop().unwrap();
         assert_eq!(other.message_id.as_str().len(), 255);
-        assert_eq!(other.work_code.as_str()[..15], settlement.work_code.as_str()[..15]);
-        assert_ne!(other.work_code, settlement.work_code);
+        assert_eq!(other.work_code.as_str()[..15], completion.work_code.as_str()[..15]);
+        assert_ne!(other.work_code, completion.work_code);
         assert_eq!(
             (other.guard, other.outcome),
             (

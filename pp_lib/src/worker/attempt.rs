@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use rand::RngExt as _;
 
 use crate::domain::{AddUpTo, Computation, ComputeError, Computing, Demand, MessageId, Task, WorkCode};
-use crate::store::{Guard, Outcome, RunningAttempt, Settlement};
+use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
 /// The longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 500;
@@ -95,13 +95,13 @@ impl Attempt {
     }
 
     /// An outcome for its row.
-    pub(super) fn settlement(&self, outcome: Outcome) -> Settlement {
+    pub(super) fn completion(&self, outcome: Outcome) -> Completion {
         debug_assert!(
             self.guard
                 .status()
                 .is_none_or(|status| status.may_become(outcome.status()))
         );
-        Settlement {
+        Completion {
             message_id: self.message_id.clone(),
             work_code: self.work_code.clone(),
             add_up_to: self.add_up_to,

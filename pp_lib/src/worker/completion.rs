@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
-use crate::store::{AnyStore, Outcome, Settled, Settlement, StoreError, log_given_up};
+use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
 
-/// What became of a settlement in the end.
+/// What became of a completion in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Ending {
     /// It took effect.
     Applied,
-    /// Somebody else had settled the matter.
+    /// The row had moved on.
     Superseded,
     /// The store takes others like it, and will never take this one; its words.
     Refused(String),
@@ -22,38 +22,38 @@ pub(super) enum Fate {
     Abandoned,
 }
 
-/// Settles all; one fate for each, in order. What the store will not take as it is, is settled as failed, so that its
-/// row tells of it; the settlement then says so. Each is tried once at least; the store is not waited for any more once
+/// Completes all; one ending for each, in order. What the store will not take as it is, is recorded as failed, so that its
+/// row tells of it; the completion then says so. Each is tried once at least; the store is not waited for any more once
 /// `abandon` is cancelled, or when a newer program has changed the database.
-pub(super) async fn settle(
+pub(super) async fn complete(
     store: &AnyStore,
     feed: &AnyFeed,
-    all: &mut [Settlement],
+    all: &mut [Completion],
     abandon: &CancellationToken,
-) -> Vec<Fate> {
-    let mut fates = vec![Fate::Abandoned; all.len()];
+) -> Vec<Ending> {
+    let mut endings = vec![Ending::Abandoned; all.len()];
     let mut patience = Retry::new("recording results");
     let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
     while let Some(part) = parts.pop_front() {
         if part.is_empty() {
             continue;
         }
-        let batch: Vec<Settlement> = part.iter().map(|index| all[*index].clone()).collect();
-        match store.settle(&batch).await {
-            Ok(settled) => {
+        let batch: Vec<Completion> = part.iter().map(|index| all[*index].clone()).collect();
+        match store.complete(&batch).await {
+            Ok(completed) => {
                 patience.recovered();
                 feed.announce();
                 let mut again = Vec::new();
-                for (index, settled) in part.into_iter().zip(settled) {
-                    match settled {
-                        Settled::Applied => {
-                            fates[index] = Fate::Applied;
+                for (index, completed) in part.into_iter().zip(completed) {
+                    match completed {
+                        Completed::Applied => {
+                            endings[index] = Ending::Applied;
                             if let Outcome::Failed { reason } = &all[index].outcome {
                                 log_given_up(&all[index].work_code, reason);
                             }
                         }
-                        Settled::Superseded => fates[index] = Fate::Superseded,
-                        Settled::CodeTaken => {
+                        Completed::Superseded => endings[index] = Ending::Superseded,
+                        Completed::CodeTaken => {
                             all[index].work_code = new_work_code(all[index].work_code.origin());
                             again.push(index);
                         }
@@ -62,7 +62,7 @@ pub(super) async fn settle(
                 parts.push_front(again);
             }
             Err(StoreError::Rejected(reason)) if part.len() == 1 => match &mut all[part[0]].outcome {
-                Outcome::Failed { .. } => fates[part[0]] = Fate::Refused(reason),
+                Outcome::Failed { .. } => endings[part[0]] = Ending::Refused(reason),
                 outcome => {
                     *outcome = Outcome::Failed {
                         reason: format!("its outcome was refused: {reason}"),
@@ -85,5 +85,5 @@ pub(super) async fn settle(
             }
         }
     }
-    fates
+    endings
 }

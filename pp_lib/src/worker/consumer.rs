@@ -1,7 +1,7 @@
 //! The worker: takes demands in batches, computes, records a whole batch in one change, then acknowledges.
 //!
 //! Until its row says otherwise a demand belongs to its message: what is not acknowledged comes again. From the commit
-//! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row settled.
+//! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row finished.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::runtime::Part;
 use crate::runtime::Retry;
-use crate::store::{AnyStore, Outcome, Settlement};
+use crate::store::{AnyStore, Completion, Outcome};
 use crate::worker::attempt::Attempts;
-use crate::worker::completion::{Fate, settle};
+use crate::worker::completion::{Ending, complete};
 use crate::worker::decoding;
 use crate::worker::isolation::{self, Group};
 use crate::worker::jobs::{self, Job, Sorted};
@@ -278,7 +278,7 @@ impl Consumer {
             false => group.jobs,
         };
         let progress = self.compute(&jobs).await;
-        let (mut unsettled, mut settlements) = (Vec::new(), Vec::new());
+        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
         for (job, progress) in jobs.into_iter().zip(progress) {
             match progress {
                 // Its row says already that it is running.
@@ -287,21 +287,21 @@ impl Consumer {
                     ends.finished(&job);
                 }
                 progress => {
-                    settlements.push(job.attempt.settlement(self.outcome(&progress)));
-                    unsettled.push((job, progress));
+                    completions.push(job.attempt.completion(self.outcome(&progress)));
+                    unrecorded.push((job, progress));
                 }
             }
         }
-        let fates = settle(&self.store, &self.feed, &mut settlements, abandon).await;
-        for (((job, progress), fate), settlement) in unsettled.into_iter().zip(fates).zip(&settlements) {
+        let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
+        for (((job, progress), ending), completion) in unrecorded.into_iter().zip(endings).zip(&completions) {
             match progress {
-                Progress::Slow(task) if fate == Fate::Applied && is_running(settlement) => {
+                Progress::Slow(task) if ending == Ending::Applied && is_running(completion) => {
                     hand_over(&job, task, places, slow).await;
                 }
                 Progress::Slow(task) => task.abort(),
                 Progress::Ended(_) => {}
             }
-            ends.add(&job, fate);
+            ends.add(&job, ending);
         }
         if !ends.refused.is_empty() {
             let dead: Vec<DeadLetter> = ends.dead_letters(deliveries);
@@ -315,15 +315,15 @@ impl Consumer {
         let running = Outcome::Running {
             lease: self.settings.lease,
         };
-        let mut settlements: Vec<Settlement> = jobs.iter().map(|job| job.attempt.settlement(running.clone())).collect();
-        let fates = settle(&self.store, &self.feed, &mut settlements, abandon).await;
+        let mut completions: Vec<Completion> = jobs.iter().map(|job| job.attempt.completion(running.clone())).collect();
+        let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
         let mut going_on = Vec::new();
-        for ((mut job, fate), settlement) in jobs.into_iter().zip(fates).zip(&settlements) {
-            if fate == Fate::Applied && is_running(settlement) {
+        for ((mut job, ending), completion) in jobs.into_iter().zip(endings).zip(&completions) {
+            if ending == Ending::Applied && is_running(completion) {
                 job.attempt = job.attempt.running();
                 going_on.push(job);
             } else {
-                ends.add(&job, fate);
+                ends.add(&job, ending);
             }
         }
         going_on
@@ -366,8 +366,8 @@ impl Consumer {
     }
 }
 
-fn is_running(settlement: &Settlement) -> bool {
-    matches!(settlement.outcome, Outcome::Running { .. })
+fn is_running(completion: &Completion) -> bool {
+    matches!(completion.outcome, Outcome::Running { .. })
 }
 
 /// Leaves a work that its row calls running to the one who looks after those.
@@ -390,12 +390,12 @@ struct Ends {
 }
 
 impl Ends {
-    fn add(&mut self, job: &Job, fate: Fate) {
-        match fate {
+    fn add(&mut self, job: &Job, ending: Ending) {
+        match ending {
             // It comes again.
-            Fate::Abandoned => {}
-            Fate::Applied | Fate::Superseded => self.finished(job),
-            Fate::Refused(reason) => {
+            Ending::Abandoned => {}
+            Ending::Applied | Ending::Superseded => self.finished(job),
+            Ending::Refused(reason) => {
                 log_repeated!(Error, "a demand is a dead letter", "{reason}");
                 self.refused.push((job.tags.clone(), reason));
                 self.finished(job);

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ComputeError;
 use crate::feed::AnyFeed;
 use crate::log_repeated;
-use crate::store::{AnyStore, RunningAttempt, Settlement};
+use crate::store::{AnyStore, Completion, RunningAttempt};
 use crate::worker::attempt::{Attempt, Attempts};
-use crate::worker::completion::{Fate, settle};
+use crate::worker::completion::{Ending, complete};
 
 /// How many works are handed back together.
 const BATCH: usize = 1000;
@@ -26,7 +26,7 @@ pub(super) struct Slow {
     pub(super) attempt: Attempt,
     /// Its task.
     pub(super) task: tokio::task::JoinHandle<Result<i64, ComputeError>>,
-    /// The place that it takes up until it is settled.
+    /// The place that it takes up until it is completed.
     pub(super) place: OwnedSemaphorePermit,
 }
 
@@ -82,23 +82,23 @@ impl Running {
     }
 
     async fn record(&self, finished: Vec<(Entry, Result<i64, ComputeError>)>) {
-        let mut settlements: Vec<Settlement> = finished
+        let mut completions: Vec<Completion> = finished
             .iter()
             .map(|(entry, result)| {
                 entry
                     .attempt
-                    .settlement(self.attempts.judge(&entry.attempt, result.clone()))
+                    .completion(self.attempts.judge(&entry.attempt, result.clone()))
             })
             .collect();
-        let fates = settle(&self.store, &self.feed, &mut settlements, &self.abandon).await;
+        let endings = complete(&self.store, &self.feed, &mut completions, &self.abandon).await;
         let mut unrecorded = Vec::new();
-        for ((fate, (entry, _)), settlement) in fates.into_iter().zip(&finished).zip(&settlements) {
-            match fate {
-                Fate::Refused(reason) => {
-                    log_repeated!(Error, "a result was refused", "{}: {reason}", settlement.work_code);
+        for ((ending, (entry, _)), completion) in endings.into_iter().zip(&finished).zip(&completions) {
+            match ending {
+                Ending::Refused(reason) => {
+                    log_repeated!(Error, "a result was refused", "{}: {reason}", completion.work_code);
                 }
-                Fate::Abandoned => unrecorded.push(entry.attempt.lease()),
-                Fate::Applied | Fate::Superseded => {}
+                Ending::Abandoned => unrecorded.push(entry.attempt.lease()),
+                Ending::Applied | Ending::Superseded => {}
             }
         }
         self.hand_back(unrecorded).await;
@@ -154,7 +154,7 @@ impl Running {
     }
 }
 
-/// What an aborted computation counts as; its settlement finds that the row has moved on.
+/// What an aborted computation counts as; its completion finds that the row has moved on.
 fn cancelled() -> ComputeError {
     ComputeError::Transient("cancelled".to_owned())
 }

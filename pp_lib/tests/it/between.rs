@@ -11,9 +11,9 @@ use pp_lib::broker::{
 };
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven,
+    RequestKey, Result, Retention, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::watch;
 
@@ -25,12 +25,12 @@ pub(crate) struct StoreBetween {
     /// Whether the marks of dispatchers get through; if not, their calls do not end.
     pub(crate) marks: bool,
     /// Whether outcomes get through now; until then they wait.
-    pub(crate) settles: watch::Sender<bool>,
+    pub(crate) completes: watch::Sender<bool>,
     /// How often outcomes came.
     pub(crate) arrived: watch::Sender<usize>,
     /// How many outcomes were superseded.
     pub(crate) superseded: AtomicUsize,
-    /// How often the store failed to settle.
+    /// How often the store failed to complete.
     pub(crate) errors: AtomicUsize,
     /// Whether reads by id get through now; until then they wait.
     pub(crate) may_read: watch::Sender<bool>,
@@ -61,7 +61,7 @@ impl StoreBetween {
             inner,
             hold: None,
             marks: true,
-            settles: watch::Sender::new(true),
+            completes: watch::Sender::new(true),
             arrived: watch::Sender::new(0),
             superseded: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
@@ -95,19 +95,19 @@ impl StoreBetween {
 }
 
 #[async_trait]
-impl Completion for StoreBetween {
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+impl Completions for StoreBetween {
+    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
         self.arrived.send_modify(|count| *count += 1);
-        self.settles.subscribe().wait_for(|may| *may).await.unwrap();
-        let settled = self.inner.settle(settlements).await.inspect_err(|_| {
+        self.completes.subscribe().wait_for(|may| *may).await.unwrap();
+        let completed = self.inner.complete(completions).await.inspect_err(|_| {
             self.errors.fetch_add(1, Ordering::SeqCst);
         })?;
-        let superseded = settled
+        let superseded = completed
             .iter()
-            .filter(|settled| **settled == Settled::Superseded)
+            .filter(|completed| **completed == Completed::Superseded)
             .count();
         self.superseded.fetch_add(superseded, Ordering::SeqCst);
-        Ok(settled)
+        Ok(completed)
     }
 
     async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {

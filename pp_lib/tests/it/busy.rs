@@ -7,7 +7,7 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, Origin, Run};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
-        Claim, Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settled, Settlement, StoreError,
+        Claim, Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, StoreError,
         WorkChanges as _, WorkRows as _,
     };
 
@@ -25,8 +25,8 @@ mod on_servers {
         (1..=count).map(work).collect()
     }
 
-    fn done(claim: &Claim) -> Settlement {
-        Settlement {
+    fn done(claim: &Claim) -> Completion {
+        Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
@@ -36,7 +36,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_deadlock_with_a_stranger_is_settled_by_another_try() {
+    async fn a_deadlock_with_a_stranger_is_resolved_by_another_try() {
         let database = Database::create().await;
         let mut client = database.client().await;
         // Whoever waits this long looks for a circle, once, and breaks it: the store, when the stranger is there.
@@ -49,19 +49,19 @@ mod on_servers {
         store.create(&works(2)).await.unwrap();
         let mut claims = store.claim(None, HOLD, 2).await.unwrap();
         claims.sort_by(|one, other| one.message_id.cmp(&other.message_id));
-        let settlements: Vec<Settlement> = claims.iter().map(done).collect();
+        let completions: Vec<Completion> = claims.iter().map(done).collect();
         // The store takes the rows in the order of their message ids, the stranger the other way round.
         let stranger = client.transaction().await.unwrap();
         let touch = "UPDATE works SET updated_on = updated_on WHERE id = $1";
         stranger.execute(touch, &[&claims[1].id.0]).await.unwrap();
-        let settling = tokio::spawn({
+        let completing = tokio::spawn({
             let store = store.clone();
-            async move { store.settle(&settlements).await }
+            async move { store.complete(&completions).await }
         });
         database.until_one_waits().await;
         stranger.execute(touch, &[&claims[0].id.0]).await.unwrap();
         stranger.commit().await.unwrap();
-        assert_eq!(settling.await.unwrap().unwrap(), [Settled::Applied; 2]);
+        assert_eq!(completing.await.unwrap().unwrap(), [Completed::Applied; 2]);
         assert_eq!(database.number("SELECT count(*) FROM events").await, 2 + 2 * 3);
         drop(store);
         assert_eq!(database.deadlocks().await, 1);
@@ -126,16 +126,16 @@ mod on_servers {
         let stranger = client.transaction().await.unwrap();
         stranger.execute("SELECT FROM works FOR UPDATE", &[]).await.unwrap();
         let begun = Instant::now();
-        let settlement = [done(&claim)];
-        let (settled, deleted) = tokio::join!(store.settle(&settlement), store.delete(other, None));
-        assert!(matches!(settled, Err(StoreError::Unavailable(_))), "{settled:?}");
+        let completion = [done(&claim)];
+        let (completed, deleted) = tokio::join!(store.complete(&completion), store.delete(other, None));
+        assert!(matches!(completed, Err(StoreError::Unavailable(_))), "{completed:?}");
         assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
         assert!(begun.elapsed() < patience + TIMEOUT / 2);
         // Who need not wait does not: the row is somebody's right now.
         assert_eq!(store.lose_sent(1).await.unwrap(), 0);
         stranger.rollback().await.unwrap();
         // What was given up may take effect only now; then there is nothing left to do, else it is done.
-        store.settle(&settlement).await.unwrap();
+        store.complete(&completion).await.unwrap();
         store.delete(other, None).await.unwrap();
         let results = "SELECT count(*) FROM events WHERE variable IN ('compute/result', 'work/cancelled')";
         assert_eq!(database.number(results).await, 2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{
-    AnyStore, Begin, Begun, Claim, DeadMessage, Guard, NewWork, Outcome, RequestKey, Selection, Settled, Settlement,
+    AnyStore, Begin, Begun, Claim, Completed, Completion, DeadMessage, Guard, NewWork, Outcome, RequestKey, Selection,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -37,15 +37,15 @@ async fn claimed(store: &AnyStore) -> Vec<Claim> {
     store.claim(None, HOLD, 100).await.unwrap()
 }
 
-async fn settle(store: &AnyStore, claim: &Claim, outcome: Outcome) {
-    let settlement = Settlement {
+async fn complete(store: &AnyStore, claim: &Claim, outcome: Outcome) {
+    let completion = Completion {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
         add_up_to: claim.add_up_to,
         guard: Guard::Pending(claim.run),
         outcome,
     };
-    assert_eq!(store.settle(&[settlement]).await.unwrap(), [Settled::Applied]);
+    assert_eq!(store.complete(&[completion]).await.unwrap(), [Completed::Applied]);
 }
 
 async fn work_that_waits_is_due_at_once(clock: &impl Clock) {
@@ -84,7 +84,7 @@ async fn a_retry_waits_for_its_own_delay(clock: &impl Clock) {
     created(store, None).await;
     let claim = claimed(store).await.remove(0);
     let reason = "not now".to_owned();
-    settle(store, &claim, Outcome::Retry { reason, delay: DELAY }).await;
+    complete(store, &claim, Outcome::Retry { reason, delay: DELAY }).await;
     clock.set_back(HOUR).await;
     assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
     let next = store.next_due().await.unwrap().unwrap();
@@ -96,7 +96,7 @@ async fn a_lease_is_as_long_as_it_was(clock: &impl Clock) {
     let store = clock.store();
     let id = created(store, None).await;
     let claim = claimed(store).await.remove(0);
-    settle(store, &claim, Outcome::Running { lease: DELAY }).await;
+    complete(store, &claim, Outcome::Running { lease: DELAY }).await;
     clock.set_back(HOUR).await;
     assert_eq!(store.shorten_waits(None).await.unwrap(), 1);
     let next = store.next_due().await.unwrap().unwrap();

@@ -9,8 +9,8 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
-        AnyStore, Changed, Claim, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome, Search, Selection, Settled,
-        Settlement, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome,
+        Search, Selection, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 
@@ -52,8 +52,8 @@ mod on_servers {
         }
     }
 
-    fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
-        Settlement {
+    fn completion(claim: &Claim, outcome: Outcome) -> Completion {
+        Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
@@ -62,26 +62,26 @@ mod on_servers {
         }
     }
 
-    /// Claims and settles in every way; what runs is settled a second time, in the opposite order.
+    /// Claims and completes in every way; what runs is completed a second time, in the opposite order.
     async fn work_off(store: AnyStore, worker: usize) {
         for round in 0..ROUNDS {
             let mut claims = store.claim(None, HOLD, 12).await.unwrap();
-            let settlements = claims.iter().enumerate();
-            let first: Vec<Settlement> = settlements
-                .map(|(index, claim)| settlement(claim, outcome(claim, index + round + worker)))
+            let completions = claims.iter().enumerate();
+            let first: Vec<Completion> = completions
+                .map(|(index, claim)| completion(claim, outcome(claim, index + round + worker)))
                 .collect();
             if round % 3 == 0 {
-                let (sent, settled) = tokio::join!(store.mark_sent(&claims), store.settle(&first));
-                sent.and(settled.map(drop)).unwrap();
+                let (sent, completed) = tokio::join!(store.mark_sent(&claims), store.complete(&first));
+                sent.and(completed.map(drop)).unwrap();
             } else {
-                store.settle(&first).await.unwrap();
+                store.complete(&first).await.unwrap();
             }
             claims.reverse();
-            let second = claims.iter().map(|claim| Settlement {
+            let second = claims.iter().map(|claim| Completion {
                 guard: Guard::Running(claim.run),
-                ..settlement(claim, outcome(claim, 5 * (round % 2)))
+                ..completion(claim, outcome(claim, 5 * (round % 2)))
             });
-            store.settle(&second.collect::<Vec<_>>()).await.unwrap();
+            store.complete(&second.collect::<Vec<_>>()).await.unwrap();
         }
     }
 
@@ -244,12 +244,12 @@ mod on_servers {
             store.lose_sent(i32::MAX).await.unwrap();
             store.redrive(&Selection::All).await.unwrap();
             let claims = store.claim(None, HOLD, 1000).await.unwrap();
-            let settlements: Vec<Settlement> = claims
+            let completions: Vec<Completion> = claims
                 .iter()
-                .map(|claim| settlement(claim, outcome(claim, 5)))
+                .map(|claim| completion(claim, outcome(claim, 5)))
                 .collect();
-            let settled = store.settle(&settlements).await.unwrap();
-            assert!(settled.iter().all(|settled| *settled == Settled::Applied));
+            let completed = store.complete(&completions).await.unwrap();
+            assert!(completed.iter().all(|completed| *completed == Completed::Applied));
             let works = store.search(&all).await.unwrap();
             if works.iter().all(Work::done) {
                 return works;

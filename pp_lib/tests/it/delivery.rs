@@ -417,10 +417,10 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_a_work_that_is_changed_before_it_is_settled_the_newest_bound_is_computed() {
+    async fn of_a_work_that_is_changed_before_it_is_completed_the_newest_bound_is_computed() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
-        between.settles.send_replace(false);
+        between.completes.send_replace(false);
         let id = place.create([3]).await[0];
         let mut arrived = between.arrived.subscribe();
         timeout(DEADLINE, arrived.wait_for(|count| *count > 0))
@@ -429,7 +429,7 @@ mod on_servers {
             .unwrap();
         let updated = place.store.update(id, bound(100), None, Duration::ZERO).await.unwrap();
         assert!(matches!(updated, Changed::Applied(_)));
-        between.settles.send_replace(true);
+        between.completes.send_replace(true);
         until("done", async || work(&place.store, id).await.done()).await;
         let done = work(&place.store, id).await;
         assert_eq!((done.result, done.version), (Some(5050), 3));
@@ -439,10 +439,10 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_that_is_deleted_before_it_is_settled_does_not_come_back() {
+    async fn a_work_that_is_deleted_before_it_is_completed_does_not_come_back() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
-        between.settles.send_replace(false);
+        between.completes.send_replace(false);
         let id = place.create([3]).await[0];
         let foreign = foreign(4);
         place.broker.publish(std::slice::from_ref(&foreign)).await.unwrap();
@@ -452,7 +452,7 @@ mod on_servers {
             .unwrap()
             .unwrap();
         assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
-        between.settles.send_replace(true);
+        between.completes.send_replace(true);
         place.until_done(1).await;
         // What comes once more, and what comes without knowing the row, find that it is gone.
         let claim = "SELECT message_id FROM works WHERE status = 'cancelled'";

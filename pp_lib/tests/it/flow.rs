@@ -18,7 +18,7 @@ mod embedded {
     use pp_lib::runtime::Health;
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::sqlite::SqliteStore;
-    use pp_lib::store::{AnyStore, Changed, Guard, NewWork, Outcome, Search, Selection, Settlement};
+    use pp_lib::store::{AnyStore, Changed, Completion, Guard, NewWork, Outcome, Search, Selection};
     use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
@@ -355,7 +355,7 @@ mod embedded {
         let mut system = System::idle().await;
         let ids = system.create([5]).await;
         let first = system.store.claim(None, LEASE, 1).await.unwrap().remove(0);
-        let retry = Settlement {
+        let retry = Completion {
             message_id: first.message_id.clone(),
             work_code: first.work_code.clone(),
             add_up_to: first.add_up_to,
@@ -365,7 +365,7 @@ mod embedded {
                 delay: Duration::from_secs(600),
             },
         };
-        system.store.settle(&[retry]).await.unwrap();
+        system.store.complete(&[retry]).await.unwrap();
         let demand = |attempt| {
             let work_code = first.work_code.clone();
             let row = DemandedRow {

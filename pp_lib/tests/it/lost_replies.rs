@@ -8,9 +8,9 @@ mod on_servers {
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
-        Answer, Answered, Begin, Begun, Changed, Completion as _, DeadLetters as _, DeadMessage, DispatchRows as _,
-        EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey, RunningAttempt, Selection, Settled,
-        Settlement, Store as _, WorkChanges as _, WorkRows as _,
+        Answer, Answered, Begin, Begun, Changed, Completed, Completion, Completions as _, DeadLetters as _,
+        DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey,
+        RunningAttempt, Selection, Store as _, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::{Database, TIMEOUT};
@@ -77,8 +77,8 @@ mod on_servers {
         (1..=count).map(work).collect()
     }
 
-    fn demand(guard: Guard, outcome: Outcome) -> Settlement {
-        Settlement {
+    fn demand(guard: Guard, outcome: Outcome) -> Completion {
+        Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: bound(1),
@@ -133,8 +133,12 @@ mod on_servers {
                 batch[0].add_up_to = claim.add_up_to;
             }
             let words = batch[0].message_id.as_str().to_owned();
-            let settled = lossy.losing(words, lossy.store.settle(&batch)).await.unwrap();
-            assert_eq!(settled, [Settled::Superseded], "settled, and nothing is left to do");
+            let completed = lossy.losing(words, lossy.store.complete(&batch)).await.unwrap();
+            assert_eq!(
+                completed,
+                [Completed::Superseded],
+                "finished, and nothing is left to do"
+            );
         }
         assert_eq!(lossy.count("works WHERE status = 'done'").await, 2);
         assert_eq!(lossy.count("works WHERE status = 'failed'").await, 2);
@@ -149,7 +153,7 @@ mod on_servers {
         let ids: Vec<WorkId> = lossy.created(1).await.iter().map(|work| work.id).collect();
         let claim = lossy.store.claim(None, HOLD, 1).await.unwrap().remove(0);
         let lease = Outcome::Running { lease: HOLD };
-        let with_row = Settlement {
+        let with_row = Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code,
             ..demand(FIRST, lease.clone())
@@ -161,32 +165,35 @@ mod on_servers {
             demand(Guard::NoRow, failed()),
             gone,
         ];
-        let settled = lossy
-            .losing(batch[2].message_id.as_str(), lossy.store.settle(&batch))
+        let completed = lossy
+            .losing(batch[2].message_id.as_str(), lossy.store.complete(&batch))
             .await
             .unwrap();
-        let (applied, superseded) = (Settled::Applied, Settled::Superseded);
-        assert_eq!(settled, [applied, applied, superseded, superseded]);
+        let (applied, superseded) = (Completed::Applied, Completed::Superseded);
+        assert_eq!(completed, [applied, applied, superseded, superseded]);
         assert_eq!(
             lossy.history(ids[0]).await,
             [Variable::WorkCreated, Variable::ComputeStart]
         );
         assert_eq!(lossy.count("events WHERE variable = 'compute/start'").await, 3);
-        let run = |settlement: &Settlement| RunningAttempt {
-            message_id: settlement.message_id.clone(),
+        let run = |completion: &Completion| RunningAttempt {
+            message_id: completion.message_id.clone(),
             run: Run::FIRST,
         };
         let runs = [run(&batch[0]), run(&batch[1])];
         assert_eq!(lossy.store.extend_leases(&runs, HOLD).await.unwrap(), [true, true]);
         // Without a lost reply, whoever comes second is told so.
-        assert_eq!(lossy.store.settle(&batch[..2]).await.unwrap(), [superseded, superseded]);
+        assert_eq!(
+            lossy.store.complete(&batch[..2]).await.unwrap(),
+            [superseded, superseded]
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn dead_letters_are_kept_and_run_again_once() {
         let lossy = Lossy::new().await;
         let batch = [demand(Guard::NoRow, failed())];
-        lossy.store.settle(&batch).await.unwrap();
+        lossy.store.complete(&batch).await.unwrap();
         let message = DeadMessage {
             message_id: MessageId::try_from("a message".to_owned()).unwrap(),
             properties: None,

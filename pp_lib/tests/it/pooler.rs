@@ -13,7 +13,7 @@ pub(crate) mod on_servers {
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Completion as _, Guard, NewWork, Outcome, Settled, Settlement, Store as _, StoreError,
+        AnyStore, Completed, Completion, Completions as _, Guard, NewWork, Outcome, Store as _, StoreError,
         WorkChanges as _, WorkRows as _,
     };
     use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -123,8 +123,8 @@ pub(crate) mod on_servers {
         (1..=count).map(work).collect()
     }
 
-    fn demands(count: i64) -> Vec<Settlement> {
-        let demand = |number| Settlement {
+    fn demands(count: i64) -> Vec<Completion> {
+        let demand = |number| Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::try_from(number).unwrap(),
@@ -151,10 +151,10 @@ pub(crate) mod on_servers {
                         "what is there already is answered"
                     );
                     let demands = demands(3);
-                    let settled = store.settle(&demands).await.unwrap();
-                    assert!(settled.iter().all(|settled| *settled == Settled::Applied));
-                    let settled = store.settle(&demands).await.unwrap();
-                    assert!(settled.iter().all(|settled| *settled == Settled::Superseded));
+                    let completed = store.complete(&demands).await.unwrap();
+                    assert!(completed.iter().all(|completed| *completed == Completed::Applied));
+                    let completed = store.complete(&demands).await.unwrap();
+                    assert!(completed.iter().all(|completed| *completed == Completed::Superseded));
                     store.check().await.unwrap();
                 }
             })
@@ -281,7 +281,7 @@ pub(crate) mod on_servers {
         store.migrate(TIMEOUT).await.unwrap();
         store.check().await.unwrap();
         assert_eq!(store.create(&works(3)).await.unwrap().len(), 3);
-        assert_eq!(store.settle(&demands(3)).await.unwrap(), [Settled::Applied; 3]);
+        assert_eq!(store.complete(&demands(3)).await.unwrap(), [Completed::Applied; 3]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ mod on_servers {
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
-        Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Settled, Settlement, Store as _,
+        Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Store as _,
         StoreError, WorkChanges as _, WorkRows as _,
     };
 
@@ -23,8 +23,8 @@ mod on_servers {
         }
     }
 
-    fn demand(bound: i64, outcome: Outcome) -> Settlement {
-        Settlement {
+    fn demand(bound: i64, outcome: Outcome) -> Completion {
+        Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::try_from(bound).unwrap(),
@@ -34,8 +34,8 @@ mod on_servers {
     }
 
     /// The end of a work that is there.
-    fn end(work: &NewWork, outcome: Outcome) -> Settlement {
-        Settlement {
+    fn end(work: &NewWork, outcome: Outcome) -> Completion {
+        Completion {
             message_id: work.message_id.clone(),
             work_code: work.work_code.clone(),
             add_up_to: work.add_up_to,
@@ -91,8 +91,8 @@ mod on_servers {
             let works: Vec<NewWork> = (1..=outcomes().len()).map(|_| work(5)).collect();
             let created = self.store.create(&works).await.unwrap();
             let other = created[0].as_ref().unwrap().id;
-            let mut settlements: Vec<Settlement> = outcomes().into_iter().map(|outcome| demand(7, outcome)).collect();
-            settlements.extend(works.iter().zip(outcomes()).map(|(work, outcome)| end(work, outcome)));
+            let mut completions: Vec<Completion> = outcomes().into_iter().map(|outcome| demand(7, outcome)).collect();
+            completions.extend(works.iter().zip(outcomes()).map(|(work, outcome)| end(work, outcome)));
             self.database.run(change).await;
             let new = [work(3), work(4)];
             let mut refused = 0;
@@ -101,14 +101,14 @@ mod on_servers {
                 Err(StoreError::Unwell(_) | StoreError::Unavailable(_)) => refused += 1,
                 Err(error) => panic!("{change}: {what}: {error:?}"),
             };
-            for settlement in &settlements {
-                let settled = self.store.settle(std::slice::from_ref(settlement)).await;
-                count("settle", settled.map(drop));
+            for completion in &completions {
+                let completed = self.store.complete(std::slice::from_ref(completion)).await;
+                count("complete", completed.map(drop));
             }
             // A batch may be refused as a whole, since its caller takes it apart: most of it may be taken.
-            match self.store.settle(&settlements).await {
+            match self.store.complete(&completions).await {
                 Err(StoreError::Rejected(_)) => {}
-                settled => count("settle", settled.map(drop)),
+                completed => count("complete", completed.map(drop)),
             }
             count("create", self.store.create(&new).await.map(drop));
             count("create all", self.store.create_all(&new).await.map(drop));
@@ -125,7 +125,7 @@ mod on_servers {
             );
             self.database.run(undo).await;
             self.store.check_writes().await.unwrap();
-            self.store.settle(&settlements).await.unwrap();
+            self.store.complete(&completions).await.unwrap();
             self.store.create(&new).await.unwrap();
             let letters = self.database.number("SELECT count(*) FROM dead_letters").await;
             assert_eq!(letters, 2, "those that failed, and no trial's");
@@ -189,10 +189,13 @@ mod on_servers {
                 demand(12, Outcome::Done { result: 78 }),
             );
             for refused in [vec![wrong.clone()], vec![wrong, right.clone()]] {
-                let settled = rig.store.settle(&refused).await;
-                assert!(matches!(settled, Err(StoreError::Rejected(_))), "{change}: {settled:?}");
+                let completed = rig.store.complete(&refused).await;
+                assert!(
+                    matches!(completed, Err(StoreError::Rejected(_))),
+                    "{change}: {completed:?}"
+                );
             }
-            assert_eq!(rig.store.settle(&[right]).await.unwrap(), [Settled::Applied]);
+            assert_eq!(rig.store.complete(&[right]).await.unwrap(), [Completed::Applied]);
             for refused in [vec![work(13)], vec![work(12), work(13)]] {
                 let created = rig.store.create(&refused).await;
                 assert!(matches!(created, Err(StoreError::Rejected(_))), "{change}: {created:?}");
@@ -227,8 +230,8 @@ mod on_servers {
             ALTER TABLE works RENAME COLUMN result TO outcome";
         rig.database.run(newer).await;
         let outdated = |error: StoreError| matches!(error, StoreError::Outdated(_));
-        let settlement = demand(3, Outcome::Done { result: 6 });
-        assert!(outdated(rig.store.settle(&[settlement]).await.unwrap_err()));
+        let completion = demand(3, Outcome::Done { result: 6 });
+        assert!(outdated(rig.store.complete(&[completion]).await.unwrap_err()));
         assert!(outdated(rig.store.create(&[work(3)]).await.unwrap_err()));
         assert!(outdated(rig.store.by_ids(&[]).await.unwrap_err()));
         assert!(outdated(rig.store.check().await.unwrap_err()));

@@ -7,7 +7,7 @@ mod on_servers {
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
-        ChangeLog as _, Changed, Completion as _, Guard, Outcome, Purged, Retention as _, Settled, Settlement,
+        ChangeLog as _, Changed, Completed, Completion, Completions as _, Guard, Outcome, Purged, Retention as _,
         WorkChanges as _, WorkRows as _,
     };
     use tokio::time::{Instant, sleep, timeout};
@@ -16,8 +16,8 @@ mod on_servers {
 
     const AT_ONCE: Duration = Duration::ZERO;
 
-    fn demand(message_id: &MessageId) -> Settlement {
-        Settlement {
+    fn demand(message_id: &MessageId) -> Completion {
+        Completion {
             message_id: message_id.clone(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::MIN,
@@ -33,12 +33,12 @@ mod on_servers {
         let mut finished = Vec::new();
         for _ in 0..count {
             let id = new_message_id();
-            let settlement = demand(&id);
+            let completion = demand(&id);
             assert_eq!(
-                store.settle(std::slice::from_ref(&settlement)).await.unwrap(),
-                [Settled::Applied]
+                store.complete(std::slice::from_ref(&completion)).await.unwrap(),
+                [Completed::Applied]
             );
-            let work = store.by_codes(&[settlement.work_code]).await.unwrap().remove(0);
+            let work = store.by_codes(&[completion.work_code]).await.unwrap().remove(0);
             finished.push((work, id));
         }
         finished
@@ -167,7 +167,7 @@ mod on_servers {
             let (store, again) = (store.clone(), demand(&works[0].1));
             async move {
                 (
-                    store.settle(std::slice::from_ref(&again)).await.unwrap(),
+                    store.complete(std::slice::from_ref(&again)).await.unwrap(),
                     again.work_code,
                 )
             }
@@ -184,10 +184,10 @@ mod on_servers {
         let purged = purging.await.unwrap();
         assert_eq!((purged.works, purged.events, purged.next), (2, 6, None));
         assert_eq!(changing.await.unwrap(), (Changed::Missing, Changed::Missing));
-        let (settled, code) = demanded.await.unwrap();
+        let (completed, code) = demanded.await.unwrap();
         assert_eq!(
-            settled,
-            [Settled::Applied],
+            completed,
+            [Completed::Applied],
             "a demand of which nothing is known any more"
         );
         let new = store.by_codes(&[code]).await.unwrap().remove(0);
@@ -258,7 +258,7 @@ mod embedded {
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
     use pp_lib::runtime::{new_message_id, new_work_code};
-    use pp_lib::store::{AnyStore, Guard, Outcome, Search, Settlement};
+    use pp_lib::store::{AnyStore, Completion, Guard, Outcome, Search};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep, timeout};
     use tokio_util::sync::CancellationToken;
@@ -271,7 +271,7 @@ mod embedded {
     const WORKS: u64 = 1000;
 
     async fn finished(store: &AnyStore) {
-        let works = (0..WORKS).map(|_| Settlement {
+        let works = (0..WORKS).map(|_| Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::MIN,
@@ -280,7 +280,7 @@ mod embedded {
                 result: AddUpToSum::sum(AddUpTo::MIN),
             },
         });
-        store.settle(&works.collect::<Vec<_>>()).await.unwrap();
+        store.complete(&works.collect::<Vec<_>>()).await.unwrap();
         // Older than this moment.
         sleep(Duration::from_millis(2)).await;
     }

@@ -29,8 +29,8 @@ pub(crate) mod on_servers {
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Changed, Completion as _, DispatchRows as _, EventLog as _, Guard, Leases as _, NewWork, Outcome,
-        Settled, Settlement, Store as _, StoreError, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Completed, Completion, Completions as _, DispatchRows as _, EventLog as _, Guard,
+        Leases as _, NewWork, Outcome, Store as _, StoreError, WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::Database;
@@ -90,8 +90,8 @@ pub(crate) mod on_servers {
         (1..=count).map(work).collect()
     }
 
-    fn demands(count: i64) -> Vec<Settlement> {
-        let demand = |number| Settlement {
+    fn demands(count: i64) -> Vec<Completion> {
+        let demand = |number| Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
             add_up_to: AddUpTo::try_from(number).unwrap(),
@@ -101,8 +101,11 @@ pub(crate) mod on_servers {
         (1..=count).map(demand).collect()
     }
 
-    fn applied(settled: &[Settled]) -> usize {
-        settled.iter().filter(|settled| **settled == Settled::Applied).count()
+    fn applied(completed: &[Completed]) -> usize {
+        completed
+            .iter()
+            .filter(|completed| **completed == Completed::Applied)
+            .count()
     }
 
     async fn count(database: &Database, of: &str) -> i64 {
@@ -174,12 +177,12 @@ pub(crate) mod on_servers {
         let client = database.client().await;
         for _ in 0..5 {
             // All connections of the pool are in use, then idle, then dead.
-            let settling = (0..8).map(|_| {
+            let completing = (0..8).map(|_| {
                 let store = store.clone();
-                tokio::spawn(async move { store.settle(&demands(20)).await.unwrap() })
+                tokio::spawn(async move { store.complete(&demands(20)).await.unwrap() })
             });
-            for settled in settling.collect::<Vec<_>>() {
-                assert_eq!(applied(&settled.await.unwrap()), 20);
+            for completed in completing.collect::<Vec<_>>() {
+                assert_eq!(applied(&completed.await.unwrap()), 20);
             }
             terminate(&client).await;
         }
@@ -196,7 +199,7 @@ pub(crate) mod on_servers {
                 let store = store.clone();
                 tokio::spawn(async move {
                     for _ in 0..25 {
-                        store.settle(&demands(100)).await.unwrap();
+                        store.complete(&demands(100)).await.unwrap();
                     }
                 })
             })
@@ -227,14 +230,14 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn two_stores_settle_the_same_demands_once_and_meet_no_deadlock() {
+    async fn two_stores_complete_the_same_demands_once_and_meet_no_deadlock() {
         let (one, database) = migrated(4).await;
         let two = open(&database, 4).await;
         for _ in 0..10 {
             let works = one.create(&works(200)).await.unwrap();
             let mut same = demands(200);
             for claim in one.claim(None, HOLD, 1000).await.unwrap() {
-                same.push(Settlement {
+                same.push(Completion {
                     message_id: claim.message_id,
                     work_code: claim.work_code,
                     add_up_to: claim.add_up_to,
@@ -244,7 +247,7 @@ pub(crate) mod on_servers {
             }
             let mut reversed = same.clone();
             reversed.reverse();
-            let (first, second) = tokio::join!(one.settle(&same), two.settle(&reversed));
+            let (first, second) = tokio::join!(one.complete(&same), two.complete(&reversed));
             assert_eq!(applied(&first.unwrap()) + applied(&second.unwrap()), 400);
             assert_eq!(works.len(), 200);
         }
@@ -259,7 +262,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn dispatchers_share_what_is_due_while_workers_settle_it() {
+    async fn dispatchers_share_what_is_due_while_workers_complete_it() {
         let (store, database) = migrated(8).await;
         for _ in 0..5 {
             store.create(&works(400)).await.unwrap();
@@ -273,10 +276,10 @@ pub(crate) mod on_servers {
                     if claims.is_empty() {
                         return mine;
                     }
-                    let settlements: Vec<Settlement> = claims
+                    let completions: Vec<Completion> = claims
                         .iter()
                         .rev()
-                        .map(|claim| Settlement {
+                        .map(|claim| Completion {
                             message_id: claim.message_id.clone(),
                             work_code: claim.work_code.clone(),
                             add_up_to: claim.add_up_to,
@@ -284,9 +287,9 @@ pub(crate) mod on_servers {
                             outcome: Outcome::Done { result: 1 },
                         })
                         .collect();
-                    let (sent, settled) = tokio::join!(store.mark_sent(&claims), store.settle(&settlements));
+                    let (sent, completed) = tokio::join!(store.mark_sent(&claims), store.complete(&completions));
                     sent.unwrap();
-                    assert_eq!(applied(&settled.unwrap()), claims.len());
+                    assert_eq!(applied(&completed.unwrap()), claims.len());
                     mine.extend(claims.into_iter().map(|claim| claim.id));
                 }
             })
@@ -330,14 +333,14 @@ pub(crate) mod on_servers {
         let lease = HOLD;
         let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
         let claims = store.claim(None, HOLD, 2).await.unwrap();
-        let settlements = claims.iter().zip(outcomes).map(|(claim, outcome)| Settlement {
+        let completions = claims.iter().zip(outcomes).map(|(claim, outcome)| Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
             guard: Guard::Pending(Run::FIRST),
             outcome,
         });
-        store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+        store.complete(&completions.collect::<Vec<_>>()).await.unwrap();
         for work in &works {
             assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
         }
@@ -356,7 +359,7 @@ pub(crate) mod on_servers {
         demand[0].outcome = Outcome::Failed {
             reason: "never\0again".to_owned(),
         };
-        store.settle(&demand).await.unwrap();
+        store.complete(&demand).await.unwrap();
         let letter = "SELECT reason, attempts, message_id FROM dead_letters JOIN works USING (message_id)
             WHERE dead_letters.work_id = works.id AND dead_letters.generation = works.generation";
         let letter = database.client().await.query_one(letter, &[]).await.unwrap();

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completion, DeadLetters, DeadMessage,
-    DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    RunningAttempt, Search, Selection, Settled, Settlement, Store, StoreError, Views, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven,
+    RequestKey, Result, Retention, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 
 /// The store; each count is of calls still to come that trip, and everything else goes through.
@@ -176,9 +176,9 @@ impl DispatchRows for Tripping {
 }
 
 #[async_trait]
-impl Completion for Tripping {
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.inner.settle(settlements).await
+impl Completions for Tripping {
+    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
+        self.inner.complete(completions).await
     }
 
     async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {

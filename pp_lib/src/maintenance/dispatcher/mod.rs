@@ -1,6 +1,6 @@
 //! From rows that are due to messages: claim, publish, and after the confirmation say that they were sent.
 //!
-//! Dying between any two of these steps costs a second message at most, which then finds its row settled.
+//! Dying between any two of these steps costs a second message at most, which then finds its row finished.
 
 mod clock;
 mod send;

@@ -12,8 +12,8 @@ use crate::domain::{AddUpTo, MessageId, Origin, Position, Stats, Status};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
 use crate::store::{
-    Change, ChangeLog, Claim, Completion, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases,
-    Page, Purged, Redriven, Result, Retention, RunningAttempt, Settled, Settlement, Store, Views, WorkChanges,
+    Change, ChangeLog, Claim, Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog,
+    IdempotencyKeys, Leases, Page, Purged, Redriven, Result, Retention, RunningAttempt, Store, Views, WorkChanges,
     WorkRows,
 };
 
@@ -227,8 +227,8 @@ impl DispatchRows for Moody {
 }
 
 #[async_trait]
-impl Completion for Moody {
-    async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>> {
+impl Completions for Moody {
+    async fn complete(&self, _: &[Completion]) -> Result<Vec<Completed>> {
         unreachable!("not the actor's")
     }
 
@@ -351,13 +351,13 @@ impl Rig {
         for bound in bounds {
             let (handle, work) = (self.handle.clone(), new_work(*bound));
             asked.push(tokio::spawn(async move { handle.insert(work).await }));
-            self.settle().await;
+            self.complete().await;
         }
         asked
     }
 
     /// Lets everything run as far as it can without a permit.
-    async fn settle(&self) {
+    async fn complete(&self) {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -437,9 +437,9 @@ async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
         tokio::spawn(async move { handle.by_id(WorkId(id)).await })
     };
     let mut asked = vec![ask(50)];
-    rig.settle().await;
+    rig.complete().await;
     asked.extend([7, 3, 101, 7].map(ask));
-    rig.settle().await;
+    rig.complete().await;
     rig.store.permits.add_permits(2);
     let mut ids = Vec::new();
     for ask in asked {
@@ -466,7 +466,7 @@ async fn one_kind_of_request_does_not_wait_behind_another() {
     };
     let _search = tokio::spawn(async move { searching.search(&search).await });
     let _events = tokio::spawn(async move { reading.events(WorkId(4), 0, 10).await });
-    rig.settle().await;
+    rig.complete().await;
     let mut calls = rig.store.calls();
     calls.sort_unstable();
     assert_eq!(calls, ["create [1]", "events [4]", "search [50]"]);

@@ -94,7 +94,7 @@ impl Feed {
             return Err(Failure::Unreachable(why.to_owned()));
         }
         if self.moved {
-            feed_epoch::settle(connection)?;
+            feed_epoch::ensure(connection)?;
         }
         Ok(!self.moved)
     }

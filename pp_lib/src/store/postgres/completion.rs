@@ -1,4 +1,4 @@
-//! What workers record: settlements, leases and the rescue of those that ran out.
+//! What workers record: completions, leases and the rescue of those that ran out.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
+use super::complete_rows::{self, CompleteRows};
 use super::dispatch::{COLUMNS, ClaimRow, microseconds};
 use super::failure::Failure;
-use super::settle_rows::{self, SettleRows};
 use super::trial;
 use crate::domain::{Run, WorkCode};
 use crate::store::{
-    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Result, RunningAttempt, Settled, Settlement, log_given_up,
+    Claim, Completed, Completion, Completions, Guard, HANDED_BACK, LEASE_LOST, Result, RunningAttempt, log_given_up,
 };
 
 /// A running row that is still the worker's.
@@ -98,15 +98,15 @@ const HELD: &str = "held AS MATERIALIZED (
 )";
 
 #[async_trait]
-impl Completion for PostgresStore {
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        if settlements.is_empty() {
+impl Completions for PostgresStore {
+    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
+        if completions.is_empty() {
             return Ok(Vec::new());
         }
-        let (rows, first) = (SettleRows::new(settlements), settlements[0].clone());
+        let (rows, first) = (CompleteRows::new(completions), completions[0].clone());
         let lost = AtomicBool::new(false);
-        let settle = move |connection: &mut PgConnection| {
-            let (mut applied, present) = settle_rows::settle(connection, &rows).inspect_err(|failure| {
+        let complete = move |connection: &mut PgConnection| {
+            let (mut applied, present) = complete_rows::complete(connection, &rows).inspect_err(|failure| {
                 if !matches!(failure, Failure::Violated(_)) {
                     lost.store(true, Ordering::Relaxed);
                 }
@@ -114,22 +114,22 @@ impl Completion for PostgresStore {
             // An earlier try may have taken effect without its worker being told. What runs as this very attempt
             // then is taken for its own: at worst two compute it, and the first result counts.
             if lost.load(Ordering::Relaxed) {
-                applied.extend(settle_rows::running(connection, &rows)?);
+                applied.extend(complete_rows::running(connection, &rows)?);
             }
             Ok((applied, present))
         };
-        let trial = move |connection: &mut PgConnection| trial::settle(connection, &first);
-        let (applied, present) = self.run_proved(settlements.len(), settle, trial).await?;
-        Ok(settlements
+        let trial = move |connection: &mut PgConnection| trial::complete(connection, &first);
+        let (applied, present) = self.run_proved(completions.len(), complete, trial).await?;
+        Ok(completions
             .iter()
-            .map(|settlement| {
-                let among = |found: &HashSet<String>| found.contains(settlement.message_id.as_str());
+            .map(|completion| {
+                let among = |found: &HashSet<String>| found.contains(completion.message_id.as_str());
                 if among(&applied) {
-                    Settled::Applied
-                } else if settlement.guard != Guard::NoRow || among(&present) {
-                    Settled::Superseded
+                    Completed::Applied
+                } else if completion.guard != Guard::NoRow || among(&present) {
+                    Completed::Superseded
                 } else {
-                    Settled::CodeTaken
+                    Completed::CodeTaken
                 }
             })
             .collect())

@@ -17,21 +17,21 @@ const MADE_IN: &str = "
     (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 #[derive(QueryableByName)]
-struct Settled {
+struct Current {
     #[diesel(sql_type = Bool)]
-    settled: bool,
+    current: bool,
 }
 
 /// Makes sure that the epoch is one that was made where this database is now. Events that a restored database has of
 /// transactions to come are put before everything that will be written. Writes only where something changes: a program
 /// may start while the database is read-only.
-pub(super) fn settle(connection: &mut PgConnection) -> QueryResult<()> {
-    let settled: Settled = sql_query(format!(
+pub(super) fn ensure(connection: &mut PgConnection) -> QueryResult<()> {
+    let epoch: Current = sql_query(format!(
         "SELECT EXISTS (SELECT FROM feed WHERE made_in = {MADE_IN} AND incarnation = {INCARNATION})
-            AND NOT EXISTS (SELECT FROM events WHERE tx >= pg_snapshot_xmax(pg_current_snapshot())) AS settled"
+            AND NOT EXISTS (SELECT FROM events WHERE tx >= pg_snapshot_xmax(pg_current_snapshot())) AS current"
     ))
     .get_result(connection)?;
-    if settled.settled {
+    if epoch.current {
         return Ok(());
     }
     connection.transaction(|connection| {

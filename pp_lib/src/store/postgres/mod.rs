@@ -7,6 +7,7 @@
 //! every other one skips what is locked.
 
 mod change_log;
+mod complete_rows;
 mod completion;
 mod create_rows;
 mod dead_letters;
@@ -21,7 +22,6 @@ mod prepared;
 mod retention;
 mod search;
 mod session;
-mod settle_rows;
 mod trial;
 mod views;
 mod waits;
@@ -138,7 +138,7 @@ impl PostgresStore {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
             pp_storage::migrate_postgres(&mut connection, patience)
                 .map_err(|error| migration_error(&mut connection, error))?;
-            feed_epoch::settle(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
+            feed_epoch::ensure(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });
         migrating.await.unwrap_or_else(panicked)
     }

@@ -5,11 +5,11 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 
+use super::complete_rows::{self, CompleteRows};
 use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
-use super::settle_rows::{self, SettleRows};
-use crate::store::refusal::{Steps, like_new, like_settled};
-use crate::store::{NewWork, Settlement};
+use crate::store::refusal::{Steps, like_completed, like_new};
+use crate::store::{Completion, NewWork};
 
 type Tried = Result<(), Failure>;
 
@@ -22,16 +22,16 @@ pub(super) fn create(connection: &mut PgConnection, work: &NewWork) -> Tried {
     })
 }
 
-/// Settles another work like this one, which is created and started first where the guard asks for that.
-pub(super) fn settle(connection: &mut PgConnection, settlement: &Settlement) -> Tried {
-    any(like_settled(settlement), |Steps { created, settled }| {
+/// Completes another work like this one, which is created and started first where the guard asks for that.
+pub(super) fn complete(connection: &mut PgConnection, completion: &Completion) -> Tried {
+    any(like_completed(completion), |Steps { created, completed }| {
         taken_back(connection, |connection| {
             if let Some(work) = created {
                 create_rows::create(connection, &CreateRows::new(&[work]))?;
             }
-            settled
+            completed
                 .into_iter()
-                .try_for_each(|step| settle_rows::settle(connection, &SettleRows::new(&[step])).map(drop))
+                .try_for_each(|step| complete_rows::complete(connection, &CompleteRows::new(&[step])).map(drop))
         })
     })
 }

@@ -24,8 +24,8 @@ struct Held {
     generation: i32,
 }
 
-/// Each change holds its row before it looks for the row's letter: one that a settlement writes meanwhile would not be
-/// seen by a statement that waited for that settlement. Where the reply to a commit is lost, the change remembers what
+/// Each change holds its row before it looks for the row's letter: one that a completion writes meanwhile would not be
+/// seen by a statement that waited for that completion. Where the reply to a commit is lost, the change remembers what
 /// it found, and so knows its own doing when it is run again.
 #[async_trait]
 impl WorkChanges for PostgresStore {

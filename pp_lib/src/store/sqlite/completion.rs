@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::views::bucket_of;
 use super::super::{
-    Claim, Completion, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, RunningAttempt, Settled, Settlement,
+    Claim, Completed, Completion, Completions, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, RunningAttempt,
     log_given_up,
 };
 use super::dead_letters::insert_dead_letters;
@@ -97,16 +97,16 @@ fn run_rows(attempts: &[RunningAttempt]) -> String {
 }
 
 #[async_trait]
-impl Completion for SqliteStore {
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        let Some(first) = settlements.first().cloned() else {
+impl Completions for SqliteStore {
+    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
+        let Some(first) = completions.first().cloned() else {
             return Ok(Vec::new());
         };
-        let settlements = settlements.to_vec();
+        let completions = completions.to_vec();
         self.write_proved(
-            settlements.len(),
-            move |connection| settle(connection, &settlements),
-            move |connection| trial::settle(connection, &first),
+            completions.len(),
+            move |connection| complete(connection, &completions),
+            move |connection| trial::complete(connection, &first),
         )
         .await
     }
@@ -156,10 +156,10 @@ impl Completion for SqliteStore {
     }
 }
 
-pub(super) fn settle(connection: &mut SqliteConnection, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
-    let (new, existing): (Vec<&Settlement>, Vec<&Settlement>) = settlements
+pub(super) fn complete(connection: &mut SqliteConnection, completions: &[Completion]) -> QueryResult<Vec<Completed>> {
+    let (new, existing): (Vec<&Completion>, Vec<&Completion>) = completions
         .iter()
-        .partition(|settlement| settlement.guard == Guard::NoRow);
+        .partition(|completion| completion.guard == Guard::NoRow);
     let mut changed = if new.is_empty() {
         Vec::new()
     } else {
@@ -169,59 +169,59 @@ pub(super) fn settle(connection: &mut SqliteConnection, settlements: &[Settlemen
         changed.extend(update(connection, &existing)?);
     }
     let rows: HashMap<&str, &Changed> = changed.iter().map(|row| (row.message_id.as_str(), row)).collect();
-    let row_of = |settlement: &Settlement| rows.get(settlement.message_id.as_str()).copied();
-    let applied: Vec<(i64, &Settlement)> = settlements
+    let row_of = |completion: &Completion| rows.get(completion.message_id.as_str()).copied();
+    let applied: Vec<(i64, &Completion)> = completions
         .iter()
-        .filter_map(|settlement| Some((row_of(settlement)?.id, settlement)))
+        .filter_map(|completion| Some((row_of(completion)?.id, completion)))
         .collect();
-    let moved = settlements
+    let moved = completions
         .iter()
-        .filter_map(|settlement| Some(moved(row_of(settlement)?, settlement)));
+        .filter_map(|completion| Some(moved(row_of(completion)?, completion)));
     deltas::record(connection, moved)?;
     record_events(connection, &applied)?;
     record_dead_letters(connection, &applied)?;
 
     let skipped = new
         .iter()
-        .map(|settlement| settlement.message_id.as_str())
+        .map(|completion| completion.message_id.as_str())
         .filter(|id| !rows.contains_key(id));
     let known = known(connection, skipped.collect())?;
-    Ok(settlements
+    Ok(completions
         .iter()
-        .map(|settlement| match settlement.message_id.as_str() {
-            id if rows.contains_key(id) => Settled::Applied,
-            id if settlement.guard == Guard::NoRow && !known.contains(id) => Settled::CodeTaken,
-            _ => Settled::Superseded,
+        .map(|completion| match completion.message_id.as_str() {
+            id if rows.contains_key(id) => Completed::Applied,
+            id if completion.guard == Guard::NoRow && !known.contains(id) => Completed::CodeTaken,
+            _ => Completed::Superseded,
         })
         .collect())
 }
 
 /// When a later generation was asked for is not known.
-fn moved(row: &Changed, settlement: &Settlement) -> Moved {
-    let counts = settlement.guard.run().generation == 1 && settlement.outcome.status() == Status::Done;
+fn moved(row: &Changed, completion: &Completion) -> Moved {
+    let counts = completion.guard.run().generation == 1 && completion.outcome.status() == Status::Done;
     Moved {
         id: row.id,
-        was: settlement.guard.status(),
+        was: completion.guard.status(),
         bucket: row.waited_ms.filter(|_| counts).map(bucket_of),
     }
 }
 
-fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
-    let input = json_rows(settlements.iter().map(|settlement| {
-        let (outcome, code) = (&settlement.outcome, &settlement.work_code);
-        let (id, origin) = (settlement.message_id.as_str(), code.origin().as_str());
+fn insert(connection: &mut SqliteConnection, completions: &[&Completion]) -> QueryResult<Vec<Changed>> {
+    let input = json_rows(completions.iter().map(|completion| {
+        let (outcome, code) = (&completion.outcome, &completion.work_code);
+        let (id, origin) = (completion.message_id.as_str(), code.origin().as_str());
         let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
-        let attempt = next_attempt(settlement);
+        let attempt = next_attempt(completion);
         json!([
             code,
             origin,
             id,
-            settlement.add_up_to,
+            completion.add_up_to,
             status,
             outcome.result(),
             attempt,
             due_in,
-            failures(settlement)
+            failures(completion)
         ])
     }));
     sql_query(format!(
@@ -236,24 +236,24 @@ fn insert(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
     .load(connection)
 }
 
-fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> QueryResult<Vec<Changed>> {
-    let input = json_rows(settlements.iter().map(|settlement| {
-        let (outcome, id) = (&settlement.outcome, settlement.message_id.as_str());
-        let Run { generation, attempt } = settlement.guard.run();
+fn update(connection: &mut SqliteConnection, completions: &[&Completion]) -> QueryResult<Vec<Changed>> {
+    let input = json_rows(completions.iter().map(|completion| {
+        let (outcome, id) = (&completion.outcome, completion.message_id.as_str());
+        let Run { generation, attempt } = completion.guard.run();
         let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
-        let from = settlement.guard.status().map(|status| status.as_str());
-        let next = next_attempt(settlement);
+        let from = completion.guard.status().map(|status| status.as_str());
+        let next = next_attempt(completion);
         json!([
             id,
             generation,
             attempt,
             from,
-            settlement.add_up_to,
+            completion.add_up_to,
             status,
             outcome.result(),
             next,
             due_in,
-            failures(settlement)
+            failures(completion)
         ])
     }));
     sql_query(format!(
@@ -271,9 +271,9 @@ fn update(connection: &mut SqliteConnection, settlements: &[&Settlement]) -> Que
     .load(connection)
 }
 
-fn next_attempt(settlement: &Settlement) -> i32 {
-    let attempt = settlement.guard.run().attempt;
-    if matches!(settlement.outcome, Outcome::Retry { .. }) {
+fn next_attempt(completion: &Completion) -> i32 {
+    let attempt = completion.guard.run().attempt;
+    if matches!(completion.outcome, Outcome::Retry { .. }) {
         attempt + 1
     } else {
         attempt
@@ -281,22 +281,22 @@ fn next_attempt(settlement: &Settlement) -> i32 {
 }
 
 /// How many failures an outcome adds.
-fn failures(settlement: &Settlement) -> i32 {
-    i32::from(settlement.outcome.reason().is_some())
+fn failures(completion: &Completion) -> i32 {
+    i32::from(completion.outcome.reason().is_some())
 }
 
-fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
-    let input = json_rows(applied.iter().flat_map(|(id, settlement)| {
-        let generation = settlement.guard.run().generation;
-        settlement
+fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Completion)]) -> QueryResult<()> {
+    let input = json_rows(applied.iter().flat_map(|(id, completion)| {
+        let generation = completion.guard.run().generation;
+        completion
             .events()
             .map(move |(variable, value)| json!([id, generation, variable.as_str(), value]))
     }));
     insert_events(connection, input)
 }
 
-fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Settlement)]) -> QueryResult<()> {
-    let failed = applied.iter().filter_map(|(id, settlement)| match &settlement.outcome {
+fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Completion)]) -> QueryResult<()> {
+    let failed = applied.iter().filter_map(|(id, completion)| match &completion.outcome {
         Outcome::Failed { reason } => Some(json!([id, reason])),
         _ => None,
     });

@@ -6,8 +6,8 @@
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
-use super::super::refusal::{Steps, any_settlement, like_new, like_settled};
-use super::super::{NewWork, Settlement};
+use super::super::refusal::{Steps, any_completion, like_completed, like_new};
+use super::super::{Completion, NewWork};
 use super::{NOW, completion, work_rows};
 
 /// Creates another work like this one.
@@ -17,22 +17,22 @@ pub(super) fn create(connection: &mut SqliteConnection, work: &NewWork) -> Query
     })
 }
 
-/// Settles another work like this one, which is created and started first where the guard asks for that.
-pub(super) fn settle(connection: &mut SqliteConnection, settlement: &Settlement) -> QueryResult<()> {
-    any(connection, like_settled(settlement), |connection, steps| {
-        let Steps { created, settled } = steps;
+/// Completes another work like this one, which is created and started first where the guard asks for that.
+pub(super) fn complete(connection: &mut SqliteConnection, completion: &Completion) -> QueryResult<()> {
+    any(connection, like_completed(completion), |connection, steps| {
+        let Steps { created, completed } = steps;
         if let Some(work) = created {
             work_rows::create(connection, &[work])?;
         }
-        settled
+        completed
             .into_iter()
-            .try_for_each(|step| completion::settle(connection, &[step]).map(drop))
+            .try_for_each(|step| completion::complete(connection, &[step]).map(drop))
     })
 }
 
 /// Inserts into the tables that works need, and changes what it inserted.
 pub(super) fn writes(connection: &mut SqliteConnection) -> QueryResult<()> {
-    settle(connection, &any_settlement())
+    complete(connection, &any_completion())
 }
 
 /// Takes the first of these that the file takes back, and leaves a mark; or fails as the last one did.

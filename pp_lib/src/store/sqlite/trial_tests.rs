@@ -12,7 +12,7 @@ use crate::domain::{AddUpTo, Origin};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Completion as _, Guard, NewWork, Outcome, Search, Settled, Settlement, Store as _, StoreError, WorkRows as _,
+    Completed, Completion, Completions as _, Guard, NewWork, Outcome, Search, Store as _, StoreError, WorkRows as _,
 };
 
 struct Rig {
@@ -55,8 +55,8 @@ fn work(bound: i64) -> NewWork {
     }
 }
 
-fn demand(bound: i64) -> Settlement {
-    Settlement {
+fn demand(bound: i64) -> Completion {
+    Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
         add_up_to: AddUpTo::try_from(bound).unwrap(),
@@ -91,8 +91,8 @@ async fn a_file_that_refuses_everything_refuses_no_work() {
         let rig = Rig::new().await;
         rig.run(change);
         for error in [
-            rig.store.settle(&[demand(3)]).await.unwrap_err(),
-            rig.store.settle(&[demand(3), demand(4)]).await.unwrap_err(),
+            rig.store.complete(&[demand(3)]).await.unwrap_err(),
+            rig.store.complete(&[demand(3), demand(4)]).await.unwrap_err(),
             rig.store.create(&[work(3)]).await.unwrap_err(),
             rig.store.create_all(&[work(3), work(4)]).await.unwrap_err(),
             rig.store.check_writes().await.unwrap_err(),
@@ -101,7 +101,7 @@ async fn a_file_that_refuses_everything_refuses_no_work() {
         }
         rig.run(undo);
         rig.store.check_writes().await.unwrap();
-        assert_eq!(rig.store.settle(&[demand(3)]).await.unwrap(), [Settled::Applied]);
+        assert_eq!(rig.store.complete(&[demand(3)]).await.unwrap(), [Completed::Applied]);
         let works = rig.store.search(&everything()).await.unwrap();
         assert_eq!(
             (works.len(), works[0].id.0),
@@ -119,12 +119,12 @@ async fn a_row_that_alone_is_refused_is_refused_for_good() {
         BEGIN SELECT RAISE(ABORT, 'heute nicht'); END",
     );
     for refused in [vec![demand(13)], vec![demand(13), demand(12)]] {
-        let settled = rig.store.settle(&refused).await;
-        assert!(matches!(settled, Err(StoreError::Rejected(_))), "{settled:?}");
+        let completed = rig.store.complete(&refused).await;
+        assert!(matches!(completed, Err(StoreError::Rejected(_))), "{completed:?}");
     }
     let created = rig.store.create(&[work(13)]).await;
     assert!(matches!(created, Err(StoreError::Rejected(_))), "{created:?}");
-    assert_eq!(rig.store.settle(&[demand(12)]).await.unwrap(), [Settled::Applied]);
+    assert_eq!(rig.store.complete(&[demand(12)]).await.unwrap(), [Completed::Applied]);
 }
 
 #[tokio::test]
@@ -168,6 +168,6 @@ async fn a_newer_schema_is_noticed() {
     let error = rig.store.check().await.unwrap_err();
     assert!(matches!(error, StoreError::Outdated(_)), "{error:?}");
     rig.run("ALTER TABLE works RENAME COLUMN result TO outcome");
-    let error = rig.store.settle(&[demand(3)]).await.unwrap_err();
+    let error = rig.store.complete(&[demand(3)]).await.unwrap_err();
     assert!(matches!(error, StoreError::Outdated(_)), "{error:?}");
 }

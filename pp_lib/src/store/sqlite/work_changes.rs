@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::domain::{Origin, Run};
     use crate::runtime::{new_message_id, new_work_code};
-    use crate::store::{Completion as _, DispatchRows as _, Guard, NewWork, Outcome, Settlement, WorkRows as _};
+    use crate::store::{Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, WorkRows as _};
 
     #[derive(QueryableByName)]
     struct Told {
@@ -220,14 +220,14 @@ mod tests {
         let claims = store.claim(None, Duration::from_secs(30), 2).await.unwrap();
         let lease = Duration::from_secs(30);
         let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
-        let settlements = claims.iter().zip(outcomes).map(|(claim, outcome)| Settlement {
+        let completions = claims.iter().zip(outcomes).map(|(claim, outcome)| Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
             add_up_to: claim.add_up_to,
             guard: Guard::Pending(Run::FIRST),
             outcome,
         });
-        store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+        store.complete(&completions.collect::<Vec<_>>()).await.unwrap();
         for work in &works {
             assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::changes::{AT_ONCE, works_in_every_state};
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
-    pending, pending_guard, retry, running_guard, settle_one, settlement, work_of,
+    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
+    letters, new_work, now, pending, pending_guard, retry, running_guard, work_of,
 };
 use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkId};
 use pp_lib::store::{
-    AnyStore, Changed, Guard, NewWork, Outcome, RunningAttempt, Search, Selection, Settled, Settlement,
+    AnyStore, Changed, Completed, Completion, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
 };
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
@@ -50,8 +50,8 @@ async fn finished_works(store: &AnyStore) -> [Work; 3] {
     let mut claims = claim(store).await;
     claims.sort_by_key(|claim| claim.id);
     cancelled(store, works[0].id).await;
-    settle_one(store, settlement(&claims[1], failed("no luck"))).await;
-    settle_one(store, settlement(&claims[2], done(3))).await;
+    complete_one(store, completion(&claims[1], failed("no luck"))).await;
+    complete_one(store, completion(&claims[2], done(3))).await;
     [0, 1, 2].map(|index| works[index].clone())
 }
 
@@ -109,12 +109,12 @@ pub async fn what_comes_late_for_a_cancelled_work_changes_nothing(store: AnyStor
                 retry(AT_ONCE),
                 Outcome::Running { lease: LEASE },
             ] {
-                let late = Settlement {
+                let late = Completion {
                     guard,
                     outcome,
-                    ..settlement(&claim, done(1))
+                    ..completion(&claim, done(1))
                 };
-                assert_eq!(settle_one(&store, late).await, Settled::Superseded);
+                assert_eq!(complete_one(&store, late).await, Completed::Superseded);
             }
         }
         let run = RunningAttempt {
@@ -168,15 +168,15 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
         let claims = claim(&store).await;
         let state = (claims[0].run.generation, claims[0].run.attempt, claims[0].failures);
         assert_eq!((claims.len(), claims[0].id, state), (1, work.id, (2, 1, 0)));
-        let old = Settlement {
+        let old = Completion {
             guard: pending_guard(1, 1),
-            ..settlement(&claims[0], done(9))
+            ..completion(&claims[0], done(9))
         };
-        assert_eq!(settle_one(&store, old).await, Settled::Superseded);
+        assert_eq!(complete_one(&store, old).await, Completed::Superseded);
         let number = i64::from(work.add_up_to.get());
         assert_eq!(
-            settle_one(&store, settlement(&claims[0], done(number))).await,
-            Settled::Applied
+            complete_one(&store, completion(&claims[0], done(number))).await,
+            Completed::Applied
         );
         assert_eq!(work_of(&store, work.id).await.status, Status::Done);
     }
@@ -192,8 +192,8 @@ pub async fn a_cancelled_work_is_given_another_bound_like_any_other(store: AnySt
     let claims = claim(&store).await;
     assert_eq!((claims[0].id, claims[0].run.generation), (work.id, 2));
     assert_eq!(
-        settle_one(&store, settlement(&claims[0], done(5))).await,
-        Settled::Applied
+        complete_one(&store, completion(&claims[0], done(5))).await,
+        Completed::Applied
     );
 }
 

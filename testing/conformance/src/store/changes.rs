@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, letters, new_work, now,
-    pending, pending_guard, retry, running_guard, settle_one, settlement, without_row, work_of,
+    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
+    letters, new_work, now, pending, pending_guard, retry, running_guard, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{
-    AnyStore, Changed, Claim, Guard, NewWork, Outcome, RunningAttempt, Search, Selection, Settled, Settlement,
+    AnyStore, Changed, Claim, Completed, Completion, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
 };
 
 /// How long updates wait in these cases: longer than the cases take.
@@ -35,12 +35,12 @@ pub(super) async fn works_in_every_state(store: &AnyStore) -> Vec<(Work, Claim)>
     let mut claims = claim(store).await;
     claims.sort_by_key(|claim| claim.id);
     let batch = [
-        settlement(&claims[0], done(10)),
-        settlement(&claims[1], failed("never")),
-        settlement(&claims[2], Outcome::Running { lease: LEASE }),
-        settlement(&claims[3], retry(LEASE)),
+        completion(&claims[0], done(10)),
+        completion(&claims[1], failed("never")),
+        completion(&claims[2], Outcome::Running { lease: LEASE }),
+        completion(&claims[3], retry(LEASE)),
     ];
-    assert_eq!(store.settle(&batch).await.unwrap(), [Settled::Applied; 4]);
+    assert_eq!(store.complete(&batch).await.unwrap(), [Completed::Applied; 4]);
     store.mark_sent(&claims[5..]).await.unwrap();
     works.into_iter().zip(claims).collect()
 }
@@ -77,7 +77,10 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
     for claim in &claims {
         let state = (claim.run.generation, claim.run.attempt, claim.failures, claim.add_up_to);
         assert_eq!(state, (2, 1, 0, bound(20)));
-        assert_eq!(settle_one(&store, settlement(claim, done(20))).await, Settled::Applied);
+        assert_eq!(
+            complete_one(&store, completion(claim, done(20))).await,
+            Completed::Applied
+        );
     }
     for (work, _) in works {
         let after = work_of(&store, work.id).await;
@@ -111,7 +114,10 @@ pub async fn a_series_of_updates_is_due_when_the_first_one_was(store: AnyStore) 
         (11, bound(19)),
         "computed once, the newest"
     );
-    assert_eq!(settle_one(&store, settlement(first, done(19))).await, Settled::Applied);
+    assert_eq!(
+        complete_one(&store, completion(first, done(19))).await,
+        Completed::Applied
+    );
 
     updated(&store, fresh.id, 30, Duration::from_millis(200)).await;
     // Were each of these to begin the pause anew, it would not end.
@@ -155,12 +161,12 @@ pub async fn what_is_under_way_for_an_older_generation_has_no_effect(store: AnyS
                 retry(AT_ONCE),
                 Outcome::Running { lease: LEASE },
             ] {
-                let late = Settlement {
+                let late = Completion {
                     guard,
                     outcome,
-                    ..settlement(&claim, done(1))
+                    ..completion(&claim, done(1))
                 };
-                assert_eq!(settle_one(&store, late).await, Settled::Superseded);
+                assert_eq!(complete_one(&store, late).await, Completed::Superseded);
             }
         }
         let run = RunningAttempt {
@@ -274,7 +280,7 @@ pub async fn a_deleted_work_is_hidden_from_everything_that_reads(store: AnyStore
 
 pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
     let silent = without_row(7, Outcome::Running { lease: AT_ONCE });
-    settle_one(&store, silent.clone()).await;
+    complete_one(&store, silent.clone()).await;
     let silent = by_code(&store, &silent.work_code).await.unwrap();
     let due = created(&store, &[8]).await.remove(0);
     let scheduled = NewWork {
@@ -298,7 +304,7 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
     });
     assert_eq!((claims.len(), &claims[0].work_code), (1, &witness.work_code));
     assert_eq!(store.rescue(3, 100).await.unwrap(), 0);
-    settle_one(&store, settlement(&claims[0], done(5))).await;
+    complete_one(&store, completion(&claims[0], done(5))).await;
     assert_eq!(store.release_sent(AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
     assert_eq!(store.redrive(&Selection::All).await.unwrap(), 0);
@@ -319,13 +325,13 @@ pub async fn what_comes_late_for_a_deleted_work_changes_nothing(store: AnyStore)
                 retry(AT_ONCE),
                 Outcome::Running { lease: AT_ONCE },
             ] {
-                let late = Settlement {
+                let late = Completion {
                     guard,
                     outcome,
                     work_code: new_work_code(Origin::Consumer),
-                    ..settlement(&claim, done(1))
+                    ..completion(&claim, done(1))
                 };
-                assert_eq!(settle_one(&store, late.clone()).await, Settled::Superseded);
+                assert_eq!(complete_one(&store, late.clone()).await, Completed::Superseded);
                 assert_eq!(by_code(&store, &late.work_code).await, None);
             }
         }

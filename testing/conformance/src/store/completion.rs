@@ -1,25 +1,25 @@
-//! What workers record: settlements, leases, rescues.
+//! What workers record: completions, leases, rescues.
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
 use std::time::Duration;
 
 use super::fixtures::{
-    LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, pending, retry, running,
-    settle_one, settlement, without_row, work_of,
+    LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids, names,
+    pending, retry, running, without_row, work_of,
 };
 use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Run, Status, Variable};
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, Claim, DueAt, Guard, Outcome, RunningAttempt, Search, Settled, Settlement};
+use pp_lib::store::{AnyStore, Changed, Claim, Completed, Completion, DueAt, Guard, Outcome, RunningAttempt, Search};
 
-pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
+pub async fn completes_a_demand_without_a_row_once(store: AnyStore) {
     let demand = without_row(100, done(100));
-    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
-    let redelivered = Settlement {
+    assert_eq!(complete_one(&store, demand.clone()).await, Completed::Applied);
+    let redelivered = Completion {
         work_code: new_work_code(Origin::Consumer),
         ..demand.clone()
     };
-    assert_eq!(settle_one(&store, redelivered.clone()).await, Settled::Superseded);
+    assert_eq!(complete_one(&store, redelivered.clone()).await, Completed::Superseded);
     assert_eq!(by_code(&store, &redelivered.work_code).await, None);
     let work = by_code(&store, &demand.work_code).await.unwrap();
     assert_eq!((work.status, work.result, work.version), (Status::Done, Some(5050), 1));
@@ -35,16 +35,16 @@ pub async fn settles_a_demand_without_a_row_once(store: AnyStore) {
     assert!(claim(&store).await.is_empty());
 }
 
-pub async fn settles_a_pending_row_once(store: AnyStore) {
+pub async fn completes_a_pending_row_once(store: AnyStore) {
     let work = created(&store, &[100]).await.remove(0);
     let claim = claim(&store).await.remove(0);
     assert_eq!(
-        settle_one(&store, settlement(&claim, done(100))).await,
-        Settled::Applied
+        complete_one(&store, completion(&claim, done(100))).await,
+        Completed::Applied
     );
     assert_eq!(
-        settle_one(&store, settlement(&claim, done(100))).await,
-        Settled::Superseded
+        complete_one(&store, completion(&claim, done(100))).await,
+        Completed::Superseded
     );
     store.mark_sent(&[claim]).await.unwrap();
     let after = work_of(&store, work.id).await;
@@ -59,7 +59,7 @@ pub async fn settles_a_pending_row_once(store: AnyStore) {
     );
 }
 
-pub async fn a_superseded_settlement_changes_nothing(store: AnyStore) {
+pub async fn a_superseded_completion_changes_nothing(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
     let other_generation = Guard::Pending(Run {
@@ -72,56 +72,60 @@ pub async fn a_superseded_settlement_changes_nothing(store: AnyStore) {
     });
     let other_status = Guard::Running(Run::FIRST);
     for guard in [Guard::NoRow, other_generation, other_attempt, other_status] {
-        let settlement = Settlement {
+        let completion = Completion {
             guard,
-            ..settlement(&claim, done(3))
+            ..completion(&claim, done(3))
         };
-        assert_eq!(settle_one(&store, settlement).await, Settled::Superseded, "{guard:?}");
+        assert_eq!(
+            complete_one(&store, completion).await,
+            Completed::Superseded,
+            "{guard:?}"
+        );
     }
-    let nobody = Settlement {
+    let nobody = Completion {
         message_id: new_message_id(),
-        ..settlement(&claim, done(3))
+        ..completion(&claim, done(3))
     };
-    assert_eq!(settle_one(&store, nobody).await, Settled::Superseded);
+    assert_eq!(complete_one(&store, nobody).await, Completed::Superseded);
     assert_eq!(work_of(&store, work.id).await, work);
     assert_eq!(history(&store, work.id).await.len(), 1);
 }
 
-pub async fn a_settlement_with_another_bound_changes_nothing(store: AnyStore) {
+pub async fn a_completion_with_another_bound_changes_nothing(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
-    let forged = Settlement {
+    let forged = Completion {
         add_up_to: bound(4),
-        ..settlement(&claim, done(4))
+        ..completion(&claim, done(4))
     };
-    assert_eq!(settle_one(&store, forged).await, Settled::Superseded);
+    assert_eq!(complete_one(&store, forged).await, Completed::Superseded);
     assert_eq!(work_of(&store, work.id).await, work);
 }
 
-pub async fn a_taken_code_of_a_settlement_is_said(store: AnyStore) {
+pub async fn a_taken_code_of_a_completion_is_said(store: AnyStore) {
     let first = without_row(3, done(3));
-    settle_one(&store, first.clone()).await;
-    let second = Settlement {
+    complete_one(&store, first.clone()).await;
+    let second = Completion {
         work_code: first.work_code.clone(),
         ..without_row(4, done(4))
     };
-    assert_eq!(settle_one(&store, second.clone()).await, Settled::CodeTaken);
-    let second = Settlement {
+    assert_eq!(complete_one(&store, second.clone()).await, Completed::CodeTaken);
+    let second = Completion {
         work_code: new_work_code(Origin::Consumer),
         ..second
     };
-    assert_eq!(settle_one(&store, second).await, Settled::Applied);
+    assert_eq!(complete_one(&store, second).await, Completed::Applied);
 }
 
 pub async fn running_then_done_has_each_event_once(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
-    let start = settlement(&claim, Outcome::Running { lease: LEASE });
-    assert_eq!(settle_one(&store, start.clone()).await, Settled::Applied);
+    let start = completion(&claim, Outcome::Running { lease: LEASE });
+    assert_eq!(complete_one(&store, start.clone()).await, Completed::Applied);
     assert_eq!(work_of(&store, work.id).await.status, Status::Running);
     assert_eq!(
-        settle_one(&store, start).await,
-        Settled::Superseded,
+        complete_one(&store, start).await,
+        Completed::Superseded,
         "a second delivery finds it running"
     );
     let run = RunningAttempt {
@@ -139,8 +143,11 @@ pub async fn running_then_done_has_each_event_once(store: AnyStore) {
         store.extend_leases(&[stranger, run.clone()], LEASE).await.unwrap(),
         [false, true]
     );
-    assert_eq!(settle_one(&store, running(&claim, done(3))).await, Settled::Applied);
-    assert_eq!(settle_one(&store, running(&claim, done(3))).await, Settled::Superseded);
+    assert_eq!(complete_one(&store, running(&claim, done(3))).await, Completed::Applied);
+    assert_eq!(
+        complete_one(&store, running(&claim, done(3))).await,
+        Completed::Superseded
+    );
     assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
     let after = work_of(&store, work.id).await;
     assert_eq!((after.status, after.result, after.version), (Status::Done, Some(6), 3));
@@ -153,7 +160,7 @@ pub async fn running_then_done_has_each_event_once(store: AnyStore) {
 
 pub async fn a_retry_waits_and_is_the_next_attempt(store: AnyStore) {
     let demand = without_row(7, retry(Duration::from_millis(30)));
-    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
+    assert_eq!(complete_one(&store, demand.clone()).await, Completed::Applied);
     let work = by_code(&store, &demand.work_code).await.unwrap();
     assert_eq!(work.status, Status::Pending);
     let mut claims = claim(&store).await;
@@ -165,8 +172,8 @@ pub async fn a_retry_waits_and_is_the_next_attempt(store: AnyStore) {
         (claims[0].run.attempt, claims[0].run.generation, claims[0].failures),
         (2, 1, 1)
     );
-    let again = settlement(&claims[0], retry(LEASE));
-    assert_eq!(settle_one(&store, again).await, Settled::Applied);
+    let again = completion(&claims[0], retry(LEASE));
+    assert_eq!(complete_one(&store, again).await, Completed::Applied);
     assert!(claim(&store).await.is_empty(), "due later");
     let events = history(&store, work.id).await;
     assert_eq!(
@@ -183,7 +190,7 @@ pub async fn a_failure_is_final_and_a_dead_letter(store: AnyStore) {
             reason: "never".to_owned(),
         },
     );
-    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Applied);
+    assert_eq!(complete_one(&store, demand.clone()).await, Completed::Applied);
     let work = by_code(&store, &demand.work_code).await.unwrap();
     assert_eq!((work.status, work.result, work.done()), (Status::Failed, None, false));
     assert_eq!(
@@ -204,14 +211,14 @@ pub async fn a_failure_is_final_and_a_dead_letter(store: AnyStore) {
     );
 }
 
-pub async fn a_batch_settles_everything_in_it(store: AnyStore) {
+pub async fn a_batch_completes_everything_in_it(store: AnyStore) {
     created(&store, &(1..=50).collect::<Vec<i64>>()).await;
-    let mut settlements: Vec<Settlement> = (1..=50).map(|number| without_row(number, done(number))).collect();
+    let mut completions: Vec<Completion> = (1..=50).map(|number| without_row(number, done(number))).collect();
     for claim in claim(&store).await {
-        settlements.push(settlement(&claim, done(i64::from(claim.add_up_to.get()))));
+        completions.push(completion(&claim, done(i64::from(claim.add_up_to.get()))));
     }
-    settlements.push(without_row(51, Outcome::Running { lease: LEASE }));
-    settlements.push(without_row(
+    completions.push(without_row(51, Outcome::Running { lease: LEASE }));
+    completions.push(without_row(
         52,
         Outcome::Failed {
             reason: "never".to_owned(),
@@ -219,19 +226,19 @@ pub async fn a_batch_settles_everything_in_it(store: AnyStore) {
     ));
     assert!(
         store
-            .settle(&settlements)
+            .complete(&completions)
             .await
             .unwrap()
             .iter()
-            .all(|settled| *settled == Settled::Applied)
+            .all(|completed| *completed == Completed::Applied)
     );
     assert!(
         store
-            .settle(&settlements)
+            .complete(&completions)
             .await
             .unwrap()
             .iter()
-            .all(|settled| *settled == Settled::Superseded)
+            .all(|completed| *completed == Completed::Superseded)
     );
     for work in store.search(&everything()).await.unwrap() {
         let api = work.work_code.origin() == Origin::Api;
@@ -240,26 +247,26 @@ pub async fn a_batch_settles_everything_in_it(store: AnyStore) {
             Status::Done => &["compute/start", "compute/stop", "compute/result"],
             Status::Running => &["compute/start"],
             Status::Failed => &["compute/start", "compute/error"],
-            other => panic!("{other} is not what was settled"),
+            other => panic!("{other} is not what was recorded"),
         };
         assert_eq!(names(&history(&store, work.id).await), expected);
         assert_eq!(work.result, work.done().then(|| AddUpToSum::sum(work.add_up_to)));
     }
-    assert!(store.settle(&[]).await.unwrap().is_empty());
+    assert!(store.complete(&[]).await.unwrap().is_empty());
 }
 
-pub async fn two_settle_the_same_demands_at_once(store: AnyStore) {
+pub async fn two_complete_the_same_demands_at_once(store: AnyStore) {
     created(&store, &(1..=100).collect::<Vec<i64>>()).await;
-    let mut demands: Vec<Settlement> = (1..=100).map(|number| without_row(number, done(number))).collect();
+    let mut demands: Vec<Completion> = (1..=100).map(|number| without_row(number, done(number))).collect();
     for claim in claim(&store).await {
-        demands.push(settlement(&claim, done(i64::from(claim.add_up_to.get()))));
+        demands.push(completion(&claim, done(i64::from(claim.add_up_to.get()))));
     }
     let workers = [false, true].map(|reversed| {
         let (store, mut mine) = (store.clone(), demands.clone());
         if reversed {
             mine.reverse();
         }
-        tokio::spawn(async move { store.settle(&mine).await.unwrap() })
+        tokio::spawn(async move { store.complete(&mine).await.unwrap() })
     });
     let mut applied = 0;
     for worker in workers {
@@ -267,7 +274,7 @@ pub async fn two_settle_the_same_demands_at_once(store: AnyStore) {
             .await
             .unwrap()
             .into_iter()
-            .filter(|settled| *settled == Settled::Applied)
+            .filter(|completed| *completed == Completed::Applied)
             .count();
     }
     assert_eq!(applied, 200);
@@ -284,28 +291,28 @@ pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
             lease: Duration::from_millis(20),
         },
     );
-    settle_one(&store, demand.clone()).await;
+    complete_one(&store, demand.clone()).await;
     let work = by_code(&store, &demand.work_code).await.unwrap();
     let kept = without_row(4, Outcome::Running { lease: LEASE });
-    settle_one(&store, kept).await;
+    complete_one(&store, kept).await;
     eventually!(store.rescue(3, 100).await.unwrap() == 1);
     let claims = claim(&store).await;
     assert_eq!(
         (claims.len(), claims[0].id, claims[0].run.attempt, claims[0].failures),
         (1, work.id, 2, 0)
     );
-    let late = Settlement {
+    let late = Completion {
         guard: Guard::Running(Run::FIRST),
-        ..settlement(&claims[0], done(3))
+        ..completion(&claims[0], done(3))
     };
     assert_eq!(
-        settle_one(&store, late).await,
-        Settled::Superseded,
+        complete_one(&store, late).await,
+        Completed::Superseded,
         "the silent worker wakes up too late"
     );
     assert_eq!(
-        settle_one(&store, settlement(&claims[0], done(3))).await,
-        Settled::Applied
+        complete_one(&store, completion(&claims[0], done(3))).await,
+        Completed::Applied
     );
     let events = history(&store, work.id).await;
     assert_eq!(
@@ -322,13 +329,13 @@ pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
 
 pub async fn too_many_lost_leases_fail(store: AnyStore) {
     let demand = without_row(3, Outcome::Running { lease: Duration::ZERO });
-    settle_one(&store, demand.clone()).await;
+    complete_one(&store, demand.clone()).await;
     for attempt in 2..=3 {
         eventually!(store.rescue(2, 100).await.unwrap() == 1);
         let again = claim(&store).await.remove(0);
         assert_eq!(again.run.attempt, attempt);
-        let again = settlement(&again, Outcome::Running { lease: Duration::ZERO });
-        assert_eq!(settle_one(&store, again).await, Settled::Applied);
+        let again = completion(&again, Outcome::Running { lease: Duration::ZERO });
+        assert_eq!(complete_one(&store, again).await, Completed::Applied);
     }
     eventually!(store.rescue(2, 100).await.unwrap() == 1);
     let work = by_code(&store, &demand.work_code).await.unwrap();
@@ -345,8 +352,8 @@ pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) 
     let claims = claim(&store).await;
     let started = claims[..2]
         .iter()
-        .map(|claim| settlement(claim, Outcome::Running { lease: LEASE }));
-    store.settle(&started.collect::<Vec<_>>()).await.unwrap();
+        .map(|claim| completion(claim, Outcome::Running { lease: LEASE }));
+    store.complete(&started.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(store.lose_running(1).await.unwrap(), 2, "the third one is only claimed");
     let again = claim(&store).await;
     assert_eq!(again.len(), 2);
@@ -355,7 +362,7 @@ pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) 
         let events = history(&store, claim.id).await;
         assert_eq!(events.last().unwrap().1, "lease lost");
     }
-    settle_one(&store, settlement(&again[0], Outcome::Running { lease: LEASE })).await;
+    complete_one(&store, completion(&again[0], Outcome::Running { lease: LEASE })).await;
     assert_eq!(store.lose_running(1).await.unwrap(), 1);
     assert_eq!(
         work_of(&store, again[0].id).await.status,
@@ -381,8 +388,8 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
     created(&store, &[3, 4]).await;
     let claims = claim(&store).await;
     let lease = Outcome::Running { lease: LEASE };
-    let started: Vec<Settlement> = claims.iter().map(|claim| settlement(claim, lease.clone())).collect();
-    store.settle(&started).await.unwrap();
+    let started: Vec<Completion> = claims.iter().map(|claim| completion(claim, lease.clone())).collect();
+    store.complete(&started).await.unwrap();
     let (mine, other) = (&claims[0], &claims[1]);
     let late = RunningAttempt {
         run: Run {
@@ -405,11 +412,14 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
     assert_eq!((again.id, counted(&again)), (mine.id, (2, 0, 0)));
     // The worker that was told to stop comes to an end after all.
     for outcome in [done(3), failed("late"), retry(Duration::ZERO)] {
-        assert_eq!(settle_one(&store, running(mine, outcome)).await, Settled::Superseded);
+        assert_eq!(
+            complete_one(&store, running(mine, outcome)).await,
+            Completed::Superseded
+        );
     }
     assert_eq!(store.extend_leases(&[run_of(mine)], LEASE).await.unwrap(), [false]);
     let sum = done(i64::from(again.add_up_to.get()));
-    assert_eq!(settle_one(&store, settlement(&again, sum)).await, Settled::Applied);
+    assert_eq!(complete_one(&store, completion(&again, sum)).await, Completed::Applied);
     let events = history(&store, mine.id).await;
     let told = ["start", "error", "start", "stop", "result"].map(|word| format!("compute/{word}"));
     assert_eq!(names(&events)[1..], told);
@@ -433,15 +443,15 @@ pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore
             due.first().is_some_and(|due| counted(due) == expected)
         });
         let row = pending(&store, &work).await;
-        let running_now = async |lease: Outcome| settle_one(&store, settlement(&row, lease)).await;
+        let running_now = async |lease: Outcome| complete_one(&store, completion(&row, lease)).await;
         match end {
             "failure" => {
-                settle_one(&store, settlement(&row, retry(Duration::ZERO))).await;
+                complete_one(&store, completion(&row, retry(Duration::ZERO))).await;
                 expected.1 += 1;
             }
             "failure while running" => {
                 running_now(Outcome::Running { lease: LEASE }).await;
-                settle_one(&store, running(&row, retry(Duration::ZERO))).await;
+                complete_one(&store, running(&row, retry(Duration::ZERO))).await;
                 expected.1 += 1;
             }
             "lost" => {
@@ -472,7 +482,7 @@ pub async fn pending_rows_are_found_by_code(store: AnyStore) {
     let claims = claim(&store).await;
     store.mark_sent(&claims).await.unwrap();
     let first = claims.iter().find(|claim| claim.id == works[0].id).unwrap();
-    settle_one(&store, settlement(first, done(1))).await;
+    complete_one(&store, completion(first, done(1))).await;
     let codes = [
         works[0].work_code.clone(),
         works[1].work_code.clone(),
@@ -493,7 +503,7 @@ pub async fn pending_rows_are_found_by_code(store: AnyStore) {
 pub async fn the_largest_sum_is_kept_exactly(store: AnyStore) {
     let largest = i64::from(AddUpTo::MAX.get());
     let demand = without_row(largest, done(largest));
-    settle_one(&store, demand.clone()).await;
+    complete_one(&store, demand.clone()).await;
     let work = by_code(&store, &demand.work_code).await.unwrap();
     assert_eq!(
         (work.add_up_to, work.result),

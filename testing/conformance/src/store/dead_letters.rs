@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, claim, created, done, failed, history, letters, names, now, pending_guard, settle_one,
-    settlement, work_of,
+    HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, history, letters, names, now,
+    pending_guard, work_of,
 };
 use pp_lib::domain::{DeadLetter, DeadLetterId, MessageId, Status, Work};
-use pp_lib::store::{AnyStore, DeadMessage, Redriven, Selection, Settled, Settlement};
+use pp_lib::store::{AnyStore, Completed, Completion, DeadMessage, Redriven, Selection};
 
 const NEVER: &str = "never";
 
@@ -32,13 +32,13 @@ async fn bury(store: &AnyStore, id: &str) -> DeadLetterId {
 /// Works that failed, with their letters, newest first.
 async fn failed_works(store: &AnyStore, numbers: &[i64]) -> Vec<(Work, DeadLetter)> {
     created(store, numbers).await;
-    let failing: Vec<Settlement> = claim(store)
+    let failing: Vec<Completion> = claim(store)
         .await
         .iter()
-        .map(|claim| settlement(claim, failed(NEVER)))
+        .map(|claim| completion(claim, failed(NEVER)))
         .collect();
-    let settled = store.settle(&failing).await.unwrap();
-    assert!(settled.iter().all(|settled| *settled == Settled::Applied));
+    let completed = store.complete(&failing).await.unwrap();
+    assert!(completed.iter().all(|completed| *completed == Completed::Applied));
     let mut works = Vec::new();
     for letter in letters(store).await {
         works.push((work_of(store, letter.work_id.unwrap()).await, letter));
@@ -219,14 +219,17 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
     );
     assert_eq!((claims.len(), state), (1, (after.id, 2, 1, 0)));
     for late in [done(13), failed("late")] {
-        let late = Settlement {
+        let late = Completion {
             guard: pending_guard(1, 1),
-            ..settlement(&claims[0], late)
+            ..completion(&claims[0], late)
         };
-        assert_eq!(settle_one(&store, late).await, Settled::Superseded);
+        assert_eq!(complete_one(&store, late).await, Completed::Superseded);
     }
     let sum = done(i64::from(after.add_up_to.get()));
-    assert_eq!(settle_one(&store, settlement(&claims[0], sum)).await, Settled::Applied);
+    assert_eq!(
+        complete_one(&store, completion(&claims[0], sum)).await,
+        Completed::Applied
+    );
     assert_eq!(store.redrive(&only(&letter)).await.unwrap(), 0, "the letter is gone");
 }
 
@@ -272,8 +275,8 @@ pub async fn a_redriven_work_that_fails_again_has_one_letter(store: AnyStore) {
         assert_eq!((again.id, again.run.generation), (work.id, generation));
         let reason = format!("for the {generation}th time");
         assert_eq!(
-            settle_one(&store, settlement(&again, failed(&reason))).await,
-            Settled::Applied
+            complete_one(&store, completion(&again, failed(&reason))).await,
+            Completed::Applied
         );
         let letters = letters(&store).await;
         assert_eq!((letters.len(), &letters[0].reason), (1, &reason));

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, claim, created, done, history, letters, names, pending, retry, running_guard, settle_one, settlement,
-    work_of,
+    HOLD, LEASE, claim, complete_one, completion, created, done, history, letters, names, pending, retry,
+    running_guard, work_of,
 };
 use pp_lib::domain::{Run, Status, Work, WorkId};
-use pp_lib::store::{AnyStore, Claim, Guard, Outcome, Settled, Settlement};
+use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, Outcome};
 
 pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
@@ -43,9 +43,9 @@ pub async fn a_claim_that_is_not_marked_runs_out(store: AnyStore) {
 pub async fn claims_that_are_given_back_are_due_at_once(store: AnyStore) {
     created(&store, &[1, 2]).await;
     let claims = claim(&store).await;
-    settle_one(
+    complete_one(
         &store,
-        settlement(&claims[0], done(i64::from(claims[0].add_up_to.get()))),
+        completion(&claims[0], done(i64::from(claims[0].add_up_to.get()))),
     )
     .await;
     store.give_back(&claims).await.unwrap();
@@ -113,15 +113,15 @@ pub async fn the_next_moment_something_falls_due_is_known(store: AnyStore) {
     let next = store.next_due().await.unwrap().unwrap();
     assert!(next <= HOLD && next > HOLD / 2, "the claim: {next:?}");
     let lease = HOLD / 10;
-    let running_now = settlement(&held, Outcome::Running { lease });
-    assert_eq!(settle_one(&store, running_now).await, Settled::Applied);
+    let running_now = completion(&held, Outcome::Running { lease });
+    assert_eq!(complete_one(&store, running_now).await, Completed::Applied);
     let next = store.next_due().await.unwrap().unwrap();
     assert!(next <= lease && next > lease / 2, "the lease: {next:?}");
-    let finished = Settlement {
+    let finished = Completion {
         guard: running_guard(held.run.generation, held.run.attempt),
-        ..settlement(&held, done(1))
+        ..completion(&held, done(1))
     };
-    assert_eq!(settle_one(&store, finished).await, Settled::Applied);
+    assert_eq!(complete_one(&store, finished).await, Completed::Applied);
     assert_eq!(store.next_due().await.unwrap(), None);
 }
 
@@ -154,14 +154,14 @@ pub async fn what_was_sent_is_lost_as_the_next_attempt(store: AnyStore) {
             ["work/created"],
             "an attempt that left no trace"
         );
-        let late = Settlement {
+        let late = Completion {
             guard: Guard::Pending(Run {
                 generation: 1,
                 attempt: 3 - attempt,
             }),
-            ..settlement(&claim, done(1))
+            ..completion(&claim, done(1))
         };
-        assert_eq!(settle_one(&store, late).await, Settled::Superseded);
+        assert_eq!(complete_one(&store, late).await, Completed::Superseded);
     }
 }
 
@@ -194,11 +194,11 @@ pub async fn only_what_was_sent_is_lost(store: AnyStore) {
     let claims = claim(&store).await;
     let of = |work: &Work| claims.iter().find(|claim| claim.id == work.id).unwrap();
     let batch = [
-        settlement(of(&works[0]), done(1)),
-        settlement(of(&works[1]), Outcome::Running { lease: LEASE }),
-        settlement(of(&works[2]), retry(LEASE)),
+        completion(of(&works[0]), done(1)),
+        completion(of(&works[1]), Outcome::Running { lease: LEASE }),
+        completion(of(&works[2]), retry(LEASE)),
     ];
-    store.settle(&batch).await.unwrap();
+    store.complete(&batch).await.unwrap();
     assert_eq!(store.lose_sent(5).await.unwrap(), 0);
     let retried = pending(&store, &works[2]).await;
     assert_eq!((retried.run.attempt, retried.failures), (2, 1));
@@ -208,7 +208,7 @@ pub async fn only_what_was_sent_is_lost(store: AnyStore) {
 pub async fn what_failed_of_itself_and_was_lost_counts_apart(store: AnyStore) {
     let work = created(&store, &[1]).await.remove(0);
     let first = claim(&store).await.remove(0);
-    settle_one(&store, settlement(&first, retry(Duration::ZERO))).await;
+    complete_one(&store, completion(&first, retry(Duration::ZERO))).await;
     eventually!(!claim(&store).await.is_empty());
     store.lose_sent(5).await.unwrap();
     let again = pending(&store, &work).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, claim, created, done, failed, retry, running, settle_one, settlement, without_row,
+    HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, retry, running, without_row,
 };
 use pp_lib::domain::{Position, Snapshot, Status, WorkId};
 use pp_lib::store::{AnyStore, Change, Outcome, Page, Selection};
@@ -61,16 +61,16 @@ pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
     let mut claims = claim(&store).await;
     claims.sort_by_key(|claim| claim.id);
     let batch = [
-        settlement(&claims[0], Outcome::Running { lease: LEASE }),
-        settlement(&claims[1], failed("never")),
-        settlement(&claims[2], Outcome::Running { lease: AT_ONCE }),
-        settlement(&claims[3], retry(LEASE)),
+        completion(&claims[0], Outcome::Running { lease: LEASE }),
+        completion(&claims[1], failed("never")),
+        completion(&claims[2], Outcome::Running { lease: AT_ONCE }),
+        completion(&claims[3], retry(LEASE)),
         without_row(5, done(5)),
         without_row(6, done(6)),
     ];
-    store.settle(&batch[..5]).await.unwrap();
-    settle_one(&store, batch[5].clone()).await;
-    settle_one(&store, running(&claims[0], done(1))).await;
+    store.complete(&batch[..5]).await.unwrap();
+    complete_one(&store, batch[5].clone()).await;
+    complete_one(&store, running(&claims[0], done(1))).await;
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
     assert_eq!(store.claim(None, HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.lose_sent(0).await.unwrap(), 1);
@@ -118,10 +118,10 @@ pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
         ("compute/error", Pending),
     ]);
     assert_eq!(told(&changes, works[3].id), retried);
-    for settlement in &batch[4..] {
+    for completion in &batch[4..] {
         let mine = changes
             .iter()
-            .filter(|change| change.event.work_code == settlement.work_code);
+            .filter(|change| change.event.work_code == completion.work_code);
         let computed: Vec<_> = mine
             .map(|change| (change.event.variable.as_str(), change.status))
             .collect();
@@ -222,8 +222,8 @@ pub async fn the_works_that_changes_touch_come_once_each(store: AnyStore) {
     let claims = claim(&store).await;
     let outcomes = claims
         .iter()
-        .map(|claim| settlement(claim, done(claim.add_up_to.get().into())));
-    store.settle(&outcomes.collect::<Vec<_>>()).await.unwrap();
+        .map(|claim| completion(claim, done(claim.add_up_to.get().into())));
+    store.complete(&outcomes.collect::<Vec<_>>()).await.unwrap();
     store.delete(works[1].id, None).await.unwrap();
     let mut after = begin;
     loop {
@@ -250,7 +250,7 @@ pub async fn a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice(
             for number in 1..=BATCHES {
                 created(&store, &[number, number]).await;
                 store
-                    .settle(&[without_row(number, done(number)), without_row(number, failed("no"))])
+                    .complete(&[without_row(number, done(number)), without_row(number, failed("no"))])
                     .await
                     .unwrap();
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Run, Variable, Work, WorkCode, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Claim, Guard, NewWork, Outcome, Search, Settled, Settlement};
+use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, NewWork, Outcome, Search};
 
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -55,8 +55,8 @@ pub(super) async fn claim(store: &AnyStore) -> Vec<Claim> {
 }
 
 /// What a worker says that computed the demand of a claim.
-pub(super) fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
-    Settlement {
+pub(super) fn completion(claim: &Claim, outcome: Outcome) -> Completion {
+    Completion {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
         add_up_to: claim.add_up_to,
@@ -65,16 +65,16 @@ pub(super) fn settlement(claim: &Claim, outcome: Outcome) -> Settlement {
     }
 }
 
-pub(super) fn running(claim: &Claim, outcome: Outcome) -> Settlement {
+pub(super) fn running(claim: &Claim, outcome: Outcome) -> Completion {
     let guard = Guard::Running(claim.run);
-    Settlement {
+    Completion {
         guard,
-        ..settlement(claim, outcome)
+        ..completion(claim, outcome)
     }
 }
 
-pub(super) fn without_row(number: i64, outcome: Outcome) -> Settlement {
-    Settlement {
+pub(super) fn without_row(number: i64, outcome: Outcome) -> Completion {
+    Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
         add_up_to: bound(number),
@@ -127,8 +127,8 @@ pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
     store.dead_letters(None, 1000).await.unwrap()
 }
 
-pub(super) async fn settle_one(store: &AnyStore, settlement: Settlement) -> Settled {
-    store.settle(&[settlement]).await.unwrap()[0]
+pub(super) async fn complete_one(store: &AnyStore, completion: Completion) -> Completed {
+    store.complete(&[completion]).await.unwrap()[0]
 }
 
 pub(super) async fn by_code(store: &AnyStore, code: &WorkCode) -> Option<Work> {

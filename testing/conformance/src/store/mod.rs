@@ -77,16 +77,16 @@ macro_rules! store_suite {
             what_is_lost_too_often_is_given_up
             only_what_was_sent_is_lost
             what_failed_of_itself_and_was_lost_counts_apart
-            settles_a_demand_without_a_row_once
-            settles_a_pending_row_once
-            a_superseded_settlement_changes_nothing
-            a_settlement_with_another_bound_changes_nothing
-            a_taken_code_of_a_settlement_is_said
+            completes_a_demand_without_a_row_once
+            completes_a_pending_row_once
+            a_superseded_completion_changes_nothing
+            a_completion_with_another_bound_changes_nothing
+            a_taken_code_of_a_completion_is_said
             running_then_done_has_each_event_once
             a_retry_waits_and_is_the_next_attempt
             a_failure_is_final_and_a_dead_letter
-            a_batch_settles_everything_in_it
-            two_settle_the_same_demands_at_once
+            a_batch_completes_everything_in_it
+            two_complete_the_same_demands_at_once
             a_lease_that_runs_out_is_rescued
             too_many_lost_leases_fail
             every_running_row_is_lost_where_all_workers_ended

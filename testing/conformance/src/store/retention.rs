@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, ids, letters, new_work, now, retry,
-    settle_one, settlement, without_row, work_of,
+    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, ids, letters,
+    new_work, now, retry, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Position, WorkId};
 use pp_lib::runtime::new_work_code;
-use pp_lib::store::{AnyStore, Change, Changed, NewWork, Outcome, Purged, Selection, Settled, Settlement};
+use pp_lib::store::{AnyStore, Change, Changed, Completed, Completion, NewWork, Outcome, Purged, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
@@ -43,10 +43,10 @@ async fn purge_all(store: &AnyStore, works: u64, events: u64) {
 }
 
 /// So many works that are done, by themselves.
-async fn finished(store: &AnyStore, count: i64) -> Vec<Settlement> {
-    let demands: Vec<Settlement> = (1..=count).map(|number| without_row(number, done(number))).collect();
-    let settled = store.settle(&demands).await.unwrap();
-    assert!(settled.iter().all(|settled| *settled == Settled::Applied));
+async fn finished(store: &AnyStore, count: i64) -> Vec<Completion> {
+    let demands: Vec<Completion> = (1..=count).map(|number| without_row(number, done(number))).collect();
+    let completed = store.complete(&demands).await.unwrap();
+    assert!(completed.iter().all(|completed| *completed == Completed::Applied));
     demands
 }
 
@@ -84,16 +84,16 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
     claims.sort_by_key(|claim| claim.id);
     let lost = AT_ONCE;
     let batch = [
-        settlement(&claims[0], done(1)),
-        settlement(&claims[1], failed("its letter is dropped")),
-        settlement(&claims[2], done(3)),
-        settlement(&claims[3], failed("its letter stays")),
-        settlement(&claims[4], Outcome::Running { lease: LEASE }),
-        settlement(&claims[5], retry(LEASE)),
-        settlement(&claims[6], done(7)),
-        settlement(&claims[7], Outcome::Running { lease: lost }),
+        completion(&claims[0], done(1)),
+        completion(&claims[1], failed("its letter is dropped")),
+        completion(&claims[2], done(3)),
+        completion(&claims[3], failed("its letter stays")),
+        completion(&claims[4], Outcome::Running { lease: LEASE }),
+        completion(&claims[5], retry(LEASE)),
+        completion(&claims[6], done(7)),
+        completion(&claims[7], Outcome::Running { lease: lost }),
     ];
-    assert_eq!(store.settle(&batch).await.unwrap(), [Settled::Applied; 8]);
+    assert_eq!(store.complete(&batch).await.unwrap(), [Completed::Applied; 8]);
     store.delete(works[2].id, None).await.unwrap();
     store.delete(works[5].id, None).await.unwrap();
     store.update(works[6].id, bound(70), None, LEASE).await.unwrap();
@@ -135,8 +135,8 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
         again.len() == 2
     });
     for claim in &again {
-        let settled = settle_one(&store, settlement(claim, done(1))).await;
-        assert_eq!(settled, Settled::Applied, "what stayed goes on");
+        let completed = complete_one(&store, completion(claim, done(1))).await;
+        assert_eq!(completed, Completed::Applied, "what stayed goes on");
     }
 }
 
@@ -165,26 +165,30 @@ pub async fn a_purged_work_is_not_remembered(store: AnyStore) {
         .remove(0)
         .unwrap();
     let claim = claim(&store).await.remove(0);
-    let computed = settlement(&claim, done(4));
-    assert_eq!(settle_one(&store, computed.clone()).await, Settled::Applied);
-    assert_eq!(settle_one(&store, demand.clone()).await, Settled::Superseded);
+    let computed = completion(&claim, done(4));
+    assert_eq!(complete_one(&store, computed.clone()).await, Completed::Applied);
+    assert_eq!(complete_one(&store, demand.clone()).await, Completed::Superseded);
     purge_all(&store, 2, 3 + 4).await;
 
     assert_eq!(
-        settle_one(&store, computed).await,
-        Settled::Superseded,
+        complete_one(&store, computed).await,
+        Completed::Superseded,
         "a row that is gone"
     );
     store.mark_sent(&[claim]).await.unwrap();
     assert!(ids(&store, everything()).await.is_empty());
-    let late = Settlement {
+    let late = Completion {
         work_code: new_work_code(Origin::Consumer),
         ..demand
     };
-    assert_eq!(settle_one(&store, late.clone()).await, Settled::Applied, "a new work");
     assert_eq!(
-        settle_one(&store, late).await,
-        Settled::Superseded,
+        complete_one(&store, late.clone()).await,
+        Completed::Applied,
+        "a new work"
+    );
+    assert_eq!(
+        complete_one(&store, late).await,
+        Completed::Superseded,
         "which is remembered"
     );
     let again = store.create(&[wanted]).await.unwrap().remove(0).unwrap();

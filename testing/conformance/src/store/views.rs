@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use super::fixtures::{
-    LEASE, bound, claim, created, done, everything, failed, letters, new_work, now, retry, running, settle_one,
-    settlement, without_row, work_of,
+    LEASE, bound, claim, complete_one, completion, created, done, everything, failed, letters, new_work, now, retry,
+    running, without_row, work_of,
 };
 use pp_lib::domain::{ByOrigin, ByStatus, Origin, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
@@ -73,18 +73,18 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
     let mut claims = claim(&store).await;
     claims.sort_by_key(|claim| claim.id);
     let batch = [
-        settlement(&claims[0], done(1)),
-        settlement(&claims[1], failed("never")),
-        settlement(&claims[2], Outcome::Running { lease: LEASE }),
-        settlement(&claims[3], Outcome::Running { lease: AT_ONCE }),
-        settlement(&claims[4], retry(LEASE)),
+        completion(&claims[0], done(1)),
+        completion(&claims[1], failed("never")),
+        completion(&claims[2], Outcome::Running { lease: LEASE }),
+        completion(&claims[3], Outcome::Running { lease: AT_ONCE }),
+        completion(&claims[4], retry(LEASE)),
     ];
-    store.settle(&batch).await.unwrap();
-    store.settle(&batch).await.unwrap();
+    store.complete(&batch).await.unwrap();
+    store.complete(&batch).await.unwrap();
     (expected.pending, expected.running, expected.done, expected.failed) = (1, 2, 1, 1);
     assert_eq!(api(&store).await, expected, "each change once");
 
-    settle_one(&store, running(&claims[2], done(3))).await;
+    complete_one(&store, running(&claims[2], done(3))).await;
     eventually!(store.rescue(0, 10).await.unwrap() == 1);
     (expected.running, expected.done, expected.failed) = (0, 2, 2);
     assert_eq!(api(&store).await, expected);
@@ -126,8 +126,8 @@ pub async fn counters_tell_origins_apart(store: AnyStore) {
         without_row(4, Outcome::Running { lease: LEASE }),
         without_row(5, retry(LEASE)),
     ];
-    store.settle(&demands[..2]).await.unwrap();
-    store.settle(&demands).await.unwrap();
+    store.complete(&demands[..2]).await.unwrap();
+    store.complete(&demands).await.unwrap();
     let works = store.stats().await.unwrap().works;
     let (pending, running, done, failed, cancelled) = (2, 1, 2, 1, 0);
     let consumer = ByStatus {
@@ -161,7 +161,7 @@ pub async fn the_newest_works_are_shown(store: AnyStore) {
 pub async fn folding_changes_no_counter(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
     let claims = claim(&store).await;
-    settle_one(&store, settlement(&claims[0], done(claims[0].add_up_to.get().into()))).await;
+    complete_one(&store, completion(&claims[0], done(claims[0].add_up_to.get().into()))).await;
     store.delete(works[2].id, None).await.unwrap();
     let before = store.stats().await.unwrap();
     assert!(store.fold().await.unwrap() > 0);
@@ -180,22 +180,22 @@ async fn per_minute(store: &AnyStore) -> f64 {
 
 pub async fn works_that_became_done_make_the_rates(store: AnyStore) {
     let begun = Instant::now();
-    let (mut settled, mut seen) = (0, false);
+    let (mut completed, mut seen) = (0, false);
     // Until one of them is seen within the last whole second, whenever that is.
     eventually!({
-        settle_one(&store, without_row(3, done(3))).await;
-        settled += 1;
-        if settled % 3 == 0 {
+        complete_one(&store, without_row(3, done(3))).await;
+        completed += 1;
+        if completed % 3 == 0 {
             store.fold().await.unwrap();
         }
         let rate = store.stats().await.unwrap().works_per_second.over_1s;
-        assert!(rate <= f64::from(settled));
+        assert!(rate <= f64::from(completed));
         seen |= rate > 0.0;
         seen
     });
-    settle_one(&store, without_row(3, failed("never"))).await;
+    complete_one(&store, without_row(3, failed("never"))).await;
     if begun.elapsed() < Duration::from_secs(50) {
-        eventually!(per_minute(&store).await == f64::from(settled));
+        eventually!(per_minute(&store).await == f64::from(completed));
     }
     let latency = store.stats().await.unwrap().latency_ms;
     assert_eq!(
@@ -211,7 +211,7 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
     let (there, waited) = (Instant::now(), Duration::from_millis(300));
     eventually!(there.elapsed() > waited);
     let slow = claim(&store).await.remove(0);
-    settle_one(&store, settlement(&slow, done(3))).await;
+    complete_one(&store, completion(&slow, done(3))).await;
     let most = begun.elapsed();
     eventually!(store.stats().await.unwrap().latency_ms.p50.is_some());
     let latency = store.stats().await.unwrap().latency_ms;
@@ -233,7 +233,7 @@ pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
         claims.extend(claim(&store).await);
         !claims.is_empty()
     });
-    settle_one(&store, settlement(&claims[0], done(4))).await;
+    complete_one(&store, completion(&claims[0], done(4))).await;
     eventually!(per_minute(&store).await == 1.0);
     assert_eq!(store.stats().await.unwrap().latency_ms.p99, None);
 }
@@ -241,7 +241,7 @@ pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
 pub async fn a_rebuild_changes_no_counter_and_no_rate(store: AnyStore) {
     created(&store, &[1, 2, 3]).await;
     let claims = claim(&store).await;
-    settle_one(&store, settlement(&claims[0], done(claims[0].add_up_to.get().into()))).await;
+    complete_one(&store, completion(&claims[0], done(claims[0].add_up_to.get().into()))).await;
     eventually!(per_minute(&store).await == 1.0);
     for _ in 0..2 {
         store.rebuild().await.unwrap();
@@ -305,7 +305,7 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         2 => drop(store.create_all(&[new_work(Origin::Consumer, 5)]).await.unwrap()),
         3 => drop(
             store
-                .settle(&[without_row(6, done(6)), without_row(7, random_outcome(7))])
+                .complete(&[without_row(6, done(6)), without_row(7, random_outcome(7))])
                 .await
                 .unwrap(),
         ),
@@ -317,16 +317,16 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         5 | 6 => {
             let batch: Vec<_> = held
                 .iter()
-                .map(|claim| settlement(claim, random_outcome(claim.add_up_to.get().into())))
+                .map(|claim| completion(claim, random_outcome(claim.add_up_to.get().into())))
                 .collect();
-            store.settle(&batch).await.unwrap();
+            store.complete(&batch).await.unwrap();
         }
         7 => {
             let batch: Vec<_> = held
                 .drain(..)
                 .map(|claim| running(&claim, random_outcome(claim.add_up_to.get().into())))
                 .collect();
-            store.settle(&batch).await.unwrap();
+            store.complete(&batch).await.unwrap();
         }
         8 => drop(store.rescue(dice(2), 10).await.unwrap()),
         9 => drop(store.lose_sent(dice(2)).await.unwrap()),

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, created, done, everything, failed, history, ids, names, new_work, now,
-    settle_one, settlement, without_row, work_of,
+    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
+    names, new_work, now, without_row, work_of,
 };
 use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
-use pp_lib::store::{AnyStore, Changed, NewWork, Outcome, Search, Settled, Settlement};
+use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Outcome, Search};
 
 pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
     let wanted = [
@@ -112,7 +112,7 @@ pub async fn a_history_is_read_in_parts(store: AnyStore) {
 pub async fn searches_newest_first_by_every_filter(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
     let finished = without_row(4, done(4));
-    settle_one(&store, finished.clone()).await;
+    complete_one(&store, finished.clone()).await;
     let finished = by_code(&store, &finished.work_code).await.unwrap();
     let all: Vec<i64> = [finished.id, works[2].id, works[1].id, works[0].id]
         .map(|id| id.0)
@@ -172,7 +172,7 @@ pub async fn searches_newest_first_by_every_filter(store: AnyStore) {
 
 pub async fn prefixes_are_literal(store: AnyStore) {
     let works = created(&store, &[1, 2]).await;
-    settle_one(&store, without_row(3, done(3))).await;
+    complete_one(&store, without_row(3, done(3))).await;
     let found = |prefix: &str| {
         let search = Search {
             work_code: WorkCodePrefix::parse(prefix),
@@ -225,8 +225,8 @@ pub async fn a_scheduled_work_is_due_at_its_time_and_not_before(store: AnyStore)
     });
     assert_eq!((claims.len(), claims[0].id), (1, work.id));
     assert_eq!(
-        settle_one(&store, settlement(&claims[0], done(4))).await,
-        Settled::Applied
+        complete_one(&store, completion(&claims[0], done(4))).await,
+        Completed::Applied
     );
     assert_eq!(work_of(&store, work.id).await.run_at, Some(run_at));
     assert_eq!(by_code(&store, &work.work_code).await.unwrap().run_at, Some(run_at));
@@ -319,12 +319,12 @@ async fn a_mix(store: &AnyStore) -> Vec<Work> {
         2 => Some(Outcome::Running { lease: LEASE }),
         _ => None,
     };
-    let settlements: Vec<Settlement> = (0..claims.len())
-        .filter_map(|index| Some(settlement(&claims[index], outcome(index)?)))
+    let completions: Vec<Completion> = (0..claims.len())
+        .filter_map(|index| Some(completion(&claims[index], outcome(index)?)))
         .collect();
-    store.settle(&settlements).await.unwrap();
-    let by_themselves: Vec<Settlement> = (1..=600).map(|number| without_row(number, done(number))).collect();
-    store.settle(&by_themselves).await.unwrap();
+    store.complete(&completions).await.unwrap();
+    let by_themselves: Vec<Completion> = (1..=600).map(|number| without_row(number, done(number))).collect();
+    store.complete(&by_themselves).await.unwrap();
     for (index, claim) in claims.iter().enumerate() {
         match index % 14 {
             3 | 8 => drop(store.cancel(claim.id, None).await.unwrap()),

@@ -1,4 +1,4 @@
-//! The statement that settles a batch, and the arrays it is given.
+//! The statement that completes a batch, and the arrays it is given.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,11 @@ use super::dispatch::microseconds;
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use crate::domain::{Run, Status};
-use crate::store::Settlement;
+use crate::store::Completion;
 
-/// Settlements as columns, in the order of `message_id`.
+/// Completions as columns, in the order of `message_id`.
 #[derive(Default)]
-pub(super) struct SettleRows {
+pub(super) struct CompleteRows {
     message_ids: Vec<String>,
     codes: Vec<String>,
     origins: Vec<&'static str>,
@@ -29,24 +29,24 @@ pub(super) struct SettleRows {
     reasons: Vec<Option<String>>,
 }
 
-impl SettleRows {
-    pub(super) fn new(settlements: &[Settlement]) -> Self {
-        let mut sorted: Vec<&Settlement> = settlements.iter().collect();
+impl CompleteRows {
+    pub(super) fn new(completions: &[Completion]) -> Self {
+        let mut sorted: Vec<&Completion> = completions.iter().collect();
         sorted.sort_unstable_by(|one, other| one.message_id.cmp(&other.message_id));
         let mut rows = Self::default();
-        for settlement in sorted {
-            rows.push(settlement);
+        for completion in sorted {
+            rows.push(completion);
         }
         rows
     }
 
-    fn push(&mut self, settlement: &Settlement) {
-        let Settlement { guard, outcome, .. } = settlement;
+    fn push(&mut self, completion: &Completion) {
+        let Completion { guard, outcome, .. } = completion;
         let Run { generation, attempt } = guard.run();
-        self.message_ids.push(settlement.message_id.as_str().to_owned());
-        self.codes.push(settlement.work_code.as_str().to_owned());
-        self.origins.push(settlement.work_code.origin().as_str());
-        self.bounds.push(settlement.add_up_to.get());
+        self.message_ids.push(completion.message_id.as_str().to_owned());
+        self.codes.push(completion.work_code.as_str().to_owned());
+        self.origins.push(completion.work_code.origin().as_str());
+        self.bounds.push(completion.add_up_to.get());
         self.from.push(guard.status().map(Status::as_str));
         self.generations.push(generation);
         self.attempts.push(attempt);
@@ -62,7 +62,7 @@ impl SettleRows {
 /// Events are derived from what really changed: the start where the attempt had not been started, then its end. So is
 /// what is said for the counters, with the bucket of the latency as `views::bucket_of` has it: of the first generation
 /// only, since when a later one was asked for is not known.
-const SETTLE: &str = "
+const COMPLETE: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
             AS input (message_id, work_code, origin, add_up_to, was, generation, attempt, status, result, due, reason)
@@ -127,15 +127,18 @@ const SETTLE: &str = "
 
 type MessageIds = HashSet<String>;
 
-/// Settles them; which took effect, and which of the others have a row.
-pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result<(MessageIds, MessageIds), Failure> {
+/// Completes them; which took effect, and which of the others have a row.
+pub(super) fn complete(
+    connection: &mut PgConnection,
+    rows: &CompleteRows,
+) -> Result<(MessageIds, MessageIds), Failure> {
     let usual = rows.from.iter().all(Option::is_none) && rows.results.iter().all(Option::is_some);
     let applied: Vec<Found> = if usual {
         skipping_at_need(connection, |connection, on_conflict| {
-            settle_done(connection, rows, on_conflict)
+            complete_done(connection, rows, on_conflict)
         })?
     } else {
-        sql_query(SETTLE)
+        sql_query(COMPLETE)
             .bind::<Array<Text>, _>(&rows.message_ids)
             .bind::<Array<Text>, _>(&rows.codes)
             .bind::<Array<Text>, _>(&rows.origins)
@@ -164,7 +167,11 @@ pub(super) fn settle(connection: &mut PgConnection, rows: &SettleRows) -> Result
 }
 
 /// The usual batch, demands without a row and all computed: the same in a third less of the server's time.
-fn settle_done(connection: &mut PgConnection, rows: &SettleRows, on_conflict: OnConflict) -> QueryResult<Vec<Found>> {
+fn complete_done(
+    connection: &mut PgConnection,
+    rows: &CompleteRows,
+    on_conflict: OnConflict,
+) -> QueryResult<Vec<Found>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
             INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
@@ -192,8 +199,8 @@ fn settle_done(connection: &mut PgConnection, rows: &SettleRows, on_conflict: On
     Prepared(statement).load(connection)
 }
 
-/// Those that were to be running and are, at the generation and attempt that they are settled for.
-pub(super) fn running(connection: &mut PgConnection, rows: &SettleRows) -> Result<MessageIds, Failure> {
+/// Those that were to be running and are, at the generation and attempt that they are recorded for.
+pub(super) fn running(connection: &mut PgConnection, rows: &CompleteRows) -> Result<MessageIds, Failure> {
     let running: Vec<Found> = sql_query(
         "SELECT message_id
         FROM unnest($1, $2, $3, $4, $5::work_status[]) AS input (message_id, generation, attempt, add_up_to, status)

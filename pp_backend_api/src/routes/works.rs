@@ -12,7 +12,7 @@ use super::{no_such_work, parse_id};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
-use crate::wanted::{Bulk, Create, Object};
+use crate::wanted::{Bulk, Object};
 use crate::{Api, answer, body, idempotent, query};
 
 /// The memory of one work in a bulk request until it is answered, in bytes. It exists parsed, as the store's input and
@@ -41,7 +41,7 @@ pub(super) async fn create(
     let wanted = if body.bytes.is_empty() {
         Wanted::default()
     } else {
-        body::parse::<Object<Create>>(&request, &body.bytes)?.0.into()
+        body::parse::<Object<Wanted>>(&request, &body.bytes)?.0
     };
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {

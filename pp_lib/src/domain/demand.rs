@@ -68,19 +68,6 @@ impl fmt::Display for MessageIdError {
 
 impl std::error::Error for MessageIdError {}
 
-/// A demand that a worker can take up: what is asked for, and under which identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Demand {
-    /// The idempotency key; two demands with one key are one work.
-    pub message_id: MessageId,
-    /// The bound of the sum.
-    pub add_up_to: AddUpTo,
-    /// The row that asks, when there is one already.
-    pub row: Option<DemandedRow>,
-    /// The code that its work is to have, where there is no row and one was promised.
-    pub new_work_code: Option<WorkCode>,
-}
-
 /// The state of a row at the moment its demand was sent; a row that has moved on since needs nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemandedRow {

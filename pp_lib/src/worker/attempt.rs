@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
 
-use crate::domain::{AddUpTo, Computation, ComputeError, Computing, Demand, MessageId, Task, WorkCode};
+use crate::broker::Delivery;
+use crate::domain::{AddUpTo, Computation, ComputeError, Computing, DemandedRow, MessageId, Task, WorkCode};
 use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
 /// The longest reason that is kept, in bytes.
@@ -27,7 +28,7 @@ pub(super) struct Attempts {
     pub(super) work_timeout: Duration,
 }
 
-/// An attempt that is under way or about to be.
+/// An attempt at a work, and the deliveries that wait for it: more than one when its demand came twice.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) message_id: MessageId,
@@ -36,39 +37,66 @@ pub(super) struct Attempt {
     pub(super) guard: Guard,
     failures: i32,
     lost_leases: i32,
+    pub(super) tags: Vec<u64>,
+    /// The highest delivery count of its deliveries.
+    pub(super) delivery_count: u32,
 }
 
 impl Attempt {
-    /// The attempt that a demand asks for; a row yet to be made gets the code that was promised, or else this one.
-    pub(super) fn new(demand: Demand, fresh_code: impl FnOnce() -> WorkCode) -> Self {
-        let Demand {
+    /// The attempt at a work that has no row yet and gets this code with it.
+    pub(super) fn at_new_work(message_id: MessageId, add_up_to: AddUpTo, work_code: WorkCode) -> Self {
+        Self {
             message_id,
+            work_code,
             add_up_to,
-            row,
-            new_work_code,
-        } = demand;
-        match row {
-            None => Self {
-                message_id,
-                work_code: new_work_code.unwrap_or_else(fresh_code),
-                add_up_to,
-                guard: Guard::NoRow,
-                failures: 0,
-                lost_leases: 0,
-            },
-            Some(row) => Self {
-                message_id,
-                work_code: row.work_code,
-                add_up_to,
-                guard: Guard::Pending(row.run),
-                failures: row.failures,
-                lost_leases: row.lost_leases,
-            },
+            guard: Guard::NoRow,
+            failures: 0,
+            lost_leases: 0,
+            tags: Vec::new(),
+            delivery_count: 0,
         }
     }
 
-    /// Whether it was demanded when the row had moved on from where the other attempt saw it.
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+    /// The attempt that a row demands.
+    pub(super) fn at_row(message_id: MessageId, add_up_to: AddUpTo, row: DemandedRow) -> Self {
+        Self {
+            guard: Guard::Pending(row.run),
+            failures: row.failures,
+            lost_leases: row.lost_leases,
+            ..Self::at_new_work(message_id, add_up_to, row.work_code)
+        }
+    }
+
+    /// The same attempt, demanded by this delivery.
+    pub(super) fn delivered(self, delivery: &Delivery) -> Self {
+        Self {
+            tags: vec![delivery.tag],
+            delivery_count: delivery.delivery_count,
+            ..self
+        }
+    }
+
+    /// Joins another attempt at the same work: the newer one is made, and all deliveries wait for it.
+    pub(super) fn join(&mut self, mut other: Self) {
+        let mut tags = std::mem::take(&mut self.tags);
+        tags.append(&mut other.tags);
+        let delivery_count = self.delivery_count.max(other.delivery_count);
+        // The row can only be at the newest of the states that its demands name.
+        if other.is_newer_than(self) {
+            *self = other;
+        }
+        self.tags = tags;
+        self.delivery_count = delivery_count;
+    }
+
+    /// The number of workers that were lost with it, as far as the broker or the row knows.
+    pub(super) fn times_lost(&self) -> usize {
+        let delivered = usize::try_from(self.delivery_count).unwrap_or(usize::MAX);
+        delivered.max(self.lost_leases())
+    }
+
+    /// Whether the row had moved on from where the other attempt saw it.
+    fn is_newer_than(&self, other: &Self) -> bool {
         let state = |attempt: &Self| (attempt.guard != Guard::NoRow, attempt.guard.run());
         state(self) > state(other)
     }
@@ -190,15 +218,7 @@ mod tests {
 
     fn attempt(number: i64) -> Attempt {
         let add_up_to = AddUpTo::try_from(number).unwrap();
-        Attempt::new(
-            Demand {
-                message_id: new_message_id(),
-                add_up_to,
-                row: None,
-                new_work_code: None,
-            },
-            || new_work_code(Origin::Consumer),
-        )
+        Attempt::at_new_work(new_message_id(), add_up_to, new_work_code(Origin::Consumer))
     }
 
     async fn outcome(attempts: &Attempts, attempt: &Attempt) -> Outcome {

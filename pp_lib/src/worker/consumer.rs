@@ -20,11 +20,11 @@ use crate::log_repeated;
 use crate::runtime::Part;
 use crate::runtime::Retry;
 use crate::store::{AnyStore, Completion, Outcome};
-use crate::worker::attempt::Attempts;
+use crate::worker::attempt::{Attempt, Attempts};
+use crate::worker::batch::{self, Batch};
 use crate::worker::completion::{Ending, complete};
 use crate::worker::decoding;
-use crate::worker::isolation::{self, Group};
-use crate::worker::jobs::{self, Job, Sorted};
+use crate::worker::isolation;
 use crate::worker::running::{Running, Slow};
 
 /// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.
@@ -104,8 +104,8 @@ enum Turn<'a> {
 }
 
 impl Turns {
-    async fn for_group(&self, group: &Group) -> Turn<'_> {
-        match group.alone {
+    async fn for_group(&self, group: &[Attempt]) -> Turn<'_> {
+        match isolation::is_alone(group) {
             true => Turn::Alone {
                 _nobody: self.0.write().await,
             },
@@ -241,7 +241,11 @@ impl Consumer {
         abandon: &CancellationToken,
         slow: &mpsc::Sender<Slow>,
     ) -> broker::Result<()> {
-        let Sorted { jobs, finished, dead } = jobs::sort(&self.store, &deliveries, abandon).await;
+        let Batch {
+            attempts,
+            finished,
+            dead,
+        } = batch::sort(&self.store, &deliveries, abandon).await;
         if !dead.is_empty() {
             self.broker.dead_letter(&dead).await?;
             // With the acknowledgement others take their room: they must not be held any longer.
@@ -250,7 +254,7 @@ impl Consumer {
             drop(dead);
         }
         subscription.acknowledge(&finished).await?;
-        for group in isolation::groups(jobs) {
+        for group in isolation::groups(attempts) {
             let finished = {
                 let _turn = self.turns.for_group(&group).await;
                 self.work_off(group, &deliveries, places, abandon, slow).await?
@@ -266,42 +270,42 @@ impl Consumer {
     /// Works off a group; the tags of what is finished with, as far as this worker is concerned.
     async fn work_off(
         &self,
-        group: Group,
+        group: Vec<Attempt>,
         deliveries: &[Delivery],
         places: &Arc<Semaphore>,
         abandon: &CancellationToken,
         slow: &mpsc::Sender<Slow>,
     ) -> broker::Result<Vec<u64>> {
         let mut ends = Ends::default();
-        let jobs = match group.announced {
-            true => self.announce(group.jobs, abandon, &mut ends).await,
-            false => group.jobs,
+        let announced = isolation::is_announced(&group);
+        let attempts = match announced {
+            true => self.announce(group, abandon, &mut ends).await,
+            false => group,
         };
-        let progress = self.compute(&jobs).await;
+        let progress = self.compute(&attempts).await;
         let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
-        for (job, progress) in jobs.into_iter().zip(progress) {
+        for (attempt, progress) in attempts.into_iter().zip(progress) {
             match progress {
                 // Its row says already that it is running.
-                Progress::Slow(task) if group.announced => {
-                    hand_over(&job, task, places, slow).await;
-                    ends.finished(&job);
+                Progress::Slow(task) if announced => {
+                    ends.finished(&attempt);
+                    hand_over(attempt, task, places, slow).await;
                 }
                 progress => {
-                    completions.push(job.attempt.completion(self.outcome(&progress)));
-                    unrecorded.push((job, progress));
+                    completions.push(attempt.completion(self.outcome(&progress)));
+                    unrecorded.push((attempt, progress));
                 }
             }
         }
         let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
-        for (((job, progress), ending), completion) in unrecorded.into_iter().zip(endings).zip(&completions) {
+        for (((attempt, progress), ending), completion) in unrecorded.into_iter().zip(endings).zip(&completions) {
+            let goes_on = ending == Ending::Applied && is_running(completion);
+            ends.add(&attempt, ending);
             match progress {
-                Progress::Slow(task) if ending == Ending::Applied && is_running(completion) => {
-                    hand_over(&job, task, places, slow).await;
-                }
+                Progress::Slow(task) if goes_on => hand_over(attempt, task, places, slow).await,
                 Progress::Slow(task) => task.abort(),
                 Progress::Ended(_) => {}
             }
-            ends.add(&job, ending);
         }
         if !ends.refused.is_empty() {
             let dead: Vec<DeadLetter> = ends.dead_letters(deliveries);
@@ -310,20 +314,22 @@ impl Consumer {
         Ok(ends.tags)
     }
 
-    /// Records that the jobs are running, before they are; those of them that go on.
-    async fn announce(&self, jobs: Vec<Job>, abandon: &CancellationToken, ends: &mut Ends) -> Vec<Job> {
+    /// Records that the attempts are running, before they are; those that go on.
+    async fn announce(&self, attempts: Vec<Attempt>, abandon: &CancellationToken, ends: &mut Ends) -> Vec<Attempt> {
         let running = Outcome::Running {
             lease: self.settings.lease,
         };
-        let mut completions: Vec<Completion> = jobs.iter().map(|job| job.attempt.completion(running.clone())).collect();
+        let mut completions: Vec<Completion> = attempts
+            .iter()
+            .map(|attempt| attempt.completion(running.clone()))
+            .collect();
         let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
         let mut going_on = Vec::new();
-        for ((mut job, ending), completion) in jobs.into_iter().zip(endings).zip(&completions) {
+        for ((attempt, ending), completion) in attempts.into_iter().zip(endings).zip(&completions) {
             if ending == Ending::Applied && is_running(completion) {
-                job.attempt = job.attempt.running();
-                going_on.push(job);
+                going_on.push(attempt.running());
             } else {
-                ends.add(&job, ending);
+                ends.add(&attempt, ending);
             }
         }
         going_on
@@ -338,14 +344,14 @@ impl Consumer {
         }
     }
 
-    /// Starts every job at once. What ends at once or within a moment has an outcome; the rest goes on in tasks.
-    async fn compute(&self, jobs: &[Job]) -> Vec<Progress> {
-        let mut progress: Vec<Progress> = Vec::with_capacity(jobs.len());
+    /// Starts all attempts at once. What ends at once or within a moment has an outcome; the rest goes on in tasks.
+    async fn compute(&self, attempts: &[Attempt]) -> Vec<Progress> {
+        let mut progress: Vec<Progress> = Vec::with_capacity(attempts.len());
         let mut slow = Vec::new();
-        for (index, job) in jobs.iter().enumerate() {
-            let mut computing = self.attempts.start(&job.attempt);
+        for (index, attempt) in attempts.iter().enumerate() {
+            let mut computing = self.attempts.start(attempt);
             progress.push(match computing.as_mut().now_or_never() {
-                Some(result) => Progress::Ended(self.attempts.judge(&job.attempt, result)),
+                Some(result) => Progress::Ended(self.attempts.judge(attempt, result)),
                 None => {
                     slow.push(index);
                     Progress::Slow(tokio::spawn(computing))
@@ -359,7 +365,7 @@ impl Consumer {
         });
         for (index, ended) in slow.into_iter().zip(join_all(waits).await) {
             if let Ok(Ok(result)) = ended {
-                progress[index] = Progress::Ended(self.attempts.judge(&jobs[index].attempt, result));
+                progress[index] = Progress::Ended(self.attempts.judge(&attempts[index], result));
             }
         }
         progress
@@ -372,12 +378,12 @@ fn is_running(completion: &Completion) -> bool {
 
 /// Leaves a work that its row calls running to the one who looks after those.
 async fn hand_over(
-    job: &Job,
+    attempt: Attempt,
     task: JoinHandle<Result<i64, ComputeError>>,
     places: &Arc<Semaphore>,
     slow: &mpsc::Sender<Slow>,
 ) {
-    let (attempt, place) = (job.attempt.clone().running(), place(places).await);
+    let (attempt, place) = (attempt.running(), place(places).await);
     let _ = slow.send(Slow { attempt, task, place }).await;
 }
 
@@ -390,21 +396,21 @@ struct Ends {
 }
 
 impl Ends {
-    fn add(&mut self, job: &Job, ending: Ending) {
+    fn add(&mut self, attempt: &Attempt, ending: Ending) {
         match ending {
             // It comes again.
             Ending::Abandoned => {}
-            Ending::Applied | Ending::Superseded => self.finished(job),
+            Ending::Applied | Ending::Superseded => self.finished(attempt),
             Ending::Refused(reason) => {
                 log_repeated!(Error, "a demand is a dead letter", "{reason}");
-                self.refused.push((job.tags.clone(), reason));
-                self.finished(job);
+                self.refused.push((attempt.tags.clone(), reason));
+                self.finished(attempt);
             }
         }
     }
 
-    fn finished(&mut self, job: &Job) {
-        self.tags.extend(&job.tags);
+    fn finished(&mut self, attempt: &Attempt) {
+        self.tags.extend(&attempt.tags);
     }
 
     fn dead_letters(&self, deliveries: &[Delivery]) -> Vec<DeadLetter> {
@@ -430,6 +436,8 @@ async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AddUpTo, Origin};
+    use crate::runtime::{new_message_id, new_work_code};
 
     fn shares(prefetch: u16, batch: u16) -> Vec<(u16, u16)> {
         let settings = ConsumeSettings {
@@ -458,10 +466,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_again_has_its_turn_alone() {
-        let [new, again] = [false, true].map(|alone| Group {
-            jobs: Vec::new(),
-            alone,
-            announced: false,
+        let [new, again] = [0, 1].map(|delivery_count| {
+            let (id, code) = (new_message_id(), new_work_code(Origin::Consumer));
+            let mut attempt = Attempt::at_new_work(id, AddUpTo::MIN, code);
+            attempt.delivery_count = delivery_count;
+            vec![attempt]
         });
         let turns = Turns::default();
         let beside_each_other = (turns.for_group(&new).await, turns.for_group(&new).await);

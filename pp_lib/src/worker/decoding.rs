@@ -1,15 +1,16 @@
-//! From deliveries to demands: what can be computed, what must first be looked up, and what is dead.
+//! From deliveries to attempts: what can be computed, what must first be looked up, and what is dead.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{Demand, DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
+use crate::domain::{DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
 
-use crate::runtime::new_message_id;
+use crate::runtime::{new_message_id, new_work_code};
+use crate::worker::attempt::Attempt;
 
-/// What a delivery turned out to be.
+/// A decoded delivery.
 #[derive(Debug)]
-pub(super) enum Intake {
-    /// A demand that can be computed.
-    Demand(Demand),
+pub(super) enum Decoded {
+    /// It demands this attempt.
+    Attempt(Attempt),
     /// A demand for a row that does not say in which state the row was; no part of PP sends such.
     Unresolved(WorkCode),
     /// Nothing that anybody can compute.
@@ -17,8 +18,8 @@ pub(super) enum Intake {
 }
 
 /// Reads a delivery. A message without an id of its own gets one: each copy of it is a work.
-pub(super) fn read(delivery: &Delivery) -> Intake {
-    parse(delivery).unwrap_or_else(|error| Intake::Dead(dead_letter(delivery, &error.to_string())))
+pub(super) fn read(delivery: &Delivery) -> Decoded {
+    parse(delivery).unwrap_or_else(|error| Decoded::Dead(dead_letter(delivery, &error.to_string())))
 }
 
 /// A delivery as a dead letter. It has an identity from now on, under which it may be sent again with all it said of
@@ -39,7 +40,7 @@ pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     }
 }
 
-fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
+fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
     let properties = &delivery.properties;
     if let Some(name) = properties.malformed {
         return Err(DemandError::BadProperty(name));
@@ -49,18 +50,14 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
         Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,
         None => new_message_id(),
     };
-    let new_work_code = new_work_code(properties)?;
+    let promised = promised_code(properties)?;
     let Some(work_code) = &properties.work_code else {
-        return Ok(Intake::Demand(Demand {
-            message_id,
-            add_up_to,
-            row: None,
-            new_work_code,
-        }));
+        let work_code = promised.unwrap_or_else(|| new_work_code(Origin::Consumer));
+        return Ok(Decoded::Attempt(Attempt::at_new_work(message_id, add_up_to, work_code)));
     };
     let work_code: WorkCode = work_code.parse().map_err(|_| DemandError::BadProperty("work_code"))?;
     let (Some(generation), Some(attempt)) = (properties.generation, properties.attempt) else {
-        return Ok(Intake::Unresolved(work_code));
+        return Ok(Decoded::Unresolved(work_code));
     };
     let failures = properties.failures.unwrap_or(0);
     // Dispatchers before it was counted apart know of no other end of an attempt.
@@ -71,22 +68,17 @@ fn parse(delivery: &Delivery) -> Result<Intake, DemandError> {
     if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
         return Err(DemandError::BadProperty("generation, attempt, failures or lost_leases"));
     }
-    let row = Some(DemandedRow {
+    let row = DemandedRow {
         work_code,
         run: Run { generation, attempt },
         failures,
         lost_leases,
-    });
-    Ok(Intake::Demand(Demand {
-        message_id,
-        add_up_to,
-        row,
-        new_work_code: None,
-    }))
+    };
+    Ok(Decoded::Attempt(Attempt::at_row(message_id, add_up_to, row)))
 }
 
 /// The code promised for a work that has no row yet. The consumer writes such a row, and none has two codes.
-fn new_work_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
+fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
     let Some(code) = &properties.new_work_code else {
         return Ok(None);
     };
@@ -124,6 +116,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::store::Guard;
 
     fn delivery(body: &str, properties: Properties) -> Delivery {
         Delivery {
@@ -137,10 +130,8 @@ mod tests {
     #[test]
     fn a_foreign_demand_gets_an_identity_of_its_own() {
         let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
-        let ids = [read(&foreign), read(&foreign)].map(|intake| match intake {
-            Intake::Demand(Demand {
-                message_id, row: None, ..
-            }) => message_id,
+        let ids = [read(&foreign), read(&foreign)].map(|decoded| match decoded {
+            Decoded::Attempt(attempt) if attempt.guard == Guard::NoRow => attempt.message_id,
             other => panic!("{other:?}"),
         });
         assert_ne!(ids[0], ids[1]);
@@ -158,7 +149,7 @@ mod tests {
         };
         for (said, understood) in [(None, 3), (Some(1), 1)] {
             match read(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
-                Intake::Demand(Demand { row: Some(row), .. }) => assert_eq!(row.lost_leases, understood),
+                Decoded::Attempt(attempt) => assert_eq!(attempt.lost_leases(), understood),
                 other => panic!("{other:?}"),
             }
         }
@@ -171,9 +162,11 @@ mod tests {
             ..Properties::default()
         };
         match read(&delivery(r#"{"add_up_to":2}"#, properties)) {
-            Intake::Demand(demand) => {
-                let code = demand.new_work_code.unwrap();
-                assert_eq!((code.as_str(), demand.row), ("consumer-0123456789", None));
+            Decoded::Attempt(attempt) => {
+                assert_eq!(
+                    (attempt.work_code.as_str(), attempt.guard),
+                    ("consumer-0123456789", Guard::NoRow)
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -223,7 +216,7 @@ mod tests {
             (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
             match read(&delivery(body, properties)) {
-                Intake::Dead(letter) => {
+                Decoded::Dead(letter) => {
                     assert!(letter.reason.contains(reason), "{}", letter.reason);
                     assert_eq!(letter.body, body);
                 }

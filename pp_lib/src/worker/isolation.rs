@@ -5,7 +5,7 @@
 //! the worker is then a lost lease. So what ends its workers is found and given up, and its neighbours go on.
 
 use crate::broker::Delivery;
-use crate::worker::jobs::Job;
+use crate::worker::attempt::Attempt;
 
 /// The most messages that are read or computed together after they were redelivered once, twice, three times.
 const TOGETHER: [usize; 3] = [250, 50, 10];
@@ -29,39 +29,40 @@ pub(super) fn helpings(mut deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
     helpings
 }
 
-/// Demands to be computed and recorded together.
-pub(super) struct Group {
-    pub(super) jobs: Vec<Job>,
-    /// Whether nothing else may be computed meanwhile.
-    pub(super) alone: bool,
-    /// Whether the rows say `running` before anything is computed, so that an end of the worker is counted.
-    pub(super) announced: bool,
-}
-
-/// The groups of a batch, to be worked off one after the other: those that came for the first time first.
-pub(super) fn groups(mut jobs: Vec<Job>) -> Vec<Group> {
-    jobs.sort_by_key(care);
-    let mut groups: Vec<Group> = Vec::new();
-    for job in jobs {
-        let (times, announced) = care(&job);
-        let fits = |group: &&mut Group| care(&group.jobs[0]) == (times, announced) && group.jobs.len() < most(times);
+/// Splits attempts into groups that are computed and recorded together, one group after the other: first deliveries come
+/// first.
+pub(super) fn groups(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
+    attempts.sort_by_key(care);
+    let mut groups: Vec<Vec<Attempt>> = Vec::new();
+    for attempt in attempts {
+        let care_of_it = care(&attempt);
+        let fits = |group: &&mut Vec<Attempt>| care(&group[0]) == care_of_it && group.len() < most(care_of_it.0);
         match groups.last_mut().filter(fits) {
-            Some(group) => group.jobs.push(job),
-            None => groups.push(Group {
-                jobs: vec![job],
-                alone: announced || times > 0,
-                announced,
-            }),
+            Some(group) => group.push(attempt),
+            None => groups.push(vec![attempt]),
         }
     }
     groups
 }
 
-/// How often it was lost, and whether to announce it: where it would be alone and, from then on, as long as it loses
-/// the leases that it gets by that.
-fn care(job: &Job) -> (usize, bool) {
-    let times = job.times_lost();
-    (times, times > TOGETHER.len() || job.attempt.lost_leases() > 0)
+/// Whether no other group may be computed beside this one: it may have crashed its worker.
+pub(super) fn is_alone(group: &[Attempt]) -> bool {
+    group.iter().any(|attempt| {
+        let (times_lost, announced) = care(attempt);
+        announced || times_lost > 0
+    })
+}
+
+/// Whether the rows of a group say `running` before anything is computed, so that a crash of the worker is counted.
+pub(super) fn is_announced(group: &[Attempt]) -> bool {
+    group.iter().any(|attempt| care(attempt).1)
+}
+
+/// How often an attempt was lost, and whether it is announced: when it is computed alone, and from then on as long as it
+/// loses the leases that it gets by that.
+fn care(attempt: &Attempt) -> (usize, bool) {
+    let times = attempt.times_lost();
+    (times, times > TOGETHER.len() || attempt.lost_leases() > 0)
 }
 
 fn most(times_lost: usize) -> usize {
@@ -74,32 +75,23 @@ fn most(times_lost: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Demand, DemandedRow, Run};
+    use crate::domain::{DemandedRow, Run};
     use crate::runtime::new_message_id;
-    use crate::worker::attempt::Attempt;
 
-    fn job(delivery_count: u32, lost_leases: i32) -> Job {
+    fn attempt(delivery_count: u32, lost_leases: i32) -> Attempt {
         let row = DemandedRow {
             work_code: "api-0123456789".parse().unwrap(),
             run: Run {
                 generation: 1,
-                // One of them was handed back by a worker that was stopped.
+                // A stopping worker handed one of them back.
                 attempt: 4 + lost_leases,
             },
             failures: 2,
             lost_leases,
         };
-        let demand = Demand {
-            message_id: new_message_id(),
-            add_up_to: "1".parse().unwrap(),
-            row: Some(row),
-            new_work_code: None,
-        };
-        Job {
-            attempt: Attempt::new(demand, || unreachable!("there is a row")),
-            tags: vec![1],
-            delivery_count,
-        }
+        let mut attempt = Attempt::at_row(new_message_id(), "1".parse().unwrap(), row);
+        attempt.delivery_count = delivery_count;
+        attempt
     }
 
     #[test]
@@ -129,26 +121,26 @@ mod tests {
 
     #[test]
     fn the_oftener_a_demand_comes_the_fewer_are_beside_it() {
-        let jobs = [(0, 1000), (1, 300), (2, 60), (3, 20), (4, 2), (9, 1)];
-        let jobs = jobs
+        let attempts = [(0, 1000), (1, 300), (2, 60), (3, 20), (4, 2), (9, 1)];
+        let attempts = attempts
             .into_iter()
-            .flat_map(|(count, many)| (0..many).map(move |_| job(count, 0)));
-        let groups = groups(jobs.collect());
-        let shape: Vec<(usize, bool)> = groups.iter().map(|group| (group.jobs.len(), group.announced)).collect();
+            .flat_map(|(count, many)| (0..many).map(move |_| attempt(count, 0)));
+        let groups = groups(attempts.collect());
+        let shape: Vec<(usize, bool)> = groups.iter().map(|group| (group.len(), is_announced(group))).collect();
         let together = [1000, 250, 50, 50, 10, 10, 10].map(|many| (many, false));
         assert_eq!(shape, [&together[..], &[(1, true); 3]].concat());
-        let alone: Vec<bool> = groups.iter().map(|group| group.alone).collect();
+        let alone: Vec<bool> = groups.iter().map(|group| is_alone(group)).collect();
         assert_eq!(alone, [&[false][..], &[true; 9]].concat());
     }
 
     #[test]
     fn lost_leases_count_like_deliveries_are_announced_and_failures_do_not_count() {
-        assert_eq!(care(&job(0, 0)), (0, false));
-        assert_eq!((care(&job(1, 3)), care(&job(5, 3))), ((3, true), (5, true)));
-        let jobs = vec![job(1, 0), job(0, 1), job(0, 1), job(1, 0)];
-        let shape: Vec<(usize, bool)> = groups(jobs)
+        assert_eq!(care(&attempt(0, 0)), (0, false));
+        assert_eq!((care(&attempt(1, 3)), care(&attempt(5, 3))), ((3, true), (5, true)));
+        let attempts = vec![attempt(1, 0), attempt(0, 1), attempt(0, 1), attempt(1, 0)];
+        let shape: Vec<(usize, bool)> = groups(attempts)
             .iter()
-            .map(|group| (group.jobs.len(), group.announced))
+            .map(|group| (group.len(), is_announced(group)))
             .collect();
         assert_eq!(shape, [(2, false), (2, true)]);
     }

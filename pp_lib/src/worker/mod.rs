@@ -2,13 +2,13 @@
 //! [`Computation`](crate::domain::Computation); how demands come to be is not decided here.
 
 mod attempt;
+mod batch;
 mod blocking;
 mod completion;
 mod computation;
 mod consumer;
 mod decoding;
 mod isolation;
-mod jobs;
 mod running;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};

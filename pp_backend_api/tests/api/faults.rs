@@ -1,14 +1,15 @@
 //! Answers while the store is gone, refuses, fails, hangs or is overloaded.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pp_backend_api::Config;
+use pp_conformance::scripted::{Call, Step};
 use pp_lib::serving::StoreOptions;
+use pp_lib::store::{Begun, StoreError};
 
 use super::client::{Answer, send};
-use super::faulty::{Faulty, Mood};
 use super::server::{CONFIG, Server};
+use super::tripped::server;
 
 const PATHS: [(&str, &str); 12] = [
     ("POST", "/work"),
@@ -34,17 +35,6 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn server(mood: Mood, config: Config, options: StoreOptions) -> (std::sync::Arc<Faulty>, Server) {
-    let store = Faulty::new(mood);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let server = Server::start(runtime, store.any(), config, options);
-    (store, server)
-}
-
 /// Each call, and again with a key if it may have one.
 fn all(server: &Server) -> impl Iterator<Item = Answer> {
     let keys = [&[][..], &[("idempotency-key", "k")]];
@@ -65,7 +55,8 @@ fn all(server: &Server) -> impl Iterator<Item = Answer> {
 
 #[test]
 fn an_unreachable_store_is_503_until_it_returns() {
-    let (store, server) = server(Mood::Gone, CONFIG, StoreOptions::default());
+    let (store, server, _folder) = server(CONFIG, StoreOptions::default());
+    store.fail(Call::ALL, StoreError::Unavailable("secret driver text".to_owned()));
     for answer in all(&server) {
         let detail = answer.problem(503);
         assert_eq!(answer.header("retry-after"), "1");
@@ -79,20 +70,24 @@ fn an_unreachable_store_is_503_until_it_returns() {
     assert!(detail.starts_with("store: the database is unavailable"), "{detail}");
     assert_eq!(server.get("/health/live").status, 200);
 
-    store.become_(Mood::Well);
+    store.pass_on(Call::ALL);
     assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
     until("readiness sees it", || server.get("/health/ready").status == 200);
 }
 
 #[test]
 fn a_failing_store_is_500_without_its_message() {
-    for mood in [Mood::Refusing, Mood::Panicking] {
-        let (store, server) = server(mood, CONFIG, StoreOptions::default());
+    for step in [
+        || Step::Fail(StoreError::Rejected("secret: SELECT".to_owned())),
+        || Step::Panic,
+    ] {
+        let (store, server, _folder) = server(CONFIG, StoreOptions::default());
+        store.on(Call::ALL, move |_| step());
         for answer in all(&server) {
             let detail = answer.problem(500);
-            assert!(!detail.contains("secret") && !detail.contains("demand"), "{detail}");
+            assert!(!detail.contains("secret") && !detail.contains("script"), "{detail}");
         }
-        store.become_(Mood::Well);
+        store.pass_on(Call::ALL);
         assert_eq!(send(server.address, "POST", "/work", &[], None).status, 200);
     }
 }
@@ -103,18 +98,19 @@ fn a_hanging_store_is_503_in_time() {
         request_timeout: Duration::from_millis(200),
         ..CONFIG
     };
-    let (store, server) = server(Mood::Hanging, config, StoreOptions::default());
+    let (store, server, _folder) = server(config, StoreOptions::default());
+    let held = store.hold(Call::ALL);
     for answer in all(&server) {
         answer.problem(503);
         assert_eq!(answer.header("retry-after"), "1");
     }
-    store.permits.add_permits(100);
-    store.become_(Mood::Well);
+    held.end();
 }
 
 #[test]
 fn a_key_in_flight_elsewhere_is_409_after_a_while() {
-    let (_store, server) = server(Mood::Busy, CONFIG, StoreOptions::default());
+    let (store, server, _folder) = server(CONFIG, StoreOptions::default());
+    store.on(&[Call::Begin], |_| Step::answer(vec![Begun::InFlight]));
     let started = Instant::now();
     let answer = send(server.address, "POST", "/work", &[("idempotency-key", "k")], None);
     assert!(answer.problem(409).contains("is running"));
@@ -129,7 +125,8 @@ fn a_full_mailbox_answers_503_and_accepted_requests_complete() {
         mailbox: 4,
         ..StoreOptions::default()
     };
-    let (store, server) = server(Mood::Hanging, CONFIG, options);
+    let (store, server, _folder) = server(CONFIG, options);
+    let held = store.hold(&[Call::Create]);
     let address = server.address;
     let ask = || std::thread::spawn(move || send(address, "POST", "/work", &[], None));
     // One group hangs, four requests wait for it, and the rest is refused.
@@ -139,9 +136,8 @@ fn a_full_mailbox_answers_503_and_accepted_requests_complete() {
     });
     // Reads have a separate mailbox, and the health pages have none.
     assert_eq!(server.get("/health/live").status, 200);
-    store.become_(Mood::Well);
     assert_eq!(server.get("/work/search").status, 200);
-    store.permits.add_permits(100);
+    held.end();
     let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(taken.len() >= 5, "{}", taken.len());
@@ -154,15 +150,16 @@ fn a_full_mailbox_answers_503_and_accepted_requests_complete() {
 
 #[test]
 fn a_stop_finishes_running_requests() {
-    let (store, mut server) = server(Mood::Hanging, CONFIG, StoreOptions::default());
+    let (store, mut server, _folder) = server(CONFIG, StoreOptions::default());
+    let held = store.hold(Call::ALL);
     let address = server.address;
     let client = std::thread::spawn(move || send(address, "POST", "/work", &[], None));
-    until("the request is under way", || store.creates.load(Ordering::SeqCst) == 1);
+    until("the request is under way", || store.calls(Call::Create) == 1);
     server.shut_down();
     until("nobody new is let in", || {
         std::net::TcpStream::connect(address).is_err()
     });
-    store.permits.add_permits(100);
+    held.end();
     assert_eq!(client.join().unwrap().status, 200);
     server.stopped();
 }

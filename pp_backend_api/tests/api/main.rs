@@ -22,7 +22,6 @@ mod connections;
 mod demands;
 mod embedded;
 mod faults;
-mod faulty;
 mod histories;
 mod hosts;
 mod keys;

@@ -1,11 +1,13 @@
 //! A store that fails midway: a repeated request has no second effect.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pp_conformance::tripping::Tripping;
+use pp_backend_api::Config;
+use pp_conformance::scripted::{Call, ScriptedStore, Step};
+use pp_lib::domain::Work;
 use pp_lib::serving::StoreOptions;
+use pp_lib::store::StoreError;
 use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 
@@ -13,7 +15,7 @@ use super::client::send;
 use super::keys::post;
 use super::server::{CONFIG, Server};
 
-fn server() -> (Arc<Tripping>, Server, TempDir) {
+pub(crate) fn server(config: Config, options: StoreOptions) -> (Arc<ScriptedStore>, Server, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -24,17 +26,19 @@ fn server() -> (Arc<Tripping>, Server, TempDir) {
     let store = runtime.block_on(async {
         let sqlite = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
         sqlite.migrate().await.unwrap();
-        Arc::new(Tripping::new(Arc::new(sqlite)))
+        ScriptedStore::new(Arc::new(sqlite))
     });
-    let server = Server::start(runtime, store.clone(), CONFIG, StoreOptions::default());
+    let server = Server::start(runtime, store.clone(), config, options);
     (store, server, folder)
 }
 
 #[test]
 fn an_unsaved_answer_is_503_and_the_retry_gets_the_same_work() {
-    let (store, server, _folder) = server();
+    let (store, server, _folder) = server(CONFIG, StoreOptions::default());
     for (path, body, works) in [("/work", "{}", 1), ("/work/bulk", "[{},{},{}]", 4)] {
-        store.unkept_answers.store(1, Ordering::SeqCst);
+        store.next(Call::KeepAnswers, 1, || {
+            Step::Fail(StoreError::Unavailable("it trips".to_owned()))
+        });
         let unknown = post(&server, path, "k", body);
         unknown.problem(503);
         assert_eq!(unknown.header("retry-after"), "1");
@@ -48,10 +52,10 @@ fn an_unsaved_answer_is_503_and_the_retry_gets_the_same_work() {
 
 #[test]
 fn a_taken_code_is_replaced_and_no_work_exists_twice() {
-    let (store, server, _folder) = server();
-    store.taken_codes.store(3, Ordering::SeqCst);
+    let (store, server, _folder) = server(CONFIG, StoreOptions::default());
+    store.next(Call::CreateAll, 3, || Step::answer(None::<Vec<Work>>));
     let headers = [("content-type", "application/json")];
     let answer = send(server.address, "POST", "/work/bulk", &headers, Some(b"[{},{},{}]"));
     assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 3));
-    assert_eq!((server.count(), store.taken_codes.load(Ordering::SeqCst)), (3, 0));
+    assert_eq!((server.count(), store.calls(Call::CreateAll)), (3, 4));
 }

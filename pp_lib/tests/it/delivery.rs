@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::domain::{
     AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Origin, Status, Task, Variable, Work, WorkId,
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::between::{BrokerBetween, StoreBetween};
+use crate::between::BrokerBetween;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_millis(600);
@@ -255,8 +256,8 @@ mod on_servers {
         }
 
         /// A dispatcher and a consumer of slow works; the latter's store waits for the test.
-        fn flows(&self, computation: impl Computation) -> ([Running; 2], Arc<StoreBetween>) {
-            let between = Arc::new(StoreBetween::new(self.store.clone()));
+        fn flows(&self, computation: impl Computation) -> ([Running; 2], Arc<ScriptedStore>) {
+            let between = ScriptedStore::new(self.store.clone());
             let dispatcher = dispatch(self.store.clone(), self.broker.clone(), RANGE);
             let consumer = consume(between.clone(), self.broker.clone(), computation);
             ([dispatcher, consumer], between)
@@ -277,7 +278,7 @@ mod on_servers {
         let (mut workers, mut brokers) = (Vec::new(), Vec::new());
         for _ in 0..2 {
             let store = place.database.store_by(&place.database.url, 4, HOLD).await;
-            let store = Arc::new(StoreBetween::new(Arc::new(store)));
+            let store = ScriptedStore::new(Arc::new(store));
             let broker = Arc::new(BrokerBetween::new(Arc::new(place.queues.broker().await)));
             let worker = consume(store.clone(), broker.clone(), AddUpToSum);
             until("both of its lanes listen", async || {
@@ -289,7 +290,10 @@ mod on_servers {
         }
         let mut count = 0;
         // Who is first is chance, and each has to be second at times.
-        let was_second = |(_, store): &(Running, Arc<StoreBetween>)| store.superseded.load(Ordering::SeqCst) > 0;
+        let was_second = |(_, store): &(Running, Arc<ScriptedStore>)| {
+            let answers = store.answered(Call::Complete);
+            answers.iter().any(|answer| answer.contains("Superseded"))
+        };
         while !workers.iter().all(was_second) {
             assert!(count < 20_000, "one of the two was always first");
             count += 2_000;
@@ -314,7 +318,8 @@ mod on_servers {
         .await;
         for (worker, store) in workers {
             worker.stop().await;
-            assert_eq!(store.errors.load(Ordering::SeqCst), 0);
+            let answers = store.answered(Call::Complete);
+            assert!(answers.iter().all(|answer| answer.starts_with("Ok")), "{answers:?}");
         }
         place.assert_each_took_effect_once(count).await;
         place.assert_queues_are_empty().await;
@@ -360,12 +365,9 @@ mod on_servers {
         place.create(1..=100).await;
         let brokers = [(); 2].map(|()| Arc::new(BrokerBetween::new(place.broker.clone())));
         let confirmed = |number: usize| brokers[number].traffic.confirmed.load(Ordering::SeqCst);
-        let without_marks = StoreBetween {
-            hold: Some(Duration::from_millis(300)),
-            marks: false,
-            ..StoreBetween::new(place.store.clone())
-        };
-        let dying = dispatch(Arc::new(without_marks), brokers[0].clone(), RANGE);
+        let without_marks = ScriptedStore::new(place.store.clone());
+        let _marks = without_marks.hold(&[Call::MarkSent]);
+        let dying = dispatch(without_marks, brokers[0].clone(), RANGE);
         until("all are sent", async || confirmed(0) >= 100).await;
         dying.kill().await;
         let sent = confirmed(0);
@@ -376,6 +378,14 @@ mod on_servers {
                 .await,
             0
         );
+        let claims_run_out = "UPDATE works SET due_at = now()";
+        place
+            .database
+            .client()
+            .await
+            .batch_execute(claims_run_out)
+            .await
+            .unwrap();
         let dispatcher = dispatch(place.store.clone(), brokers[1].clone(), RANGE);
         until("all are sent again", async || confirmed(1) == 100).await;
         until("all are marked", async || {
@@ -420,16 +430,12 @@ mod on_servers {
     async fn of_a_work_that_is_changed_before_it_is_completed_the_newest_bound_is_computed() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
-        between.completes.send_replace(false);
+        let completes = between.hold(&[Call::Complete]);
         let id = place.create([3]).await[0];
-        let mut arrived = between.arrived.subscribe();
-        timeout(DEADLINE, arrived.wait_for(|count| *count > 0))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
         let updated = place.store.update(id, bound(100), None, Duration::ZERO).await.unwrap();
         assert!(matches!(updated, Changed::Applied(_)));
-        between.completes.send_replace(true);
+        completes.end();
         until("done", async || work(&place.store, id).await.done()).await;
         let done = work(&place.store, id).await;
         assert_eq!((done.result, done.version), (Some(5050), 3));
@@ -442,17 +448,13 @@ mod on_servers {
     async fn a_work_that_is_deleted_before_it_is_completed_does_not_come_back() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
-        between.completes.send_replace(false);
+        let completes = between.hold(&[Call::Complete]);
         let id = place.create([3]).await[0];
         let foreign = foreign(4);
         place.broker.publish(std::slice::from_ref(&foreign)).await.unwrap();
-        let mut arrived = between.arrived.subscribe();
-        timeout(DEADLINE, arrived.wait_for(|count| *count > 0))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
         assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
-        between.completes.send_replace(true);
+        completes.end();
         place.until_done(1).await;
         // What comes once more, and what comes without knowing the row, find that it is gone.
         let claim = "SELECT message_id FROM works WHERE status = 'cancelled'";

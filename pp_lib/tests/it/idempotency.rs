@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pp_conformance::tripping::Tripping;
+use pp_conformance::scripted::{Call, ScriptedStore, Step};
 use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions};
 use pp_lib::serving::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
 use pp_lib::store::sqlite::SqliteStore;
-use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, WorkRows as _};
+use pp_lib::store::{
+    Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, StoreError, WorkRows as _,
+};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ const SCOPE: Scope<'_> = Scope {
 
 /// A store with its actor, and requests of two processes that use it.
 struct Place {
-    store: Arc<Tripping>,
+    store: Arc<ScriptedStore>,
     works: StoreHandle,
     requests: IdempotentRequests,
     of_another: IdempotentRequests,
@@ -46,7 +48,7 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
     let file = folder.path().join("pp.sqlite");
     let sqlite = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
     sqlite.migrate().await.unwrap();
-    let store = Arc::new(Tripping::new(Arc::new(sqlite)));
+    let store = ScriptedStore::new(Arc::new(sqlite));
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
     let options = StoreOptions {
         idempotency_ttl,
@@ -91,6 +93,10 @@ impl Place {
     fn executed(&self) -> usize {
         self.executed.load(Ordering::SeqCst)
     }
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable("it trips".to_owned())
 }
 
 fn keyed(key: &str, body: &str) -> KeyedRequest {
@@ -197,7 +203,7 @@ async fn what_asks_elsewhere_or_for_something_else_is_another_request() {
 #[tokio::test]
 async fn an_answer_that_was_not_kept_is_made_of_the_same_work_at_the_next_try() {
     let place = place().await;
-    place.store.unkept_answers.store(1, Ordering::SeqCst);
+    place.store.next(Call::KeepAnswers, 1, || Step::Fail(gone()));
     let failed = place.create(&place.requests, "k", "a").await;
     assert!(
         matches!(failed, Err(KeyError::Actor(ActorError::Store(_)))),
@@ -212,7 +218,7 @@ async fn an_answer_that_was_not_kept_is_made_of_the_same_work_at_the_next_try() 
 #[tokio::test]
 async fn a_beginning_whose_answer_was_lost_stands_in_nobodys_way() {
     let place = place().await;
-    place.store.lost_beginnings.store(1, Ordering::SeqCst);
+    place.store.next(Call::Begin, 1, || Step::Lose(gone()));
     place.create(&place.requests, "k", "a").await.unwrap_err();
     place.create(&place.of_another, "k", "a").await.unwrap();
     assert_eq!((place.works().await.len(), place.executed()), (1, 1));
@@ -234,8 +240,8 @@ async fn what_failed_may_begin_again_at_once() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_store_that_is_gone() {
     let place = place().await;
-    place.store.unkept_answers.store(1, Ordering::SeqCst);
-    place.store.held_keys.store(usize::MAX, Ordering::SeqCst);
+    place.store.next(Call::KeepAnswers, 1, || Step::Fail(gone()));
+    place.store.fail(&[Call::LetGo], gone());
     place.create(&place.requests, "k", "a").await.unwrap_err();
     let stopped = tokio::time::timeout(Duration::from_millis(800), place.requests.finished());
     stopped.await.expect("the key is let go no more");

@@ -30,6 +30,7 @@ mod retention;
 mod searching;
 mod snapshots;
 mod store;
+mod store_actor;
 mod streams;
 mod two_caches;
 mod unreadable;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
     AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
@@ -18,7 +19,6 @@ use pp_lib::serving::{ActorError, StoreOptions, Works};
 use pp_lib::serving::{Caches, Coded, Near, Read, Serving, Source, Wanted};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
-use crate::between::StoreBetween;
 use crate::store::embedded;
 
 const OPTIONS: CacheOptions = CacheOptions {
@@ -26,10 +26,13 @@ const OPTIONS: CacheOptions = CacheOptions {
     staleness: Duration::from_secs(1),
 };
 
+/// What the serving side reads works and the feed with.
+const READS: [Call; 3] = [Call::ByIds, Call::ByCodes, Call::Touched];
+
 /// The serving side over a SQLite file.
 struct Rig {
     works: Works,
-    store: Arc<StoreBetween>,
+    store: Arc<ScriptedStore>,
     cache: Arc<Moody>,
     health: Health,
     serving: Serving,
@@ -43,7 +46,7 @@ impl Rig {
 
     async fn with(options: CacheOptions, near: Option<Arc<Near>>) -> Self {
         let (store, folder) = embedded::fresh().await;
-        let store = Arc::new(StoreBetween::new(store));
+        let store = ScriptedStore::new(store);
         let cache = Arc::new(Moody::new(options));
         let shared: AnyCache = cache.clone();
         let caches = Caches {
@@ -89,7 +92,7 @@ impl Rig {
     /// Waits until the refresher has seen everything so far, and so confirmed what was written.
     async fn is_caught_up(&self) {
         eventually(|| async {
-            let head = self.store.inner.head().await.unwrap();
+            let head = self.store.inner().head().await.unwrap();
             // An empty cache stands at the head before its first round, and is marked after it.
             let marked = self.cache.inner.look_up(&[]).await.unwrap().fresh;
             marked && self.cache.inner.position().await.unwrap() == Some(head)
@@ -110,7 +113,7 @@ impl Rig {
             add_up_to: AddUpTo::try_from(add_up_to).unwrap(),
             run_at: None,
         };
-        let created = self.store.inner.create(&[new]).await.unwrap();
+        let created = self.store.inner().create(&[new]).await.unwrap();
         created.into_iter().next().flatten().unwrap()
     }
 }
@@ -134,20 +137,20 @@ async fn a_refresher_that_finds_its_place_purged_empties_the_cache() {
     let work = rig.create(4).await;
     assert_eq!(rig.read(work.id).await.source, Source::Cache);
     rig.is_caught_up().await;
-    rig.store.is_away.store(true, Ordering::SeqCst);
+    rig.store.fail(&READS, StoreError::Unavailable("it is away".to_owned()));
     let gone = rig.behind_the_back(5).await;
     for id in [work.id, gone.id] {
-        let deleted = rig.store.inner.delete(id, None).await.unwrap();
+        let deleted = rig.store.inner().delete(id, None).await.unwrap();
         assert_eq!(deleted, Changed::Applied(()));
     }
     let gone = AtomicUsize::new(0);
     eventually(|| async {
-        let purged = rig.store.inner.purge(WorkId(0), Duration::ZERO, 100).await.unwrap();
+        let purged = rig.store.inner().purge(WorkId(0), Duration::ZERO, 100).await.unwrap();
         gone.fetch_add(purged.works as usize, Ordering::SeqCst) + purged.works as usize == 2
     })
     .await;
     rig.behind_the_back(6).await;
-    rig.store.is_away.store(false, Ordering::SeqCst);
+    rig.store.pass_on(&READS);
     eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
     rig.is_caught_up().await;
 }
@@ -177,12 +180,12 @@ async fn what_changes_behind_the_cache_reaches_it() {
     let first = rig.read(work.id).await;
     assert_eq!(first.value.as_ref(), Some(&work));
     rig.store
-        .inner
+        .inner()
         .update(work.id, bound(9), None, Duration::ZERO)
         .await
         .unwrap();
     eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to == bound(9) }).await;
-    rig.store.inner.delete(work.id, None).await.unwrap();
+    rig.store.inner().delete(work.id, None).await.unwrap();
     eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
 }
 
@@ -198,8 +201,8 @@ async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
     rig.is_caught_up().await;
     rig.cache.refreshable.store(false, Ordering::SeqCst);
     let work = rig.behind_the_back(4).await;
-    let before = rig.store.reads_by_id.load(Ordering::SeqCst);
-    rig.store.may_read.send_replace(false);
+    let before = rig.store.calls(Call::ByIds);
+    let reads = rig.store.hold(&[Call::ByIds]);
     let asked = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = (0..1000)
         .map(|_| {
@@ -211,14 +214,14 @@ async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
         })
         .collect();
     eventually(|| async { asked.load(Ordering::SeqCst) == 1000 }).await;
-    rig.store.may_read.send_replace(true);
+    reads.end();
     let mut sources = Vec::new();
     for reader in readers {
         let read = reader.await.unwrap().unwrap();
         assert_eq!(read.value.as_ref(), Some(&work));
         sources.push(read.source);
     }
-    let reads = rig.store.reads_by_id.load(Ordering::SeqCst) - before;
+    let reads = rig.store.calls(Call::ByIds) - before;
     let led = sources
         .iter()
         .filter(|source| matches!(source, Source::Store { collapsed: false, .. }))
@@ -263,7 +266,7 @@ async fn a_store_that_is_away_is_no_reason_to_answer_nothing() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     rig.is_caught_up().await;
-    rig.store.is_away.store(true, Ordering::SeqCst);
+    rig.store.fail(&READS, StoreError::Unavailable("it is away".to_owned()));
     eventually(|| async { rig.read(work.id).await.source == Source::Stale }).await;
     assert_eq!(rig.read(work.id).await.value, Some(work.clone()));
     // What no cache has is nobody's to invent.
@@ -272,7 +275,7 @@ async fn a_store_that_is_away_is_no_reason_to_answer_nothing() {
         matches!(missing, Err(ActorError::Store(StoreError::Unavailable(_)))),
         "{missing:?}"
     );
-    rig.store.is_away.store(false, Ordering::SeqCst);
+    rig.store.pass_on(&READS);
     eventually(|| async { rig.read(work.id).await.source == Source::Cache }).await;
 }
 
@@ -344,7 +347,7 @@ async fn a_near_cache_answers_first_and_hears_of_changes() {
     let work = rig.behind_the_back(4).await;
     eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
     rig.store
-        .inner
+        .inner()
         .update(work.id, bound(9), None, Duration::ZERO)
         .await
         .unwrap();

@@ -249,21 +249,20 @@ mod on_servers {
 
 mod embedded {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
+    use pp_conformance::scripted::{Call, ScriptedStore, Step};
     use pp_lib::broker::memory::Memory;
     use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
     use pp_lib::runtime::{new_message_id, new_work_code};
-    use pp_lib::store::{AnyStore, Completion, Guard, Outcome, Search};
+    use pp_lib::store::{AnyStore, Completion, Guard, Outcome, Search, StoreError};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep, timeout};
     use tokio_util::sync::CancellationToken;
 
-    use crate::between::StoreBetween;
     use crate::store::embedded::fresh;
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -321,7 +320,7 @@ mod embedded {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_old_goes_at_the_start_and_nobody_walks_again_for_an_hour() {
         let (inner, _folder) = fresh().await;
-        let between = Arc::new(StoreBetween::new(inner));
+        let between = ScriptedStore::new(inner);
         let store: AnyStore = between.clone();
         finished(&store).await;
         let keeper = service(&store, None);
@@ -329,27 +328,38 @@ mod embedded {
         until("all went", async || left(&store).await == 0).await;
         assert!(store.search(&all()).await.unwrap().is_empty());
         // Whoever starts now finds that it was done.
-        until("the walk ended", async || between.walks.load(Ordering::SeqCst) == 1).await;
+        until("the walk ended", async || {
+            let (asked, answered) = (between.asked(Call::Hold), between.answered(Call::Hold));
+            let kept = asked.iter().any(|asked| asked.contains("3600s"));
+            walks(&between) == 1 && kept && asked.len() == answered.len()
+        })
+        .await;
         stop(one).await;
         finished(&store).await;
-        let asked = between.holds.load(Ordering::SeqCst);
+        let asked = between.calls(Call::Hold);
         let other = service(&store, Some(Duration::ZERO));
-        until("it asks", async || between.holds.load(Ordering::SeqCst) > asked).await;
+        until("it asks", async || between.calls(Call::Hold) > asked).await;
         stop(other).await;
         stop(keeper).await;
-        assert_eq!((left(&store).await, between.walks.load(Ordering::SeqCst)), (WORKS, 1));
+        assert_eq!((left(&store).await, walks(&between)), (WORKS, 1));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_store_that_fails_is_asked_again_for_less() {
         let (inner, _folder) = fresh().await;
-        let between = Arc::new(StoreBetween::new(inner));
-        between.most_purged.store(10, Ordering::SeqCst);
+        let between = ScriptedStore::new(inner);
+        between.on(&[Call::Purge], |asked| {
+            let limit = asked.trim_end_matches(')').rsplit(' ').next().unwrap();
+            if limit.parse::<u16>().unwrap() > 10 {
+                return Step::Fail(StoreError::Unavailable("it takes too long".to_owned()));
+            }
+            Step::PassOn
+        });
         let store: AnyStore = between.clone();
         finished(&store).await;
         let service = service(&store, Some(Duration::ZERO));
         until("some went", async || left(&store).await < WORKS).await;
-        between.most_purged.store(usize::MAX, Ordering::SeqCst);
+        between.pass_on(&[Call::Purge]);
         until("all went", async || left(&store).await == 0).await;
         stop(service).await;
     }
@@ -357,18 +367,24 @@ mod embedded {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stop_waits_for_no_batch_and_another_one_goes_on_at_once() {
         let (inner, _folder) = fresh().await;
-        let between = Arc::new(StoreBetween::new(inner));
-        between.purges.send_replace(false);
+        let between = ScriptedStore::new(inner);
+        let purges = between.hold(&[Call::Purge]);
         let store: AnyStore = between.clone();
         finished(&store).await;
         let one = service(&store, Some(Duration::ZERO));
         until("it purges", async || store.held("purge").await.unwrap() == 1).await;
         stop(one).await;
         assert_eq!(store.held("purge").await.unwrap(), 0);
-        between.purges.send_replace(true);
+        purges.end();
         let other = service(&store, Some(Duration::ZERO));
         until("all went", async || left(&store).await == 0).await;
         stop(other).await;
+    }
+
+    /// How many walks of purges came to their end.
+    fn walks(store: &ScriptedStore) -> usize {
+        let purged = store.answered(Call::Purge);
+        purged.iter().filter(|purged| purged.contains("next: None")).count()
     }
 
     fn all() -> Search {

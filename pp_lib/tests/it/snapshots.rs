@@ -8,6 +8,7 @@ mod on_servers {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
+    use pp_conformance::scripted::{Call, ScriptedStore};
     use pp_lib::cache::CacheOptions;
     use pp_lib::cache::memory::MemoryCache;
     use pp_lib::domain::{AddUpTo, Origin, Position, Work, WorkId};
@@ -21,7 +22,6 @@ mod on_servers {
     use rand::RngExt as _;
     use tokio_postgres::Client;
 
-    use crate::between::StoreBetween;
     use crate::postgres::{Database, TIMEOUT};
 
     async fn created(store: &PostgresStore) -> Work {
@@ -258,7 +258,7 @@ mod on_servers {
         const STALENESS: Duration = Duration::from_millis(250);
         let (database, other) = (Database::create().await, Database::create().await);
         let plain = database.store(4).await;
-        let between = Arc::new(StoreBetween::new(Arc::new(plain.clone())));
+        let between = ScriptedStore::new(Arc::new(plain.clone()));
         let options = CacheOptions {
             ttl: TIMEOUT * 10,
             staleness: STALENESS,
@@ -288,12 +288,12 @@ mod on_servers {
         }
         // So long that a mark of freshness from before the transaction has run out many times.
         let (until, mut hits, mut misses) = (Instant::now() + STALENESS * 12, 0, 0);
-        let before = between.reads_by_id.load(Ordering::SeqCst);
+        let before = between.calls(Call::ByIds);
         while Instant::now() < until {
             *(if is_hit().await { &mut hits } else { &mut misses }) += 1;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let asked = between.reads_by_id.load(Ordering::SeqCst) - before;
+        let asked = between.calls(Call::ByIds) - before;
         // A machine that is busy elsewhere may let a mark run out now and then.
         assert!(
             misses * 10 < hits && asked * 10 < hits,

@@ -1,15 +1,15 @@
 //! Live streams over real stores: every change once and in order, whoever is cut, lags, or comes back late.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pp_conformance::scripted::{Call, ScriptedStore, Step};
 use pp_lib::domain::{AddUpTo, Origin, Position, Snapshot, Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, NewWork};
+use pp_lib::store::{AnyStore, Change, NewWork, Page, StoreError};
 use pp_lib::streams::StreamedChange;
 use pp_lib::streams::sse::{Parser, Told};
 use pp_lib::streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
@@ -17,17 +17,18 @@ use rand::RngExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::between::StoreBetween;
-
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So long that it does not come.
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// What the feed is read with.
+const FEED: [Call; 2] = [Call::Head, Call::Changes];
+
 /// Streams over a store, and what they hang on.
 struct Place {
     store: AnyStore,
-    between: Arc<StoreBetween>,
+    between: Arc<ScriptedStore>,
     feed: AnyFeed,
     streams: Streams,
     shutdown: CancellationToken,
@@ -35,7 +36,7 @@ struct Place {
 
 impl Place {
     fn new(store: AnyStore, options: StreamsOptions) -> Self {
-        let between = Arc::new(StoreBetween::new(store.clone()));
+        let between = ScriptedStore::new(store.clone());
         let feed: AnyFeed = Arc::new(MemoryFeed::new());
         let shutdown = CancellationToken::new();
         let streams = Streams::start(between.clone(), feed.clone(), options, shutdown.clone());
@@ -86,7 +87,7 @@ impl Place {
     }
 
     fn reads(&self) -> usize {
-        self.between.reads.load(Ordering::SeqCst)
+        self.between.calls(Call::Head) + self.between.calls(Call::Changes)
     }
 }
 
@@ -297,7 +298,9 @@ async fn a_feed_that_forgets_is_a_reset_for_all(store: AnyStore) {
             ..Filter::default()
         })
         .await;
-    place.between.forgets.store(true, Ordering::SeqCst);
+    place
+        .between
+        .next(Call::Changes, 1, || Step::answer(None::<Page<Change>>));
     for subscription in [&mut one, &mut other] {
         assert!(matches!(next(subscription).await, Some(Message::Reset(_))));
     }
@@ -451,7 +454,7 @@ async fn one_who_lags_is_ended_and_resumes(store: AnyStore) {
 async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let (mut live, beginning) = place.started(Filter::default()).await;
-    place.between.unreadable.store(true, Ordering::SeqCst);
+    place.between.fail(&FEED, StoreError::Unavailable("not now".to_owned()));
     let before = place.reads();
     let mut late = place.subscribe(Some(beginning.clone()));
     let work = place.create(1).await.remove(0);
@@ -461,7 +464,7 @@ async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
         // What is given up and called again goes on.
         assert!(timeout(Duration::from_millis(5), late.next()).await.is_err());
     }
-    place.between.unreadable.store(false, Ordering::SeqCst);
+    place.between.pass_on(&FEED);
     assert_eq!(next(&mut late).await, Some(Message::Started(beginning)));
     for subscription in [&mut late, &mut live] {
         assert_eq!(change(subscription).await.1.work_id, work.id);
@@ -535,7 +538,7 @@ async fn the_shutdown_ends_all_at_once(store: AnyStore) {
         },
     );
     let (mut waiting, beginning) = place.started(Filter::default()).await;
-    place.between.unreadable.store(true, Ordering::SeqCst);
+    place.between.fail(&FEED, StoreError::Unavailable("not now".to_owned()));
     let mut paging = place.subscribe(Some(beginning));
     assert!(timeout(Duration::from_millis(20), paging.next()).await.is_err());
     place.shutdown.cancel();

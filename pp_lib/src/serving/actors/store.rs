@@ -386,7 +386,3 @@ fn logged<T>(what: &str, done: crate::store::Result<T>) -> Result<T, ActorError>
 fn answer<A>(reply: Reply<A>, answer: Result<A, ActorError>) {
     let _ = reply.send(answer);
 }
-
-#[cfg(test)]
-#[path = "store_tests.rs"]
-mod tests;

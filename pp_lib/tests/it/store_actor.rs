@@ -1,0 +1,233 @@
+//! The store's actor over a store that waits, refuses and breaks as a script says.
+
+use std::sync::Arc;
+
+use pp_conformance::scripted::{Call, Held, ScriptedStore, Step};
+use pp_lib::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
+use pp_lib::feed::AnyFeed;
+use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions, Wanted};
+use pp_lib::store::{AnyStore, StoreError};
+
+use crate::store::embedded;
+
+const BAD: i32 = 13;
+const BROKEN: i32 = 14;
+const UNREACHABLE: i32 = 15;
+const TAKEN: i32 = 16;
+const KINDS: [Call; 3] = [Call::Create, Call::ByIds, Call::ByCodes];
+
+fn wanted(bound: i32) -> (Wanted, MessageId) {
+    let wanted = Wanted {
+        add_up_to: AddUpTo::try_from(i64::from(bound)).ok(),
+        run_at: None,
+    };
+    (wanted, MessageId::try_from(format!("message {bound}")).unwrap())
+}
+
+/// The numbers in these brackets, as in `AddUpTo(4)`.
+fn numbers(text: &str, name: &str) -> Vec<i32> {
+    let begin = format!("{name}(");
+    let found = text.split(&begin).skip(1);
+    found
+        .map(|rest| rest.split(')').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// What becomes of works with these bounds.
+fn created(asked: &str) -> Step {
+    let bounds = numbers(asked, "AddUpTo");
+    if bounds.contains(&BROKEN) {
+        Step::Panic
+    } else if bounds.contains(&UNREACHABLE) {
+        Step::Fail(StoreError::Unavailable("gone".into()))
+    } else if bounds.contains(&BAD) {
+        Step::Fail(StoreError::Rejected("bad".into()))
+    } else if let Some(taken) = bounds.iter().position(|bound| *bound == TAKEN)
+        && bounds.len() > 1
+    {
+        Step::change(move |works: &mut Vec<Option<Work>>| works[taken] = None)
+    } else {
+        Step::PassOn
+    }
+}
+
+/// An actor, and its store, whose calls wait for a permit each.
+struct Rig {
+    store: Arc<ScriptedStore>,
+    held: Held,
+    handle: StoreHandle,
+    actor: StoreActor,
+    feed: AnyFeed,
+    _folder: tempfile::TempDir,
+}
+
+async fn rig() -> Rig {
+    let (inner, folder) = embedded::fresh().await;
+    let store = ScriptedStore::new(inner);
+    store.on(&[Call::Create], created);
+    let held = store.hold(&KINDS);
+    let feed: AnyFeed = Arc::new(MemoryFeed::new());
+    let options = StoreOptions {
+        mailbox: 8,
+        read_lanes: 1,
+        ..StoreOptions::default()
+    };
+    let any: AnyStore = store.clone();
+    let (actor, handle) = StoreActor::start(&any, &feed, options);
+    Rig {
+        store,
+        held,
+        handle,
+        actor,
+        feed,
+        _folder: folder,
+    }
+}
+
+impl Rig {
+    /// The bounds of each group that was to be created.
+    fn groups(&self) -> Vec<Vec<i32>> {
+        let asked = self.store.asked(Call::Create);
+        asked.iter().map(|asked| numbers(asked, "AddUpTo")).collect()
+    }
+
+    /// Asks for a work of each bound; the first is under way before the others wait.
+    async fn create(&self, bounds: &[i32]) -> Vec<tokio::task::JoinHandle<Result<Work, ActorError>>> {
+        let mut asked = Vec::new();
+        for bound in bounds {
+            let (handle, (wanted, id)) = (self.handle.clone(), wanted(*bound));
+            asked.push(tokio::spawn(async move { handle.create(wanted, id).await }));
+            self.settle().await;
+        }
+        asked
+    }
+
+    async fn create_one(&self, bound: i32) -> Result<Work, ActorError> {
+        let (wanted, id) = wanted(bound);
+        self.handle.create(wanted, id).await
+    }
+
+    /// Lets everything run as far as it can without a permit.
+    async fn settle(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_while_a_group_commits_is_the_next_group() {
+    let rig = rig().await;
+    let mut waiter = rig.feed.listen();
+    let asked = rig.create(&[1, 2, 3, 4]).await;
+    assert_eq!(rig.groups(), [[1]]);
+    rig.held.let_go(2);
+    for (ask, bound) in asked.into_iter().zip(1..) {
+        assert_eq!(ask.await.unwrap().unwrap().add_up_to.get(), bound);
+    }
+    assert_eq!(rig.groups(), [vec![1], vec![2, 3, 4]]);
+    waiter.changed().await;
+}
+
+#[tokio::test]
+async fn one_bad_work_does_not_fail_its_neighbours() {
+    let rig = rig().await;
+    let asked = rig.create(&[1, 2, BAD, TAKEN, 5]).await;
+    rig.held.let_go(100);
+    let mut answers = Vec::new();
+    for ask in asked {
+        answers.push(match ask.await.unwrap() {
+            Ok(work) => work.add_up_to.get().to_string(),
+            Err(error) => error.to_string(),
+        });
+    }
+    assert_eq!(answers, ["1", "2", "the database refused: bad", "16", "5"]);
+    // What found its code taken was tried again, alone and with another one.
+    assert_eq!(rig.groups().last().unwrap(), &[TAKEN]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_or_breaks_fails_its_group_only() {
+    let rig = rig().await;
+    let asked = rig.create(&[1, 2, UNREACHABLE]).await;
+    rig.held.let_go(2);
+    let mut answers = Vec::new();
+    for ask in asked {
+        answers.push(ask.await.unwrap());
+    }
+    assert!(matches!(
+        &answers[..],
+        [
+            Ok(_),
+            Err(ActorError::Store(StoreError::Unavailable(_))),
+            Err(ActorError::Store(_))
+        ]
+    ));
+    rig.held.let_go(2);
+    assert!(matches!(rig.create_one(BROKEN).await, Err(ActorError::Failed)));
+    assert!(rig.create_one(3).await.is_ok());
+}
+
+#[tokio::test]
+async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
+    let rig = rig().await;
+    rig.held.let_go(50);
+    for bound in 17..67 {
+        rig.create_one(bound).await.unwrap();
+    }
+    // In another order than that of the questions.
+    rig.store.on(&[Call::ByIds], |_| {
+        Step::change(|works: &mut Vec<Work>| works.reverse())
+    });
+    let ask = |id| {
+        let handle = rig.handle.clone();
+        tokio::spawn(async move { handle.by_id(WorkId(id)).await })
+    };
+    let mut asked = vec![ask(50)];
+    rig.settle().await;
+    asked.extend([7, 3, 101, 7].map(ask));
+    rig.settle().await;
+    rig.held.let_go(2);
+    let (mut ids, mut work_code) = (Vec::new(), None);
+    for ask in asked {
+        let work = ask.await.unwrap().unwrap();
+        work_code = work.as_ref().map(|work| work.work_code.clone());
+        ids.push(work.map(|work| work.id.0));
+    }
+    assert_eq!(ids, [Some(50), Some(7), Some(3), None, Some(7)]);
+    let asked = rig.store.asked(Call::ByIds);
+    let ids: Vec<_> = asked.iter().map(|asked| numbers(asked, "WorkId")).collect();
+    assert_eq!(ids, [vec![50], vec![3, 7, 101]]);
+    rig.held.let_go(1);
+    let code = work_code.unwrap();
+    let found = rig.handle.by_code(code.clone()).await.unwrap().unwrap();
+    assert_eq!(found.work_code, code);
+}
+
+#[tokio::test]
+async fn one_kind_of_request_does_not_wait_behind_another() {
+    let rig = rig().await;
+    let _creates = rig.create(&[1, 2]).await;
+    let (by_id, by_code) = (rig.handle.clone(), rig.handle.clone());
+    let _one = tokio::spawn(async move { by_id.by_id(WorkId(4)).await });
+    let _other = tokio::spawn(async move { by_code.by_code(WorkCode::new(Origin::Api, [1; 10])).await });
+    rig.settle().await;
+    assert_eq!(KINDS.map(|kind| rig.store.calls(kind)), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_full_mailbox_refuses_and_a_stop_finishes_what_waits() {
+    let rig = rig().await;
+    // One under way and eight that wait.
+    let asked = rig.create(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).await;
+    assert!(matches!(rig.create_one(10).await, Err(ActorError::Overloaded)));
+    rig.held.let_go(2);
+    rig.actor.stop().await;
+    for ask in asked {
+        ask.await.unwrap().unwrap();
+    }
+    let (wanted, id) = wanted(11);
+    let late = rig.handle.create(wanted, id).await;
+    assert!(matches!(late, Err(ActorError::Stopped)), "{late:?}");
+}

@@ -1,6 +1,6 @@
-//! The in-process broker: two queues in memory, bounded in messages and in bytes, for one process that runs everything.
+//! The in-process broker: two queues in memory, limited in messages and bytes, for a process that runs every part.
 //!
-//! It keeps the contract of the port, but nothing survives the process: what it carries must be backed by a row.
+//! It fulfils the contract of the port, but its messages end with the process. A row must back each of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use super::{
     Subscription,
 };
 
-/// The broker inside this process. A clone is the same broker.
+/// The broker inside this process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory {
     demands: Arc<Line>,
@@ -25,16 +25,17 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// How many messages a queue holds when nothing else is said.
+    /// The default number of messages per queue.
     pub const DEFAULT_CAPACITY: usize = 10_000;
-    /// How many bytes of bodies a queue holds when nothing else is said.
+    /// The default size of all bodies in a queue, in bytes.
     pub const DEFAULT_BYTES: usize = 64 << 20;
 
-    /// A broker whose queues hold at most so many messages and so many bytes of bodies each, those that are out with a
-    /// subscription included. A message that is larger than that is held alone.
+    /// A broker whose queues hold at most `capacity` messages and `bytes` of bodies each, including unacknowledged
+    /// ones. A
+    /// larger message is held alone.
     ///
-    /// Where there is no room, [`Broker::publish`] waits until there is, and [`Broker::dead_letter`] takes none of its
-    /// letters and says [`BrokerError::Unavailable`].
+    /// A full queue makes [`Broker::publish`] wait. [`Broker::dead_letter`] then takes none of its letters and answers
+    /// [`BrokerError::Unavailable`].
     pub fn new(capacity: usize, bytes: usize) -> Self {
         Self {
             demands: Arc::new(Line::new(capacity, bytes)),
@@ -42,7 +43,7 @@ impl Memory {
         }
     }
 
-    /// Puts demands into their queue, waiting for room.
+    /// Puts demands into their queue and waits for room.
     async fn put_all<T: Sync>(&self, messages: &[T], message: fn(&T) -> Message) -> Vec<Published> {
         let mut rest = messages;
         while !rest.is_empty() {
@@ -117,7 +118,7 @@ impl Broker for Memory {
 
 #[derive(Clone, Debug)]
 struct Message {
-    /// Its place in the queue, which it keeps when it comes back.
+    /// Its place in the queue, which a returned message gets back.
     place: u64,
     delivery_count: u32,
     properties: Properties,
@@ -176,7 +177,7 @@ impl Message {
     }
 }
 
-/// One queue and those who wait for it to change.
+/// A queue and the tasks that wait for its changes.
 #[derive(Debug)]
 struct Line {
     queue: Mutex<Messages>,
@@ -203,7 +204,7 @@ impl Line {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries at once and after every change, until the attempt has a result.
+    /// Runs the attempt now and after every change, until it has a result.
     async fn when<T>(&self, mut attempt: impl FnMut(&mut Messages) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -221,11 +222,11 @@ impl Line {
 struct Messages {
     capacity: usize,
     byte_capacity: usize,
-    /// How many bytes all bodies have, those that are out included.
+    /// The size of all bodies in bytes, including unacknowledged messages.
     bytes: usize,
-    /// By their place.
+    /// The waiting messages by their place.
     ready: BTreeMap<u64, Message>,
-    /// How many are out with a subscription.
+    /// The number of unacknowledged messages.
     out: usize,
     last_place: u64,
 }
@@ -235,7 +236,7 @@ impl Messages {
         self.capacity.saturating_sub(self.ready.len() + self.out)
     }
 
-    /// Whether so many bytes more may be held.
+    /// True if the queue has room for these bytes.
     fn holds(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.byte_capacity
     }
@@ -247,7 +248,7 @@ impl Messages {
         self.ready.insert(place, Message { place, ..message });
     }
 
-    /// Puts the first of these in, as many as there is room for; how many, if any.
+    /// Puts in as many of the first messages as fit, and answers their number, if any.
     fn put_what_fits<T>(&mut self, messages: &[T], message: fn(&T) -> Message) -> Option<usize> {
         let mut put = 0;
         for message in messages.iter().map(message).take(self.room()) {
@@ -265,17 +266,17 @@ struct MemorySubscription {
     line: Arc<Line>,
     prefetch: usize,
     prefetch_bytes: usize,
-    /// What this subscription has and did not acknowledge, by its tag.
+    /// The unacknowledged messages of this subscription by their tag.
     out: BTreeMap<u64, Message>,
     out_bytes: usize,
     last_tag: u64,
-    /// Taken by a call of `next_batch` that may have been cancelled before it handed them over.
+    /// Messages taken by a call of `next_batch` that may have been cancelled before it returned them.
     taken: Vec<Delivery>,
     window: Window,
 }
 
 impl MemorySubscription {
-    /// Waits until there is something to take and this subscription may have it, then takes it.
+    /// Waits until a message is ready and the prefetch allows it, then takes it.
     async fn take(&mut self, max: usize) {
         let Self {
             line,
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn publishing_waits_for_room_and_goes_on_when_there_is() {
+    async fn a_publisher_waits_for_room_and_continues() {
         let broker = Memory::new(2, usize::MAX);
         assert!(!broker.durable());
         let publishing = tokio::spawn({
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_out_takes_room_until_it_is_acknowledged() {
+    async fn an_unacknowledged_message_takes_room() {
         let broker = Memory::new(2, usize::MAX);
         broker.publish(&demands(2)).await.unwrap();
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_take_room_too_and_a_message_without_any_is_held_alone() {
+    async fn bytes_are_limited_and_a_larger_message_is_held_alone() {
         let broker = Memory::new(10, 100);
         let of_size = |size: usize| Outgoing {
             body: vec![0; size].into(),

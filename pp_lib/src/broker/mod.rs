@@ -1,7 +1,7 @@
-//! The broker port: demands go out with a confirmation and come in with a window of unacknowledged ones.
+//! The broker port: sends demands with confirmations and receives them with a limit of unacknowledged ones.
 //!
-//! RabbitMQ and an in-process queue implement it, equal by the suite in `pp_conformance::broker`. What a message means is
-//! decided by the flows; here it is bytes and properties.
+//! RabbitMQ and an in-process queue implement it. The suite in `pp_conformance::broker` checks both. To the broker a
+//! message is bytes and properties; `worker` and `maintenance` interpret it.
 
 pub mod memory;
 pub mod queues;
@@ -18,17 +18,17 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{DemandedRow, MessageId, WorkCode};
 use crate::runtime::Trouble;
 
-/// Why the broker did not do what was asked.
+/// The error of a broker call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// It cannot be reached, or the connection went away. A new try makes a new connection.
+    /// It cannot be reached, or the connection broke. A retry opens a new connection.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
-    /// It is there and takes no messages, for want of memory or disk; those who consume go on.
+    /// It accepts no messages, because it lacks memory or disk. Consumers continue.
     #[error("the broker takes no messages for now, for want of memory or disk")]
     Blocked,
-    /// It refuses what this program needs, such as a queue with other arguments; trying again will not help.
+    /// It refuses something this program needs, such as a queue with other arguments. A retry does not help.
     #[error("the broker refused: {0}")]
     Rejected(String),
 }
@@ -43,7 +43,7 @@ impl Trouble for BrokerError {
     }
 }
 
-/// What the broker's methods return.
+/// The result of a broker call.
 pub type Result<T> = std::result::Result<T, BrokerError>;
 
 /// A message to send.
@@ -51,50 +51,50 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 pub struct Outgoing {
     /// Its identity; unique within one call of [`Broker::publish`].
     pub message_id: MessageId,
-    /// The row it is about, if there is one.
+    /// The row of the demand, if it has one.
     pub row: Option<DemandedRow>,
-    /// The code that its work is to have, where there is no row and one was promised.
+    /// The promised code of the new work, if there is no row.
     pub new_work_code: Option<WorkCode>,
     /// The JSON of the demand.
     pub body: Bytes,
 }
 
-/// What became of a message that was sent.
+/// The outcome of a sent message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// The broker has it safe in the queue.
+    /// The broker has stored it in the queue.
     Confirmed,
-    /// There was no queue to put it in; it is with nobody.
+    /// The queue does not exist. The message is stored nowhere.
     Returned,
-    /// The broker refused it, or its answer did not come: it may be in the queue or not.
+    /// The broker refused it, or its answer is missing. The message may be in the queue.
     Unconfirmed,
 }
 
-/// A message that was a dead letter, to be sent again as it came.
+/// A former dead letter, to be sent again unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resent {
     /// Its identity; unique within one call of [`Broker::resend`].
     pub message_id: MessageId,
-    /// Its properties as the broker encoded them, see [`Kept::Whole`]; `None` where they were not kept.
+    /// The properties as the broker encoded them, see [`Kept::Whole`]; `None` if they were not kept.
     pub properties: Option<Bytes>,
-    /// The message as it came.
+    /// The original body.
     pub body: Bytes,
 }
 
 /// The encoded properties of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Kept {
-    /// There are none.
+    /// The message has none.
     #[default]
     Nothing,
-    /// All properties and headers with their types, in the encoding of the broker that delivered the message.
+    /// All properties and typed headers, in the encoding of the broker that delivered the message.
     Whole(Bytes),
-    /// They are longer than [`DeadLetter::MAX_PROPERTIES_LENGTH`]; how many bytes.
+    /// They exceed [`DeadLetter::MAX_PROPERTIES_LENGTH`]. The number is their length in bytes.
     TooLong(usize),
 }
 
 impl Kept {
-    /// Keeps an encoding, unless it is too long.
+    /// Keeps an encoding unless it is too long.
     fn of(encoded: Vec<u8>) -> Self {
         match encoded.len() {
             0 => Self::Nothing,
@@ -103,7 +103,7 @@ impl Kept {
         }
     }
 
-    /// The encoding, when it was kept.
+    /// The encoding, if it was kept.
     pub fn whole(&self) -> Option<&Bytes> {
         match self {
             Self::Whole(encoded) => Some(encoded),
@@ -112,52 +112,53 @@ impl Kept {
     }
 }
 
-/// Something that cannot be computed, on its way to the dead letters.
+/// A message that cannot be computed, to be sent to the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message's identity; a new one where it had none.
+    /// The message's identity, or a new one if it had none.
     pub message_id: MessageId,
-    /// What the message said about itself.
+    /// The properties of the message.
     pub properties: Properties,
-    /// The message as it came.
+    /// The original body.
     pub body: Bytes,
-    /// Why it is dead.
+    /// The reason why it is dead.
     pub reason: String,
 }
 
 impl DeadLetter {
-    /// The longest reason that travels, in bytes; what is longer is cut.
+    /// The maximum length of a sent reason in bytes. A longer one is cut.
     pub const MAX_REASON_LENGTH: usize = 1024;
-    /// The longest encoded properties that travel, in bytes: with the reason they fit into one AMQP frame of the usual
+    /// The maximum length of sent properties in bytes. Together with the reason they fit into one AMQP frame of the
+    /// usual
     /// 128 KiB. Longer properties are not kept.
     pub const MAX_PROPERTIES_LENGTH: usize = 64 << 10;
 
-    /// The reason, cut to what travels.
+    /// The reason, cut to its maximum length.
     fn carried_reason(&self) -> &str {
         &self.reason[..self.reason.floor_char_boundary(Self::MAX_REASON_LENGTH)]
     }
 }
 
-/// Which queue to consume.
+/// A queue to consume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// Where demands are.
+    /// The queue of demands.
     Demand,
-    /// Where dead letters wait to be stored.
+    /// The queue of dead letters waiting to be stored.
     DeadLetter,
 }
 
-/// How much a subscription may have and not have acknowledged.
+/// The limit of a subscription's unacknowledged messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
-    /// How many messages; at least one.
+    /// The number of messages, at least one.
     pub messages: u16,
-    /// How many bytes they have together. A message that is larger comes alone.
+    /// Their total size in bytes. A larger message comes alone.
     pub bytes: usize,
 }
 
 impl Prefetch {
-    /// This many messages of any size.
+    /// A limit of this many messages of any size.
     pub fn messages(messages: u16) -> Self {
         Self {
             messages,
@@ -166,7 +167,7 @@ impl Prefetch {
     }
 }
 
-/// What a message says about itself besides its body, as it came and not yet checked.
+/// The properties of a received message, unchecked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     /// AMQP's `message_id`.
@@ -181,75 +182,76 @@ pub struct Properties {
     pub attempt: Option<i32>,
     /// Header `failures`.
     pub failures: Option<i32>,
-    /// Header `lost_leases`; programs before it was counted apart do not send it.
+    /// Header `lost_leases`. Older programs do not send it.
     pub lost_leases: Option<i32>,
     /// Header `reason`, of a dead letter.
     #[serde(skip)]
     pub reason: Option<String>,
-    /// Everything, for sending the message again; of a dead letter, what its message said. The in-process broker has
-    /// this for dead letters only.
+    /// All properties, for sending the message again; for a dead letter, those of its message. The in-process broker
+    /// sets
+    /// this only for dead letters.
     #[serde(skip)]
     pub kept: Kept,
-    /// Which of these was there in a form that no producer of PP gives it, such as a number where a text belongs; it
-    /// is missing above, and must not be taken for one that never was there.
+    /// The name of a property whose form no producer of PP uses, such as a number in place of a text. It is missing
+    /// above
+    /// but does not count as absent.
     #[serde(skip)]
     pub malformed: Option<&'static str>,
 }
 
-/// A message that came in and waits to be acknowledged.
+/// A received message that waits for its acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its number within the subscription, growing by one from 1.
+    /// Its number within the subscription, counted from 1.
     pub tag: u64,
-    /// How often it was delivered before and not acknowledged, as far as the broker counts.
+    /// The number of earlier deliveries without acknowledgement, as far as the broker counts them.
     pub delivery_count: u32,
-    /// What it says about itself.
+    /// The properties of the message.
     pub properties: Properties,
     /// Its body.
     pub body: Bytes,
 }
 
-/// A place for demands.
+/// A message broker.
 #[async_trait]
 pub trait Broker: Send + Sync {
-    /// Sends demands and waits for what becomes of each; one answer for each, in order. An error means that none was
-    /// sent.
+    /// Sends demands and waits for their outcomes, one for each, in order. After an error no demand was sent.
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>>;
 
-    /// Sends messages again as they came, with what they said about themselves; the answers are those of
-    /// [`Self::publish`].
+    /// Sends messages again with their original properties. The outcomes are those of [`Self::publish`].
     async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>>;
 
-    /// Puts dead letters where they are safe; an error leaves some possibly sent.
+    /// Stores dead letters. After an error some may have been sent.
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;
 
-    /// Begins to receive, with no more than `prefetch` unacknowledged.
+    /// Subscribes with at most `prefetch` unacknowledged messages.
     async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>>;
 
-    /// How many messages wait in a queue and are with nobody.
+    /// The number of waiting messages in a queue, without unacknowledged ones.
     async fn ready_messages(&self, queue: Queue) -> Result<u64>;
 
-    /// Which settings of its operator drop messages that it confirmed, in words; nothing where it cannot tell.
+    /// Descriptions of the operator's policies that drop confirmed messages; `None` if the broker cannot tell.
     async fn dropping(&self) -> Result<Option<Vec<String>>> {
         Ok(None)
     }
 
-    /// Whether what is confirmed survives the end of this process.
+    /// True if confirmed messages survive the end of this process.
     fn durable(&self) -> bool;
 }
 
-/// A broker, whichever it is.
+/// A shared broker of any kind.
 pub type AnyBroker = Arc<dyn Broker>;
 
-/// Messages coming in. Dropping it gives back to the queue what is not acknowledged.
+/// A stream of received messages. Dropping it returns unacknowledged messages to the queue.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Waits for a message, then takes what else comes within `wait`, at most `max`. After an error the subscription
-    /// is over: its messages come again on a new one. Cancel safe: what a cancelled call had taken comes first in the
-    /// next one.
+    /// Waits for a message, then takes more for up to `wait`, at most `max`. An error ends the subscription, and a new
+    /// one
+    /// receives its messages again. The call is cancel safe: the next call returns the messages of a cancelled one
+    /// first.
     async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
 
-    /// Says that deliveries are finished with. The broker hears of a delivery once all before it are finished, too. After
-    /// an error the subscription is over, as with [`Self::next_batch`].
+    /// Acknowledges deliveries. The broker learns about a delivery once all earlier ones are acknowledged too. An error
+    /// ends the subscription, as in [`Self::next_batch`].
     async fn acknowledge(&mut self, tags: &[u64]) -> Result<()>;
 }

@@ -1,8 +1,8 @@
-//! The names of the queues. Their arguments, which can never be changed, are in the adapter that declares them.
+//! The names of the queues. Their arguments, which can never change, are in the adapter that declares them.
 
 use super::Queue;
 
-/// The two queues of one deployment, told apart from others by a prefix.
+/// The two queues of a deployment. A prefix separates deployments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueNames {
     /// `<prefix>.demand`
@@ -12,10 +12,10 @@ pub struct QueueNames {
 }
 
 impl QueueNames {
-    /// The prefix used when none is given.
+    /// The default prefix.
     pub const DEFAULT_PREFIX: &str = "pp.work";
 
-    /// The names that begin with a prefix.
+    /// The names with this prefix.
     pub fn new(prefix: &str) -> Self {
         Self {
             demand: format!("{prefix}.demand"),

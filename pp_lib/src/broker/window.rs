@@ -1,19 +1,20 @@
-//! Which deliveries of a subscription may be acknowledged: a multiple acknowledgement covers every lower tag, so it may
-//! go only up to where all are finished.
+//! Tracks the deliveries of a subscription that may be acknowledged. A multiple acknowledgement covers every lower tag,
+//! so
+//! it stops before the first unfinished delivery.
 
 use std::collections::BTreeSet;
 
 /// The finished deliveries of one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Everything up to here is acknowledged.
+    /// Every delivery up to this tag is acknowledged.
     acknowledged: u64,
-    /// Finished, but with an unfinished one before.
+    /// Finished deliveries after an unfinished one.
     finished: BTreeSet<u64>,
 }
 
 impl Window {
-    /// Records finished deliveries; the tag up to which everything may now be acknowledged, if that moved.
+    /// Records finished deliveries. Answers the tag up to which all may now be acknowledged, if it has changed.
     pub(super) fn finish(&mut self, tags: &[u64]) -> Option<u64> {
         let before = self.acknowledged;
         self.finished.extend(tags.iter().filter(|tag| **tag > before));
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_has_nothing_unfinished_before_it_is_acknowledged() {
+    fn an_acknowledgement_stops_before_the_first_unfinished_delivery() {
         let mut window = Window::default();
         assert_eq!(window.finish(&[2, 3]), None);
         assert_eq!(window.finish(&[1]), Some(3));

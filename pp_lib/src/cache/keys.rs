@@ -1,13 +1,16 @@
-//! What is kept outside of a process is kept as text: the names of the keys, and the forms of the values.
+//! The names of keys and the text form of values in a cache outside the process.
 //!
-//! A value begins with what a comparison needs: `3 {…}` is a work at version 3, `~3 {…}` the same until the refresher
-//! confirms it, `?77` a lease, `0 ` an unknown work, `x` a deleted one. Of a code, `i21` is its work's id and
-//! `p4 1634115736 id` a demand: its bound, when it was accepted and its identity. A new form gets a new number in the keys.
+//! A value begins with the part that comparisons need. `3 {…}` is a work at version 3, `~3 {…}` is the same until the
+//! refresher confirms it, `?77` is a lease, `0 ` an unknown work and `x` a deleted one. For a code, `i21` is the id of
+//! its
+//! work, and `p4 1634115736 id` is a demand with its bound, time of acceptance and identity. A new form needs a new
+//! number
+//! in the keys.
 
 use super::{ByCode, Entry, Found, Lease, Provisional};
 use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
 
-/// The names of one deployment's keys.
+/// The keys of one deployment.
 #[derive(Clone, Debug)]
 pub(super) struct Keys(String);
 
@@ -24,7 +27,7 @@ impl Keys {
         format!("{}:code:v2:{code}", self.0)
     }
 
-    /// Accepted demands by the time at which they were listed.
+    /// The accepted demands by the time they were listed.
     pub(super) fn accepted(&self) -> String {
         format!("{}:accepted:v1", self.0)
     }
@@ -37,12 +40,12 @@ impl Keys {
         format!("{}:feed:v1:fresh", self.0)
     }
 
-    /// The name of the cache, which stays when entries are cleared.
+    /// The name of the cache. Clearing keeps it.
     pub(super) fn name(&self) -> String {
         format!("{}:cache:v1:name", self.0)
     }
 
-    /// The patterns that all entries match, and nothing of another deployment.
+    /// The patterns that match all entries of this deployment and no others.
     pub(super) fn patterns(&self) -> [String; 2] {
         let mut literal = String::new();
         for character in self.0.chars() {
@@ -67,7 +70,7 @@ pub(super) fn entry_text(entry: &Entry) -> Result<String, serde_json::Error> {
     })
 }
 
-/// What a value of this work says to one who would have left this lease; `None` for what was not written here.
+/// The meaning of a work's value for the reader that left this lease; `None` for a foreign value.
 pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<Found> {
     let text = std::str::from_utf8(value).ok()?;
     Some(match text {
@@ -95,7 +98,7 @@ pub(super) fn code_text(known: &ByCode) -> String {
     }
 }
 
-/// What a value of this code says; `None` for what was not written here.
+/// The meaning of a code's value; `None` for a foreign value.
 pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
     let text = std::str::from_utf8(value).ok()?;
     if let Some(id) = text.strip_prefix('i') {
@@ -119,7 +122,7 @@ mod tests {
     const LEASE: Lease = Lease(77);
 
     #[test]
-    fn entries_as_text_and_back() {
+    fn an_entry_survives_its_text_form() {
         let work = Work {
             id: WorkId(21),
             work_code: "api-bjq8euwsEA".parse().unwrap(),
@@ -150,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_its_owners_alone() {
+    fn a_lease_belongs_to_its_owner_only() {
         assert_eq!(lease_text(LEASE), "?77");
         assert_eq!(found(WorkId(1), LEASE, b"?77"), Some(Found::Missing(LEASE)));
         assert_eq!(found(WorkId(1), LEASE, b"?78"), Some(Found::Nothing));
     }
 
     #[test]
-    fn codes_as_text_and_back() {
+    fn a_code_survives_its_text_form() {
         let code: WorkCode = "api-bjq8euwsEA".parse().unwrap();
         let provisional = Provisional {
             message_id: "a b".to_owned().try_into().unwrap(),
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_here_is_nothing() {
+    fn a_foreign_value_has_no_meaning() {
         let code: WorkCode = "api-bjq8euwsEA".parse().unwrap();
         for damaged in [&b""[..], b"\xff", b"3", b"3 ", b"3 {}", b"3 {\"id\":1}", b"y", b"null"] {
             assert_eq!(found(WorkId(1), LEASE, damaged), None, "{damaged:?}");
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_for_itself_in_a_pattern() {
+    fn a_prefix_is_literal_in_a_pattern() {
         assert_eq!(Keys::new("pp").patterns(), ["pp:work:v1:*", "pp:code:v2:*"]);
         assert_eq!(Keys::new("a*[b]").patterns()[0], r"a\*\[b\]:work:v1:*");
     }

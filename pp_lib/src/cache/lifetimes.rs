@@ -1,4 +1,4 @@
-//! How long each kind of entry is kept, the same in every adapter.
+//! The lifetime of each kind of entry, the same in every adapter.
 
 use std::time::Duration;
 
@@ -6,43 +6,44 @@ use rand::RngExt as _;
 
 use super::{ByCode, CacheOptions};
 
-/// How long whoever holds a lease has to fill in the value.
+/// The time in which the holder of a lease must fill in the value.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
-/// How long it is remembered that there is no such work.
+/// The lifetime of an unknown work.
 pub(super) const UNKNOWN: Duration = Duration::from_secs(2);
-/// Longer than any writer is held up that does not know of the deletion yet.
+/// The minimum lifetime of a deletion. No writer that does not know of it is delayed for so long.
 const TOMBSTONE_AT_LEAST: Duration = Duration::from_secs(60);
-/// How long a demand without a row is remembered.
+/// The lifetime of a demand without a row.
 pub(super) const PROVISIONAL: Duration = Duration::from_secs(3600);
 
-/// The lifetimes that follow from the options.
+/// The lifetimes derived from the options.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes(pub(super) CacheOptions);
 
 impl Lifetimes {
-    /// Of what the refresher looks after: a tenth shorter or longer for each, so that what came together does not
-    /// expire together.
+    /// The lifetime of confirmed entries. It varies by a tenth, so that entries of the same moment do not expire
+    /// together.
     pub(super) fn full(&self) -> Duration {
         self.0.ttl.mul_f64(rand::rng().random_range(0.9..=1.1))
     }
 
-    /// Of a deleted work.
+    /// The lifetime of a deleted work.
     pub(super) fn tombstone(&self) -> Duration {
         self.full().max(TOMBSTONE_AT_LEAST)
     }
 
-    /// Of what a writer put where the refresher may have passed by already. Together with [`Self::late_after`] it ends
-    /// before the value could be staler than the bound.
+    /// The lifetime of entries that the refresher may have missed. Together with [`Self::late_after`] it ends before
+    /// the
+    /// value could exceed the staleness.
     pub(super) fn unconfirmed(&self) -> Duration {
         self.0.staleness / 2
     }
 
-    /// How old a value may be that is put where nothing newer could be seen.
+    /// The maximum age of a value put where no other value is visible.
     pub(super) fn late_after(&self) -> Duration {
         self.0.staleness / 4
     }
 
-    /// Of what is known of a code.
+    /// The lifetime of a code's entry.
     pub(super) fn of_code(&self, known: &ByCode) -> Duration {
         match known {
             ByCode::Id(_) => self.full(),
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lifetimes_differ_by_a_tenth_at_most() {
+    fn lifetimes_vary_by_at_most_a_tenth() {
         let second = Duration::from_secs(1);
         let options = CacheOptions {
             ttl: 100 * second,

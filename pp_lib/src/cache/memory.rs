@@ -1,4 +1,4 @@
-//! The in-process cache: bounded, for one process that is everything, and in front of a cache that is further away.
+//! The bounded in-process cache, used alone in a single process or in front of a shared cache.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -21,12 +21,12 @@ pub struct MemoryCache {
     capacity: u64,
     name: u128,
     started: Instant,
-    /// Whoever changes entries reads it, so that clearing waits for them and they see nothing half cleared.
+    /// Changes of entries hold the lock for reading. Clearing waits for them, and they never see half-cleared entries.
     kept: RwLock<Kept>,
 }
 
 impl MemoryCache {
-    /// How many works it holds, and how many codes; beyond that, those used least lately go.
+    /// The maximum number of works, and of codes. Beyond it, the least recently used are evicted.
     pub const CAPACITY: u64 = 100_000;
 
     /// An empty cache.
@@ -56,7 +56,7 @@ impl MemoryCache {
         Moment(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Whether a moment was, and at most so long ago.
+    /// True if the moment is over, by at most `bound`.
     fn within(&self, bound: Duration, moment: Moment) -> bool {
         let age_ms = self.moment().0.saturating_sub(moment.0);
         u64::try_from(age_ms).is_ok_and(|age_ms| Duration::from_millis(age_ms) <= bound)
@@ -89,7 +89,7 @@ impl MemoryCache {
             Some(What::Confirmed(old) | What::Unconfirmed(old)) if old.version >= work.version => Op::Nop,
             Some(What::Confirmed(_)) => Op::Put(self.confirmed(work)),
             None if late => Op::Nop,
-            // Whoever committed this must not read what is older.
+            // The writer that committed this value must not read an older one.
             Some(_) if late => Op::Remove,
             _ => Op::Put(Held::new(What::Unconfirmed(work.clone()), self.lifetimes.unconfirmed())),
         }
@@ -183,7 +183,7 @@ impl Cache for MemoryCache {
             ..Kept::nothing(self.capacity)
         };
         let all = std::mem::replace(&mut *self.kept_alone(), nothing);
-        // Outside of the lock, as it may be much.
+        // The entries are dropped without the lock, because there may be many.
         drop(all);
         Ok(())
     }
@@ -245,12 +245,12 @@ impl Cache for MemoryCache {
     }
 }
 
-/// Everything there is.
+/// All entries.
 #[derive(Debug)]
 struct Kept {
     works: Bounded<WorkId, Held>,
     codes: Bounded<WorkCode, Timed<ByCode>>,
-    /// Accepted demands and when they were listed, the oldest first.
+    /// Accepted demands and the time they were listed, oldest first.
     accepted: Mutex<VecDeque<(Moment, WorkCode)>>,
     position: Option<Position>,
     fresh: Option<Moment>,
@@ -258,7 +258,7 @@ struct Kept {
 
 impl Kept {
     fn nothing(capacity: u64) -> Self {
-        // By use alone: what was just written has to be there, however seldom it was asked for.
+        // Eviction depends on recent use only: a new entry must stay, however rarely it was read.
         Self {
             works: Bounded::builder()
                 .max_capacity(capacity)
@@ -288,14 +288,14 @@ impl Kept {
         }
     }
 
-    /// Changes one entry; nobody else does meanwhile.
+    /// Changes one entry atomically.
     fn change(&self, id: WorkId, change: impl FnOnce(Option<&What>) -> Op<Held>) -> CompResult<WorkId, Held> {
         self.works
             .entry(id)
             .and_compute_with(|present| change(present.as_ref().map(|entry| &entry.value().value)))
     }
 
-    /// Leaves a lease where nothing is.
+    /// Leaves a lease if there is no entry.
     fn lease(&self, id: WorkId) -> Found {
         let lease = Lease(rand::random());
         let outcome = self.change(id, |present| match present {
@@ -310,19 +310,19 @@ impl Kept {
     }
 }
 
-/// What there may be about a work.
+/// An entry of a work.
 #[derive(Clone, Debug)]
 enum What {
     Lease(Lease),
-    /// The refresher looks after it.
+    /// The refresher keeps it up to date.
     Confirmed(Work),
-    /// Whether the refresher saw it is not known.
+    /// The refresher may have missed it.
     Unconfirmed(Work),
     Unknown,
     Deleted,
 }
 
-/// A value, and how long it is kept.
+/// A value with its lifetime.
 #[derive(Clone, Debug)]
 struct Timed<T> {
     value: T,
@@ -348,7 +348,7 @@ impl Held {
     }
 }
 
-/// Each value says how long it is kept.
+/// An expiry in which each value has its own lifetime.
 struct OwnLifetime;
 
 impl<K, T> Expiry<K, Timed<T>> for OwnLifetime {
@@ -367,7 +367,7 @@ mod tests {
     use crate::domain::{AddUpTo, Status};
 
     #[tokio::test]
-    async fn beyond_its_capacity_what_was_used_least_lately_goes() {
+    async fn a_full_cache_evicts_the_least_recently_used() {
         let options = CacheOptions {
             ttl: Duration::from_secs(3600),
             staleness: Duration::from_secs(60),

@@ -1,18 +1,26 @@
-//! The cache port: works by id, kept right by their versions, by leases and by a mark of freshness. Redis and this
-//! process' own memory implement it, equal by the suite in `pp_conformance::cache`.
+//! The cache port: works by id, kept correct by versions, leases and a freshness mark.
 //!
-//! Three writers meet here, and none may put an older value over a newer one, or a value that nothing corrects any more:
+//! Redis and this process's memory implement it. The suite in `pp_conformance::cache` checks both.
 //!
-//! - **Readers fill** what was missing. A look-up that finds nothing leaves a lease; only while that very lease is there
-//!   may the value be filled in. Whoever changed the work meanwhile, and whoever emptied the cache, took the lease away.
-//! - **Writers put** what they committed, so that they read their own writes. A newer version stays. Where nothing was,
-//!   the refresher may have passed by already: there the entry is short-lived until the refresher confirms it, and is
-//!   refused when it comes late; what is older goes even then.
-//! - **The refresher** follows the change feed and brings what is present up to date; it brings nothing in. After each
-//!   poll that caught up it marks the cache as fresh since that poll began; its place in the feed is kept beside the
-//!   entries, so that a cache that lost its last seconds is brought up to date from there.
+//! Three kinds of writers share the cache. None of them may replace a newer value with an older one, or leave a value
+//! that
+//! is never corrected.
 //!
-//! A value may be served while the mark is younger than the reader's bound. All ages are by the cache's own clock.
+//! - **Readers fill** missing values. A look-up without a result leaves a lease, and the value may be filled in only
+//!   while
+//!   that lease exists. A change of the work or a cleared cache removes the lease.
+//! - **Writers put** committed values, so that they read their own writes. A newer version stays. If there was no
+//!   value, the
+//!   refresher may already have passed: the entry is then short-lived until the refresher confirms it, and is refused
+//!   if it
+//!   comes late. An older value is removed even then.
+//! - **The refresher** follows the change feed and updates existing entries, but adds none. After each poll that caught
+//!   up
+//!   it marks the cache as fresh since the start of that poll. Its position in the feed is stored beside the entries,
+//!   so
+//!   that a cache that lost its last seconds is updated from there.
+//!
+//! A value may be served while the mark is younger than the reader's limit. The cache's own clock measures all ages.
 
 mod keys;
 mod lifetimes;
@@ -26,29 +34,29 @@ use async_trait::async_trait;
 
 use crate::domain::{AddUpTo, MessageId, Position, Work, WorkCode, WorkId};
 
-/// Why the cache did not do what was asked. Nothing depends on it: the store has the truth.
+/// The error of a cache call. No result depends on the cache, because the store has the truth.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// It cannot be reached, or not in time.
+    /// It cannot be reached, or did not answer in time.
     #[error("the cache is unavailable: {0}")]
     Unavailable(String),
-    /// It answered with what this program does not understand.
+    /// Its answer is not understood.
     #[error("the cache refused: {0}")]
     Rejected(String),
 }
 
-/// What the cache's methods return.
+/// The result of a cache call.
 pub type Result<T> = std::result::Result<T, CacheError>;
 
-/// What is kept about a work.
+/// An entry of a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The work as it was at its version.
+    /// The work at its version.
     Work(Work),
-    /// There is no such work, or was none yet: kept for moments only.
+    /// There is no such work, or was none yet. Kept for moments only.
     Unknown,
-    /// The work was deleted, for good: it never gives way to a version.
+    /// The work was deleted for good. No version replaces this entry.
     Deleted,
 }
 
@@ -56,24 +64,25 @@ pub enum Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease(pub u64);
 
-/// What a look-up found.
+/// The result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// An entry.
     Entry(Entry),
-    /// Nothing; who asked may fill it in.
+    /// There is no entry; the caller may fill it in.
     Missing(Lease),
-    /// Nothing, and nothing to fill in: somebody else is about to, or the cache is not fresh.
+    /// There is no entry and no lease, because another reader fills it in or the cache is not fresh.
     Nothing,
 }
 
-/// What a look-up of several works found.
+/// The results of a look-up of several works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedUp {
-    /// Whether the refresher caught up so recently that no entry is staler than the bound. Otherwise entries are only
-    /// better than nothing, and no lease was left.
+    /// True if the refresher caught up recently, so that no entry exceeds the staleness. Otherwise entries are a
+    /// fallback
+    /// only, and no leases were left.
     pub fresh: bool,
-    /// One for each id, in order.
+    /// One result per id, in order.
     pub found: Vec<Found>,
 }
 
@@ -81,28 +90,28 @@ pub struct LookedUp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
 
-/// What became of the refresher's mark.
+/// The outcome of a freshness mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marked {
-    /// It stands.
+    /// The mark was set.
     Marked,
-    /// The cache is at another place of the feed, because it lost what it had last or another refresher was here. What
-    /// lies behind that place is to be refreshed before it can be marked.
+    /// The cache is at another position of the feed, because it lost its last changes or another refresher was active.
+    /// Changes after that position must be refreshed before it can be marked.
     At(Position),
-    /// The cache is nowhere: it is new, or it was emptied. It is to be cleared before it can be marked.
+    /// The cache has no position, because it is new or was emptied. It must be cleared before it can be marked.
     Nowhere,
 }
 
-/// How a cache is kept.
+/// The lifetimes of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheOptions {
-    /// How long an entry is kept that nobody changes, give or take a tenth.
+    /// The lifetime of an unchanged entry, give or take a tenth.
     pub ttl: Duration,
-    /// How stale an entry may be that is served.
+    /// The maximum staleness of a served entry.
     pub staleness: Duration,
 }
 
-/// A demand that was accepted and has no row yet.
+/// An accepted demand without a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisional {
     /// Its identity.
@@ -111,73 +120,75 @@ pub struct Provisional {
     pub work_code: WorkCode,
     /// Its bound.
     pub add_up_to: AddUpTo,
-    /// When it was accepted, in Unix seconds.
+    /// The time of acceptance in Unix seconds.
     pub created_on: i64,
 }
 
-/// How many accepted demands are listed; beyond that, the oldest are not looked after any more.
+/// The maximum number of listed accepted demands. Older ones are no longer checked.
 pub const ACCEPTED: usize = 100_000;
 
-/// What is kept by code.
+/// An entry of a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ByCode {
     /// The work's id, which never changes.
     Id(WorkId),
-    /// Accepted, and not written by a worker when this was put.
+    /// A demand was accepted, and no worker had written its work yet.
     Provisional(Provisional),
 }
 
-/// Works by id, and their ids by code. Entries expire on their own after a time that is a little different for each.
+/// Works by id, and their ids by code. Entries expire after a lifetime that varies slightly.
 #[async_trait]
 pub trait Cache: Send + Sync {
-    /// Looks works up. Each id may stand once.
+    /// Looks up works. The ids must be distinct.
     async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp>;
 
-    /// Fills in what was missing, each with its lease; what lost its lease meanwhile is left alone.
+    /// Fills in missing values, each with its lease. A value whose lease is gone is ignored.
     async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()>;
 
-    /// Puts what was just committed, read or written by the store at `since` or later, over what is older.
+    /// Puts values that the store read or committed at `since` or later. They replace older ones.
     async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()>;
 
-    /// Which of these works the refresher must look after: those with an entry or a lease. In order.
+    /// Tells in order which of these works have an entry or a lease, so that the refresher must update them.
     async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>>;
 
-    /// Brings entries that are present up to date and takes leases away; brings nothing in.
+    /// Updates existing entries and removes leases. It adds no entries.
     async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()>;
 
-    /// Marks the cache as fresh since a moment, if it stands at the place `from` of the feed; it stands at `to`
-    /// afterwards. A mark that comes so late that it is staler than the bound is as good as none.
+    /// Marks the cache as fresh since a moment and moves its position from `from` to `to`. The position must be `from`.
+    /// A
+    /// late mark that exceeds the staleness has no effect on freshness.
     async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked>;
 
-    /// Where it stands in the feed, if anywhere.
+    /// The position in the feed, if there is one.
     async fn position(&self) -> Result<Option<Position>>;
 
-    /// Forgets everything of this deployment, and stands at this place of the feed from then on.
+    /// Removes all entries of this deployment and sets the position.
     async fn clear(&self, at: &Position) -> Result<()>;
 
-    /// Now.
+    /// The current time of the cache.
     async fn now(&self) -> Result<Moment>;
 
-    /// What is known of these codes. In order.
+    /// The entries of these codes, in order.
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>>;
 
-    /// Remembers what is known of codes. An id stays when a provisional entry comes. A provisional entry that is new is
-    /// listed for [`Self::take_accepted`], where the newest [`ACCEPTED`] are.
+    /// Stores entries of codes. A provisional entry never replaces an id. A new provisional entry is listed for
+    /// [`Self::take_accepted`], which keeps the newest [`ACCEPTED`].
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()>;
 
-    /// Takes codes that were listed longer ago than `age`, the oldest first, at most `limit`. They are listed anew, so
-    /// that nobody else takes them before that time.
+    /// Takes codes listed longer ago than `age`, oldest first, at most `limit`. They are listed again as new, so that
+    /// no
+    /// other process takes them before that time.
     async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>>;
 
-    /// Lists these codes no longer.
+    /// Removes these codes from the list.
     async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()>;
 
-    /// Whether other processes see what is put here.
+    /// True if other processes see the entries.
     fn shared(&self) -> bool;
 
-    /// The name by which all who share this cache know it, however they reach it. No two caches have one name.
+    /// The name of the cache, the same for all its users and through every address. No two caches share a name.
     async fn name(&self) -> Result<String>;
 }
 
-/// A cache, whichever it is.
+/// A shared cache of any kind.
 pub type AnyCache = Arc<dyn Cache>;

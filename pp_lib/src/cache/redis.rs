@@ -1,7 +1,7 @@
-//! The cache in Redis, for all processes of a deployment. Each method is one script over all its keys, run by Redis
-//! alone: what it compares nobody changes meanwhile.
+//! The cache in Redis, for all processes of a deployment. Each method is one atomic script over all its keys.
 //!
-//! One server, or a primary with replicas; not a cluster, as a script's keys may lie anywhere.
+//! It needs one server, or a primary with replicas. A cluster is not supported, because a script's keys may be on any
+//! node.
 
 mod link;
 
@@ -17,10 +17,10 @@ use super::lifetimes::{LEASE, Lifetimes, PROVISIONAL, UNKNOWN};
 use super::{ACCEPTED, ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
 use crate::domain::{Position, WorkCode, WorkId};
 
-/// How many keys one script has at most: while it runs, everybody else waits.
+/// The maximum number of keys of one script. All other clients wait while it runs.
 const AT_ONCE: usize = 500;
 
-/// A script behind what all of them share.
+/// A script with the shared functions in front.
 macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| Script::new(concat!(include_str!("redis/common.lua"), include_str!($file))))
@@ -46,11 +46,12 @@ pub struct RedisCache {
 }
 
 impl RedisCache {
-    /// How long a call waits for an answer when nothing else is said; the store is slower, but not by more.
+    /// The default time limit of a call. The store takes longer, but not much longer.
     pub const TIMEOUT: Duration = Duration::from_millis(100);
 
-    /// A cache at this URL, whether or not a server is there yet; only a URL that cannot be one is refused. Each
-    /// question to the server may take so long. To be called on tokio's runtime, where it begins to connect.
+    /// A cache at this URL. It does not wait for the server, and only an invalid URL is an error. Each call to the
+    /// server
+    /// takes at most `timeout`. It must be called on a Tokio runtime, where it starts to connect.
     pub fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
         Ok(Self {
             link: Link::to(url, timeout)?,
@@ -67,7 +68,7 @@ impl RedisCache {
         }
     }
 
-    /// Adds a work's key, its value and how long it is kept.
+    /// Adds a work's key, its value and its lifetime.
     fn add(&self, script: &mut ScriptInvocation<'_>, id: WorkId, entry: &Entry) -> Result<()> {
         let text = keys::entry_text(entry).map_err(|error| CacheError::Rejected(error.to_string()))?;
         script.key(self.keys.work(id)).arg(text).arg(ms(self.lifetime(entry)));
@@ -118,7 +119,7 @@ impl Cache for RedisCache {
             all.found.extend(some.found);
         }
         if !all.fresh {
-            // It ceased to be fresh between two questions; the leases of the first one end by themselves.
+            // The cache became stale between two scripts. The leases of the first one expire.
             let leases = all.found.iter_mut().filter(|found| matches!(found, Found::Missing(_)));
             leases.for_each(|lease| *lease = Found::Nothing);
         }
@@ -199,7 +200,8 @@ impl Cache for RedisCache {
 
     async fn clear(&self, at: &Position) -> Result<()> {
         let place = [self.keys.position(), self.keys.fresh()];
-        // First of all, so that nobody takes what is left for fresh, and no refresher for its own.
+        // The position is removed first, so that the remaining entries do not count as fresh and no refresher
+        // continues.
         let _: u64 = self.link.ask(redis::cmd("UNLINK").arg(&place)).await?;
         for pattern in self.keys.patterns() {
             self.forget(&pattern).await?;
@@ -273,7 +275,7 @@ impl Cache for RedisCache {
     }
 }
 
-/// A lifetime of no time at all would be an error.
+/// A lifetime in milliseconds, at least 1, because Redis refuses 0.
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
@@ -284,7 +286,7 @@ fn position(value: &[u8]) -> Option<Position> {
 
 fn understood<T>(meaning: Option<T>, whose: impl std::fmt::Display) -> Option<T> {
     if meaning.is_none() {
-        log::debug!("what the cache has for {whose} was not written by this program");
+        log::debug!("the cache has a foreign value for {whose}");
     }
     meaning
 }

@@ -1,7 +1,8 @@
-//! The change feed port: "something changed". For now it only wakes those who wait; what changed they read themselves.
+//! The change feed port, which wakes waiters after a change. They read the changes from the store.
 //!
-//! A wake-up may come without a change and many changes may come as one; a poll stands behind every waiter, so a lost
-//! one costs time, never work.
+//! A wake-up may come without a change, and several changes may share one. Every waiter also polls, so a lost wake-up
+//! costs
+//! time, never work.
 
 pub mod memory;
 pub mod postgres;
@@ -10,18 +11,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Says and hears that something was committed. Those who send what is due are not woken by every change.
+/// Announces commits. Only due works wake the dispatchers.
 pub trait Feed: Send + Sync {
-    /// Something became due, and so changed. Wakes every waiter, soon. Cheap; called after the commit.
+    /// Announces that a row became due, and thus changed. Wakes every waiter soon. Cheap; call it after the commit.
     fn poke(&self);
 
-    /// Something changed and nothing became due. Wakes those who wait for changes, soon. Cheap; called after the commit.
+    /// Announces a change without due rows. Wakes the watchers of changes soon. Cheap; call it after the commit.
     fn announce(&self);
 
-    /// A waiter that hears from now on when something becomes due.
+    /// A waiter for due rows, starting now.
     fn listen(&self) -> Waiter;
 
-    /// A waiter that hears from now on of every change.
+    /// A waiter for every change, starting now.
     fn watch(&self) -> Waiter;
 }
 
@@ -29,15 +30,15 @@ fn wake(waiters: &watch::Sender<u64>) {
     waiters.send_modify(|count| *count += 1);
 }
 
-/// A feed, whichever it is.
+/// A shared feed of any kind.
 pub type AnyFeed = Arc<dyn Feed>;
 
-/// One who waits for changes.
+/// A waiter for announcements.
 #[derive(Clone, Debug)]
 pub struct Waiter(watch::Receiver<u64>);
 
 impl Waiter {
-    /// Waits for a poke since the last one seen. Never returns again once the feed is gone.
+    /// Waits for an announcement after the last one seen. It never returns once the feed is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

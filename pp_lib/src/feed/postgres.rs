@@ -1,6 +1,6 @@
-//! The feed between processes, over `LISTEN` and `NOTIFY` on a connection of its own.
+//! The feed between processes, with `LISTEN` and `NOTIFY` on its own connection.
 //!
-//! A commit is told of after it, not in it: a `NOTIFY` inside makes commits wait for each other.
+//! A commit is announced after it. A `NOTIFY` inside a transaction would make commits wait for each other.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,14 +19,14 @@ use super::{Feed, Waiter, wake};
 
 use crate::log_repeated;
 
-/// The channels in the database: something became due, and something else changed.
+/// The channels in the database: rows became due, and other changes.
 const DUE: &str = "pp_due";
 const CHANGED: &str = "pp_changed";
-/// Pokes that come closer together go out as one.
+/// Announcements within this time are sent as one.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the server may take to connect, and for an answer.
+/// The time limit of connecting and of each answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What this client understands of a URL. libpq knows more, none of it about the feed.
+/// The parameters of a URL that this client understands. libpq knows more, but none of them concerns the feed.
 const KNOWN: [&str; 9] = [
     "application_name",
     "connect_timeout",
@@ -39,11 +39,11 @@ const KNOWN: [&str; 9] = [
     "user",
 ];
 
-/// Why there is no feed.
+/// The reason why a feed cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeedError {
-    /// Not a URL that names a PostgreSQL server.
+    /// The URL does not name a PostgreSQL server.
     #[error("the URL is not one of a PostgreSQL server")]
     Url,
 }
@@ -55,14 +55,14 @@ pub struct PostgresFeed {
     task: AbortHandle,
 }
 
-/// What the feed and its connection have in common.
+/// The state shared by the feed and its connection.
 #[derive(Debug, Default)]
 struct Shared {
     due: watch::Sender<u64>,
     changes: watch::Sender<u64>,
-    /// There is something to tell the others.
+    /// Signals that there is something to announce.
     news: Notify,
-    /// What it is: something became due.
+    /// True if rows became due.
     due_news: AtomicBool,
 }
 
@@ -88,8 +88,9 @@ impl Shared {
 }
 
 impl PostgresFeed {
-    /// A feed over the database of this URL. It connects in the background and again whenever it has to; each time it
-    /// wakes everybody once, for what may have been missed. To be called within a tokio runtime.
+    /// A feed on the database of this URL. It connects in the background and reconnects when necessary. Each connect
+    /// wakes
+    /// all waiters once, because announcements may have been missed. It must be called on a Tokio runtime.
     pub fn connect(url: &str) -> Result<Self, FeedError> {
         let config = config(url).ok_or(FeedError::Url)?;
         let shared = Arc::new(Shared::default());
@@ -156,14 +157,14 @@ fn config(url: &str) -> Option<Config> {
     Some(config)
 }
 
-/// Whether the server of this URL answers that it does not know this user, password or database, which no waiting
-/// changes. This client, unlike libpq, says so by a code and not in words of the server's language.
+/// True if the server refuses this user, password or database, which no retry changes. Unlike libpq this client
+/// reports it as a code instead of a message in the server's language.
 pub(crate) async fn refuses_for_good(url: &str) -> bool {
     let Some(config) = config(url) else { return false };
     let Ok(Err(error)) = timeout(PATIENCE, config.connect(NoTls)).await else {
         return false;
     };
-    /// `invalid_authorization_specification` and its like.
+    /// The class of `invalid_authorization_specification`.
     const NOT_LET_IN: &str = "28";
     let code = error.code();
     code.is_some_and(|code| code.code().starts_with(NOT_LET_IN) || *code == SqlState::INVALID_CATALOG_NAME)
@@ -185,24 +186,20 @@ async fn keep_connected(config: Config, shared: Arc<Shared>) {
         if lost.swap(true, Ordering::Relaxed) {
             log::debug!("the change feed is still without a connection: {why}");
         } else {
-            log_repeated!(
-                Warn,
-                "the change feed makes a new connection, polls go on meanwhile",
-                "{why}"
-            );
+            log_repeated!(Warn, "the change feed reconnects, polls continue meanwhile", "{why}");
         }
         sleep(pauses.next().unwrap_or(PATIENCE)).await;
     }
 }
 
-/// Connects, hears and tells, until something fails: what, and whether there had been a connection.
+/// Connects, listens and announces until an error. Answers the error, and `true` if there had been a connection.
 async fn converse(config: &Config, lost: &AtomicBool, shared: &Shared) -> (String, bool) {
     let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),
         Err(_) => return ("no answer to the attempt to connect".to_owned(), false),
     };
-    // Which session this is, for not being woken twice by what was poked here; none has the number 0.
+    // The id of this session, for ignoring its own announcements. No session has the id 0.
     let this = AtomicI32::new(0);
     let mut telling = pin!(tell(&client, &this, lost, shared));
     let hearing = async {
@@ -226,7 +223,7 @@ async fn converse(config: &Config, lost: &AtomicBool, shared: &Shared) -> (Strin
     (why, true)
 }
 
-/// Listens, wakes everybody for what was missed, and then tells of pokes.
+/// Listens, wakes all waiters for missed changes, and then sends announcements.
 async fn tell(client: &Client, this: &AtomicI32, lost: &AtomicBool, shared: &Shared) -> String {
     let listening = answered(async {
         client.batch_execute(&format!("LISTEN {DUE}; LISTEN {CHANGED}")).await?;
@@ -246,7 +243,7 @@ async fn tell(client: &Client, this: &AtomicI32, lost: &AtomicBool, shared: &Sha
         let due = shared.due_news.swap(false, Ordering::Relaxed);
         let channel = if due { DUE } else { CHANGED };
         if let Err(why) = answered(client.batch_execute(&format!("NOTIFY {channel}"))).await {
-            // Told on the next connection.
+            // The next connection announces it.
             shared.tell(due);
             return why;
         }
@@ -261,7 +258,7 @@ async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Er
     }
 }
 
-/// The server's words where there are some; the client's own never quote the URL.
+/// The server's message if there is one. The client's own messages never quote the URL.
 fn words(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
@@ -273,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_means_what_it_means_to_libpq() {
+    fn a_url_is_read_like_libpq_reads_it() {
         let url = "postgres://p%40p:a%2Fb%40c%3Ad%25e%3Ff+g@10.0.0.1:5433/d%20b?sslmode=prefer&tcp_user_timeout=1&options=-c%20a%3Db";
         let config = config(url).unwrap();
         assert_eq!(config.get_user(), Some("p@p"));

@@ -1,8 +1,9 @@
-//! The bytes of messages that one subscription may hold, from the socket to the acknowledgement.
+//! The budget for the bytes of one subscription's messages, from the socket to the acknowledgement.
 //!
-//! RabbitMQ limits what it sends ahead by a number of messages, never by their size. So the connection of a subscription
-//! is read only as long as the next message has room. What is not read waits in the server. The server closes a
-//! connection that is not read for 15 s; then its messages come again.
+//! RabbitMQ limits prefetched messages by number, not by size. The connection of a subscription is therefore read only
+//! while the next message has room. Unread messages wait in the server. The server closes a connection that is not read
+//! for
+//! 15 s, and then delivers its messages again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,24 +12,24 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 
-/// How much is held, and how much may be.
+/// The held bytes and their limit.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
     held: AtomicUsize,
-    /// Nobody will release anything any more.
+    /// True when no more room will be released.
     over: AtomicBool,
     reader: AtomicWaker,
 }
 
-/// The connection's side: lets messages in.
+/// The side of the connection, which admits messages.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     budget: Arc<Budget>,
     weights: Sender<usize>,
 }
 
-/// The subscription's side: knows what each message weighs and gives its room back.
+/// The side of the subscription, which knows the weight of each message and releases its room.
 pub(super) struct Scales {
     budget: Arc<Budget>,
     weights: Receiver<usize>,
@@ -51,10 +52,10 @@ pub(super) fn budget(limit: usize) -> (Gate, Scales) {
 }
 
 impl Gate {
-    /// Lets a message in, if it has room; one that is larger than the whole budget has it while nothing else is held.
+    /// Admits a message if it has room. A message larger than the whole budget is admitted while nothing else is held.
     pub(super) fn admit(&self, weight: usize) -> bool {
         let Budget { limit, held, .. } = &*self.budget;
-        // Only this side adds: what is read here can only become less.
+        // Only this side adds bytes, so the value can only become smaller.
         let before = held.load(Ordering::Acquire);
         if before > 0 && before.saturating_add(weight) > *limit {
             return false;
@@ -64,30 +65,30 @@ impl Gate {
         true
     }
 
-    /// Wakes the reader as soon as there is more room; it has to try again after this call.
+    /// Wakes the reader when room is released. The reader must try again after this call.
     pub(super) fn wait(&self, reader: &Waker) {
         self.budget.reader.register(reader);
     }
 
-    /// Whether there will never be room again.
+    /// True when no room will be released any more.
     pub(super) fn is_over(&self) -> bool {
         self.budget.over.load(Ordering::Acquire)
     }
 }
 
 impl Scales {
-    /// What the next message weighs, in the order in which they came in.
+    /// The weight of the next message in the order of arrival.
     pub(super) fn next_weight(&self) -> usize {
         self.weights.try_recv().unwrap_or(0)
     }
 
-    /// Gives room back.
+    /// Releases room.
     pub(super) fn release(&self, weight: usize) {
         self.budget.held.fetch_sub(weight, Ordering::AcqRel);
         self.budget.reader.wake();
     }
 
-    /// How many bytes a subscription may hold.
+    /// The maximum bytes of a subscription.
     pub(super) fn limit(&self) -> usize {
         self.budget.limit
     }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_stays_within_the_limit_but_for_a_single_message() {
+    fn held_bytes_stay_within_the_limit_except_for_a_single_message() {
         let (gate, scales) = budget(100);
         assert!(gate.admit(60) && gate.admit(40));
         assert!(!gate.admit(1));

@@ -1,6 +1,6 @@
-//! One connection with one channel, its queues declared: made, judged and, by being dropped, given up.
+//! A connection with one channel and declared queues.
 //!
-//! Nothing here recovers by itself. Whoever meets an error drops the link and opens another when it is needed.
+//! It does not recover. After an error the caller drops the link and opens another one when it needs it.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,13 +25,14 @@ const ACCESS_REFUSED: u16 = 403;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 
-/// Where the server is and what it has to have.
+/// The address of the server and the queues it must have.
 pub(super) struct Server {
     uri: AMQPUri,
     pub(super) names: QueueNames,
     pub(super) config: RabbitMqConfig,
     limit_told: Once,
-    /// The user was refused to declare a queue, and is not asked again: each refusal is an error in the server's log.
+    /// True if the user may not declare queues. It is not tried again, because each refusal is an error in the server's
+    /// log.
     may_not_declare: AtomicBool,
 }
 
@@ -42,23 +43,23 @@ pub(super) struct Link {
     pub(super) version: MajorVersion,
 }
 
-/// What a link is for; a connection is known to the server's operator by it.
+/// The purpose of a link. The server's operator sees it in the connection's name.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
     Publish,
-    /// To receive messages, for which there is room behind the gate.
+    /// Receives messages, for which the gate grants room.
     Consume(Gate),
 }
 
 impl Server {
-    /// Reads the URL; an error does not repeat it, because it has a password.
+    /// Parses the URL. An error does not quote it, because it contains a password.
     pub(super) fn new(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         const FORM: &str = "the broker's URL must be amqp://user:password@host:port/virtual-host";
         let bad_url = |why: &str| BrokerError::Rejected(format!("{FORM}: {why}"));
         let parsed = url::Url::parse(url).map_err(|error| bad_url(&error.to_string()))?;
         let mut uri: AMQPUri = url.parse().map_err(|_| bad_url("it has another form"))?;
         if uri.scheme != AMQPScheme::AMQP {
-            return Err(bad_url("TLS is not built in"));
+            return Err(bad_url("TLS is not supported"));
         }
         if let Some(url::Host::Ipv6(address)) = parsed.host() {
             uri.authority.host = address.to_string();
@@ -68,7 +69,7 @@ impl Server {
             .find(|name| name.len() > 255)
         {
             return Err(BrokerError::Rejected(format!(
-                "a queue's name has at most 255 bytes: {name}"
+                "a queue's name may have at most 255 bytes: {name}"
             )));
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
@@ -81,7 +82,7 @@ impl Server {
         })
     }
 
-    /// Tries again and again to open a link, as long as one connect may take.
+    /// Opens a link, with retries for the time of one connect.
     pub(super) async fn reopen(&self, purpose: Purpose) -> Result<Link> {
         let mut last = None;
         let patience = ExponentialBuilder::default()
@@ -97,7 +98,7 @@ impl Server {
         opened.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.no_answer("to connect"))))
     }
 
-    /// Opens a link, once.
+    /// Opens a link with a single attempt.
     pub(super) async fn open(&self, purpose: Purpose) -> Result<Link> {
         let link = timeout(self.config.connect_timeout, self.connect(purpose)).await;
         link.unwrap_or_else(|_| Err(self.no_answer("to connect")))
@@ -115,7 +116,7 @@ impl Server {
         let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport)
             .await
             .map_err(|error| self.refused(&error))?;
-        // There is no login without a greeting.
+        // Every login has a greeting before it.
         let version = greeted.get().copied().unwrap_or(MajorVersion(0));
         self.declare(&connection, version).await?;
         let channel = connection
@@ -133,7 +134,8 @@ impl Server {
         })
     }
 
-    /// Declares the queues, and says it once when they are from before the server's upgrade to 4.0: still right, but for
+    /// Declares the queues. It warns once if they are older than the server's upgrade to 4.0: such queues work, except
+    /// for
     /// the new default limit.
     pub(super) async fn declare(&self, connection: &Connection, version: MajorVersion) -> Result<()> {
         let arguments = Arguments::of(version);
@@ -156,8 +158,9 @@ impl Server {
         Ok(())
     }
 
-    /// Declares a queue; which arguments it has. One from before the upgrade may be beside one that was made since. A
-    /// user who may not declare queues is content with one that is there.
+    /// Declares a queue and answers its arguments. Old and new queues may exist side by side. A user without the right
+    /// to
+    /// declare uses an existing queue.
     async fn declare_one(&self, connection: &Connection, name: &str, arguments: Arguments) -> Result<Arguments> {
         let before = Arguments::LimitLeftOut;
         if self.may_not_declare.load(Ordering::Relaxed) {
@@ -177,7 +180,7 @@ impl Server {
         }
     }
 
-    /// Finds a queue that somebody else declared.
+    /// Finds a queue that another user declared.
     async fn find_one(&self, connection: &Connection, name: &str) -> Result<()> {
         match topology::exists(connection, name).await {
             Ok(true) => Ok(()),
@@ -189,7 +192,7 @@ impl Server {
         }
     }
 
-    /// What an error means while a link is being made, when some will be the same with every try.
+    /// The error of a link being opened. Some errors will be the same for every attempt.
     fn refused(&self, error: &Error) -> BrokerError {
         let told = format!("{}: {error}", self.address());
         match reply_code(error) {
@@ -201,12 +204,12 @@ impl Server {
         }
     }
 
-    /// What an error means once a link was made: it is over.
+    /// The error of an open link, which is unusable afterwards.
     pub(super) fn lost(&self, error: &Error) -> BrokerError {
         BrokerError::Unavailable(format!("{}: {error}", self.address()))
     }
 
-    /// The server took too long.
+    /// The error for a missing answer.
     pub(super) fn no_answer(&self, to: &str) -> BrokerError {
         BrokerError::Unavailable(format!("{}: no answer in time {to}", self.address()))
     }
@@ -217,27 +220,27 @@ impl Server {
 }
 
 impl Link {
-    /// Whether it looks usable; the server may have gone without a word all the same.
+    /// True if it looks usable. The server may be gone without a sign.
     pub(super) fn connected(&self) -> bool {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Whether the server takes no messages for now, for want of memory or disk.
+    /// True if the server accepts no messages, because it lacks memory or disk.
     pub(super) fn blocked(&self) -> bool {
         self.connected() && self.connection.status().blocked()
     }
 }
 
 impl Drop for Link {
-    /// Closes the connection. The library would do it when the last user of the channel is gone, which a consumer never
-    /// is whose beginning was abandoned.
+    /// Closes the connection. The library would do so with the last user of the channel, but a consumer whose start was
+    /// abandoned stays one for ever.
     fn drop(&mut self) {
-        // The first poll hands the request over. Nobody waits for the answer.
+        // The first poll sends the request. Its answer is not needed.
         let _ = self.connection.close(200, "OK".into()).now_or_never();
     }
 }
 
-/// AMQP's code in an error that the server sent.
+/// AMQP's code in an error sent by the server.
 pub(super) fn reply_code(error: &Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),

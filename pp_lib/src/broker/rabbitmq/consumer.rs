@@ -1,7 +1,8 @@
-//! Receiving: one subscription has one connection, so that dropping it gives back what it did not acknowledge.
+//! Receives messages. Each subscription has its own connection, so that dropping it returns unacknowledged messages.
 //!
-//! Few messages are sent ahead until their size is known: what is sent ahead and has no room in the budget waits in the
-//! memory of the server, and comes again when this program ends.
+//! The first window is small until the size of messages is known. Prefetched messages without room in the budget occupy
+//! the
+//! server's memory, and are delivered again when this program ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,28 +23,28 @@ use super::budget::{Scales, budget};
 use super::connection::{Link, Purpose, Server};
 use super::message;
 
-/// How many messages are sent ahead until their size is known.
-const FIRST: u16 = 16;
+/// The number of prefetched messages until their size is known.
+const FIRST_WINDOW: u16 = 16;
 
-/// One subscription. Once an error was met, every call gives it again.
+/// A subscription. After an error every call returns that error.
 pub(super) struct RabbitSubscription {
     server: Arc<Server>,
     queue: Queue,
     consumer: Consumer,
-    /// Whether the consumer's last message was taken. It says so only once.
+    /// True if the consumer's end was received. The library reports it only once.
     ended: bool,
-    /// The consumer with another window that comes after this one.
+    /// The next consumer, which has another window.
     next: Option<AbortOnDropHandle<Result<Consumer>>>,
-    /// How many messages are sent ahead to this consumer.
+    /// The number of messages prefetched for this consumer.
     window: u16,
     link: Link,
     prefetch: u16,
     scales: Scales,
-    /// The deliveries that are not acknowledged and their weights, in the order of their tags.
+    /// The unacknowledged deliveries with their weights, in the order of their tags.
     out: VecDeque<(Acker, usize)>,
-    /// The weight of all of these.
+    /// Their total weight.
     held: usize,
-    /// Taken by a call of `next_batch` that may have been cancelled before it handed them over.
+    /// Messages taken by a call of `next_batch` that may have been cancelled before it returned them.
     taken: Vec<Delivery>,
     acknowledged: u64,
     window_of_tags: Window,
@@ -51,13 +52,13 @@ pub(super) struct RabbitSubscription {
 }
 
 impl RabbitSubscription {
-    /// Connects and begins to consume.
+    /// Connects and starts to consume.
     pub(super) async fn begin(server: Arc<Server>, queue: Queue, prefetch: Prefetch) -> Result<Self> {
         let (gate, scales) = budget(prefetch.bytes);
-        // Zero would mean no bound at all.
+        // RabbitMQ takes zero as unlimited.
         let prefetch = prefetch.messages.max(1);
         let link = server.open(Purpose::Consume(gate)).await?;
-        let window = prefetch.min(FIRST);
+        let window = prefetch.min(FIRST_WINDOW);
         let consumer = consume(&server, &link.channel, server.names.get(queue).into(), window).await?;
         Ok(Self {
             consumer,
@@ -111,22 +112,24 @@ impl RabbitSubscription {
         self.taken.push(message::delivery(self.queue, message));
     }
 
-    /// Whether the rest of the prefetch is expected to have room as well, by the size of what came first.
+    /// True if the rest of the prefetch probably has room, judging by the size of the first messages.
     fn may_widen(&self) -> bool {
         let (out, rest) = (self.out.len(), usize::from(self.rest()));
-        let all_out = self.next.is_none() && out == usize::from(FIRST) && self.window == FIRST;
+        let all_out = self.next.is_none() && out == usize::from(FIRST_WINDOW) && self.window == FIRST_WINDOW;
         let expected = (self.held / out.max(1)).saturating_mul(rest);
-        all_out && rest > usize::from(FIRST) && expected <= self.scales.limit()
+        all_out && rest > usize::from(FIRST_WINDOW) && expected <= self.scales.limit()
     }
 
-    /// The prefetch without the first window, so that no more is out while one consumer takes the place of the other.
+    /// The prefetch without the first window. The total then stays within the prefetch while consumers change.
     fn rest(&self) -> u16 {
-        self.prefetch.saturating_sub(FIRST)
+        self.prefetch.saturating_sub(FIRST_WINDOW)
     }
 
-    /// Ends the consumer and begins another one on the same channel: RabbitMQ cannot change the window of a consumer of a
-    /// quorum queue. All that the old one may have is out, so nothing is on its way to it; what it has stays with this
-    /// subscription.
+    /// Replaces the consumer with another one on the same channel, because RabbitMQ cannot change the window of a
+    /// quorum
+    /// queue's consumer. The whole window of the old consumer is received, so no message is on its way to it. Its
+    /// messages
+    /// stay with this subscription.
     async fn widen(&mut self) {
         let window = self.rest();
         let (server, channel) = (self.server.clone(), self.link.channel.clone());
@@ -136,7 +139,7 @@ impl RabbitSubscription {
             cancelled.await.map_err(|error| server.lost(&error))?;
             consume(&server, &channel, queue, window).await
         });
-        // Polled once, the end stands in the connection's line before any acknowledgement, which would let more come.
+        // The poll queues the cancellation before any acknowledgement, which would let more messages come.
         let first = poll!(changing.as_mut());
         self.window = window;
         self.next = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -162,7 +165,7 @@ impl RabbitSubscription {
         Ok(())
     }
 
-    /// Acknowledges everything up to a tag.
+    /// Acknowledges all deliveries up to a tag.
     async fn acknowledge_to(&mut self, tag: u64) -> Result<()> {
         let stale = || BrokerError::Unavailable("an acknowledgement came too late for its connection".into());
         let finished = usize::try_from(tag - self.acknowledged).unwrap_or(usize::MAX);
@@ -191,7 +194,7 @@ impl RabbitSubscription {
     }
 }
 
-/// Begins to receive, with this many messages sent ahead.
+/// Starts a consumer with this window.
 async fn consume(server: &Server, channel: &Channel, queue: ShortString, window: u16) -> Result<Consumer> {
     let consume = async {
         channel.basic_qos(window, BasicQosOptions::default()).await?;

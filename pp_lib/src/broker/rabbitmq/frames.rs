@@ -1,10 +1,12 @@
-//! The bytes that a server sends, made readable: properties that the client library cannot parse are replaced by a mark.
+//! Repairs frames of the server: properties that the client library cannot parse are replaced with a mark.
 //!
-//! AMQP has text in UTF-8, but the server passes on what a sender wrote. The library gives up its connection over such a
-//! message, the server delivers it again, and it would be in the way of all others for ever. With the mark it arrives
-//! with its body, and whoever consumes it sees that it is dead.
+//! AMQP text is UTF-8, but the server passes on any bytes of a sender. The library closes its connection on such a
+//! message,
+//! the server delivers it again, and it would block all others for ever. With the mark the message arrives with its
+//! body,
+//! and its consumer treats it as dead.
 //!
-//! A message that has no room in the budget of its subscription is kept back, and with it all that comes behind it.
+//! A message without room in its subscription's budget is held back, together with everything after it.
 
 use std::ops::Range;
 
@@ -13,32 +15,32 @@ use lapin::protocol::basic::parse_properties;
 
 use super::budget::Gate;
 
-/// The header that stands for properties that cannot be read.
+/// The header that replaces unreadable properties.
 pub(super) const UNREADABLE: &str = "pp-unreadable-properties";
 
-/// Type, channel and the length of the payload.
+/// The type, the channel and the length of the payload.
 const HEADER_LENGTH: usize = 7;
 const CONTENT_HEADER: u8 = 2;
 const FRAME_END: u8 = 0xce;
-/// In a content header: class, weight and the length of the body, before the properties.
+/// The part of a content header before the properties: class, weight and length of the body.
 const BEFORE_PROPERTIES: usize = 12;
 const BODY_LENGTH: Range<usize> = 4..BEFORE_PROPERTIES;
-/// Properties that are headers alone.
+/// The flags of properties that consist of headers only.
 const HEADERS_ONLY: u16 = 1 << 13;
-/// No server sends a content header of this length, as frames are shorter; and no more than this is kept waiting.
+/// The maximum length of a content header. Frames of servers are shorter, and no more than this is buffered.
 const LONGEST_CONTENT_HEADER: usize = 1 << 20;
 
-/// What came in of a connection and what is ready to be read of it.
+/// The received bytes of a connection, and those ready to be read.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Begins with a frame, unless bytes are passing.
+    /// Starts with a frame, unless `passing` is not 0.
     incoming: BytesMut,
-    /// How many bytes to come belong to frames that are passed on as they are.
+    /// The number of further bytes that pass unchanged.
     passing: usize,
     readable: BytesMut,
-    /// Where messages are weighed, if this connection receives any.
+    /// The gate that weighs messages, if this connection receives any.
     gate: Option<Gate>,
-    /// Whether the frame at the beginning of `incoming` is that of a message without room.
+    /// True if `incoming` starts with the frame of a message without room.
     kept_back: bool,
 }
 
@@ -56,14 +58,14 @@ impl Frames {
         self.gate.as_ref().filter(|_| self.kept_back)
     }
 
-    /// Takes the next bytes in, however they are cut.
+    /// Takes received bytes, split anywhere.
     pub(super) fn take_in(&mut self, bytes: &[u8]) {
         self.incoming.extend_from_slice(bytes);
-        self.go_on();
+        self.process();
     }
 
-    /// Makes readable what can be made readable of what came in.
-    pub(super) fn go_on(&mut self) {
+    /// Processes the received bytes as far as possible.
+    pub(super) fn process(&mut self) {
         self.kept_back = false;
         while !self.incoming.is_empty() {
             if self.passing == 0 && !self.begin_frame() {
@@ -76,19 +78,19 @@ impl Frames {
         }
     }
 
-    /// Whether there is nothing to hand out.
+    /// True if no bytes are ready.
     pub(super) fn is_empty(&self) -> bool {
         self.readable.is_empty()
     }
 
-    /// Moves as much as fits; how many bytes that is.
+    /// Copies as many ready bytes as fit, and answers their number.
     pub(super) fn hand_out(&mut self, to: &mut [u8]) -> usize {
         let count = to.len().min(self.readable.len());
         self.readable.copy_to_slice(&mut to[..count]);
         count
     }
 
-    /// Decides about the frame that begins here; whether enough of it is there, and room for its message.
+    /// Handles the frame at the start. It answers `false` if the frame is incomplete or its message has no room.
     fn begin_frame(&mut self) -> bool {
         let Some((header, rest)) = self.incoming.split_at_checked(HEADER_LENGTH) else {
             return false;
@@ -118,7 +120,7 @@ impl Frames {
     }
 }
 
-/// The size of a message by its content header: its properties and its body.
+/// The size of a message according to its content header: properties and body.
 fn weight(content_header: &[u8]) -> usize {
     let body = content_header[BODY_LENGTH].iter();
     let body = body.fold(0_u64, |length, byte| (length << 8) | u64::from(*byte));
@@ -127,12 +129,12 @@ fn weight(content_header: &[u8]) -> usize {
         .saturating_add(usize::try_from(body).unwrap_or(usize::MAX))
 }
 
-/// By the judgement of the library itself.
+/// True if the client library can parse the properties.
 fn can_be_read(properties: &[u8]) -> bool {
     matches!(parse_properties(properties), Ok((rest, _)) if rest.is_empty())
 }
 
-/// The frame of a content header with the mark as its only property.
+/// A content header frame whose only property is the mark.
 fn marked(channel: [u8; 2], before_properties: &[u8]) -> Vec<u8> {
     let mut table = vec![UNREADABLE.len() as u8];
     table.extend(UNREADABLE.as_bytes());
@@ -160,14 +162,14 @@ mod tests {
         [&[kind, 0, 1], &length[..], payload, &[FRAME_END]].concat()
     }
 
-    /// A content header with a message id alone.
+    /// A content header with only a message id.
     fn with_message_id(id: &[u8]) -> Vec<u8> {
         let before = [&[0, 60, 0, 0], &2_u64.to_be_bytes()[..]].concat();
         let flags = (1_u16 << 7).to_be_bytes();
         frame(CONTENT_HEADER, &[&before, &flags[..], &[id.len() as u8], id].concat())
     }
 
-    /// Sends bytes through, in parts of this length.
+    /// Sends bytes through in parts of this length.
     fn through(bytes: &[u8], part: usize) -> Vec<u8> {
         let (mut frames, mut read, mut space) = (Frames::default(), Vec::new(), [0; 5]);
         for part in bytes.chunks(part) {
@@ -181,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_passes_as_it_is_however_it_is_cut() {
+    fn readable_frames_pass_unchanged_for_every_split() {
         let sent = [
             frame(1, b"a method"),
             with_message_id("größer".as_bytes()),
             frame(3, &[0xff; 300]),
             frame(8, b""),
-            // Too short or too long for a content header.
+            // These are too short or too long for a content header.
             frame(CONTENT_HEADER, b"short"),
             frame(CONTENT_HEADER, &[0xff; LONGEST_CONTENT_HEADER + 1]),
             frame(1, b"and on"),
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_room_is_kept_back_until_there_is() {
+    fn a_message_without_room_is_held_back_until_there_is_room() {
         let (deliver, header, body) = (frame(1, b"deliver"), with_message_id(b"one"), frame(3, b"{}"));
         let heartbeat = frame(8, b"");
         let rest = [&header[..], &body].concat();
@@ -208,7 +210,7 @@ mod tests {
         let (gate, scales) = budget(2 * weight - 1);
         let mut frames = Frames::behind(Some(gate));
         let read = |frames: &mut Frames| {
-            frames.go_on();
+            frames.process();
             let mut space = [0; 1_000];
             let count = frames.hand_out(&mut space);
             space[..count].to_vec()
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_marked_and_its_neighbours_pass() {
+    fn unreadable_properties_are_marked_and_other_frames_pass() {
         let (before, after) = (
             [frame(1, b"deliver"), with_message_id(b"good")].concat(),
             frame(3, b"{}"),

@@ -1,7 +1,7 @@
-//! What the server says about itself before anyone has logged in: its version, which decides about queue arguments.
+//! Reads the server's greeting, whose version decides about the arguments of queues.
 //!
-//! The client library reads the greeting and keeps it to itself, so it is read on its way to the library. A server that
-//! accepts connections and says nothing is given up here: the library would wait for it in a thread of its own.
+//! The client library does not reveal the greeting, so it is read on its way to the library. A server that accepts
+//! connections without a greeting fails here. The library would wait for it in a blocked thread.
 
 use std::io;
 use std::pin::Pin;
@@ -12,31 +12,31 @@ use std::time::Duration;
 use lapin::types::{AMQPValue, parsing::parse_field_table};
 use tokio::time::{Sleep, sleep};
 
-/// The major version of a server, 0 when it does not tell.
+/// The major version of a server; 0 if it is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MajorVersion(pub(super) u32);
 
-/// Type, channel and length of a frame.
+/// The type, channel and length of a frame.
 const FRAME_HEADER_LENGTH: usize = 7;
 const MAX_GREETING_LENGTH: usize = 1 << 16;
-/// Class and method of `connection.start`, then the protocol's version.
+/// The class and method of `connection.start`, then the version of the protocol.
 const START: &[u8] = &[0, 10, 0, 10, 0, 9];
 
-/// Where the version is once the greeting has passed.
+/// The version, once the greeting was received.
 pub(super) type Greeted = Arc<OnceLock<MajorVersion>>;
 
-/// Reads the beginning of what a connection brings in.
+/// Reads the start of a connection.
 #[derive(Debug)]
 pub(super) struct Greeting {
     greeted: Greeted,
-    /// What came in of it.
+    /// The received part of the greeting.
     bytes: Vec<u8>,
-    /// The end of the wait for it.
+    /// The end of the time limit.
     limit: Pin<Box<Sleep>>,
 }
 
 impl Greeting {
-    /// The greeting of a connection that is made now, and may take this long.
+    /// The greeting of a new connection, limited to this time.
     pub(super) fn new(greeted: Greeted, limit: Duration) -> Self {
         Self {
             greeted,
@@ -45,7 +45,7 @@ impl Greeting {
         }
     }
 
-    /// Takes in what the connection brought; an error when that is no greeting.
+    /// Takes received bytes. They are an error if they are no greeting.
     pub(super) fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.greeted.get().is_some() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Greeting {
         Ok(())
     }
 
-    /// An error once the greeting takes too long.
+    /// Completes with an error when the time limit ends.
     pub(super) fn poll_limit(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         if self.greeted.get().is_some() {
             return Poll::Pending;
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_read_and_anything_else_is_no_greeting() {
+    fn a_greeting_gives_the_version_and_other_bytes_are_refused() {
         for (version, major) in [("3.10.8", 3), ("4.0.2", 4), ("10.1", 10), ("", 0), ("next", 0)] {
             assert_eq!(parse(&greeting(version)), Some(MajorVersion(major)), "{version}");
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_greeting_is_read_however_it_is_cut() {
+    async fn the_greeting_is_read_for_every_split() {
         let greeting = greeting("3.10.8");
         let length = (greeting.len() as u32).to_be_bytes();
         let sent = [&[1, 0, 0], &length[..], &greeting, b"\xceand what follows"].concat();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_says_nothing_is_given_up() {
+    async fn a_silent_server_is_an_error() {
         let mut greeting = Greeting::new(Greeted::default(), Duration::from_secs(5));
         let began = tokio::time::Instant::now();
         let error = std::future::poll_fn(|context| greeting.poll_limit(context)).await;

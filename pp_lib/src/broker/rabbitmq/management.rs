@@ -1,5 +1,5 @@
-//! The policies of the queues, as RabbitMQ's management API tells them: AMQP does not show them, and some drop messages
-//! that were confirmed.
+//! Reads the policies of the queues from RabbitMQ's management API. AMQP does not show policies, and some of them drop
+//! confirmed messages.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use url::Url;
 use super::super::queues::QueueNames;
 use super::super::{BrokerError, Queue, Result};
 
-/// How long an answer may take.
+/// The time limit of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More than the description of a queue has.
+/// The maximum size of an answer. The description of a queue is smaller.
 const LARGEST_ANSWER: u64 = 1 << 20;
-/// A smaller limit of deliveries than this drops demands whose workers die.
+/// The smallest harmless delivery limit. A lower one drops demands whose workers crash.
 const ENOUGH_DELIVERIES: i64 = 1_000_000;
 
 /// The management API of a RabbitMQ server.
@@ -30,14 +30,14 @@ pub struct Management {
     authorization: String,
 }
 
-/// What is read of a queue's description.
+/// The used part of a queue's description.
 #[derive(Deserialize)]
 struct Described {
-    /// Missing for some seconds after the queue was made.
+    /// Missing for some seconds after the queue was created.
     effective_policy_definition: Option<Definition>,
 }
 
-/// RabbitMQ has an empty list where there is no policy.
+/// RabbitMQ sends an empty list if there is no policy.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Definition {
@@ -46,8 +46,9 @@ enum Definition {
 }
 
 impl Management {
-    /// The API at an address `http://user:password@host:15672`, for the queues of a broker's URL. An error repeats no
-    /// secret. Where the address has no login, that of the broker is taken.
+    /// The API at `http://user:password@host:15672`, for the queues of the broker at a URL. An error does not quote
+    /// secrets.
+    /// An address without a login uses the broker's login.
     pub fn new(address: &str, broker: &str, names: &QueueNames) -> Result<Self> {
         let wrong = |why: &str| BrokerError::Rejected(format!("expected http://user:password@host:15672: {why}"));
         let mut base = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
@@ -59,7 +60,7 @@ impl Management {
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let (user, password) = (with_login.username(), with_login.password().unwrap_or_default());
         let login = STANDARD.encode(format!("{}:{}", decoded(user), decoded(password)));
-        // The broker's virtual host is part of its URL as it is of these, encoded alike.
+        // The broker's virtual host has the same encoding in both URLs.
         let virtual_host = match broker.path().strip_prefix('/') {
             None | Some("") => "%2f",
             Some(named) => named,
@@ -83,7 +84,7 @@ impl Management {
         })
     }
 
-    /// Which policies drop messages, in words for an operator; none is as it should be.
+    /// The policies that drop messages, described for an operator. An empty list is fine.
     pub async fn dropping(&self) -> Result<Vec<String>> {
         let management = self.clone();
         let asked = tokio::task::spawn_blocking(move || management.ask()).await;
@@ -115,7 +116,7 @@ impl Management {
     }
 }
 
-/// How a policy drops messages.
+/// The ways in which a policy drops messages.
 fn drops(policy: &Map<String, Value>) -> impl Iterator<Item = String> + use<> {
     let rejects = policy.get("overflow").and_then(Value::as_str) == Some("reject-publish");
     let harmless = move |key: &str, value: &Value| match key {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_drops_messages_is_told_from_one_that_does_not() {
+    fn a_policy_that_drops_messages_is_reported() {
         let drops = |policy: Value| drops(policy.as_object().unwrap()).collect::<Vec<String>>();
         for safe in [
             json!({}),

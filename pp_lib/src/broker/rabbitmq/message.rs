@@ -1,4 +1,5 @@
-//! Between the port's messages and AMQP's properties. What comes in may be from any client, with headers of any type.
+//! Converts the port's messages to AMQP's and back. Received messages may come from any client, with headers of any
+//! type.
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -16,9 +17,9 @@ const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
 const LOST_LEASES: &str = "lost_leases";
 const REASON: &str = "reason";
-/// The encoded properties of the message that a dead letter is about; empty when they were not kept.
+/// The encoded properties of a dead letter's message; empty if they were not kept.
 const KEPT: &str = "kept_properties";
-/// Headers that belong to the server: where a message was, how often, and which other queues it goes to.
+/// Headers that belong to the server: a message's history, its counts and its further queues.
 const OF_THE_SERVER: [&str; 8] = [
     "CC",
     "BCC",
@@ -29,7 +30,7 @@ const OF_THE_SERVER: [&str; 8] = [
     "x-delivery-count",
     "x-acquired-count",
 ];
-/// How often a quorum queue delivered the message before; from 4.0 the second counts what a lost consumer gave back.
+/// The number of earlier deliveries by a quorum queue. From 4.0 on the second header counts those of lost consumers.
 const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// A message ready to be sent.
@@ -55,7 +56,7 @@ impl Parcel {
         Self::of_pp(outgoing.message_id.as_str(), headers, &outgoing.body)
     }
 
-    /// Letters that were kept without properties are sent as demands of PP without headers.
+    /// A letter that was kept without properties is sent as a demand of PP without headers.
     pub(super) fn resent(message: &Resent) -> Self {
         let Some(kept) = &message.properties else {
             return Self::of_pp(message.message_id.as_str(), FieldTable::default(), &message.body);
@@ -102,8 +103,9 @@ impl Parcel {
     }
 }
 
-/// Properties for a message that is sent again: those it came with, but for what would keep it from arriving. It is
-/// persistent and does not expire, the server would refuse another user's name, and its own headers are not the sender's.
+/// The properties of a message to send again: the original ones without those that could prevent its arrival. It is
+/// persistent and does not expire. The server would refuse a foreign user id, and its own headers must come from
+/// itself.
 fn sent_again(came: &BasicProperties, message_id: ShortString) -> BasicProperties {
     let mut again = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
@@ -138,7 +140,7 @@ fn without(headers: &FieldTable, names: &[&str]) -> FieldTable {
     rest.into()
 }
 
-/// Properties as they stand in a frame.
+/// Encodes properties as in a frame.
 fn encode(properties: &BasicProperties) -> Vec<u8> {
     let written = gen_properties::<Vec<u8>>(properties)(Vec::new().into());
     written.map(|written| written.into_inner().0).unwrap_or_default()
@@ -151,10 +153,10 @@ fn decode(kept: &[u8]) -> Option<BasicProperties> {
     }
 }
 
-/// What came in from a queue, as the port has it.
+/// Converts a received message.
 pub(super) fn delivery(queue: Queue, message: lapin::message::Delivery) -> Delivery {
     let kept = match queue {
-        // The mark is not what the sender said, which is lost.
+        // The mark replaces the sender's properties, which are lost.
         Queue::Demand if is_unreadable(&message.properties) => Kept::Nothing,
         Queue::Demand => Kept::of(encode(&message.properties)),
         Queue::DeadLetter => kept_by_letter(&message.properties),
@@ -170,7 +172,7 @@ pub(super) fn delivery(queue: Queue, message: lapin::message::Delivery) -> Deliv
     }
 }
 
-/// What the message of a letter said of itself. A message that somebody else moved into the queue, such as a policy
+/// The properties of a letter's message. A message that was moved into the queue without PP, for example by a policy
 /// of the server, is its own letter.
 fn kept_by_letter(letter: &BasicProperties) -> Kept {
     let kept = letter.headers().as_ref().and_then(|headers| headers.inner().get(KEPT));
@@ -183,7 +185,7 @@ fn kept_by_letter(letter: &BasicProperties) -> Kept {
     }
 }
 
-/// The queue's count. On a first delivery it is silent, and what stands there is the sender's.
+/// The queue's count. On a first delivery the queue sends none, so the header is the sender's.
 fn delivery_count(redelivered: bool, headers: Option<&FieldTable>) -> u32 {
     if !redelivered {
         return 0;
@@ -219,14 +221,14 @@ fn properties(properties: &BasicProperties) -> Properties {
         attempt,
         failures,
         lost_leases,
-        // A dead letter is dead already, whatever its reason looks like.
+        // A reason of any form is accepted, because a dead letter is already dead.
         reason: header(REASON).as_long_string().map(ToString::to_string),
         kept: Kept::Nothing,
         malformed,
     }
 }
 
-/// What was found in a header.
+/// The content of a header.
 enum Read<T> {
     Value(T),
     Absent,
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_every_width_are_read_and_all_else_is_malformed() {
+    fn integers_of_every_width_are_read_and_other_types_are_malformed() {
         for seven in [
             AMQPValue::ShortShortInt(7),
             AMQPValue::ShortShortUInt(7),
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_work_code_is_text() {
+    fn a_work_code_must_be_text() {
         let (_, read) = came(&[(WORK_CODE, AMQPValue::LongString("api-0123456789".into()))]);
         assert_eq!(
             (read.work_code.as_deref(), read.malformed),
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_deliveries_is_the_queues_own() {
+    fn the_delivery_count_comes_from_the_queue() {
         let (forged, _) = came(&[("x-delivery-count", AMQPValue::LongLongInt(99))]);
         assert_eq!(delivery_count(false, Some(&forged)), 0);
         assert_eq!(delivery_count(true, Some(&forged)), 99);

@@ -1,8 +1,10 @@
-//! RabbitMQ: the broker between processes, right for 3.10 and for 4.x.
+//! RabbitMQ, the broker between processes, for versions 3.10 and 4.x.
 //!
-//! This folder alone knows the client library. It recovers nothing by itself: publishing opens another connection with
-//! the next call, a subscription that met an error is over. `transport` and `frames` stand between the library and the
-//! server, so that a message from a careless client does not end a connection, and large ones not the process.
+//! Only this folder knows the client library. Nothing recovers in the background: publishing opens another connection
+//! with
+//! the next call, and an error ends a subscription. `transport` and `frames` stand between the library and the server,
+//! so
+//! that a malformed message does not end a connection and large ones do not exhaust the memory.
 
 mod budget;
 mod connection;
@@ -28,18 +30,18 @@ use self::publisher::Publisher;
 use super::queues::QueueNames;
 use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
 
-/// How to behave towards the server.
+/// The behaviour towards the server.
 #[derive(Clone, Debug)]
 pub struct RabbitMqConfig {
-    /// What the server's operator sees the connections by; `pp` unless told otherwise.
+    /// The name of the connections for the server's operator; `pp` by default.
     pub name: String,
-    /// Where the management API is, `http://user:password@host:15672`, if it may be asked about policies.
+    /// The address of the management API, `http://user:password@host:15672`, for reading policies.
     pub management: Option<String>,
-    /// How long connecting may take, and trying to connect again when the connection was lost; 5 s.
+    /// The time limit of connecting, and of retries after a lost connection; 5 s by default.
     pub connect_timeout: Duration,
-    /// How long the confirmation of what was published may take, a few thousand messages at a time; 10 s.
+    /// The time limit of confirmations for a window of a few thousand messages; 10 s by default.
     pub confirm_timeout: Duration,
-    /// How long every other answer may take; 5 s.
+    /// The time limit of every other answer; 5 s by default.
     pub answer_timeout: Duration,
 }
 
@@ -63,10 +65,11 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects once and declares the queues. Call it from within a Tokio runtime, which must outlive the broker.
+    /// Connects once and declares the queues. It needs a Tokio runtime that outlives the broker.
     ///
-    /// [`BrokerError::Unavailable`] is worth another try, as a server may come up late; [`BrokerError::Rejected`] is
-    /// not: a bad URL, a login that is refused, a queue that exists with other arguments.
+    /// [`BrokerError::Unavailable`] is worth a retry, because a server may start late. [`BrokerError::Rejected`] is
+    /// not: the
+    /// URL is invalid, the login is refused, or a queue exists with other arguments.
     pub async fn connect(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let broker = Self::without_connection(url, names, config)?;
         let link = broker.server.open(Purpose::Publish).await?;
@@ -74,8 +77,9 @@ impl RabbitMq {
         Ok(broker)
     }
 
-    /// Connects with the first call that needs it, as any call does whose connection was lost. Only a bad URL or name
-    /// is an error here.
+    /// A broker that connects with the first call that needs it, as every call does after a lost connection. Only an
+    /// invalid
+    /// URL or name is an error here.
     pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let management = config.management.as_deref();
         let management = management

@@ -1,7 +1,8 @@
-//! Publishing with confirmation, in windows: a whole window is sent, then all of its answers are awaited.
+//! Publishes with confirmations in windows: it sends a whole window, then awaits all of its answers.
 //!
-//! The link is held by the call that uses it and put back only when all is well, so that a call that fails, or is
-//! dropped halfway, leaves nothing behind: the next one opens another.
+//! A call holds the link while it uses it, and returns only a good one. A failed or cancelled call therefore leaves
+//! nothing
+//! behind, and the next call opens another link.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,30 +22,30 @@ use super::topology;
 
 use crate::log_repeated;
 
-/// The most messages in one window.
+/// The maximum number of messages in a window.
 const WINDOW_MESSAGES: usize = 2_000;
-/// A window ends with the message that reaches this many bytes of bodies.
+/// The size of bodies in bytes at which a window ends.
 const WINDOW_BYTES: usize = 8 << 20;
 
-/// The publishing side of one process. One call at a time has the link.
+/// The publishing side of a process. One call at a time has the link.
 pub(super) struct Publisher {
     server: Arc<Server>,
     link: Mutex<Option<Link>>,
 }
 
 impl Publisher {
-    /// Begins without a link: the first call opens one.
+    /// A publisher without a link. The first call opens one.
     pub(super) fn new(server: Arc<Server>) -> Self {
         let link = Mutex::new(None);
         Self { server, link }
     }
 
-    /// Takes a link that is open.
+    /// Takes an open link.
     pub(super) async fn begin_with(&self, link: Link) {
         *self.link.lock().await = Some(link);
     }
 
-    /// Sends to a queue; an error means that nothing was sent.
+    /// Sends to a queue. After an error no message was sent.
     pub(super) async fn publish(&self, queue: Queue, parcels: &[Parcel]) -> Result<Vec<Published>> {
         if parcels.is_empty() {
             return Ok(Vec::new());
@@ -57,7 +58,7 @@ impl Publisher {
             outcomes.extend(published);
             if !healthy {
                 outcomes.resize(parcels.len(), Published::Unconfirmed);
-                // Blocked, the answers are only late.
+                // While the server is blocked, answers are only late.
                 *place = link.blocked().then_some(link);
                 return Ok(outcomes);
             }
@@ -73,7 +74,7 @@ impl Publisher {
         Ok(outcomes)
     }
 
-    /// How many messages are ready in a queue; a queue that is missing has none and is declared again.
+    /// The number of waiting messages in a queue. A missing queue counts as empty and is declared again.
     pub(super) async fn ready_messages(&self, queue: Queue) -> Result<u64> {
         let mut place = self.turn().await?;
         let link = self.take_link(&mut place).await?;
@@ -97,8 +98,9 @@ impl Publisher {
         turn.map_err(|_| self.server.no_answer("to those who publish before"))
     }
 
-    /// Takes the link or opens another. A server that is short of memory or disk reads nothing from a link; that one
-    /// stays where it is, as another would be blocked just the same.
+    /// Takes the link or opens another. A server that lacks memory or disk reads from no link, so a blocked link stays
+    /// in
+    /// its place. Another one would be blocked too.
     async fn take_link(&self, place: &mut Option<Link>) -> Result<Link> {
         if place.as_ref().is_some_and(Link::blocked) {
             return Err(BrokerError::Blocked);
@@ -111,7 +113,7 @@ impl Publisher {
         Ok(link)
     }
 
-    /// Sends one window; what became of each, and whether the link is still good.
+    /// Sends a window. Answers the outcomes, and `true` if the link is still good.
     async fn send(&self, link: &Link, queue: Queue, window: &[Parcel]) -> (Vec<Published>, bool) {
         let name = ShortString::from(self.server.names.get(queue));
         let mandatory = BasicPublishOptions {
@@ -129,7 +131,7 @@ impl Publisher {
                     .channel
                     .basic_publish("".into(), name.clone(), mandatory, &parcel.body, properties);
                 let mut send = Box::pin(send);
-                // Polled once, it stands in the connection's line, in this order; writing goes on meanwhile.
+                // The poll queues the message on the connection in this order. Writing continues in the background.
                 let first = poll!(send.as_mut());
                 sends.push((send, first));
             }
@@ -159,7 +161,7 @@ impl Publisher {
         if let Some(lost) = &lost {
             log_repeated!(Warn, "publishing", "{lost}");
         }
-        // The library hangs a returned message on whichever confirmation comes next: only the ids are to be trusted.
+        // The library attaches a returned message to any confirmation, so only the ids are reliable.
         for (outcome, parcel) in outcomes.iter_mut().zip(window) {
             if returned.contains(&parcel.message_id) {
                 *outcome = Published::Returned;
@@ -168,7 +170,7 @@ impl Publisher {
         (outcomes, lost.is_none())
     }
 
-    /// Declares the queues for those who come next; nothing when that fails, and then it is done while connecting.
+    /// Declares the queues for the next call. After a failure the answer is `None`, and the next connect declares them.
     async fn declared_again(&self, link: Link, missing: Queue, returned: usize) -> Option<Link> {
         let name = self.server.names.get(missing);
         let declare = self.server.declare(&link.connection, link.version);
@@ -219,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_bounded_in_messages_and_in_bytes() {
+    fn a_window_is_limited_in_messages_and_bytes() {
         let lengths = |bodies: &[usize]| {
             let parcel = |length: &usize| Parcel {
                 message_id: "one".into(),

@@ -1,10 +1,14 @@
-//! The queues and their arguments, which can never be changed once a queue is there. Every connection declares them; a
-//! user without the right to do so finds them.
+//! The queues and their arguments, which cannot change after a queue was created. Every connection declares the queues;
+//! a
+//! user without that right only checks that they exist.
 //!
-//! Durable quorum queues without a dead-letter exchange: what is dead is published with a confirmation instead. No
-//! delivery limit: how often a demand is tried is counted in its row. Below 4.0 that is said by leaving the argument
-//! out (there, -1 drops a message the first time it comes back), from 4.0 by -1, because the default is a limit of 20.
-//! A queue that was made below 4.0 stays as it is when the server is upgraded; only a policy can lift the limit there.
+//! They are durable quorum queues without a dead-letter exchange, because dead messages are published with a
+//! confirmation
+//! instead. They have no delivery limit, because the row counts the attempts of a demand. Below 4.0 the argument is
+//! left
+//! out, because -1 would drop a message at its first return. From 4.0 on it is -1, because the default limit is 20. A
+//! queue
+//! created below 4.0 stays the same when the server is upgraded, and only a policy can lift its limit.
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -14,20 +18,20 @@ use super::connection::reply_code;
 use super::greeting::MajorVersion;
 
 const NOT_FOUND: u16 = 404;
-/// The first version with a limit by default, and with -1 for none.
+/// The first version with a default limit. -1 disables it.
 const DEFAULT_DELIVERY_LIMIT_SINCE: MajorVersion = MajorVersion(4);
 
 /// The arguments of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arguments {
-    /// Without a delivery limit by its absence.
+    /// The queue has no delivery limit, because the argument is absent.
     LimitLeftOut,
-    /// Without a delivery limit by saying so.
+    /// The queue has a disabled delivery limit.
     LimitDisabled,
 }
 
 impl Arguments {
-    /// What a queue is declared with on a server of this version.
+    /// The arguments for a new queue on this version of the server.
     pub(super) fn of(version: MajorVersion) -> Self {
         if version < DEFAULT_DELIVERY_LIMIT_SINCE {
             Self::LimitLeftOut
@@ -46,7 +50,7 @@ impl Arguments {
     }
 }
 
-/// Makes sure that a queue is there. Each goes on a channel of its own, because a refusal ends the channel.
+/// Declares a queue. It uses a separate channel, because a refusal ends the channel.
 pub(super) async fn declare(connection: &Connection, name: &str, arguments: Arguments) -> Result<(), Error> {
     let channel = connection.create_channel().await?;
     channel
@@ -55,13 +59,13 @@ pub(super) async fn declare(connection: &Connection, name: &str, arguments: Argu
     Ok(())
 }
 
-/// Whether there is a queue of this name. It needs no right to configure anything.
+/// True if a queue has this name. The check needs no right to configure.
 pub(super) async fn exists(connection: &Connection, name: &str) -> Result<bool, Error> {
     let channel = connection.create_channel().await?;
     Ok(ready_messages(&channel, name).await?.is_some())
 }
 
-/// How many messages are ready in a queue; nothing when there is no such queue, which ends the channel.
+/// The number of waiting messages in a queue. A missing queue gives `None` and ends the channel.
 pub(super) async fn ready_messages(channel: &Channel, name: &str) -> Result<Option<u64>, Error> {
     let passive = QueueDeclareOptions {
         passive: true,
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_delivery_limit_is_disabled_in_the_words_of_each_version() {
+    fn the_delivery_limit_is_disabled_on_every_version() {
         let limit = |major| {
             let table = Arguments::of(MajorVersion(major)).table();
             assert_eq!(

@@ -1,4 +1,4 @@
-//! The way of the client library's bytes: Tokio's, with [`Greeting`] and [`Frames`] on what comes in.
+//! The transport of the client library: Tokio's, with [`Greeting`] and [`Frames`] on received bytes.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -17,14 +17,15 @@ use super::budget::Gate;
 use super::frames::Frames;
 use super::greeting::{Greeted, Greeting};
 
-/// How many bytes are read at once: what is kept back of them is held besides the budget.
+/// The number of bytes read at once. Held-back bytes of one read are not charged to the budget.
 const AT_ONCE: usize = 256 << 10;
 
-/// What a connection runs on.
+/// The runtime of a connection.
 pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
 
-/// The current Tokio runtime, for one connection: it brings nothing in that the library cannot read, and no message that
-/// has no room behind the gate; and it tells the server's version, whose greeting may take this long.
+/// The current Tokio runtime for one connection. It passes no frame that the library cannot parse and no message
+/// without
+/// room behind the gate. It reports the server's version, whose greeting must arrive within `limit`.
 pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -> Transport {
     let readable = Readable {
         tokio: Tokio::current(),
@@ -35,7 +36,7 @@ pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -
     Runtime::new(RuntimeParts::new(Tokio::current(), readable))
 }
 
-/// Tokio's reactor, but for its connections.
+/// Tokio's reactor with wrapped connections.
 #[derive(Clone, Debug)]
 pub(super) struct Readable {
     tokio: Tokio,
@@ -79,7 +80,7 @@ impl Reactor for Readable {
     }
 }
 
-/// A connection of which only what can be read is read.
+/// A connection that passes only readable frames.
 #[derive(Debug)]
 pub(super) struct ReadableStream<S> {
     stream: S,
@@ -93,10 +94,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadableStream<S> {
             if let Some(gate) = self.frames.waiting() {
                 gate.wait(context.waker());
                 if gate.is_over() {
-                    // Not closed in order: the answer to that would come behind messages that nobody takes any more.
+                    // The connection is aborted, because the answer to an orderly close would come after messages that
+                    // are never taken.
                     return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                 }
-                self.frames.go_on();
+                self.frames.process();
                 if self.frames.is_empty() && self.frames.waiting().is_some() {
                     return Poll::Pending;
                 }

@@ -1,11 +1,11 @@
--- In front of every other script: the clock, and what a value is.
+-- Shared by all scripts: the clock, and the form of values.
 
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The kind of a value and its version; no kind for nothing, and for what was not written here.
+-- The kind of a value and its version. A missing or foreign value has no kind.
 local function parse(value)
   if not value then return nil, 0 end
   if value == 'x' then return 'deleted', 0 end
@@ -16,7 +16,7 @@ local function parse(value)
   return unconfirmed == '' and 'confirmed' or 'unconfirmed', tonumber(version)
 end
 
--- Unlike GET it does not fail where somebody else put a list.
+-- MGET does not fail if the key holds a value of another type; GET does.
 local function get(key)
   return redis.call('MGET', key)[1]
 end

@@ -1,4 +1,4 @@
-//! The way to the server: one connection for all, made anew when it breaks, and no call that waits for long.
+//! The connection to Redis: one for all calls, reopened after a break, without long waits.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::cache::{CacheError, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long what was sent may go without a sign of its arrival, until the connection counts as broken.
+/// The time without an acknowledgement of sent bytes after which the connection counts as broken.
 const UNHEARD: Duration = Duration::from_secs(2);
 
 pub(super) struct Link {
@@ -23,7 +23,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Begins to connect, and does not wait for it.
+    /// Starts to connect and does not wait for it.
     pub(super) fn to(url: &str, timeout: Duration) -> Result<Self> {
         let tcp = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
@@ -38,7 +38,7 @@ impl Link {
         })
     }
 
-    /// Runs a script, which is there afterwards if it was not yet.
+    /// Runs a script and loads it if the server does not have it yet.
     pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
         let mut connection = self.manager().clone();
         self.in_time(async {
@@ -50,7 +50,7 @@ impl Link {
         .await
     }
 
-    /// Asks one command.
+    /// Runs one command.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let mut connection = self.manager().clone();
         self.in_time(async {
@@ -76,7 +76,7 @@ impl Link {
         }
     }
 
-    /// A manager keeps for good what a server answered to its greeting, such as that it has too many clients.
+    /// Replaces the manager, which would keep a refusal in the greeting, such as too many clients, for ever.
     fn leave_after(&self, error: &RedisError) {
         if error.is_io_error() {
             return;
@@ -99,12 +99,12 @@ impl fmt::Debug for Link {
     }
 }
 
-/// A manager that connects by itself: those who ask may lose patience before a connection is there.
+/// A manager that connects in the background, because callers may stop waiting before it has a connection.
 fn begin(client: &Client, timeout: Duration) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(timeout))
-        // Each call tries again, so that none waits for a pause to end.
+        // Each call tries again, so none waits for the end of a pause.
         .set_number_of_retries(0);
     let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
     let mut connecting = manager.clone();
@@ -116,13 +116,12 @@ fn begin(client: &Client, timeout: Duration) -> RedisResult<ConnectionManager> {
     Ok(manager)
 }
 
-/// A broken connection was noticed by this call, or by one long ago; the next try is on a new one. All that is asked may
-/// be asked twice.
+/// True if the error came from a broken connection. The next attempt uses a new one. All commands may be repeated.
 fn worth_another_try(error: &RedisError) -> bool {
     error.is_io_error() && !error.is_timeout()
 }
 
-/// Without what the server said in its own words: it may repeat the password in them.
+/// The error without the server's message, which may quote the password.
 fn said(error: &RedisError) -> CacheError {
     if error.is_io_error() {
         return CacheError::Unavailable(error.to_string());

@@ -1,5 +1,5 @@
 -- KEYS: freshness, works. ARGV: staleness, lifetime of a lease, then a lease for each work.
--- Answers whether the cache is fresh, and the values; a lease that was left is the value.
+-- Answers if the cache is fresh, and the values. A lease that this call left is returned as a value.
 
 local moment = tonumber(get(KEYS[1]))
 local age = moment and now() - moment

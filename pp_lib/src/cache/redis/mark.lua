@@ -1,4 +1,4 @@
--- KEYS: position, freshness. ARGV: from, to, since when, staleness. Answers the position that was there.
+-- KEYS: position, freshness. ARGV: from, to, since, staleness. Answers the previous position.
 
 local position = get(KEYS[1])
 if position == ARGV[1] then
@@ -6,7 +6,7 @@ if position == ARGV[1] then
   local at, since = now(), tonumber(ARGV[3])
   local left = since + tonumber(ARGV[4]) - at
   local marked = tonumber(get(KEYS[2]))
-  -- A mark of the future is of a clock that was set back since.
+  -- A mark in the future comes from before the clock was set back.
   local newer = marked and marked >= since and marked <= at
   if since <= at and left > 0 and not newer then
     set(KEYS[2], ARGV[3], string.format('%.0f', left))

@@ -1,4 +1,4 @@
--- KEYS: name. ARGV: a new name. Answers the name of the cache, which is the new one where it had none.
+-- KEYS: name. ARGV: a new name. Answers the name of the cache; a cache without one gets the new name.
 
 local name = get(KEYS[1])
 if not name or not string.find(name, '^%x+$') or #name ~= #ARGV[1] then

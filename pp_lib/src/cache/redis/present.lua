@@ -1,4 +1,4 @@
--- KEYS: works. Answers for each whether it is there.
+-- KEYS: works. Answers for each if it has an entry.
 
 local present = {}
 for i, key in ipairs(KEYS) do

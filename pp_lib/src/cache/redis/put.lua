@@ -1,5 +1,6 @@
--- KEYS: works. ARGV: since when, how late is too late, the lifetime of the unconfirmed, then the value and its lifetime
--- for each.
+-- KEYS: works. ARGV: since, the age at which a value is late, the lifetime of unconfirmed values, then the value and
+-- its
+-- lifetime for each.
 
 local age = now() - tonumber(ARGV[1])
 local late = age < 0 or age > tonumber(ARGV[2])
@@ -15,7 +16,7 @@ for i, key in ipairs(KEYS) do
     elseif not late then
       set(key, '~' .. value, ARGV[3])
     else
-      -- Whoever committed this must not read what is older.
+      -- The writer that committed this value must not read an older one.
       redis.call('DEL', key)
     end
   end

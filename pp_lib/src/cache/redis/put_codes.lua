@@ -1,5 +1,5 @@
--- KEYS: the index of accepted demands, then codes. ARGV: how many the index holds and how long it is kept, then for each
--- code the value, its lifetime and the code itself.
+-- KEYS: the index of accepted demands, then codes. ARGV: the capacity of the index and its lifetime, then for each code
+-- the value, its lifetime and the code itself.
 
 local accepted = false
 for i = 2, #KEYS do

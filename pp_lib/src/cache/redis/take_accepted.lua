@@ -1,4 +1,4 @@
--- KEYS: the index of accepted demands. ARGV: their age, how many at most. Those that are taken are as old as new ones.
+-- KEYS: the index of accepted demands. ARGV: the minimum age, the maximum number. Taken codes are listed as new ones.
 
 local time = now()
 local codes = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time - ARGV[1], 'LIMIT', 0, ARGV[2])

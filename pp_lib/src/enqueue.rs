@@ -1,6 +1,6 @@
-//! Where a producer's demands go: onto the broker or, within one process, into the store as rows that are due.
+//! Puts a producer's demands onto the broker or, within one process, into the store as due rows.
 //!
-//! When demands are made, and how often they are offered again, is the producer's.
+//! The producer decides when demands are made and how often they are offered again.
 
 use async_trait::async_trait;
 
@@ -10,41 +10,42 @@ use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
 
-/// A demand that asks for a new work.
+/// A demand for a new work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDemand {
-    /// Its identity, the same however often it is offered.
+    /// Its identity, the same for every offer.
     pub message_id: MessageId,
     /// The bound of the sum.
     pub add_up_to: AddUpTo,
-    /// The code that its work is to have, where one was promised.
+    /// The promised code of its work, if there is one.
     pub work_code: Option<WorkCode>,
 }
 
-/// Why a sink took nothing, or may have taken some without saying so. Offering the same demands again is harmless.
+/// The reason why a sink may have taken none or only some of the demands. Offering the same demands again is harmless.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// The broker's reason.
+    /// The error of the broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The store's reason.
+    /// The error of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A place that keeps demands until they are computed.
+/// A sink that keeps demands until they are computed.
 #[async_trait]
 pub trait DemandSink: Send + Sync {
-    /// Offers demands with distinct ids; one answer for each, in order. What is not confirmed is the caller's still.
+    /// Offers demands with distinct ids. Answers one outcome for each, in order. Unconfirmed demands remain with the
+    /// caller.
     async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError>;
 }
 
-/// Demands become messages; the broker's confirm makes them safe.
+/// Sends demands as messages. The broker's confirmation makes them durable.
 pub struct BrokerSink(AnyBroker);
 
 impl BrokerSink {
-    /// Onto this broker.
+    /// A sink onto this broker.
     pub fn new(broker: AnyBroker) -> Self {
         Self(broker)
     }
@@ -68,19 +69,19 @@ fn message(demand: &NewDemand) -> Outgoing {
         row: None,
         new_work_code: demand.work_code.clone(),
         body: serde_json::to_vec(&body)
-            .unwrap_or_else(|_| unreachable!("a number and a truth value are JSON"))
+            .unwrap_or_else(|_| unreachable!("a number and a bool are JSON"))
             .into(),
     }
 }
 
-/// Demands become rows; the commit makes them safe, so that a broker which forgets needs to promise nothing.
+/// Writes demands as rows. The commit makes them durable, so a broker in memory need not keep them.
 pub struct StoreSink {
     store: AnyStore,
     feed: AnyFeed,
 }
 
 impl StoreSink {
-    /// Into this store, waking the dispatcher that listens to this feed.
+    /// A sink into this store. It wakes the dispatcher that listens to this feed.
     pub fn new(store: AnyStore, feed: AnyFeed) -> Self {
         Self { store, feed }
     }
@@ -92,7 +93,7 @@ impl DemandSink for StoreSink {
         let works: Vec<NewWork> = demands.iter().map(row).collect();
         let created = self.store.create(&works).await?;
         self.feed.poke();
-        // A row that is missing had a code that was taken; unless it was promised, the next offer has another one.
+        // A missing row means that its code was taken. Unless the code was promised, the next offer uses another one.
         let answer = |work: &Option<_>| match work {
             Some(_) => Published::Confirmed,
             None => Published::Unconfirmed,
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_the_broker_a_demand_is_what_every_client_sends() {
+    async fn a_demand_on_the_broker_has_the_form_of_every_client() {
         let broker = Arc::new(Memory::default());
         let demands = demands(2);
         let answers = BrokerSink::new(broker.clone()).offer(&demands).await.unwrap();
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_the_store_a_demand_is_one_row_that_is_due_however_often_it_is_offered() {
+    async fn a_demand_in_the_store_is_one_due_row_after_any_number_of_offers() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();

@@ -1,4 +1,4 @@
-//! The drainer: dead letters leave their queue, which is only transport, for the table where an operator sees them.
+//! The drainer, which moves dead letters from their queue into the table that operators read.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::runtime::Part;
 use crate::runtime::{Retry, new_message_id};
 use crate::store::{AnyStore, DeadMessage};
 
-/// How many letters are held at once.
+/// The maximum number of letters held at once.
 const BATCH: u16 = 20;
-/// How many bytes of letters are kept in one change, unless a single letter has more: the store needs several times as
-/// much memory meanwhile.
+/// The maximum size of letters stored in one change, except for a single larger one. The store needs several times as
+/// much memory for it.
 const CHANGE_BYTES: usize = 8 << 20;
-/// How long a batch waits for more letters once it has one.
+/// The time a batch waits for more letters after its first.
 const WAIT: Duration = Duration::from_millis(20);
-/// What a letter says that came without a reason.
+/// The reason of a letter without one.
 const NO_REASON: &str = "no reason was given";
 
 /// Moves dead letters from the broker to the store.
@@ -28,7 +28,8 @@ pub struct Drainer {
 }
 
 impl Drainer {
-    /// A drainer that holds letters of this many bytes, or a single one; several may work side by side.
+    /// A drainer that holds letters of at most this many bytes, or a single larger one. Several drainers may run side
+    /// by side.
     pub fn new(store: AnyStore, broker: AnyBroker, bytes: usize) -> Self {
         let prefetch = Prefetch { messages: BATCH, bytes };
         Self {
@@ -38,7 +39,7 @@ impl Drainer {
         }
     }
 
-    /// Drains until `shutdown` is cancelled; `part` shows whether it can.
+    /// Drains until `shutdown` is cancelled. `part` shows its health.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let mut patience = Retry::shown("keeping dead letters", part);
         while !shutdown.is_cancelled() {
@@ -74,7 +75,7 @@ impl Drainer {
         }
     }
 
-    /// Keeps letters, however long the store is away; whether it did before the stop.
+    /// Stores letters and retries while the store is away. Answers `false` if the stop came first.
     async fn keep(&self, letters: &[Delivery], shutdown: &CancellationToken) -> bool {
         let messages: Vec<DeadMessage> = letters.iter().map(message).collect();
         let mut patience = Retry::new("keeping dead letters");
@@ -88,7 +89,7 @@ impl Drainer {
     }
 }
 
-/// How many of the first letters are kept in one change.
+/// The number of leading letters to store in one change.
 fn fitting(letters: &[Delivery]) -> usize {
     let mut bytes = 0;
     let fits = |letter: &&Delivery| {
@@ -110,7 +111,7 @@ fn message(letter: &Delivery) -> DeadMessage {
     }
 }
 
-/// What a letter says; whoever put it into the queue by hand may say nothing, or too much to be listed.
+/// The reason of a letter. A letter put into the queue by hand may have none, or one that is too long to list.
 fn reason(letter: &Delivery) -> &str {
     let given = letter.properties.reason.as_deref().unwrap_or(NO_REASON);
     &given[..given.floor_char_boundary(DeadLetter::MAX_REASON_LENGTH)]
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_without_end_is_cut() {
+    fn a_long_reason_is_cut() {
         let letter = |reason: Option<&str>| Delivery {
             tag: 1,
             delivery_count: 0,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_kept_together_up_to_the_bytes_of_one_change() {
+    fn letters_are_stored_together_up_to_the_size_of_one_change() {
         let letter = |size: usize| Delivery {
             tag: 1,
             delivery_count: 0,

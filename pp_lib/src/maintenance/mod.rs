@@ -1,5 +1,6 @@
-//! What keeps the database in order beside the work itself: rows that are due become demands, leases that ran out are
-//! ended, dead letters become rows, counters are rolled up, and old rows are pruned.
+//! Keeps the database in order: sends due rows, ends expired leases, stores dead letters, rolls up counters and prunes
+//! old
+//! rows.
 
 mod dead_letter_drainer;
 mod dispatcher;

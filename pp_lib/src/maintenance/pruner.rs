@@ -1,9 +1,10 @@
-//! The purge: what was finished long ago goes, with its events, so that the tables do not grow for ever.
+//! The purge, which removes old finished works and their events.
 //!
-//! One of the services that dispatch does it for all, each hour. The lease that picks it is the timetable as well: it is
-//! kept for an hour after a walk through all that is old, so that starting services more often makes no more walks. A
-//! walk is made of small batches with as much time between them as they take; that leaves half of whatever they need to
-//! others.
+//! One of the dispatching services does it for all, every hour. It is chosen by a lease, which also is the timetable:
+//! after
+//! a walk through all old rows the lease is kept for an hour, so that frequent restarts cause no more walks. A walk
+//! consists
+//! of small batches with equally long pauses, which leave half of the resources to others.
 
 use std::time::Duration;
 
@@ -14,21 +15,21 @@ use crate::domain::WorkId;
 use crate::runtime::{Retry, new_message_id};
 use crate::store::{AnyStore, Result};
 
-/// How long after a walk the next one begins.
-const EVERY: Duration = Duration::from_secs(3600);
-/// How often it is asked whether it is time.
-const ASK: Duration = Duration::from_secs(10);
-/// How often the lease is extended during a walk; it lasts twice as long.
-const TERM: Duration = Duration::from_secs(20);
+/// The time from the end of a walk to the next one.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// The interval of attempts to take the lease.
+const LEASE_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval of extensions during a walk. The lease lasts twice as long.
+const EXTENSION_INTERVAL: Duration = Duration::from_secs(20);
 /// The name of the lease.
 const LEASE: &str = "purge";
-/// How many works a batch looks at: few at first, then as many as take a moment.
-const FIRST: u16 = 100;
-const MOST: u16 = 1000;
-/// What takes longer may hold up somebody who wants a row of it or, on SQLite, to write at all.
-const MOMENT: Duration = Duration::from_millis(50);
+/// The number of works in a batch: small at first, then as many as take [`MAX_BATCH_TIME`].
+const FIRST_BATCH: u16 = 100;
+const MAX_BATCH: u16 = 1000;
+/// The longest duration of a batch. A longer one delays others that need its rows or, on SQLite, any write.
+const MAX_BATCH_TIME: Duration = Duration::from_millis(50);
 
-/// Purges what was finished longer than `retain` ago, until `shutdown` is cancelled.
+/// Purges works finished longer than `retain` ago, until `shutdown` is cancelled.
 pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &CancellationToken) {
     let mut walk = Walk::new(store, retain);
     let mut patience = Retry::new("purging old works");
@@ -40,7 +41,7 @@ pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &Cancell
                     sleep(pause).await;
                 }
                 Err(error) => {
-                    // It may have been too much for one statement.
+                    // The batch may have been too large for one statement.
                     walk.batch = (walk.batch / 2).max(1);
                     patience.wait(&error, shutdown).await;
                 }
@@ -51,12 +52,12 @@ pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &Cancell
     walk.stop().await;
 }
 
-/// One walk through the works, and before it the wait until it is time.
+/// One walk through the works, and the wait before it.
 struct Walk<'a> {
     store: &'a AnyStore,
     retain: Duration,
     holder: String,
-    /// When the lease was taken or extended; not yet while it is somebody else's.
+    /// The time the lease was taken or extended; `None` while another process has it.
     held: Option<Instant>,
     began: Instant,
     after: WorkId,
@@ -74,17 +75,17 @@ impl<'a> Walk<'a> {
             held: None,
             began: Instant::now(),
             after: WorkId(0),
-            batch: FIRST,
+            batch: FIRST_BATCH,
             works: 0,
             events: 0,
         }
     }
 
-    /// Purges a batch if it is time; how long to wait until the next step.
+    /// Purges a batch if it is time. Answers the pause before the next step.
     async fn step(&mut self) -> Result<Duration> {
         if !self.hold().await? {
             self.end();
-            return Ok(ASK);
+            return Ok(LEASE_INTERVAL);
         }
         let began = Instant::now();
         let purged = self.store.purge(self.after, self.retain, self.batch).await?;
@@ -97,22 +98,22 @@ impl<'a> Walk<'a> {
             self.batch = sized(self.batch, took);
             return Ok(took);
         }
-        self.store.hold(LEASE, &self.holder, EVERY).await?;
+        self.store.hold(LEASE, &self.holder, INTERVAL).await?;
         self.end();
-        Ok(ASK)
+        Ok(LEASE_INTERVAL)
     }
 
     async fn hold(&mut self) -> Result<bool> {
-        if self.held.is_some_and(|held| held.elapsed() < TERM) {
+        if self.held.is_some_and(|held| held.elapsed() < EXTENSION_INTERVAL) {
             return Ok(true);
         }
         let now = Instant::now();
-        let holds = self.store.hold(LEASE, &self.holder, 2 * TERM).await?;
+        let holds = self.store.hold(LEASE, &self.holder, 2 * EXTENSION_INTERVAL).await?;
         self.held = holds.then_some(now);
         Ok(holds)
     }
 
-    /// Says what went. Whoever walks next, this process too, is another one for the lease.
+    /// Logs the result. The next walk has a new owner of the lease, even in this process.
     fn end(&mut self) {
         let (works, events) = (self.works, self.events);
         if works > 0 {
@@ -122,7 +123,7 @@ impl<'a> Walk<'a> {
         *self = Self::new(self.store, self.retain);
     }
 
-    /// Another one need not wait to go on.
+    /// Releases the lease, so that another process can continue at once.
     async fn stop(mut self) {
         if self.held.is_some() {
             let released = timeout(Duration::from_secs(1), self.store.release(LEASE, &self.holder)).await;
@@ -134,12 +135,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The size of the next batch after one that took so long.
+/// The size of the next batch after one of this duration.
 fn sized(batch: u16, took: Duration) -> u16 {
-    if took > MOMENT {
+    if took > MAX_BATCH_TIME {
         (batch / 2).max(1)
-    } else if 2 * took < MOMENT {
-        (batch * 2).min(MOST)
+    } else if 2 * took < MAX_BATCH_TIME {
+        (batch * 2).min(MAX_BATCH)
     } else {
         batch
     }
@@ -150,11 +151,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_as_large_as_takes_a_moment() {
+    fn the_batch_size_adapts_to_its_duration() {
         let [quick, right, slow] = [1, 40, 60].map(Duration::from_millis);
         assert_eq!(sized(100, quick), 200);
-        assert_eq!(sized(800, quick), MOST);
-        assert_eq!(sized(MOST, quick), MOST);
+        assert_eq!(sized(800, quick), MAX_BATCH);
+        assert_eq!(sized(MAX_BATCH, quick), MAX_BATCH);
         assert_eq!(sized(100, right), 100);
         assert_eq!(sized(100, slow), 50);
         assert_eq!(sized(1, slow), 1);

@@ -1,7 +1,8 @@
-//! The counters' chore: what the changes said for them is folded once a second, by every service that dispatches.
+//! Rolls up the changes of the counters once a second, in every dispatching service.
 //!
-//! Beside dispatching and not within its rounds: a fold that waits, as for a rebuild, holds up no work. What is not
-//! folded counts all the same; it only makes reading the counters dearer.
+//! It runs beside the dispatching rounds, so that a roll-up that waits for a rebuild delays no work. Pending changes
+//! count
+//! too; they only make reads of the counters slower.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::store::AnyStore;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Folds until `shutdown` is cancelled.
+/// Rolls up until `shutdown` is cancelled.
 pub(super) async fn fold_views(store: &AnyStore, shutdown: &CancellationToken) {
     let mut patience = Retry::new("folding the counters");
     let folding = async {

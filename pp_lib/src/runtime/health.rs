@@ -1,4 +1,4 @@
-//! How the parts of a process are doing, for whoever asks whether it can serve. The pages are `pp_http`'s.
+//! The health of a process and its parts. `pp_http` serves it as pages.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,24 +8,24 @@ use serde::Serialize;
 
 use crate::log_repeated;
 
-/// How long a runtime may do nothing until the process counts as stuck.
+/// The time without any task after which a process counts as stuck.
 pub const STUCK: Duration = Duration::from_secs(10);
 
-/// How a part is doing.
+/// The state of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Not yet able to do anything.
+    /// It cannot do anything yet.
     Starting,
-    /// As it should be.
+    /// It works.
     Up,
-    /// It does what it should, but not as well or not all of it.
+    /// It works slowly or in part.
     Degraded,
-    /// It does nothing.
+    /// It does not work.
     Down,
 }
 
-/// The health of a process; clones are the same.
+/// The health of a process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Registry>);
 
@@ -36,69 +36,69 @@ struct Registry {
     pulse: Mutex<Option<Pulse>>,
 }
 
-/// When the runtime of the workers last ran a task.
+/// The last time the workers' runtime ran a task.
 #[derive(Clone, Copy, Debug)]
 struct Pulse {
     last: Instant,
-    /// How old it may get.
+    /// The maximum age.
     limit: Duration,
 }
 
-/// One part of a process, for whoever knows how it does; clones are the same.
+/// The health of one part of a process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Part {
     name: &'static str,
     essential: bool,
-    /// The part without which this one is not essential after all.
+    /// The part that makes this one dispensable while it works.
     stand_in: Option<&'static str>,
     condition: Arc<Mutex<(State, &'static str)>>,
 }
 
-/// Whether the process can serve.
+/// The readiness of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
-    /// Everything is as it should be.
+    /// Every part works.
     Ready,
-    /// Some promised calls can be served, or all of them less well.
+    /// Some promised calls can be served, or all of them slowly.
     Degraded,
     /// No promised call can be served.
     Unready,
-    /// It finishes what it has and takes nothing new.
+    /// It finishes running requests and accepts no new ones.
     Stopping,
 }
 
-/// A snapshot of everything.
+/// A snapshot of the health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The sum of it.
+    /// The readiness.
     pub status: Readiness,
-    /// Every part, in the order they were registered.
+    /// The parts in the order of their registration.
     pub parts: Vec<PartReport>,
 }
 
 /// A snapshot of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartReport {
-    /// Its name.
+    /// The name of the part.
     pub name: &'static str,
-    /// How it is doing.
+    /// The state of the part.
     pub state: State,
-    /// Why it is not up; empty when it is.
+    /// The reason for a state other than up, else empty.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'static str,
-    /// Whether nothing can be served without it.
+    /// True if nothing can be served without this part.
     pub essential: bool,
 }
 
 impl Health {
-    /// Without parts.
+    /// A health without parts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same, and alive only while this runtime runs its tasks: one that did not for `limit` is stuck. The pages are
-    /// served by threads of their own, which would go on.
+    /// A health that also watches this runtime. If it runs no task for `limit`, the process is stuck. The health pages
+    /// have their own threads, which would continue.
     pub fn beating(limit: Duration) -> Self {
         let health = Self::new();
         health.beat(limit);
@@ -121,19 +121,19 @@ impl Health {
         *self.0.pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(pulse);
     }
 
-    /// For how long the process has been stuck; `None` while it is alive.
+    /// The time since the process got stuck, or `None` if it is alive.
     pub fn stuck_for(&self) -> Option<Duration> {
         let pulse = *self.0.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.and_then(|Pulse { last, limit }| Some(last.elapsed()).filter(|age| *age > limit))
     }
 
-    /// The part of this name, registered as starting when it is new. Without an `essential` part that works, no
-    /// promised call can be served.
+    /// The part with this name, registered as starting if it is new. If an `essential` part does not work, no promised
+    /// call can be served.
     pub fn part(&self, name: &'static str, essential: bool) -> Part {
         self.register(name, essential, None)
     }
 
-    /// An essential part for which another one stands in: while that one works, some promised call can be served.
+    /// An essential part with a stand-in. While the stand-in works, some promised calls can be served.
     pub fn part_with_stand_in(&self, name: &'static str, stand_in: &'static str) -> Part {
         self.register(name, true, Some(stand_in))
     }
@@ -153,12 +153,12 @@ impl Health {
         part
     }
 
-    /// From now on the process is not ready: it is stopping.
+    /// Marks the process as stopping, so it is not ready.
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// How everything is doing.
+    /// A snapshot of all parts.
     pub fn report(&self) -> Report {
         let parts = self.0.parts.read().unwrap_or_else(PoisonError::into_inner);
         let reports: Vec<_> = parts.iter().map(Part::report).collect();
@@ -182,12 +182,12 @@ impl Health {
 }
 
 impl Report {
-    /// Whether requests should be sent here.
+    /// True if requests should be sent to this process.
     pub fn is_ready(&self) -> bool {
         matches!(self.status, Readiness::Ready | Readiness::Degraded)
     }
 
-    /// What is wrong, in one line; empty when nothing is.
+    /// All reasons in one line, else empty.
     pub fn trouble(&self) -> String {
         let mut lines: Vec<_> = self
             .parts
@@ -203,17 +203,17 @@ impl Report {
 }
 
 impl Part {
-    /// It is as it should be.
+    /// Marks the part as working.
     pub fn up(&self) {
         self.set(State::Up, "");
     }
 
-    /// It does less than it should, and why, in words for everybody.
+    /// Marks the part as degraded, with a reason for the public health page.
     pub fn degraded(&self, reason: &'static str) {
         self.set(State::Degraded, reason);
     }
 
-    /// It does nothing, and why, in words for everybody.
+    /// Marks the part as down, with a reason for the public health page.
     pub fn down(&self, reason: &'static str) {
         self.set(State::Down, reason);
     }
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_essential_part_that_does_nothing_makes_it_unready() {
+    fn only_a_down_essential_part_makes_the_process_unready() {
         let health = Health::new();
         assert_eq!(health.report().status, Readiness::Ready);
         let (store, cache) = (health.part("store", true), health.part("cache", false));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_another_one_stands_in_for_is_missed_with_both() {
+    fn a_part_with_a_stand_in_is_missed_only_if_both_are_down() {
         let health = Health::new();
         let (store, broker) = (
             health.part_with_stand_in("store", "broker"),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_json_with_its_reason() {
+    fn a_part_reports_its_reason_as_json() {
         let health = Health::new();
         health.part("store", true).up();
         health.part("cache", false).down("gone");

@@ -1,5 +1,5 @@
-//! Lines that input or a lasting fault can repeat without end: the first one of a kind is written, the others are
-//! counted, and now and then the count is a line.
+//! Limits log lines that input or a lasting fault repeats: the first line of a kind is written, and further ones are
+//! counted and reported from time to time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use log::{Level, log, log_enabled};
 
-/// When others of a kind are counted for the first time after its first line; each count after that takes twice as long
-/// as the one before.
+/// The time from the first line to the first count. The time to each further count doubles.
 const FIRST_COUNT: Duration = Duration::from_secs(10);
 const LONGEST_COUNT: Duration = Duration::from_secs(600);
 
-/// All kinds of this process that were met lately.
+/// All kinds of lines that this process logged recently.
 static KINDS: Mutex<Kinds> = Mutex::new(Kinds(BTreeMap::new()));
 
-/// Writes a line unless one of its kind was written lately; then it is counted. A kind is a constant or has few values,
-/// such as the names of parts: what comes from outside belongs into the rest of the line.
+/// Logs a line, or only counts it if a line of its kind was logged recently. A kind is a constant or has few values,
+/// such
+/// as the names of parts. External data belongs into the rest of the line.
 ///
 /// ```
 /// # use pp_lib::log_repeated;
@@ -32,7 +32,7 @@ macro_rules! log_repeated {
     }};
 }
 
-/// The function behind [`log_repeated!`](crate::log_repeated); whether it was written.
+/// The function behind [`log_repeated!`](crate::log_repeated). Answers `true` if the line was written.
 pub fn say(level: Level, target: &'static str, kind: impl Into<Cow<'static, str>>, rest: fmt::Arguments<'_>) -> bool {
     if !log_enabled!(target: target, level) {
         return false;
@@ -40,20 +40,20 @@ pub fn say(level: Level, target: &'static str, kind: impl Into<Cow<'static, str>
     let kind = kind.into();
     let line = kinds().meet(Instant::now(), level, target, kind, || super::log_text(rest));
     let written = line.is_some();
-    line.into_iter().for_each(Told::write);
+    line.into_iter().for_each(LogLine::write);
     written
 }
 
-/// Writes the counts that are due.
+/// Writes due counts.
 pub fn write_counts() {
     let counts = kinds().counts(Some(Instant::now()));
-    counts.into_iter().for_each(Told::write);
+    counts.into_iter().for_each(LogLine::write);
 }
 
-/// Writes all counts: the process ends.
+/// Writes all counts at the end of the process.
 pub fn write_last_counts() {
     let counts = kinds().counts(None);
-    counts.into_iter().for_each(Told::write);
+    counts.into_iter().for_each(LogLine::write);
 }
 
 fn kinds() -> std::sync::MutexGuard<'static, Kinds> {
@@ -65,25 +65,25 @@ struct Kinds(BTreeMap<Cow<'static, str>, Kind>);
 struct Kind {
     level: Level,
     target: &'static str,
-    /// When the last line of it was written.
+    /// The time of its last line.
     written: Instant,
-    /// How long others are counted from then on.
+    /// The time from then to the next count.
     pause: Duration,
-    /// How many were counted.
+    /// The number of counted lines.
     more: u64,
-    /// What the last one of them said.
+    /// The text of the last counted line.
     last: String,
 }
 
 /// A line to be written.
 #[derive(Debug, PartialEq)]
-struct Told {
+struct LogLine {
     level: Level,
     target: &'static str,
     line: String,
 }
 
-impl Told {
+impl LogLine {
     fn write(self) {
         let Self { level, target, line } = self;
         log!(target: target, level, "{line}");
@@ -91,7 +91,7 @@ impl Told {
 }
 
 impl Kinds {
-    /// One more of a kind; the line of it, when it is the first one.
+    /// Records a line. Answers the line if it is the first of its kind.
     fn meet(
         &mut self,
         now: Instant,
@@ -99,7 +99,7 @@ impl Kinds {
         target: &'static str,
         name: Cow<'static, str>,
         rest: impl FnOnce() -> String,
-    ) -> Option<Told> {
+    ) -> Option<LogLine> {
         if let Some(kind) = self.0.get_mut(&name)
             && (kind.more > 0 || now.duration_since(kind.written) < kind.pause)
         {
@@ -120,11 +120,11 @@ impl Kinds {
             last: String::new(),
         };
         self.0.insert(name, kind);
-        Some(Told { level, target, line })
+        Some(LogLine { level, target, line })
     }
 
-    /// The counts that are due at a moment, or all; kinds that were not met again are forgotten.
-    fn counts(&mut self, now: Option<Instant>) -> Vec<Told> {
+    /// The counts due at a moment, or all counts. Kinds that did not occur again are forgotten.
+    fn counts(&mut self, now: Option<Instant>) -> Vec<LogLine> {
         let mut counts = Vec::new();
         self.0.retain(|name, kind| {
             let passed = now.unwrap_or_else(Instant::now).duration_since(kind.written);
@@ -146,7 +146,7 @@ impl Kinds {
             if !last.is_empty() {
                 line += &format!(", the last one: {last}");
             }
-            counts.push(Told { level, target, line });
+            counts.push(LogLine { level, target, line });
             kind.written += passed;
             kind.pause = (kind.pause * 2).min(LONGEST_COUNT);
             kind.more = 0;
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_one_line_and_then_counts_that_become_rare() {
+    fn a_flood_becomes_one_line_and_ever_rarer_counts() {
         let (mut kinds, start) = (Kinds(BTreeMap::new()), Instant::now());
         let mut lines = Vec::new();
         for second in 0..3600 {
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_counted_apart_and_one_that_is_over_begins_anew() {
+    fn kinds_are_counted_separately_and_a_finished_one_starts_again() {
         let (mut kinds, start) = (Kinds(BTreeMap::new()), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(meet(&mut kinds, start, "one", "a").unwrap(), "one: a");
         assert_eq!(meet(&mut kinds, start, "other", "b").unwrap(), "other: b");
         assert_eq!(meet(&mut kinds, at(9), "one", "c"), None);
         assert_eq!(counts(&mut kinds, Some(at(9))), [""; 0]);
-        // A count that nobody wrote yet is not lost to a line that comes late.
+        // A late line does not lose a count that was not written yet.
         assert_eq!(meet(&mut kinds, at(12), "one", "d"), None);
         assert_eq!(
             counts(&mut kinds, Some(at(12))),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_said_at_the_end() {
+    fn the_remaining_counts_are_written_at_the_end() {
         let (mut kinds, start) = (Kinds(BTreeMap::new()), Instant::now());
         meet(&mut kinds, start, "one", "a");
         meet(&mut kinds, start, "one", "b");

@@ -1,12 +1,12 @@
-//! The text of anything that is logged: bounded, and never a panic. How a line looks is the programs' choice.
+//! Turns logged values into text of limited length without panics. The programs format the lines.
 
 use std::fmt::{self, Display, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The longest message, and the longest value of a field, in bytes.
+/// The maximum length of a message, and of a field's value, in bytes.
 pub const LONGEST_TEXT: usize = 8 * 1024;
 
-/// The text of a value, cut at [`LONGEST_TEXT`]. Its `Display` may be endless, refuse, or panic.
+/// The text of a value, cut at [`LONGEST_TEXT`]. Its `Display` may be endless, fail or panic.
 pub fn log_text(value: impl Display) -> String {
     let mut text = Short(String::new());
     let said = catch_unwind(AssertUnwindSafe(|| write!(text, "{value}")));
@@ -19,7 +19,7 @@ pub fn log_text(value: impl Display) -> String {
     text
 }
 
-/// A text that ends at [`LONGEST_TEXT`].
+/// A text of at most [`LONGEST_TEXT`].
 struct Short(String);
 
 impl fmt::Write for Short {

@@ -1,4 +1,4 @@
-//! What every long-running part of PP stands on: the health it reports, the lines it repeats, retries and restarts.
+//! Shared by all long-running parts: health, limits for repeated log lines, retries and restarts.
 
 mod health;
 mod identity;

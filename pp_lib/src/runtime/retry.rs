@@ -1,4 +1,4 @@
-//! How a flow lives through trouble of the infrastructure: it waits in place, longer and longer, and says so once.
+//! Retries of a background task: it waits in place for ever longer times and logs the trouble once.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::log_repeated;
 use crate::runtime::Part;
 
-/// What a flow may have to wait for.
+/// An error that a task can wait out.
 pub trait Trouble: Display {
-    /// What to tell everybody who asks how the flow is doing; the error's own words are for the log.
+    /// A summary for the public health page. The error's text is only for the log.
     fn told(&self) -> &'static str {
         "it waits for a server"
     }
@@ -19,7 +19,7 @@ pub trait Trouble: Display {
 
 impl Trouble for String {}
 
-/// The trouble of one flow with one server.
+/// The trouble of one task with one server.
 pub struct Retry {
     what: &'static str,
     part: Option<Part>,
@@ -27,7 +27,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// No trouble so far; `what` cannot go on when there is some.
+    /// A retry without trouble yet. `what` names the task in the log.
     pub fn new(what: &'static str) -> Self {
         Self {
             what,
@@ -36,7 +36,7 @@ impl Retry {
         }
     }
 
-    /// The same, shown on the health pages.
+    /// A retry that also updates the health page.
     pub fn shown(what: &'static str, part: Part) -> Self {
         Self {
             part: Some(part),
@@ -44,7 +44,7 @@ impl Retry {
         }
     }
 
-    /// Something failed: logs it when it is new, then waits. Whether to try again: not once `shutdown` is cancelled.
+    /// Logs an error if it is new, then waits. Answers `false` once `shutdown` is cancelled.
     pub async fn wait(&mut self, error: &impl Trouble, shutdown: &CancellationToken) -> bool {
         let what = self.what;
         if let Some(part) = &self.part {
@@ -62,7 +62,7 @@ impl Retry {
         }
     }
 
-    /// Something succeeded.
+    /// Records a success.
     pub fn recovered(&mut self) {
         if let Some(part) = &self.part {
             part.up();
@@ -75,7 +75,7 @@ impl Retry {
 
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Delays up to [`LONGEST`], without end.
+/// Endless delays of up to [`LONGEST`].
 pub(crate) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))

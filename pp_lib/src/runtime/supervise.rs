@@ -1,4 +1,4 @@
-//! Flows that go on: one that ends by a panic is a fault of this program, which others must not suffer from.
+//! Restarts tasks after a panic, so that a fault in one of them does not affect others.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,18 +8,17 @@ use tokio_util::sync::CancellationToken;
 use crate::log_repeated;
 use crate::runtime::Part;
 
-/// How long a flow stays down after a panic.
+/// The time before a restart.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a flow until it ends by itself; after a panic it starts anew. What it had taken up is redelivered, or its lease
-/// runs out.
+/// Runs a task until it ends, and restarts it after a panic. Its messages are redelivered, or its leases expire.
 pub async fn supervise<F>(name: &'static str, part: Part, shutdown: CancellationToken, mut flow: impl FnMut() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     while let Err(panicked) = tokio::spawn(flow()).await {
-        log_repeated!(Error, format!("the {name} ended and starts anew"), "{panicked}");
-        part.down("it ended by a fault of its own and starts anew");
+        log_repeated!(Error, format!("the {name} panicked and restarts"), "{panicked}");
+        part.down("it panicked and restarts");
         if shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;
         }
@@ -35,7 +34,7 @@ mod tests {
     use crate::runtime::Health;
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_that_panics_starts_anew() {
+    async fn a_panicking_task_is_restarted() {
         let runs = Arc::new(AtomicUsize::new(0));
         let (counted, health) = (runs.clone(), Health::new());
         supervise("flow", health.part("flow", true), CancellationToken::new(), move || {

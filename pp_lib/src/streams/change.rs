@@ -1,24 +1,24 @@
-//! A change as live streams tell of it.
+//! A change in the form of live streams.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Status, Variable, WorkCode, WorkId};
 
-/// The data of an unnamed event: one line of a work's history, with the work it is of.
+/// The data of an unnamed event: one event of a work's history, together with its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamedChange {
-    /// Of the line.
+    /// The event's id.
     pub id: i64,
-    /// Of the work.
+    /// The work's id.
     pub work_id: WorkId,
-    /// The work's.
+    /// The work's code.
     pub work_code: WorkCode,
-    /// What happened.
+    /// The kind of the change.
     pub variable: Variable,
-    /// What belongs to it, see [`Variable`].
+    /// Its value, see [`Variable`].
     pub value: String,
-    /// Where the work stood afterwards; unknown for what is older than the streams.
+    /// The status of the work afterwards; `None` for changes older than the streams.
     pub status: Option<Status>,
-    /// When, in Unix seconds by the database's clock.
+    /// The time in Unix seconds by the database's clock.
     pub created_on: i64,
 }

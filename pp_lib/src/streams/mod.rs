@@ -1,10 +1,13 @@
-//! Live streams of changes: one reader of the feed for all subscribers of this process, each of whom gets every change
-//! behind the place it names once and in order. How a stream is sent is not decided here, only what is in it.
+//! Live streams of changes. One reader follows the feed for all subscribers of this process. Each subscriber gets every
+//! change after its position once and in order. The API decides how a stream is sent.
 //!
-//! The reader pages the feed while somebody listens, renders each change once and hands every page to all. A subscriber
-//! listens first, then pages from the database up to the place where the reader was, then goes on with the pages that begin
-//! there: nothing lies between the two, and no page overlaps what it has. One who cannot keep up is ended; it comes again
-//! with the place where it was and goes on from the database.
+//! The reader pages the feed while there are subscribers, renders each change once and hands every page to all. A
+//! subscriber
+//! first starts to listen, then pages from the database up to the reader's position at that time, and then continues
+//! with
+//! the pages it heard. They begin exactly there, so no change is missed or repeated. A subscriber that cannot keep up
+//! is
+//! ended. It returns with its position and continues from the database.
 
 mod change;
 mod page;
@@ -30,19 +33,19 @@ use crate::store::AnyStore;
 use page::Heard;
 use stats::Sampler;
 
-/// How many subscribers may page from the database at once, so that those who come back all together leave it to others.
+/// The number of subscribers that may page from the database at once, so that a mass return leaves it to other calls.
 const PAGING: usize = 4;
 
-/// How much the streams take on.
+/// The limits of the streams.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamsOptions {
-    /// How many subscribers there may be; one more is refused.
+    /// The maximum number of subscribers. One more is refused.
     pub clients: usize,
-    /// How long the reader waits for a poke.
+    /// The longest wait of the reader for a poke.
     pub poll: Duration,
-    /// How many changes the reader takes at once.
+    /// The number of changes the reader takes at once.
     pub page: u16,
-    /// How many pages a subscriber may be behind.
+    /// The number of pages a subscriber may lag behind.
     pub behind: usize,
 }
 
@@ -57,23 +60,23 @@ impl Default for StreamsOptions {
     }
 }
 
-/// Why there is no subscription.
+/// The reason why there is no subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamsError {
-    /// There are as many as there may be; one may end at any moment.
-    #[error("too many streams are open already")]
+    /// The maximum number is reached. A subscription may end at any moment.
+    #[error("too many streams are open")]
     TooMany,
 }
 
-/// Which changes a subscriber wants: those that are all of this.
+/// The changes a subscriber wants. All given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this work.
+    /// Changes of this work.
     pub work: Option<WorkId>,
-    /// Of works whose code begins like this.
+    /// Changes of works whose code begins with this prefix.
     pub work_code: Option<WorkCodePrefix>,
-    /// That left their work in this status.
+    /// Changes that left their work in this status.
     pub status: Option<Status>,
 }
 
@@ -85,7 +88,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Starts what reads on the runtime this is called from. With the shutdown all subscriptions end.
+    /// Starts the readers on the current runtime. The shutdown ends all subscriptions.
     pub fn start(store: AnyStore, feed: AnyFeed, options: StreamsOptions, shutdown: CancellationToken) -> Self {
         let sampler = Sampler::start(store.clone(), feed.clone(), shutdown.clone());
         let shared = Arc::new(Shared {
@@ -96,7 +99,7 @@ impl Streams {
             runtime: Handle::current(),
             pages: broadcast::Sender::new(options.behind),
             place: Mutex::new(None),
-            somebody: Notify::new(),
+            subscribed: Notify::new(),
             clients: Arc::new(Semaphore::new(options.clients)),
             paging: Arc::new(Semaphore::new(PAGING)),
         });
@@ -104,19 +107,19 @@ impl Streams {
         Self { shared, sampler }
     }
 
-    /// A stream of what happens behind a place, or from now on.
+    /// A stream of all changes after a position, or from now on.
     ///
     /// # Errors
-    /// When there are too many already.
+    /// There are too many subscriptions.
     pub fn subscribe(&self, filter: Filter, after: Option<Position>) -> Result<Subscription, StreamsError> {
         let place = self.place()?;
         Ok(Subscription::new(Arc::clone(&self.shared), filter, after, place))
     }
 
-    /// A stream of the counters: as they are, and then as often as they changed, four times a second at most.
+    /// A stream of the counters: their current values, then every change, at most four times a second.
     ///
     /// # Errors
-    /// When there are too many already, of either kind.
+    /// There are too many subscriptions of both kinds.
     pub fn watch_stats(&self) -> Result<StatsSubscription, StreamsError> {
         let place = self.place()?;
         Ok(self.sampler.watch(self.shared.shutdown.clone(), place))
@@ -128,18 +131,18 @@ impl Streams {
     }
 }
 
-/// What the reader and the subscribers have in common.
+/// The state shared by the reader and the subscribers.
 struct Shared {
     store: AnyStore,
     feed: AnyFeed,
     options: StreamsOptions,
     shutdown: CancellationToken,
-    /// Where the store is asked, wherever the subscribers are polled.
+    /// The runtime for store calls, whichever runtime polls the subscribers.
     runtime: Handle,
     pages: broadcast::Sender<Heard>,
-    /// Behind which place the next page begins; nowhere while nobody listens.
+    /// The position where the next page begins; `None` while there are no subscribers.
     place: Mutex<Option<Position>>,
-    somebody: Notify,
+    subscribed: Notify,
     clients: Arc<Semaphore>,
     paging: Arc<Semaphore>,
 }
@@ -149,26 +152,26 @@ impl Shared {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands something to all, and moves on.
+    /// Hands something to all subscribers and advances the position.
     fn tell(&self, heard: Heard, to: &Position) {
         let mut place = self.place();
         *place = Some(to.clone());
-        // Without a receiver nobody misses it.
+        // Sending fails only without subscribers.
         let _ = self.pages.send(heard);
     }
 
-    /// Listens from now on: behind which place, if that is known yet.
+    /// Starts to listen. Answers the position where the pages begin, if it is known yet.
     fn listen(&self) -> (broadcast::Receiver<Heard>, Option<Position>) {
         let place = self.place();
         let listening = (self.pages.subscribe(), place.clone());
-        self.somebody.notify_one();
+        self.subscribed.notify_one();
         listening
     }
 
-    /// Where to read on, as soon as somebody listens.
+    /// Waits for a subscriber. Answers the position to continue from.
     async fn wanted(&self) -> Option<Position> {
         loop {
-            let called = self.somebody.notified();
+            let called = self.subscribed.notified();
             {
                 let mut place = self.place();
                 if self.pages.receiver_count() > 0 {

@@ -1,4 +1,4 @@
-//! Pages of changes as subscribers get them, each change in the bytes in which it is sent.
+//! Pages of changes for subscribers. Each change is rendered once into the bytes that are sent.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use crate::domain::{Position, Status, WorkCode, WorkId};
 use crate::store::{Change, Page};
 use crate::streams::{StreamedChange, sse};
 
-/// What a listener hears.
+/// A message to the listeners.
 #[derive(Clone)]
 pub(super) enum Heard {
-    /// What stands behind the page before.
+    /// The page that follows the last one.
     Page(Arc<RenderedPage>),
-    /// The feed cannot be continued; it goes on from here.
+    /// The feed cannot be continued and restarts at this position.
     Reset(Position),
 }
 
-/// Changes between two places.
+/// The changes between two positions.
 pub(super) struct RenderedPage {
     pub(super) after: Position,
     pub(super) to: Position,
     pub(super) items: Vec<Rendered>,
-    /// The works that it tells of, in order: most pages have nothing for one who follows a single work.
+    /// The works of the page in order. Most pages have no change for a subscriber of a single work.
     works: Vec<WorkId>,
 }
 
-/// A change in the bytes in which it is sent, and what filters look at.
+/// A rendered change and the fields for filters.
 pub(super) struct Rendered {
-    /// The place behind it.
+    /// The position after it.
     pub(super) position: Position,
     pub(super) bytes: Bytes,
     work_id: WorkId,
@@ -38,7 +38,7 @@ pub(super) struct Rendered {
 }
 
 impl RenderedPage {
-    /// The beginning, without a change.
+    /// A page without changes at the beginning.
     pub(super) fn beginning(at: Position) -> Self {
         Self {
             after: at.clone(),
@@ -48,12 +48,12 @@ impl RenderedPage {
         }
     }
 
-    /// Everything that stands behind a place.
+    /// The page with all changes after a position.
     pub(super) fn all(after: Position, page: Page<Change>) -> Self {
         Self::of(after, page, &Filter::default())
     }
 
-    /// The part of it that somebody wants.
+    /// The page with the changes that match a filter.
     pub(super) fn of(after: Position, page: Page<Change>, filter: &Filter) -> Self {
         let wanted = page.items.into_iter().filter(|change| filter.wants(change));
         let items: Vec<Rendered> = wanted.map(Rendered::from).collect();
@@ -68,7 +68,7 @@ impl RenderedPage {
         }
     }
 
-    /// Whether there may be something for somebody.
+    /// False if the page certainly has no change for this filter.
     pub(super) fn may_have(&self, filter: &Filter) -> bool {
         filter.work.is_none_or(|id| self.works.binary_search(&id).is_ok())
     }
@@ -107,7 +107,7 @@ impl Filter {
         self.allows(change.work_id, &change.event.work_code, change.status)
     }
 
-    /// Whether a change is among those that are wanted.
+    /// True if the filter matches this change.
     pub(super) fn wants_rendered(&self, change: &Rendered) -> bool {
         self.allows(change.work_id, &change.work_code, change.status)
     }

@@ -1,4 +1,4 @@
-//! The one reader of the feed: pages for all subscribers, and nothing while there are none.
+//! The single reader of the feed. It makes pages for all subscribers and rests while there are none.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::log_repeated;
 use crate::runtime::Retry;
 use crate::store::Result;
 
-/// How long changes are left to gather after a page, so that many small ones do not become as many pages.
+/// The pause after a page in which changes gather, so that many small changes share a page.
 const GATHER: Duration = Duration::from_millis(5);
-/// How long a place is kept while nothing happens. Subscribers then move on to a newer one, since old ones end up below
-/// what is purged.
+/// The time a position is kept while nothing happens. Subscribers then move to a newer position, because old ones fall
+/// below the purged events.
 const MOVE_ON: Duration = Duration::from_secs(10);
-/// How long the reader stays down after a panic.
+/// The pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// Reads until the shutdown. After a panic it goes on from where it was.
+/// Reads until the shutdown. After a panic it continues from its position.
 pub(super) async fn run(shared: Arc<Shared>) {
     let shutdown = shared.shutdown.clone();
     let reading = async {
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             log_repeated!(
                 Error,
                 "the reader of the streams panicked",
-                "it goes on in {AFTER_PANIC:?}"
+                "it continues in {AFTER_PANIC:?}"
             );
             sleep(AFTER_PANIC).await;
         }
@@ -46,19 +46,19 @@ pub(super) async fn run(shared: Arc<Shared>) {
 struct Reader {
     shared: Arc<Shared>,
     waiter: Waiter,
-    /// When subscribers got to their place.
+    /// The time at which subscribers got to their position.
     moved: Instant,
-    /// Their place, and a newer one with nothing between the two, to read on from.
+    /// The subscribers' position, and a newer one without changes in between, to continue from.
     quiet: Option<(Position, Position)>,
 }
 
-/// What a look at the feed came to.
-enum Looked {
-    /// There is more.
+/// The result of a poll of the feed.
+enum Progress {
+    /// There are more changes.
     More,
-    /// This was all for now.
+    /// These were all changes for now.
     All,
-    /// Nothing new.
+    /// There are no new changes.
     Nothing,
 }
 
@@ -77,10 +77,10 @@ impl Reader {
         let mut patience = Retry::new("the reader of the streams");
         loop {
             let place = self.shared.wanted().await;
-            match self.look(place).await {
-                Ok(looked) => {
+            match self.poll(place).await {
+                Ok(progress) => {
                     patience.recovered();
-                    self.pause(looked).await;
+                    self.pause(progress).await;
                 }
                 Err(error) => {
                     if !patience.wait(&error, &self.shared.shutdown).await {
@@ -91,35 +91,35 @@ impl Reader {
         }
     }
 
-    /// Tells all what stands behind a place.
-    async fn look(&mut self, place: Option<Position>) -> Result<Looked> {
+    /// Hands the changes after a position to all subscribers.
+    async fn poll(&mut self, place: Option<Position>) -> Result<Progress> {
         let store = &self.shared.store;
         let Some(after) = place else {
             let head = store.head().await?;
             let beginning = RenderedPage::beginning(head.clone());
             self.tell(Heard::Page(Arc::new(beginning)), &head);
-            return Ok(Looked::More);
+            return Ok(Progress::More);
         };
         let quiet = self.quiet.take().filter(|(place, _)| *place == after);
         let from = quiet.map_or_else(|| after.clone(), |(_, newer)| newer);
         let Some(page) = store.changes(&from, self.shared.options.page).await? else {
             let head = store.head().await?;
-            log::warn!("the feed cannot be continued from {from}, all streams begin anew at {head}");
+            log::warn!("the feed cannot be continued from {from}, all streams restart at {head}");
             self.tell(Heard::Reset(head.clone()), &head);
-            return Ok(Looked::More);
+            return Ok(Progress::More);
         };
         if page.complete && page.items.is_empty() && self.moved.elapsed() < MOVE_ON {
             self.quiet = Some((after, page.position));
-            return Ok(Looked::Nothing);
+            return Ok(Progress::Nothing);
         }
-        let looked = match (page.complete, page.items.is_empty()) {
-            (false, _) => Looked::More,
-            (true, false) => Looked::All,
-            (true, true) => Looked::Nothing,
+        let progress = match (page.complete, page.items.is_empty()) {
+            (false, _) => Progress::More,
+            (true, false) => Progress::All,
+            (true, true) => Progress::Nothing,
         };
         let to = page.position.clone();
         self.tell(Heard::Page(Arc::new(RenderedPage::all(after, page))), &to);
-        Ok(looked)
+        Ok(progress)
     }
 
     fn tell(&mut self, heard: Heard, to: &Position) {
@@ -127,11 +127,11 @@ impl Reader {
         self.moved = Instant::now();
     }
 
-    async fn pause(&mut self, looked: Looked) {
-        match looked {
-            Looked::More => {}
-            Looked::All => sleep(GATHER).await,
-            Looked::Nothing => {
+    async fn pause(&mut self, progress: Progress) {
+        match progress {
+            Progress::More => {}
+            Progress::All => sleep(GATHER).await,
+            Progress::Nothing => {
                 let _ = timeout(self.shared.options.poll, self.waiter.changed()).await;
             }
         }

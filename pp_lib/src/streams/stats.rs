@@ -1,4 +1,4 @@
-//! The counters as they change: sampled once for all who watch, and not at all while nobody does.
+//! Live counters, sampled once for all watchers and only while there are watchers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use crate::streams::sse;
 
 /// The shortest time between two samples.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How much longer the next one waits for a poke. Rates change by themselves.
+/// The additional wait for a poke. Rates change without one.
 const QUIET: Duration = Duration::from_millis(750);
 
-/// The counters, as all see them who watch.
+/// Samples the counters for all watchers.
 pub(super) struct Sampler {
-    /// The newest sample as it is sent; nothing until there is one.
+    /// The newest sample in the form it is sent; `None` until there is one.
     sample: watch::Sender<Option<Bytes>>,
-    somebody: Notify,
+    watched: Notify,
 }
 
 impl Sampler {
-    /// Starts to sample as soon as somebody watches.
+    /// Starts the sampler. It samples once there is a watcher.
     pub(super) fn start(store: AnyStore, feed: AnyFeed, shutdown: CancellationToken) -> Arc<Self> {
         let sampler = Arc::new(Self {
             sample: watch::Sender::new(None),
-            somebody: Notify::new(),
+            watched: Notify::new(),
         });
         let own = Arc::clone(&sampler);
         tokio::spawn(async move {
@@ -40,11 +40,11 @@ impl Sampler {
         sampler
     }
 
-    /// One more who watches.
+    /// Adds a watcher.
     pub(super) fn watch(&self, shutdown: CancellationToken, place: OwnedSemaphorePermit) -> StatsSubscription {
         let mut samples = self.sample.subscribe();
         samples.mark_changed();
-        self.somebody.notify_one();
+        self.watched.notify_one();
         StatsSubscription {
             samples,
             shutdown,
@@ -75,13 +75,13 @@ impl Sampler {
 
     async fn wanted(&self) {
         while self.sample.receiver_count() == 0 {
-            // Who comes next is not shown what was true long ago.
+            // A new watcher must not see an outdated sample.
             self.sample.send_replace(None);
-            self.somebody.notified().await;
+            self.watched.notified().await;
         }
     }
 
-    /// What is as before is no news.
+    /// Publishes a sample unless it equals the last one.
     fn show(&self, frame: Bytes) {
         self.sample.send_if_modified(|sample| {
             let news = sample.as_ref() != Some(&frame);
@@ -91,7 +91,7 @@ impl Sampler {
     }
 }
 
-/// The counters, as one sees them who watches.
+/// The subscription of one watcher.
 pub struct StatsSubscription {
     samples: watch::Receiver<Option<Bytes>>,
     shutdown: CancellationToken,
@@ -99,8 +99,9 @@ pub struct StatsSubscription {
 }
 
 impl StatsSubscription {
-    /// The newest sample as it is sent, as soon as there is one that was not handed out; nothing after the shutdown.
-    /// May be given up and called again at any time.
+    /// The newest sample that was not handed out yet, in the form it is sent; `None` after the shutdown. The call may
+    /// be
+    /// cancelled and repeated.
     pub async fn next(&mut self) -> Option<Bytes> {
         let shutdown = self.shutdown.clone();
         let newest = async {

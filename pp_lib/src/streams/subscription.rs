@@ -1,4 +1,4 @@
-//! One subscriber: from the database until it has caught up with what it hears, then as it hears it.
+//! A subscriber. It pages from the database until it has caught up with the pages it hears, then follows those.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::domain::Position;
 use crate::runtime::backoff;
 use crate::store::Result;
 
-/// How many changes one subscriber takes from the database at once.
+/// The number of changes a subscriber takes from the database at once.
 const PAGE: u16 = 100;
 
-/// What a subscriber gets.
+/// An item of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// First of all: everything behind this place follows.
+    /// The first item: all changes after this position follow.
     Started(Position),
-    /// A change, as it is sent.
+    /// A change in the form it is sent.
     Change(Bytes),
-    /// What was behind the place before is not known any more; what is behind this one follows.
+    /// Changes after the last position are no longer available. Those after this one follow.
     Reset(Position),
 }
 
@@ -33,22 +33,22 @@ pub struct Subscription {
     shared: Arc<Shared>,
     filter: Filter,
     heard: Receiver<Heard>,
-    /// Behind everything that was handed out, but for what was of the open page.
+    /// The position after everything handed out, except for changes of the open page.
     position: Option<Position>,
     started: bool,
-    /// What is paged from the database ends here.
+    /// The position where paging from the database ends.
     goal: Option<Position>,
     paging: Option<AbortOnDropHandle<Paged>>,
-    /// Whether what is heard waits for what is paged.
+    /// True while heard pages wait for the database.
     catching_up: bool,
-    /// Whether nothing was heard since.
+    /// True if no page was heard since.
     caught_up: bool,
-    /// The page at hand, and how much of it was handed out.
+    /// The current page, and the number of its changes handed out.
     open: Option<(Arc<RenderedPage>, usize)>,
     _place: OwnedSemaphorePermit,
 }
 
-/// What the database has behind a place.
+/// The changes in the database after a position.
 enum Paged {
     Page(RenderedPage),
     Reset(Position),
@@ -66,7 +66,7 @@ impl Subscription {
             shared,
             filter,
             heard,
-            // Also what was named and is up to date has to be looked at: perhaps it cannot be continued.
+            // Even a current position must be checked, because the feed may not continue from it.
             catching_up: after.is_some(),
             position: after.or_else(|| from.clone()),
             started: false,
@@ -78,7 +78,7 @@ impl Subscription {
         }
     }
 
-    /// Where it stands: behind everything that was handed out, if it has begun.
+    /// The position after everything handed out, once the stream has begun.
     pub fn position(&self) -> Option<&Position> {
         let of_page = self
             .open
@@ -88,7 +88,7 @@ impl Subscription {
         position.filter(|_| self.started)
     }
 
-    /// What comes next; nothing when the stream has ended. May be given up and called again at any time.
+    /// The next item, or `None` when the stream has ended. The call may be cancelled and repeated.
     pub async fn next(&mut self) -> Option<Message> {
         let shutdown = self.shared.shutdown.clone();
         shutdown.run_until_cancelled(self.advance()).await.flatten()
@@ -113,7 +113,7 @@ impl Subscription {
         }
     }
 
-    /// The next change of the page at hand that is wanted.
+    /// The next matching change of the current page.
     fn next_open(&mut self) -> Option<Bytes> {
         let (page, next) = self.open.as_mut()?;
         while let Some(change) = page.items.get(*next) {
@@ -127,7 +127,7 @@ impl Subscription {
         None
     }
 
-    /// Takes a page from the database; once it is at its goal, goes on with what it hears.
+    /// Takes a page from the database. At its goal it continues with heard pages.
     async fn page(&mut self) -> Option<Option<Message>> {
         let arrived = |after: &Position| self.goal.as_ref().is_none_or(|goal| after.includes(goal));
         let Some(after) = (self.position.clone()).filter(|after| !self.started || !arrived(after)) else {
@@ -162,10 +162,10 @@ impl Subscription {
                 }
                 Some(position) if *position == page.after => self.open(page),
                 Some(position) if position.includes(&page.to) => {}
-                // It came from elsewhere, or from between two pages: it gets to the end of this one by itself.
+                // The position is from another process, or within a page. Paging leads to the end of this page.
                 Some(_) => (self.catching_up, self.goal) = (true, Some(page.to.clone())),
             },
-            // What passed by while it was paging is paged as well.
+            // Pages missed during paging are paged too.
             Err(RecvError::Lagged(_)) if caught_up => {
                 (self.heard, self.goal) = self.shared.listen();
                 self.catching_up = true;
@@ -200,7 +200,7 @@ impl Subscription {
     }
 }
 
-/// Reads what stands behind a place, however long the database takes.
+/// Reads the changes after a position, and retries while the database is away.
 async fn page_from(shared: Arc<Shared>, filter: Filter, after: Position) -> Paged {
     let mut delays = backoff();
     loop {

@@ -1,13 +1,13 @@
-//! Noticing that the store's clock was set back: it is compared with the time that passed here.
+//! Detects that the store's clock was set back, by comparing it with the time that passed in this process.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Less is not told from a clock that is being adjusted, and costs no more than this.
+/// The tolerance. A smaller step looks like a clock being adjusted, and delays work by no more than this.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// What the store's clock said last.
+/// The last reading of the store's clock.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     last: Option<Reading>,
@@ -19,28 +19,28 @@ struct Reading {
     answered: Instant,
 }
 
-/// What a reading shows.
+/// The result of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// It is the first one: what was before is not known.
+pub(super) enum Direction {
+    /// This is the first reading.
     First,
-    /// Time went on.
+    /// Time went forward.
     Forward,
-    /// The clock was set back, by about this much.
+    /// The clock was set back by about this much.
     Back(Duration),
 }
 
 impl Clock {
-    /// Takes in what the store's clock said, in time since the Unix epoch, when it was asked and when it had answered.
-    pub(super) fn read(&mut self, store: Duration, asked: Instant, answered: Instant) -> Shown {
+    /// Records a reading in time since the Unix epoch, with the moments of the question and of the answer.
+    pub(super) fn read(&mut self, store: Duration, asked: Instant, answered: Instant) -> Direction {
         let Some(last) = self.last.replace(Reading { store, answered }) else {
-            return Shown::First;
+            return Direction::First;
         };
-        // At least so much time passed between the two moments at which the store looked at its clock.
+        // At least this much time passed between the two readings in the store.
         let expected = last.store + asked.saturating_duration_since(last.answered);
         match expected.checked_sub(store) {
-            Some(back) if back > TOLERANCE => Shown::Back(back),
-            _ => Shown::Forward,
+            Some(back) if back > TOLERANCE => Direction::Back(back),
+            _ => Direction::Forward,
         }
     }
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_back_is_told_from_a_slow_answer_and_from_a_jump_ahead() {
+    fn a_clock_set_back_is_detected_unlike_a_slow_answer_or_a_jump_ahead() {
         let (begun, second) = (Instant::now(), Duration::from_secs(1));
         let mut clock = Clock::default();
         let mut read = |store: u64, asked: u32, answered: u32| {
@@ -60,13 +60,17 @@ mod tests {
                 begun + second * answered,
             )
         };
-        assert_eq!(read(1_000, 0, 0), Shown::First);
-        assert_eq!(read(1_001, 1, 9), Shown::Forward, "it looked at once and answered late");
-        assert_eq!(read(1_010, 10, 10), Shown::Forward);
-        assert_eq!(read(5_000, 11, 11), Shown::Forward, "a jump ahead");
-        assert_eq!(read(1_012, 12, 12), Shown::Back(second * 3_989));
-        assert_eq!(read(1_013, 13, 13), Shown::Forward);
-        assert_eq!(read(1_013, 14, 14), Shown::Forward, "within what is tolerated");
-        assert_eq!(read(1_012, 16, 16), Shown::Back(second * 3));
+        assert_eq!(read(1_000, 0, 0), Direction::First);
+        assert_eq!(
+            read(1_001, 1, 9),
+            Direction::Forward,
+            "it looked at once and answered late"
+        );
+        assert_eq!(read(1_010, 10, 10), Direction::Forward);
+        assert_eq!(read(5_000, 11, 11), Direction::Forward, "a jump ahead");
+        assert_eq!(read(1_012, 12, 12), Direction::Back(second * 3_989));
+        assert_eq!(read(1_013, 13, 13), Direction::Forward);
+        assert_eq!(read(1_013, 14, 14), Direction::Forward, "within what is tolerated");
+        assert_eq!(read(1_012, 16, 16), Direction::Back(second * 3));
     }
 }

@@ -1,6 +1,7 @@
-//! From rows that are due to messages: claim, publish, and after the confirmation say that they were sent.
+//! The dispatcher, which turns due rows into messages: it claims rows, publishes them, and marks them after the
+//! confirmation.
 //!
-//! Dying between any two of these steps costs a second message at most, which then finds its row finished.
+//! A crash between two of these steps causes at most a second message, whose row is then already completed.
 
 mod clock;
 mod send;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::clock::{Clock, Shown};
+use self::clock::{Clock, Direction};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
@@ -21,38 +22,38 @@ use crate::runtime::Part;
 use crate::runtime::{Retry, Trouble};
 use crate::store::{AnyStore, StoreError};
 
-/// How long a claimed row is nobody else's: a little longer than the broker has to confirm it, since this is how long
-/// the rows of a dispatcher that dies have to wait.
-const HOLD: Duration = Duration::from_secs(12);
-/// How many rows are claimed and published, or rescued, together.
+/// The time a claim lasts. It is slightly longer than the broker's time for a confirmation, because the rows of a
+/// crashed dispatcher wait this long.
+const CLAIM_TIME: Duration = Duration::from_secs(12);
+/// The number of rows claimed, published or rescued together.
 const BATCH: u16 = 1000;
-/// How often works are rescued and dead messages sent again where pokes follow each other.
-const CHORES: Duration = Duration::from_millis(100);
-/// Rows that fall due one after the other are looked for together.
+/// The interval of rescues and redrives while pokes follow each other.
+const CHORE_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest pause, so that rows that fall due one after the other are found together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// How long a stop waits for what is being sent.
+/// The time a stop waits for messages being sent.
 const LAST_ROUND: Duration = Duration::from_secs(3);
-/// How often older rows and lost messages are looked for.
-const SWEEP: Duration = Duration::from_secs(60);
-/// How often it is asked whether the store's clock was set back.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
-/// How many rows that wait a sweep looks at, in case a clock was set back unnoticed.
+/// The interval of sweeps, which find older rows and lost messages.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval of checks of the store's clock.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of waiting rows checked by a sweep, in case the clock was set back unnoticed.
 const SWEPT_WAITS: u32 = 10_000;
 
-/// How due rows are found.
+/// The settings of the dispatcher.
 #[derive(Clone, Debug)]
 pub struct DispatchSettings {
-    /// How far back the frequent look goes; a sweep every minute takes what is older.
+    /// The age up to which frequent searches find due rows. A sweep every minute finds older ones.
     pub within: Duration,
-    /// How long to wait at most for a wake-up before looking anyway.
+    /// The longest wait for a wake-up before the next search.
     pub poll: Duration,
-    /// How often a work may lose its worker before it is given up.
+    /// The number of lost leases after which a work is given up.
     pub max_lost_leases: i32,
-    /// How long finished works stay; for ever when there is none.
+    /// The retention of finished works; `None` keeps them for ever.
     pub retain: Option<Duration>,
 }
 
-/// Sends what is due and takes back what was lost.
+/// Sends due rows and takes back lost ones.
 pub struct Dispatcher {
     store: AnyStore,
     broker: AnyBroker,
@@ -60,16 +61,16 @@ pub struct Dispatcher {
     settings: DispatchSettings,
 }
 
-/// Why a round of dispatching failed.
+/// The error of a dispatching round.
 #[derive(Debug, thiserror::Error)]
 enum DispatchError {
-    /// The store's trouble.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The broker's trouble.
+    /// The broker failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The broker took some messages and not others.
+    /// The broker accepted only some of the messages.
     #[error("{0} of {1} messages were not taken by the broker")]
     NotTaken(usize, usize),
 }
@@ -84,31 +85,31 @@ impl Trouble for DispatchError {
     }
 }
 
-/// Whether the last look left anything that is due.
+/// The result of a search for due rows.
 enum Due {
-    /// Nothing, and for how long unless something new comes.
+    /// There are none for this long, unless new ones come.
     Nothing { pause: Duration },
-    /// Very likely.
+    /// There are probably more.
     More,
 }
 
-/// What is done now and then, and when next.
+/// The next times of periodic tasks.
 struct Timetable {
-    /// Whether what the broker held has to be taken for lost first.
+    /// True if the messages of the previous process must be marked as lost first.
     forgotten: bool,
-    /// What the store's clock said, and when to look again.
+    /// The last reading of the store's clock, and the time of the next one.
     clock: Clock,
     next_look: Instant,
     next_sweep: Instant,
     next_chores: Instant,
-    /// Whether the last pause was ended by a poke.
+    /// True if a poke ended the last pause.
     poked: bool,
 }
 
 type Result<T> = std::result::Result<T, DispatchError>;
 
 impl Dispatcher {
-    /// A dispatcher; several may work side by side.
+    /// A dispatcher. Several may run side by side.
     pub fn new(store: AnyStore, broker: AnyBroker, feed: AnyFeed, settings: DispatchSettings) -> Self {
         Self {
             store,
@@ -118,8 +119,8 @@ impl Dispatcher {
         }
     }
 
-    /// Dispatches until `shutdown` is cancelled; `part` shows whether it can. The counters are folded meanwhile, and
-    /// what is old is purged.
+    /// Dispatches until `shutdown` is cancelled. `part` shows its health. It also rolls up counters and purges old
+    /// rows.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let purging = async {
             if let Some(retain) = self.settings.retain {
@@ -137,7 +138,7 @@ impl Dispatcher {
         let mut patience = Retry::shown("dispatching", part);
         let mut pokes = self.feed.listen();
         let mut timetable = Timetable {
-            // What a broker in memory held ended with the process that held it.
+            // The messages of a broker in memory ended with its process.
             forgotten: !self.broker.durable(),
             clock: Clock::default(),
             next_look: Instant::now(),
@@ -166,7 +167,7 @@ impl Dispatcher {
         }
     }
 
-    /// One round; `None` when it is time to stop.
+    /// Runs one round. `None` means that the stop has come.
     async fn round_or_stop(&self, timetable: &mut Timetable, shutdown: &CancellationToken) -> Option<Result<Due>> {
         if shutdown.is_cancelled() {
             return None;
@@ -175,7 +176,7 @@ impl Dispatcher {
         tokio::select! {
             outcome = &mut round => Some(outcome),
             () = shutdown.cancelled() => {
-                // What is claimed is still sent. Where there is no room for it, the claims run out.
+                // Claimed rows are still sent. If the broker has no room, the claims expire.
                 let _ = timeout(LAST_ROUND, round).await;
                 None
             }
@@ -188,19 +189,19 @@ impl Dispatcher {
             timetable.forgotten = false;
         }
         if Instant::now() >= timetable.next_look {
-            self.look_at_clock(&mut timetable.clock).await?;
-            timetable.next_look = Instant::now() + LOOK_AT_CLOCK;
+            self.check_clock(&mut timetable.clock).await?;
+            timetable.next_look = Instant::now() + CLOCK_INTERVAL;
         }
         if Instant::now() >= timetable.next_sweep {
             self.sweep(shutdown).await?;
-            timetable.next_sweep = Instant::now() + SWEEP;
+            timetable.next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
-        // A poke may come every few milliseconds, and mostly tells of new works.
+        // Pokes may come every few milliseconds, mostly for new works.
         let skipped = timetable.poked && Instant::now() < timetable.next_chores;
         if !skipped {
             self.rescue().await?;
             self.send_redriven().await?;
-            timetable.next_chores = Instant::now() + CHORES;
+            timetable.next_chores = Instant::now() + CHORE_INTERVAL;
         }
         if !self.send_due(Some(self.settings.within), shutdown).await? {
             return Ok(Due::More);
@@ -212,8 +213,7 @@ impl Dispatcher {
         })
     }
 
-    /// How long there is nothing to do unless something new comes: until the next row falls due, be it for its time, for
-    /// a retry or for the end of its lease.
+    /// The time until the next row is due, because of its start time, a retry or the end of its lease.
     async fn idle_for(&self) -> Result<Duration> {
         let next = self.store.next_due().await?;
         Ok(next.map_or(self.settings.poll, |next| {
@@ -221,11 +221,12 @@ impl Dispatcher {
         }))
     }
 
-    /// Takes due rows of any age, and rows whose messages must be lost: they were sent a while ago, and the queue has
-    /// nothing that waits. Those that are with a worker right now are sent twice, which does no harm.
+    /// Finds due rows of any age, and rows whose messages must be lost because they were sent a while ago and the queue
+    /// is
+    /// empty. A row that a worker is running is sent twice, which does no harm.
     async fn sweep(&self, shutdown: &CancellationToken) -> Result<()> {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
-            let released = self.store.release_sent(SWEEP).await?;
+            let released = self.store.release_sent(SWEEP_INTERVAL).await?;
             if released > 0 {
                 log::info!("{released} works that were sent and not heard of are sent again");
             }
@@ -237,15 +238,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// A clock that was set back, while this program ran or before it started, makes nothing wait longer than it would
-    /// have waited anyway.
-    async fn look_at_clock(&self, clock: &mut Clock) -> Result<()> {
+    /// Shortens waits after the clock was set back, during this process or before it, so that no row waits longer than
+    /// its
+    /// own delay.
+    async fn check_clock(&self, clock: &mut Clock) -> Result<()> {
         let asked = Instant::now();
         let reading = self.store.clock().await?;
         match clock.read(reading, asked, Instant::now()) {
-            Shown::Forward => Ok(()),
-            Shown::First => self.shorten_waits(None).await,
-            Shown::Back(back) => {
+            Direction::Forward => Ok(()),
+            Direction::First => self.shorten_waits(None).await,
+            Direction::Back(back) => {
                 log::warn!("the database's clock was set back by {} s", back.as_secs());
                 self.shorten_waits(None).await
             }
@@ -262,8 +264,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// What was in a queue in memory when the process ended without a word may be why it did: that is counted, so that
-    /// it is not taken up for ever.
+    /// Marks the works in the queue as lost after a crash. A work may have caused the crash, so this counts as a lost
+    /// lease and ends after a limit.
     async fn lose_sent(&self) -> Result<()> {
         let lost = self.store.lose_sent(self.settings.max_lost_leases).await?;
         if lost > 0 {
@@ -272,7 +274,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The end of a queue in memory that everybody knows of: what it holds is not lost, and due at the next start.
+    /// Takes back the works in memory at a regular end. They are not lost, and are due at the next start.
     async fn take_back(&self) {
         match self.store.release_sent(Duration::ZERO).await {
             Ok(released) => log::debug!("{released} works in the queue are due at the next start"),

@@ -1,30 +1,30 @@
-//! What a dispatcher sends: rows that are due, and dead messages that somebody wants to run again. Both are claimed,
-//! published, and after the confirmation let go of.
+//! Sends due rows and redriven dead messages. Both are claimed, published, and released after the confirmation.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{BATCH, DispatchError, Dispatcher, HOLD, Result};
+use super::{BATCH, CLAIM_TIME, DispatchError, Dispatcher, Result};
 use crate::broker::{Outgoing, Published, Resent};
 use crate::domain::{DemandedRow, WorkDemand};
 use crate::store::{Claim, Redriven};
 
-/// How many dead messages are sent again together, or fewer when they are large.
+/// The maximum number of dead messages sent together. Large ones are sent in smaller groups.
 const REDRIVEN_BATCH: u16 = 20;
-/// How many batches are sent before anything else is looked after.
+/// The number of batches sent before other tasks get their turn.
 const BATCHES_IN_A_ROW: usize = 20;
 
 impl Dispatcher {
-    /// Sends what is due and fell due `within` that time, if given; whether that was all. Not all of a long backlog is
-    /// sent at once, so that rescue and sweep have their turns.
+    /// Sends due rows, or only those that fell due `within` that time. Answers `true` if all were sent. A long backlog
+    /// is
+    /// sent in parts, so that rescue and sweep get their turns.
     pub(super) async fn send_due(&self, within: Option<Duration>, shutdown: &CancellationToken) -> Result<bool> {
         for _ in 0..BATCHES_IN_A_ROW {
             if shutdown.is_cancelled() {
                 return Ok(true);
             }
-            let claims = self.store.claim(within, HOLD, BATCH).await?;
+            let claims = self.store.claim(within, CLAIM_TIME, BATCH).await?;
             if claims.is_empty() {
                 return Ok(true);
             }
@@ -38,7 +38,8 @@ impl Dispatcher {
         let published = match self.broker.publish(&messages).await {
             Ok(published) => published,
             Err(error) => {
-                // Nothing was sent: the next dispatcher that reaches the broker need not wait for the claims to run out.
+                // No message was sent, so another dispatcher that reaches the broker need not wait for the claims to
+                // expire.
                 self.store.give_back(claims).await?;
                 return Err(error.into());
             }
@@ -52,18 +53,17 @@ impl Dispatcher {
         self.store.mark_sent(&confirmed).await?;
         let missing = claims.len() - confirmed.len();
         if missing > 0 {
-            // Those that are not marked are the ones given back; which may be in the queue as well, which does no harm.
+            // The unmarked claims are given back. A message of them may be in the queue as well, which does no harm.
             self.store.give_back(claims).await?;
             return Err(DispatchError::NotTaken(missing, claims.len()));
         }
         Ok(())
     }
 
-    /// Sends dead messages that somebody wants to run again. Those that are not confirmed are due again when their
-    /// claims run out.
+    /// Sends redriven dead messages. Unconfirmed ones are due again when their claims expire.
     pub(super) async fn send_redriven(&self) -> Result<()> {
         for _ in 0..BATCHES_IN_A_ROW {
-            let redriven = self.store.claim_redriven(HOLD, REDRIVEN_BATCH).await?;
+            let redriven = self.store.claim_redriven(CLAIM_TIME, REDRIVEN_BATCH).await?;
             if redriven.is_empty() {
                 break;
             }

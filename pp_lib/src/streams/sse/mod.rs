@@ -1,4 +1,4 @@
-//! The frames of `text/event-stream`, both ways: written by the API, read by its clients.
+//! The format `text/event-stream`, written by the API and parsed by its clients.
 
 mod parser;
 
@@ -14,25 +14,25 @@ pub use parser::{Parser, SseError, Told};
 /// The media type.
 pub const CONTENT_TYPE: &str = "text/event-stream";
 
-/// The header with which a client goes on from where it was.
+/// The header with the id after which a client continues.
 pub const LAST_EVENT_ID: &str = "last-event-id";
 
-/// The name of what every stream begins with, once it is known from where.
+/// The name of the first event of every stream, which gives its position.
 pub const START: &str = "start";
 
-/// The name of what tells that a stream begins anew: what came before the place it names is not known any more.
+/// The name of the event that restarts a stream. Changes before its position are no longer available.
 pub const RESET: &str = "reset";
 
-/// The name of what the stream of one work begins with: the work itself.
+/// The name of the first event of a single work's stream, which has the work itself.
 pub const WORK: &str = "work";
 
-/// The name of the counters.
+/// The name of the events with counters.
 pub const STATS: &str = "stats";
 
-/// One event; without a name it is what browsers call a message.
+/// An event. Browsers call an event without a name a message.
 pub fn event(name: Option<&str>, id: Option<&Position>, data: &impl Serialize) -> Bytes {
     let mut frame = Vec::with_capacity(256);
-    // Nothing here fails: it is written to memory, and no key of these types is anything but a text.
+    // Serialization cannot fail: it writes to memory, and all keys are texts.
     if let Some(name) = name {
         let _ = writeln!(frame, "event: {name}");
     }
@@ -45,7 +45,7 @@ pub fn event(name: Option<&str>, id: Option<&Position>, data: &impl Serialize) -
     frame.into()
 }
 
-/// What keeps a connection alive, and tells a client who gets little from where to go on.
+/// A heartbeat, which keeps the connection alive and gives the position to clients that get few events.
 pub fn heartbeat(position: Option<&Position>) -> Bytes {
     match position {
         Some(position) => format!(": heartbeat\nid: {position}\n\n").into(),
@@ -53,7 +53,7 @@ pub fn heartbeat(position: Option<&Position>) -> Bytes {
     }
 }
 
-/// How soon a client that was cut is to come back, in milliseconds.
+/// The time in milliseconds after which a disconnected client should return.
 pub fn retry(milliseconds: u32) -> Bytes {
     format!("retry: {milliseconds}\n\n").into()
 }

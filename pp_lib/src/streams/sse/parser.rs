@@ -1,41 +1,41 @@
-//! The client's side: lines in, events out, with bounds on both.
+//! Parses a stream for clients, with limits on lines and events.
 
 use std::io::{self, BufRead, Read as _};
 use std::time::Duration;
 
-/// The longest line and the most data of one event, in bytes.
+/// The maximum size of a line and of an event's data, in bytes.
 const MOST: usize = 1024 * 1024;
 
-/// Why a stream cannot be read any further.
+/// The reason why a stream cannot be read any further.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SseError {
     /// The connection broke.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Nobody sends so much in one event.
+    /// The line or event exceeds the limit.
     #[error("a line or an event of more than {MOST} bytes")]
     TooLarge,
-    /// It is no text.
+    /// The stream is not text.
     #[error("a line that is not UTF-8")]
     NotText,
 }
 
-/// What a stream told.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// An event.
     Event {
-        /// Its name; empty where it has none.
+        /// The name, or empty if it has none.
         name: String,
-        /// Its data.
+        /// The data.
         data: String,
     },
-    /// Nothing but that the other side is there.
+    /// A sign of life without data.
     Alive,
 }
 
-/// Reads one stream; what it learned of the place and of the pause is for the next one.
+/// Parses one stream. The next stream needs its last id and its pause.
 #[derive(Debug)]
 pub struct Parser<R> {
     lines: R,
@@ -48,7 +48,7 @@ pub struct Parser<R> {
 }
 
 impl<R: BufRead> Parser<R> {
-    /// Reads from a stream's beginning.
+    /// Parses from the beginning of a stream.
     pub fn new(lines: R) -> Self {
         Self {
             lines,
@@ -61,20 +61,20 @@ impl<R: BufRead> Parser<R> {
         }
     }
 
-    /// The place to go on from.
+    /// The id after which to continue.
     pub fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
 
-    /// How long to wait before the next try.
+    /// The pause before the next attempt.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
 
-    /// What comes next; nothing at the end. What was begun and not ended is not told.
+    /// The next item, or `None` at the end. An incomplete event is dropped.
     ///
     /// # Errors
-    /// When the connection breaks, or what comes is too large or no text.
+    /// The connection broke, or the input is too large or no text.
     pub fn told(&mut self) -> Result<Option<Told>, SseError> {
         loop {
             let Some(line) = self.line()? else { return Ok(None) };
@@ -97,7 +97,7 @@ impl<R: BufRead> Parser<R> {
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
-            // A comment, or what is not known here.
+            // Comments and unknown fields are ignored.
             _ => {}
         }
         Ok(())
@@ -117,7 +117,7 @@ impl<R: BufRead> Parser<R> {
         Ok(())
     }
 
-    /// A line without its end, which may be LF or CRLF; nothing at the end of the stream.
+    /// A line without its LF or CRLF; `None` at the end of the stream.
     fn line(&mut self) -> Result<Option<String>, SseError> {
         let mut line = Vec::new();
         let most = u64::try_from(MOST).unwrap_or(u64::MAX);
@@ -133,7 +133,7 @@ impl<R: BufRead> Parser<R> {
             line.pop();
         }
         let text = String::from_utf8(line).map_err(|_| SseError::NotText)?;
-        // A mark of the byte order may stand before everything.
+        // A byte order mark may precede the first line.
         let first = std::mem::replace(&mut self.first, false);
         Ok(Some(
             text.strip_prefix('\u{feff}')
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn events_comments_ids_and_pauses_are_told_apart() {
+    fn events_comments_ids_and_pauses_are_parsed() {
         let text = "\u{feff}retry: 1000\n\nevent: start\nid: 1-2-3\ndata: {}\n\n: heartbeat\nid: 1-2-4\n\n\
                     data:a\r\ndata: b\r\nunknown: x\r\ndata\r\n\r\nid: 1-2-9\ndata: cut";
         let mut parser = Parser::new(text.as_bytes());
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_not_told_and_its_id_does_not_count() {
+    fn a_truncated_event_is_dropped_with_its_id() {
         let mut parser = Parser::new("id: 1\ndata: x\n\nid: 2\ndata: y\n".as_bytes());
         assert_eq!(parser.told().unwrap(), Some(event("", "x")));
         assert_eq!(parser.told().unwrap(), None);
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_of_one_event_only() {
+    fn a_name_applies_to_one_event_only() {
         assert_eq!(told("event: a\n\ndata: b\n\n"), [Told::Alive, event("", "b")]);
     }
 
     #[test]
-    fn bounds_hold() {
+    fn lines_and_events_beyond_the_limit_are_errors() {
         let line = "x".repeat(MOST);
         assert!(matches!(Parser::new(line.as_bytes()).told(), Err(SseError::TooLarge)));
         let many = format!("data: {}\n", "x".repeat(1000)).repeat(1100);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_event_is_parsed_back() {
         let position = "1-2.1:3".parse().unwrap();
         let written = [
             super::super::retry(1000),

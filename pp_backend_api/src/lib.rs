@@ -1,4 +1,4 @@
-//! The REST API: HTTP in front of `pp_lib`, without SQL or queues of its own.
+//! The REST API: HTTP in front of `pp_lib`, without its own SQL or queues.
 //!
 //! [`run`] gets everything that is shared or belongs to the process: the listener, the work service, the health
 //! registry

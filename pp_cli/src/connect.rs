@@ -109,7 +109,7 @@ fn rabbitmq_config(args: &BrokerArgs) -> RabbitMqConfig {
     }
 }
 
-/// Reports an invalid management address as an error of its own variable.
+/// Reports an invalid management address under its own variable.
 fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError> {
     let Some(url) = args.management_url() else {
         return Ok(());

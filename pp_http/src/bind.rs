@@ -1,4 +1,4 @@
-//! The address of the health pages, for a service without an API of its own.
+//! The address of the health pages, for a service without an API.
 
 use std::future::Future;
 use std::net::{TcpListener, ToSocketAddrs as _};

@@ -23,7 +23,7 @@ const OPTIONS: ServerOptions = ServerOptions {
 /// Serves the pages until the shutdown.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// The listener failed.
 pub async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) -> io::Result<()> {
     let stopping = health.clone();
     let signal = async move {

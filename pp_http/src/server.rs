@@ -42,7 +42,7 @@ pub struct ServerOptions {
 /// Serves an app until `shutdown` completes, then finishes the running requests.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// The listener failed.
 pub async fn serve_app<F, I, S, B>(
     options: ServerOptions,
     listener: TcpListener,

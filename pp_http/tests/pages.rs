@@ -75,7 +75,7 @@ async fn the_pages_report_liveness_and_readiness_until_the_stop() {
     assert!(!health.report().is_ready());
 }
 
-/// The pages have threads of their own, which run while the others are stuck.
+/// The pages have their own threads, which run while the others are stuck.
 #[test]
 fn a_process_whose_runtime_is_stuck_is_not_alive() {
     const LIMIT: Duration = Duration::from_millis(300);

@@ -8,7 +8,7 @@ use pp_cli::config::{DurationText, duration, size, whole};
 use pp_lib::maintenance::DispatchSettings;
 use pp_lib::worker::ConsumeSettings;
 
-/// How many leases a work may lose. The limit is far higher than that of failures, because a lost worker is rarely the
+/// The number of leases a work may lose. It is far higher than the limit of failures, because a lost worker is rarely the
 /// work's fault.
 pub(crate) const MAX_LOST_LEASES: i32 = 20;
 

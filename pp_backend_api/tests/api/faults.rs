@@ -156,7 +156,7 @@ fn a_stop_finishes_running_requests() {
     let client = std::thread::spawn(move || send(address, "POST", "/work", &[], None));
     until("the request is under way", || store.calls(Call::Create) == 1);
     server.shut_down();
-    until("nobody new is let in", || {
+    until("no new request is accepted", || {
         std::net::TcpStream::connect(address).is_err()
     });
     held.end();

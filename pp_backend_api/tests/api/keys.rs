@@ -122,7 +122,7 @@ fn a_key_holds_for_one_resource_and_one_caller(server: &Server) {
         let headers = [&[("idempotency-key", "k")], headers].concat();
         post_with(server, "/work", &headers, "{}")
     };
-    let (nobody, one, two) = (
+    let (without_caller, one, two) = (
         asked(&[]),
         asked(&[("authorization", "Bearer one")]),
         asked(&[("authorization", "Bearer two")]),
@@ -130,7 +130,7 @@ fn a_key_holds_for_one_resource_and_one_caller(server: &Server) {
     assert_eq!(server.count(), 3);
     replayed(&asked(&[("authorization", "Bearer one")]), &one);
     replayed(&asked(&[("authorization", "Bearer two")]), &two);
-    replayed(&asked(&[]), &nobody);
+    replayed(&asked(&[]), &without_caller);
     let many = post(server, "/work/bulk", "k", "[{}]");
     assert_eq!((many.status, many.header("idempotent-replayed")), (200, ""));
     assert_eq!(server.count(), 4);

@@ -26,7 +26,7 @@ pub struct DatabaseArgs {
 
     /// The PostgreSQL server itself if `PP_DATABASE_URL` names a pooler in transaction mode; `LISTEN` and migrations
     /// need
-    /// a session of their own.
+    /// their own session.
     #[arg(
         id = "database_direct_url",
         long = "database-direct-url",

@@ -4,6 +4,7 @@ mod args;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -68,19 +69,31 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
         let drain = drain(&parts, args.prefetch_bytes, health, &shutdown);
         let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
-        tasks.spawn(supervise("dispatcher", part.clone(), shutdown.clone(), move || {
-            let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
-            dispatcher.run(part.clone(), shutdown.clone())
-        }));
+        tasks.spawn(supervise(
+            "dispatcher",
+            Some(part.clone()),
+            shutdown.clone(),
+            (),
+            move |()| {
+                let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
+                dispatcher.run(part.clone(), shutdown.clone()).boxed()
+            },
+        ));
         tasks.spawn(drain);
     }
     if let Some(settings) = args.consume(grace) {
         let (part, computation) = (health.part("consumer", true), computation(args.pace));
-        tasks.spawn(supervise("consumer", part.clone(), shutdown.clone(), move || {
-            let (store, broker, feed) = (parts.store.clone(), parts.broker.clone(), parts.feed.clone());
-            let consumer = Consumer::new(store, broker, feed, computation.clone(), settings.clone());
-            consumer.run(part.clone(), shutdown.clone())
-        }));
+        tasks.spawn(supervise(
+            "consumer",
+            Some(part.clone()),
+            shutdown.clone(),
+            (),
+            move |()| {
+                let (store, broker, feed) = (parts.store.clone(), parts.broker.clone(), parts.feed.clone());
+                let consumer = Consumer::new(store, broker, feed, computation.clone(), settings.clone());
+                consumer.run(part.clone(), shutdown.clone()).boxed()
+            },
+        ));
     }
     tasks.close();
     tasks.wait().await;
@@ -95,7 +108,8 @@ fn drain(
 ) -> impl Future<Output = ()> + use<> {
     let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
     let (store, broker) = (parts.store.clone(), parts.broker.clone());
-    supervise("drainer", part.clone(), shutdown.clone(), move || {
-        Drainer::new(store.clone(), broker.clone(), bytes).run(part.clone(), shutdown.clone())
+    supervise("drainer", Some(part.clone()), shutdown.clone(), (), move |()| {
+        let drainer = Drainer::new(store.clone(), broker.clone(), bytes);
+        drainer.run(part.clone(), shutdown.clone()).boxed()
     })
 }

@@ -14,4 +14,5 @@ pub use log_repeated::{say, write_counts, write_last_counts};
 pub use log_text::{LONGEST_TEXT, log_text};
 pub(crate) use retry::backoff;
 pub use retry::{Retry, Trouble};
+pub(crate) use supervise::panic_text;
 pub use supervise::supervise;

@@ -20,6 +20,7 @@ mod works;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -86,10 +87,9 @@ impl Serving {
         let mut refreshers = JoinSet::new();
         for (name, refresher) in caches.refreshers(store, feed) {
             let (part, stop) = (health.part(name, false), stop.clone());
-            refreshers.spawn(async move {
-                let run = || refresher.clone().run(part.clone(), stop.clone());
-                supervise(name, part.clone(), stop.clone(), run).await;
-            });
+            refreshers.spawn(supervise(name, Some(part.clone()), stop.clone(), (), move |()| {
+                refresher.clone().run(part.clone(), stop.clone()).boxed()
+            }));
         }
         let serving = Self {
             store: store_actor,

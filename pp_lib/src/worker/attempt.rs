@@ -9,6 +9,7 @@ use rand::RngExt as _;
 
 use crate::broker::Delivery;
 use crate::domain::{AddUpTo, Computation, ComputeError, Computing, DemandedRow, MessageId, Task, WorkCode};
+use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
 /// The longest reason that is kept, in bytes.
@@ -194,12 +195,6 @@ fn bounded(reason: String) -> String {
     let mut reason = reason.replace('\0', "\u{fffd}");
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     reason
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given")
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::supervisor::{self, Supervised};
 use crate::serving::ActorError;
 
 use crate::log_repeated;
+use crate::runtime::supervise;
 
 /// One who waits for an answer; dropped without one, the caller gets [`ActorError::Failed`].
 pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
@@ -83,7 +83,11 @@ where
         stop: stop.clone(),
         handle,
     };
-    tasks.spawn(supervisor::supervise(batches));
+    // It ends by itself once it was told to stop and has answered what waits.
+    let restarts = CancellationToken::new();
+    tasks.spawn(supervise(keeping.name, None, restarts, batches, |batches| {
+        batches.run().boxed()
+    }));
     Mailbox(sender)
 }
 
@@ -97,17 +101,13 @@ struct Batches<Q, A, H> {
     handle: H,
 }
 
-impl<Q, A, H, F> Supervised for Batches<Q, A, H>
+impl<Q, A, H, F> Batches<Q, A, H>
 where
     Q: Send + 'static,
     A: Send + 'static,
     H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    fn name(&self) -> &'static str {
-        self.keeping.name
-    }
-
     async fn run(&mut self) {
         // A lane first, the questions then: so that everything that waited for the lane is in the batch.
         while let Ok(lane) = Arc::clone(&self.lanes).acquire_owned().await {

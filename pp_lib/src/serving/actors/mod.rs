@@ -9,7 +9,6 @@ mod cache;
 mod mailbox;
 mod publisher;
 mod store;
-mod supervisor;
 
 pub use cache::{CacheActor, CacheHandle, Seen};
 pub use publisher::{DemandActor, DemandHandle, Offered};

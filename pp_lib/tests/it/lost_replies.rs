@@ -12,10 +12,13 @@ mod on_servers {
         DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey,
         RunningAttempt, Selection, Store as _, WorkChanges as _, WorkRows as _,
     };
+    use pp_testkit::proxy::Proxy;
+    use tokio::runtime::Handle;
 
     use crate::postgres::{Database, TIMEOUT};
-    use crate::proxy::Proxy;
 
+    /// How PostgreSQL ends its reply to what is committed: ready for a query, and in no transaction.
+    const READY: &[u8] = b"Z\0\0\0\x05I";
     const HOLD: Duration = Duration::from_secs(30);
     const AT_ONCE: Duration = Duration::ZERO;
 
@@ -30,8 +33,8 @@ mod on_servers {
         async fn new() -> Self {
             let database = Database::create().await;
             drop(database.store(1).await);
-            let proxy = Proxy::to(&database.url).await;
-            let store = database.store_by(proxy.url(), 1, TIMEOUT).await;
+            let (proxy, url) = Proxy::to_url(&Handle::current(), &database.url).unwrap();
+            let store = database.store_by(&url, 1, TIMEOUT).await;
             store.check().await.unwrap();
             Self { store, proxy, database }
         }
@@ -39,7 +42,7 @@ mod on_servers {
         /// Makes a call whose request with these bytes in it gets no reply.
         async fn losing<T>(&self, words: impl Into<Vec<u8>>, call: impl Future<Output = T>) -> T {
             let before = self.proxy.lost();
-            self.proxy.lose_reply_to(words);
+            self.proxy.lose_reply_to(words, READY);
             let answer = call.await;
             assert_eq!(self.proxy.lost(), before + 1, "the reply was not lost");
             answer

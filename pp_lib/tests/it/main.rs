@@ -20,7 +20,6 @@ mod idempotency;
 mod lost_replies;
 mod pooler;
 mod postgres;
-mod proxy;
 mod rabbitmq;
 mod reading;
 mod redis;

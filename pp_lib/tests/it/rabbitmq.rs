@@ -10,10 +10,11 @@ use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker, BrokerError, DeadLetter, Kept, Prefetch, Properties, Published, Queue, Subscription};
 use pp_lib::runtime::new_message_id;
+use pp_testkit::proxy::{Flow, Proxy};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::foreign::{QueuesOfOneTest, server_url};
-use crate::proxy::Proxy;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const AT_ONCE: Duration = Duration::ZERO;
@@ -194,8 +195,8 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn after_a_cut_publishing_goes_on_and_a_new_subscription_gets_the_messages() {
         let queues = QueuesOfOneTest::new().await;
-        let proxy = Proxy::to(&server_url()).await;
-        let broker = queues.broker_at(proxy.url()).await;
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
+        let broker = queues.broker_at(&url).await;
         publish(&broker, 0..6).await;
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(5)).await.unwrap();
         receive(&mut *subscription, 5).await;
@@ -227,8 +228,8 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn publishing_and_a_subscription_are_one_connection_each() {
         let queues = QueuesOfOneTest::new().await;
-        let proxy = Proxy::to(&server_url()).await;
-        let broker = queues.broker_at(proxy.url()).await;
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
+        let broker = queues.broker_at(&url).await;
         publish(&broker, 0..1).await;
         assert_eq!(proxy.accepted(), 1);
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(1)).await.unwrap();
@@ -240,8 +241,8 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_cut_while_publishing_confirms_only_what_is_there() {
         let queues = QueuesOfOneTest::new().await;
-        let proxy = Proxy::to(&server_url()).await;
-        let broker = queues.broker_at(proxy.url()).await;
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
+        let broker = queues.broker_at(&url).await;
         let messages: Vec<_> = (0..5_000).map(demand).collect();
         let cut = async {
             // A connection of the test's own sees the first of them arrive.
@@ -290,17 +291,17 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn nothing_waits_for_ever_on_a_frozen_connection() {
         let queues = QueuesOfOneTest::new().await;
-        let proxy = Proxy::to(&server_url()).await;
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let soon = RabbitMqConfig {
             connect_timeout: Duration::from_millis(500),
             confirm_timeout: Duration::from_millis(500),
             answer_timeout: Duration::from_millis(500),
             ..RabbitMqConfig::default()
         };
-        let url = format!("{}?heartbeat=1", proxy.url());
+        let url = format!("{url}?heartbeat=1");
         let broker = RabbitMq::connect(&url, queues.names.clone(), soon).await.unwrap();
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
-        proxy.freeze(true);
+        proxy.set(Flow::Frozen);
         assert_eq!(broker.publish(&[demand(0)]).await.unwrap(), [Published::Unconfirmed]);
         let again = broker.publish(&[demand(0)]).await;
         assert!(matches!(again, Err(BrokerError::Unavailable(_))), "{again:?}");
@@ -314,7 +315,7 @@ mod on_servers {
         ));
         // Here it is the missing heartbeat that tells.
         assert_over(&mut *subscription).await;
-        proxy.freeze(false);
+        proxy.set(Flow::Open);
         publish(&broker, 1..2).await;
         queues.delete().await;
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use pp_lib::cache::redis::RedisCache;
 use pp_lib::cache::{ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, Marked, Moment, Provisional};
 use pp_lib::domain::{AddUpTo, Position, Status, Work, WorkCode, WorkId};
+use pp_testkit::proxy::{Flow, Proxy};
 use redis::aio::MultiplexedConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-
-use crate::proxy::Proxy;
 
 /// As long as anything may take on a machine that is busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -378,8 +378,8 @@ pub(crate) mod on_servers {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_cut_connection_is_made_anew_before_anybody_notices() {
-        let proxy = Proxy::to(&server_url()).await;
-        let cache = connect(proxy.url(), &new_prefix(), OPTIONS, DEADLINE);
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
+        let cache = connect(&url, &new_prefix(), OPTIONS, DEADLINE);
         cache.clear(&at()).await.unwrap();
         for _ in 0..3 {
             proxy.cut();
@@ -389,14 +389,14 @@ pub(crate) mod on_servers {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_frozen_server_is_unavailable_until_it_thaws() {
-        let proxy = Proxy::to(&server_url()).await;
-        let cache = connect(proxy.url(), &new_prefix(), OPTIONS, Duration::from_millis(500));
+        let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
+        let cache = connect(&url, &new_prefix(), OPTIONS, Duration::from_millis(500));
         until_it_answers(&cache).await;
-        proxy.freeze(true);
+        proxy.set(Flow::Frozen);
         for error in all_errors(&cache).await {
             assert!(matches!(error, CacheError::Unavailable(_)), "{error:?}");
         }
-        proxy.freeze(false);
+        proxy.set(Flow::Open);
         until_it_answers(&cache).await;
     }
 }

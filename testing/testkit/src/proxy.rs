@@ -1,8 +1,10 @@
-//! A way to a server that can be cut, silenced, slowed down, or made to swallow what the server answers.
+//! A way to a server that can be cut, silenced, slowed down, or made to swallow what the server answers, or one answer.
 //!
 //! It moves bytes and knows nothing of what they mean.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -32,10 +34,31 @@ struct State {
     flow: Flow,
 }
 
+/// A request whose reply is to be lost: bytes that are in it, and those that its reply ends with.
+struct Losing {
+    words: Vec<u8>,
+    end: Vec<u8>,
+}
+
+/// What all connections count.
+#[derive(Default)]
+struct Counted {
+    accepted: AtomicU32,
+    lost: AtomicU32,
+    losing: Mutex<Option<Losing>>,
+}
+
+impl Counted {
+    fn losing(&self) -> MutexGuard<'_, Option<Losing>> {
+        self.losing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Forwards connections to a server for as long as it lives.
 pub struct Proxy {
     address: SocketAddr,
     state: watch::Sender<State>,
+    counted: Arc<Counted>,
 }
 
 impl Proxy {
@@ -53,18 +76,26 @@ impl Proxy {
         });
         let _inside = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
-        runtime.spawn(accept(listener, server, watched));
-        Ok(Self { address, state })
+        let counted = Arc::<Counted>::default();
+        runtime.spawn(accept(listener, server, watched, Arc::clone(&counted)));
+        Ok(Self {
+            address,
+            state,
+            counted,
+        })
     }
 
     /// Begins to forward to the server of a URL that names a port; the URL that leads through the proxy.
     ///
     /// # Errors
-    /// When the URL names no server on this machine.
+    /// When the URL names no server.
     pub fn to_url(runtime: &Handle, url: &str) -> Result<(Self, String)> {
         let mut url = url::Url::parse(url)?;
         let port = url.port().context("the URL names no port")?;
-        let proxy = Self::to(runtime, (Ipv4Addr::LOCALHOST, port).into())?;
+        let host = url.host_str().context("the URL names no host")?;
+        let server = (host, port).to_socket_addrs()?.find(SocketAddr::is_ipv4);
+        let proxy = Self::to(runtime, server.context("the URL's host is unknown")?)?;
+        url.set_host(Some("127.0.0.1"))?;
         url.set_port(Some(proxy.address.port()))
             .ok()
             .context("the URL takes no port")?;
@@ -81,13 +112,30 @@ impl Proxy {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
+    /// Lets the next request that has `words` in it through, keeps the reply to itself, and ends that connection once the
+    /// reply ended with `end`: the request has taken effect. It is a short one, which arrives in one piece.
+    pub fn lose_reply_to(&self, words: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) {
+        let (words, end) = (words.into(), end.into());
+        *self.counted.losing() = Some(Losing { words, end });
+    }
+
+    /// How many replies were lost.
+    pub fn lost(&self) -> u32 {
+        self.counted.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were made.
+    pub fn accepted(&self) -> u32 {
+        self.counted.accepted.load(Ordering::SeqCst)
+    }
+
     /// From now on, for connections that are open as well as for new ones.
     pub fn set(&self, flow: Flow) {
         self.state.send_modify(|state| state.flow = flow);
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, mut watched: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, server: SocketAddr, mut watched: watch::Receiver<State>, counted: Arc<Counted>) {
     loop {
         let client = tokio::select! {
             client = listener.accept() => client,
@@ -97,27 +145,33 @@ async fn accept(listener: TcpListener, server: SocketAddr, mut watched: watch::R
             },
         };
         if let Ok((client, _)) = client {
-            tokio::spawn(forward(client, server, watched.clone()));
+            counted.accepted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(forward(client, server, watched.clone(), Arc::clone(&counted)));
         }
     }
 }
 
-async fn forward(client: TcpStream, server: SocketAddr, mut watched: watch::Receiver<State>) {
+async fn forward(client: TcpStream, server: SocketAddr, mut watched: watch::Receiver<State>, counted: Arc<Counted>) {
     let cuts = watched.borrow_and_update().cuts;
     let Ok(server) = TcpStream::connect(server).await else {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((client_out, client_in), (server_out, server_in)) = (client.into_split(), server.into_split());
+    let losing = Arc::<Mutex<Option<Losing>>>::default();
     let there = Pump {
         cuts,
         is_reply: false,
         watched: watched.clone(),
+        counted: Arc::clone(&counted),
+        losing: Arc::clone(&losing),
     };
     let back = Pump {
         cuts,
         is_reply: true,
         watched,
+        counted,
+        losing,
     };
     // Either way that is cut ends both.
     let both = async { tokio::join!(there.run(client_out, server_in), back.run(server_out, client_in)) };
@@ -129,6 +183,9 @@ struct Pump {
     cuts: u32,
     is_reply: bool,
     watched: watch::Receiver<State>,
+    counted: Arc<Counted>,
+    /// What this connection's next reply is lost for.
+    losing: Arc<Mutex<Option<Losing>>>,
 }
 
 impl Pump {
@@ -148,6 +205,11 @@ impl Pump {
                 () = cut(&mut self.watched, self.cuts) => return,
                 passes = let_through(&mut flow, self.is_reply) => passes,
             };
+            let passes = match self.look(&buffer[..length]) {
+                Reply::Passes => passes,
+                Reply::IsBeingLost => false,
+                Reply::IsLost => return,
+            };
             let moved = tokio::select! {
                 biased;
                 () = cut(&mut self.watched, self.cuts) => return,
@@ -156,6 +218,38 @@ impl Pump {
             if length == 0 || !moved {
                 return;
             }
+        }
+    }
+}
+
+/// What becomes of a piece.
+enum Reply {
+    Passes,
+    IsBeingLost,
+    IsLost,
+}
+
+impl Pump {
+    /// Whether it is the request whose reply is to be lost, or that reply.
+    fn look(&self, piece: &[u8]) -> Reply {
+        let mut here = self.losing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_reply {
+            let is_it = |losing: &mut Losing| {
+                let words = losing.words.as_slice();
+                piece.windows(words.len()).any(|window| window == words)
+            };
+            if let Some(losing) = self.counted.losing().take_if(is_it) {
+                *here = Some(losing);
+            }
+            return Reply::Passes;
+        }
+        match here.as_ref() {
+            None => Reply::Passes,
+            Some(losing) if piece.ends_with(&losing.end) => {
+                self.counted.lost.fetch_add(1, Ordering::SeqCst);
+                Reply::IsLost
+            }
+            Some(_) => Reply::IsBeingLost,
         }
     }
 }
@@ -307,6 +401,20 @@ mod tests {
         proxy.set(Flow::Open);
         assert_eq!(hear(&mut client, NEVER).await, None);
         assert_eq!(ask(&mut client, SOON).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_lost_whose_request_took_effect_and_the_next_connection_is_sound() {
+        let (proxy, mut client, mut heard) = connected().await;
+        proxy.lose_reply_to([7], [7]);
+        assert_eq!(ask(&mut client, SOON).await, None);
+        timeout(SOON, heard.wait_for(|count| *count == 1))
+            .await
+            .unwrap()
+            .unwrap();
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(ask(&mut next, SOON).await, Some(7));
+        assert_eq!((proxy.lost(), proxy.accepted()), (1, 2));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use pp_backend_api::Config;
 
@@ -18,6 +19,8 @@ fn narrow() -> Embedded {
     server_with(Config {
         body_limit: LIMIT,
         body_budget: 2 * LIMIT,
+        // A withheld body must hold its room as long as the test looks.
+        request_timeout: Duration::from_secs(60),
         ..CONFIG
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
 use pp_lib::domain::{AddUpTo, DeadLetterId, Status, WorkCodePrefix, WorkId};
-use pp_lib::serving::{Wanted, latest_run_at};
+use pp_lib::serving::{CreateWork, latest_run_at};
 use pp_lib::store::{Search, Selection};
 
 use crate::commands::{Command, DeadLetters, Followed, ONLY_HTTP, Watch, Works};
@@ -289,7 +289,7 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
 impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
-            Self::Create { add_up_to, run_at } => Command::Create(Wanted { add_up_to, run_at }),
+            Self::Create { add_up_to, run_at } => Command::Create(CreateWork { add_up_to, run_at }),
             Self::Events { id } => Command::Events(WorkId(id)),
             Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
             Self::Cancel { id } => Command::Cancel(WorkId(id)),

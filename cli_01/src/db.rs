@@ -11,7 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, Work
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
-use pp_lib::serving::Wanted;
+use pp_lib::serving::CreateWork;
 use pp_lib::serving::{StoreActor, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
@@ -95,7 +95,7 @@ impl Works for Database {
         }
     }
 
-    fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
+    fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
         self.ask(async {
             let (_actor, store) = self.actor();
             store.create(wanted, new_message_id()).await

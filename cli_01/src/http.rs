@@ -9,7 +9,7 @@ use std::time::Duration;
 use pp_cli::config::DurationText;
 use pp_lib::domain::Problem;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
-use pp_lib::serving::Wanted;
+use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -139,7 +139,7 @@ impl Works for Api {
         })
     }
 
-    fn create(&self, wanted: Wanted) -> Result<Work, Failure> {
+    fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
         let request = self.agent.post(self.url("/work"));
         let reply = match body(wanted) {
             Some(body) => request.content_type("application/json").send(body.to_string()),
@@ -228,8 +228,8 @@ fn letters_parameter(which: &Selection) -> (&'static str, String) {
 }
 
 /// The request body, or `None` if nothing was specified.
-fn body(wanted: Wanted) -> Option<Value> {
-    let Wanted { add_up_to, run_at } = wanted;
+fn body(wanted: CreateWork) -> Option<Value> {
+    let CreateWork { add_up_to, run_at } = wanted;
     let mut fields = Map::new();
     fields.extend(add_up_to.map(|bound| ("add_up_to".to_owned(), bound.get().into())));
     fields.extend(run_at.map(|second| ("run_at".to_owned(), second.into())));

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::domain::MessageId;
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::ActorError;
-use pp_lib::serving::{DemandIdentity, Given, KeyError, KeyedRequest, Scope};
+use pp_lib::serving::{DemandIdentity, KeyError, KeyedAnswer, KeyedRequest, Scope};
 use pp_lib::store::Answer;
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ where
             let keyed = KeyedRequest::new(scope(request), key, request.query_string(), canonical_body(body));
             api.ask(api.requests.answer(keyed, execute)).await?
         }
-        None => Given {
+        None => KeyedAnswer {
             answer: api.ask(execute(new_message_id())).await?,
             replayed: false,
         },
@@ -74,8 +74,8 @@ pub(crate) fn ok_json(value: &impl Serialize, headers: Vec<(String, String)>) ->
     })
 }
 
-fn response(api: &Api, given: Given) -> Result<HttpResponse, ApiError> {
-    let Given { answer, replayed } = given;
+fn response(api: &Api, given: KeyedAnswer) -> Result<HttpResponse, ApiError> {
+    let KeyedAnswer { answer, replayed } = given;
     let status = StatusCode::from_u16(answer.status).map_err(|_| ApiError::internal())?;
     let mut response = HttpResponse::build(status);
     for header in answer.headers {

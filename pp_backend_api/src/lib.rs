@@ -29,7 +29,7 @@ use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::runtime::Health;
 use pp_lib::serving::Works;
-use pp_lib::serving::{Caches, DemandService, Demanding, IdempotentRequests, Serving, forget_expired_keys};
+use pp_lib::serving::{Caches, DemandService, DemandServing, IdempotentRequests, Serving, forget_expired_keys};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::Streams;
 use tokio::time::timeout;
@@ -121,7 +121,7 @@ pub async fn serve(
     };
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let (cache, mailbox) = (&caches.cache, args.mailbox);
-    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
+    let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));

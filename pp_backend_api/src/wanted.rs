@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use pp_lib::domain::AddUpTo;
-use pp_lib::serving::Wanted;
+use pp_lib::serving::CreateWork;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -24,7 +24,7 @@ pub(crate) struct Demanded {
 }
 
 /// The body of `POST /work/bulk`.
-pub(crate) struct Bulk(pub(crate) Vec<Wanted>);
+pub(crate) struct Bulk(pub(crate) Vec<CreateWork>);
 
 /// The body of `PATCH /work/{id}`.
 #[derive(serde::Deserialize)]
@@ -82,10 +82,10 @@ impl<'de> Visitor<'de> for BulkVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Bulk, A::Error> {
-        let mut works: Vec<Wanted> = Vec::new();
+        let mut works: Vec<CreateWork> = Vec::new();
         loop {
             let index = works.len();
-            let item = items.next_element::<Object<Wanted>>();
+            let item = items.next_element::<Object<CreateWork>>();
             let item = item.map_err(|error| de::Error::custom(format!("item {index}: {error}")))?;
             match item {
                 Some(_) if index == MOST_WORKS => return Err(wrong_count("too many items")),

@@ -1,7 +1,7 @@
-//! The library that every program of PP is a thin shell around: the domain, the ports with their adapters, and what runs
-//! on the ports. It installs nothing that belongs to the process.
+//! The library behind every program of PP: the domain, the ports with their adapters, and the services on top of the
+//! ports. It installs nothing that belongs to the process.
 //!
-//! The modules stand in reading order. `serving`, `worker`, `maintenance` and `streams` do not import each other.
+//! The modules are listed in reading order. `serving`, `worker`, `maintenance` and `streams` do not import each other.
 
 pub mod domain;
 

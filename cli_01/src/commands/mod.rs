@@ -10,7 +10,7 @@ mod stats;
 mod watch;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
-use pp_lib::serving::Wanted;
+use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 
 pub(crate) use change::{cancel, delete, retry, update};
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Shows the history of a work.
     Events(WorkId),
     /// Creates a work.
-    Create(Wanted),
+    Create(CreateWork),
     /// Changes the bound of a work.
     Update(WorkId, AddUpTo),
     /// Cancels an unfinished work.
@@ -70,7 +70,7 @@ pub(crate) trait Works {
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure>;
 
     /// Creates a work. The default bound is random.
-    fn create(&self, wanted: Wanted) -> Result<Work, Failure>;
+    fn create(&self, wanted: CreateWork) -> Result<Work, Failure>;
 
     /// Changes the bound of a work, which is then computed again; or [`Failure::NotFound`].
     fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure>;

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::WorkCode;
 use pp_lib::serving::ProvisionalWork;
-use pp_lib::serving::{Coded, Read, Wanted};
+use pp_lib::serving::{CreateWork, Read, WorkOrDemand};
 use serde::Deserialize;
 
 use super::{no_such_work, parse_id};
@@ -39,9 +39,9 @@ pub(super) async fn create(
         Err(unread) => return Ok(unread.into()),
     };
     let wanted = if body.bytes.is_empty() {
-        Wanted::default()
+        CreateWork::default()
     } else {
-        body::parse::<Object<Wanted>>(&request, &body.bytes)?.0
+        body::parse::<Object<CreateWork>>(&request, &body.bytes)?.0
     };
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
@@ -98,8 +98,8 @@ pub(super) async fn by_code(
     let code = code.parse::<WorkCode>().map_err(|_| no_such_work())?;
     let Read { value, source } = api.ask(api.works.by_code(code)).await?;
     match value.ok_or_else(no_such_work)? {
-        Coded::Work(work) => work_response(&request, &work, source),
-        Coded::Provisional(demand) => {
+        WorkOrDemand::Work(work) => work_response(&request, &work, source),
+        WorkOrDemand::Provisional(demand) => {
             let work = ProvisionalWork::from(demand);
             versioned(&request, &work, DEMAND_TAG.to_owned(), source)
         }

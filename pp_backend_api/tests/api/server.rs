@@ -15,7 +15,7 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::Health;
 use pp_lib::serving::StoreOptions;
-use pp_lib::serving::{Caches, Demanding, Serving};
+use pp_lib::serving::{Caches, DemandServing, Serving};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::{Streams, StreamsOptions};
 use tokio::runtime::Runtime;
@@ -108,7 +108,7 @@ async fn serve(
     let caches = caches();
     let (serving, works) = Serving::start(&store, &feed, &caches, options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
-    let (demanding, demands) = Demanding::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
+    let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
     let parts = Parts {

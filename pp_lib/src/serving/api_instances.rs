@@ -1,4 +1,6 @@
-//! How many API processes a deployment has, for what only one can do alone. Each holds a lease of its own in the store.
+//! Counts the API processes of a deployment. Each holds a lease of its own in the store.
+//!
+//! Without a shared cache, demands are accepted only while there is a single process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,77 +13,73 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime::new_message_id;
 use crate::store::AnyStore;
 
-/// What the leases' names begin with.
+/// The prefix of the leases' names.
 const PREFIX: &str = "api/";
-/// How long a process counts that fell silent.
+/// The time after which a silent process no longer counts.
 const HOLD: Duration = Duration::from_secs(15);
-/// How often each says that it is there, and counts.
+/// The interval between extensions of the lease and counts.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long a stop waits for the store to forget this process.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// The maximum time for releasing the lease at a stop.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Counts this process among the others.
-pub(super) struct Census {
-    counted: Counted,
+/// Holds this process' lease and counts the others.
+pub(super) struct ApiInstances {
+    count: InstanceCount,
     stop: CancellationToken,
     counting: JoinHandle<()>,
 }
 
-/// What was counted last; 0 until that succeeded. While the store is away it stays as it was.
+/// The last count; 0 until the first one succeeds. It stays unchanged while the store is unavailable.
 #[derive(Clone, Default)]
-pub(super) struct Counted(Arc<AtomicU64>);
+pub(super) struct InstanceCount(Arc<AtomicU64>);
 
-impl Counted {
-    /// Whether this process is the only one, as far as is known.
-    pub(super) fn alone(&self) -> bool {
+impl InstanceCount {
+    /// True if this process was the only one at the last count.
+    pub(super) fn is_alone(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 1
     }
 }
 
-impl Census {
-    /// Counts once, then goes on in the background.
-    pub(super) async fn begin(store: AnyStore) -> Self {
-        let (counted, stop) = (Counted::default(), CancellationToken::new());
+impl ApiInstances {
+    /// Counts once, then continues in the background.
+    pub(super) async fn start(store: AnyStore) -> Self {
+        let (count, stop) = (InstanceCount::default(), CancellationToken::new());
         let name = format!("{PREFIX}{}", new_message_id());
-        count(&store, &name, &counted).await;
+        update(&store, &name, &count).await;
         let counting = {
-            let (counted, stop) = (counted.clone(), stop.clone());
+            let (count, stop) = (count.clone(), stop.clone());
             tokio::spawn(async move {
                 while stop.run_until_cancelled(sleep(PAUSE)).await.is_some() {
-                    count(&store, &name, &counted).await;
+                    update(&store, &name, &count).await;
                 }
-                let _ = timeout(FAREWELL, store.release(&name, &name)).await;
+                let _ = timeout(RELEASE_TIMEOUT, store.release(&name, &name)).await;
             })
         };
-        Self {
-            counted,
-            stop,
-            counting,
-        }
+        Self { count, stop, counting }
     }
 
-    /// What is counted.
-    pub(super) fn counted(&self) -> Counted {
-        self.counted.clone()
+    /// The current count.
+    pub(super) fn count(&self) -> InstanceCount {
+        self.count.clone()
     }
 
-    /// The others need not count this process any more.
-    pub(super) async fn end(self) {
+    /// Stops counting and releases the lease, so that the others no longer count this process.
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.counting.await {
-            log::error!("counting the API processes ended: {error}");
+            log::error!("the task that counts API processes failed: {error}");
         }
     }
 }
 
-async fn count(store: &AnyStore, name: &str, counted: &Counted) {
+async fn update(store: &AnyStore, name: &str, count: &InstanceCount) {
     let counting = async {
         store.hold(name, name, HOLD).await?;
         store.held(PREFIX).await
     };
     match counting.await {
-        Ok(held) => counted.0.store(held, Ordering::Relaxed),
-        Err(error) => log::debug!("how many API processes there are is not known: {error}"),
+        Ok(held) => count.0.store(held, Ordering::Relaxed),
+        Err(error) => log::debug!("the API processes were not counted: {error}"),
     }
 }
 
@@ -91,26 +89,26 @@ mod tests {
     use crate::store::sqlite::SqliteStore;
 
     #[tokio::test]
-    async fn one_is_alone_until_another_comes_and_again_when_it_left() {
+    async fn a_process_is_alone_until_another_starts() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
         store.migrate().await.unwrap();
         let store: AnyStore = Arc::new(store);
-        let one = Census::begin(store.clone()).await;
-        assert!(one.counted().alone());
-        let two = Census::begin(store.clone()).await;
-        assert!(!two.counted().alone());
-        one.end().await;
-        let three = Census::begin(store.clone()).await;
-        assert!(!three.counted().alone());
-        two.end().await;
-        three.end().await;
+        let one = ApiInstances::start(store.clone()).await;
+        assert!(one.count().is_alone());
+        let two = ApiInstances::start(store.clone()).await;
+        assert!(!two.count().is_alone());
+        one.stop().await;
+        let three = ApiInstances::start(store.clone()).await;
+        assert!(!three.count().is_alone());
+        two.stop().await;
+        three.stop().await;
         assert_eq!(store.held(PREFIX).await.unwrap(), 0);
     }
 
     #[test]
-    fn nobody_is_alone_before_that_was_counted() {
-        assert!(!Counted::default().alone());
+    fn a_process_is_not_alone_before_the_first_count() {
+        assert!(!InstanceCount::default().is_alone());
     }
 }

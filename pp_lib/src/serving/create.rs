@@ -1,4 +1,4 @@
-//! Works come in: they get their codes here, and a bound where none was asked for.
+//! Creating works: choosing their codes, and a random bound if none is requested.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -12,25 +12,25 @@ use crate::runtime::new_work_code;
 use crate::serving::{ActorError, StoreHandle};
 use crate::store::NewWork;
 
-/// More codes than this are never taken in a row; a store that says so is broken.
+/// Random codes collide rarely. A store that rejects this many in a row is broken.
 const MOST_TRIES: usize = 100;
-/// How far ahead a work may be scheduled.
+/// The furthest a work may be scheduled ahead.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// A new work as a client asks for it: the body of `POST /work`, and an item of `POST /work/bulk`. A field may be left
-/// out, but not be `null`.
+/// A client's request for a new work: the body of `POST /work`, and an item of `POST /work/bulk`. A field may be absent
+/// but not `null`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
-    /// Its bound; a random one from 1 to 99 when there is none.
+pub struct CreateWork {
+    /// The bound; by default a random one from 1 to 99.
     #[serde(default, deserialize_with = "given")]
     pub add_up_to: Option<AddUpTo>,
-    /// When it is to run, in Unix seconds from 0 to [`latest_run_at`]; at once when there is none or it is over.
+    /// The scheduled time, in Unix seconds from 0 to [`latest_run_at`]. Absent or past times mean at once.
     #[serde(default, deserialize_with = "given_moment")]
     pub run_at: Option<i64>,
 }
 
-/// The last moment for which a work may be scheduled now, in Unix seconds: 366 days ahead.
+/// The latest time for which a work may be scheduled, in Unix seconds: 366 days from now.
 pub fn latest_run_at() -> i64 {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -39,11 +39,11 @@ pub fn latest_run_at() -> i64 {
 }
 
 impl StoreHandle {
-    /// Creates a work under this identity, or returns the work that has it. The work is committed when this returns.
+    /// Creates a work under this identity, or returns the work that already has it. The work is committed on return.
     ///
     /// # Errors
-    /// When the store refuses it or cannot be reached; see [`ActorError`].
-    pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
+    /// When the store refuses the work or cannot be reached; see [`ActorError`].
+    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
         let mut new = new_work(wanted, message_id);
         for _ in 0..MOST_TRIES {
             if let Some(work) = self.insert(new.clone()).await? {
@@ -54,11 +54,12 @@ impl StoreHandle {
         Err(every_code_is_taken())
     }
 
-    /// Creates works, all or none, under identities made of `seed` and their places, or returns those that have them.
+    /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
+    /// if these identities are taken.
     ///
     /// # Errors
     /// As [`Self::create`].
-    pub async fn create_all(&self, wanted: &[Wanted], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
+    pub async fn create_all(&self, wanted: &[CreateWork], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
         let mut new = Vec::with_capacity(wanted.len());
         for (place, wanted) in wanted.iter().enumerate() {
             let message_id = MessageId::try_from(format!("{seed}/{place}")).map_err(|_| ActorError::Failed)?;
@@ -76,7 +77,7 @@ impl StoreHandle {
     }
 }
 
-fn new_work(wanted: Wanted, message_id: MessageId) -> NewWork {
+fn new_work(wanted: CreateWork, message_id: MessageId) -> NewWork {
     NewWork {
         message_id,
         work_code: new_work_code(Origin::Api),
@@ -123,7 +124,6 @@ impl Visitor<'_> for MomentVisitor {
     }
 }
 
-/// A bound from 1 to 99.
 fn random_bound() -> AddUpTo {
     let number: i64 = rand::rng().random_range(1..=99);
     AddUpTo::try_from(number).unwrap_or(AddUpTo::MIN)

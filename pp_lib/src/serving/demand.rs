@@ -1,9 +1,8 @@
-//! Works are demanded: accepted by the broker, found by their code at once, written when a worker gets to them. The
-//! database is not needed for any of it.
+//! Demanding works without the database: the broker accepts the demand, its code finds it at once, and a worker writes
+//! the row later.
 //!
-//! Who repeats a demand under the same key asks for the same work: its identity, its code and, where none was asked for,
-//! its bound are made of the key alone. So nothing has to be remembered, and a key never expires: it holds as long as
-//! the row of its work.
+//! Demands with the same key ask for the same work: its identity, its code and its default bound are derived from the
+//! key alone. So nothing has to be stored for a key, and it never expires: it is valid as long as the row of its work.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,50 +20,50 @@ use crate::domain::{AddUpTo, MessageId, Origin, Variable, Work, WorkCode};
 use crate::enqueue::{BrokerSink, DemandSink, NewDemand, StoreSink};
 use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
-use crate::serving::api_instances::{Census, Counted};
-use crate::serving::vanished::Vanished;
-use crate::serving::{ActorError, DemandActor, DemandHandle, Offered, Works};
-use crate::serving::{Coded, Scope};
+use crate::serving::api_instances::{ApiInstances, InstanceCount};
+use crate::serving::vanished::VanishedDemands;
+use crate::serving::{ActorError, DemandActor, DemandHandle, OfferOutcome, Works};
+use crate::serving::{Scope, WorkOrDemand};
 use crate::store::{AnyStore, MOST_EVENTS};
 
-/// How long a demand waits for its confirmation.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may take to find out whether a key was used for something else. It is accepted when that is not known.
-const LOOK_UP: Duration = Duration::from_secs(1);
-/// Bounds that nobody asked for are 1 to this.
-const MOST: u64 = 99;
+/// The maximum wait for a demand's confirmation.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum time for checking that a key was not used for another demand. After it the demand is accepted unchecked.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// The highest default bound; the lowest is 1.
+const MAX_DEFAULT_BOUND: u64 = 99;
 
-/// Why a demand was not accepted.
+/// A reason why a demand was not accepted.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemandError {
-    /// It was not confirmed in time; the same demand may be sent again.
+    /// The demand was not confirmed in time. The client may send it again.
     #[error("the demand was not confirmed")]
     NotConfirmed,
-    /// The same key was used for another demand.
+    /// The key was used for another demand.
     #[error("the key was used for another demand")]
     OtherDemand,
-    /// What is accepted here could not be found by another process.
+    /// There are several API processes without a shared cache: the others would not find the demand.
     #[error("the processes have no cache that they share")]
     NotShared,
-    /// The actor that hands demands over.
+    /// The demands' actor failed.
     #[error(transparent)]
     Actor(#[from] ActorError),
 }
 
-/// What makes a demand the one it is.
+/// The identity of a demand: its message id and code, and the bound for demands without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemandIdentity {
     message_id: MessageId,
     work_code: WorkCode,
-    /// The bound that is taken where none was asked for.
+    /// The bound if none is requested.
     bound: AddUpTo,
-    /// Whether it may have been sent before.
+    /// True if a demand with this identity may have been sent before.
     keyed: bool,
 }
 
 impl DemandIdentity {
-    /// One that nobody else has.
+    /// A new identity for a demand without a key.
     pub fn fresh() -> Self {
         Self {
             message_id: new_message_id(),
@@ -74,7 +73,7 @@ impl DemandIdentity {
         }
     }
 
-    /// The one that belongs to a client's key in its scope.
+    /// The identity derived from a client's key in its scope.
     pub fn of_key(scope: Scope<'_>, key: String) -> Self {
         let key = scope.request_key(key);
         let mut hash = Sha256::new();
@@ -99,35 +98,35 @@ fn message_id(digest: &[u8; 32]) -> MessageId {
 }
 
 fn bound(number: u64) -> AddUpTo {
-    let within = i64::try_from(number % MOST + 1).ok();
+    let within = i64::try_from(number % MAX_DEFAULT_BOUND + 1).ok();
     within
         .and_then(|within| AddUpTo::try_from(within).ok())
         .unwrap_or(AddUpTo::MIN)
 }
 
-/// What the API asks for works that need no row at once.
+/// Accepts demands for works that need no row at once.
 #[derive(Clone)]
 pub struct DemandService {
     offers: DemandHandle,
     works: Works,
-    /// Whether a demand has no row when it is accepted.
+    /// True if accepted demands have no row yet.
     without_row: bool,
-    /// Set where other processes would not find what is accepted here.
-    unshared: Option<Counted>,
+    /// Set if other processes would not find demands accepted here.
+    unshared: Option<InstanceCount>,
 }
 
 impl DemandService {
-    /// Demands a work of this bound, or of one that belongs to the identity. It is safe when this returns, and found by
-    /// its code.
+    /// Demands a work with this bound, or else with the bound of the identity. On return the demand is confirmed and
+    /// found by its code.
     ///
-    /// [`DemandError::OtherDemand`] is best effort: where neither cache nor store know the key's work, or in time, the
-    /// first demand of the key is the one that counts.
+    /// [`DemandError::OtherDemand`] is best effort. If neither cache nor store know the key's work in time, the key's
+    /// first demand wins silently.
     pub async fn demand(
         &self,
         add_up_to: Option<AddUpTo>,
         identity: DemandIdentity,
     ) -> Result<Provisional, DemandError> {
-        if self.unshared.as_ref().is_some_and(|counted| !counted.alone()) {
+        if self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
             return Err(DemandError::NotShared);
         }
         let add_up_to = add_up_to.unwrap_or(identity.bound);
@@ -141,11 +140,11 @@ impl DemandService {
             add_up_to,
             work_code: Some(identity.work_code.clone()),
         });
-        match timeout(PATIENCE, offer).await {
-            Ok(Ok(Offered::Safe)) => {}
-            Ok(Ok(Offered::OtherDemand)) => return Err(DemandError::OtherDemand),
+        match timeout(CONFIRM_TIMEOUT, offer).await {
+            Ok(Ok(OfferOutcome::Confirmed)) => {}
+            Ok(Ok(OfferOutcome::OtherDemand)) => return Err(DemandError::OtherDemand),
             Ok(Err(error)) => return Err(error.into()),
-            Ok(Ok(Offered::NotConfirmed)) | Err(_) => return Err(DemandError::NotConfirmed),
+            Ok(Ok(OfferOutcome::NotConfirmed)) | Err(_) => return Err(DemandError::NotConfirmed),
         }
         let demand = Provisional {
             message_id,
@@ -159,22 +158,22 @@ impl DemandService {
         Ok(demand)
     }
 
-    /// When the demand was accepted that had this code before, if that is known.
+    /// The time at which a demand with this code was accepted before, if known.
     async fn known(&self, code: &WorkCode, add_up_to: AddUpTo) -> Result<Option<i64>, DemandError> {
         let look_up = async {
             match self.works.by_code(code.clone()).await.ok()?.value? {
-                Coded::Provisional(demand) => Some((demand.created_on, demand.add_up_to == add_up_to)),
-                Coded::Work(work) => Some((work.created_on, self.may_be_of(&work, add_up_to).await)),
+                WorkOrDemand::Provisional(demand) => Some((demand.created_on, demand.add_up_to == add_up_to)),
+                WorkOrDemand::Work(work) => Some((work.created_on, self.may_be_of(&work, add_up_to).await)),
             }
         };
-        match timeout(LOOK_UP, look_up).await {
+        match timeout(LOOK_UP_TIMEOUT, look_up).await {
             Ok(Some((_, false))) => Err(DemandError::OtherDemand),
             Ok(Some((created_on, true))) => Ok(Some(created_on)),
             Ok(None) | Err(_) => Ok(None),
         }
     }
 
-    /// Whether a work may have been demanded with this bound: it has it, or was given another one since.
+    /// True if a work may have been demanded with this bound: it has the bound, or its bound was changed since.
     async fn may_be_of(&self, work: &Work, add_up_to: AddUpTo) -> bool {
         if work.add_up_to == add_up_to {
             return true;
@@ -189,16 +188,16 @@ impl DemandService {
     }
 }
 
-/// What is running for demands, owned by whoever stops it.
-pub struct Demanding {
+/// The running tasks for demands. The owner stops them.
+pub struct DemandServing {
     actor: DemandActor,
-    census: Option<Census>,
+    instances: Option<ApiInstances>,
     vanished: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
-impl Demanding {
-    /// Starts everything on the runtime this is called from. With a broker that forgets, demands become rows at once.
+impl DemandServing {
+    /// Starts everything on the current runtime. Without a durable broker, demands become rows at once.
     pub async fn start(
         store: &AnyStore,
         feed: &AnyFeed,
@@ -212,40 +211,40 @@ impl Demanding {
             true => Arc::new(BrokerSink::new(Arc::clone(broker))),
             false => Arc::new(StoreSink::new(Arc::clone(store), Arc::clone(feed))),
         };
-        let (actor, offers) = DemandActor::start(sink, mailbox, PATIENCE);
-        let census = match without_row && !cache.shared() {
-            true => Some(Census::begin(Arc::clone(store)).await),
+        let (actor, offers) = DemandActor::start(sink, mailbox, CONFIRM_TIMEOUT);
+        let instances = match without_row && !cache.shared() {
+            true => Some(ApiInstances::start(Arc::clone(store)).await),
             false => None,
         };
         let stop = CancellationToken::new();
         let vanished = without_row.then(|| {
             let (store, broker, cache) = (store.clone(), broker.clone(), cache.clone());
-            tokio::spawn(Vanished { store, broker, cache }.run(stop.clone()))
+            tokio::spawn(VanishedDemands { store, broker, cache }.run(stop.clone()))
         });
         let service = DemandService {
             offers,
             works,
             without_row,
-            unshared: census.as_ref().map(Census::counted),
+            unshared: instances.as_ref().map(ApiInstances::count),
         };
         let demanding = Self {
             actor,
-            census,
+            instances,
             vanished,
             stop,
         };
         (demanding, service)
     }
 
-    /// Answers what waits, and leaves.
+    /// Answers the waiting demands and stops. Each part may take up to the grace period.
     pub async fn stop(self, grace: Duration) {
         self.stop.cancel();
         let _ = timeout(grace, self.actor.stop()).await;
         if let Some(vanished) = self.vanished {
             let _ = timeout(grace, vanished).await;
         }
-        if let Some(census) = self.census {
-            census.end().await;
+        if let Some(instances) = self.instances {
+            instances.stop().await;
         }
     }
 }
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_its_scope_is_one_identity_for_ever() {
+    fn key_and_scope_determine_the_identity() {
         let one = of_key("/work/demand", None, "k");
         assert_eq!(one, of_key("/work/demand", None, "k"));
         assert_eq!(
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_1_to_99() {
+    fn default_bounds_are_1_to_99() {
         assert_eq!([0, 98, 99, u64::MAX].map(|number| bound(number).get()), [1, 99, 1, 16]);
     }
 }

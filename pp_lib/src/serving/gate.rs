@@ -1,5 +1,5 @@
-//! A gate bounds the requests of one kind: at most `places` are inside, at most `lanes` of them work at once, and one more
-//! is refused at once. Each request runs in its own task.
+//! A gate bounds the requests of one kind: it admits at most `places` and runs at most `lanes` of them at once. Further
+//! requests are refused immediately. Each request runs in its own task.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::serving::ActorError;
 
 use crate::log_repeated;
 
-/// Lets requests of one kind in.
+/// Admits requests of one kind.
 #[derive(Debug)]
 pub(super) struct Gate {
     /// For log lines.
@@ -22,7 +22,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// A gate with room for `places` requests, of which `lanes` work at once.
+    /// A gate that admits `places` requests and runs `lanes` of them at once.
     pub(super) fn new(name: &'static str, places: usize, lanes: usize, tasks: &TaskTracker) -> Self {
         Self {
             name,
@@ -32,8 +32,8 @@ impl Gate {
         }
     }
 
-    /// Runs a request on the caller's runtime, to its end even when the caller stops waiting. A panic in it is
-    /// [`ActorError::Failed`] for its caller alone.
+    /// Runs a request on the caller's runtime. It runs to its end even if the caller stops waiting. A panic becomes
+    /// [`ActorError::Failed`] for this caller alone.
     pub(super) async fn run<A, F>(&self, request: F) -> Result<A, ActorError>
     where
         A: Send + 'static,
@@ -56,7 +56,7 @@ impl Gate {
         })
     }
 
-    /// Refuses every further request.
+    /// Refuses all further requests.
     pub(super) fn close(&self) {
         self.places.close();
     }
@@ -75,7 +75,7 @@ mod tests {
         (Arc::new(Gate::new("test", most, most, &tasks)), tasks)
     }
 
-    /// A request under way that ends when it is told to.
+    /// A request under way that ends with the sent number.
     async fn begun(gate: &Arc<Gate>) -> (oneshot::Sender<u8>, tokio::task::JoinHandle<Result<u8, ActorError>>) {
         let (end, ended) = oneshot::channel();
         let gate = Arc::clone(gate);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_than_there_are_places_is_refused_until_one_is_free() {
+    async fn a_full_gate_refuses_requests() {
         let (gate, _tasks) = gate(2);
         let (end, first) = begun(&gate).await;
         let (_end, _second) = begun(&gate).await;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_inside_waits_for_a_lane() {
+    async fn an_admitted_request_waits_for_a_lane() {
         let tasks = TaskTracker::new();
         let gate = Arc::new(Gate::new("test", 2, 1, &tasks));
         let (end, first) = begun(&gate).await;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_goes_on_without_its_caller() {
+    async fn a_request_continues_without_its_caller() {
         let (gate, tasks) = gate(1);
         let (end, caller) = begun(&gate).await;
         caller.abort();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_its_callers_error_and_nobody_elses() {
+    async fn a_panic_fails_its_own_caller_only() {
         let (gate, _tasks) = gate(1);
         let broken: Result<u8, _> = gate.run(async { panic!("told") }).await;
         assert!(matches!(broken, Err(ActorError::Failed)));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_after_the_end_is_refused() {
+    async fn a_closed_gate_refuses_requests() {
         let (gate, _tasks) = gate(1);
         gate.close();
         let refused = gate.run(pending::<Result<u8, ActorError>>()).await;

@@ -1,8 +1,8 @@
-//! Requests that carry a key take effect once, however often they are sent: one executes, all get its answer.
+//! Idempotent requests: requests with the same key take effect once, and all get the same answer.
 //!
-//! Within this process they are joined; between processes, and between today and tomorrow, the store decides. What an
-//! execution does is made of a seed that stays the same until the key expires, so that an execution after one that
-//! died does nothing twice. How a key is written in a request is the shell's business.
+//! Single flight joins requests within this process; the store coordinates processes and later requests. An execution
+//! derives everything it creates from a seed, which stays the same until the key expires. So an execution that follows
+//! a crashed one repeats nothing. Parsing keys from HTTP requests is not done here.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -22,27 +22,27 @@ use crate::serving::single_flight;
 use crate::serving::{ActorError, StoreHandle, Works};
 use crate::store::{Answer, Answered, AnyStore, Begin, Begun, Changed, RequestKey};
 
-/// How long a request waits for another process that works on its key.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it looks meanwhile.
-const POLL: Duration = Duration::from_millis(100);
-/// How often expired keys are removed, and how many in one statement.
+/// The maximum wait for another process that executes a request with the same key.
+const KEY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between polls during that wait.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// The interval between removals of expired keys, and the number removed by one statement.
 const CLEANING: Duration = Duration::from_secs(60);
-const CLEANED_AT_ONCE: u16 = 1000;
+const CLEANING_BATCH: u16 = 1000;
 
-/// Where a key holds: the same key elsewhere is another one.
+/// The scope of a key. The same key in another scope is a different key.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
-    /// The request's method.
+    /// The HTTP method.
     pub method: &'a str,
-    /// Its path.
+    /// The request's path.
     pub path: &'a str,
-    /// Whatever tells who asks; only a hash of it is kept.
+    /// The caller's credentials; only their hash is stored.
     pub credentials: Option<&'a [u8]>,
 }
 
 impl Scope<'_> {
-    /// A client's key where it holds.
+    /// A client's key in this scope.
     pub(super) fn request_key(&self, key: String) -> RequestKey {
         let Scope { method, path, .. } = self;
         let principal = self.credentials.map(hex_digest).unwrap_or_default();
@@ -54,14 +54,14 @@ impl Scope<'_> {
 /// A request with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedRequest {
-    /// The key where it holds.
+    /// The key with its scope.
     pub key: RequestKey,
-    /// A hash of what is asked for.
+    /// The hash of the request's query and body.
     pub fingerprint: Vec<u8>,
 }
 
 impl KeyedRequest {
-    /// The client's `key` in its scope; `query` and `body` are what it asks for.
+    /// A request with the client's `key`, fingerprinted by its `query` and `body`.
     pub fn new(scope: Scope<'_>, key: String, query: &str, body: &[u8]) -> Self {
         let mut asked = Sha256::new();
         asked.update(query.len().to_be_bytes());
@@ -82,41 +82,40 @@ fn hex_digest(bytes: &[u8]) -> String {
     hex
 }
 
-/// An answer, and whether it is that of an earlier request or of another one at the same time.
+/// The answer to a request with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct KeyedAnswer {
     /// The answer.
     pub answer: Answer,
-    /// Whether this request was executed for somebody else.
+    /// True if the answer is that of an earlier or concurrent request with the same key.
     pub replayed: bool,
 }
 
-/// Why a request with a key has no answer.
+/// A reason why a request with a key has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key belongs to a request that asked for something else.
+    /// The key belongs to a request with other content.
     #[error("the key belongs to another request")]
     OtherRequest,
-    /// Another process works on it still.
+    /// Another process is still executing a request with this key.
     #[error("a request with this key is under way")]
     InFlight,
-    /// The work does not allow the change, and why; nothing was done.
+    /// The work does not allow the change, for this reason. Nothing was changed.
     #[error("the work does not allow the change")]
     Refused(Changed<()>),
-    /// It was not executed, or nobody knows; with the same key it may be sent again.
+    /// The request was not executed, or its outcome is unknown. It may be sent again with the same key.
     #[error(transparent)]
     Actor(#[from] ActorError),
 }
 
-/// What came of a request.
-type Outcome = Result<Given, KeyError>;
-/// Requests under way, with the hash of what they ask for.
+type Outcome = Result<KeyedAnswer, KeyError>;
+/// Requests under way, with their fingerprints.
 type Flights = single_flight::SingleFlight<RequestKey, Vec<u8>, Outcome>;
 type Flight = single_flight::Flight<Vec<u8>, Outcome>;
 type Lead = single_flight::Lead<RequestKey, Vec<u8>, Outcome>;
 
-/// The requests of this process that carry a key.
+/// Executes the requests of this process that carry a key.
 #[derive(Clone)]
 pub struct IdempotentRequests {
     store: StoreHandle,
@@ -127,12 +126,12 @@ pub struct IdempotentRequests {
 }
 
 impl IdempotentRequests {
-    /// Keys in the store of these works; requests are executed on the runtime this is called from.
+    /// Keeps keys in the store of these works. Requests are executed on the current runtime.
     pub fn new(works: &Works) -> Self {
         Self::over(works.store().clone())
     }
 
-    /// Keys in this store.
+    /// Keeps keys in this store.
     pub fn over(store: StoreHandle) -> Self {
         Self {
             store,
@@ -143,8 +142,8 @@ impl IdempotentRequests {
         }
     }
 
-    /// The answer to a request. `execute` is called at most once, with the seed of whatever it makes, and goes on when
-    /// the caller does not wait any more; its answer is kept, its error is not.
+    /// Answers a request. `execute` is called at most once, with the seed for everything it creates. It continues if
+    /// the caller stops waiting. Its answer is stored, its error is not.
     pub async fn answer<E, F>(&self, request: KeyedRequest, execute: E) -> Outcome
     where
         E: FnOnce(MessageId) -> F + Send + 'static,
@@ -158,21 +157,20 @@ impl IdempotentRequests {
                 return outcome(flight).await;
             }
             if flight.note == request.fingerprint {
-                let replayed = |given| Given {
+                let replayed = |given| KeyedAnswer {
                     replayed: true,
                     ..given
                 };
                 return outcome(flight).await.map(replayed);
             }
-            // Only what succeeds has the key for good.
+            // Only a success keeps the key.
             if outcome(flight).await.is_ok() {
                 return Err(KeyError::OtherRequest);
             }
         }
     }
 
-    /// Waits until no request is under way any more; none may come meanwhile. Keys that could not be let go by then are
-    /// not waited for.
+    /// Waits until no request is under way. No request may begin meanwhile. Pending releases of keys are abandoned.
     pub async fn finished(&self) {
         self.stopping.cancel();
         self.tasks.close();
@@ -186,7 +184,7 @@ impl IdempotentRequests {
     {
         let outcome = match self.begin(&request).await {
             Ok(Begun::Mine { seed }) => self.execute_mine(&request.key, seed, execute).await,
-            Ok(Begun::Answered(answer)) => Ok(Given { answer, replayed: true }),
+            Ok(Begun::Answered(answer)) => Ok(KeyedAnswer { answer, replayed: true }),
             Ok(Begun::InFlight) => Err(KeyError::InFlight),
             Ok(Begun::OtherRequest) => Err(KeyError::OtherRequest),
             Err(error) => Err(error.into()),
@@ -194,20 +192,20 @@ impl IdempotentRequests {
         lead.end(outcome);
     }
 
-    /// Begins it, as soon as no other process works on it.
+    /// Begins the request once no other process executes one with the same key.
     async fn begin(&self, request: &KeyedRequest) -> Result<Begun, ActorError> {
         let begin = Begin {
             key: request.key.clone(),
             fingerprint: request.fingerprint.clone(),
             seed: new_message_id().to_string(),
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + KEY_TIMEOUT;
         loop {
             match self.store.begin(begin.clone()).await {
-                Ok(Begun::InFlight) if Instant::now() < deadline => sleep(POLL).await,
+                Ok(Begun::InFlight) if Instant::now() < deadline => sleep(POLL_PAUSE).await,
                 Err(error) => {
-                    // It may have begun all the same.
-                    self.let_go(&begin.key, begin.seed);
+                    // It may have begun despite the error.
+                    self.release(&begin.key, begin.seed);
                     return Err(error);
                 }
                 begun => return begun,
@@ -226,47 +224,47 @@ impl IdempotentRequests {
             Err(error) => Err(error),
         };
         if kept.is_err() {
-            self.let_go(key, seed);
+            self.release(key, seed);
         }
         kept
     }
 
-    /// Keeps an answer; the one that counts, which another process may have given while this one was slow.
-    async fn keep(&self, key: &RequestKey, seed: &str, answer: Answer) -> Result<Given, ActorError> {
+    /// Stores an answer and returns the valid one. That of another process wins if this one was too slow.
+    async fn keep(&self, key: &RequestKey, seed: &str, answer: Answer) -> Result<KeyedAnswer, ActorError> {
         let answered = Answered {
             key: key.clone(),
             seed: seed.to_owned(),
             answer: answer.clone(),
         };
-        let counts = self.store.keep_answer(answered).await?.unwrap_or(answer);
-        Ok(Given {
-            answer: counts,
+        let valid = self.store.keep_answer(answered).await?.unwrap_or(answer);
+        Ok(KeyedAnswer {
+            answer: valid,
             replayed: false,
         })
     }
 
-    /// Lets go of a key in the background, so that the next try need not wait until it is taken over.
-    fn let_go(&self, key: &RequestKey, seed: String) {
+    /// Releases a key in the background, so that the next try need not wait until its hold runs out.
+    fn release(&self, key: &RequestKey, seed: String) {
         let (store, key, stopping) = (self.store.clone(), key.clone(), self.stopping.clone());
         let trying = async move {
-            let let_go = || store.let_go(&key, &seed);
-            if let Err(error) = let_go.retry(ExponentialBuilder::default()).await {
-                log::debug!("a key was not let go, and is free when it may be taken over: {error}");
+            let release = || store.let_go(&key, &seed);
+            if let Err(error) = release.retry(ExponentialBuilder::default()).await {
+                log::debug!("a key was not released, and is free once its hold runs out: {error}");
             }
         };
-        let letting_go = async move { stopping.run_until_cancelled(trying).await };
-        self.tasks.spawn_on(letting_go, &self.runtime);
+        let releasing = async move { stopping.run_until_cancelled(trying).await };
+        self.tasks.spawn_on(releasing, &self.runtime);
     }
 }
 
-/// Removes expired keys, each minute, until the shutdown.
+/// Removes expired keys every minute until the shutdown.
 pub async fn forget_expired_keys(store: AnyStore, shutdown: CancellationToken) {
     let cleaning = async {
         let mut pauses = interval(CLEANING);
         loop {
             pauses.tick().await;
             while let Ok(forgotten) = forget(&store).await
-                && forgotten == u64::from(CLEANED_AT_ONCE)
+                && forgotten == u64::from(CLEANING_BATCH)
             {}
         }
     };
@@ -274,7 +272,7 @@ pub async fn forget_expired_keys(store: AnyStore, shutdown: CancellationToken) {
 }
 
 async fn forget(store: &AnyStore) -> crate::store::Result<u64> {
-    let forgotten = store.forget_expired(CLEANED_AT_ONCE).await;
+    let forgotten = store.forget_expired(CLEANING_BATCH).await;
     forgotten.inspect_err(|error| log_repeated!(Warn, "expired idempotency keys stay for another minute", "{error}"))
 }
 

@@ -1,5 +1,5 @@
-//! Answering requests: creating, reading, changing, idempotency keys, and what keeps the caches right. HTTP is not known
-//! here. The actors batch what waits for the store, the cache and the broker.
+//! Answering requests: creating, reading and changing works, idempotency keys, and keeping the caches up to date. The
+//! actors batch calls to the store, the cache and the broker. HTTP is not known here.
 
 mod actors;
 mod api_instances;
@@ -32,14 +32,14 @@ use crate::runtime::supervise;
 use crate::store::AnyStore;
 
 pub use actors::{
-    ActorError, CacheActor, CacheHandle, DemandActor, DemandHandle, Offered, Seen, StoreActor, StoreHandle,
+    ActorError, CacheActor, CacheAnswer, CacheHandle, DemandActor, DemandHandle, OfferOutcome, StoreActor, StoreHandle,
     StoreOptions,
 };
-pub use create::{Wanted, latest_run_at};
-pub use demand::{DemandError, DemandIdentity, DemandService, Demanding};
-pub use idempotency::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, forget_expired_keys};
+pub use create::{CreateWork, latest_run_at};
+pub use demand::{DemandError, DemandIdentity, DemandService, DemandServing};
+pub use idempotency::{IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys};
 pub use provisional::ProvisionalWork;
-pub use read::{Coded, Read, Source};
+pub use read::{Read, Source, WorkOrDemand};
 pub use refresher::Refresher;
 pub use tiered::Near;
 pub use works::Works;
@@ -47,15 +47,15 @@ pub use works::Works;
 /// The caches of a process.
 #[derive(Clone)]
 pub struct Caches {
-    /// The cache; with `redis:` all processes share it.
+    /// The main cache; with `redis:` all processes share it.
     pub cache: AnyCache,
-    /// The one in front of it, if there is one.
+    /// The optional near cache in front of it.
     pub near: Option<Arc<Near>>,
-    /// How stale an entry may be that is served.
+    /// The maximum age of a served entry.
     pub staleness: Duration,
 }
 
-/// What is running, owned by whoever stops it.
+/// The running tasks of the serving side. The owner stops them.
 pub struct Serving {
     store: StoreActor,
     cache: CacheActor,
@@ -65,7 +65,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts everything on the runtime this is called from.
+    /// Starts everything on the current runtime.
     pub fn start(
         store: &AnyStore,
         feed: &AnyFeed,
@@ -101,7 +101,7 @@ impl Serving {
         (serving, works)
     }
 
-    /// Finishes what is under way, in the order in which one asks the other, each no longer than the grace period.
+    /// Stops the parts, callers before callees. Each may take up to the grace period.
     pub async fn stop(self, grace: Duration) {
         self.stop.cancel();
         let _ = timeout(grace, self.works.stop()).await;
@@ -117,7 +117,7 @@ impl Caches {
         let refresher = Refresher::new(store.clone(), cache, feed.clone(), self.staleness);
         let mut refreshers = vec![("refresher", refresher)];
         if let Some(near) = &self.near {
-            let near = Refresher::of_near(store.clone(), Arc::clone(near), feed.clone(), self.staleness);
+            let near = Refresher::for_near(store.clone(), Arc::clone(near), feed.clone(), self.staleness);
             refreshers.push(("near refresher", near));
         }
         refreshers

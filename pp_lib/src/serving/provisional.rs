@@ -1,4 +1,4 @@
-//! A demand that was accepted, as it is served until a worker has written its work.
+//! The JSON of an accepted demand, served until a worker has written its work.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,23 +8,23 @@ use crate::domain::{AddUpTo, Status, WorkCode};
 /// The JSON of a work that has no row yet: that of a work, with `id` null and `version` 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisionalWork {
-    /// Null: the row gives it.
+    /// Null until the row exists.
     pub id: Option<i64>,
-    /// The code that the work will have.
+    /// The future work's code.
     pub work_code: WorkCode,
-    /// Its bound.
+    /// The future work's bound.
     pub add_up_to: AddUpTo,
-    /// Not yet.
+    /// Always false.
     pub done: bool,
-    /// When it was accepted, in Unix seconds.
+    /// The time of acceptance, in Unix seconds.
     pub created_on: i64,
-    /// The same.
+    /// Equal to `created_on`.
     pub updated_on: i64,
-    /// Pending.
+    /// Always pending.
     pub status: Status,
-    /// None yet.
+    /// Always null.
     pub result: Option<i64>,
-    /// 0: before every version of a work.
+    /// Always 0, which precedes every version of a work.
     pub version: i64,
 }
 

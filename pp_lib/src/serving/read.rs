@@ -1,6 +1,6 @@
-//! Works are read: from a cache while it is fresh, else from the store, once for all who ask at the same time.
+//! Reading works: from a fresh cache, else from the store. Concurrent reads of one work share one store read.
 //!
-//! Trouble with a cache is never an error here, and trouble with the store is none while a cache knows an answer.
+//! A failing cache never fails a read. A failing store fails a read only if no cache has an answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,46 +9,46 @@ use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{Origin, Work, WorkCode, WorkId};
 use crate::serving::codes::{Codes, Known};
 use crate::serving::single_flight::SingleFlight;
-use crate::serving::tiered::{Leases, LookedUp, Miss, Near, Since, TieredCache};
+use crate::serving::tiered::{FillLeases, Miss, Near, SharedLookUp, TierMoments, TieredCache};
 use crate::serving::{ActorError, CacheHandle, StoreHandle};
 use crate::store::StoreError;
 
-/// How long the store is not asked for what a cache has, once it could not be reached.
-const RESPITE: Duration = Duration::from_secs(1);
+/// After the store was unavailable, cached entries are served this long without asking it again.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Where an answer came from.
+/// The source of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// This process' own memory.
+    /// The near cache, in this process' memory.
     Near,
     /// The cache.
     Cache,
-    /// The store, since no cache had it; whether it is in the cache now.
+    /// The store, because no cache had an entry.
     Store {
-        /// Whether it is about to be there.
+        /// True if the answer is being written to the cache.
         stored: bool,
-        /// Whether somebody else's read of the store answered this one, too.
+        /// True if the answer came from another caller's read of the store.
         collapsed: bool,
     },
-    /// The store, since the cache is not fresh.
+    /// The store, because the cache is not fresh.
     NotFresh,
-    /// The store, since the cache cannot be reached or does not keep such things.
+    /// The store, because the cache is unavailable or does not hold such answers.
     Bypass,
-    /// The cache, though it is not fresh: the store cannot be reached.
+    /// A cache that is not fresh, because the store is unavailable.
     Stale,
 }
 
-/// An answer and where it came from.
+/// An answer and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<T> {
     /// The answer.
     pub value: T,
-    /// Where it came from.
+    /// The source of the answer.
     pub source: Source,
 }
 
 impl<T> Read<T> {
-    /// The same for somebody who waited for another one's read.
+    /// The same answer for a caller that joined another caller's read.
     fn collapsed(self) -> Self {
         let source = match self.source {
             Source::Store { .. } => Source::Store {
@@ -61,12 +61,12 @@ impl<T> Read<T> {
     }
 }
 
-/// What there is under a code.
+/// The work with a code, or the accepted demand for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Coded {
-    /// A work.
+pub enum WorkOrDemand {
+    /// The work.
     Work(Work),
-    /// A demand that was accepted; its work is not written yet.
+    /// The accepted demand. Its work has no row yet.
     Provisional(Provisional),
 }
 
@@ -78,16 +78,15 @@ pub(super) struct Reader {
     codes: Codes,
     reads: Reads,
     trouble: Arc<StoreTrouble>,
-    /// The age up to which others join a read that is under way: they get what was true when they asked, or this shortly
-    /// before.
+    /// The maximum age of a read that other callers may join. Their answer may be this much older than their call.
     joined: Duration,
 }
 
-/// Reads under way, with when they began.
+/// Reads under way, with the times at which they began.
 type Reads = SingleFlight<WorkId, Instant, Result<Read<Option<Work>>, ActorError>>;
 
 impl Reader {
-    /// Reads that are at most `staleness` old.
+    /// A reader whose answers are at most `staleness` old.
     pub(super) fn new(store: StoreHandle, cache: CacheHandle, near: Option<Arc<Near>>, staleness: Duration) -> Self {
         Self {
             joined: staleness / 4,
@@ -99,13 +98,14 @@ impl Reader {
         }
     }
 
-    /// The work from this process' own memory, without waiting for anything.
-    pub(super) async fn at_hand(&self, id: WorkId) -> Result<Read<Option<Work>>, Miss> {
+    /// The work from the near cache, without waiting.
+    pub(super) async fn from_near(&self, id: WorkId) -> Result<Read<Option<Work>>, Miss> {
         let entry = self.cache.near(id).await?;
         Ok(read(work_of(entry), Source::Near))
     }
 
-    /// The work with this id, which is not at hand. The call must run to its end: others may wait for its answer.
+    /// The work with this id, after the near cache missed. The call must run to its end: others may wait for its
+    /// answer.
     pub(super) async fn by_id(&self, id: WorkId, miss: Miss) -> Result<Read<Option<Work>>, ActorError> {
         loop {
             let (under_way, lead) = self
@@ -116,75 +116,78 @@ impl Reader {
                 lead.end(answer.clone());
                 return answer;
             }
-            // The leader may have ended with its runtime.
+            // No outcome means that the leader's runtime ended; try again.
             if let Some(answer) = under_way.outcome().await {
                 return answer.map(Read::collapsed);
             }
         }
     }
 
-    /// The work with this id, from wherever it is found first.
+    /// The work with this id, from the near cache or as [`Self::by_id`] reads it.
     pub(super) async fn nearest(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        match self.at_hand(id).await {
+        match self.from_near(id).await {
             Ok(read) => Ok(read),
             Err(miss) => self.by_id(id, miss).await,
         }
     }
 
-    /// From the cache, else from the store. Only the leader of a read fills it in: the lease of one who joined may be
-    /// younger than what was read.
+    /// Reads the cache, else the store. Only the leader of a read fills the caches: the lease of a caller that joined
+    /// may be younger than the data.
     async fn read_through(&self, id: WorkId, miss: Miss) -> Result<Read<Option<Work>>, ActorError> {
         match self.cache.look_up(id, miss).await {
-            LookedUp::Fresh(entry) => Ok(read(work_of(entry), Source::Cache)),
-            LookedUp::Missing(leases) => {
+            SharedLookUp::Fresh(entry) => Ok(read(work_of(entry), Source::Cache)),
+            SharedLookUp::Missing(leases) => {
                 let source = Source::Store {
-                    stored: leases.reach_all(),
+                    stored: leases.reach_shared(),
                     collapsed: false,
                 };
                 Ok(read(self.read_store(id, leases).await?, source))
             }
-            LookedUp::NotFresh(entry, leases) => self.beside_the_cache(id, entry, leases).await,
-            LookedUp::Away(leases) => Ok(read(self.read_store(id, leases).await?, Source::Bypass)),
+            SharedLookUp::NotFresh(entry, leases) => self.store_or_stale(id, entry, leases).await,
+            SharedLookUp::Away(leases) => Ok(read(self.read_store(id, leases).await?, Source::Bypass)),
         }
     }
 
-    /// What is known by code.
+    /// The cache of codes.
     pub(super) fn codes(&self) -> &Codes {
         &self.codes
     }
 
-    /// The work with this code, or the demand for it.
-    pub(super) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
+    /// The work with this code, or the accepted demand for it.
+    pub(super) async fn by_code(&self, code: WorkCode) -> Result<Read<Option<WorkOrDemand>>, ActorError> {
         let known = self.codes.known(&code).await;
-        if let Known::As(ByCode::Id(id)) = known {
+        if let Known::Found(ByCode::Id(id)) = known {
             let Read { value, source } = self.nearest(id).await?;
-            return Ok(read(value.map(Coded::Work), source));
+            return Ok(read(value.map(WorkOrDemand::Work), source));
         }
         let may_be_demanded = code.origin() == Origin::Consumer;
         match (self.store.by_code(code.clone()).await, known) {
             (Ok(Some(work)), _) => {
                 let stored = self.codes.remember(code, ByCode::Id(work.id)).await;
                 let collapsed = false;
-                Ok(read(Some(Coded::Work(work)), Source::Store { stored, collapsed }))
+                Ok(read(
+                    Some(WorkOrDemand::Work(work)),
+                    Source::Store { stored, collapsed },
+                ))
             }
-            (Ok(None), Known::As(ByCode::Provisional(demand))) => {
-                Ok(read(Some(Coded::Provisional(demand)), Source::Cache))
+            (Ok(None), Known::Found(ByCode::Provisional(demand))) => {
+                Ok(read(Some(WorkOrDemand::Provisional(demand)), Source::Cache))
             }
-            (Ok(None), Known::Unsure) if may_be_demanded => Err(ActorError::Unsure),
+            (Ok(None), Known::CacheAway) if may_be_demanded => Err(ActorError::Unsure),
             (Ok(None), _) => Ok(read(None, Source::Bypass)),
-            (Err(error), Known::As(ByCode::Provisional(demand))) if is_away(&error) => {
-                Ok(read(Some(Coded::Provisional(demand)), Source::Stale))
+            (Err(error), Known::Found(ByCode::Provisional(demand))) if is_away(&error) => {
+                Ok(read(Some(WorkOrDemand::Provisional(demand)), Source::Stale))
             }
             (Err(error), _) => Err(error),
         }
     }
 
-    /// The cache is not fresh: it is the answer only when there is no other.
-    async fn beside_the_cache(
+    /// Reads the store while the cache is not fresh. The cached entry is the fallback if the store is unavailable.
+    async fn store_or_stale(
         &self,
         id: WorkId,
         entry: Option<Entry>,
-        leases: Leases,
+        leases: FillLeases,
     ) -> Result<Read<Option<Work>>, ActorError> {
         let stale = match entry {
             Some(Entry::Work(work)) => Some(read(Some(work), Source::Stale)),
@@ -204,21 +207,21 @@ impl Reader {
         }
     }
 
-    async fn read_store(&self, id: WorkId, leases: Leases) -> Result<Option<Work>, ActorError> {
+    async fn read_store(&self, id: WorkId, leases: FillLeases) -> Result<Option<Work>, ActorError> {
         let work = self.store.by_id(id).await?;
         let entry = work.clone().map_or(Entry::Unknown, Entry::Work);
         self.cache.fill(id, leases, entry).await;
         Ok(work)
     }
 
-    /// Now, by the clocks of the caches: to be asked before a change.
-    pub(super) async fn now(&self) -> Since {
+    /// The current time by the clocks of the caches. Take it before a change.
+    pub(super) async fn now(&self) -> TierMoments {
         self.cache.now().await
     }
 
-    /// Makes what was committed after `since` what the next read finds: it is in the caches, or they are left out for it,
-    /// and no one joins a read that began before.
-    pub(super) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
+    /// Makes entries committed after `since` visible to the next read: puts them into the caches, or bypasses the
+    /// caches for them. Reads that began earlier are no longer joined.
+    pub(super) async fn written(&self, entries: Vec<(WorkId, Entry)>, since: TierMoments) {
         let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
         self.cache.put(entries, since).await;
         ids.iter().for_each(|id| self.reads.detach(id));
@@ -240,7 +243,7 @@ fn is_away(error: &ActorError) -> bool {
     matches!(error, ActorError::Store(error) if !matches!(error, StoreError::Rejected(_)))
 }
 
-/// When the store could not be reached, last.
+/// The time of the store's last failure.
 #[derive(Debug, Default)]
 struct StoreTrouble(Mutex<Option<Instant>>);
 
@@ -251,6 +254,6 @@ impl StoreTrouble {
 
     fn is_recent(&self) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < RESPITE)
+        last.is_some_and(|last| last.elapsed() < STORE_RETRY_DELAY)
     }
 }

@@ -1,4 +1,4 @@
-//! Which works something happened to lately, remembered for as long as it matters.
+//! A set of recently changed works that forgets them after a while.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::domain::WorkId;
 
-/// Works, each remembered for one span of time at least and two at most.
+/// Works, each remembered for at least one span of time and at most two.
 pub(super) struct RecentlyChanged {
     spans: Mutex<Spans>,
     span: Duration,
 }
 
-/// The span that began last and the one before.
+/// The current span and the previous one.
 #[derive(Default)]
 struct Spans {
     now: HashSet<WorkId>,
@@ -21,35 +21,34 @@ struct Spans {
 }
 
 impl RecentlyChanged {
-    /// Nothing yet; what comes is remembered for this span.
-    pub(super) fn remembering(span: Duration) -> Self {
+    /// An empty set that remembers works for `span`.
+    pub(super) fn new(span: Duration) -> Self {
         Self {
             spans: Mutex::default(),
             span,
         }
     }
 
-    /// It happened to these, now.
+    /// Adds works that changed just now.
     pub(super) fn note(&self, ids: impl IntoIterator<Item = WorkId>) {
-        self.turned().now.extend(ids);
+        self.rotated().now.extend(ids);
     }
 
-    /// Whether it happened to this one lately.
     pub(super) fn contains(&self, id: WorkId) -> bool {
-        let spans = self.turned();
+        let spans = self.rotated();
         spans.now.contains(&id) || spans.before.contains(&id)
     }
 
-    fn turned(&self) -> MutexGuard<'_, Spans> {
+    fn rotated(&self) -> MutexGuard<'_, Spans> {
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.turn(self.span);
+        spans.rotate(self.span);
         spans
     }
 }
 
 impl Spans {
-    /// Forgets what happened more than two spans ago.
-    fn turn(&mut self, span: Duration) {
+    /// Starts a new span if the current one is over, and forgets works older than two spans.
+    fn rotate(&mut self, span: Duration) {
         let Some(age) = self.began.map(|began| began.elapsed()) else {
             self.began = Some(Instant::now());
             return;
@@ -69,23 +68,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_is_remembered_for_one_span_at_least_and_two_at_most() {
-        let lately = RecentlyChanged::remembering(Duration::from_secs(10));
-        lately.note([WorkId(1)]);
+    fn works_are_remembered_for_one_to_two_spans() {
+        let recent = RecentlyChanged::new(Duration::from_secs(10));
+        recent.note([WorkId(1)]);
         let later = |seconds| {
-            let mut spans = lately.spans.lock().unwrap();
+            let mut spans = recent.spans.lock().unwrap();
             spans.began = spans
                 .began
                 .and_then(|began| began.checked_sub(Duration::from_secs(seconds)));
         };
         later(9);
-        assert!(lately.contains(WorkId(1)));
+        assert!(recent.contains(WorkId(1)));
         later(2);
-        lately.note([WorkId(2)]);
-        assert!(lately.contains(WorkId(1)) && lately.contains(WorkId(2)));
+        recent.note([WorkId(2)]);
+        assert!(recent.contains(WorkId(1)) && recent.contains(WorkId(2)));
         later(11);
-        assert!(!lately.contains(WorkId(1)) && lately.contains(WorkId(2)));
+        assert!(!recent.contains(WorkId(1)) && recent.contains(WorkId(2)));
         later(25);
-        assert!(!lately.contains(WorkId(2)));
+        assert!(!recent.contains(WorkId(2)));
     }
 }

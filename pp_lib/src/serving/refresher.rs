@@ -1,10 +1,10 @@
-//! The refresher: follows the change feed and keeps a cache right.
+//! The refresher follows the change feed and keeps a cache up to date.
 //!
-//! It brings up to date what is present and brings nothing in. Its place in the feed is kept in the cache itself, beside
-//! the entries: a cache that lost its last seconds says so by its place, and what it missed is read again. A cache that
-//! is nowhere is cleared, since nobody knows what is in it. After each round that caught up, the cache is marked as fresh
-//! since that round began; every way of not catching up - a listener that was cut off, a frozen process, a cache or a
-//! database that cannot be reached - ends in a mark that runs out.
+//! It updates entries that are present and adds none. Its position in the feed is kept in the cache itself, beside the
+//! entries: a cache that lost its last seconds has an older position, from which the refresher reads again. A cache
+//! without a position is cleared, because its content is unknown. After each round that caught up, the cache is marked
+//! as fresh since the start of that round. If the refresher cannot catch up - a listener that was cut off, a frozen
+//! process, an unreachable cache or database - the mark runs out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::runtime::{Retry, Trouble, new_message_id};
 use crate::serving::tiered::Near;
 use crate::store::{AnyStore, Page, StoreError};
 
-/// So many events are read at once.
+/// The maximum number of events per read.
 const PAGE: u16 = 1000;
-/// Rounds are this far apart at least, however often the feed is poked.
+/// The minimum pause between rounds.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What the names of the leases of those who refresh a shared cache begin with; the name of the cache follows. The lease is a
-/// row of the database, and several caches may be kept from one database.
-const LEASES: &str = "refresher/";
+/// The prefix of the refreshers' lease names; the name of the cache follows, because one database may serve several
+/// caches.
+const LEASE_PREFIX: &str = "refresher/";
 /// A mark that leaves the cache as fresh as it was.
 const LONG_AGO: Moment = Moment(0);
 
-/// Keeps one cache right.
+/// Keeps one cache up to date.
 #[derive(Clone)]
 pub struct Refresher {
     store: AnyStore,
@@ -39,11 +39,11 @@ pub struct Refresher {
     feed: AnyFeed,
     staleness: Duration,
     near: Option<Arc<Near>>,
-    /// Who this is, where one does it for all.
+    /// This refresher's name as a lease holder, if the cache is shared.
     holder: Option<String>,
 }
 
-/// Why a round did not end.
+/// The error of a round.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
@@ -61,26 +61,26 @@ impl Trouble for RoundError {
     }
 }
 
-/// Where a refresher is.
+/// The progress of a refresher.
 #[derive(Default)]
 struct State {
-    /// Its place in the feed.
+    /// Its position in the feed.
     place: Option<Position>,
-    /// The lease that it took last.
+    /// The name of the lease it took last.
     lease: Option<String>,
 }
 
-/// How a round ended.
+/// The end of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     /// The cache is marked.
     CaughtUp,
-    /// There is more to read.
+    /// The feed has more to read.
     More,
 }
 
 impl Refresher {
-    /// For a cache that may be so stale. Of those who share a cache, one works at a time.
+    /// A refresher for a cache of this staleness. Of the refreshers of a shared cache, one works at a time.
     pub fn new(store: AnyStore, cache: AnyCache, feed: AnyFeed, staleness: Duration) -> Self {
         let holder = cache.shared().then(|| new_message_id().to_string());
         Self {
@@ -93,8 +93,8 @@ impl Refresher {
         }
     }
 
-    /// For a near cache.
-    pub fn of_near(store: AnyStore, near: Arc<Near>, feed: AnyFeed, staleness: Duration) -> Self {
+    /// A refresher for a near cache.
+    pub fn for_near(store: AnyStore, near: Arc<Near>, feed: AnyFeed, staleness: Duration) -> Self {
         let cache = Arc::clone(near.cache());
         Self {
             near: Some(near),
@@ -102,30 +102,32 @@ impl Refresher {
         }
     }
 
-    /// Works until the shutdown; `part` shows whether it can.
+    /// Refreshes until the shutdown. `part` shows its health.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let mut waiter = self.feed.watch();
-        let mut patience = Retry::shown("refreshing the cache", part);
+        let mut retry = Retry::shown("refreshing the cache", part);
         let mut state = State::default();
         while !shutdown.is_cancelled() {
-            let rounds = self.rounds(&mut state, &mut waiter, &mut patience);
+            let rounds = self.rounds(&mut state, &mut waiter, &mut retry);
             if let Some(Err(error)) = shutdown.run_until_cancelled(rounds).await {
-                patience.wait(&error, &shutdown).await;
+                retry.wait(&error, &shutdown).await;
             }
         }
-        self.let_go(state.lease).await;
+        self.release(state.lease).await;
     }
 
-    /// Takes part for a while: as long as a lease is good for. What is under way is given up when it takes longer.
-    async fn rounds(&self, state: &mut State, waiter: &mut Waiter, patience: &mut Retry) -> Result<(), RoundError> {
+    /// Takes the lease and refreshes for one term. A round that exceeds the term is abandoned.
+    async fn rounds(&self, state: &mut State, waiter: &mut Waiter, retry: &mut Retry) -> Result<(), RoundError> {
         let term = self.term();
         if let Some(holder) = &self.holder {
-            // Asked for each time: a cache that was emptied has another name, and with it another lease.
-            let lease = state.lease.insert(format!("{LEASES}{}", self.cache.name().await?));
+            // Read each time: a cache that was emptied has a new name, and so another lease.
+            let lease = state
+                .lease
+                .insert(format!("{LEASE_PREFIX}{}", self.cache.name().await?));
             if !self.store.hold(lease, holder, 2 * term).await? {
-                // Another one does it. Whoever takes over begins where the cache is by then.
+                // Another refresher has the lease. The next term starts from the cache's own position.
                 state.place = None;
-                patience.recovered();
+                retry.recovered();
                 sleep(term / 2).await;
                 return Ok(());
             }
@@ -134,27 +136,27 @@ impl Refresher {
             loop {
                 let began = Instant::now();
                 let round = self.round(&mut state.place).await?;
-                patience.recovered();
+                retry.recovered();
                 if round == Round::More {
                     continue;
                 }
-                // Once it has caught up it is busy half of the time at most.
+                // After catching up, rounds take at most half of the time.
                 sleep(PAUSE.max(began.elapsed())).await;
                 let _ = timeout(self.staleness / 4, waiter.changed()).await;
             }
         };
-        // An error within the term is one; its end is not.
+        // The end of the term is no error.
         timeout(term, round).await.unwrap_or(Ok(()))
     }
 
-    /// How often the lease is extended, which lasts twice as long.
+    /// The time between extensions of the lease, which lasts twice as long.
     fn term(&self) -> Duration {
         self.staleness.max(Duration::from_millis(500))
     }
 
-    /// Reads a page of the feed, refreshes what it tells of, and says so.
+    /// Reads a page of the feed, refreshes its works, and marks the cache.
     async fn round(&self, place: &mut Option<Position>) -> Result<Round, RoundError> {
-        // Before anything is read: what the cache is fresh since.
+        // Taken before the read: the cache will be fresh since this moment.
         let since = self.cache.now().await?;
         let from = match place.clone() {
             Some(from) => from,
@@ -179,7 +181,7 @@ impl Refresher {
         Ok(round)
     }
 
-    /// Where the cache is, or now, with an empty cache.
+    /// The cache's position. A cache without one is cleared and starts at the head of the feed.
     async fn begin(&self) -> Result<Position, RoundError> {
         if let Some(position) = self.cache.position().await? {
             return Ok(position);
@@ -212,8 +214,8 @@ impl Refresher {
         Ok(())
     }
 
-    /// The next one need not wait for the end of the lease.
-    async fn let_go(&self, lease: Option<String>) {
+    /// Releases the lease, so that the next refresher need not wait for its end.
+    async fn release(&self, lease: Option<String>) {
         if let (Some(holder), Some(lease)) = (&self.holder, lease) {
             let released = timeout(Duration::from_secs(1), self.store.release(&lease, holder)).await;
             if let Ok(Err(error)) = released {

@@ -1,4 +1,4 @@
-//! What is under way in this process, by key: one does it, the others wait for what comes of it.
+//! Single flight: of concurrent calls with the same key in this process, one executes and the others share its outcome.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,28 +6,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// All that are under way. Each has a note about it, and an outcome of type `T` in the end.
+/// The flights under way, by key. A flight carries a note of type `N` and ends with an outcome of type `T`.
 pub(super) struct SingleFlight<K, N, T>(Arc<Mutex<HashMap<K, Flight<N, T>>>>);
 
-/// One that is under way.
+/// A call under way.
 #[derive(Clone)]
 pub(super) struct Flight<N, T> {
-    /// What is to be known of it.
+    /// The leader's note, by which others decide whether to join.
     pub(super) note: N,
     outcome: watch::Receiver<Option<T>>,
 }
 
-/// A flight, with its lead where it is a new one.
+/// A flight, with its lead if it is new.
 pub(super) type Entered<K, N, T> = (Flight<N, T>, Option<Lead<K, N, T>>);
 
-/// The right to do it. Whoever drops it without an outcome failed.
+/// The right to execute a flight. Dropping it without an outcome fails the flight.
 pub(super) struct Lead<K: Eq + Hash, N, T> {
     flights: SingleFlight<K, N, T>,
     key: K,
     outcome: watch::Sender<Option<T>>,
 }
 
-// Derived, these would ask the same of keys, notes and outcomes.
+// Derived impls would require the same traits of keys, notes and outcomes.
 impl<K, N, T> Clone for SingleFlight<K, N, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -41,7 +41,7 @@ impl<K, N, T> Default for SingleFlight<K, N, T> {
 }
 
 impl<K: Clone + Eq + Hash, N: Clone, T: Clone> SingleFlight<K, N, T> {
-    /// The flight of a key that may be `joined`; where there is none, a new one with its lead.
+    /// Joins the flight of a key if `joined` accepts its note, else starts a new one and returns its lead.
     pub(super) fn enter(&self, key: &K, note: N, joined: impl Fn(&N) -> bool) -> Entered<K, N, T> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(key).filter(|flight| joined(&flight.note)) {
@@ -60,7 +60,7 @@ impl<K: Clone + Eq + Hash, N: Clone, T: Clone> SingleFlight<K, N, T> {
 }
 
 impl<K: Eq + Hash, N, T> SingleFlight<K, N, T> {
-    /// Nobody joins the flight of this key any more, if there is one.
+    /// Ends the joining of this key's flight: the next call starts a new one.
     pub(super) fn detach(&self, key: &K) {
         self.lock().remove(key);
     }
@@ -71,7 +71,7 @@ impl<K: Eq + Hash, N, T> SingleFlight<K, N, T> {
 }
 
 impl<N, T: Clone> Flight<N, T> {
-    /// Waits for what comes of it; `None` when its lead failed.
+    /// Waits for the outcome; `None` if the lead failed.
     pub(super) async fn outcome(mut self) -> Option<T> {
         let outcome = self.outcome.wait_for(Option::is_some).await;
         outcome.ok().and_then(|outcome| outcome.clone())
@@ -79,7 +79,7 @@ impl<N, T: Clone> Flight<N, T> {
 }
 
 impl<K: Eq + Hash, N, T> Lead<K, N, T> {
-    /// It is over; who asks from now on begins anew.
+    /// Ends the flight with its outcome. The next call starts a new one.
     pub(super) fn end(self, outcome: T) {
         let all = self.outcome.clone();
         drop(self);
@@ -90,7 +90,7 @@ impl<K: Eq + Hash, N, T> Lead<K, N, T> {
 impl<K: Eq + Hash, N, T> Drop for Lead<K, N, T> {
     fn drop(&mut self) {
         let mut flights = self.flights.lock();
-        // The place may be another flight's by now.
+        // By now the key may belong to another flight.
         let mine = self.outcome.subscribe();
         if flights
             .get(&self.key)
@@ -108,7 +108,7 @@ mod tests {
     type Numbers = SingleFlight<u8, u8, u8>;
 
     #[tokio::test]
-    async fn one_leads_and_the_others_hear_of_it() {
+    async fn joined_calls_share_the_leaders_outcome() {
         let flights = Numbers::default();
         let (first, lead) = flights.enter(&1, 0, |_| true);
         let (second, none) = flights.enter(&1, 0, |_| true);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lead_that_is_dropped_failed() {
+    async fn a_dropped_lead_fails_its_flight() {
         let flights = Numbers::default();
         let (flight, lead) = flights.enter(&1, 0, |_| true);
         drop(lead);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_not_be_joined_goes_on_beside_the_next_one() {
+    async fn a_detached_flight_goes_on_beside_the_next_one() {
         let flights = Numbers::default();
         let (old, old_lead) = flights.enter(&1, 0, |_| true);
         flights.detach(&1);

@@ -1,5 +1,5 @@
-//! The caches of a process as one: its own memory (the near tier), then the cache that processes share. Readers see
-//! neither tier; leases and moments of both travel together.
+//! The two cache tiers of a process as one cache: the near tier in its own memory, then the tier that processes share.
+//! Readers see neither tier; leases and moments of both travel together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::cache::{AnyCache, Entry, Found, Lease, Moment};
 use crate::domain::WorkId;
 use crate::serving::recently_changed::RecentlyChanged;
-use crate::serving::{CacheHandle, Seen};
+use crate::serving::{CacheAnswer, CacheHandle};
 
-/// The near cache: works in this process' own memory, kept right by the change feed.
+/// The near cache: works in this process' own memory, kept up to date by the change feed.
 pub struct Near {
     cache: AnyCache,
     changed: RecentlyChanged,
@@ -20,63 +20,62 @@ impl Near {
     pub fn new(cache: AnyCache, staleness: Duration) -> Self {
         Self {
             cache,
-            changed: RecentlyChanged::remembering(2 * staleness),
+            changed: RecentlyChanged::new(2 * staleness),
         }
     }
 
-    /// The cache, for its refresher.
+    /// The underlying cache, for its refresher.
     pub(super) fn cache(&self) -> &AnyCache {
         &self.cache
     }
 
-    /// Notes works that the feed reports as changed, before their entries here are refreshed.
+    /// Notes works that the feed reports as changed. Call it before their entries are refreshed.
     pub(super) fn touched(&self, ids: &[WorkId]) {
         self.changed.note(ids.iter().copied());
     }
 }
 
-/// Both tiers.
 #[derive(Clone)]
 pub(super) struct TieredCache {
     near: Option<Arc<Near>>,
     shared: CacheHandle,
-    /// Changes made here that the shared cache was not told of. When it returns, it may hold what was before, and count
-    /// as fresh until its mark runs out.
-    untold: Arc<RecentlyChanged>,
+    /// Works changed here while the shared cache was unavailable. When it returns, it may hold their old entries and
+    /// count as fresh until its mark runs out.
+    missed_by_shared: Arc<RecentlyChanged>,
 }
 
-/// The near tier has no entry; with a lease it may be filled.
+/// A miss of the near tier. The lease, if any, allows filling it.
 pub(super) struct Miss(Option<Lease>);
 
-/// The places that may be filled with what the store says.
+/// The leases for filling both tiers with the store's answer.
 #[derive(Clone, Copy)]
-pub(super) struct Leases {
+pub(super) struct FillLeases {
     near: Option<Lease>,
     shared: Option<Lease>,
 }
 
 /// The answer of the shared tier.
-pub(super) enum LookedUp {
-    /// A fresh entry, which the near tier has now as well.
+pub(super) enum SharedLookUp {
+    /// A fresh entry. The near tier now has it as well, if its lease allowed it.
     Fresh(Entry),
-    /// No entry, in a cache that is fresh.
-    Missing(Leases),
-    /// An entry or none, in a cache that is not fresh.
-    NotFresh(Option<Entry>, Leases),
-    /// The cache cannot be asked.
-    Away(Leases),
+    /// The cache is fresh and has no entry.
+    Missing(FillLeases),
+    /// The cache is not fresh. It may have an entry.
+    NotFresh(Option<Entry>, FillLeases),
+    /// The cache is unavailable.
+    Away(FillLeases),
 }
 
-/// A moment before a change, by the clock of each tier; none where it is not known.
+/// A moment before a change, by the clock of each tier. `None` means that the clock is unknown.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Since {
+pub(super) struct TierMoments {
     near: Option<Moment>,
     shared: Option<Moment>,
 }
 
-impl Leases {
-    /// Whether the shared tier will have what is filled in.
-    pub(super) fn reach_all(self) -> bool {
+impl FillLeases {
+    /// True if the fill will reach the shared tier.
+    pub(super) fn reach_shared(self) -> bool {
         self.shared.is_some()
     }
 }
@@ -86,11 +85,11 @@ impl TieredCache {
         Self {
             near,
             shared,
-            untold: Arc::new(RecentlyChanged::remembering(staleness)),
+            missed_by_shared: Arc::new(RecentlyChanged::new(staleness)),
         }
     }
 
-    /// The entry in the near tier.
+    /// Looks a work up in the near tier.
     pub(super) async fn near(&self, id: WorkId) -> Result<Entry, Miss> {
         let Some(near) = &self.near else {
             return Err(Miss(None));
@@ -106,33 +105,33 @@ impl TieredCache {
         }
     }
 
-    /// The entry in the shared tier, after the near one missed.
-    pub(super) async fn look_up(&self, id: WorkId, Miss(near): Miss) -> LookedUp {
-        let untold = self.untold.contains(id);
-        let Some(Seen { fresh, found }) = self.shared.look_up(id).await else {
-            return LookedUp::Away(Leases { near, shared: None });
+    /// Looks a work up in the shared tier, after the near one missed.
+    pub(super) async fn look_up(&self, id: WorkId, Miss(near): Miss) -> SharedLookUp {
+        let outdated = self.missed_by_shared.contains(id);
+        let Some(CacheAnswer { fresh, found }) = self.shared.look_up(id).await else {
+            return SharedLookUp::Away(FillLeases { near, shared: None });
         };
         match found {
-            Found::Entry(entry) if fresh && !untold => {
-                // Nothing would correct the near tier where the shared one does not know of a change yet.
+            Found::Entry(entry) if fresh && !outdated => {
+                // The shared tier may not know of this change yet, and nothing would correct the near one later.
                 let unchanged = |cache: &&Arc<Near>| !cache.changed.contains(id);
                 if let (Some(cache), Some(lease)) = (self.near.as_ref().filter(unchanged), near) {
                     cache.fill(id, lease, entry.clone()).await;
                 }
-                LookedUp::Fresh(entry)
+                SharedLookUp::Fresh(entry)
             }
-            Found::Entry(entry) => LookedUp::NotFresh(Some(entry), Leases { near, shared: None }),
+            Found::Entry(entry) => SharedLookUp::NotFresh(Some(entry), FillLeases { near, shared: None }),
             Found::Missing(lease) if fresh => {
                 let shared = Some(lease);
-                LookedUp::Missing(Leases { near, shared })
+                SharedLookUp::Missing(FillLeases { near, shared })
             }
-            Found::Nothing if fresh => LookedUp::Missing(Leases { near, shared: None }),
-            Found::Missing(_) | Found::Nothing => LookedUp::NotFresh(None, Leases { near, shared: None }),
+            Found::Nothing if fresh => SharedLookUp::Missing(FillLeases { near, shared: None }),
+            Found::Missing(_) | Found::Nothing => SharedLookUp::NotFresh(None, FillLeases { near, shared: None }),
         }
     }
 
-    /// Fills in what the store said after the leases were taken.
-    pub(super) async fn fill(&self, id: WorkId, leases: Leases, entry: Entry) {
+    /// Fills both tiers with a store answer that was read after the leases were taken.
+    pub(super) async fn fill(&self, id: WorkId, leases: FillLeases, entry: Entry) {
         if let (Some(near), Some(lease)) = (&self.near, leases.near) {
             near.fill(id, lease, entry.clone()).await;
         }
@@ -141,36 +140,37 @@ impl TieredCache {
         }
     }
 
-    /// Now, to be asked before a change.
-    pub(super) async fn now(&self) -> Since {
+    /// The current time of both tiers. Take it before a change.
+    pub(super) async fn now(&self) -> TierMoments {
         let near = match &self.near {
             Some(near) => near.cache.now().await.ok(),
             None => None,
         };
         let shared = self.shared.now();
-        Since { near, shared }
+        TierMoments { near, shared }
     }
 
-    /// Puts what was committed after `since`. Where the shared tier cannot be told, its entries are left out for a while.
-    pub(super) async fn put(&self, entries: Vec<(WorkId, Entry)>, since: Since) {
+    /// Puts entries that were committed after `since`. If the shared tier fails, it is bypassed for these works for a
+    /// while.
+    pub(super) async fn put(&self, entries: Vec<(WorkId, Entry)>, since: TierMoments) {
         let ids: Vec<WorkId> = entries.iter().map(|(id, _)| *id).collect();
         if let (Some(near), Some(since)) = (&self.near, since.near) {
-            // It is in memory and does not fail.
+            // A cache in memory does not fail.
             let _ = near.cache.put(&entries, since).await;
         }
-        let told = match since.shared {
+        let stored = match since.shared {
             Some(since) => self.shared.put(entries, since).await,
             None => false,
         };
-        if !told {
-            self.untold.note(ids);
+        if !stored {
+            self.missed_by_shared.note(ids);
         }
     }
 }
 
 impl Near {
     async fn fill(&self, id: WorkId, lease: Lease, entry: Entry) {
-        // It is in memory and does not fail.
+        // A cache in memory does not fail.
         let _ = self.cache.fill(&[(id, lease, entry)]).await;
     }
 }

@@ -1,8 +1,8 @@
-//! Accepted demands that vanished are sent again: a policy of the broker dropped them, or somebody emptied the queue.
+//! Resends accepted demands that vanished: a broker policy dropped them, or an operator purged the queue.
 //!
-//! A demand that was accepted without a row is nowhere but in the queue and, as a provisional entry, in the cache. While
-//! that entry stands, has no row and the queue has nothing that waits, its message is lost, or with a worker right now.
-//! It is sent again under its own identity; a worker that has it already makes no second work of it.
+//! An accepted demand without a row exists only in the queue and, as a provisional entry, in the cache. If the entry
+//! exists, no row does and the queue is empty, the message is lost or with a worker right now. It is sent again under
+//! its own identity, so that a worker which already has it creates no second work.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use crate::cache::{AnyCache, ByCode, CacheError, Provisional};
 use crate::enqueue::{BrokerSink, DemandSink as _, NewDemand, SinkError};
 use crate::store::{AnyStore, StoreError};
 
-/// How long ago a demand was accepted, or sent again, before it is looked for.
-const AGE: Duration = Duration::from_secs(60);
-/// How often demands of that age are looked for.
+/// The minimum time since a demand was accepted or resent before it is checked.
+const MIN_AGE: Duration = Duration::from_secs(60);
+/// The pause between checks.
 const PAUSE: Duration = Duration::from_secs(15);
-/// How many are looked for together.
+/// The number of demands checked together.
 const BATCH: usize = 500;
 
-/// What is needed to find them.
-pub(super) struct Vanished {
+/// Finds and resends vanished demands.
+pub(super) struct VanishedDemands {
     pub(super) store: AnyStore,
     pub(super) broker: AnyBroker,
     pub(super) cache: AnyCache,
 }
 
-/// Why a look failed; the next one follows anyway.
+/// The error of a check; the next check follows anyway.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum CheckError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -41,29 +41,29 @@ enum LookError {
     Cache(#[from] CacheError),
 }
 
-impl Vanished {
-    /// Sends them again until the shutdown.
+impl VanishedDemands {
+    /// Checks for vanished demands until the shutdown.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let looking = async {
             loop {
                 sleep(PAUSE).await;
-                match self.send_again(AGE).await {
+                match self.resend(MIN_AGE).await {
                     Ok(0) => {}
                     Ok(sent) => log::warn!(
                         "{sent} accepted demands were neither in the queue nor recorded and are sent again; does a policy \
                          drop messages?"
                     ),
-                    Err(error) => log::debug!("looking for demands that vanished: {error}"),
+                    Err(error) => log::debug!("vanished demands were not checked: {error}"),
                 }
             }
         };
         shutdown.run_until_cancelled(looking).await;
     }
 
-    /// Sends again what is missing of the demands of this age; how many.
-    async fn send_again(&self, age: Duration) -> Result<usize, LookError> {
+    /// Resends the vanished demands of at least this age. Returns their number.
+    async fn resend(&self, age: Duration) -> Result<usize, CheckError> {
         let mut sent = 0;
-        // Looked at anew each time: what was just sent waits now.
+        // Checked in each round: demands that were just resent now wait in the queue.
         while self.broker.ready_messages(Queue::Demand).await? == 0 {
             let codes = self.cache.take_accepted(age, BATCH).await?;
             if codes.is_empty() {
@@ -88,7 +88,10 @@ impl Vanished {
             settled.retain(|code| missing.iter().all(|demand| demand.work_code.as_ref() != Some(code)));
             self.cache.drop_accepted(&settled).await?;
             let published = BrokerSink::new(self.broker.clone()).offer(&missing).await?;
-            sent += published.iter().filter(|one| **one == Published::Confirmed).count();
+            sent += published
+                .iter()
+                .filter(|answer| **answer == Published::Confirmed)
+                .count();
         }
         Ok(sent)
     }
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_neither_waits_nor_has_a_row_is_sent_again_under_its_identity() {
+    async fn a_vanished_demand_is_resent_under_its_identity() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
@@ -130,7 +133,7 @@ mod tests {
             staleness: Duration::from_secs(1),
         };
         let (broker, cache) = (Arc::new(Memory::default()), Arc::new(MemoryCache::new(options)));
-        let vanished = Vanished {
+        let vanished = VanishedDemands {
             store: Arc::new(store),
             broker: broker.clone(),
             cache: cache.clone(),
@@ -150,9 +153,9 @@ mod tests {
         let id = ByCode::Id(WorkId(7));
         cache.put_codes(&[(known.work_code.clone(), id)]).await.unwrap();
 
-        assert_eq!(vanished.send_again(AGE).await.unwrap(), 0, "none is old enough");
-        assert_eq!(vanished.send_again(AT_ONCE).await.unwrap(), 1);
-        assert_eq!(vanished.send_again(AT_ONCE).await.unwrap(), 0, "it waits");
+        assert_eq!(vanished.resend(MIN_AGE).await.unwrap(), 0, "none is old enough");
+        assert_eq!(vanished.resend(AT_ONCE).await.unwrap(), 1);
+        assert_eq!(vanished.resend(AT_ONCE).await.unwrap(), 0, "it waits");
         let mut queue = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         let again = queue.next_batch(10, AT_ONCE).await.unwrap();
         assert_eq!(again.len(), 1);

@@ -1,5 +1,5 @@
-//! The one way in for the API: works through the caches, and everything else about works straight from the store. Each
-//! kind of request has a gate, so that too many of one kind do not keep out the others.
+//! The API's entry point: works go through the caches, everything else goes straight to the store. Each kind of request
+//! has its own gate, so that a flood of one kind does not block the others.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, MessageId, Origin, Stats, Work, WorkCode, WorkId};
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
-use crate::serving::{ActorError, CacheHandle, Coded, Near, Read, StoreHandle, StoreOptions, Wanted};
+use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, Search, Selection};
 
-/// Works, as the API creates, changes and reads them. Clones share everything.
+/// Creates, changes and reads works for the API. Clones share their state.
 #[derive(Clone)]
 pub struct Works(Arc<Inner>);
 
@@ -25,7 +25,6 @@ struct Inner {
     tasks: TaskTracker,
 }
 
-/// One gate for each kind of request.
 struct Gates {
     creates: Gate,
     bulks: Gate,
@@ -43,7 +42,7 @@ struct Gates {
 }
 
 impl Works {
-    /// Works over a store and its caches, read at most `staleness` old.
+    /// Works over a store and its caches. Cached works are at most `staleness` old.
     pub(super) fn new(
         store: StoreHandle,
         cache: CacheHandle,
@@ -52,7 +51,7 @@ impl Works {
         options: StoreOptions,
     ) -> Self {
         let tasks = TaskTracker::new();
-        // The actors behind these bound how many work at once.
+        // Batched requests need no lanes: the actors bound their concurrency.
         let batched = |name| Gate::new(name, options.mailbox.saturating_mul(2), usize::MAX, &tasks);
         let single = |name| Gate::new(name, options.mailbox, options.read_lanes, &tasks);
         let gates = Gates {
@@ -79,24 +78,24 @@ impl Works {
         }))
     }
 
-    /// Refuses further requests, and returns when none is under way.
+    /// Refuses further requests and waits for those under way.
     pub(super) async fn stop(&self) {
         self.0.gates.close();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
 
-    /// The batching way to the store, for request keys.
+    /// The handle of the store's actor.
     pub(super) fn store(&self) -> &StoreHandle {
         &self.0.store
     }
 
-    /// Creates a work under this identity, or returns the work that has it. It is committed when this returns, and the
-    /// next read finds it.
+    /// Creates a work under this identity, or returns the work that already has it. The work is committed on return,
+    /// and the next read finds it.
     ///
     /// # Errors
-    /// When the store refuses it or cannot be reached, or too much waits; so for every method here.
-    pub async fn create(&self, wanted: Wanted, message_id: MessageId) -> Result<Work, ActorError> {
+    /// When the store refuses the call or cannot be reached, or too many calls wait. This holds for every method here.
+    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
             let since = inner.reader.now().await;
@@ -110,11 +109,12 @@ impl Works {
         self.0.gates.creates.run(creating).await
     }
 
-    /// Creates works, all or none, under identities made of `seed` and their places, or returns those that have them.
+    /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
+    /// if these identities are taken.
     ///
     /// # Errors
     /// As [`Self::create`].
-    pub async fn create_all(&self, wanted: Vec<Wanted>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
+    pub async fn create_all(&self, wanted: Vec<CreateWork>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
             let since = inner.reader.now().await;
@@ -126,7 +126,7 @@ impl Works {
         self.0.gates.bulks.run(creating).await
     }
 
-    /// Gives a work another bound, only at this version if given.
+    /// Changes the bound of a work. A given `version` must match.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -141,7 +141,7 @@ impl Works {
         self.0.gates.updates.run(updating).await
     }
 
-    /// Ends a pending or running work, only at this version if given.
+    /// Cancels a pending or running work. A given `version` must match.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -151,7 +151,7 @@ impl Works {
         self.0.gates.cancels.run(cancelling).await
     }
 
-    /// Starts a failed or cancelled work over, only at this version if given.
+    /// Restarts a failed or cancelled work. A given `version` must match.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -161,7 +161,7 @@ impl Works {
         self.0.gates.retries.run(retrying).await
     }
 
-    /// Cancels and removes a work, only at this version if given.
+    /// Cancels and removes a work. A given `version` must match.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -176,7 +176,7 @@ impl Works {
     /// # Errors
     /// As [`Self::create`].
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let miss = match self.0.reader.at_hand(id).await {
+        let miss = match self.0.reader.from_near(id).await {
             Ok(read) => return Ok(read),
             Err(miss) => miss,
         };
@@ -185,7 +185,7 @@ impl Works {
         self.0.gates.ids.run(reading).await
     }
 
-    /// The work with this id as the store has it now, past the caches.
+    /// The work with this id straight from the store, past the caches.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -193,25 +193,25 @@ impl Works {
         self.0.store.by_id(id).await
     }
 
-    /// Remembers an accepted demand, so that its code is found: by all who share the cache, or by this process where the
-    /// cache is away.
+    /// Remembers an accepted demand under its code: in the shared cache, or in this process while the cache is
+    /// unavailable.
     pub async fn remember(&self, demand: Provisional) {
         let code = demand.work_code.clone();
         let codes = self.0.reader.codes();
         codes.remember(code, ByCode::Provisional(demand)).await;
     }
 
-    /// The work with this code, or the demand for it.
+    /// The work with this code, or the accepted demand for it.
     ///
     /// # Errors
     /// As [`Self::create`].
-    pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<Coded>>, ActorError> {
+    pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<WorkOrDemand>>, ActorError> {
         let inner = Arc::clone(&self.0);
         let reading = async move { inner.reader.by_code(code).await };
         self.0.gates.codes.run(reading).await
     }
 
-    /// The works that match, newest first.
+    /// The matching works, newest first.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -224,7 +224,7 @@ impl Works {
             .await
     }
 
-    /// The events of a work with ids above `after`, oldest first, or `None` when there is no such work.
+    /// The events of a work with ids above `after`, oldest first, or `None` for an unknown work.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -244,7 +244,7 @@ impl Works {
         self.0.gates.letters.run(reading).await
     }
 
-    /// Runs dead letters again; the number of letters.
+    /// Redrives dead letters. Returns their number.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -257,7 +257,7 @@ impl Works {
             .await
     }
 
-    /// Forgets dead letters; the number of letters.
+    /// Deletes dead letters. Returns their number.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -293,12 +293,12 @@ impl Inner {
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         let since = self.reader.now().await;
-        // Known before and not afterwards.
+        // The code is only known before the deletion.
         let work = self.reader.nearest(id).await.ok().and_then(|read| read.value);
         let changed = self.store.delete(id, version).await?;
         if changed == Changed::Applied(()) {
             self.reader.written(vec![(id, Entry::Deleted)], since).await;
-            // The demand for it, remembered by its code, gives way.
+            // The id replaces the demand that may still be remembered under the code.
             let demanded = work.filter(|work| work.work_code.origin() == Origin::Consumer);
             if let Some(work) = demanded {
                 self.reader.codes().remember(work.work_code, ByCode::Id(id)).await;

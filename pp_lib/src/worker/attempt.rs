@@ -1,4 +1,4 @@
-//! One attempt at a demand: a computation that is contained, timed and judged.
+//! One attempt at a demand: runs the computation with a time limit, contains panics, and derives the outcome.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,24 +12,23 @@ use crate::domain::{AddUpTo, Computation, ComputeError, Computing, DemandedRow, 
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
-/// The longest reason that is kept, in bytes.
+/// The maximum length of a stored reason, in bytes.
 const LONGEST_REASON: usize = 500;
-/// The delay before the second attempt; each one after that waits twice as long as the one before it.
+/// The delay before the second attempt. It doubles with each further attempt.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// How a work is attempted.
+/// The computation and its limits.
 #[derive(Clone)]
 pub(super) struct Attempts {
-    /// What is computed.
     pub(super) computation: Arc<dyn Computation>,
-    /// How often a work may fail.
+    /// The maximum number of failed attempts per work.
     pub(super) max_attempts: i32,
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub(super) work_timeout: Duration,
 }
 
-/// An attempt at a work, and the deliveries that wait for it: more than one when its demand came twice.
+/// An attempt at a work, and the deliveries that wait for it: several if its demand was delivered more than once.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) message_id: MessageId,
@@ -44,7 +43,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The attempt at a work that has no row yet and gets this code with it.
+    /// The attempt at a work that has no row yet. The row will get this code.
     pub(super) fn at_new_work(message_id: MessageId, add_up_to: AddUpTo, work_code: WorkCode) -> Self {
         Self {
             message_id,
@@ -90,19 +89,19 @@ impl Attempt {
         self.delivery_count = delivery_count;
     }
 
-    /// The number of workers that were lost with it, as far as the broker or the row knows.
+    /// The number of workers lost with this work, as counted by the broker or the row.
     pub(super) fn times_lost(&self) -> usize {
         let delivered = usize::try_from(self.delivery_count).unwrap_or(usize::MAX);
         delivered.max(self.lost_leases())
     }
 
-    /// Whether the row had moved on from where the other attempt saw it.
+    /// True if this attempt saw a newer state of the row than the other one.
     fn is_newer_than(&self, other: &Self) -> bool {
         let state = |attempt: &Self| (attempt.guard != Guard::NoRow, attempt.guard.run());
         state(self) > state(other)
     }
 
-    /// The same attempt once its row says that it is running.
+    /// The same attempt, after its row was recorded as `running`.
     pub(super) fn running(self) -> Self {
         Self {
             guard: Guard::Running(self.guard.run()),
@@ -110,12 +109,12 @@ impl Attempt {
         }
     }
 
-    /// How many of the attempts before lost their lease.
+    /// The number of earlier attempts that lost their lease.
     pub(super) fn lost_leases(&self) -> usize {
         usize::try_from(self.lost_leases).unwrap_or_default()
     }
 
-    /// What guards its lease.
+    /// The key of its lease.
     pub(super) fn lease(&self) -> RunningAttempt {
         RunningAttempt {
             message_id: self.message_id.clone(),
@@ -123,7 +122,7 @@ impl Attempt {
         }
     }
 
-    /// An outcome for its row.
+    /// A completion of its row with this outcome.
     pub(super) fn completion(&self, outcome: Outcome) -> Completion {
         debug_assert!(
             self.guard
@@ -141,7 +140,7 @@ impl Attempt {
 }
 
 impl Attempts {
-    /// Begins to compute; the future never panics and ends with an error when it takes too long.
+    /// Starts the computation. The future never panics, and fails at the time limit.
     pub(super) fn start(&self, attempt: &Attempt) -> Computing {
         let run = attempt.guard.run();
         let (message_id, add_up_to) = (attempt.message_id.clone(), attempt.add_up_to);
@@ -152,7 +151,7 @@ impl Attempts {
         };
         let (computation, limit) = (self.computation.clone(), self.work_timeout);
         Box::pin(async move {
-            // `compute` is the user's as well: what it does before its first await may panic, too.
+            // `compute` itself may panic before it returns a future, so it runs inside.
             let contained = AssertUnwindSafe(async { computation.compute(&task).await }).catch_unwind();
             match tokio::time::timeout(limit, contained).await {
                 Ok(Ok(result)) => result,
@@ -162,27 +161,27 @@ impl Attempts {
         })
     }
 
-    /// What a result means for the work.
+    /// Derives the work's outcome from the result of an attempt.
     pub(super) fn judge(&self, attempt: &Attempt, result: Result<i64, ComputeError>) -> Outcome {
         match result {
             Ok(result) => Outcome::Done { result },
             Err(ComputeError::Permanent(reason)) => Outcome::Failed {
-                reason: bounded(reason),
+                reason: storable(reason),
             },
             Err(ComputeError::Transient(reason)) if attempt.failures.saturating_add(1) >= self.max_attempts => {
                 Outcome::Failed {
-                    reason: bounded(reason),
+                    reason: storable(reason),
                 }
             }
             Err(ComputeError::Transient(reason)) => Outcome::Retry {
-                reason: bounded(reason),
+                reason: storable(reason),
                 delay: delay_after(attempt.failures),
             },
         }
     }
 }
 
-/// Half of the delay is chance, so that works that failed together do not come back together.
+/// Half of the delay is random, so that works that failed together do not return together.
 fn delay_after(failures: i32) -> Duration {
     let doubled = FIRST_DELAY
         .saturating_mul(2_u32.saturating_pow(failures.unsigned_abs()))
@@ -190,8 +189,8 @@ fn delay_after(failures: i32) -> Duration {
     doubled.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-/// A reason as the databases take it: without NUL, which PostgreSQL refuses, and not too long.
-fn bounded(reason: String) -> String {
+/// Makes a reason storable: replaces NUL, which PostgreSQL refuses, and truncates it.
+fn storable(reason: String) -> String {
     let mut reason = reason.replace('\0', "\u{fffd}");
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     reason
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn results_retries_failures_and_panics_are_told_apart() {
+    async fn results_errors_and_panics_have_their_own_outcomes() {
         assert_eq!(outcome(&attempts(5), &attempt(4)).await, Outcome::Done { result: 10 });
         assert!(matches!(
             outcome(&attempts(5), &attempt(13)).await,
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_hangs_ends() {
+    async fn a_hanging_computation_ends_at_the_time_limit() {
         struct Hangs;
         impl Computation for Hangs {
             fn compute(&self, _: &Task) -> Computing {
@@ -267,8 +266,8 @@ mod tests {
     }
 
     #[test]
-    fn reasons_fit_the_databases() {
-        let reason = bounded(format!("a\0{}", "é".repeat(1000)));
+    fn reasons_are_truncated_and_free_of_nul() {
+        let reason = storable(format!("a\0{}", "é".repeat(1000)));
         assert!(reason.len() <= LONGEST_REASON && reason.starts_with("a\u{fffd}é"));
     }
 }

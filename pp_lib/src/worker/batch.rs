@@ -1,4 +1,4 @@
-//! A batch of deliveries, sorted: attempts to be made, deliveries that are finished, and dead letters.
+//! Sorts a batch of deliveries into attempts, finished deliveries and dead letters.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,18 +17,18 @@ use crate::worker::decoding::{self, Decoded};
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) attempts: Vec<Attempt>,
-    /// Deliveries of dead letters, and of demands whose row wants nothing.
+    /// Deliveries that need no attempt: dead letters, and demands whose row is finished or missing.
     pub(super) finished: Vec<u64>,
     pub(super) dead: Vec<DeadLetter>,
 }
 
-/// Sorts a batch; what must be looked up in the store first is left out when `abandon` comes before the answer.
+/// Sorts a batch. Demands that need a look-up in the store are left out if `abandon` is cancelled first.
 pub(super) async fn sort(store: &AnyStore, deliveries: &[Delivery], abandon: &CancellationToken) -> Batch {
     let mut batch = Batch::default();
     let mut attempts: HashMap<MessageId, Attempt> = HashMap::with_capacity(deliveries.len());
     let mut unresolved: Vec<(WorkCode, &Delivery)> = Vec::new();
     for delivery in deliveries {
-        match decoding::read(delivery) {
+        match decoding::decode(delivery) {
             Decoded::Attempt(attempt) => add(&mut attempts, attempt, delivery),
             Decoded::Unresolved(work_code) => unresolved.push((work_code, delivery)),
             Decoded::Dead(letter) => {
@@ -63,13 +63,13 @@ fn add(attempts: &mut HashMap<MessageId, Attempt>, attempt: Attempt, delivery: &
     }
 }
 
-/// The attempts at rows that were named without their state; `None` when the program is to stop before that is known.
+/// Looks up the rows of demands that name no state; `None` if the program stops first.
 async fn resolve(
     store: &AnyStore,
     codes: &[WorkCode],
     abandon: &CancellationToken,
 ) -> Option<HashMap<WorkCode, Attempt>> {
-    let mut patience = Retry::new("looking up demanded works");
+    let mut retry = Retry::new("looking up demanded works");
     loop {
         match store.pending(codes).await {
             Ok(rows) => {
@@ -80,7 +80,7 @@ async fn resolve(
                 );
             }
             Err(StoreError::Outdated(_)) => return None,
-            Err(error) if !patience.wait(&error, abandon).await => return None,
+            Err(error) if !retry.wait(&error, abandon).await => return None,
             Err(_) => {}
         }
     }

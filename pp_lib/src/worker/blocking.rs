@@ -1,4 +1,4 @@
-//! Computations that block or burn the processor, on threads of their own and not too many at once.
+//! Runs blocking or CPU-bound computations on a bounded number of their own threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,29 +9,29 @@ use crate::domain::{Computation, ComputeError, Computing, Task};
 
 /// A computation in plain, blocking code.
 pub trait BlockingComputation: Send + Sync + 'static {
-    /// Computes the task. Looks at `cancelled` from time to time: a thread cannot be stopped from outside.
+    /// Computes the task. Implementations should poll `cancelled`: a thread cannot be stopped from outside.
     fn compute(&self, task: &Task, cancelled: &Cancelled) -> Result<i64, ComputeError>;
 }
 
-/// Whether nobody waits for the result any more.
+/// A flag that is set once the result is no longer needed.
 #[derive(Clone, Debug, Default)]
 pub struct Cancelled(Arc<AtomicBool>);
 
 impl Cancelled {
-    /// Whether to stop.
+    /// True if the computation should stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Runs a [`BlockingComputation`], at most so many tasks at once; the others wait for their turn.
+/// Runs a [`BlockingComputation`] with a bounded number of concurrent tasks; further tasks wait.
 pub struct Blocking<C> {
     inner: Arc<C>,
     threads: Arc<Semaphore>,
 }
 
 impl<C: BlockingComputation> Blocking<C> {
-    /// With at most `threads` tasks at once; as many as there are processors is a good number.
+    /// At most `threads` tasks run at once. The number of processors is a good value.
     pub fn new(inner: C, threads: usize) -> Self {
         Self {
             inner: Arc::new(inner),
@@ -42,7 +42,7 @@ impl<C: BlockingComputation> Blocking<C> {
 
 impl<C: BlockingComputation> Computation for Blocking<C> {
     fn compute(&self, task: &Task) -> Computing {
-        /// Tells the thread when the future is dropped.
+        /// Cancels the thread's task when the future is dropped.
         struct CancelOnDrop(Cancelled);
         impl Drop for CancelOnDrop {
             fn drop(&mut self) {
@@ -64,7 +64,7 @@ impl<C: BlockingComputation> Computation for Blocking<C> {
             });
             match thread.await {
                 Ok(result) => result,
-                // The panic goes on in the task that waits here, where it is contained like any other.
+                // The panic resumes in the waiting task, which contains it like any other.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
         })
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn threads_are_bounded_and_hear_of_cancellation() {
+    async fn threads_are_bounded_and_cancellation_reaches_them() {
         let (started, (ended, wait)) = (Arc::new(AtomicUsize::new(0)), std::sync::mpsc::sync_channel(8));
         let blocking = Blocking::new(UntilCancelled(started.clone(), ended), 2);
         let task = Task {

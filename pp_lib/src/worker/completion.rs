@@ -1,5 +1,4 @@
-//! Bringing outcomes into the store, whatever it takes: waiting while it is away, taking a batch apart when something
-//! in it is refused, and a new code when one is taken.
+//! Records outcomes in the store: waits while it is unavailable, splits a refused batch, and replaces taken codes.
 
 use std::collections::VecDeque;
 
@@ -9,30 +8,30 @@ use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
 
-/// What became of a completion in the end.
+/// The result of a completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// It took effect.
+pub(super) enum CompletionResult {
+    /// The outcome was recorded.
     Applied,
     /// The row had moved on.
     Superseded,
-    /// The store takes others like it, and will never take this one; its words.
+    /// The store accepts others and will never accept this one, for this reason.
     Refused(String),
-    /// The program was stopped, or is to stop, before the store took it; nothing is known about it.
+    /// The program stopped before the store confirmed the outcome. It may or may not be recorded.
     Abandoned,
 }
 
-/// Completes all; one ending for each, in order. What the store will not take as it is, is recorded as failed, so that its
-/// row tells of it; the completion then says so. Each is tried once at least; the store is not waited for any more once
-/// `abandon` is cancelled, or when a newer program has changed the database.
+/// Completes all, with one result for each, in order. An outcome that the store refuses is recorded as failed, in the
+/// row and in `all`. Each completion is tried at least once. Retries end when `abandon` is cancelled, or when a newer
+/// program has changed the database.
 pub(super) async fn complete(
     store: &AnyStore,
     feed: &AnyFeed,
     all: &mut [Completion],
     abandon: &CancellationToken,
-) -> Vec<Ending> {
-    let mut endings = vec![Ending::Abandoned; all.len()];
-    let mut patience = Retry::new("recording results");
+) -> Vec<CompletionResult> {
+    let mut results = vec![CompletionResult::Abandoned; all.len()];
+    let mut retry = Retry::new("recording results");
     let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
     while let Some(part) = parts.pop_front() {
         if part.is_empty() {
@@ -41,18 +40,18 @@ pub(super) async fn complete(
         let batch: Vec<Completion> = part.iter().map(|index| all[*index].clone()).collect();
         match store.complete(&batch).await {
             Ok(completed) => {
-                patience.recovered();
+                retry.recovered();
                 feed.announce();
                 let mut again = Vec::new();
                 for (index, completed) in part.into_iter().zip(completed) {
                     match completed {
                         Completed::Applied => {
-                            endings[index] = Ending::Applied;
+                            results[index] = CompletionResult::Applied;
                             if let Outcome::Failed { reason } = &all[index].outcome {
                                 log_given_up(&all[index].work_code, reason);
                             }
                         }
-                        Completed::Superseded => endings[index] = Ending::Superseded,
+                        Completed::Superseded => results[index] = CompletionResult::Superseded,
                         Completed::CodeTaken => {
                             all[index].work_code = new_work_code(all[index].work_code.origin());
                             again.push(index);
@@ -62,7 +61,7 @@ pub(super) async fn complete(
                 parts.push_front(again);
             }
             Err(StoreError::Rejected(reason)) if part.len() == 1 => match &mut all[part[0]].outcome {
-                Outcome::Failed { .. } => endings[part[0]] = Ending::Refused(reason),
+                Outcome::Failed { .. } => results[part[0]] = CompletionResult::Refused(reason),
                 outcome => {
                     *outcome = Outcome::Failed {
                         reason: format!("its outcome was refused: {reason}"),
@@ -79,11 +78,11 @@ pub(super) async fn complete(
             Err(StoreError::Outdated(_)) => break,
             Err(error) => {
                 parts.push_front(part);
-                if !patience.wait(&error, abandon).await {
+                if !retry.wait(&error, abandon).await {
                     break;
                 }
             }
         }
     }
-    endings
+    results
 }

@@ -1,20 +1,20 @@
-//! Which computation this system runs, named in one place, and heavy work imitated: each addition takes its time.
+//! Selects the computation of this system, in one place. A pace imitates heavy work: each addition takes that long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Computation, ComputeError, Computing, Task};
 
-/// The longest that a paced work may take.
+/// The maximum duration of a paced work.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// A computation that takes `pace` for each of the numbers up to the bound.
+/// A computation that takes `pace` for each number up to the bound.
 struct Paced {
     inner: Arc<dyn Computation>,
     pace: Duration,
 }
 
-/// The computation of this system, slowed down if `pace` is not zero. To compute something else, name it here.
+/// The computation of this system, slowed down by a non-zero `pace`. To compute something else, replace it here.
 pub fn computation(pace: Duration) -> Arc<dyn Computation> {
     let inner: Arc<dyn Computation> = Arc::new(crate::domain::AddUpToSum);
     if pace.is_zero() {
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_addition_takes_its_time() {
+    async fn each_addition_takes_the_pace() {
         let begun = Instant::now();
         assert_eq!(
             computation(Duration::from_millis(10)).compute(&task(100)).await,
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn more_than_an_hour_is_refused_at_once() {
+    async fn works_longer_than_an_hour_fail_at_once() {
         let paced = computation(Duration::from_secs(1));
         assert_eq!(paced.compute(&task(3600)).await, Ok(6_481_800));
         let begun = Instant::now();

@@ -1,7 +1,7 @@
-//! The worker: takes demands in batches, computes, records a whole batch in one change, then acknowledges.
+//! The consumer takes demands in batches, computes them, records each batch in one transaction, then acknowledges.
 //!
-//! Until its row says otherwise a demand belongs to its message: what is not acknowledged comes again. From the commit
-//! on it belongs to its row. So a batch is acknowledged after its commit, and every repetition finds its row finished.
+//! Until the commit, the message carries the demand: without an acknowledgement it is redelivered. After the commit,
+//! the row carries it. So a batch is acknowledged after its commit, and every redelivery finds its row finished.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,39 +22,39 @@ use crate::runtime::Retry;
 use crate::store::{AnyStore, Completion, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::batch::{self, Batch};
-use crate::worker::completion::{Ending, complete};
+use crate::worker::completion::{CompletionResult, complete};
 use crate::worker::decoding;
 use crate::worker::isolation;
-use crate::worker::running::{Running, Slow};
+use crate::worker::running::{Running, SlowAttempt};
 
-/// How long a batch waits for computations that do not end at once, before their works are recorded as `running`.
-const MOMENT: Duration = Duration::from_millis(20);
+/// The time after which a computation is slow: the batch no longer waits for it and records its work as `running`.
+const SLOW_AFTER: Duration = Duration::from_millis(20);
 
-/// How many batches are under way at once: while the store records one, the next is received and computed.
+/// The number of concurrent batches: while the store records one, the next is received and computed.
 const LANES: u16 = 2;
 
-/// How a worker takes and computes demands.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct ConsumeSettings {
-    /// How many messages may be with this worker, unacknowledged.
+    /// The maximum number of unacknowledged messages.
     pub prefetch: u16,
-    /// How many bytes these messages may have together. Each lane has its share, and may exceed it by a single message.
+    /// The maximum total size of these messages. Each lane has its share and may exceed it by one message.
     pub prefetch_bytes: usize,
-    /// How many demands are computed at once; half of them are recorded together.
+    /// The maximum number of concurrent computations. Each lane records its share together.
     pub batch: u16,
-    /// How long a batch waits for more messages once it has one.
+    /// The time that a batch waits for more messages after its first one.
     pub batch_wait: Duration,
-    /// How often a work may fail before it is given up.
+    /// The number of failed attempts after which a work is given up.
     pub max_attempts: i32,
-    /// How long this worker may be silent about a running work before another takes it.
+    /// The lease of a running work. Without an extension another worker then takes it over.
     pub lease: Duration,
-    /// How long one computation may take.
+    /// The time limit of one computation.
     pub work_timeout: Duration,
-    /// How long a stop waits for what is under way.
+    /// The time that a stop waits for works under way.
     pub grace: Duration,
 }
 
-/// The share of a worker that takes one batch after the other.
+/// A worker's lane takes one batch after the other. The lanes share the worker's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lane {
     prefetch: Prefetch,
@@ -62,7 +62,7 @@ struct Lane {
 }
 
 impl ConsumeSettings {
-    /// The lanes, with their shares of what there may be at once.
+    /// The lanes, with their shares of the limits.
     fn lanes(&self) -> impl Iterator<Item = Lane> {
         let Self {
             prefetch,
@@ -82,48 +82,47 @@ impl ConsumeSettings {
     }
 }
 
-/// A worker.
+/// Consumes demands; see the module.
 pub struct Consumer {
     store: AnyStore,
     broker: AnyBroker,
     feed: AnyFeed,
     attempts: Attempts,
     settings: ConsumeSettings,
-    turns: Turns,
+    group_lock: GroupLock,
 }
 
-/// Whose turn it is: groups of demands that come for the first time go beside each other, what may have ended a worker
-/// goes alone.
+/// Lets groups of first deliveries run concurrently, and runs a group that may have crashed a worker alone.
 #[derive(Debug, Default)]
-struct Turns(RwLock<()>);
+struct GroupLock(RwLock<()>);
 
-/// The turn of a group, until it is dropped.
-enum Turn<'a> {
-    Beside { _others: RwLockReadGuard<'a, ()> },
-    Alone { _nobody: RwLockWriteGuard<'a, ()> },
+/// The lock of a group, held until dropped.
+enum GroupGuard<'a> {
+    Shared { _guard: RwLockReadGuard<'a, ()> },
+    Exclusive { _guard: RwLockWriteGuard<'a, ()> },
 }
 
-impl Turns {
-    async fn for_group(&self, group: &[Attempt]) -> Turn<'_> {
+impl GroupLock {
+    async fn acquire(&self, group: &[Attempt]) -> GroupGuard<'_> {
         match isolation::is_alone(group) {
-            true => Turn::Alone {
-                _nobody: self.0.write().await,
+            true => GroupGuard::Exclusive {
+                _guard: self.0.write().await,
             },
-            false => Turn::Beside {
-                _others: self.0.read().await,
+            false => GroupGuard::Shared {
+                _guard: self.0.read().await,
             },
         }
     }
 }
 
-/// What an attempt has come to within its batch.
+/// The progress of an attempt within its batch.
 enum Progress {
     Ended(Outcome),
     Slow(JoinHandle<Result<i64, ComputeError>>),
 }
 
 impl Consumer {
-    /// A worker that computes with `computation`, and tells the feed of what it recorded.
+    /// A consumer that runs `computation` and announces recorded outcomes on the feed.
     pub fn new(
         store: AnyStore,
         broker: AnyBroker,
@@ -142,12 +141,12 @@ impl Consumer {
                 work_timeout,
             },
             settings,
-            turns: Turns::default(),
+            group_lock: GroupLock::default(),
         }
     }
 
-    /// Works until `shutdown` is cancelled; then finishes what is under way, or hands it back after the grace period.
-    /// `part` shows whether it can.
+    /// Consumes until `shutdown` is cancelled. Then it finishes the works under way, or hands them back after the grace
+    /// period. `part` shows its health.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let abandon = CancellationToken::new();
         let (slow, incoming) = mpsc::channel(usize::from(self.settings.batch));
@@ -172,31 +171,31 @@ impl Consumer {
         join_all(lanes).await;
         drop(slow);
         if let Err(error) = running.await {
-            log::error!("looking after running works ended: {error}");
+            log::error!("the task that tracks running works failed: {error}");
         }
     }
 
-    /// One lane: takes batches from one subscription after the other.
+    /// Runs a lane: subscribes again after each failure.
     async fn subscribe(
         &self,
         lane: Lane,
         part: Part,
         shutdown: &CancellationToken,
         abandon: &CancellationToken,
-        slow: mpsc::Sender<Slow>,
+        slow: mpsc::Sender<SlowAttempt>,
     ) {
         let places = Arc::new(Semaphore::new(usize::from(lane.batch)));
-        let mut patience = Retry::shown("taking demands", part);
+        let mut retry = Retry::shown("taking demands", part);
         while !shutdown.is_cancelled() {
             let error = match self.broker.subscribe(Queue::Demand, lane.prefetch).await {
                 Ok(subscription) => {
-                    patience.recovered();
+                    retry.recovered();
                     self.take(subscription, &places, shutdown, abandon, &slow).await
                 }
                 Err(error) => Err(error),
             };
             if let Err(error) = error {
-                patience.wait(&error, shutdown).await;
+                retry.wait(&error, shutdown).await;
             }
         }
     }
@@ -207,11 +206,11 @@ impl Consumer {
         places: &Arc<Semaphore>,
         shutdown: &CancellationToken,
         abandon: &CancellationToken,
-        slow: &mpsc::Sender<Slow>,
+        slow: &mpsc::Sender<SlowAttempt>,
     ) -> broker::Result<()> {
         loop {
             let next = async {
-                // At least one free place, then as many demands as there are places.
+                // Wait for one free place, then take as many demands as there are free places.
                 drop(places.acquire().await);
                 let free = places.available_permits().max(1);
                 subscription.next_batch(free, self.settings.batch_wait).await
@@ -221,8 +220,8 @@ impl Consumer {
                 () = shutdown.cancelled() => return Ok(()),
                 deliveries = next => deliveries?,
             };
-            for helping in isolation::helpings(deliveries) {
-                self.help(helping, &mut *subscription, places, shutdown, abandon, slow)
+            for group in isolation::delivery_groups(deliveries) {
+                self.process(group, &mut *subscription, places, shutdown, abandon, slow)
                     .await?;
                 if shutdown.is_cancelled() {
                     return Ok(());
@@ -231,15 +230,15 @@ impl Consumer {
         }
     }
 
-    /// Reads messages, works off what they demand and acknowledges them.
-    async fn help(
+    /// Decodes messages, completes their demands and acknowledges them.
+    async fn process(
         &self,
         mut deliveries: Vec<Delivery>,
         subscription: &mut dyn Subscription,
         places: &Arc<Semaphore>,
         shutdown: &CancellationToken,
         abandon: &CancellationToken,
-        slow: &mpsc::Sender<Slow>,
+        slow: &mpsc::Sender<SlowAttempt>,
     ) -> broker::Result<()> {
         let Batch {
             attempts,
@@ -248,16 +247,16 @@ impl Consumer {
         } = batch::sort(&self.store, &deliveries, abandon).await;
         if !dead.is_empty() {
             self.broker.dead_letter(&dead).await?;
-            // With the acknowledgement others take their room: they must not be held any longer.
+            // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
             let finished: HashSet<&u64> = finished.iter().collect();
             deliveries.retain(|delivery| !finished.contains(&delivery.tag));
             drop(dead);
         }
         subscription.acknowledge(&finished).await?;
-        for group in isolation::groups(attempts) {
+        for group in isolation::attempt_groups(attempts) {
             let finished = {
-                let _turn = self.turns.for_group(&group).await;
-                self.work_off(group, &deliveries, places, abandon, slow).await?
+                let _guard = self.group_lock.acquire(&group).await;
+                self.complete_group(group, &deliveries, places, abandon, slow).await?
             };
             subscription.acknowledge(&finished).await?;
             if shutdown.is_cancelled() {
@@ -267,28 +266,28 @@ impl Consumer {
         Ok(())
     }
 
-    /// Works off a group; the tags of what is finished with, as far as this worker is concerned.
-    async fn work_off(
+    /// Computes and records a group. Returns the tags to acknowledge.
+    async fn complete_group(
         &self,
         group: Vec<Attempt>,
         deliveries: &[Delivery],
         places: &Arc<Semaphore>,
         abandon: &CancellationToken,
-        slow: &mpsc::Sender<Slow>,
+        slow: &mpsc::Sender<SlowAttempt>,
     ) -> broker::Result<Vec<u64>> {
-        let mut ends = Ends::default();
+        let mut group_result = GroupResult::default();
         let announced = isolation::is_announced(&group);
         let attempts = match announced {
-            true => self.announce(group, abandon, &mut ends).await,
+            true => self.announce(group, abandon, &mut group_result).await,
             false => group,
         };
         let progress = self.compute(&attempts).await;
         let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
         for (attempt, progress) in attempts.into_iter().zip(progress) {
             match progress {
-                // Its row says already that it is running.
+                // Its row is already recorded as `running`.
                 Progress::Slow(task) if announced => {
-                    ends.finished(&attempt);
+                    group_result.finished(&attempt);
                     hand_over(attempt, task, places, slow).await;
                 }
                 progress => {
@@ -297,25 +296,30 @@ impl Consumer {
                 }
             }
         }
-        let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
-        for (((attempt, progress), ending), completion) in unrecorded.into_iter().zip(endings).zip(&completions) {
-            let goes_on = ending == Ending::Applied && is_running(completion);
-            ends.add(&attempt, ending);
+        let results = complete(&self.store, &self.feed, &mut completions, abandon).await;
+        for (((attempt, progress), result), completion) in unrecorded.into_iter().zip(results).zip(&completions) {
+            let continues = result == CompletionResult::Applied && is_running(completion);
+            group_result.add(&attempt, result);
             match progress {
-                Progress::Slow(task) if goes_on => hand_over(attempt, task, places, slow).await,
+                Progress::Slow(task) if continues => hand_over(attempt, task, places, slow).await,
                 Progress::Slow(task) => task.abort(),
                 Progress::Ended(_) => {}
             }
         }
-        if !ends.refused.is_empty() {
-            let dead: Vec<DeadLetter> = ends.dead_letters(deliveries);
+        if !group_result.refused.is_empty() {
+            let dead: Vec<DeadLetter> = group_result.dead_letters(deliveries);
             self.broker.dead_letter(&dead).await?;
         }
-        Ok(ends.tags)
+        Ok(group_result.tags)
     }
 
-    /// Records that the attempts are running, before they are; those that go on.
-    async fn announce(&self, attempts: Vec<Attempt>, abandon: &CancellationToken, ends: &mut Ends) -> Vec<Attempt> {
+    /// Records the attempts as `running` before they start. Returns those that may start.
+    async fn announce(
+        &self,
+        attempts: Vec<Attempt>,
+        abandon: &CancellationToken,
+        group_result: &mut GroupResult,
+    ) -> Vec<Attempt> {
         let running = Outcome::Running {
             lease: self.settings.lease,
         };
@@ -323,16 +327,16 @@ impl Consumer {
             .iter()
             .map(|attempt| attempt.completion(running.clone()))
             .collect();
-        let endings = complete(&self.store, &self.feed, &mut completions, abandon).await;
-        let mut going_on = Vec::new();
-        for ((attempt, ending), completion) in attempts.into_iter().zip(endings).zip(&completions) {
-            if ending == Ending::Applied && is_running(completion) {
-                going_on.push(attempt.running());
+        let results = complete(&self.store, &self.feed, &mut completions, abandon).await;
+        let mut started = Vec::new();
+        for ((attempt, result), completion) in attempts.into_iter().zip(results).zip(&completions) {
+            if result == CompletionResult::Applied && is_running(completion) {
+                started.push(attempt.running());
             } else {
-                ends.add(&attempt, ending);
+                group_result.add(&attempt, result);
             }
         }
-        going_on
+        started
     }
 
     fn outcome(&self, progress: &Progress) -> Outcome {
@@ -344,7 +348,7 @@ impl Consumer {
         }
     }
 
-    /// Starts all attempts at once. What ends at once or within a moment has an outcome; the rest goes on in tasks.
+    /// Starts all attempts at once. Those that end within [`SLOW_AFTER`] have an outcome; the others continue in tasks.
     async fn compute(&self, attempts: &[Attempt]) -> Vec<Progress> {
         let mut progress: Vec<Progress> = Vec::with_capacity(attempts.len());
         let mut slow = Vec::new();
@@ -358,9 +362,9 @@ impl Consumer {
                 }
             });
         }
-        let moment = tokio::time::Instant::now() + MOMENT;
+        let deadline = tokio::time::Instant::now() + SLOW_AFTER;
         let waits = progress.iter_mut().filter_map(|progress| match progress {
-            Progress::Slow(task) => Some(tokio::time::timeout_at(moment, task)),
+            Progress::Slow(task) => Some(tokio::time::timeout_at(deadline, task)),
             Progress::Ended(_) => None,
         });
         for (index, ended) in slow.into_iter().zip(join_all(waits).await) {
@@ -376,32 +380,33 @@ fn is_running(completion: &Completion) -> bool {
     matches!(completion.outcome, Outcome::Running { .. })
 }
 
-/// Leaves a work that its row calls running to the one who looks after those.
+/// Hands a work recorded as `running` over to the task that tracks such works.
 async fn hand_over(
     attempt: Attempt,
     task: JoinHandle<Result<i64, ComputeError>>,
     places: &Arc<Semaphore>,
-    slow: &mpsc::Sender<Slow>,
+    slow: &mpsc::Sender<SlowAttempt>,
 ) {
     let (attempt, place) = (attempt.running(), place(places).await);
-    let _ = slow.send(Slow { attempt, task, place }).await;
+    let _ = slow.send(SlowAttempt { attempt, task, place }).await;
 }
 
-/// What the deliveries of a group have come to.
+/// The result of a group.
 #[derive(Default)]
-struct Ends {
+struct GroupResult {
+    /// Deliveries to acknowledge.
     tags: Vec<u64>,
-    /// Deliveries that the store wants in no form, and why.
+    /// Deliveries that the store refused in any form, with the reason.
     refused: Vec<(Vec<u64>, String)>,
 }
 
-impl Ends {
-    fn add(&mut self, attempt: &Attempt, ending: Ending) {
-        match ending {
-            // It comes again.
-            Ending::Abandoned => {}
-            Ending::Applied | Ending::Superseded => self.finished(attempt),
-            Ending::Refused(reason) => {
+impl GroupResult {
+    fn add(&mut self, attempt: &Attempt, result: CompletionResult) {
+        match result {
+            // The broker redelivers it.
+            CompletionResult::Abandoned => {}
+            CompletionResult::Applied | CompletionResult::Superseded => self.finished(attempt),
+            CompletionResult::Refused(reason) => {
                 log_repeated!(Error, "a demand is a dead letter", "{reason}");
                 self.refused.push((attempt.tags.clone(), reason));
                 self.finished(attempt);
@@ -424,7 +429,7 @@ impl Ends {
     }
 }
 
-/// The place of a work that turned out slow; there is one, since a batch is never larger than what was free.
+/// Takes the place of a slow work. One is free, because a batch is never larger than the number of free places.
 async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     places
         .clone()
@@ -457,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_share_all_there_is_and_each_has_something() {
+    fn lanes_share_the_limits_and_none_is_empty() {
         assert_eq!(shares(2000, 1000), [(1000, 500), (1000, 500)]);
         assert_eq!(shares(7, 3), [(4, 2), (3, 1)]);
         assert_eq!(shares(2, 1), [(2, 1)]);
@@ -465,21 +470,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_came_again_has_its_turn_alone() {
+    async fn a_redelivered_group_runs_alone() {
         let [new, again] = [0, 1].map(|delivery_count| {
             let (id, code) = (new_message_id(), new_work_code(Origin::Consumer));
             let mut attempt = Attempt::at_new_work(id, AddUpTo::MIN, code);
             attempt.delivery_count = delivery_count;
             vec![attempt]
         });
-        let turns = Turns::default();
-        let beside_each_other = (turns.for_group(&new).await, turns.for_group(&new).await);
-        assert!(turns.for_group(&again).now_or_never().is_none());
-        drop(beside_each_other);
-        let alone = turns.for_group(&again).await;
-        assert!(turns.for_group(&new).now_or_never().is_none());
-        assert!(turns.for_group(&again).now_or_never().is_none());
+        let lock = GroupLock::default();
+        let concurrent = (lock.acquire(&new).await, lock.acquire(&new).await);
+        assert!(lock.acquire(&again).now_or_never().is_none());
+        drop(concurrent);
+        let alone = lock.acquire(&again).await;
+        assert!(lock.acquire(&new).now_or_never().is_none());
+        assert!(lock.acquire(&again).now_or_never().is_none());
         drop(alone);
-        assert!(turns.for_group(&new).now_or_never().is_some());
+        assert!(lock.acquire(&new).now_or_never().is_some());
     }
 }

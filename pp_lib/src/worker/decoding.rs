@@ -1,4 +1,4 @@
-//! From deliveries to attempts: what can be computed, what must first be looked up, and what is dead.
+//! Decodes deliveries into attempts, demands that need a look-up, and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
 use crate::domain::{DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
@@ -9,21 +9,20 @@ use crate::worker::attempt::Attempt;
 /// A decoded delivery.
 #[derive(Debug)]
 pub(super) enum Decoded {
-    /// It demands this attempt.
+    /// The attempt that it demands.
     Attempt(Attempt),
-    /// A demand for a row that does not say in which state the row was; no part of PP sends such.
+    /// A demand for a row without the row's state; no part of PP sends such demands.
     Unresolved(WorkCode),
-    /// Nothing that anybody can compute.
+    /// A message that cannot be computed.
     Dead(DeadLetter),
 }
 
-/// Reads a delivery. A message without an id of its own gets one: each copy of it is a work.
-pub(super) fn read(delivery: &Delivery) -> Decoded {
+/// Decodes a delivery. A message without an id gets a new one, so each copy of it is a work of its own.
+pub(super) fn decode(delivery: &Delivery) -> Decoded {
     parse(delivery).unwrap_or_else(|error| Decoded::Dead(dead_letter(delivery, &error.to_string())))
 }
 
-/// A delivery as a dead letter. It has an identity from now on, under which it may be sent again with all it said of
-/// itself.
+/// Turns a delivery into a dead letter. Its message id lets it be redriven with its original properties.
 pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     let given = delivery.properties.message_id.clone();
     let reason = match delivery.properties.kept {
@@ -60,7 +59,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
         return Ok(Decoded::Unresolved(work_code));
     };
     let failures = properties.failures.unwrap_or(0);
-    // Dispatchers before it was counted apart know of no other end of an attempt.
+    // Older dispatchers send no `lost_leases`: every attempt that did not fail had lost its lease.
     let lost_leases = properties
         .lost_leases
         .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
@@ -77,7 +76,8 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
     Ok(Decoded::Attempt(Attempt::at_row(message_id, add_up_to, row)))
 }
 
-/// The code promised for a work that has no row yet. The consumer writes such a row, and none has two codes.
+/// The promised code of a work without a row. The consumer will write the row, so the code must be of consumer origin
+/// and the only one.
 fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
     let Some(code) = &properties.new_work_code else {
         return Ok(None);
@@ -93,9 +93,9 @@ fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, DemandErro
     }
 }
 
-/// Reads a message body; an error's text is short, whatever the message was.
+/// Decodes a message body. Error texts are short, whatever the body.
 fn decode_demand(body: &[u8]) -> Result<WorkDemand, DemandError> {
-    // serde would take the array `[2]` for an object as well.
+    // serde would also read the struct from the array `[2]`.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(DemandError::Malformed("an array, expected an object".to_owned()));
     }
@@ -128,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_demand_gets_an_identity_of_its_own() {
+    fn each_delivery_without_a_message_id_gets_a_new_one() {
         let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
-        let ids = [read(&foreign), read(&foreign)].map(|decoded| match decoded {
+        let ids = [decode(&foreign), decode(&foreign)].map(|decoded| match decoded {
             Decoded::Attempt(attempt) if attempt.guard == Guard::NoRow => attempt.message_id,
             other => panic!("{other:?}"),
         });
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demand_of_a_dispatcher_that_does_not_count_lost_leases_apart_is_understood() {
+    fn a_demand_without_lost_leases_is_understood() {
         let properties = |lost_leases| Properties {
             work_code: Some("api-0123456789".to_owned()),
             generation: Some(1),
@@ -148,7 +148,7 @@ mod tests {
             ..Properties::default()
         };
         for (said, understood) in [(None, 3), (Some(1), 1)] {
-            match read(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
+            match decode(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
                 Decoded::Attempt(attempt) => assert_eq!(attempt.lost_leases(), understood),
                 other => panic!("{other:?}"),
             }
@@ -156,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_promised_code_is_the_works() {
+    fn a_new_work_gets_its_promised_code() {
         let properties = Properties {
             new_work_code: Some("consumer-0123456789".to_owned()),
             ..Properties::default()
         };
-        match read(&delivery(r#"{"add_up_to":2}"#, properties)) {
+        match decode(&delivery(r#"{"add_up_to":2}"#, properties)) {
             Decoded::Attempt(attempt) => {
                 assert_eq!(
                     (attempt.work_code.as_str(), attempt.guard),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_dead_with_its_reason() {
+    fn an_undecodable_message_is_a_dead_letter_with_its_reason() {
         let id = |id: &str| Properties {
             message_id: Some(id.to_owned()),
             ..Properties::default()
@@ -215,7 +215,7 @@ mod tests {
             (r#"{"add_up_to":2}"#, lost(2), "lost_leases"),
             (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
-            match read(&delivery(body, properties)) {
+            match decode(&delivery(body, properties)) {
                 Decoded::Dead(letter) => {
                     assert!(letter.reason.contains(reason), "{}", letter.reason);
                     assert_eq!(letter.body, body);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_ignored_and_done_may_be_missing() {
+    fn unknown_fields_are_ignored_and_done_is_optional() {
         for body in [
             r#"{"add_up_to":2,"done":false}"#,
             r#"{"add_up_to":2}"#,
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_nothing_is_named() {
+    fn malformed_bodies_are_refused_with_short_errors() {
         assert_eq!(
             decode_demand(br#"{"add_up_to":2,"done":true}"#),
             Err(DemandError::AlreadyDone)

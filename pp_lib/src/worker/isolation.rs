@@ -1,42 +1,42 @@
-//! Which messages are read, and which demands are computed, together.
+//! Groups messages that are decoded together and demands that are computed together.
 //!
-//! A redelivered message may have ended its worker, while it was read or while it was computed. The more often it
-//! returns, the smaller its group. At last it is read alone, and computed alone after its row says `running`: an end of
-//! the worker is then a lost lease. So what ends its workers is found and given up, and its neighbours go on.
+//! A redelivered message may have crashed its worker while it was decoded or computed. The more often it returns, the
+//! smaller its group. Finally it is decoded alone, and computed alone after its row is recorded as `running`, so that a
+//! crash of the worker counts as a lost lease. This finds and gives up demands that crash their workers, while their
+//! neighbours proceed.
 
 use crate::broker::Delivery;
 use crate::worker::attempt::Attempt;
 
-/// The most messages that are read or computed together after they were redelivered once, twice, three times.
-const TOGETHER: [usize; 3] = [250, 50, 10];
+/// The maximum group sizes after one, two and three redeliveries.
+const GROUP_LIMITS: [usize; 3] = [250, 50, 10];
 
-/// Splits a batch into the parts that are read one after the other: first deliveries come first. Each part is read,
-/// computed and acknowledged before the next one is read.
-pub(super) fn helpings(mut deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+/// Splits a batch into groups, first deliveries first. Each group is decoded, computed and acknowledged before the next
+/// one is decoded.
+pub(super) fn delivery_groups(mut deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
     let times = |delivery: &Delivery| usize::try_from(delivery.delivery_count).unwrap_or(usize::MAX);
-    // Stable: the order of their tags stays within a part.
+    // The sort is stable: tags keep their order within a group.
     deliveries.sort_by_key(times);
-    let mut helpings: Vec<Vec<Delivery>> = Vec::new();
+    let mut groups: Vec<Vec<Delivery>> = Vec::new();
     for delivery in deliveries {
-        let fits = |helping: &&mut Vec<Delivery>| {
-            times(&helping[0]) == times(&delivery) && helping.len() < most(times(&delivery))
+        let fits = |group: &&mut Vec<Delivery>| {
+            times(&group[0]) == times(&delivery) && group.len() < group_limit(times(&delivery))
         };
-        match helpings.last_mut().filter(fits) {
-            Some(helping) => helping.push(delivery),
-            None => helpings.push(vec![delivery]),
+        match groups.last_mut().filter(fits) {
+            Some(group) => group.push(delivery),
+            None => groups.push(vec![delivery]),
         }
     }
-    helpings
+    groups
 }
 
-/// Splits attempts into groups that are computed and recorded together, one group after the other: first deliveries come
-/// first.
-pub(super) fn groups(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
-    attempts.sort_by_key(care);
+/// Splits attempts into groups that are computed and recorded together, first deliveries first.
+pub(super) fn attempt_groups(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
+    attempts.sort_by_key(isolation);
     let mut groups: Vec<Vec<Attempt>> = Vec::new();
     for attempt in attempts {
-        let care_of_it = care(&attempt);
-        let fits = |group: &&mut Vec<Attempt>| care(&group[0]) == care_of_it && group.len() < most(care_of_it.0);
+        let of_this = isolation(&attempt);
+        let fits = |group: &&mut Vec<Attempt>| isolation(&group[0]) == of_this && group.len() < group_limit(of_this.0);
         match groups.last_mut().filter(fits) {
             Some(group) => group.push(attempt),
             None => groups.push(vec![attempt]),
@@ -45,30 +45,30 @@ pub(super) fn groups(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
     groups
 }
 
-/// Whether no other group may be computed beside this one: it may have crashed its worker.
+/// True if the group may have crashed a worker, so that no other group may be computed beside it.
 pub(super) fn is_alone(group: &[Attempt]) -> bool {
     group.iter().any(|attempt| {
-        let (times_lost, announced) = care(attempt);
+        let (times_lost, announced) = isolation(attempt);
         announced || times_lost > 0
     })
 }
 
-/// Whether the rows of a group say `running` before anything is computed, so that a crash of the worker is counted.
+/// True if the group's rows are recorded as `running` before the computation, so that a crash of the worker is counted.
 pub(super) fn is_announced(group: &[Attempt]) -> bool {
-    group.iter().any(|attempt| care(attempt).1)
+    group.iter().any(|attempt| isolation(attempt).1)
 }
 
-/// How often an attempt was lost, and whether it is announced: when it is computed alone, and from then on as long as it
-/// loses the leases that it gets by that.
-fn care(attempt: &Attempt) -> (usize, bool) {
+/// The number of workers lost with an attempt, and whether it is announced: once it is computed alone, and as long as
+/// its announced attempts lose their leases.
+fn isolation(attempt: &Attempt) -> (usize, bool) {
     let times = attempt.times_lost();
-    (times, times > TOGETHER.len() || attempt.lost_leases() > 0)
+    (times, times > GROUP_LIMITS.len() || attempt.lost_leases() > 0)
 }
 
-fn most(times_lost: usize) -> usize {
+fn group_limit(times_lost: usize) -> usize {
     match times_lost.checked_sub(1) {
         None => usize::MAX,
-        Some(again) => TOGETHER.get(again).copied().unwrap_or(1),
+        Some(again) => GROUP_LIMITS.get(again).copied().unwrap_or(1),
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
             work_code: "api-0123456789".parse().unwrap(),
             run: Run {
                 generation: 1,
-                // A stopping worker handed one of them back.
+                // One attempt was handed back by a stopping worker.
                 attempt: 4 + lost_leases,
             },
             failures: 2,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_redelivered_is_read_apart_from_its_neighbours() {
+    fn redelivered_messages_are_decoded_in_smaller_groups() {
         let delivery = |tag: u64, delivery_count: u32| Delivery {
             tag,
             delivery_count,
@@ -107,25 +107,25 @@ mod tests {
             .into_iter()
             .flat_map(|(count, many)| (0..many).map(move |_| count));
         let deliveries = counts.zip(1..).map(|(count, tag)| delivery(tag, count)).collect();
-        let helpings = helpings(deliveries);
-        let shape: Vec<(u32, usize)> = (helpings.iter())
-            .map(|helping| (helping[0].delivery_count, helping.len()))
+        let groups = delivery_groups(deliveries);
+        let shape: Vec<(u32, usize)> = (groups.iter())
+            .map(|group| (group[0].delivery_count, group.len()))
             .collect();
         assert_eq!(
             shape,
             [(0, 4), (1, 250), (1, 10), (3, 10), (3, 1), (4, 1), (4, 1), (4, 1)]
         );
-        let first: Vec<u64> = helpings[0].iter().map(|delivery| delivery.tag).collect();
+        let first: Vec<u64> = groups[0].iter().map(|delivery| delivery.tag).collect();
         assert_eq!(first, [1, 2, 265, 266]);
     }
 
     #[test]
-    fn the_oftener_a_demand_comes_the_fewer_are_beside_it() {
+    fn redelivered_demands_are_computed_in_smaller_groups() {
         let attempts = [(0, 1000), (1, 300), (2, 60), (3, 20), (4, 2), (9, 1)];
         let attempts = attempts
             .into_iter()
             .flat_map(|(count, many)| (0..many).map(move |_| attempt(count, 0)));
-        let groups = groups(attempts.collect());
+        let groups = attempt_groups(attempts.collect());
         let shape: Vec<(usize, bool)> = groups.iter().map(|group| (group.len(), is_announced(group))).collect();
         let together = [1000, 250, 50, 50, 10, 10, 10].map(|many| (many, false));
         assert_eq!(shape, [&together[..], &[(1, true); 3]].concat());
@@ -134,11 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn lost_leases_count_like_deliveries_are_announced_and_failures_do_not_count() {
-        assert_eq!(care(&attempt(0, 0)), (0, false));
-        assert_eq!((care(&attempt(1, 3)), care(&attempt(5, 3))), ((3, true), (5, true)));
+    fn lost_leases_count_like_redeliveries_and_failures_do_not() {
+        assert_eq!(isolation(&attempt(0, 0)), (0, false));
+        assert_eq!(
+            (isolation(&attempt(1, 3)), isolation(&attempt(5, 3))),
+            ((3, true), (5, true))
+        );
         let attempts = vec![attempt(1, 0), attempt(0, 1), attempt(0, 1), attempt(1, 0)];
-        let shape: Vec<(usize, bool)> = groups(attempts)
+        let shape: Vec<(usize, bool)> = attempt_groups(attempts)
             .iter()
             .map(|group| (group.len(), is_announced(group)))
             .collect();

@@ -1,5 +1,5 @@
-//! Working off: demands are taken from the broker, computed, recorded and acknowledged. What a demand asks for is a
-//! [`Computation`](crate::domain::Computation); how demands come to be is not decided here.
+//! The worker takes demands from the broker, runs their [`Computation`](crate::domain::Computation), records the
+//! outcomes and acknowledges. Creating demands is not done here.
 
 mod attempt;
 mod batch;

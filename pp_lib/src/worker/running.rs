@@ -1,5 +1,5 @@
-//! Works that take longer than their batch: their rows say `running`, their leases are extended, and what they come to
-//! is recorded when they end. One task owns them all.
+//! Tracks works that take longer than their batch: extends the leases of their `running` rows and records their
+//! outcomes. One task owns them all.
 
 use std::collections::HashMap;
 use std::iter;
@@ -15,24 +15,23 @@ use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::store::{AnyStore, Completion, RunningAttempt};
 use crate::worker::attempt::{Attempt, Attempts};
-use crate::worker::completion::{Ending, complete};
+use crate::worker::completion::{CompletionResult, complete};
 
-/// How many works are handed back together.
+/// The maximum number of works handed back together.
 const BATCH: usize = 1000;
 
-/// A computation under way, which lives in a task of its own.
-pub(super) struct Slow {
-    /// What it is an attempt at; its row says `running`.
+/// An attempt whose computation continues in a task of its own.
+pub(super) struct SlowAttempt {
+    /// The attempt; its row is recorded as `running`.
     pub(super) attempt: Attempt,
-    /// Its task.
     pub(super) task: tokio::task::JoinHandle<Result<i64, ComputeError>>,
-    /// The place that it takes up until it is completed.
+    /// The lane's place, held until completion.
     pub(super) place: OwnedSemaphorePermit,
 }
 
-/// Looks after slow works until the channel is closed and all have ended. Once `abandon` is cancelled, works that are
-/// under way are handed back to the store, also those that still come in: another worker takes them up at once, and
-/// neither a failure nor a lost lease is counted.
+/// Tracks slow works until the channel is closed and all have ended. Once `abandon` is cancelled, it hands works back
+/// to the store, including those that still arrive: another worker takes them over at once, and neither a failure nor a
+/// lost lease is counted.
 pub(super) struct Running {
     pub(super) store: AnyStore,
     pub(super) feed: AnyFeed,
@@ -50,7 +49,7 @@ struct Entry {
 type Ended = JoinSet<Result<i64, ComputeError>>;
 
 impl Running {
-    pub(super) async fn run(self, mut incoming: mpsc::Receiver<Slow>) {
+    pub(super) async fn run(self, mut incoming: mpsc::Receiver<SlowAttempt>) {
         let mut entries: HashMap<Id, Entry> = HashMap::new();
         let mut ended = Ended::new();
         let mut heartbeat = interval(self.lease / 3);
@@ -60,7 +59,7 @@ impl Running {
             tokio::select! {
                 () = self.abandon.cancelled() => break,
                 slow = incoming.recv(), if open => match slow {
-                    Some(Slow { attempt, task, place }) => {
+                    Some(SlowAttempt { attempt, task, place }) => {
                         let computation = task.abort_handle();
                         let id = ended.spawn(async { task.await.unwrap_or_else(|_| Err(cancelled())) }).id();
                         entries.insert(id, Entry { attempt, computation, _place: place });
@@ -90,21 +89,21 @@ impl Running {
                     .completion(self.attempts.judge(&entry.attempt, result.clone()))
             })
             .collect();
-        let endings = complete(&self.store, &self.feed, &mut completions, &self.abandon).await;
+        let results = complete(&self.store, &self.feed, &mut completions, &self.abandon).await;
         let mut unrecorded = Vec::new();
-        for ((ending, (entry, _)), completion) in endings.into_iter().zip(&finished).zip(&completions) {
-            match ending {
-                Ending::Refused(reason) => {
+        for ((result, (entry, _)), completion) in results.into_iter().zip(&finished).zip(&completions) {
+            match result {
+                CompletionResult::Refused(reason) => {
                     log_repeated!(Error, "a result was refused", "{}: {reason}", completion.work_code);
                 }
-                Ending::Abandoned => unrecorded.push(entry.attempt.lease()),
-                Ending::Applied | Ending::Superseded => {}
+                CompletionResult::Abandoned => unrecorded.push(entry.attempt.lease()),
+                CompletionResult::Applied | CompletionResult::Superseded => {}
             }
         }
         self.hand_back(unrecorded).await;
     }
 
-    /// A lease that is not this worker's any more ends the computation: the work was cancelled, changed or rescued.
+    /// Extends all leases. A lost lease aborts the computation: the work was cancelled, changed or rescued.
     async fn extend(&self, entries: &HashMap<Id, Entry>) {
         let (runs, handles): (Vec<RunningAttempt>, Vec<&AbortHandle>) = entries
             .values()
@@ -120,8 +119,8 @@ impl Running {
         }
     }
 
-    /// Hands back what is under way, then what the lanes had recorded as running before they noticed the stop.
-    async fn hand_back_all(&self, entries: HashMap<Id, Entry>, mut incoming: mpsc::Receiver<Slow>) {
+    /// Hands back the works under way, then those that the lanes recorded as `running` before they noticed the stop.
+    async fn hand_back_all(&self, entries: HashMap<Id, Entry>, mut incoming: mpsc::Receiver<SlowAttempt>) {
         let hand_back = |entry: Entry| {
             entry.computation.abort();
             entry.attempt.lease()
@@ -129,7 +128,7 @@ impl Running {
         self.hand_back(entries.into_values().map(hand_back).collect()).await;
         let mut late = Vec::new();
         while incoming.recv_many(&mut late, BATCH).await > 0 {
-            let hand_back = |slow: Slow| {
+            let hand_back = |slow: SlowAttempt| {
                 slow.task.abort();
                 slow.attempt.lease()
             };
@@ -154,7 +153,7 @@ impl Running {
     }
 }
 
-/// What an aborted computation counts as; its completion finds that the row has moved on.
+/// The result of an aborted computation. Its completion is superseded, because the row has moved on.
 fn cancelled() -> ComputeError {
     ComputeError::Transient("cancelled".to_owned())
 }

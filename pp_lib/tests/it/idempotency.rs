@@ -9,7 +9,9 @@ use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions};
-use pp_lib::serving::{Given, IdempotentRequests, KeyError, KeyedRequest, Scope, Wanted, forget_expired_keys};
+use pp_lib::serving::{
+    CreateWork, IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys,
+};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, StoreError, WorkRows as _,
@@ -69,12 +71,12 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
 
 impl Place {
     /// Creates a work, and answers with it.
-    async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Result<Given, KeyError> {
+    async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Result<KeyedAnswer, KeyError> {
         let (works, executed) = (self.works.clone(), Arc::clone(&self.executed));
         requests
             .answer(keyed(key, body), move |seed| async move {
                 executed.fetch_add(1, Ordering::SeqCst);
-                Ok(answer(&works.create(Wanted::default(), seed).await?))
+                Ok(answer(&works.create(CreateWork::default(), seed).await?))
             })
             .await
     }
@@ -283,7 +285,7 @@ async fn a_request_that_was_abandoned_is_taken_over_with_its_seed() {
     let place = place().await;
     abandoned(&place, Duration::from_millis(300), DAY).await;
     let seed = MessageId::try_from("seed of the dead".to_owned()).unwrap();
-    let before = place.works.create(Wanted::default(), seed).await.unwrap();
+    let before = place.works.create(CreateWork::default(), seed).await.unwrap();
     let given = place.create(&place.requests, "k", "a").await.unwrap();
     assert_eq!((given.answer, given.replayed), (answer(&before), false));
     assert_eq!(place.works().await, [before]);

@@ -16,7 +16,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
 use pp_lib::runtime::{Health, State};
 use pp_lib::serving::{ActorError, StoreOptions, Works};
-use pp_lib::serving::{Caches, Coded, Near, Read, Serving, Source, Wanted};
+use pp_lib::serving::{Caches, CreateWork, Near, Read, Serving, Source, WorkOrDemand};
 use pp_lib::store::{AnyStore, Changed, StoreError};
 
 use crate::store::embedded;
@@ -78,7 +78,7 @@ impl Rig {
     }
 
     async fn create(&self, add_up_to: i64) -> Work {
-        let wanted = Wanted {
+        let wanted = CreateWork {
             add_up_to: AddUpTo::try_from(add_up_to).ok(),
             run_at: None,
         };
@@ -319,13 +319,13 @@ async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
     rig.works.remember(told.clone()).await;
     assert_eq!(
         by_code(&told).await.unwrap().value,
-        Some(Coded::Provisional(told.clone()))
+        Some(WorkOrDemand::Provisional(told.clone()))
     );
     rig.cache.mood.store(FAILING, Ordering::SeqCst);
     rig.works.remember(untold.clone()).await;
     assert_eq!(
         by_code(&untold).await.unwrap().value,
-        Some(Coded::Provisional(untold.clone()))
+        Some(WorkOrDemand::Provisional(untold.clone()))
     );
     // What another process may have accepted is not said to be nothing.
     let unsure = by_code(&demand("consumer-0000000003")).await;
@@ -336,7 +336,7 @@ async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
     eventually(|| async { rig.cache_state() == State::Up }).await;
     assert_eq!(
         by_code(&untold).await.unwrap().value,
-        Some(Coded::Provisional(untold.clone()))
+        Some(WorkOrDemand::Provisional(untold.clone()))
     );
 }
 

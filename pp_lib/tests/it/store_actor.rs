@@ -1,4 +1,4 @@
-//! The store's actor over a store that waits, refuses and breaks as a script says.
+//! The store's actor over a scripted store that waits, refuses and panics.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use pp_conformance::scripted::{Call, Held, ScriptedStore, Step};
 use pp_lib::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions, Wanted};
+use pp_lib::serving::{ActorError, CreateWork, StoreActor, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, StoreError};
 
 use crate::store::embedded;
@@ -17,15 +17,15 @@ const UNREACHABLE: i32 = 15;
 const TAKEN: i32 = 16;
 const KINDS: [Call; 3] = [Call::Create, Call::ByIds, Call::ByCodes];
 
-fn wanted(bound: i32) -> (Wanted, MessageId) {
-    let wanted = Wanted {
+fn wanted(bound: i32) -> (CreateWork, MessageId) {
+    let wanted = CreateWork {
         add_up_to: AddUpTo::try_from(i64::from(bound)).ok(),
         run_at: None,
     };
     (wanted, MessageId::try_from(format!("message {bound}")).unwrap())
 }
 
-/// The numbers in these brackets, as in `AddUpTo(4)`.
+/// The numbers in a text such as `AddUpTo(4)`.
 fn numbers(text: &str, name: &str) -> Vec<i32> {
     let begin = format!("{name}(");
     let found = text.split(&begin).skip(1);
@@ -34,7 +34,7 @@ fn numbers(text: &str, name: &str) -> Vec<i32> {
         .collect()
 }
 
-/// What becomes of works with these bounds.
+/// The scripted step for creating works with these bounds.
 fn created(asked: &str) -> Step {
     let bounds = numbers(asked, "AddUpTo");
     if bounds.contains(&BROKEN) {
@@ -52,7 +52,7 @@ fn created(asked: &str) -> Step {
     }
 }
 
-/// An actor, and its store, whose calls wait for a permit each.
+/// An actor over a store whose calls each wait for a permit.
 struct Rig {
     store: Arc<ScriptedStore>,
     held: Held,
@@ -86,19 +86,19 @@ async fn rig() -> Rig {
 }
 
 impl Rig {
-    /// The bounds of each group that was to be created.
+    /// The bounds of each group passed to the store.
     fn groups(&self) -> Vec<Vec<i32>> {
         let asked = self.store.asked(Call::Create);
         asked.iter().map(|asked| numbers(asked, "AddUpTo")).collect()
     }
 
-    /// Asks for a work of each bound; the first is under way before the others wait.
+    /// Creates a work of each bound. The first one is under way before the others wait.
     async fn create(&self, bounds: &[i32]) -> Vec<tokio::task::JoinHandle<Result<Work, ActorError>>> {
         let mut asked = Vec::new();
         for bound in bounds {
             let (handle, (wanted, id)) = (self.handle.clone(), wanted(*bound));
             asked.push(tokio::spawn(async move { handle.create(wanted, id).await }));
-            self.settle().await;
+            self.run_until_blocked().await;
         }
         asked
     }
@@ -108,8 +108,8 @@ impl Rig {
         self.handle.create(wanted, id).await
     }
 
-    /// Lets everything run as far as it can without a permit.
-    async fn settle(&self) {
+    /// Lets all tasks run as far as they can without a permit.
+    async fn run_until_blocked(&self) {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -117,7 +117,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn what_waits_while_a_group_commits_is_the_next_group() {
+async fn works_that_wait_during_a_commit_form_the_next_group() {
     let rig = rig().await;
     let mut waiter = rig.feed.listen();
     let asked = rig.create(&[1, 2, 3, 4]).await;
@@ -143,12 +143,12 @@ async fn one_bad_work_does_not_fail_its_neighbours() {
         });
     }
     assert_eq!(answers, ["1", "2", "the database refused: bad", "16", "5"]);
-    // What found its code taken was tried again, alone and with another one.
+    // The work with the taken code was retried alone, with a new code.
     assert_eq!(rig.groups().last().unwrap(), &[TAKEN]);
 }
 
 #[tokio::test]
-async fn a_store_that_is_gone_or_breaks_fails_its_group_only() {
+async fn a_failing_store_fails_the_current_group_only() {
     let rig = rig().await;
     let asked = rig.create(&[1, 2, UNREACHABLE]).await;
     rig.held.let_go(2);
@@ -170,13 +170,13 @@ async fn a_store_that_is_gone_or_breaks_fails_its_group_only() {
 }
 
 #[tokio::test]
-async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
+async fn waiting_reads_share_one_statement_and_each_gets_its_own_work() {
     let rig = rig().await;
     rig.held.let_go(50);
     for bound in 17..67 {
         rig.create_one(bound).await.unwrap();
     }
-    // In another order than that of the questions.
+    // The store's order differs from that of the questions.
     rig.store.on(&[Call::ByIds], |_| {
         Step::change(|works: &mut Vec<Work>| works.reverse())
     });
@@ -185,9 +185,9 @@ async fn reads_that_wait_are_one_statement_and_each_gets_its_own_work() {
         tokio::spawn(async move { handle.by_id(WorkId(id)).await })
     };
     let mut asked = vec![ask(50)];
-    rig.settle().await;
+    rig.run_until_blocked().await;
     asked.extend([7, 3, 101, 7].map(ask));
-    rig.settle().await;
+    rig.run_until_blocked().await;
     rig.held.let_go(2);
     let (mut ids, mut work_code) = (Vec::new(), None);
     for ask in asked {
@@ -212,14 +212,14 @@ async fn one_kind_of_request_does_not_wait_behind_another() {
     let (by_id, by_code) = (rig.handle.clone(), rig.handle.clone());
     let _one = tokio::spawn(async move { by_id.by_id(WorkId(4)).await });
     let _other = tokio::spawn(async move { by_code.by_code(WorkCode::new(Origin::Api, [1; 10])).await });
-    rig.settle().await;
+    rig.run_until_blocked().await;
     assert_eq!(KINDS.map(|kind| rig.store.calls(kind)), [1, 1, 1]);
 }
 
 #[tokio::test]
-async fn a_full_mailbox_refuses_and_a_stop_finishes_what_waits() {
+async fn a_full_mailbox_refuses_and_a_stop_finishes_waiting_requests() {
     let rig = rig().await;
-    // One under way and eight that wait.
+    // One is under way and eight wait.
     let asked = rig.create(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).await;
     assert!(matches!(rig.create_one(10).await, Err(ActorError::Overloaded)));
     rig.held.let_go(2);

@@ -10,7 +10,7 @@ mod on_servers {
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::runtime::Health;
     use pp_lib::runtime::new_message_id;
-    use pp_lib::serving::{Caches, Serving, Source, Wanted};
+    use pp_lib::serving::{Caches, CreateWork, Serving, Source};
     use pp_lib::store::AnyStore;
     use tokio::time::{Instant, sleep};
 
@@ -47,7 +47,7 @@ mod on_servers {
         }
 
         async fn create(&self) -> WorkId {
-            let wanted = Wanted {
+            let wanted = CreateWork {
                 add_up_to: Some(AddUpTo::MIN),
                 run_at: None,
             };

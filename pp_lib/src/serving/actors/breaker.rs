@@ -1,12 +1,12 @@
-//! A breaker: after some failures in a row nothing is asked any more until a probe succeeds, so that requests do not
-//! pay for a server that is away.
+//! A circuit breaker: after several failures in a row it stops all calls until a probe succeeds, so that requests do
+//! not wait for an unavailable server.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::log_repeated;
 use crate::runtime::Part;
 
-/// So many failures in a row open it.
+/// The number of failures in a row that opens the breaker.
 const FAILURES: u32 = 3;
 
 /// The breaker in front of one server.
@@ -18,7 +18,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Closed; `part` shows whether it is.
+    /// A closed breaker. `part` shows its state.
     pub(super) fn new(part: Part) -> Self {
         Self {
             part,
@@ -27,12 +27,11 @@ impl Breaker {
         }
     }
 
-    /// Whether nothing should be asked.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A call succeeded. While it is open only probes are made, so that closes it.
+    /// Records a success, which closes the breaker: while it is open, only probes are sent.
     pub(super) fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.part.up();
@@ -41,7 +40,7 @@ impl Breaker {
         }
     }
 
-    /// A call failed.
+    /// Records a failure.
     pub(super) fn failed(&self, why: &impl std::fmt::Display) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= FAILURES && !self.open.swap(true, Ordering::Relaxed) {
@@ -61,7 +60,7 @@ mod tests {
     use crate::runtime::{Health, Readiness};
 
     #[test]
-    fn failures_in_a_row_open_it_and_a_success_closes_it() {
+    fn failures_in_a_row_open_the_breaker_and_a_success_closes_it() {
         let health = Health::new();
         let breaker = Breaker::new(health.part("cache", false));
         breaker.succeeded();

@@ -1,6 +1,6 @@
-//! The cache's actor: what waits becomes one round trip, and a cache that is away is left out.
+//! The cache's actor: merges waiting calls into one round trip, and bypasses an unavailable cache.
 //!
-//! Nothing here fails a request: whoever asks gets an answer or none, and goes to the store for the rest.
+//! A cache failure never fails a request: the caller gets no answer and asks the store instead.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -16,36 +16,36 @@ use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, Found, Lease, Mome
 use crate::domain::{WorkCode, WorkId};
 use crate::runtime::Part;
 use crate::serving::actors::breaker::Breaker;
-use crate::serving::actors::mailbox::{Ask, Keeping, Mailbox, Reply, open};
+use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
 
-/// How often a cache that is there is asked for its time, and one that is away whether it is back.
+/// The pause between reads of the cache's clock, and between probes of an unavailable cache.
 const PAUSE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
-/// How many round trips run at once.
+/// The number of concurrent round trips.
 const LANES: usize = 2;
-/// How many questions become one round trip at most.
+/// The maximum number of questions in one round trip.
 const BATCH: usize = 512;
 
-/// What the cache said about one work.
+/// The cache's answer about one work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Whether it may be served; see [`cache::LookedUp::fresh`].
+pub struct CacheAnswer {
+    /// True if the entry may be served; see [`cache::LookedUp::fresh`].
     pub fresh: bool,
-    /// What was found.
+    /// The entry, or a lease for filling it in.
     pub found: Found,
 }
 
-/// The running actor, owned by whoever stops it.
+/// The running actor. The owner stops it.
 #[derive(Debug)]
 pub struct CacheActor {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// How everybody else talks to the cache.
+/// Sends requests to the cache's actor.
 #[derive(Clone)]
 pub struct CacheHandle {
-    look_ups: Mailbox<WorkId, Seen>,
+    look_ups: Mailbox<WorkId, CacheAnswer>,
     fills: Mailbox<(WorkId, Lease, Entry), ()>,
     puts: Mailbox<(Vec<(WorkId, Entry)>, Moment), ()>,
     codes: Mailbox<WorkCode, Option<ByCode>>,
@@ -55,29 +55,29 @@ pub struct CacheHandle {
 }
 
 impl CacheActor {
-    /// Starts the actor on the runtime this is called from. `part` shows whether the cache is there.
+    /// Starts the actor on the current runtime. `part` shows the health of the cache.
     pub fn start(cache: &AnyCache, part: Part, mailbox: usize) -> (Self, CacheHandle) {
         let actor = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         let (clock, breaker) = (Clock::default(), Arc::new(Breaker::new(part)));
-        let keeping = keep_watch(Arc::clone(cache), clock.clone(), Arc::clone(&breaker));
+        let watching = watch(Arc::clone(cache), clock.clone(), Arc::clone(&breaker));
         let stop = actor.stop.clone();
         actor
             .tasks
-            .spawn(async move { stop.run_until_cancelled(keeping).await });
-        let opening = Opening {
+            .spawn(async move { stop.run_until_cancelled(watching).await });
+        let opener = MailboxOpener {
             cache,
             breaker: &breaker,
             mailbox,
             actor: &actor,
         };
-        let handle = opening.all(clock);
+        let handle = opener.all(clock);
         (actor, handle)
     }
 
-    /// Answers what waits, refuses what still comes, and returns when nothing is under way.
+    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -85,15 +85,15 @@ impl CacheActor {
     }
 }
 
-/// What the mailboxes are opened with.
-struct Opening<'a> {
+/// Opens the mailboxes.
+struct MailboxOpener<'a> {
     cache: &'a AnyCache,
     breaker: &'a Arc<Breaker>,
     mailbox: usize,
     actor: &'a CacheActor,
 }
 
-impl Opening<'_> {
+impl MailboxOpener<'_> {
     fn all(&self, clock: Clock) -> CacheHandle {
         CacheHandle {
             look_ups: self.each("cache: look up", |cache, ids| async move { look_up(&cache, ids).await }),
@@ -122,7 +122,7 @@ impl Opening<'_> {
         }
     }
 
-    /// A mailbox whose questions are answered together, each at its place.
+    /// Opens a mailbox for a batched call whose answers have the order of the questions.
     fn each<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
     where
         Q: Send + 'static,
@@ -130,7 +130,7 @@ impl Opening<'_> {
         C: Fn(AnyCache, Vec<Q>) -> F + Send + Sync + 'static,
         F: Future<Output = cache::Result<Vec<A>>> + Send + 'static,
     {
-        let keeping = Keeping {
+        let options = MailboxOptions {
             name,
             capacity: self.mailbox,
             batch: BATCH,
@@ -138,7 +138,7 @@ impl Opening<'_> {
         };
         let (cache, breaker) = (Arc::clone(self.cache), Arc::clone(self.breaker));
         open(
-            keeping,
+            options,
             &self.actor.tasks,
             &self.actor.stop,
             move |asks: Vec<Ask<Q, A>>| {
@@ -146,7 +146,7 @@ impl Opening<'_> {
                     asks.into_iter().map(|ask| (ask.question, ask.reply)).unzip();
                 let (calling, breaker) = (call(Arc::clone(&cache), questions), Arc::clone(&breaker));
                 async move {
-                    // What waited while it opened is not sent any more; dropped, the replies say that there is none.
+                    // The breaker opened while these waited. Dropping the replies answers them with none.
                     if breaker.is_open() {
                         return;
                     }
@@ -169,32 +169,32 @@ impl Opening<'_> {
 }
 
 impl CacheHandle {
-    /// Looks a work up.
-    pub async fn look_up(&self, id: WorkId) -> Option<Seen> {
+    /// Looks a work up; `None` if the cache is unavailable.
+    pub async fn look_up(&self, id: WorkId) -> Option<CacheAnswer> {
         self.ask(&self.look_ups, id).await
     }
 
-    /// Fills in what was missing.
+    /// Fills in a missing entry.
     pub async fn fill(&self, id: WorkId, lease: Lease, entry: Entry) {
         self.ask(&self.fills, (id, lease, entry)).await;
     }
 
-    /// Puts what was committed after a moment of [`Self::now`]; whether the cache knows of it.
+    /// Puts entries that were committed after `since`, a moment of [`Self::now`]. Returns true if the cache has them.
     pub async fn put(&self, entries: Vec<(WorkId, Entry)>, since: Moment) -> bool {
         self.ask(&self.puts, (entries, since)).await.is_some()
     }
 
-    /// What is known of a code, if the cache can be asked.
+    /// Looks a code up. The outer `None` means that the cache is unavailable.
     pub async fn by_code(&self, code: WorkCode) -> Option<Option<ByCode>> {
         self.ask(&self.codes, code).await
     }
 
-    /// Remembers what is known of a code; whether that succeeded.
+    /// Remembers the id or demand of a code. Returns true on success.
     pub async fn put_code(&self, code: WorkCode, known: ByCode) -> bool {
         self.ask(&self.code_puts, (code, known)).await.is_some()
     }
 
-    /// Now by the cache's clock, or a little earlier; `None` while that is not known.
+    /// The current time by the cache's clock, or slightly earlier; `None` while it is unknown.
     pub fn now(&self) -> Option<Moment> {
         if self.breaker.is_open() { None } else { self.clock.now() }
     }
@@ -207,17 +207,17 @@ impl CacheHandle {
     }
 }
 
-/// The cache's clock as seen from here.
+/// An estimate of the cache's clock.
 #[derive(Clone, Debug, Default)]
 struct Clock(Arc<RwLock<Option<(Moment, Instant)>>>);
 
 impl Clock {
-    /// The cache said so at this moment at the latest.
+    /// Notes the cache's time, read just now.
     fn set(&self, moment: Moment) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((moment, Instant::now()));
     }
 
-    /// Never later than the cache's own: its answer was on the way when it was noted.
+    /// Never ahead of the cache's clock: the time was read before it was noted.
     fn now(&self) -> Option<Moment> {
         let (moment, noted) = (*self.0.read().unwrap_or_else(PoisonError::into_inner))?;
         let since = i64::try_from(noted.elapsed().as_millis()).ok()?;
@@ -225,14 +225,14 @@ impl Clock {
     }
 }
 
-/// A panic in the cache is a failure of the cache.
+/// Turns a panic in the cache into its error.
 async fn contained<T>(call: impl Future<Output = cache::Result<T>>) -> cache::Result<T> {
     let broke = |_| Err(CacheError::Rejected("it panicked".to_owned()));
     AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(broke)
 }
 
-/// Asks the cache for its time, now and then while it is there and often while it is away.
-async fn keep_watch(cache: AnyCache, clock: Clock, breaker: Arc<Breaker>) {
+/// Reads the cache's clock periodically, more often while the cache is unavailable.
+async fn watch(cache: AnyCache, clock: Clock, breaker: Arc<Breaker>) {
     loop {
         match contained(cache.now()).await {
             Ok(moment) => {
@@ -248,7 +248,7 @@ async fn keep_watch(cache: AnyCache, clock: Clock, breaker: Arc<Breaker>) {
     }
 }
 
-async fn look_up(cache: &AnyCache, ids: Vec<WorkId>) -> cache::Result<Vec<Seen>> {
+async fn look_up(cache: &AnyCache, ids: Vec<WorkId>) -> cache::Result<Vec<CacheAnswer>> {
     let mut distinct = ids.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -259,7 +259,7 @@ async fn look_up(cache: &AnyCache, ids: Vec<WorkId>) -> cache::Result<Vec<Seen>>
     };
     Ok(ids
         .iter()
-        .map(|id| Seen {
+        .map(|id| CacheAnswer {
             fresh: seen.fresh,
             found: found(id).unwrap_or(Found::Nothing),
         })

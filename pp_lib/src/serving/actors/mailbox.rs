@@ -1,5 +1,5 @@
-//! The mailbox of an actor, and the loop that empties it: batches run beside each other on a bounded number of lanes,
-//! and what arrives while every lane is taken becomes the next batch.
+//! The mailbox of an actor and the loop that empties it. Batches run concurrently on a bounded number of lanes;
+//! requests that arrive while all lanes are taken form the next batch.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -15,21 +15,19 @@ use crate::serving::ActorError;
 use crate::log_repeated;
 use crate::runtime::supervise;
 
-/// One who waits for an answer; dropped without one, the caller gets [`ActorError::Failed`].
+/// The caller's end for the answer. Dropping it answers [`ActorError::Failed`].
 pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
 
-/// A question with the one who waits for its answer.
+/// A question and the reply for its answer.
 pub(super) struct Ask<Q, A> {
-    /// What is asked.
     pub(super) question: Q,
-    /// Where the answer goes.
     pub(super) reply: Reply<A>,
 }
 
-/// The sending side, shared by all who ask.
+/// The sending side, shared by all callers.
 pub(super) struct Mailbox<Q, A>(mpsc::Sender<Ask<Q, A>>);
 
-// Derived, it would ask the same of questions and answers.
+// A derived impl would require `Clone` of questions and answers.
 impl<Q, A> Clone for Mailbox<Q, A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -37,7 +35,7 @@ impl<Q, A> Clone for Mailbox<Q, A> {
 }
 
 impl<Q, A> Mailbox<Q, A> {
-    /// Asks and waits for the answer. A full mailbox is an error at once: waiting for room would only hide the queue.
+    /// Asks and waits for the answer. A full mailbox refuses at once: waiting for room would only hide the queue.
     pub(super) async fn ask(&self, question: Q) -> Result<A, ActorError> {
         let (reply, answer) = oneshot::channel();
         self.0.try_send(Ask { question, reply }).map_err(|error| match error {
@@ -48,22 +46,22 @@ impl<Q, A> Mailbox<Q, A> {
     }
 }
 
-/// How a mailbox is kept.
+/// The size of a mailbox and its batches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keeping {
+pub(super) struct MailboxOptions {
     /// For log lines.
     pub(super) name: &'static str,
-    /// How many questions may wait.
+    /// The maximum number of waiting questions.
     pub(super) capacity: usize,
-    /// How many questions are one batch at most.
+    /// The maximum number of questions in a batch.
     pub(super) batch: usize,
-    /// How many batches run at once.
+    /// The number of concurrent batches.
     pub(super) lanes: usize,
 }
 
-/// Opens a mailbox whose batches `handle` answers, until `stop`; what waits by then is still answered.
+/// Opens a mailbox whose batches `handle` answers until `stop`. Questions that wait by then are still answered.
 pub(super) fn open<Q, A, H, F>(
-    keeping: Keeping,
+    options: MailboxOptions,
     tasks: &TaskTracker,
     stop: &CancellationToken,
     handle: H,
@@ -74,18 +72,18 @@ where
     H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(keeping.capacity.max(1));
+    let (sender, receiver) = mpsc::channel(options.capacity.max(1));
     let batches = Batches {
-        keeping,
+        options,
         receiver,
-        lanes: Arc::new(Semaphore::new(keeping.lanes.max(1))),
+        lanes: Arc::new(Semaphore::new(options.lanes.max(1))),
         tasks: tasks.clone(),
         stop: stop.clone(),
         handle,
     };
-    // It ends by itself once it was told to stop and has answered what waits.
+    // Never cancelled: after the stop the loop ends by itself, once it has answered the waiting questions.
     let restarts = CancellationToken::new();
-    tasks.spawn(supervise(keeping.name, None, restarts, batches, |batches| {
+    tasks.spawn(supervise(options.name, None, restarts, batches, |batches| {
         batches.run().boxed()
     }));
     Mailbox(sender)
@@ -93,7 +91,7 @@ where
 
 /// The receiving side.
 struct Batches<Q, A, H> {
-    keeping: Keeping,
+    options: MailboxOptions,
     receiver: mpsc::Receiver<Ask<Q, A>>,
     lanes: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -109,7 +107,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     async fn run(&mut self) {
-        // A lane first, the questions then: so that everything that waited for the lane is in the batch.
+        // The lane comes first, so that the batch holds everything that arrived while waiting for it.
         while let Ok(lane) = Arc::clone(&self.lanes).acquire_owned().await {
             let mut batch = self.receive().await;
             if batch.is_empty() {
@@ -118,17 +116,17 @@ where
             batch.retain(|ask| !ask.reply.is_closed());
             if !batch.is_empty() {
                 let work = (self.handle)(batch);
-                self.tasks.spawn(contained(self.keeping.name, lane, work));
+                self.tasks.spawn(contained(self.options.name, lane, work));
             }
         }
     }
 }
 
 impl<Q, A, H> Batches<Q, A, H> {
-    /// What waits, at least one question; none when there will be no more.
+    /// Waits for at least one question and returns all waiting ones; none after the stop.
     async fn receive(&mut self) -> Vec<Ask<Q, A>> {
         let mut batch = Vec::new();
-        let limit = self.keeping.batch.max(1);
+        let limit = self.options.batch.max(1);
         tokio::select! {
             biased;
             _ = self.receiver.recv_many(&mut batch, limit) => return batch,
@@ -139,7 +137,7 @@ impl<Q, A, H> Batches<Q, A, H> {
     }
 }
 
-/// Runs a batch; a panic in it ends here, where its questions are dropped and so answered.
+/// Runs a batch and contains its panics. The dropped replies answer its callers.
 async fn contained(name: &'static str, lane: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
         log_repeated!(Error, name, "a batch panicked; its callers were told so");
@@ -153,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    const KEEPING: Keeping = Keeping {
+    const OPTIONS: MailboxOptions = MailboxOptions {
         name: "test",
         capacity: 4,
         batch: 3,
@@ -162,11 +160,11 @@ mod tests {
 
     type Doubling = Mailbox<u32, (u32, usize)>;
 
-    /// Doubles numbers once the gate has a permit for the batch, and tells the size of the batch; 13 panics in the
+    /// Doubles numbers once the gate has a permit for the batch, and reports the size of the batch. 13 panics in the
     /// batch, 14 in the loop.
-    fn doubling(keeping: Keeping, gate: &Arc<Semaphore>) -> (Doubling, TaskTracker, CancellationToken) {
+    fn doubling(options: MailboxOptions, gate: &Arc<Semaphore>) -> (Doubling, TaskTracker, CancellationToken) {
         let (tasks, stop, gate) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(gate));
-        let mailbox = open(keeping, &tasks, &stop, move |batch: Vec<Ask<u32, (u32, usize)>>| {
+        let mailbox = open(options, &tasks, &stop, move |batch: Vec<Ask<u32, (u32, usize)>>| {
             assert!(batch.iter().all(|ask| ask.question != 14));
             let gate = Arc::clone(&gate);
             async move {
@@ -181,7 +179,7 @@ mod tests {
         (mailbox, tasks, stop)
     }
 
-    /// Asks in the background; the question is in the mailbox, or refused, when this returns.
+    /// Asks in the background. On return the question is in the mailbox, or refused.
     async fn asked(mailbox: &Doubling, number: u32) -> tokio::task::JoinHandle<Result<(u32, usize), ActorError>> {
         let mailbox = mailbox.clone();
         let task = tokio::spawn(async move { mailbox.ask(number).await });
@@ -190,9 +188,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_one_batch_and_a_full_mailbox_says_so_at_once() {
+    async fn waiting_questions_form_one_batch_and_a_full_mailbox_refuses() {
         let gate = Arc::new(Semaphore::new(0));
-        let (mailbox, ..) = doubling(KEEPING, &gate);
+        let (mailbox, ..) = doubling(OPTIONS, &gate);
         let first = asked(&mailbox, 1).await;
         tokio::task::yield_now().await;
         let mut waiting = Vec::new();
@@ -210,14 +208,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lanes_run_beside_each_other() {
+    async fn lanes_run_concurrently() {
         let gate = Arc::new(Semaphore::new(0));
-        let keeping = Keeping {
+        let options = MailboxOptions {
             batch: 1,
             lanes: 2,
-            ..KEEPING
+            ..OPTIONS
         };
-        let (mailbox, tasks, _stop) = doubling(keeping, &gate);
+        let (mailbox, tasks, _stop) = doubling(options, &gate);
         let (first, second, third) = (
             asked(&mailbox, 1).await,
             asked(&mailbox, 2).await,
@@ -227,7 +225,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
-        // The loop and two batches: the third question waits for a lane.
+        // The tasks are the loop and two batches: the third question waits for a lane.
         assert_eq!(tasks.len(), 3);
         gate.add_permits(3);
         for (task, answer) in [(first, 2), (second, 4), (third, 6)] {
@@ -236,22 +234,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_own_batch_only() {
+    async fn a_panic_fails_its_own_batch_only() {
         let gate = Arc::new(Semaphore::new(100));
-        let (mailbox, ..) = doubling(KEEPING, &gate);
+        let (mailbox, ..) = doubling(OPTIONS, &gate);
         assert!(matches!(mailbox.ask(13).await, Err(ActorError::Failed)));
         assert_eq!(mailbox.ask(1).await.unwrap().0, 2);
-        // The loop itself breaks and is started again; meanwhile questions wait.
+        // The loop itself panics and restarts; questions wait meanwhile.
         assert!(matches!(mailbox.ask(14).await, Err(ActorError::Failed)));
         assert_eq!(mailbox.ask(2).await.unwrap().0, 4);
     }
 
     #[tokio::test]
-    async fn whoever_gave_up_is_not_served() {
+    async fn abandoned_questions_are_dropped() {
         static SERVED: AtomicUsize = AtomicUsize::new(0);
         let gate = Arc::new(Semaphore::new(0));
         let (tasks, stop, inner) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(&gate));
-        let mailbox = open(KEEPING, &tasks, &stop, move |batch: Vec<Ask<u32, ()>>| {
+        let mailbox = open(OPTIONS, &tasks, &stop, move |batch: Vec<Ask<u32, ()>>| {
             SERVED.fetch_add(batch.len(), Ordering::Relaxed);
             let gate = Arc::clone(&inner);
             async move {
@@ -280,9 +278,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_answers_what_waits_and_refuses_what_comes() {
+    async fn a_stop_answers_waiting_questions_and_refuses_new_ones() {
         let gate = Arc::new(Semaphore::new(0));
-        let (mailbox, tasks, stop) = doubling(KEEPING, &gate);
+        let (mailbox, tasks, stop) = doubling(OPTIONS, &gate);
         let first = asked(&mailbox, 1).await;
         tokio::task::yield_now().await;
         let second = asked(&mailbox, 2).await;

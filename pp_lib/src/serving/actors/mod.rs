@@ -1,8 +1,7 @@
-//! Actors: what is shared stands behind a bounded mailbox, and what waits there is done as one batch.
+//! Actors put a bounded mailbox in front of each shared resource and process waiting requests as one batch.
 //!
-//! A full mailbox answers at once, a panic costs only the batch it happened in, and no actor waits for one request
-//! while others could go on. They run where they are started: on the main runtime, not on a web server's workers. Only
-//! the works' service, which shares nothing, runs where it is asked.
+//! A full mailbox refuses at once, a panic fails only its own batch, and no actor waits for one request while others
+//! could proceed. Actors run on the runtime that starts them: the main runtime, not the web server's workers.
 
 mod breaker;
 mod cache;
@@ -10,29 +9,29 @@ mod mailbox;
 mod publisher;
 mod store;
 
-pub use cache::{CacheActor, CacheHandle, Seen};
-pub use publisher::{DemandActor, DemandHandle, Offered};
+pub use cache::{CacheActor, CacheAnswer, CacheHandle};
+pub use publisher::{DemandActor, DemandHandle, OfferOutcome};
 pub use store::{StoreActor, StoreHandle, StoreOptions};
 
 use crate::store::StoreError;
 
-/// Why an actor has no answer.
+/// The error of a request to an actor.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActorError {
-    /// Its mailbox is full; nothing was done, and the same call may succeed in a moment.
+    /// The mailbox is full. Nothing was done, and the same call may succeed soon.
     #[error("too much is waiting already")]
     Overloaded,
-    /// It broke while it worked on this; whether anything was done is unknown.
+    /// The actor panicked while processing the request. The effect is unknown.
     #[error("the request broke the part that worked on it")]
     Failed,
-    /// There is nothing, as far as can be known while the cache cannot be asked.
+    /// The store has no such work, but the unavailable cache may know a demand for it.
     #[error("whether there is such a work is not known")]
     Unsure,
-    /// It has been stopped; nothing was done.
+    /// The actor was stopped. Nothing was done.
     #[error("the service is stopping")]
     Stopped,
-    /// It asked the store, which has this to say.
+    /// The store's error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

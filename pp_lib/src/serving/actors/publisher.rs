@@ -1,4 +1,4 @@
-//! The demands' actor: what is asked for at the same time goes out together and is confirmed in one round trip.
+//! The demands' actor: publishes waiting demands as one batch, confirmed in one round trip.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,54 +13,55 @@ use crate::broker::Published;
 use crate::enqueue::{DemandSink, NewDemand};
 use crate::log_repeated;
 use crate::serving::ActorError;
-use crate::serving::actors::mailbox::{Ask, Keeping, Mailbox, Reply, open};
+use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
 
-/// How many demands go out together at most.
+/// The maximum number of demands in a batch.
 const BATCH: usize = 512;
 
-/// What became of a demand.
+/// The outcome of offering a demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
-    /// It will be computed.
-    Safe,
-    /// It may be computed or not: the same demand, offered again, is.
+pub enum OfferOutcome {
+    /// The demand is confirmed and will be computed.
+    Confirmed,
+    /// The demand may or may not be computed. It may be offered again.
     NotConfirmed,
     /// Another demand with the same identity was offered at the same time.
     OtherDemand,
 }
 
-/// The running actor, owned by whoever stops it.
+/// The running actor. The owner stops it.
 #[derive(Debug)]
 pub struct DemandActor {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// How demands are handed over.
+/// Sends demands to their actor.
 #[derive(Clone)]
-pub struct DemandHandle(Mailbox<NewDemand, Offered>);
+pub struct DemandHandle(Mailbox<NewDemand, OfferOutcome>);
 
 impl DemandActor {
-    /// Starts the actor on the runtime this is called from. So many demands may wait, and the sink may take so long.
-    pub fn start(sink: Arc<dyn DemandSink>, mailbox: usize, patience: Duration) -> (Self, DemandHandle) {
+    /// Starts the actor on the current runtime. At most `mailbox` demands may wait, and the sink may take up to `limit`
+    /// per batch.
+    pub fn start(sink: Arc<dyn DemandSink>, mailbox: usize, limit: Duration) -> (Self, DemandHandle) {
         let actor = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        let keeping = Keeping {
+        let options = MailboxOptions {
             name: "demands",
             capacity: mailbox,
             batch: BATCH,
-            // The way to a broker is used by one at a time; meanwhile the next batch grows.
+            // The broker connection publishes one batch at a time; the next batch grows meanwhile.
             lanes: 1,
         };
-        let mailbox = open(keeping, &actor.tasks, &actor.stop, move |asks| {
-            offer(Arc::clone(&sink), asks, patience)
+        let mailbox = open(options, &actor.tasks, &actor.stop, move |asks| {
+            offer(Arc::clone(&sink), asks, limit)
         });
         (actor, DemandHandle(mailbox))
     }
 
-    /// Answers what waits, refuses what still comes, and returns when nothing is under way.
+    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -69,15 +70,15 @@ impl DemandActor {
 }
 
 impl DemandHandle {
-    /// Offers a demand and waits for what becomes of it.
-    pub async fn offer(&self, demand: NewDemand) -> Result<Offered, ActorError> {
+    /// Offers a demand and waits for its outcome.
+    pub async fn offer(&self, demand: NewDemand) -> Result<OfferOutcome, ActorError> {
         self.0.ask(demand).await
     }
 }
 
-async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, Offered>>, patience: Duration) {
+async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, OfferOutcome>>, limit: Duration) {
     let (demands, replies) = distinct(asks);
-    let answers = match timeout(patience, sink.offer(&demands)).await {
+    let answers = match timeout(limit, sink.offer(&demands)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
             log_repeated!(Warn, "demands were not taken", "{} of them: {error}", demands.len());
@@ -87,7 +88,7 @@ async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, Offered>>, pa
             log_repeated!(
                 Warn,
                 "demands were not taken",
-                "{} of them within {patience:?}",
+                "{} of them within {limit:?}",
                 demands.len()
             );
             Vec::new()
@@ -95,18 +96,18 @@ async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, Offered>>, pa
     };
     for (place, waiting) in replies.into_iter().enumerate() {
         let offered = match answers.get(place) {
-            Some(Published::Confirmed) => Offered::Safe,
-            _ => Offered::NotConfirmed,
+            Some(Published::Confirmed) => OfferOutcome::Confirmed,
+            _ => OfferOutcome::NotConfirmed,
         };
         for reply in waiting {
-            // Whoever does not wait any more is not told.
+            // The send fails if the caller no longer waits.
             let _ = reply.send(Ok(offered));
         }
     }
 }
 
-/// Each demand once, with all who wait for it: one that is sent again may come while it is still under way.
-fn distinct(asks: Vec<Ask<NewDemand, Offered>>) -> (Vec<NewDemand>, Vec<Vec<Reply<Offered>>>) {
+/// Merges equal demands and their replies: a repeated demand may arrive while the first one still waits.
+fn distinct(asks: Vec<Ask<NewDemand, OfferOutcome>>) -> (Vec<NewDemand>, Vec<Vec<Reply<OfferOutcome>>>) {
     let (mut demands, mut replies) = (
         Vec::<NewDemand>::with_capacity(asks.len()),
         Vec::with_capacity(asks.len()),
@@ -121,7 +122,7 @@ fn distinct(asks: Vec<Ask<NewDemand, Offered>>) -> (Vec<NewDemand>, Vec<Vec<Repl
             }
             Entry::Occupied(place) if demands[*place.get()] == question => replies[*place.get()].push(reply),
             Entry::Occupied(_) => {
-                let _ = reply.send(Ok(Offered::OtherDemand));
+                let _ = reply.send(Ok(OfferOutcome::OtherDemand));
             }
         }
     }
@@ -140,14 +141,14 @@ mod tests {
     use crate::domain::MessageId;
     use crate::enqueue::SinkError;
 
-    /// Notes what it is offered, and answers in its way, as often as it has a permit.
-    struct Notes {
+    /// Records each offer. Answering takes a permit.
+    struct RecordingSink {
         offers: Mutex<Vec<Vec<String>>>,
         gate: tokio::sync::Semaphore,
     }
 
     #[async_trait]
-    impl DemandSink for Notes {
+    impl DemandSink for RecordingSink {
         async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
             let ids: Vec<_> = demands.iter().map(|demand| demand.message_id.to_string()).collect();
             self.offers.lock().unwrap().push(ids.clone());
@@ -171,12 +172,16 @@ mod tests {
         }
     }
 
-    async fn answers(patience: Duration, permits: usize, demands: &[(&str, &str)]) -> (Vec<Offered>, Vec<Vec<String>>) {
-        let sink = Arc::new(Notes {
+    async fn answers(
+        limit: Duration,
+        permits: usize,
+        demands: &[(&str, &str)],
+    ) -> (Vec<OfferOutcome>, Vec<Vec<String>>) {
+        let sink = Arc::new(RecordingSink {
             offers: Mutex::default(),
             gate: tokio::sync::Semaphore::new(permits),
         });
-        let (actor, handle) = DemandActor::start(sink.clone(), 100, patience);
+        let (actor, handle) = DemandActor::start(sink.clone(), 100, limit);
         let offers = demands.iter().map(|(id, bound)| handle.offer(demand(id, bound)));
         let answers = join_all(offers).await.into_iter().map(Result::unwrap).collect();
         actor.stop().await;
@@ -185,23 +190,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_goes_out_together_and_each_identity_once() {
-        use Offered::{NotConfirmed, OtherDemand, Safe};
+    async fn waiting_demands_are_published_together_and_each_identity_once() {
+        use OfferOutcome::{Confirmed, NotConfirmed, OtherDemand};
         let demands = [("a", "1"), ("b", "2"), ("a", "1"), ("a", "3"), ("refused", "4")];
         let (answers, offers) = answers(Duration::from_secs(60), 9, &demands).await;
-        assert_eq!(answers, [Safe, Safe, Safe, OtherDemand, NotConfirmed]);
+        assert_eq!(answers, [Confirmed, Confirmed, Confirmed, OtherDemand, NotConfirmed]);
         assert_eq!(offers, [["a", "b", "refused"]]);
     }
 
     #[tokio::test]
-    async fn a_sink_that_is_away_has_taken_nothing_for_sure() {
+    async fn an_unavailable_sink_confirms_nothing() {
         let (answers, _) = answers(Duration::from_secs(60), 9, &[("a", "1"), ("away", "2")]).await;
-        assert_eq!(answers, [Offered::NotConfirmed; 2]);
+        assert_eq!(answers, [OfferOutcome::NotConfirmed; 2]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sink_that_hangs_is_not_waited_for_longer_than_allowed() {
+    async fn a_hanging_sink_is_abandoned_at_the_limit() {
         let (answers, _) = answers(Duration::from_secs(5), 0, &[("a", "1")]).await;
-        assert_eq!(answers, [Offered::NotConfirmed]);
+        assert_eq!(answers, [OfferOutcome::NotConfirmed]);
     }
 }

@@ -1,5 +1,5 @@
-//! The store's actor: creations are committed in groups, and look-ups, keys and counters that wait are merged into one
-//! statement. No kind of request waits behind another.
+//! The store's actor: commits creations in groups, and merges waiting look-ups, keys and counter reads into one
+//! statement each. No kind of request waits behind another.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkC
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::ActorError;
-use crate::serving::actors::mailbox::{Ask, Keeping, Mailbox, Reply, open};
+use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
 };
 
-/// How long an updated work waits for more updates before it is computed.
+/// The delay before an updated work is computed. Further updates within it cost no extra computation.
 const UPDATE_PAUSE: Duration = Duration::from_millis(100);
-/// How long whoever works on a request with a key may be silent: longer than any request may take within the store.
+/// The time for which a process holds a request key: longer than any request may take in the store.
 const HOLD: Duration = Duration::from_secs(20);
 
-/// How much the actor takes on.
+/// The limits of the store's actor.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// How many requests of a kind may wait; one more is refused.
+    /// The maximum number of waiting requests of each kind; further ones are refused.
     pub mailbox: usize,
-    /// How many requests become one statement at most.
+    /// The maximum number of requests in one statement.
     pub batch: usize,
-    /// How many groups of creations are committed at once. One suffices: what arrives meanwhile makes the next group
-    /// larger.
+    /// The number of concurrent group commits of creations. One suffices: requests that arrive meanwhile enlarge the
+    /// next group.
     pub write_lanes: usize,
-    /// How many statements of each other kind run at once.
+    /// The number of concurrent statements of each other kind.
     pub read_lanes: usize,
-    /// How long the answer to a request with an idempotency key is remembered.
+    /// The retention of answers to requests with an idempotency key.
     pub idempotency_ttl: Duration,
 }
 
@@ -50,15 +50,15 @@ impl Default for StoreOptions {
     }
 }
 
-/// The running actor, owned by whoever stops it.
+/// The running actor. The owner stops it.
 #[derive(Debug)]
 pub struct StoreActor {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// The way to the store for everything that answers requests. Creations, look-ups, keys and counters are batched; the
-/// other calls go straight to the store.
+/// Sends requests to the store. Creations, look-ups, keys and counter reads are batched; other calls go straight to the
+/// store.
 #[derive(Clone)]
 pub struct StoreHandle {
     creates: Mailbox<NewWork, Option<Work>>,
@@ -72,24 +72,23 @@ pub struct StoreHandle {
 }
 
 impl StoreActor {
-    /// Starts the actor on the runtime this is called from. The feed is poked once after each change that makes
-    /// something due.
+    /// Starts the actor on the current runtime. It pokes the feed once after each change that makes works due.
     pub fn start(store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> (Self, StoreHandle) {
         let actor = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        let opening = Opening {
+        let opener = MailboxOpener {
             store,
             feed,
             options,
             actor: &actor,
         };
-        let handle = opening.all();
+        let handle = opener.all();
         (actor, handle)
     }
 
-    /// Answers what waits, refuses what still comes, and returns when nothing is under way.
+    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -97,15 +96,15 @@ impl StoreActor {
     }
 }
 
-/// What the mailboxes are opened with.
-struct Opening<'a> {
+/// Opens the mailboxes.
+struct MailboxOpener<'a> {
     store: &'a AnyStore,
     feed: &'a AnyFeed,
     options: StoreOptions,
     actor: &'a StoreActor,
 }
 
-impl Opening<'_> {
+impl MailboxOpener<'_> {
     fn all(&self) -> StoreHandle {
         let (writes, reads) = (self.options.write_lanes, self.options.read_lanes);
         let ttl = self.options.idempotency_ttl;
@@ -114,13 +113,13 @@ impl Opening<'_> {
             ids: self.batched("store: by id", reads, |store, _, asks| by_ids(store, asks)),
             codes: self.batched("store: by code", reads, |store, _, asks| by_codes(store, asks)),
             begins: self.batched("store: begin", writes, move |store, _, asks| async move {
-                let (requests, replies) = apart(asks);
-                give_each(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
+                let (requests, replies) = split(asks);
+                answer_in_order(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
             }),
             answers: self.batched("store: keep answers", writes, |store, _, asks| async move {
-                let (answered, replies) = apart(asks);
+                let (answered, replies) = split(asks);
                 let kept = logged("store: keep answers", store.keep_answers(&answered).await);
-                give_each(kept, replies);
+                answer_in_order(kept, replies);
             }),
             stats: self.batched("store: stats", 1, |store, _, asks| stats(store, asks)),
             store: Arc::clone(self.store),
@@ -128,7 +127,7 @@ impl Opening<'_> {
         }
     }
 
-    /// A mailbox whose questions are answered together.
+    /// Opens a mailbox for a batched call.
     fn batched<Q, A, H, F>(&self, name: &'static str, lanes: usize, answer_all: H) -> Mailbox<Q, A>
     where
         Q: Send + 'static,
@@ -136,31 +135,31 @@ impl Opening<'_> {
         H: Fn(AnyStore, AnyFeed, Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let keeping = Keeping {
+        let options = MailboxOptions {
             name,
             capacity: self.options.mailbox,
             batch: self.options.batch,
             lanes,
         };
         let (store, feed) = (Arc::clone(self.store), Arc::clone(self.feed));
-        open(keeping, &self.actor.tasks, &self.actor.stop, move |asks| {
+        open(options, &self.actor.tasks, &self.actor.stop, move |asks| {
             answer_all(Arc::clone(&store), Arc::clone(&feed), asks)
         })
     }
 }
 
 impl StoreHandle {
-    /// Inserts a work, due at once or at its time; `None` where another work has its code.
+    /// Inserts a work, due at once or at its scheduled time; `None` if its code is taken.
     pub(in crate::serving) async fn insert(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
         self.creates.ask(work).await
     }
 
-    /// Inserts all of these works or, where another work has one of the codes, none.
+    /// Inserts all of these works; none if one of their codes is taken.
     pub(in crate::serving) async fn insert_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>, ActorError> {
         self.due("store: create all", self.store.create_all(works)).await
     }
 
-    /// Gives a work another bound, only at this version if given.
+    /// Changes the bound of a work. A given `version` must match.
     ///
     /// # Errors
     /// When the store refuses it or cannot be reached.
@@ -174,7 +173,7 @@ impl StoreHandle {
         self.due("store: update", update).await
     }
 
-    /// Ends a pending or running work, only at this version if given.
+    /// Cancels a pending or running work. A given `version` must match.
     ///
     /// # Errors
     /// When the store refuses it or cannot be reached.
@@ -182,7 +181,7 @@ impl StoreHandle {
         self.changed("store: cancel", self.store.cancel(id, version)).await
     }
 
-    /// Starts a failed or cancelled work over, only at this version if given.
+    /// Restarts a failed or cancelled work. A given `version` must match.
     ///
     /// # Errors
     /// When the store refuses it or cannot be reached.
@@ -190,7 +189,7 @@ impl StoreHandle {
         self.due("store: retry", self.store.retry(id, version)).await
     }
 
-    /// Cancels and removes a work, only at this version if given.
+    /// Cancels and removes a work. A given `version` must match.
     ///
     /// # Errors
     /// When the store refuses it or cannot be reached.
@@ -201,7 +200,7 @@ impl StoreHandle {
     /// The work with this id.
     ///
     /// # Errors
-    /// When the store cannot be reached or too much waits for it.
+    /// When the store cannot be reached or too many calls wait for it.
     pub async fn by_id(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
         self.ids.ask(id).await
     }
@@ -209,17 +208,17 @@ impl StoreHandle {
     /// The work with this code.
     ///
     /// # Errors
-    /// When the store cannot be reached or too much waits for it.
+    /// When the store cannot be reached or too many calls wait for it.
     pub async fn by_code(&self, code: WorkCode) -> Result<Option<Work>, ActorError> {
         self.codes.ask(code).await
     }
 
-    /// The works that match, newest first.
+    /// The matching works, newest first.
     pub(in crate::serving) async fn search(&self, search: &Search) -> Result<Vec<Work>, ActorError> {
         logged("store: search", self.store.search(search).await)
     }
 
-    /// The events of a work above `after`, oldest first, or `None` when there is no such work.
+    /// The events of a work above `after`, oldest first, or `None` for an unknown work.
     pub(in crate::serving) async fn events(
         &self,
         id: WorkId,
@@ -238,22 +237,22 @@ impl StoreHandle {
         logged("store: dead letters", self.store.dead_letters(before, limit).await)
     }
 
-    /// Runs dead letters again; the number of letters.
+    /// Redrives dead letters. Returns their number.
     pub(in crate::serving) async fn redrive(&self, which: &Selection) -> Result<u64, ActorError> {
         self.due("store: redrive", self.store.redrive(which)).await
     }
 
-    /// Forgets dead letters; the number of letters.
+    /// Deletes dead letters. Returns their number.
     pub(in crate::serving) async fn drop_letters(&self, which: &Selection) -> Result<u64, ActorError> {
         logged("store: drop dead letters", self.store.drop_letters(which).await)
     }
 
-    /// Begins a request; one key may be asked for once at a time.
+    /// Begins a request with a key. A key may have one call under way at a time.
     pub(in crate::serving) async fn begin(&self, request: Begin) -> Result<Begun, ActorError> {
         self.begins.ask(request).await
     }
 
-    /// Keeps the answer to a request; the one that counts.
+    /// Stores the answer to a request and returns the valid one.
     pub(in crate::serving) async fn keep_answer(&self, answered: Answered) -> Result<Option<Answer>, ActorError> {
         self.answers.ask(answered).await
     }
@@ -263,12 +262,12 @@ impl StoreHandle {
         logged("store: let go", self.store.let_go(key, seed).await)
     }
 
-    /// The counters. All callers that wait while they are read share the next reading.
+    /// The counters. Callers that wait during a read share the next one.
     pub(in crate::serving) async fn stats(&self) -> Result<Stats, ActorError> {
         self.stats.ask(()).await
     }
 
-    /// Makes a change after which something may be due.
+    /// Makes a change that may make works due, and pokes the feed.
     async fn due<T>(
         &self,
         name: &'static str,
@@ -279,7 +278,7 @@ impl StoreHandle {
         logged(name, changed)
     }
 
-    /// Makes a change after which nothing more is due.
+    /// Makes a change that makes no work due, and announces it.
     async fn changed<T>(
         &self,
         name: &'static str,
@@ -292,9 +291,9 @@ impl StoreHandle {
 }
 
 async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {
-    let (works, replies) = apart(asks);
+    let (works, replies) = split(asks);
     let mut replies = replies.into_iter();
-    // What is refused as a whole is tried in halves, the first one first, until only the culprits are refused.
+    // A refused group is split in halves, the first one first, until only the culprits are refused.
     let mut parts = vec![works.as_slice()];
     while let Some(part) = parts.pop() {
         let created = store.create(part).await;
@@ -316,15 +315,15 @@ async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Wo
 }
 
 async fn by_ids(store: AnyStore, asks: Vec<Ask<WorkId, Option<Work>>>) {
-    let (ids, replies) = apart(asks);
+    let (ids, replies) = split(asks);
     let found = store.by_ids(&distinct(&ids)).await;
-    give_out(logged("store: by id", found), &ids, replies, |work| &work.id);
+    answer_by_key(logged("store: by id", found), &ids, replies, |work| &work.id);
 }
 
 async fn by_codes(store: AnyStore, asks: Vec<Ask<WorkCode, Option<Work>>>) {
-    let (codes, replies) = apart(asks);
+    let (codes, replies) = split(asks);
     let found = store.by_codes(&distinct(&codes)).await;
-    give_out(logged("store: by code", found), &codes, replies, |work| &work.work_code);
+    answer_by_key(logged("store: by code", found), &codes, replies, |work| &work.work_code);
 }
 
 async fn stats(store: AnyStore, asks: Vec<Ask<(), Stats>>) {
@@ -332,7 +331,7 @@ async fn stats(store: AnyStore, asks: Vec<Ask<(), Stats>>) {
     asks.into_iter().for_each(|ask| answer(ask.reply, stats.clone()));
 }
 
-fn apart<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Vec<Reply<A>>) {
+fn split<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Vec<Reply<A>>) {
     asks.into_iter().map(|ask| (ask.question, ask.reply)).unzip()
 }
 
@@ -343,8 +342,8 @@ fn distinct<K: Ord + Clone>(keys: &[K]) -> Vec<K> {
     keys
 }
 
-/// Gives each who asked the work with the key asked for.
-fn give_out<K: Ord>(
+/// Answers each question with the work of its key.
+fn answer_by_key<K: Ord>(
     found: Result<Vec<Work>, ActorError>,
     keys: &[K],
     replies: Vec<Reply<Option<Work>>>,
@@ -363,8 +362,8 @@ fn give_out<K: Ord>(
     }
 }
 
-/// Gives each who asked the answer at its own place.
-fn give_each<A>(answers: Result<Vec<A>, ActorError>, replies: Vec<Reply<A>>) {
+/// Answers each question with the answer at its position.
+fn answer_in_order<A>(answers: Result<Vec<A>, ActorError>, replies: Vec<Reply<A>>) {
     match answers {
         Ok(answers) => replies
             .into_iter()
@@ -374,7 +373,7 @@ fn give_each<A>(answers: Result<Vec<A>, ActorError>, replies: Vec<Reply<A>>) {
     }
 }
 
-/// Logs an error once, for all the callers of a batch.
+/// Logs an error once for all callers of a batch.
 fn logged<T>(what: &str, done: crate::store::Result<T>) -> Result<T, ActorError> {
     done.map_err(|error| {
         log_repeated!(Warn, what.to_owned(), "{error}");
@@ -382,7 +381,7 @@ fn logged<T>(what: &str, done: crate::store::Result<T>) -> Result<T, ActorError>
     })
 }
 
-/// Answers, unless nobody waits any more.
 fn answer<A>(reply: Reply<A>, answer: Result<A, ActorError>) {
+    // The send fails if the caller no longer waits.
     let _ = reply.send(answer);
 }

@@ -1,4 +1,4 @@
-//! A broker with a test in between, which counts what passes and loses acknowledgements. Everything else is passed on.
+//! A broker wrapper that counts messages and can lose acknowledgements. All other calls pass through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,29 +9,28 @@ use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Prefetch, Published, Queue, Subscription,
 };
 
-/// What a broker with a test in between has seen.
+/// The counts of a [`BrokerBetween`], and its fault.
 #[derive(Default)]
 pub(crate) struct Traffic {
     /// Messages that were published and confirmed.
     pub(crate) confirmed: AtomicUsize,
-    /// How often somebody subscribed.
+    /// Subscriptions.
     pub(crate) subscribed: AtomicUsize,
-    /// Messages that were handed out.
+    /// Messages that were delivered.
     pub(crate) delivered: AtomicUsize,
     /// Messages that were acknowledged.
     pub(crate) acknowledged: AtomicUsize,
-    /// Whether acknowledgements get lost, and the subscriptions with them.
+    /// If true, acknowledgements are lost and their subscriptions end.
     pub(crate) losing: AtomicBool,
 }
 
-/// A broker with a test in between.
+/// Wraps a broker.
 pub(crate) struct BrokerBetween {
     inner: AnyBroker,
     pub(crate) traffic: Arc<Traffic>,
 }
 
 impl BrokerBetween {
-    /// One that passes on everything.
     pub(crate) fn new(inner: AnyBroker) -> Self {
         Self {
             inner,

@@ -1,4 +1,4 @@
-//! The broker's adapters against the suite of the port.
+//! The broker suite on every adapter.
 
 use std::sync::Arc;
 

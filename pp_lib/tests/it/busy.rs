@@ -1,5 +1,5 @@
-//! PostgreSQL asking to come again: deadlocks with strangers, serialization failures, locks that are not let go. The
-//! store does so, within its time.
+//! Transient PostgreSQL errors: deadlocks with other clients, serialization failures, locks that are not released. The
+//! store retries within its timeout.
 
 mod on_servers {
     use std::time::{Duration, Instant};
@@ -36,10 +36,10 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_deadlock_with_a_stranger_is_resolved_by_another_try() {
+    async fn a_retry_resolves_a_deadlock() {
         let database = Database::create().await;
         let mut client = database.client().await;
-        // Whoever waits this long looks for a circle, once, and breaks it: the store, when the stranger is there.
+        // The store reaches its deadlock timeout first, so PostgreSQL aborts the store's transaction.
         let patience = "DO $$ BEGIN
                 EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = %L', current_database(), '2500ms');
             END $$;
@@ -50,7 +50,7 @@ mod on_servers {
         let mut claims = store.claim(None, HOLD, 2).await.unwrap();
         claims.sort_by(|one, other| one.message_id.cmp(&other.message_id));
         let completions: Vec<Completion> = claims.iter().map(done).collect();
-        // The store takes the rows in the order of their message ids, the stranger the other way round.
+        // The store locks rows by message id, the other client in reverse order.
         let stranger = client.transaction().await.unwrap();
         let touch = "UPDATE works SET updated_on = updated_on WHERE id = $1";
         stranger.execute(touch, &[&claims[1].id.0]).await.unwrap();
@@ -67,8 +67,7 @@ mod on_servers {
         assert_eq!(database.deadlocks().await, 1);
     }
 
-    /// Every statement that inserts works or changes them fails, as one does that cannot be put in an order with
-    /// others; the first `times` of them.
+    /// Makes the first `times` statements that insert or change works fail with a serialization failure.
     async fn fail_to_serialize(database: &Database, times: i64) {
         let fail = format!(
             "CREATE SEQUENCE tries;
@@ -82,7 +81,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_cannot_be_serialized_is_tried_again() {
+    async fn a_serialization_failure_is_retried() {
         let database = Database::create().await;
         let store = database.store(1).await;
         fail_to_serialize(&database, 6).await;
@@ -95,7 +94,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_never_can_be_serialized_is_unavailable_in_time() {
+    async fn endless_serialization_failures_are_unavailable_in_time() {
         let database = Database::create().await;
         drop(database.store(1).await);
         let patience = Duration::from_secs(2);
@@ -114,7 +113,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_lock_that_is_not_let_go_keeps_nobody_waiting_for_ever() {
+    async fn a_call_that_waits_for_a_lock_ends_in_time() {
         let database = Database::create().await;
         drop(database.store(1).await);
         let patience = Duration::from_secs(2);
@@ -131,10 +130,10 @@ mod on_servers {
         assert!(matches!(completed, Err(StoreError::Unavailable(_))), "{completed:?}");
         assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
         assert!(begun.elapsed() < patience + TIMEOUT / 2);
-        // Who need not wait does not: the row is somebody's right now.
+        // This call skips locked rows, so it does not wait.
         assert_eq!(store.lose_sent(1).await.unwrap(), 0);
         stranger.rollback().await.unwrap();
-        // What was given up may take effect only now; then there is nothing left to do, else it is done.
+        // The abandoned calls may still take effect now. A repeated call succeeds either way.
         store.complete(&completion).await.unwrap();
         store.delete(other, None).await.unwrap();
         let results = "SELECT count(*) FROM events WHERE variable IN ('compute/result', 'work/cancelled')";

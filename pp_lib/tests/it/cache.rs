@@ -1,4 +1,4 @@
-//! The cache's adapters against the suite of the port.
+//! The cache suite on every adapter.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A clock that was set back: all that the database knows lies an hour in its future. Nothing that may run waits for that
-//! hour, and what waits on purpose waits as long as it was to.
+//! A clock set back by an hour: all stored times lie in the future. Works that may run do not wait for that hour, and
+//! deliberate delays keep their length.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_secs(300);
 /// A store whose clock can be set back.
 trait Clock {
     fn store(&self) -> &AnyStore;
-    /// Moves every moment that the database knows this far ahead, which is the same.
+    /// Moves all stored times ahead by this much, which has the same effect.
     async fn set_back(&self, by: Duration);
 }
 
@@ -48,7 +48,7 @@ async fn complete(store: &AnyStore, claim: &Claim, outcome: Outcome) {
     assert_eq!(store.complete(&[completion]).await.unwrap(), [Completed::Applied]);
 }
 
-async fn work_that_waits_is_due_at_once(clock: &impl Clock) {
+async fn waiting_work_is_due_at_once(clock: &impl Clock) {
     let store = clock.store();
     let id = created(store, None).await;
     clock.set_back(HOUR).await;
@@ -57,7 +57,7 @@ async fn work_that_waits_is_due_at_once(clock: &impl Clock) {
     let claims = claimed(store).await;
     assert_eq!(claims[0].id, id);
     assert_eq!(store.shorten_waits(None).await.unwrap(), 0, "its claim began now");
-    // And so is what was given back, or taken back from the queue.
+    // The same holds for claims that were given back or released from the queue.
     store.give_back(&claims).await.unwrap();
     clock.set_back(HOUR).await;
     store.shorten_waits(None).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_retry_waits_for_its_own_delay(clock: &impl Clock) {
     assert_eq!(store.shorten_waits(None).await.unwrap(), 0);
 }
 
-async fn a_lease_is_as_long_as_it_was(clock: &impl Clock) {
+async fn a_lease_keeps_its_length(clock: &impl Clock) {
     let store = clock.store();
     let id = created(store, None).await;
     let claim = claimed(store).await.remove(0);
@@ -119,7 +119,7 @@ async fn a_scheduled_work_runs_at_its_time(clock: &impl Clock) {
     assert_eq!(claimed(store).await, []);
 }
 
-async fn what_was_sent_and_lost_is_sent_again(clock: &impl Clock) {
+async fn a_lost_demand_is_sent_again(clock: &impl Clock) {
     let store = clock.store();
     created(store, None).await;
     let claims = claimed(store).await;
@@ -145,7 +145,7 @@ async fn a_redriven_message_does_not_wait(clock: &impl Clock) {
     assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap(), [], "it is claimed");
 }
 
-async fn a_key_of_somebody_gone_is_taken_over(clock: &impl Clock) {
+async fn an_abandoned_key_is_taken_over(clock: &impl Clock) {
     let store = clock.store();
     let begin = |seed: &str| Begin {
         key: RequestKey {
@@ -166,7 +166,7 @@ async fn a_key_of_somebody_gone_is_taken_over(clock: &impl Clock) {
     assert_eq!(begun, [Begun::Mine { seed }]);
 }
 
-async fn a_lease_of_somebody_gone_ends_in_its_own_time(clock: &impl Clock) {
+async fn an_abandoned_lease_ends_in_its_own_time(clock: &impl Clock) {
     let store = clock.store();
     let short = Duration::from_millis(300);
     assert!(store.hold("refresher", "one", short).await.unwrap());
@@ -181,8 +181,7 @@ async fn a_lease_of_somebody_gone_ends_in_its_own_time(clock: &impl Clock) {
     tokio::time::timeout(Duration::from_secs(20), taken).await.unwrap();
 }
 
-/// A sweep looks at few rows, those that are due first.
-async fn a_sweep_looks_at_no_more_than_it_is_told(clock: &impl Clock) {
+async fn a_sweep_respects_its_limit(clock: &impl Clock) {
     let store = clock.store();
     for _ in 0..3 {
         created(store, None).await;
@@ -203,21 +202,21 @@ macro_rules! on {
     };
     ($clock:path) => {
         on!($clock:
-            work_that_waits_is_due_at_once
+            waiting_work_is_due_at_once
             a_claim_waits_for_its_own_hold
             a_retry_waits_for_its_own_delay
-            a_lease_is_as_long_as_it_was
+            a_lease_keeps_its_length
             a_scheduled_work_runs_at_its_time
-            what_was_sent_and_lost_is_sent_again
+            a_lost_demand_is_sent_again
             a_redriven_message_does_not_wait
-            a_key_of_somebody_gone_is_taken_over
-            a_lease_of_somebody_gone_ends_in_its_own_time
-            a_sweep_looks_at_no_more_than_it_is_told
+            an_abandoned_key_is_taken_over
+            an_abandoned_lease_ends_in_its_own_time
+            a_sweep_respects_its_limit
         );
     };
 }
 
-/// Every column that holds a moment set by the clock, by its table.
+/// All columns that hold times, by table.
 const MOMENTS: [(&str, &[&str]); 4] = [
     (
         "works",
@@ -228,7 +227,7 @@ const MOMENTS: [(&str, &[&str]); 4] = [
     ("leases", &["held_until", "set_on"]),
 ];
 
-/// Statements that add to all of them.
+/// The statements that add to all of these columns.
 fn moved(add: &str) -> String {
     let tables = MOMENTS.iter().map(|(table, columns)| {
         let set: Vec<String> = columns
@@ -287,9 +286,9 @@ mod embedded {
 
     on!(file);
 
-    /// The whole way: works that were due when the program stopped are computed after its next start.
+    /// Runs the whole flow: works due when the program stopped are computed after its next start.
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_start_with_a_clock_that_was_set_back_everything_is_computed() {
+    async fn everything_is_computed_after_a_restart_with_a_clock_set_back() {
         let place = file().await;
         let mut ids = Vec::new();
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Everybody at once on the same rows of PostgreSQL: what it comes to holds together, and nobody is told of a deadlock.
+//! All kinds of calls at once on the same rows of PostgreSQL: the rows stay consistent, and no caller sees a deadlock.
 
 mod on_servers {
     use std::sync::Arc;
@@ -20,7 +20,7 @@ mod on_servers {
     const AT_ONCE: Duration = Duration::ZERO;
     const WORKS: i64 = 40;
     const ROUNDS: usize = 200;
-    /// How often a work may lose its lease here: so seldom that many do.
+    /// The lost leases allowed per work: few, so that many works exceed them.
     const MAX_LOST: i32 = 2;
 
     fn bound(number: i64) -> AddUpTo {
@@ -62,7 +62,7 @@ mod on_servers {
         }
     }
 
-    /// Claims and completes in every way; what runs is completed a second time, in the opposite order.
+    /// Claims works and completes them with every outcome. Running works are completed again, in reverse order.
     async fn work_off(store: AnyStore, worker: usize) {
         for round in 0..ROUNDS {
             let mut claims = store.claim(None, HOLD, 12).await.unwrap();
@@ -85,7 +85,7 @@ mod on_servers {
         }
     }
 
-    /// Takes back what is lost: rows under way and rows that were sent.
+    /// Takes back lost rows, both running and sent ones.
     async fn rescue(store: AnyStore) {
         for round in 0..ROUNDS {
             store.rescue(MAX_LOST, 10).await.unwrap();
@@ -95,7 +95,7 @@ mod on_servers {
         }
     }
 
-    /// Runs dead letters again: all of them, or the ones it sees.
+    /// Redrives dead letters: all of them, or the listed ones.
     async fn redrive(store: AnyStore, operator: usize) {
         for round in 0..ROUNDS {
             let mut ids: Vec<_> = store
@@ -138,7 +138,7 @@ mod on_servers {
         }
     }
 
-    /// Buries the same messages, sends them again, and drops what it sees of them.
+    /// Stores the same dead messages, redrives them, and deletes the listed ones.
     async fn bury(store: AnyStore, digger: usize) {
         let message = |number: usize| DeadMessage {
             message_id: MessageId::try_from(format!("message {number}")).unwrap(),
@@ -173,7 +173,7 @@ mod on_servers {
         }
     }
 
-    /// What must be so whenever nobody is in the middle of something.
+    /// The invariants that hold between transactions.
     const RULES: [(&str, &str); 8] = [
         (
             "a letter belongs to a work that failed, at the generation that failed",
@@ -230,7 +230,7 @@ mod on_servers {
         }
     }
 
-    /// Works off everything that is left.
+    /// Completes all remaining works.
     async fn finish(store: &AnyStore) -> Vec<Work> {
         let all = Search {
             work_code: None,
@@ -257,7 +257,7 @@ mod on_servers {
         }
     }
 
-    /// Everybody who does anything with works.
+    /// Tasks for every kind of call.
     fn crowd(stores: &[AnyStore; 2], ids: &[WorkId]) -> JoinSet<()> {
         let mut crowd = JoinSet::new();
         for (number, store) in stores.iter().enumerate() {
@@ -281,9 +281,9 @@ mod on_servers {
         (database, stores, created.iter().map(|work| work.id).collect())
     }
 
-    /// What is finished goes at once, while everybody goes on changing it.
+    /// Finished works are purged at once, while other calls keep changing them.
     #[tokio::test(flavor = "multi_thread")]
-    async fn purges_beside_everybody_meet_no_deadlock_and_leave_nothing_behind() {
+    async fn concurrent_purges_meet_no_deadlock_and_leave_nothing_behind() {
         let (database, stores, ids) = place().await;
         let mut crowd = crowd(&stores, &ids);
         for store in &stores {
@@ -303,7 +303,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn everybody_at_once_on_the_same_rows_meets_no_deadlock_and_leaves_them_consistent() {
+    async fn concurrent_calls_on_the_same_rows_meet_no_deadlock_and_keep_them_consistent() {
         let (database, stores, ids) = place().await;
         let mut crowd = crowd(&stores, &ids);
         while let Some(one) = crowd.join_next().await {
@@ -340,7 +340,7 @@ mod on_servers {
         assert_eq!(database.deadlocks().await, 0);
     }
 
-    /// Fails the work in a transaction that stays open until a change of the work waits for it.
+    /// Fails the work in a transaction that stays open until the change waits for it.
     async fn change_while_it_fails<T>(database: &Database, id: WorkId, change: impl Future<Output = T>) -> T {
         let mut client = database.client().await;
         let failing = client.transaction().await.unwrap();
@@ -359,7 +359,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_change_that_waited_for_a_failure_takes_its_letter_with_it() {
+    async fn a_change_that_waits_for_a_failure_removes_its_dead_letter() {
         let database = Database::create().await;
         let store = database.store(2).await;
         let works = store.create_all(&[work(1), work(2)]).await.unwrap().unwrap();

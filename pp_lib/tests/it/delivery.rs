@@ -1,4 +1,4 @@
-//! Demands that come twice, at the wrong moment, or to a work that is another by now: one effect, and the newest.
+//! Demands that arrive twice, late, or for a changed work: they take effect once, with the newest state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ impl Running {
         self.task.await.unwrap();
     }
 
-    /// Ends it in the middle of whatever it does.
+    /// Aborts it wherever it is.
     async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -119,7 +119,7 @@ fn foreign(number: i64) -> Outgoing {
     }
 }
 
-/// The demand for a row, as a dispatcher sends it.
+/// The demand that a dispatcher sends for a row.
 fn of_row(claim: &Claim) -> Outgoing {
     let row = DemandedRow {
         work_code: claim.work_code.clone(),
@@ -139,7 +139,7 @@ async fn work(store: &AnyStore, id: WorkId) -> Work {
     store.by_ids(&[id]).await.unwrap().remove(0)
 }
 
-/// Takes as many milliseconds as its bound says; counts what is under way.
+/// A computation that takes its bound in milliseconds, and counts concurrent computations.
 #[derive(Clone, Default)]
 struct Slow(Arc<AtomicUsize>);
 
@@ -169,15 +169,15 @@ mod embedded {
 
     use super::*;
 
-    /// The clock of the dispatcher runs as fast as it can here, while that of the database is the real one.
+    /// The dispatcher runs on a paused clock that skips ahead, the database on the real one.
     #[tokio::test(start_paused = true)]
-    async fn what_is_older_than_the_range_is_sent_at_start_and_by_the_sweep_of_every_minute() {
+    async fn works_older_than_the_range_are_sent_at_start_and_by_the_sweep() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
         store.migrate().await.unwrap();
         let (store, broker): (AnyStore, AnyBroker) = (Arc::new(store), Arc::new(Memory::default()));
-        // Whatever is due fell due before a range of no length.
+        // The range is empty, so every due work is older.
         store.create(&new_works([1])).await.unwrap();
         let dispatcher = dispatch(store.clone(), broker.clone(), Duration::ZERO);
         let ready = async || broker.ready_messages(Queue::Demand).await.unwrap();
@@ -220,7 +220,7 @@ mod on_servers {
             works.into_iter().map(|work| work.id).collect()
         }
 
-        /// Demands for rows, which were sent as far as the rows know.
+        /// Demands for rows that are marked as sent.
         async fn demanded_rows(&self, count: i64) -> Vec<Outgoing> {
             self.create(1..=count).await;
             let claims = self.store.claim(None, HOLD, 1000).await.unwrap();
@@ -238,7 +238,7 @@ mod on_servers {
             until("all done", async || self.database.number(done).await == count).await;
         }
 
-        /// Every one of so many works is done, and its computation was told of once.
+        /// Asserts that all `count` works are done and have one result event each.
         async fn assert_each_took_effect_once(&self, count: i64) {
             assert_eq!(self.database.number("SELECT count(*) FROM works").await, count);
             let computed = "SELECT count(*) FROM works WHERE status = 'done' AND '111' = (
@@ -255,7 +255,7 @@ mod on_servers {
             }
         }
 
-        /// A dispatcher and a consumer of slow works; the latter's store waits for the test.
+        /// A dispatcher and a consumer of slow works. The consumer's store waits for the test.
         fn flows(&self, computation: impl Computation) -> ([Running; 2], Arc<ScriptedStore>) {
             let between = ScriptedStore::new(self.store.clone());
             let dispatcher = dispatch(self.store.clone(), self.broker.clone(), RANGE);
@@ -273,7 +273,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_same_demands_with_two_workers_at_once_take_effect_once_and_meet_no_deadlock() {
+    async fn the_same_demands_at_two_workers_take_effect_once_and_meet_no_deadlock() {
         let place = Place::new().await;
         let (mut workers, mut brokers) = (Vec::new(), Vec::new());
         for _ in 0..2 {
@@ -289,7 +289,7 @@ mod on_servers {
             brokers.push(broker);
         }
         let mut count = 0;
-        // Who is first is chance, and each has to be second at times.
+        // The order of the two workers is random, and each must come second at times.
         let was_second = |(_, store): &(Running, Arc<ScriptedStore>)| {
             let answers = store.answered(Call::Complete);
             answers.iter().any(|answer| answer.contains("Superseded"))
@@ -301,7 +301,7 @@ mod on_servers {
             for (index, demand) in place.demanded_rows(1_000).await.into_iter().enumerate() {
                 demands.insert(2 * index, demand);
             }
-            // An odd number in a row: of two workers that are served in turns, the second copies go to the other one.
+            // An odd number per round: the broker alternates, so the second copies go to the other worker.
             for some in demands.chunks(25) {
                 for _ in 0..2 {
                     place.broker.publish(some).await.unwrap();
@@ -335,7 +335,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_committed_and_not_acknowledged_comes_again_and_changes_nothing() {
+    async fn a_committed_but_unacknowledged_demand_is_redelivered_without_effect() {
         let place = Place::new().await;
         let mut demands: Vec<Outgoing> = (1..=50).map(foreign).collect();
         demands.extend(place.demanded_rows(50).await);
@@ -360,7 +360,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_dispatcher_sent_and_did_not_mark_is_sent_again_and_takes_effect_once() {
+    async fn a_sent_but_unmarked_demand_is_sent_again_and_takes_effect_once() {
         let place = Place::new().await;
         place.create(1..=100).await;
         let brokers = [(); 2].map(|()| Arc::new(BrokerBetween::new(place.broker.clone())));
@@ -427,7 +427,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_a_work_that_is_changed_before_it_is_completed_the_newest_bound_is_computed() {
+    async fn a_work_changed_before_completion_is_computed_with_the_newest_bound() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
         let completes = between.hold(&[Call::Complete]);
@@ -445,7 +445,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_that_is_deleted_before_it_is_completed_does_not_come_back() {
+    async fn a_work_deleted_before_completion_does_not_come_back() {
         let place = Place::new().await;
         let (flows, between) = place.flows(AddUpToSum);
         let completes = between.hold(&[Call::Complete]);
@@ -456,7 +456,7 @@ mod on_servers {
         assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
         completes.end();
         place.until_done(1).await;
-        // What comes once more, and what comes without knowing the row, find that it is gone.
+        // A redelivery and a demand without the row's state find the row deleted.
         let claim = "SELECT message_id FROM works WHERE status = 'cancelled'";
         let message_id: String = place
             .database
@@ -488,7 +488,7 @@ mod on_servers {
     const LONG: i64 = 100_000;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_a_work_that_is_changed_while_it_runs_the_newest_bound_is_computed() {
+    async fn a_work_changed_while_running_is_computed_with_the_newest_bound() {
         let place = Place::new().await;
         let slow = Slow::default();
         let (flows, _) = place.flows(slow.clone());
@@ -512,7 +512,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_that_is_deleted_while_it_runs_ends_and_does_not_come_back() {
+    async fn a_work_deleted_while_running_ends_and_does_not_come_back() {
         let place = Place::new().await;
         let slow = Slow::default();
         let (flows, _) = place.flows(slow.clone());
@@ -523,7 +523,7 @@ mod on_servers {
         .await;
         assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
         until("it has ended", async || slow.0.load(Ordering::SeqCst) == 0).await;
-        // Something that takes two leases shows that nobody rescued it.
+        // A work that takes two leases proves that it was not rescued.
         let witness = place.create([i64::try_from(LEASE.as_millis()).unwrap() * 2]).await[0];
         until("the witness is done", async || work(&place.store, witness).await.done()).await;
         assert!(place.store.by_ids(&[id]).await.unwrap().is_empty());

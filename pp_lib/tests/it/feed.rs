@@ -1,6 +1,5 @@
-//! Feeds between processes.
+//! The PostgreSQL feed between processes.
 
-/// PostgreSQL's, two on one database.
 mod on_servers {
     use std::time::Duration;
 
@@ -16,7 +15,7 @@ mod on_servers {
         timeout(SOON, waiter.changed()).await.is_ok()
     }
 
-    /// A feed that has connected: it says so by waking its waiters.
+    /// A connected feed: it wakes its waiters once it has connected.
     async fn connected(url: &str) -> (PostgresFeed, Waiter) {
         let feed = PostgresFeed::connect(url).unwrap();
         let mut waiter = feed.listen();
@@ -29,7 +28,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_poked_on_one_is_heard_on_both() {
+    async fn a_poke_of_one_feed_reaches_both() {
         let database = Database::create().await;
         let (one, mut at_one) = connected(&database.url).await;
         let (two, mut at_two) = connected(&database.url).await;
@@ -42,7 +41,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_terminated_session_comes_back_and_wakes_everybody_once() {
+    async fn a_terminated_session_reconnects_and_wakes_each_waiter_once() {
         let database = Database::create().await;
         let (one, mut at_one) = connected(&database.url).await;
         let (_two, mut at_two) = connected(&database.url).await;
@@ -56,7 +55,7 @@ mod on_servers {
             heard(&mut at_one).await && heard(&mut at_two).await,
             "for what was missed"
         );
-        // Each comes back at its own time, so one poke may be too early for the other.
+        // The feeds reconnect at different times, so one poke may be too early for the other.
         quiet(&mut at_two).await;
         let deadline = Instant::now() + SOON;
         loop {
@@ -69,7 +68,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_pokes_are_few_notifications_and_block_nobody() {
+    async fn many_pokes_are_few_notifications_and_never_block() {
         let database = Database::create().await;
         let (one, _at_one) = connected(&database.url).await;
         let (_two, mut at_two) = connected(&database.url).await;
@@ -123,7 +122,7 @@ mod on_servers {
     }
 
     #[tokio::test]
-    async fn what_is_no_postgres_url_is_refused() {
+    async fn a_url_of_another_scheme_is_refused() {
         for url in ["", "mysql://localhost/pp", "postgres://[localhost/pp", "host=localhost"] {
             assert!(PostgresFeed::connect(url).is_err(), "{url}");
         }

@@ -1,4 +1,4 @@
-//! The flows end to end, on the embedded adapters: what goes in comes out, whatever the computation does.
+//! The flows end to end on the embedded adapters: every demand reaches its outcome, however the computation behaves.
 
 mod embedded {
     use std::collections::HashMap;
@@ -168,7 +168,7 @@ mod embedded {
             events.into_iter().map(|event| event.variable.to_string()).collect()
         }
 
-        /// Stops everything; the folder of the database is kept by whoever wants to look at it.
+        /// Stops everything and returns the folder of the database.
         async fn stop(mut self) -> tempfile::TempDir {
             self.halt().await;
             self.folder
@@ -248,7 +248,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn demands_without_a_row_become_consumer_works_and_copies_of_one_are_one() {
+    async fn copies_of_a_demand_without_a_row_become_one_consumer_work() {
         let mut system = System::idle().await;
         let id = new_message_id();
         let other = message(new_message_id(), None, br#"{"add_up_to":3}"#);
@@ -262,7 +262,7 @@ mod embedded {
         system
             .until(|works| works.len() == 2 && works.values().all(Work::done))
             .await;
-        // And once more after it is done.
+        // Deliver it once more after it is done.
         system
             .send(&[message(id, None, br#"{"add_up_to":2,"done":false}"#)])
             .await;
@@ -283,7 +283,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_cannot_be_read_is_a_dead_letter_and_its_neighbours_finish() {
+    async fn an_undecodable_message_is_a_dead_letter_and_its_neighbours_finish() {
         let mut system = System::idle().await;
         let bodies: [&[u8]; 6] = [
             b"{",
@@ -321,7 +321,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_demand_that_names_a_row_is_worked_off_by_the_rows_own_bound() {
+    async fn a_demand_that_names_a_row_is_computed_with_the_rows_own_bound() {
         let mut system = System::idle().await;
         let ids = system.create([5]).await;
         let work = system.store.by_ids(&ids).await.unwrap().remove(0);
@@ -335,7 +335,7 @@ mod embedded {
             work_code: new_work_code(Origin::Api),
             ..forged.clone()
         };
-        // Another bound than the row's, and a row that is not there: acknowledged, and nothing comes of it.
+        // A bound that differs from the row's, and a missing row: both are acknowledged without effect.
         system
             .send(&[message(new_message_id(), Some(unknown), br#"{"add_up_to":7}"#)])
             .await;
@@ -351,7 +351,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_two_demands_for_one_row_the_one_that_knows_its_state_counts() {
+    async fn the_demand_with_the_rows_state_wins_over_one_without() {
         let mut system = System::idle().await;
         let ids = system.create([5]).await;
         let first = system.store.claim(None, LEASE, 1).await.unwrap().remove(0);
@@ -384,7 +384,7 @@ mod embedded {
         system.stop().await;
     }
 
-    /// Sums up, but a bound of 666 takes the whole worker down.
+    /// Sums up, but a bound of 666 kills the whole worker.
     struct Deadly(Arc<Notify>);
 
     impl Computation for Deadly {
@@ -394,7 +394,7 @@ mod embedded {
             Box::pin(async move {
                 if deadly {
                     killed.notify_one();
-                    // Nothing comes after it, also where the worker's end is a little late: its lanes share this thread.
+                    // Blocks the thread until the worker ends: its lanes share it, so they do nothing more.
                     std::thread::sleep(Duration::from_millis(200));
                     std::future::pending::<()>().await;
                 }
@@ -403,10 +403,10 @@ mod embedded {
         }
     }
 
-    /// A worker with threads of its own ends as a process does that is killed: nothing of it goes on, its messages come
-    /// again, its leases run out.
+    /// A worker on its own runtime ends like a killed process: nothing of it continues, its messages are redelivered,
+    /// and its leases run out.
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_kills_its_worker_ends_as_a_dead_letter_and_its_neighbours_finish() {
+    async fn a_demand_that_kills_its_workers_becomes_a_dead_letter_and_its_neighbours_finish() {
         let mut system = System::idle().await;
         let demands: Vec<Outgoing> = (0..300)
             .map(|number| match number {
@@ -452,7 +452,7 @@ mod embedded {
         let works = system.works().await;
         let failed: Vec<&Work> = works.iter().filter(|work| work.status == Status::Failed).collect();
         assert_eq!((failed.len(), failed[0].add_up_to.get()), (1, 666));
-        // With everything, with fewer and fewer, then alone until its leases were lost too often.
+        // It runs with all others, then in smaller groups, then alone until it has lost too many leases.
         assert!((5..=i64::from(MAX_LOST) + 5).contains(&kills), "{kills} kills");
         let told = system.history(failed[0].id).await;
         assert_eq!(
@@ -474,7 +474,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn dead_messages_are_kept_sent_again_and_come_back_when_they_fail_again() {
+    async fn a_redriven_dead_message_returns_if_it_fails_again() {
         let mut system = System::computing(AddUpToSum).await;
         system.drain();
         let id = new_message_id();
@@ -513,7 +513,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redriven_demand_has_the_code_that_was_promised_for_it() {
+    async fn a_redriven_demand_keeps_its_promised_code() {
         let mut system = System::idle().await;
         let promised = new_work_code(Origin::Consumer);
         let demand = Outgoing {
@@ -562,7 +562,7 @@ mod embedded {
         let told = [&["work/created"][..], &attempt, &["work/redriven"], &attempt].concat();
         assert_eq!(system.history(ids[0]).await, told);
 
-        // Whoever replaces the computation runs what it failed on again.
+        // A fixed computation succeeds where the old one failed.
         system.halt().await;
         system.shutdown = CancellationToken::new();
         system.dispatch();
@@ -579,7 +579,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_falls_due_later_is_not_left_to_the_poll() {
+    async fn scheduled_works_do_not_wait_for_the_poll() {
         let mut system = System::idle().await;
         system.dispatch_every(Duration::from_secs(600));
         system.consume(AddUpToSum, Duration::from_secs(10));
@@ -594,7 +594,7 @@ mod embedded {
         system.stop().await;
     }
 
-    /// Takes its time, which is the bound in milliseconds.
+    /// A computation that takes its bound in milliseconds.
     struct Slow;
 
     impl Computation for Slow {
@@ -608,7 +608,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_takes_long_is_running_meanwhile_and_keeps_its_lease() {
+    async fn a_slow_work_is_running_and_keeps_its_lease() {
         let system = System::computing(Slow).await;
         let long = i64::try_from(LEASE.as_millis()).unwrap() * 3;
         let ids = system.create([1, 2, 3, long]).await;
@@ -622,7 +622,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stop_finishes_what_is_under_way() {
+    async fn a_stop_finishes_works_under_way() {
         let system = System::computing(Slow).await;
         let ids = system.create([1000]).await;
         system.until(|works| works[&ids[0]].status == Status::Running).await;
@@ -632,7 +632,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stop_hands_back_what_takes_too_long() {
+    async fn a_stop_hands_back_works_that_take_too_long() {
         let mut system = System::idle().await;
         system.consume(Slow, Duration::from_millis(50));
         system.dispatch();
@@ -692,9 +692,9 @@ mod embedded {
         system.stop().await;
     }
 
-    /// What is recorded as running in the very moment of the stop is handed back as well.
+    /// Works recorded as running at the moment of the stop are handed back as well.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stop_leaves_nothing_running_behind() {
+    async fn a_stop_leaves_no_running_row() {
         let mut system = System::idle().await;
         system.dispatch();
         for _ in 0..10 {
@@ -715,12 +715,12 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_dispatcher_sent_and_the_broker_lost_is_sent_again_at_start() {
+    async fn demands_lost_by_the_broker_are_sent_again_at_start() {
         let mut system = System::idle().await;
         let ids = system.create(1..=20).await;
         let claims = system.store.claim(None, Duration::from_secs(30), 100).await.unwrap();
         system.store.mark_sent(&claims).await.unwrap();
-        // The broker has none of them, as after the end of the process that held it.
+        // The broker has lost the demands, as after the end of its process.
         system.consume(AddUpToSum, Duration::from_secs(10));
         system.dispatch();
         let works = system.finished(&ids).await;

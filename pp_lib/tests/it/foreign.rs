@@ -1,4 +1,4 @@
-//! A client that is not PP: it prepares and cleans up queues, and publishes what PP never would.
+//! A foreign RabbitMQ client: prepares and deletes queues, and publishes messages that PP would not.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -15,7 +15,7 @@ pub(crate) fn server_url() -> String {
         .expect("PP_TEST_RABBITMQ_URL names no RabbitMQ server: run these tests with `make test`, which starts one")
 }
 
-/// Queue names that no other test has, and a connection of the foreign client.
+/// Queues of one test, and a connection of the foreign client.
 pub(crate) struct QueuesOfOneTest {
     pub(crate) names: QueueNames,
     connection: Connection,
@@ -36,7 +36,7 @@ impl QueuesOfOneTest {
         self.broker_at(&server_url()).await
     }
 
-    /// The adapter on these queues, by another way to the server.
+    /// The adapter on these queues, through another URL of the server.
     pub(crate) async fn broker_at(&self, url: &str) -> RabbitMq {
         let config = RabbitMqConfig {
             name: self.names.demand.clone(),
@@ -49,12 +49,12 @@ impl QueuesOfOneTest {
         self.connection.create_channel().await.unwrap()
     }
 
-    /// Publishes to the queue of demands as anyone can.
+    /// Publishes to the demand queue.
     pub(crate) async fn publish(&self, properties: BasicProperties, body: &[u8]) {
         self.publish_on(&self.connection, properties, body).await;
     }
 
-    /// The same with bytes that are not UTF-8 in place of [`garbled::MARK`], which the libraries of some languages send.
+    /// Publishes with bytes that are not UTF-8 in place of [`garbled::MARK`], as some client libraries do.
     pub(crate) async fn publish_garbled(&self, properties: BasicProperties, body: &[u8]) {
         let way = garbled::way_to(&server_url()).await;
         let connection = Connection::connect(&way, ConnectionProperties::default())
@@ -66,7 +66,7 @@ impl QueuesOfOneTest {
 
     async fn publish_on(&self, connection: &Connection, properties: BasicProperties, body: &[u8]) {
         let channel = connection.create_channel().await.unwrap();
-        // A channel that is closed right away may overtake what was published on it; a confirmation does not.
+        // Closing the channel may overtake the message, so the confirmation is awaited first.
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let queue = self.names.demand.as_str().into();
         let sent = channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties);
@@ -74,12 +74,12 @@ impl QueuesOfOneTest {
         channel.close(200, "done".into()).await.unwrap();
     }
 
-    /// Makes the queue of demands one that PP cannot use.
+    /// Declares the demand queue as a classic queue, which PP refuses.
     pub(crate) async fn declare_classic(&self) {
         self.declare(&self.names.demand, "classic").await;
     }
 
-    /// Makes both queues as PP does on a server before 4.0, and as they are still after its upgrade.
+    /// Declares both queues as PP does on a server before 4.0. They stay so after its upgrade.
     pub(crate) async fn declare_as_before_4(&self) {
         self.declare(&self.names.demand, "quorum").await;
         self.declare(&self.names.dead_letter, "quorum").await;
@@ -103,7 +103,7 @@ impl QueuesOfOneTest {
             .unwrap();
     }
 
-    /// Cleans up; every test ends with it.
+    /// Deletes the queues. Every test ends with this call.
     pub(crate) async fn delete(self) {
         self.delete_queue(&self.names.demand).await;
         self.delete_queue(&self.names.dead_letter).await;

@@ -1,13 +1,13 @@
-//! A way to the server on which a text becomes bytes that are none, because no client library here would send them.
+//! A proxy that replaces a text with invalid UTF-8, which no client library here would send.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is replaced.
+/// The text that is replaced.
 pub(crate) const MARK: &str = "NOT-UTF-8";
 const BYTES: [u8; MARK.len()] = [0xff; MARK.len()];
 
-/// A URL that leads one connection to the server.
+/// A URL that forwards one connection to the server.
 pub(crate) async fn way_to(server: &str) -> String {
     let mut url = url::Url::parse(server).unwrap();
     let upstream = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672));
@@ -21,7 +21,7 @@ pub(crate) async fn way_to(server: &str) -> String {
         let answering = tokio::spawn(async move { copy(&mut answers, &mut heard).await });
         let mut bytes = Vec::new();
         while said.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
-            // A small message is written in one go, so the mark is never cut.
+            // A small message arrives in one read, so the mark is never split.
             while let Some(at) = bytes.windows(MARK.len()).position(|window| window == MARK.as_bytes()) {
                 bytes[at..at + MARK.len()].copy_from_slice(&BYTES);
             }

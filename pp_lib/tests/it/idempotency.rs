@@ -1,4 +1,4 @@
-//! Requests with keys over SQLite: at once, again, after trouble, after their time.
+//! Requests with keys over SQLite: concurrent, repeated, after failures, after expiry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a request waits for another process that works on its key.
+/// The wait for another process that executes the same key.
 const PATIENCE: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONG: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ const SCOPE: Scope<'_> = Scope {
     credentials: None,
 };
 
-/// A store with its actor, and requests of two processes that use it.
+/// A store with its actor, and the requests of two processes.
 struct Place {
     store: Arc<ScriptedStore>,
     works: StoreHandle,
@@ -70,7 +70,7 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
 }
 
 impl Place {
-    /// Creates a work, and answers with it.
+    /// Executes a request that creates a work and answers with it.
     async fn create(&self, requests: &IdempotentRequests, key: &str, body: &str) -> Result<KeyedAnswer, KeyError> {
         let (works, executed) = (self.works.clone(), Arc::clone(&self.executed));
         requests
@@ -113,7 +113,7 @@ fn answer(work: &Work) -> Answer {
     }
 }
 
-/// Begins a request as a process that dies then, leaving it to others after `hold`.
+/// Begins a request as a process that then crashes. Others may take it over after `hold`.
 async fn abandoned(place: &Place, hold: Duration, keep: Duration) -> Answered {
     let KeyedRequest { key, fingerprint } = keyed("k", "a");
     let answered = Answered {
@@ -133,7 +133,7 @@ async fn abandoned(place: &Place, hold: Duration, keep: Duration) -> Answered {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_at_once_are_one_work_and_one_answer() {
+async fn a_hundred_concurrent_requests_create_one_work_and_get_one_answer() {
     let place = Arc::new(place().await);
     let asks = (0..100).map(|number| {
         let place = Arc::clone(&place);
@@ -155,7 +155,7 @@ async fn a_hundred_at_once_are_one_work_and_one_answer() {
 }
 
 #[tokio::test]
-async fn another_body_is_refused_while_the_first_is_under_way_and_after() {
+async fn another_body_is_refused_during_and_after_the_first_request() {
     let place = place().await;
     let (first, other) = tokio::join!(
         place.create(&place.requests, "k", "a"),
@@ -172,7 +172,7 @@ async fn another_body_is_refused_while_the_first_is_under_way_and_after() {
 }
 
 #[tokio::test]
-async fn whoever_has_the_key_is_answered_beside_one_who_has_it_wrong() {
+async fn a_refused_body_does_not_disturb_requests_with_the_right_one() {
     let place = place().await;
     let first = place.create(&place.requests, "k", "a").await.unwrap();
     let (wrong, right) = tokio::join!(
@@ -184,7 +184,7 @@ async fn whoever_has_the_key_is_answered_beside_one_who_has_it_wrong() {
 }
 
 #[tokio::test]
-async fn what_asks_elsewhere_or_for_something_else_is_another_request() {
+async fn scope_and_content_distinguish_requests() {
     let base = keyed("k", "a");
     let with = |scope| KeyedRequest::new(scope, "k".to_owned(), "", b"a").key;
     let path = "/work/bulk";
@@ -203,7 +203,7 @@ async fn what_asks_elsewhere_or_for_something_else_is_another_request() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_kept_is_made_of_the_same_work_at_the_next_try() {
+async fn a_retry_after_a_lost_answer_finds_the_same_work() {
     let place = place().await;
     place.store.next(Call::KeepAnswers, 1, || Step::Fail(gone()));
     let failed = place.create(&place.requests, "k", "a").await;
@@ -218,7 +218,7 @@ async fn an_answer_that_was_not_kept_is_made_of_the_same_work_at_the_next_try() 
 }
 
 #[tokio::test]
-async fn a_beginning_whose_answer_was_lost_stands_in_nobodys_way() {
+async fn a_begin_with_a_lost_reply_blocks_no_retry() {
     let place = place().await;
     place.store.next(Call::Begin, 1, || Step::Lose(gone()));
     place.create(&place.requests, "k", "a").await.unwrap_err();
@@ -227,7 +227,7 @@ async fn a_beginning_whose_answer_was_lost_stands_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn what_failed_may_begin_again_at_once() {
+async fn a_failed_request_may_be_retried_at_once() {
     let place = place().await;
     let fails = |_| async { Err(ActorError::Overloaded.into()) };
     let failed = place.requests.answer(keyed("k", "a"), fails).await;
@@ -240,7 +240,7 @@ async fn what_failed_may_begin_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_store_that_is_gone() {
+async fn a_stop_does_not_wait_for_an_unavailable_store() {
     let place = place().await;
     place.store.next(Call::KeepAnswers, 1, || Step::Fail(gone()));
     place.store.fail(&[Call::LetGo], gone());
@@ -250,7 +250,7 @@ async fn a_stop_does_not_wait_for_a_store_that_is_gone() {
 }
 
 #[tokio::test]
-async fn what_panics_fails_alone() {
+async fn a_panic_fails_its_own_request_only() {
     let place = place().await;
     let panics = |_| async { panic!("on demand") };
     let failed = place.requests.answer(keyed("k", "a"), panics).await;
@@ -259,10 +259,10 @@ async fn what_panics_fails_alone() {
 }
 
 #[tokio::test]
-async fn one_who_does_not_wait_is_executed_all_the_same() {
+async fn an_abandoned_request_is_still_executed() {
     let place = place().await;
     let asking = place.create(&place.requests, "k", "a");
-    // It is polled once, and dropped.
+    // The request is polled once and dropped.
     assert!(tokio::time::timeout(Duration::ZERO, asking).await.is_err());
     place.requests.finished().await;
     assert_eq!((place.works().await.len(), place.executed()), (1, 1));
@@ -270,7 +270,7 @@ async fn one_who_does_not_wait_is_executed_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_in_flight_elsewhere_is_waited_for_a_little_and_then_said() {
+async fn a_key_in_flight_elsewhere_is_reported_after_a_short_wait() {
     let place = place().await;
     abandoned(&place, LONG, DAY).await;
     let started = Instant::now();
@@ -281,7 +281,7 @@ async fn a_key_in_flight_elsewhere_is_waited_for_a_little_and_then_said() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_abandoned_is_taken_over_with_its_seed() {
+async fn a_crashed_request_is_taken_over_with_its_seed() {
     let place = place().await;
     abandoned(&place, Duration::from_millis(300), DAY).await;
     let seed = MessageId::try_from("seed of the dead".to_owned()).unwrap();
@@ -292,7 +292,7 @@ async fn a_request_that_was_abandoned_is_taken_over_with_its_seed() {
 }
 
 #[tokio::test]
-async fn an_expired_key_asks_for_a_new_work() {
+async fn an_expired_key_creates_a_new_work() {
     let place = place_with(Duration::from_millis(1)).await;
     let first = place.create(&place.requests, "k", "a").await.unwrap();
     let second = place.create(&place.requests, "k", "b").await.unwrap();
@@ -309,7 +309,7 @@ async fn expired_keys_are_forgotten_in_the_background() {
     let deadline = Instant::now() + LONG;
     while place.store.keep_answers(&answered).await.unwrap() != [None] {
         assert!(Instant::now() < deadline, "not forgotten in time");
-        // Its first round begins at once.
+        // The first cleaning round starts at once.
         let _ = tokio::time::timeout(
             Duration::from_millis(100),
             forget_expired_keys(place.store.clone(), CancellationToken::new()),

@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL carried out and never told of: the store asks again, and nothing happens twice.
+//! Statements that PostgreSQL executed but whose replies were lost: the store repeats them without a second effect.
 
 mod on_servers {
     use std::time::Duration;
@@ -22,7 +22,7 @@ mod on_servers {
     const HOLD: Duration = Duration::from_secs(30);
     const AT_ONCE: Duration = Duration::ZERO;
 
-    /// A store that is reached by the proxy, on a connection that is there already.
+    /// A store behind the proxy, on an open connection.
     struct Lossy {
         store: PostgresStore,
         proxy: Proxy,
@@ -39,7 +39,7 @@ mod on_servers {
             Self { store, proxy, database }
         }
 
-        /// Makes a call whose request with these bytes in it gets no reply.
+        /// Makes a call and loses the reply to its request that contains these bytes.
         async fn losing<T>(&self, words: impl Into<Vec<u8>>, call: impl Future<Output = T>) -> T {
             let before = self.proxy.lost();
             self.proxy.lose_reply_to(words, READY);
@@ -151,7 +151,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn whoever_began_a_work_knows_that_it_is_running() {
+    async fn the_attempt_that_began_a_work_learns_that_it_is_running() {
         let lossy = Lossy::new().await;
         let ids: Vec<WorkId> = lossy.created(1).await.iter().map(|work| work.id).collect();
         let claim = lossy.store.claim(None, HOLD, 1).await.unwrap().remove(0);
@@ -185,7 +185,7 @@ mod on_servers {
         };
         let runs = [run(&batch[0]), run(&batch[1])];
         assert_eq!(lossy.store.extend_leases(&runs, HOLD).await.unwrap(), [true, true]);
-        // Without a lost reply, whoever comes second is told so.
+        // Without a lost reply, the second call is superseded.
         assert_eq!(
             lossy.store.complete(&batch[..2]).await.unwrap(),
             [superseded, superseded]
@@ -208,7 +208,7 @@ mod on_servers {
         assert_eq!(letters.len(), 2);
         for letter in &letters {
             let which = Selection::Ids(vec![letter.id]);
-            // As it stands in an array of numbers: its length, then itself.
+            // The encoding of a number in an array: its length, then the number.
             let words = [&[0, 0, 0, 8], &letter.id.0.to_be_bytes()[..]].concat();
             let count = lossy.losing(words, lossy.store.redrive(&which)).await.unwrap();
             assert_eq!(count, 0, "the call that counted it was not heard of");
@@ -259,7 +259,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_is_changed_once_at_the_version_that_was_named() {
+    async fn a_work_is_changed_once_at_the_given_version() {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
@@ -272,7 +272,7 @@ mod on_servers {
                 lossy.history(work.id).await,
                 [Variable::WorkCreated, Variable::WorkUpdated]
             );
-            // The same once more is another change.
+            // The same call once more is another change.
             let again = lossy.store.update(work.id, bound(9), version, AT_ONCE).await.unwrap();
             assert_eq!(again == Changed::OtherVersion, version.is_some());
         }
@@ -282,7 +282,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_is_cancelled_and_started_over_once_and_whoever_did_it_is_told_so() {
+    async fn a_work_is_cancelled_and_restarted_once_and_its_caller_learns_it() {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, versions) in [(&works[0], [None; 2]), (&works[1], [Some(1), Some(2)])] {
@@ -291,7 +291,7 @@ mod on_servers {
                 panic!("it was pending");
             };
             assert_eq!((cancelled.status, cancelled.version), (Status::Cancelled, 2));
-            // The same once more is another change.
+            // The same call once more is another change.
             let again = lossy.store.cancel(work.id, None).await.unwrap();
             assert_eq!(again, Changed::WrongStatus(Status::Cancelled));
             let retry = lossy.store.retry(work.id, versions[1]);
@@ -309,7 +309,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_work_is_deleted_once_and_whoever_did_it_is_told_so() {
+    async fn a_work_is_deleted_once_and_its_caller_learns_it() {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, version) in [(&works[0], None), (&works[1], Some(1))] {

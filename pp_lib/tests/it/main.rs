@@ -1,4 +1,5 @@
-//! The adapters of pp_lib against their ports' suites. Tests that need a server are in modules called `on_servers`.
+//! Integration tests of pp_lib: the ports' suites on every adapter, and the flows. Tests that need a server are in
+//! modules called `on_servers`.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The store by way of PgBouncer: every case of the store's suite in transaction mode, and which modes are noticed.
+//! The store behind PgBouncer: the store suite in transaction mode, and the detection of other modes.
 
 pub(crate) mod on_servers {
     use std::fs;
@@ -21,7 +21,7 @@ pub(crate) mod on_servers {
 
     use crate::postgres::{Database, TIMEOUT};
 
-    /// A PgBouncer before the server of a database; it ends with this.
+    /// A PgBouncer in front of a database's server. Dropping it ends the process.
     pub(crate) struct PgBouncer {
         child: Child,
         port: u16,
@@ -29,7 +29,7 @@ pub(crate) mod on_servers {
     }
 
     impl PgBouncer {
-        /// With these settings, each a line. Everybody who logs in is the server's user.
+        /// Starts it with these lines of settings. Every login becomes the server's user.
         pub(crate) async fn before(database: &Database, settings: &str) -> Self {
             let server: Url = database.url.parse().unwrap();
             let (host, user) = (server.host_str().unwrap(), server.username());
@@ -44,7 +44,7 @@ pub(crate) mod on_servers {
             fs::write(&file, ini).unwrap();
             let log = fs::File::create(folder.path().join("log")).unwrap();
             let mut command = Command::new("pgbouncer");
-            // It refuses to run as root.
+            // PgBouncer refuses to run as root.
             if fs::metadata(&file).unwrap().uid() == 0 {
                 fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
                 command.args(["-u", "nobody"]);
@@ -67,7 +67,7 @@ pub(crate) mod on_servers {
             pooler
         }
 
-        /// The database by way of it.
+        /// The database's URL through the pooler.
         pub(crate) fn url(&self, database: &Database) -> String {
             let mut url: Url = database.url.parse().unwrap();
             url.set_host(Some("127.0.0.1")).unwrap();
@@ -95,7 +95,7 @@ pub(crate) mod on_servers {
         PostgresStore::open(config(url, 4, TIMEOUT)).await
     }
 
-    /// A migrated database by way of a pooler in transaction mode with so many sessions.
+    /// A migrated database behind a pooler in transaction mode with `sessions` sessions.
     async fn pooled(sessions: u32, timeout: Duration) -> (PostgresStore, PgBouncer, Database) {
         let database = Database::create().await;
         let direct = database.store(1).await;
@@ -135,7 +135,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_callers_of_few_sessions_all_get_through_and_leave_nothing_in_them() {
+    async fn many_callers_share_few_sessions_and_leave_nothing_in_them() {
         const CALLERS: i64 = 24;
         const ROUNDS: i64 = 10;
         let (store, pooler, database) = pooled(3, TIMEOUT).await;
@@ -171,7 +171,7 @@ pub(crate) mod on_servers {
         assert_eq!(left_in_the_session(&pooler, &database).await, ("0".into(), "0".into()));
     }
 
-    /// How many statements are prepared in a session of the pooler, and its statement timeout.
+    /// The number of prepared statements in a session of the pooler, and its statement timeout.
     async fn left_in_the_session(pooler: &PgBouncer, database: &Database) -> (String, String) {
         let (client, connection) = tokio_postgres::connect(&pooler.url(database), NoTls).await.unwrap();
         tokio::spawn(connection);
@@ -202,10 +202,7 @@ pub(crate) mod on_servers {
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let deadline = Instant::now() + TIMEOUT;
         while database.number(waiting).await > 0 {
-            assert!(
-                Instant::now() < deadline,
-                "a statement that nobody waits for goes on waiting"
-            );
+            assert!(Instant::now() < deadline, "an abandoned statement still waits");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         client.batch_execute("COMMIT").await.unwrap();
@@ -214,7 +211,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_pooler_that_shares_sessions_is_refused_however_it_hands_them_out() {
+    async fn a_pooler_that_shares_sessions_is_refused_in_every_mode() {
         let settings = [
             "pool_mode = transaction",
             "pool_mode = transaction\ndefault_pool_size = 1",
@@ -274,7 +271,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_pooler_in_session_mode_is_as_good_as_the_server() {
+    async fn a_pooler_in_session_mode_works_like_the_server() {
         let database = Database::create().await;
         let pooler = PgBouncer::before(&database, "pool_mode = session\ndefault_pool_size = 6").await;
         let store = open(&pooler.url(&database)).await.unwrap();

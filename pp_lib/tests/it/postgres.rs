@@ -1,4 +1,4 @@
-//! A PostgreSQL database of its own for each test that wants one.
+//! A private PostgreSQL database for a test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio_postgres::{Client, NoTls};
 use url::Url;
 
-/// How long a call to a store may take, and a condition to come true.
+/// The time limit of store calls and awaited conditions.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An empty database; dropped with this, whoever is still connected.
+/// An empty database. Dropping this drops it, despite open connections.
 pub(crate) struct Database {
     name: String,
-    /// Where it is.
+    /// Its URL.
     pub(crate) url: String,
 }
 
@@ -24,7 +24,7 @@ impl Database {
         let name = format!("pp_lib_{}_{number}", std::process::id());
         let mut url = server();
         let admin = connect(url.as_str()).await;
-        // The process id of a test run that was killed may come back.
+        // A killed test run with the same process id may have left one behind.
         admin
             .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
             .await
@@ -37,14 +37,14 @@ impl Database {
         }
     }
 
-    /// A store on it, with the schema, and this many connections at most.
+    /// A migrated store on it, with at most `pool` connections.
     pub(crate) async fn store(&self, pool: u32) -> PostgresStore {
         let store = self.store_by(&self.url, pool, TIMEOUT).await;
         store.migrate(TIMEOUT).await.unwrap();
         store
     }
 
-    /// The store as it is, reached by another way, and with another patience.
+    /// A store through another URL, without migration and with another timeout.
     pub(crate) async fn store_by(&self, url: &str, pool: u32, timeout: Duration) -> PostgresStore {
         let config = PostgresConfig {
             url: url.to_owned(),
@@ -54,7 +54,7 @@ impl Database {
         PostgresStore::open(config).await.unwrap()
     }
 
-    /// Returns once the sessions of stores that were dropped are over: then the server has counted what they did.
+    /// Waits until the sessions of dropped stores have ended. Only then are their statistics counted.
     pub(crate) async fn until_sessions_ended(&self) {
         let client = self.client().await;
         let sessions = "SELECT count(*) FROM pg_stat_activity
@@ -66,7 +66,7 @@ impl Database {
         }
     }
 
-    /// How many deadlocks there were. The server counts when sessions end, so those of stores have to be over by now.
+    /// The number of deadlocks. The server counts them when sessions end, so those of stores must have ended.
     pub(crate) async fn deadlocks(&self) -> i64 {
         self.until_sessions_ended().await;
         let client = self.client().await;
@@ -74,29 +74,29 @@ impl Database {
         client.query_one(deadlocks, &[]).await.unwrap().get(0)
     }
 
-    /// Returns once a session of a store waits for somebody's lock.
+    /// Waits until a session of a store waits for a lock.
     pub(crate) async fn until_one_waits(&self) {
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'pp' AND wait_event_type = 'Lock'";
         let client = self.client().await;
         let deadline = Instant::now() + TIMEOUT;
         while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            assert!(Instant::now() < deadline, "nobody waits for a lock");
+            assert!(Instant::now() < deadline, "no session waits for a lock");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// A number that a query answers.
+    /// The number that a query returns.
     pub(crate) async fn number(&self, query: &str) -> i64 {
         self.client().await.query_one(query, &[]).await.unwrap().get(0)
     }
 
-    /// Runs statements, as somebody else.
+    /// Runs statements on a separate connection.
     pub(crate) async fn run(&self, statements: &str) {
         self.client().await.batch_execute(statements).await.unwrap();
     }
 
-    /// A connection beside those of what is tested.
+    /// A separate connection.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url).await
     }
@@ -105,7 +105,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // A runtime of its own: the test's may be on its way out.
+        // Uses its own runtime: the test's may be shutting down.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -1,4 +1,4 @@
-//! What only a broker with a server has: foreign clients, queues that vanish, connections that break.
+//! Cases that need a RabbitMQ server: foreign clients, vanishing queues, broken connections.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::foreign::{QueuesOfOneTest, server_url};
 const DEADLINE: Duration = Duration::from_secs(30);
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// Fails with everything it is asked, which has to be soon.
+/// Asserts that every call on the subscription fails promptly.
 async fn assert_over(subscription: &mut dyn Subscription) {
     for _ in 0..2 {
         let next = timeout(DEADLINE, subscription.next_batch(10, AT_ONCE)).await.unwrap();
@@ -62,7 +62,7 @@ mod embedded {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_or_does_not_answer_is_unavailable() {
+    async fn an_unreachable_or_silent_server_is_unavailable() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let silent = connect_error(&format!("amqp://user:secret@{address}/")).await;
@@ -101,7 +101,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn malformed_headers_are_named_and_harm_nobody() {
+    async fn malformed_headers_are_named_and_do_not_affect_other_messages() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
         let bad = [
@@ -130,7 +130,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_its_queue_a_message_comes_back_and_the_next_one_finds_it_again() {
+    async fn a_message_without_its_queue_is_returned_and_the_next_one_is_delivered() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
         queues.delete_queue(&queues.names.demand).await;
@@ -161,7 +161,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn dead_letters_without_their_queue_are_not_taken_for_safe() {
+    async fn dead_letters_without_their_queue_are_not_confirmed() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
         queues.delete_queue(&queues.names.dead_letter).await;
@@ -193,7 +193,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_cut_publishing_goes_on_and_a_new_subscription_gets_the_messages() {
+    async fn publishing_and_subscribing_continue_after_a_cut() {
         let queues = QueuesOfOneTest::new().await;
         let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let broker = queues.broker_at(&url).await;
@@ -201,11 +201,11 @@ mod on_servers {
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(5)).await.unwrap();
         receive(&mut *subscription, 5).await;
         subscription.acknowledge(&[1, 2]).await.unwrap();
-        // That another one comes shows that the acknowledgement arrived.
+        // The next message proves that the acknowledgement arrived.
         receive(&mut *subscription, 1).await;
         proxy.cut();
         assert_over(&mut *subscription).await;
-        // Publishing notices with its first try, whose message may be there or not.
+        // The first publish notices the cut. Its message may or may not have arrived.
         let publishing = timeout(DEADLINE, async {
             let mut number = 6;
             while broker.publish(&[demand(number)]).await.unwrap() != [Published::Confirmed] {
@@ -239,13 +239,13 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_cut_while_publishing_confirms_only_what_is_there() {
+    async fn a_cut_while_publishing_confirms_only_stored_messages() {
         let queues = QueuesOfOneTest::new().await;
         let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let broker = queues.broker_at(&url).await;
         let messages: Vec<_> = (0..5_000).map(demand).collect();
         let cut = async {
-            // A connection of the test's own sees the first of them arrive.
+            // A separate connection sees the first of them arrive.
             let witness = queues.broker().await;
             while witness.ready_messages(Queue::Demand).await.unwrap() == 0 {
                 tokio::task::yield_now().await;
@@ -289,7 +289,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn nothing_waits_for_ever_on_a_frozen_connection() {
+    async fn calls_on_a_frozen_connection_end_in_time() {
         let queues = QueuesOfOneTest::new().await;
         let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let soon = RabbitMqConfig {
@@ -313,7 +313,7 @@ mod on_servers {
             broker.subscribe(Queue::Demand, Prefetch::messages(1)).await,
             Err(BrokerError::Unavailable(_))
         ));
-        // Here it is the missing heartbeat that tells.
+        // Here the missing heartbeat reveals it.
         assert_over(&mut *subscription).await;
         proxy.set(Flow::Open);
         publish(&broker, 1..2).await;
@@ -336,14 +336,14 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn queues_from_before_the_servers_upgrade_to_4_are_used_as_they_are() {
+    async fn queues_declared_before_rabbitmq_4_are_used_unchanged() {
         let queues = QueuesOfOneTest::new().await;
         queues.declare_as_before_4().await;
         let broker = queues.broker().await;
         publish(&broker, 0..3).await;
         let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
         assert_numbers(&receive(&mut *subscription, 3).await, 0..3);
-        // One that is gone is made anew, in the words of today, beside one that is still as it was.
+        // A deleted queue is declared with today's arguments, while the other one stays unchanged.
         queues.delete_queue(&queues.names.demand).await;
         assert_over(&mut *subscription).await;
         assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
@@ -355,7 +355,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_login_or_virtual_host_that_is_refused_stays_so() {
+    async fn a_refused_login_or_virtual_host_is_a_permanent_error() {
         let mut url = url::Url::parse(&server_url()).unwrap();
         url.set_path("/no-such-host");
         let no_host = connect_error(url.as_str()).await;

@@ -1,4 +1,4 @@
-//! Reads of works through the cache, over a store and a cache that fail on demand.
+//! Reading works through the cache, with a store and a cache that fail on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ const OPTIONS: CacheOptions = CacheOptions {
     staleness: Duration::from_secs(1),
 };
 
-/// What the serving side reads works and the feed with.
+/// The store calls by which the serving side reads works and the feed.
 const READS: [Call; 3] = [Call::ByIds, Call::ByCodes, Call::Touched];
 
 /// The serving side over a SQLite file.
@@ -68,7 +68,7 @@ impl Rig {
         rig
     }
 
-    /// Waits until reads are served from the cache, which may miss what is written before its clock is known.
+    /// Waits until reads are served from the cache. It may miss writes until its clock is known.
     async fn is_fresh(&self) {
         eventually(|| async {
             let work = self.create(1).await;
@@ -89,11 +89,11 @@ impl Rig {
         self.works.by_id(id).await.unwrap()
     }
 
-    /// Waits until the refresher has seen everything so far, and so confirmed what was written.
+    /// Waits until the refresher has caught up and so confirmed all writes.
     async fn is_caught_up(&self) {
         eventually(|| async {
             let head = self.store.inner().head().await.unwrap();
-            // An empty cache stands at the head before its first round, and is marked after it.
+            // An empty cache is at the head before its first round but only marked after it.
             let marked = self.cache.inner.look_up(&[]).await.unwrap().fresh;
             marked && self.cache.inner.position().await.unwrap() == Some(head)
         })
@@ -105,7 +105,7 @@ impl Rig {
         parts.iter().find(|part| part.name == "cache").unwrap().state
     }
 
-    /// A work that no cache has heard of.
+    /// Creates a work without the caches noticing.
     async fn behind_the_back(&self, add_up_to: i64) -> Work {
         let new = pp_lib::store::NewWork {
             message_id: new_message_id(),
@@ -130,9 +130,9 @@ fn bound(number: i64) -> AddUpTo {
     AddUpTo::try_from(number).unwrap()
 }
 
-/// What is purged is told nobody; but a refresher that was away for so long may have missed more than that.
+/// A purge emits no event. A refresher that was away this long may have missed other events as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresher_that_finds_its_place_purged_empties_the_cache() {
+async fn a_refresher_whose_position_was_purged_empties_the_cache() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     assert_eq!(rig.read(work.id).await.source, Source::Cache);
@@ -156,7 +156,7 @@ async fn a_refresher_that_finds_its_place_purged_empties_the_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_writes_reads_it_at_once_from_the_cache() {
+async fn a_writer_reads_its_own_writes_from_the_cache() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     let read = rig.read(work.id).await;
@@ -174,7 +174,7 @@ async fn who_writes_reads_it_at_once_from_the_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_behind_the_cache_reaches_it() {
+async fn changes_behind_the_cache_reach_it() {
     let rig = Rig::new().await;
     let work = rig.behind_the_back(4).await;
     let first = rig.read(work.id).await;
@@ -190,14 +190,14 @@ async fn what_changes_behind_the_cache_reaches_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_readers_of_a_cold_work_are_one_read_of_the_store() {
-    // So long that the refresher, which reads as well, does not come by meanwhile.
+async fn a_thousand_readers_of_a_cold_work_share_one_read_of_the_store() {
+    // The staleness is long, so that the refresher does not read meanwhile.
     let options = CacheOptions {
         staleness: Duration::from_secs(120),
         ..OPTIONS
     };
     let rig = Rig::with(options, None).await;
-    // It has seen everything so far, and may still hear the poke after the rig's own work: it gets no further.
+    // The refresher has caught up but may still get the poke of the rig's own work. The gate keeps it from reading.
     rig.is_caught_up().await;
     rig.cache.refreshable.store(false, Ordering::SeqCst);
     let work = rig.behind_the_back(4).await;
@@ -248,7 +248,7 @@ fn cached(value: Option<Work>) -> Read<Option<Work>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_code_is_found_through_its_id() {
+async fn a_code_is_resolved_through_its_id() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     let code = |code: &WorkCode| rig.works.by_code(code.clone());
@@ -262,14 +262,14 @@ async fn by_code_is_found_through_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_is_no_reason_to_answer_nothing() {
+async fn stale_entries_are_served_while_the_store_is_unavailable() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     rig.is_caught_up().await;
     rig.store.fail(&READS, StoreError::Unavailable("it is away".to_owned()));
     eventually(|| async { rig.read(work.id).await.source == Source::Stale }).await;
     assert_eq!(rig.read(work.id).await.value, Some(work.clone()));
-    // What no cache has is nobody's to invent.
+    // A work in no cache cannot be served.
     let missing = rig.works.by_id(WorkId(999_999)).await;
     assert!(
         matches!(missing, Err(ActorError::Store(StoreError::Unavailable(_)))),
@@ -280,7 +280,7 @@ async fn a_store_that_is_away_is_no_reason_to_answer_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cache_that_fails_is_left_out_and_comes_back() {
+async fn a_failing_cache_is_bypassed_until_it_recovers() {
     let rig = Rig::new().await;
     let work = rig.create(4).await;
     for mood in [FAILING, HANGING, PANICKING] {
@@ -292,7 +292,7 @@ async fn a_cache_that_fails_is_left_out_and_comes_back() {
             rig.cache_state() == State::Down
         })
         .await;
-        // Nothing is asked of it now but whether it is back.
+        // Only probes are sent to it now.
         let asked = rig.cache.look_ups.load(Ordering::SeqCst);
         for _ in 0..10 {
             let read = rig.read(work.id).await;
@@ -306,7 +306,7 @@ async fn a_cache_that_fails_is_left_out_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
+async fn a_demand_is_found_by_its_code_even_if_the_cache_missed_it() {
     let rig = Rig::new().await;
     let demand = |code: &str| Provisional {
         message_id: code.to_owned().try_into().unwrap(),
@@ -327,7 +327,7 @@ async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
         by_code(&untold).await.unwrap().value,
         Some(WorkOrDemand::Provisional(untold.clone()))
     );
-    // What another process may have accepted is not said to be nothing.
+    // Another process may have accepted this demand, so its absence is uncertain.
     let unsure = by_code(&demand("consumer-0000000003")).await;
     assert!(matches!(unsure, Err(ActorError::Unsure)), "{unsure:?}");
     let none = rig.works.by_code("api-0000000003".parse().unwrap()).await.unwrap();
@@ -341,7 +341,7 @@ async fn a_demand_is_found_by_its_code_also_where_the_cache_was_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_near_cache_answers_first_and_hears_of_changes() {
+async fn a_near_cache_answers_first_and_follows_changes() {
     let near = Near::new(Arc::new(MemoryCache::new(OPTIONS)), OPTIONS.staleness);
     let rig = Rig::with(OPTIONS, Some(Arc::new(near))).await;
     let work = rig.behind_the_back(4).await;
@@ -366,13 +366,13 @@ const FAILING: usize = 1;
 const HANGING: usize = 2;
 const PANICKING: usize = 3;
 
-/// A cache in memory that fails as a distant one does.
+/// A cache in memory that fails like a remote one.
 struct Moody {
     inner: MemoryCache,
     mood: AtomicUsize,
-    /// How many works were looked up.
+    /// The number of look-ups.
     look_ups: AtomicUsize,
-    /// Whether the refresher gets beyond its look at what is present, so that it reads no work.
+    /// Blocks the refresher before it reads works, if closed.
     refreshable: AtomicBool,
 }
 
@@ -390,7 +390,7 @@ impl Moody {
         let mood = self.mood.load(Ordering::SeqCst);
         assert!(mood != PANICKING, "panicking on demand");
         if mood == HANGING {
-            // As long as an adapter lets a call take.
+            // The timeout of an adapter's call.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         match mood {
@@ -421,7 +421,7 @@ impl Cache for Moody {
     async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
         self.act().await?;
         if !self.refreshable.load(Ordering::SeqCst) {
-            return Err(CacheError::Unavailable("nobody refreshes it".into()));
+            return Err(CacheError::Unavailable("no refresher".into()));
         }
         self.inner.present(ids).await
     }

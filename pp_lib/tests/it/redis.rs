@@ -1,4 +1,4 @@
-//! What only a cache with a server has: values of others, and a server that is away, silent, full or not Redis at all.
+//! Cases that need a Redis server: foreign values, and servers that are unavailable, silent, full or not Redis at all.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// As long as anything may take on a machine that is busy.
+/// A generous time limit for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 const OPTIONS: CacheOptions = CacheOptions {
     ttl: Duration::from_secs(600),
@@ -53,7 +53,7 @@ fn work(version: i64) -> Entry {
     })
 }
 
-/// What each method says.
+/// The errors of all methods.
 async fn all_errors(cache: &RedisCache) -> Vec<CacheError> {
     let (id, since) = (WorkId(1), Moment(0));
     let provisional = ByCode::Provisional(Provisional {
@@ -88,20 +88,20 @@ async fn until_it_answers(cache: &RedisCache) {
         .expect("it answers again");
 }
 
-/// What there is at a port.
+/// The behaviour of a port.
 #[derive(Clone)]
 enum Door {
-    /// Nobody: who comes is sent away.
+    /// Closes each connection.
     Closed,
-    /// Somebody who never says a word.
+    /// Accepts connections and never answers.
     Silent,
-    /// Somebody who says always the same, to each of the questions that come together.
+    /// Answers every command with these bytes.
     Says(&'static [u8]),
-    /// The server with this address.
+    /// Forwards to the server with this address.
     Open(String),
 }
 
-/// A port with a password, and what is to be there for those who come from now on.
+/// Opens a port and returns its URL with the password, and a switch for the behaviour of new connections.
 async fn door(password: &str, behind: Door) -> (String, watch::Sender<Door>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://default:{password}@{}/0", listener.local_addr().unwrap());
@@ -129,7 +129,7 @@ async fn receive(mut client: TcpStream, behind: Door) {
         }
         Door::Open(address) => {
             let mut server = TcpStream::connect(address).await.unwrap();
-            // However it ends, it has ended.
+            // Errors end the connection as well.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
         }
     }
@@ -157,7 +157,7 @@ mod embedded {
     }
 
     #[tokio::test]
-    async fn a_server_that_never_answers_is_unavailable_soon() {
+    async fn a_silent_server_is_unavailable_in_time() {
         let (url, _door) = door("hunter2", Door::Silent).await;
         let cache = connect(&url, "pp", OPTIONS, RedisCache::TIMEOUT);
         let errors = tokio::time::timeout(DEADLINE, all_errors(&cache)).await.unwrap();
@@ -167,7 +167,7 @@ mod embedded {
     }
 
     #[tokio::test]
-    async fn what_goes_wrong_is_told_without_the_password() {
+    async fn errors_do_not_contain_the_password() {
         let repeats = b"-ERR unknown command 'AUTH', with args beginning with: 'default' 'hunter2'\r\n";
         for behind in [
             Door::Closed,
@@ -188,7 +188,7 @@ mod embedded {
 pub(crate) mod on_servers {
     use super::*;
 
-    /// A door to the server, and its address.
+    /// A door to the server, and the server's address.
     async fn door_to_server(behind: Door) -> (String, watch::Sender<Door>, String) {
         let server = url::Url::parse(&server_url()).unwrap();
         let address = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap_or(6379));
@@ -196,7 +196,7 @@ pub(crate) mod on_servers {
         (url, door, address)
     }
 
-    /// What is known of the only keys of a prefix, to one who looks at Redis itself.
+    /// Direct access to a prefix's keys in Redis.
     pub(crate) struct Raw(MultiplexedConnection, String);
 
     impl Raw {
@@ -228,7 +228,7 @@ pub(crate) mod on_servers {
     const WORK: &str = "work:v1:1";
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn values_of_others_count_as_absent() {
+    async fn foreign_values_count_as_absent() {
         let prefix = new_prefix();
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
@@ -256,7 +256,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_list_in_the_place_of_a_work_is_no_trouble() {
+    async fn a_list_in_place_of_a_work_counts_as_absent() {
         let prefix = new_prefix();
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
@@ -277,7 +277,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_place_and_codes_of_others_count_as_absent() {
+    async fn foreign_positions_and_codes_count_as_absent() {
         let prefix = new_prefix();
         let cache = connect(&server_url(), &prefix, OPTIONS, DEADLINE);
         let mut raw = Raw::new(&prefix).await;
@@ -307,7 +307,7 @@ pub(crate) mod on_servers {
         cache.clear(&at()).await.unwrap();
         assert_eq!(raw.lifetime("feed:v2:position").await, -1, "the place stays");
         cache.mark(&at(), &at(), cache.now().await.unwrap()).await.unwrap();
-        // What was seen of a lifetime is less by as much as this machine was busy since.
+        // The remaining lifetime may be shorter by the time this machine was busy.
         let about = |lifetime: i64, from: i64, to: i64| (from - 20_000..=to).contains(&lifetime);
         assert!(about(raw.lifetime("feed:v1:fresh").await, 120_000, 120_000));
         cache
@@ -334,7 +334,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn clearing_takes_a_prefix_for_what_it_is() {
+    async fn clearing_takes_the_prefix_literally() {
         let prefix = new_prefix();
         let wild = connect(&server_url(), &format!("{prefix}*[a-z]?"), OPTIONS, DEADLINE);
         let plain = connect(&server_url(), &format!("{prefix}-ax"), OPTIONS, DEADLINE);
@@ -347,7 +347,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_wrong_password_is_said_and_not_repeated() {
+    async fn a_wrong_password_is_reported_without_repeating_it() {
         let mut url = url::Url::parse(&server_url()).unwrap();
         assert!(url.password().is_some(), "the test needs a server with a password");
         url.set_password(Some("hunter2")).unwrap();
@@ -360,7 +360,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_server_that_comes_late_is_found() {
+    async fn a_server_that_starts_late_is_found() {
         for before in [
             Door::Closed,
             Door::Silent,
@@ -377,7 +377,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_cut_connection_is_made_anew_before_anybody_notices() {
+    async fn a_cut_connection_is_reopened_unnoticed() {
         let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let cache = connect(&url, &new_prefix(), OPTIONS, DEADLINE);
         cache.clear(&at()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Dead letters on RabbitMQ: what a message said of itself is there again when it is sent again.
+//! Redriving dead letters on RabbitMQ: messages keep their properties and headers.
 
 mod on_servers {
     use std::sync::Arc;
@@ -23,7 +23,7 @@ mod on_servers {
 
     const DONE_ALREADY: &[u8] = br#"{"add_up_to":2,"done":true}"#;
 
-    /// Everything that makes letters and sends them again, on queues of one test.
+    /// The parts that store and redrive dead letters, on queues of one test.
     struct System {
         queues: QueuesOfOneTest,
         store: AnyStore,
@@ -91,7 +91,7 @@ mod on_servers {
             self.start(|part, shutdown| drainer.run(part, shutdown))
         }
 
-        /// Makes a letter of what is in the queue of demands, and has it sent again.
+        /// Turns the message in the demand queue into a dead letter, and redrives it.
         async fn bury_and_redrive(&self) -> DeadLetter {
             let consumer = self.consume();
             let drainer = self.drain();
@@ -113,7 +113,7 @@ mod on_servers {
             }
         }
 
-        /// Has all letters sent again; they are in the queue of demands then, with nobody.
+        /// Redrives all letters. On return they are in the demand queue, without a consumer.
         async fn redrive(&self) {
             let sent = self.store.redrive(&Selection::All).await.unwrap();
             let settings = DispatchSettings {
@@ -129,7 +129,7 @@ mod on_servers {
             dispatcher.stop().await;
         }
 
-        /// The message in the queue of demands as any client reads it, but for the count that the server adds.
+        /// The message in the demand queue as a client reads it, without the delivery count that the server adds.
         async fn message(&self) -> (BasicProperties, Vec<u8>) {
             let channel = self.queues.channel().await;
             let queue = self.queues.names.demand.as_str().into();
@@ -182,7 +182,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redriven_message_has_the_properties_and_headers_it_came_with() {
+    async fn a_redriven_message_keeps_its_properties_and_headers() {
         let system = System::new().await;
         let came = BasicProperties::default()
             .with_content_type("text/x-demand".into())
@@ -205,7 +205,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redriven_message_does_not_expire_is_nobody_elses_and_goes_to_no_other_queue() {
+    async fn a_redriven_message_drops_expiration_user_and_copy_headers() {
         let system = System::new().await;
         let elsewhere = AMQPValue::FieldArray(vec![AMQPValue::LongString("no.such.queue".into())].into());
         let user: url::Url = server_url().parse().unwrap();
@@ -225,9 +225,9 @@ mod on_servers {
         system.queues.delete().await;
     }
 
-    /// As a policy of the server does that has a dead-letter exchange.
+    /// A server policy with a dead-letter exchange does this.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_message_that_something_else_moved_to_the_letters_is_sent_again_with_its_headers() {
+    async fn a_message_dead_lettered_by_a_policy_keeps_its_headers() {
         let system = System::new().await;
         let code = [("new_work_code", AMQPValue::LongString("consumer-0123456789".into()))];
         let server = [("x-death", AMQPValue::LongString("of the server".into()))];
@@ -254,7 +254,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn headers_that_are_too_long_are_told_of_in_the_reason() {
+    async fn the_reason_mentions_headers_that_are_too_long() {
         let system = System::new().await;
         let long = table([("long", AMQPValue::LongString("x".repeat(100_000).into()))]);
         let came = BasicProperties::default()

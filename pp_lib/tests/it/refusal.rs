@@ -1,5 +1,5 @@
-//! PostgreSQL answers and refuses. While it refuses everything alike it is unwell, and nobody is told that a work is
-//! refused; what it refuses while it takes others is refused for good. Its words are German.
+//! Refusals by PostgreSQL. While it refuses all rows, the database counts as unwell, and no single work as refused. A
+//! row that it refuses while it accepts others is refused permanently. The server's messages are German.
 
 mod on_servers {
     use std::time::Duration;
@@ -33,7 +33,7 @@ mod on_servers {
         }
     }
 
-    /// The end of a work that is there.
+    /// The completion of an existing work.
     fn end(work: &NewWork, outcome: Outcome) -> Completion {
         Completion {
             message_id: work.message_id.clone(),
@@ -86,7 +86,7 @@ mod on_servers {
             Self { database, store }
         }
 
-        /// While the database is like this, no call is refused as if its rows were wrong; afterwards all are taken.
+        /// Asserts that no call is `Rejected` after `change`, and that all succeed after `undo`.
         async fn unwell(&self, change: &str, undo: &str) {
             let works: Vec<NewWork> = (1..=outcomes().len()).map(|_| work(5)).collect();
             let created = self.store.create(&works).await.unwrap();
@@ -105,7 +105,7 @@ mod on_servers {
                 let completed = self.store.complete(std::slice::from_ref(completion)).await;
                 count("complete", completed.map(drop));
             }
-            // A batch may be refused as a whole, since its caller takes it apart: most of it may be taken.
+            // A batch may be refused as a whole: its caller splits it, and most of it may be accepted.
             match self.store.complete(&completions).await {
                 Err(StoreError::Rejected(_)) => {}
                 completed => count("complete", completed.map(drop)),
@@ -133,14 +133,14 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_table_that_is_away_refuses_no_work() {
+    async fn a_missing_table_refuses_no_work() {
         let rig = Rig::new().await;
         rig.unwell("ALTER TABLE works RENAME TO away", "ALTER TABLE away RENAME TO works")
             .await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_column_that_has_another_name_refuses_no_work() {
+    async fn a_renamed_column_refuses_no_work() {
         let rig = Rig::new().await;
         let rename = "ALTER TABLE events RENAME COLUMN value TO what";
         rig.unwell(rename, "ALTER TABLE events RENAME COLUMN what TO value")
@@ -148,7 +148,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_trigger_that_raises_refuses_no_work() {
+    async fn a_raising_trigger_refuses_no_work() {
         for table in ["works", "events", "stat_deltas", "dead_letters"] {
             let rig = Rig::new().await;
             rig.unwell(&raise(table, ""), UNDO_RAISE).await;
@@ -167,7 +167,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_refused_at_the_commit_alone_refuses_no_work() {
+    async fn a_failing_commit_refuses_no_work() {
         let rig = Rig::new().await;
         let late = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
                 $$ BEGIN RAISE EXCEPTION 'am Ende doch nicht'; END $$;
@@ -177,7 +177,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_row_that_alone_is_refused_is_refused_for_good() {
+    async fn a_single_refused_row_is_refused_permanently() {
         for change in [
             "ALTER TABLE works ADD CONSTRAINT unlucky CHECK (add_up_to <> 13)",
             &raise("works", "WHEN (NEW.add_up_to = 13)"),
@@ -209,7 +209,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn looking_whether_changes_are_taken_uses_up_no_ids() {
+    async fn checking_writes_uses_up_no_ids() {
         let rig = Rig::new().await;
         for _ in 0..5 {
             rig.store.check_writes().await.unwrap();
@@ -224,7 +224,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_newer_schema_is_noticed_by_whatever_it_refuses() {
+    async fn refusals_reveal_a_newer_schema() {
         let rig = Rig::new().await;
         let newer = "INSERT INTO __diesel_schema_migrations VALUES ('9999');
             ALTER TABLE works RENAME COLUMN result TO outcome";

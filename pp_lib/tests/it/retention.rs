@@ -1,4 +1,4 @@
-//! The purge: on PostgreSQL beside transactions that are open, and the flow that does it for all.
+//! The purge: on PostgreSQL beside open transactions, and the flow that runs it.
 
 mod on_servers {
     use std::time::Duration;
@@ -28,7 +28,7 @@ mod on_servers {
         }
     }
 
-    /// Works that are done, with what they were demanded by, oldest first.
+    /// Finished works with their message ids, oldest first.
     async fn finished(store: &PostgresStore, count: usize) -> Vec<(Work, MessageId)> {
         let mut finished = Vec::new();
         for _ in 0..count {
@@ -51,7 +51,7 @@ mod on_servers {
             .unwrap()
     }
 
-    /// Waits until one of these works went, and no more.
+    /// Purges until exactly this many works are gone.
     async fn until_gone(store: &PostgresStore, works: u64) {
         let (deadline, mut went) = (Instant::now() + TIMEOUT, 0);
         while went < works {
@@ -62,7 +62,7 @@ mod on_servers {
         assert_eq!(went, works);
     }
 
-    /// The end of the feed, once no transaction is open on the server, whoever uses it besides.
+    /// The end of the feed, once no transaction is open on the shared server.
     async fn quiet_head(store: &PostgresStore) -> Position {
         let deadline = Instant::now() + TIMEOUT * 3;
         loop {
@@ -75,7 +75,7 @@ mod on_servers {
         }
     }
 
-    /// The place behind the first events.
+    /// The position after the first events.
     async fn behind_first(store: &PostgresStore, events: u16) -> Position {
         let begin = Position::beginning(quiet_head(store).await.epoch());
         let page = store.changes(&begin, events).await.unwrap().unwrap();
@@ -84,7 +84,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_somebody_holds_is_left_and_not_waited_for() {
+    async fn a_purge_skips_locked_works() {
         let database = Database::create().await;
         let (store, holder) = (database.store(2).await, database.client().await);
         let works = finished(&store, 3).await;
@@ -99,7 +99,7 @@ mod on_servers {
         until_gone(&store, 1).await;
     }
 
-    /// Who looks for the letter of a work waits, and finds none: so a purge has its snapshot and no row yet.
+    /// Makes every look-up of a dead letter wait, then find none: so a purge has its snapshot but no row locked yet.
     const WAITING_LETTERS: &str = "
         INSERT INTO dead_letters (work_id, generation, reason) SELECT id, 1, 'none' FROM works;
         ALTER TABLE dead_letters RENAME TO letters;
@@ -108,9 +108,9 @@ mod on_servers {
         CREATE VIEW dead_letters AS SELECT * FROM letters WHERE waited();
         SELECT pg_advisory_lock(7)";
 
-    /// By a transaction that began before the purge, so that nothing in the work is younger than that.
+    /// The transaction that changes the work began before the purge, so its timestamps are older.
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_changed_since_a_purge_looked_stays() {
+    async fn works_changed_after_the_snapshot_of_a_purge_stay() {
         let database = Database::create().await;
         let (store, owner, holder) = (
             database.store(2).await,
@@ -141,12 +141,12 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_waits_for_a_purge_finds_the_work_gone() {
+    async fn a_change_that_waits_for_a_purge_finds_the_work_gone() {
         let database = Database::create().await;
         let (store, blocker) = (database.store(6).await, database.client().await);
         let works = finished(&store, 2).await;
         behind_first(&store, 6).await;
-        // The purge has its works by the time it comes to the floor.
+        // The purge has locked its works before it updates the floor.
         blocker
             .batch_execute("BEGIN; SELECT FROM feed FOR UPDATE")
             .await
@@ -195,7 +195,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_younger_than_an_open_transaction_stays_until_that_ends() {
+    async fn a_purge_spares_works_younger_than_an_open_transaction() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         finished(&store, 1).await;
@@ -221,9 +221,9 @@ mod on_servers {
         assert_eq!(store.changes(&head, 10).await.unwrap().unwrap().items, []);
     }
 
-    /// It waits for a lock, and has its snapshot before or after the purge.
+    /// The read waits for a lock. Its snapshot may be from before or after the purge.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_read_that_is_overtaken_by_a_purge_is_no_page_with_a_gap() {
+    async fn a_read_overtaken_by_a_purge_returns_no_page_with_a_gap() {
         let database = Database::create().await;
         let (store, purger) = (database.store(2).await, database.client().await);
         finished(&store, 3).await;
@@ -280,7 +280,7 @@ mod embedded {
             },
         });
         store.complete(&works.collect::<Vec<_>>()).await.unwrap();
-        // Older than this moment.
+        // The works must be older than the purge's time.
         sleep(Duration::from_millis(2)).await;
     }
 
@@ -297,7 +297,7 @@ mod embedded {
         }
     }
 
-    /// A service that dispatches, and keeps nothing that is finished.
+    /// A dispatching service that retains finished works for `retain`.
     fn service(store: &AnyStore, retain: Option<Duration>) -> (JoinHandle<()>, CancellationToken) {
         let settings = DispatchSettings {
             within: LIMIT,
@@ -318,7 +318,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_old_goes_at_the_start_and_nobody_walks_again_for_an_hour() {
+    async fn old_works_are_purged_at_start_and_then_hourly() {
         let (inner, _folder) = fresh().await;
         let between = ScriptedStore::new(inner);
         let store: AnyStore = between.clone();
@@ -327,7 +327,7 @@ mod embedded {
         let one = service(&store, Some(Duration::ZERO));
         until("all went", async || left(&store).await == 0).await;
         assert!(store.search(&all()).await.unwrap().is_empty());
-        // Whoever starts now finds that it was done.
+        // A service that starts now finds the purge done.
         until("the walk ended", async || {
             let (asked, answered) = (between.asked(Call::Hold), between.answered(Call::Hold));
             let kept = asked.iter().any(|asked| asked.contains("3600s"));
@@ -345,7 +345,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_store_that_fails_is_asked_again_for_less() {
+    async fn a_failing_purge_is_retried_with_a_smaller_batch() {
         let (inner, _folder) = fresh().await;
         let between = ScriptedStore::new(inner);
         between.on(&[Call::Purge], |asked| {
@@ -365,7 +365,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stop_waits_for_no_batch_and_another_one_goes_on_at_once() {
+    async fn a_stop_waits_for_no_batch_and_the_next_process_continues_at_once() {
         let (inner, _folder) = fresh().await;
         let between = ScriptedStore::new(inner);
         let purges = between.hold(&[Call::Purge]);
@@ -381,7 +381,7 @@ mod embedded {
         stop(other).await;
     }
 
-    /// How many walks of purges came to their end.
+    /// The number of completed purge walks.
     fn walks(store: &ScriptedStore) -> usize {
         let purged = store.answered(Call::Purge);
         purged.iter().filter(|purged| purged.contains("next: None")).count()

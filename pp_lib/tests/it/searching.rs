@@ -1,4 +1,4 @@
-//! How much PostgreSQL reads for a page of a search, in a million works that are spread as badly as can be.
+//! The number of rows that PostgreSQL reads for a search page, in a million works with a worst-case distribution.
 
 mod on_servers {
     use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
@@ -26,9 +26,9 @@ mod on_servers {
         CREATE FUNCTION letter(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS
         $$ SELECT substr('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789', (n % 62 + 1)::int, 1) $$";
     const LIMIT: u16 = 50;
-    /// An entry of the index and the row that it leads to, for each work of the page, and one more of each kind.
+    /// One index entry and its row for each work of the page, and one more of each.
     const PAGE: i64 = 2 * (LIMIT as i64 + 10);
-    /// The same for the works around the moment, twice where the walk comes to them.
+    /// The same for works around `since`, which the walk may read twice.
     const AROUND: i64 = 2 * 2 * 2001;
 
     fn everything() -> Search {
@@ -41,7 +41,7 @@ mod on_servers {
         }
     }
 
-    /// Every documented filter alone, and each beside every `status` and `done`; with what a page may cost.
+    /// Every documented filter alone and with every `status` and `done`, each with the maximum cost of a page.
     fn searches() -> Vec<(Search, i64)> {
         let code = |code, most| {
             let work_code = WorkCodePrefix::parse(code);
@@ -65,7 +65,7 @@ mod on_servers {
             (everything(), PAGE),
             code("api-", PAGE),
             code("consumer-", PAGE),
-            // One of 62 has the letter; of two letters all are read.
+            // One work in 62 matches a single letter; for two letters all are read.
             code("api-a", 100 * PAGE),
             code("consumer-7", 100 * PAGE),
             code("api-ab", 2 * 1_000_000 / 62 / 62 * 2),
@@ -95,7 +95,7 @@ mod on_servers {
         statuses.into_iter().flat_map(beside).collect()
     }
 
-    /// How many rows and entries of indexes were read so far by sessions that are over.
+    /// The number of rows and index entries read by ended sessions.
     async fn read(client: &Client) -> i64 {
         let sql = "SELECT (SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables
                 WHERE relname = 'works')
@@ -121,7 +121,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_page_of_any_search_reads_about_as_many_rows_as_it_shows() {
+    async fn a_search_page_reads_about_as_many_rows_as_it_shows() {
         let database = Database::create().await;
         drop(database.store(1).await);
         let client = database.client().await;

@@ -1,6 +1,6 @@
-//! The feed on PostgreSQL, beside transactions that are open: they hold up nothing, and what they write comes when they
-//! commit, once and in the order of its work. A database that was made anew, restored, copied or promoted does not
-//! continue the feed of another one.
+//! The feed on PostgreSQL beside open transactions: they delay no other events, and their own events come at their
+//! commit, once and in the order of each work. A recreated, restored, copied or promoted database does not continue the
+//! feed of another one.
 
 mod on_servers {
     use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +34,8 @@ mod on_servers {
         store.create_all(&[new]).await.unwrap().unwrap().remove(0)
     }
 
-    /// Everything behind a place, by pages of so many events, and the place behind it. Each page is asked for by the text
-    /// of its place, as a client does that was cut.
+    /// All events after a position, in pages of `limit`, and the position after them. Each page is requested by the
+    /// text of its position, as a reconnecting client does.
     async fn rest(store: &PostgresStore, after: &Position, limit: u16) -> (Vec<Change>, Position) {
         let (mut changes, mut after) = (Vec::new(), after.clone());
         loop {
@@ -62,7 +62,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_open_transaction_holds_up_no_event_and_its_own_come_when_it_commits() {
+    async fn an_open_transaction_delays_only_its_own_events() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         let first = created(&store).await.id;
@@ -84,9 +84,9 @@ mod on_servers {
         assert_eq!(rest(&store, &place, 10).await.0, []);
     }
 
-    /// Each savepoint takes a number of a transaction, and many may be taken before any other transaction ends.
+    /// Each savepoint takes a transaction id, and many may be taken before any other transaction ends.
     #[tokio::test(flavor = "multi_thread")]
-    async fn thousands_of_savepoints_hold_up_nothing() {
+    async fn thousands_of_savepoints_delay_no_event() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         let first = created(&store).await.id;
@@ -114,7 +114,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_rolled_back_never_comes() {
+    async fn rolled_back_events_never_come() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         let first = created(&store).await.id;
@@ -129,7 +129,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_transaction_that_began_early_and_came_to_a_work_late_comes_last() {
+    async fn an_early_transaction_that_writes_a_work_last_comes_last() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         let work = created(&store).await.id;
@@ -148,7 +148,7 @@ mod on_servers {
         }
     }
 
-    /// Writes events of random works in random transactions until it is told to stop: some take their number early, some
+    /// Writes events of random works in random transactions until stopped. Some take their transaction id early, some
     /// roll back, some end in a deadlock.
     async fn write_at_random(database: &Database, works: Vec<WorkId>, stop: Arc<AtomicBool>) {
         let client = database.client().await;
@@ -179,7 +179,7 @@ mod on_servers {
         }
     }
 
-    /// Transactions that are open for a while, one after the other, and write at their beginning and at their end.
+    /// Runs slow transactions in sequence that write at their beginning and end.
     async fn write_slowly(database: &Database, works: Vec<WorkId>, rounds: usize) {
         let client = database.client().await;
         for work in works.into_iter().take(rounds) {
@@ -191,7 +191,7 @@ mod on_servers {
         }
     }
 
-    /// Reads by small pages, each from the text of the place before.
+    /// Reads small pages, each from the text of the previous position.
     async fn read_along(store: PostgresStore, begin: Position, limit: u16, stop: Arc<AtomicBool>) -> Vec<Change> {
         let (mut changes, mut place) = (Vec::new(), begin);
         loop {
@@ -206,7 +206,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn every_event_comes_once_and_in_the_order_of_its_work_however_transactions_overlap() {
+    async fn overlapping_transactions_yield_every_event_once_and_in_the_order_of_its_work() {
         const WRITERS: usize = 8;
         const ROUNDS: usize = 3;
         let database = Arc::new(Database::create().await);
@@ -226,7 +226,7 @@ mod on_servers {
         let readers: Vec<_> = [3, 500]
             .map(|limit| tokio::spawn(read_along(store.clone(), begin.clone(), limit, Arc::clone(&written))))
             .into();
-        // Works of its own, since it keeps them to itself for long.
+        // Uses separate works, because it locks them for long.
         let mut own = Vec::new();
         for _ in 0..ROUNDS {
             own.push(created(&store).await.id);
@@ -286,7 +286,7 @@ mod on_servers {
             assert!(Instant::now() < deadline, "no read is served from the cache");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // So long that a mark of freshness from before the transaction has run out many times.
+        // Long enough for a freshness mark from before the transaction to run out many times.
         let (until, mut hits, mut misses) = (Instant::now() + STALENESS * 12, 0, 0);
         let before = between.calls(Call::ByIds);
         while Instant::now() < until {
@@ -294,12 +294,12 @@ mod on_servers {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let asked = between.calls(Call::ByIds) - before;
-        // A machine that is busy elsewhere may let a mark run out now and then.
+        // On a busy machine a mark may run out occasionally.
         assert!(
             misses * 10 < hits && asked * 10 < hits,
             "{hits} hits, {misses} misses, {asked} reads of the store"
         );
-        // What changes behind the cache is served within the bound.
+        // Changes behind the cache are served within the staleness.
         let changed = plain.update(work.id, AddUpTo::MAX, None, TIMEOUT).await.unwrap();
         assert!(matches!(changed, pp_lib::store::Changed::Applied(_)));
         tokio::time::sleep(STALENESS).await;
@@ -321,9 +321,9 @@ mod on_servers {
         a_minute_of(true).await;
     }
 
-    /// However many events there are, and whatever the server knows about the table.
+    /// The cost depends neither on the number of events nor on the server's statistics.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_page_of_a_large_feed_reads_about_a_page() {
+    async fn a_page_of_a_large_feed_reads_about_one_page_of_rows() {
         const LIMIT: u16 = 100;
         let database = Database::create().await;
         let store = database.store(1).await;
@@ -356,7 +356,7 @@ mod on_servers {
         for (place, events) in [(&head, 0), (&begin, LIMIT), (&middle, LIMIT)] {
             assert_eq!(read(place).await.len(), usize::from(events), "{place}");
         }
-        // Nor does it matter how much an open transaction wrote.
+        // Nor does it depend on the size of an open transaction.
         let writer = database.client().await;
         writer.batch_execute("BEGIN").await.unwrap();
         let many = "INSERT INTO events (work_id, generation, variable, status)
@@ -371,7 +371,7 @@ mod on_servers {
         assert_eq!((ids.len(), ids.first()), (usize::from(LIMIT), Some(&300_001)));
     }
 
-    /// Has the server's functions answer otherwise in this database.
+    /// Replaces a server function in this database.
     async fn with_function(database: &Database, function: &str) -> PostgresStore {
         let name = database.url.rsplit('/').next().unwrap();
         let fake = format!(
@@ -430,7 +430,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_database_that_was_copied_does_not_continue_the_feed() {
+    async fn a_copied_database_does_not_continue_the_feed() {
         let database = Database::create().await;
         let store = database.store(2).await;
         let work = created(&store).await.id;
@@ -447,9 +447,9 @@ mod on_servers {
         begins_anew(&store, &before, work).await;
     }
 
-    /// While programs run, which are not told of it.
+    /// The promotion happens while programs run, without notice to them.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_replica_that_was_promoted_does_not_continue_the_feed() {
+    async fn a_promoted_replica_does_not_continue_the_feed() {
         let database = Database::create().await;
         let store = database.store(2).await;
         let work = created(&store).await.id;
@@ -469,9 +469,9 @@ mod on_servers {
         assert_eq!(store.head().await.unwrap().epoch(), epoch, "only once");
     }
 
-    /// As after the restore of a dump into a cluster that has not come so far.
+    /// The state after restoring a dump into a cluster with lower transaction ids.
     #[tokio::test(flavor = "multi_thread")]
-    async fn events_of_transactions_to_come_are_put_before_everything() {
+    async fn events_of_a_restored_dump_come_before_new_ones() {
         let database = Database::create().await;
         let (store, client) = (database.store(2).await, database.client().await);
         let old = [created(&store).await.id, created(&store).await.id];

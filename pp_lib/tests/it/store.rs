@@ -1,4 +1,4 @@
-//! Stores against the store suite.
+//! The store suite on every adapter, and cases of PostgreSQL alone.
 
 /// SQLite on a file of its own.
 pub(crate) mod embedded {
@@ -60,7 +60,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn leases_that_ran_out_long_ago_are_forgotten() {
+    async fn leases_expired_for_a_day_are_deleted() {
         let (store, database) = migrated(1).await;
         assert!(store.hold("of a cache that is gone", "one", HOLD).await.unwrap());
         assert!(store.hold("of yesterday", "one", HOLD).await.unwrap());
@@ -118,7 +118,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn services_that_start_at_once_on_an_empty_database_all_come_up() {
+    async fn services_starting_concurrently_on_an_empty_database_all_come_up() {
         let database = Database::create().await;
         let services: Vec<_> = (0..6)
             .map(|_| {
@@ -156,7 +156,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_server_that_is_not_there_is_unavailable_in_time_and_without_the_password() {
+    async fn an_unreachable_server_is_unavailable_in_time_without_the_password() {
         let config = PostgresConfig {
             url: "postgres://pp:s3cret@127.0.0.1:1/pp".to_owned(),
             pool: 1,
@@ -172,11 +172,11 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn calls_get_through_after_every_session_was_terminated() {
+    async fn calls_succeed_after_every_session_was_terminated() {
         let (store, database) = migrated(8).await;
         let client = database.client().await;
         for _ in 0..5 {
-            // All connections of the pool are in use, then idle, then dead.
+            // Use all connections of the pool, so that all are idle and then terminated.
             let completing = (0..8).map(|_| {
                 let store = store.clone();
                 tokio::spawn(async move { store.complete(&demands(20)).await.unwrap() })
@@ -209,7 +209,7 @@ pub(crate) mod on_servers {
         while !ended() {
             terminate(&client).await;
             terminations += 1;
-            // Somebody gets through between two of them, however slow the machine is.
+            // Some call succeeds between two terminations, even on a slow machine.
             let before = count(&database, "works").await;
             while !ended() && count(&database, "works").await == before {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -262,7 +262,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn dispatchers_share_what_is_due_while_workers_complete_it() {
+    async fn dispatchers_share_due_works_while_workers_complete_them() {
         let (store, database) = migrated(8).await;
         for _ in 0..5 {
             store.create(&works(400)).await.unwrap();
@@ -327,7 +327,7 @@ pub(crate) mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_end_of_a_work_is_told_as_of_its_last_generation() {
+    async fn the_outcome_of_a_work_belongs_to_its_last_generation() {
         let (store, database) = migrated(1).await;
         let works = store.create_all(&works(3)).await.unwrap().unwrap();
         let lease = HOLD;

@@ -1,4 +1,4 @@
-//! Live streams over real stores: every change once and in order, whoever is cut, lags, or comes back late.
+//! Live streams over real stores: clients get every change once and in order, even if they are cut, lag or return late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use rand::RngExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Far longer than anything here takes.
+/// A generous time limit.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// So long that it does not come.
+/// Too long to elapse in a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// What the feed is read with.
+/// The store calls that read the feed.
 const FEED: [Call; 2] = [Call::Head, Call::Changes];
 
-/// Streams over a store, and what they hang on.
+/// Streams over a store, and their parts.
 struct Place {
     store: AnyStore,
     between: Arc<ScriptedStore>,
@@ -53,7 +53,7 @@ impl Place {
         self.streams.subscribe(Filter::default(), after).unwrap()
     }
 
-    /// One who is there, and where from.
+    /// A subscription that has started, and its start position.
     async fn started(&self, filter: Filter) -> (Subscription, Position) {
         let mut subscription = self.streams.subscribe(filter, None).unwrap();
         match next(&mut subscription).await {
@@ -68,7 +68,7 @@ impl Place {
         works
     }
 
-    /// The end of the feed, once no transaction is open on the server, whoever uses it besides.
+    /// The end of the feed, once no transaction is open on the shared server.
     async fn quiet_end(&self) -> Position {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -112,7 +112,7 @@ async fn next(subscription: &mut Subscription) -> Option<Message> {
     timeout(PATIENCE, subscription.next()).await.expect("nothing comes")
 }
 
-/// The next change, as a client reads it: its place, and what it says.
+/// The next change as a client reads it, with its position.
 async fn change(subscription: &mut Subscription) -> (Position, StreamedChange) {
     match next(subscription).await {
         Some(Message::Change(bytes)) => read(&bytes),
@@ -138,7 +138,7 @@ async fn changes(subscription: &mut Subscription, count: usize) -> Vec<(Position
     all
 }
 
-/// The ids of everything behind a place.
+/// The ids of all events after a position.
 async fn everything(store: &AnyStore, mut after: Position) -> Vec<i64> {
     let mut all = Vec::new();
     loop {
@@ -155,8 +155,8 @@ fn ids(changes: &[(Position, StreamedChange)]) -> Vec<i64> {
     changes.iter().map(|(_, change)| change.id).collect()
 }
 
-/// Four write, one is cut again and again at random and comes back with the last id that it saw.
-async fn one_who_is_cut_misses_nothing_and_gets_nothing_twice(store: AnyStore) {
+/// Four tasks write while a client is cut repeatedly and returns with the last id it saw.
+async fn a_cut_client_gets_everything_once(store: AnyStore) {
     const WRITERS: usize = 4;
     let place = Place::new(
         store,
@@ -182,7 +182,7 @@ async fn one_who_is_cut_misses_nothing_and_gets_nothing_twice(store: AnyStore) {
         let mut subscription = place.subscribe(Some(after.clone()));
         assert_eq!(next(&mut subscription).await, Some(Message::Started(after.clone())));
         for _ in 0..rand::rng().random_range(0..40) {
-            // There may be no more for now.
+            // There may be no more events for now.
             let Ok(message) = timeout(Duration::from_millis(50), subscription.next()).await else {
                 break;
             };
@@ -204,14 +204,14 @@ async fn one_who_is_cut_misses_nothing_and_gets_nothing_twice(store: AnyStore) {
     assert_eq!(sorted(seen), sorted(all));
 }
 
-/// Readers that read at other moments may see the events of different works in another order.
+/// Readers may see the events of different works in different orders.
 fn sorted(mut ids: Vec<i64>) -> Vec<i64> {
     ids.sort_unstable();
     ids
 }
 
-/// Many pages behind, while nothing new happens that would tell of them.
-async fn one_who_comes_late_gets_everything_at_once(store: AnyStore) {
+/// The client is many pages behind, and no new event pokes the feed.
+async fn a_late_client_gets_everything_at_once(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let beginning = place.end().await;
     let created = place.create(350).await;
@@ -230,7 +230,7 @@ async fn one_who_comes_late_gets_everything_at_once(store: AnyStore) {
     }
 }
 
-async fn all_get_everything_while_the_store_is_read_once_for_all(store: AnyStore) {
+async fn all_clients_share_one_read_of_the_store(store: AnyStore) {
     const CLIENTS: usize = 300;
     const WRITES: usize = 20;
     let options = StreamsOptions {
@@ -260,11 +260,11 @@ async fn all_get_everything_while_the_store_is_read_once_for_all(store: AnyStore
                 .all(|((_, change), work)| change.work_id == work.id)
         );
     }
-    // A few for each write, and not one for each client.
+    // There are a few reads per write, not one per client.
     assert!(place.reads() < CLIENTS * WRITES / 4, "{} reads", place.reads());
 }
 
-async fn what_cannot_be_continued_is_a_reset_and_goes_on(store: AnyStore) {
+async fn an_unknown_position_is_a_reset_and_the_stream_continues(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     place.create(3).await;
     let head = place.end().await;
@@ -276,7 +276,7 @@ async fn what_cannot_be_continued_is_a_reset_and_goes_on(store: AnyStore) {
         Position::at(head.epoch() + 1, Arc::clone(head.seen())),
         Position::at(head.epoch() - 1, Arc::clone(head.seen())),
         Position::at(head.epoch(), Arc::new(ahead)),
-        // Of a version before.
+        // A position of an older version.
         format!("{}-0-2", head.epoch()).parse().unwrap(),
     ] {
         let mut subscription = place.subscribe(Some(other.clone()));
@@ -289,7 +289,7 @@ async fn what_cannot_be_continued_is_a_reset_and_goes_on(store: AnyStore) {
     }
 }
 
-async fn a_feed_that_forgets_is_a_reset_for_all(store: AnyStore) {
+async fn a_feed_that_cannot_be_continued_resets_all_clients(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let (mut one, _) = place.started(Filter::default()).await;
     let (mut other, _) = place
@@ -308,8 +308,8 @@ async fn a_feed_that_forgets_is_a_reset_for_all(store: AnyStore) {
     assert_eq!(change(&mut one).await.1.work_id, work.id);
 }
 
-/// A client that comes back too late, one that is in the middle of what goes, and one that saw all of it.
-async fn what_was_purged_is_a_reset_for_those_who_have_not_seen_it(store: AnyStore) {
+/// One client returns too late, one is in the middle of the purged events, and one has seen them all.
+async fn purged_events_reset_the_clients_that_missed_them(store: AnyStore) {
     let place = Place::new(store.clone(), StreamsOptions::default());
     let beginning = place.end().await;
     let works = place.create(250).await;
@@ -328,7 +328,7 @@ async fn what_was_purged_is_a_reset_for_those_who_have_not_seen_it(store: AnySto
     }
     let mut late = place.subscribe(Some(beginning));
     assert!(matches!(next(&mut late).await, Some(Message::Reset(at)) if at.includes(&end)));
-    // What was read already is handed out, with nothing left out of it.
+    // Events that were already read are delivered completely.
     let mut seen = 1;
     let reset = loop {
         match next(&mut reading).await {
@@ -349,7 +349,7 @@ async fn what_was_purged_is_a_reset_for_those_who_have_not_seen_it(store: AnySto
     }
 }
 
-async fn filters_let_through_what_they_name(store: AnyStore) {
+async fn filters_pass_only_matching_changes(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let beginning = place.store.head().await.unwrap();
     let works = place.create(3).await;
@@ -401,7 +401,7 @@ async fn filters_let_through_what_they_name(store: AnyStore) {
                 .all(|(_, change)| status.is_none() || change.status == status)
         );
     }
-    // What is heard is filtered as what is paged is.
+    // Live and paged changes are filtered alike.
     let (mut live, _) = place
         .started(Filter {
             status: Some(Status::Cancelled),
@@ -416,7 +416,7 @@ async fn filters_let_through_what_they_name(store: AnyStore) {
     assert_eq!(live.position(), Some(&position));
 }
 
-async fn one_who_lags_is_ended_and_resumes(store: AnyStore) {
+async fn a_lagging_client_is_disconnected_and_resumes(store: AnyStore) {
     let options = StreamsOptions {
         behind: 2,
         page: 5,
@@ -427,7 +427,7 @@ async fn one_who_lags_is_ended_and_resumes(store: AnyStore) {
     place.create(1).await;
     let mut seen = ids(&changes(&mut slow, 1).await);
     place.create(100).await;
-    // Where others begin shows how far the pages went: many more than are kept.
+    // The start of another client shows how far the hub has read: more than it keeps.
     let deadline = Instant::now() + PATIENCE;
     while !everything(&place.store, place.started(Filter::default()).await.1)
         .await
@@ -451,7 +451,7 @@ async fn one_who_lags_is_ended_and_resumes(store: AnyStore) {
     assert_eq!(seen, all);
 }
 
-async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
+async fn database_failures_end_no_stream(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let (mut live, beginning) = place.started(Filter::default()).await;
     place.between.fail(&FEED, StoreError::Unavailable("not now".to_owned()));
@@ -460,8 +460,8 @@ async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
     let work = place.create(1).await.remove(0);
     let deadline = Instant::now() + PATIENCE;
     while place.reads() < before + 5 {
-        assert!(Instant::now() < deadline, "nobody tries again");
-        // What is given up and called again goes on.
+        assert!(Instant::now() < deadline, "no retry");
+        // A call that is dropped and repeated continues.
         assert!(timeout(Duration::from_millis(5), late.next()).await.is_err());
     }
     place.between.pass_on(&FEED);
@@ -471,7 +471,7 @@ async fn trouble_with_the_database_ends_no_stream(store: AnyStore) {
     }
 }
 
-async fn without_a_poke_the_poll_finds_what_is_new(store: AnyStore) {
+async fn the_poll_finds_new_events_without_a_poke(store: AnyStore) {
     let place = Place::new(store, StreamsOptions::default());
     let (mut live, _) = place.started(Filter::default()).await;
     for _ in 0..3 {
@@ -480,7 +480,7 @@ async fn without_a_poke_the_poll_finds_what_is_new(store: AnyStore) {
     }
 }
 
-async fn nothing_is_read_while_nobody_listens(store: AnyStore) {
+async fn streams_without_clients_read_nothing(store: AnyStore) {
     let options = StreamsOptions {
         poll: Duration::from_millis(5),
         ..StreamsOptions::default()
@@ -496,14 +496,14 @@ async fn nothing_is_read_while_nobody_listens(store: AnyStore) {
     while !unread(&place).await {
         assert!(Instant::now() < deadline, "still read after the last one went");
     }
-    // Who comes then begins with what is new then.
+    // A new client begins with new events.
     place.create(1).await;
     let (mut live, _) = place.started(Filter::default()).await;
     let work = place.create(1).await.remove(0);
     assert_eq!(change(&mut live).await.1.work_id, work.id);
 }
 
-/// Whether nothing was read for as long as many polls take, however often it was poked.
+/// True if the store was not read during many polls and pokes.
 async fn unread(place: &Place) -> bool {
     let before = place.reads();
     for _ in 0..20 {
@@ -513,7 +513,7 @@ async fn unread(place: &Place) -> bool {
     place.reads() == before
 }
 
-async fn one_too_many_is_refused_until_another_ends(store: AnyStore) {
+async fn a_client_above_the_limit_is_refused_until_another_leaves(store: AnyStore) {
     let place = Place::new(
         store,
         StreamsOptions {
@@ -529,7 +529,7 @@ async fn one_too_many_is_refused_until_another_ends(store: AnyStore) {
     place.started(Filter::default()).await;
 }
 
-async fn the_shutdown_ends_all_at_once(store: AnyStore) {
+async fn the_shutdown_ends_all_streams_at_once(store: AnyStore) {
     let place = Place::new(
         store,
         StreamsOptions {
@@ -565,9 +565,9 @@ macro_rules! on_both {
                 super::$case(store).await;
             })*
 
-            /// In this database, and in another one of the same server.
+            /// One transaction is open in this database, and one in another database of the server.
             #[tokio::test(flavor = "multi_thread")]
-            async fn a_transaction_left_open_holds_up_no_stream_and_its_own_events_come_after_it() {
+            async fn an_open_transaction_delays_only_its_own_streamed_events() {
                 let (store, database) = crate::store::on_servers::fresh().await;
                 let (_, other) = crate::store::on_servers::fresh().await;
                 let place = Place::new(store, StreamsOptions::default());
@@ -590,7 +590,7 @@ macro_rules! on_both {
                 }
                 let (position, heard) = change(&mut live).await;
                 assert_eq!((heard.work_id, heard.variable.as_str()), (first.id, "compute/start"));
-                // Those who were cut meanwhile get it, too, and nothing twice.
+                // Reconnected clients get it as well, and nothing twice.
                 let mut late = place.subscribe(Some(beginning));
                 next(&mut late).await;
                 let mut seen: Vec<_> = changes(&mut late, 6).await.iter().map(|(_, change)| change.work_id).collect();
@@ -605,7 +605,7 @@ macro_rules! on_both {
 
             /// Transactions overlap, and a client is cut again and again at random.
             #[tokio::test(flavor = "multi_thread")]
-            async fn one_who_is_cut_beside_open_transactions_gets_everything_once_and_in_the_order_of_its_work() {
+            async fn a_cut_client_beside_open_transactions_gets_everything_once_and_in_the_order_of_its_work() {
                 const EVENTS: i64 = 40;
                 let (store, database) = crate::store::on_servers::fresh().await;
                 let options = StreamsOptions { page: 5, ..StreamsOptions::default() };
@@ -658,7 +658,7 @@ macro_rules! on_both {
                 }
             }
 
-            /// The connection that is told of changes is terminated again and again, and changes still come.
+            /// The listening connection is terminated repeatedly, and changes still arrive.
             #[tokio::test(flavor = "multi_thread")]
             async fn a_terminated_listener_costs_no_change() {
                 let (store, database) = crate::store::on_servers::fresh().await;
@@ -681,17 +681,17 @@ macro_rules! on_both {
 }
 
 on_both! {
-    one_who_is_cut_misses_nothing_and_gets_nothing_twice
-    one_who_comes_late_gets_everything_at_once
-    all_get_everything_while_the_store_is_read_once_for_all
-    what_cannot_be_continued_is_a_reset_and_goes_on
-    a_feed_that_forgets_is_a_reset_for_all
-    what_was_purged_is_a_reset_for_those_who_have_not_seen_it
-    filters_let_through_what_they_name
-    one_who_lags_is_ended_and_resumes
-    trouble_with_the_database_ends_no_stream
-    without_a_poke_the_poll_finds_what_is_new
-    nothing_is_read_while_nobody_listens
-    one_too_many_is_refused_until_another_ends
-    the_shutdown_ends_all_at_once
+    a_cut_client_gets_everything_once
+    a_late_client_gets_everything_at_once
+    all_clients_share_one_read_of_the_store
+    an_unknown_position_is_a_reset_and_the_stream_continues
+    a_feed_that_cannot_be_continued_resets_all_clients
+    purged_events_reset_the_clients_that_missed_them
+    filters_pass_only_matching_changes
+    a_lagging_client_is_disconnected_and_resumes
+    database_failures_end_no_stream
+    the_poll_finds_new_events_without_a_poke
+    streams_without_clients_read_nothing
+    a_client_above_the_limit_is_refused_until_another_leaves
+    the_shutdown_ends_all_streams_at_once
 }

@@ -1,4 +1,4 @@
-//! Several serving processes over one database: each shared cache is kept right, by one of those who share it.
+//! Several serving processes over one database: one process refreshes each shared cache.
 
 mod on_servers {
     use std::sync::Arc;
@@ -20,7 +20,7 @@ mod on_servers {
 
     const STALENESS: Duration = Duration::from_millis(500);
 
-    /// One process, with a cache of this prefix.
+    /// A serving process with a cache of one prefix.
     struct Process {
         serving: Serving,
         works: pp_lib::serving::Works,
@@ -63,7 +63,7 @@ mod on_servers {
         }
     }
 
-    /// Each serves from its cache, again and again, for longer than one mark of freshness lasts.
+    /// Asserts that all serve from their caches for longer than one freshness mark lasts.
     async fn all_serve_from_their_caches(processes: &[&Process], work: WorkId) {
         let began = Instant::now();
         while began.elapsed() < STALENESS * 4 {
@@ -75,7 +75,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn two_processes_with_caches_of_their_own_both_serve_from_them() {
+    async fn processes_with_separate_caches_serve_from_them() {
         let (store, _folder) = fresh().await;
         let (one, other) = (
             Process::start(&store, &new_prefix()),
@@ -91,7 +91,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_processes_that_share_a_cache_one_keeps_it_also_after_it_was_emptied() {
+    async fn one_process_refreshes_a_shared_cache_even_after_it_was_emptied() {
         let (store, _folder) = fresh().await;
         let prefix = new_prefix();
         let (one, other) = (Process::start(&store, &prefix), Process::start(&store, &prefix));

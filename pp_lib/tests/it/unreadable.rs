@@ -1,4 +1,5 @@
-//! Messages whose properties the client library cannot read: in nobody's way, and dead with their reason.
+//! Messages whose properties the client library cannot read: they block no others, and become dead letters with a
+//! reason.
 
 mod on_servers {
     use std::sync::Arc;
@@ -21,7 +22,7 @@ mod on_servers {
 
     const REASON: &str = "that cannot be read, such as text that is not UTF-8";
 
-    /// Every place of a text, with the body that tells it.
+    /// Messages with a garbled text in each property, and the body that names it.
     fn garbled() -> Vec<(BasicProperties, &'static str)> {
         let with = |headers: FieldTable| BasicProperties::default().with_headers(headers);
         let mut named = FieldTable::default();
@@ -49,7 +50,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn they_are_received_in_their_place_and_named() {
+    async fn unreadable_properties_are_named_and_their_messages_received_in_order() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
         publish(&broker, 0..1).await;
@@ -74,7 +75,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_consumer_makes_dead_letters_of_them_and_goes_on() {
+    async fn a_consumer_dead_letters_unreadable_messages_and_continues() {
         let queues = QueuesOfOneTest::new().await;
         let broker: AnyBroker = Arc::new(queues.broker().await);
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The counters on PostgreSQL, where changes, folds and rebuilds are open beside each other.
+//! The counters on PostgreSQL, with concurrent changes, roll-ups and rebuilds.
 
 mod on_servers {
     use std::sync::Arc;
@@ -17,7 +17,7 @@ mod on_servers {
 
     use crate::postgres::Database;
 
-    /// Nobody waits so long who is not held up.
+    /// Longer than any call takes that is not blocked.
     const SOON: Duration = Duration::from_secs(20);
 
     async fn create(store: &PostgresStore, count: usize) {
@@ -37,7 +37,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_rebuild_repairs_what_was_damaged() {
+    async fn a_rebuild_repairs_damaged_counters() {
         let database = Database::create().await;
         let store = database.store(2).await;
         create(&store, 3).await;
@@ -50,7 +50,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_change_that_is_open_during_a_rebuild_counts_once() {
+    async fn a_change_open_during_a_rebuild_counts_once() {
         let database = Database::create().await;
         let (store, writer) = (database.store(2).await, database.client().await);
         create(&store, 2).await;
@@ -71,7 +71,7 @@ mod on_servers {
         let database = Database::create().await;
         let (store, holder) = (database.store(3).await, database.client().await);
         create(&store, 2).await;
-        // The count does not need this table, what follows it does.
+        // The count does not need this table, but the step after it does.
         let hold = "BEGIN; LOCK TABLE stat_seconds IN ACCESS EXCLUSIVE MODE";
         holder.batch_execute(hold).await.unwrap();
         let rebuilding = tokio::spawn({
@@ -89,7 +89,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_rebuild_waits_for_a_fold_and_no_change_waits_for_the_rebuild() {
+    async fn a_rebuild_waits_for_a_roll_up_and_blocks_no_change() {
         let database = Database::create().await;
         let (store, folder) = (database.store(3).await, database.client().await);
         create(&store, 2).await;
@@ -119,7 +119,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_dispatcher_folds_and_goes_on_dispatching_while_it_cannot() {
+    async fn a_dispatcher_rolls_up_and_keeps_dispatching_while_it_cannot() {
         let database = Database::create().await;
         let (store, holder) = (database.store(4).await, database.client().await);
         let hold = "BEGIN; LOCK TABLE stat_totals IN SHARE MODE";
@@ -147,7 +147,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_fold_leaves_what_another_one_has() {
+    async fn a_roll_up_skips_deltas_locked_by_another() {
         let database = Database::create().await;
         let (store, other) = (database.store(2).await, database.client().await);
         create(&store, 3).await;
@@ -161,7 +161,7 @@ mod on_servers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_fold_at_once_each_delta_once_and_without_a_deadlock() {
+    async fn concurrent_roll_ups_count_each_delta_once_without_a_deadlock() {
         const FOLDERS: usize = 4;
         const DELTAS: usize = 150;
         let database = Database::create().await;

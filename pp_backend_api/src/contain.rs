@@ -22,7 +22,7 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
     let context = AnswerContext::of(&request);
-    let told = log::log_enabled!(log::Level::Debug).then(|| (Instant::now(), line_of(&request)));
+    let debug_line = log::log_enabled!(log::Level::Debug).then(|| (Instant::now(), line_of(&request)));
     // The handler runs inside the future, so that a panic before its first await is caught too.
     let answer = AssertUnwindSafe(async { next.call(request).await })
         .catch_unwind()
@@ -35,7 +35,7 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
             return Err(ApiError::internal().into());
         }
     };
-    if let Some((started, line)) = told {
+    if let Some((started, line)) = debug_line {
         let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
         log::debug!("{line}: {status} after {micros} µs");
     }

@@ -24,7 +24,7 @@ pub struct ScheduleArgs {
     #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=100_000_u32))]
     pub count: u32,
 
-    /// The number of ticks before the start that are made up for, latest first choice [unit: slots, 0 to 100000].
+    /// The number of latest ticks before the start to make up for [unit: slots, 0 to 100000].
     #[arg(long, env = "PP_CATCH_UP", default_value = "0", value_parser = whole(0..=100_000_u32))]
     pub catch_up: u32,
 

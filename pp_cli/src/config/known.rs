@@ -91,8 +91,8 @@ fn warning(name: &str) -> String {
         .min_by_key(distance)
         .filter(|known| distance(known) <= MAX_DISTANCE);
     match nearest {
-        Some(nearest) => format!("{name} is no variable of PP and is ignored; did you mean {nearest}?"),
-        None => format!("{name} is no variable of PP and is ignored"),
+        Some(nearest) => format!("{name} is not a variable of PP and is ignored; did you mean {nearest}?"),
+        None => format!("{name} is not a variable of PP and is ignored"),
     }
 }
 
@@ -107,10 +107,10 @@ mod tests {
             ("PP_DATABASE_ULR", "PP_DATABASE_URL"),
             ("PP_GRACE_", "PP_GRACE"),
         ] {
-            let expected = format!("{name} is no variable of PP and is ignored; did you mean {meant}?");
+            let expected = format!("{name} is not a variable of PP and is ignored; did you mean {meant}?");
             assert_eq!(warning(name), expected);
         }
-        let nothing_like_it = "PP_SOMETHING_ELSE is no variable of PP and is ignored";
+        let nothing_like_it = "PP_SOMETHING_ELSE is not a variable of PP and is ignored";
         assert_eq!(warning("PP_SOMETHING_ELSE"), nothing_like_it);
     }
 }

@@ -26,7 +26,7 @@ pub enum BrokerError {
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
     /// It accepts no messages, because it lacks memory or disk. Consumers continue.
-    #[error("the broker takes no messages for now, for want of memory or disk")]
+    #[error("the broker takes no messages for now, because it lacks memory or disk")]
     Blocked,
     /// It refuses something this program needs, such as a queue with other arguments. A retry does not help.
     #[error("the broker refused: {0}")]
@@ -37,7 +37,7 @@ impl Trouble for BrokerError {
     fn told(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "the broker is unavailable",
-            Self::Blocked => "the broker takes no messages for now, for want of memory or disk",
+            Self::Blocked => "the broker takes no messages for now, because it lacks memory or disk",
             Self::Rejected(_) => "the broker refused",
         }
     }

@@ -22,7 +22,7 @@ pub struct MemoryCache {
     name: u128,
     started: Instant,
     /// Changes of entries hold the lock for reading. Clearing waits for them, and they never see half-cleared entries.
-    kept: RwLock<Kept>,
+    contents: RwLock<Contents>,
 }
 
 impl MemoryCache {
@@ -40,16 +40,16 @@ impl MemoryCache {
             capacity,
             name: rand::random(),
             started: Instant::now(),
-            kept: RwLock::new(Kept::nothing(capacity)),
+            contents: RwLock::new(Contents::nothing(capacity)),
         }
     }
 
-    fn kept(&self) -> RwLockReadGuard<'_, Kept> {
-        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    fn contents(&self) -> RwLockReadGuard<'_, Contents> {
+        self.contents.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept_alone(&self) -> RwLockWriteGuard<'_, Kept> {
-        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    fn contents_mut(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn moment(&self) -> Moment {
@@ -112,13 +112,13 @@ impl MemoryCache {
 #[async_trait]
 impl Cache for MemoryCache {
     async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
-        let kept = self.kept();
-        let fresh = kept
+        let contents = self.contents();
+        let fresh = contents
             .fresh
             .is_some_and(|since| self.within(self.lifetimes.0.staleness, since));
-        let found = ids.iter().map(|id| match kept.works.get(id) {
+        let found = ids.iter().map(|id| match contents.works.get(id) {
             Some(held) => held.found(),
-            None if fresh => kept.lease(*id),
+            None if fresh => contents.lease(*id),
             None => Found::Nothing,
         });
         let found = found.collect();
@@ -126,9 +126,9 @@ impl Cache for MemoryCache {
     }
 
     async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()> {
-        let kept = self.kept();
+        let contents = self.contents();
         for (id, lease, entry) in entries {
-            kept.change(*id, |present| match present {
+            contents.change(*id, |present| match present {
                 Some(What::Lease(held)) if held == lease => Op::Put(self.filled(entry)),
                 _ => Op::Nop,
             });
@@ -137,9 +137,9 @@ impl Cache for MemoryCache {
     }
 
     async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()> {
-        let kept = self.kept();
+        let contents = self.contents();
         for (id, entry) in entries {
-            kept.change(*id, |present| {
+            contents.change(*id, |present| {
                 let late = !self.within(self.lifetimes.late_after(), since);
                 self.put_over(present, entry, late)
             });
@@ -148,41 +148,41 @@ impl Cache for MemoryCache {
     }
 
     async fn present(&self, ids: &[WorkId]) -> Result<Vec<bool>> {
-        let kept = self.kept();
-        Ok(ids.iter().map(|id| kept.works.contains_key(id)).collect())
+        let contents = self.contents();
+        Ok(ids.iter().map(|id| contents.works.contains_key(id)).collect())
     }
 
     async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()> {
-        let kept = self.kept();
+        let contents = self.contents();
         for (id, entry) in entries {
-            kept.change(*id, |present| self.refreshed(present, entry));
+            contents.change(*id, |present| self.refreshed(present, entry));
         }
         Ok(())
     }
 
     async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked> {
-        let mut kept = self.kept_alone();
-        match &kept.position {
+        let mut contents = self.contents_mut();
+        match &contents.position {
             None => return Ok(Marked::Nowhere),
             Some(position) if position != from => return Ok(Marked::At(position.clone())),
-            Some(_) => kept.position = Some(to.clone()),
+            Some(_) => contents.position = Some(to.clone()),
         }
         if self.within(self.lifetimes.0.staleness, since) {
-            kept.fresh = kept.fresh.max(Some(since));
+            contents.fresh = contents.fresh.max(Some(since));
         }
         Ok(Marked::Marked)
     }
 
     async fn position(&self) -> Result<Option<Position>> {
-        Ok(self.kept().position.clone())
+        Ok(self.contents().position.clone())
     }
 
     async fn clear(&self, at: &Position) -> Result<()> {
-        let nothing = Kept {
+        let nothing = Contents {
             position: Some(at.clone()),
-            ..Kept::nothing(self.capacity)
+            ..Contents::nothing(self.capacity)
         };
-        let all = std::mem::replace(&mut *self.kept_alone(), nothing);
+        let all = std::mem::replace(&mut *self.contents_mut(), nothing);
         // The entries are dropped without the lock, because there may be many.
         drop(all);
         Ok(())
@@ -193,21 +193,24 @@ impl Cache for MemoryCache {
     }
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>> {
-        let kept = self.kept();
-        let known = codes.iter().map(|code| kept.codes.get(code).map(|known| known.value));
+        let contents = self.contents();
+        let known = codes
+            .iter()
+            .map(|code| contents.codes.get(code).map(|known| known.value));
         Ok(known.collect())
     }
 
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
-        let kept = self.kept();
+        let contents = self.contents();
         for (code, known) in entries {
-            kept.codes
+            contents
+                .codes
                 .entry_by_ref(code)
                 .and_compute_with(|present| match (present, known) {
                     (Some(_), ByCode::Provisional(_)) => Op::Nop,
                     _ => {
                         if matches!(known, ByCode::Provisional(_)) {
-                            kept.list(self.moment(), code.clone());
+                            contents.list(self.moment(), code.clone());
                         }
                         Op::Put(Timed::new(known.clone(), self.lifetimes.of_code(known)))
                     }
@@ -217,10 +220,10 @@ impl Cache for MemoryCache {
     }
 
     async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>> {
-        let (now, kept) = (self.moment(), self.kept());
+        let (now, contents) = (self.moment(), self.contents());
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let mut taken = Vec::new();
-        let mut accepted = kept.accepted();
+        let mut accepted = contents.accepted();
         while taken.len() < limit
             && let Some((_, code)) = accepted.pop_front_if(|(listed, _)| now.0.saturating_sub(listed.0) >= age_ms)
         {
@@ -232,7 +235,7 @@ impl Cache for MemoryCache {
 
     async fn drop_accepted(&self, codes: &[WorkCode]) -> Result<()> {
         let codes: HashSet<&WorkCode> = codes.iter().collect();
-        self.kept().accepted().retain(|(_, code)| !codes.contains(code));
+        self.contents().accepted().retain(|(_, code)| !codes.contains(code));
         Ok(())
     }
 
@@ -247,7 +250,7 @@ impl Cache for MemoryCache {
 
 /// All entries.
 #[derive(Debug)]
-struct Kept {
+struct Contents {
     works: Bounded<WorkId, Held>,
     codes: Bounded<WorkCode, Timed<ByCode>>,
     /// Accepted demands and the time they were listed, oldest first.
@@ -256,7 +259,7 @@ struct Kept {
     fresh: Option<Moment>,
 }
 
-impl Kept {
+impl Contents {
     fn nothing(capacity: u64) -> Self {
         // Eviction depends on recent use only: a new entry must stay, however rarely it was read.
         Self {
@@ -379,9 +382,9 @@ mod tests {
         for (work, code) in works.chunks(10).zip(codes.chunks(10)) {
             cache.put(work, since).await.unwrap();
             cache.put_codes(code).await.unwrap();
-            let kept = cache.kept();
-            kept.works.run_pending_tasks();
-            kept.codes.run_pending_tasks();
+            let contents = cache.contents();
+            contents.works.run_pending_tasks();
+            contents.codes.run_pending_tasks();
         }
         let ids: Vec<_> = works.iter().map(|(id, _)| *id).collect();
         let present = cache.present(&ids).await.unwrap();

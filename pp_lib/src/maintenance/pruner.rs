@@ -118,7 +118,7 @@ impl<'a> Walk<'a> {
         let (works, events) = (self.works, self.events);
         if works > 0 {
             let took = self.began.elapsed();
-            log::info!("{works} works went that were finished long ago, with {events} events, in {took:.1?}");
+            log::info!("purged {works} works and {events} events in {took:.1?}");
         }
         *self = Self::new(self.store, self.retain);
     }
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         if self.held.is_some() {
             let released = timeout(Duration::from_secs(1), self.store.release(LEASE, &self.holder)).await;
             if let Ok(Err(error)) = released {
-                log::debug!("the lease of the purge runs out by itself: {error}");
+                log::debug!("the lease of the purge was not released and expires: {error}");
             }
         }
         self.end();

@@ -161,12 +161,12 @@ mod tests {
     use super::*;
 
     fn meet(kinds: &mut Kinds, now: Instant, kind: &'static str, rest: &str) -> Option<String> {
-        let told = kinds.meet(now, Level::Warn, "here", kind.into(), || rest.to_owned());
-        told.map(|told| told.line)
+        let logged = kinds.meet(now, Level::Warn, "here", kind.into(), || rest.to_owned());
+        logged.map(|logged| logged.line)
     }
 
     fn counts(kinds: &mut Kinds, now: Option<Instant>) -> Vec<String> {
-        kinds.counts(now).into_iter().map(|told| told.line).collect()
+        kinds.counts(now).into_iter().map(|logged| logged.line).collect()
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Retry {
             part.up();
         }
         if self.waiting.take().is_some() {
-            log_repeated!(Info, format!("{} goes on", self.what), "");
+            log_repeated!(Info, format!("{} continues", self.what), "");
         }
     }
 }

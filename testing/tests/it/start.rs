@@ -180,7 +180,7 @@ fn a_variable_that_nobody_knows_is_a_warning() {
     let ended = service("task_consumer", &settings).run();
     let warnings = crate::quiet_log::warnings(&ended.stderr);
     assert_eq!(warnings.len(), 1, "{ended:?}");
-    let expected = "PP_LEESE is no variable of PP and is ignored; did you mean PP_LEASE?";
+    let expected = "PP_LEESE is not a variable of PP and is ignored; did you mean PP_LEASE?";
     assert!(warnings[0].ends_with(expected), "{ended:?}");
 }
 

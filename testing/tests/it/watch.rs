@@ -83,7 +83,7 @@ fn a_watch_goes_on_when_the_api_is_back_and_misses_nothing() {
         prints(&mut watch, before + 1);
     }
     watch.says("trying again");
-    watch.says("goes on");
+    watch.says("the stream continues");
     home.all_done(crate::program::LIMIT);
     let all: Vec<i64> = {
         let works = home.api.all();

@@ -194,13 +194,13 @@ impl Server {
 
     /// The error of a link being opened. Some errors will be the same for every attempt.
     fn refused(&self, error: &Error) -> BrokerError {
-        let told = format!("{}: {error}", self.address());
+        let text = format!("{}: {error}", self.address());
         match reply_code(error) {
             Some(PRECONDITION_FAILED) => BrokerError::Rejected(format!(
-                "a queue exists with other arguments, which cannot be changed: delete it, or use another prefix ({told})"
+                "a queue exists with other arguments, which cannot be changed: delete it, or use another prefix ({text})"
             )),
-            Some(ACCESS_REFUSED | NOT_ALLOWED) => BrokerError::Rejected(told),
-            _ => BrokerError::Unavailable(told),
+            Some(ACCESS_REFUSED | NOT_ALLOWED) => BrokerError::Rejected(text),
+            _ => BrokerError::Unavailable(text),
         }
     }
 

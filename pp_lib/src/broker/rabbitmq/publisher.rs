@@ -156,7 +156,7 @@ impl Publisher {
             .await
             .is_err()
         {
-            lost = Some(self.server.no_answer("to what was published"));
+            lost = Some(self.server.no_answer("to published messages"));
         }
         if let Some(lost) = &lost {
             log_repeated!(Warn, "publishing", "{lost}");

@@ -228,7 +228,7 @@ impl Dispatcher {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
             let released = self.store.release_sent(SWEEP_INTERVAL).await?;
             if released > 0 {
-                log::info!("{released} works that were sent and not heard of are sent again");
+                log::info!("{released} works were sent without a result and are sent again");
             }
         }
         self.shorten_waits(Some(SWEPT_WAITS)).await?;
@@ -258,7 +258,7 @@ impl Dispatcher {
         let shortened = self.store.shorten_waits(most).await?;
         if shortened > 0 {
             log::info!(
-                "{shortened} works and leases waited by a clock that was set back; they wait no longer than before"
+                "{shortened} works and leases waited too long after the clock was set back; their waits were shortened"
             );
         }
         Ok(())

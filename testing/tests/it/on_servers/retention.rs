@@ -98,7 +98,7 @@ async fn a_backlog_of_old_works_goes_once_while_new_ones_are_done() {
             ended
                 .stderr
                 .lines()
-                .filter(|line| line.contains("works went"))
+                .filter(|line| line.contains("purged "))
                 .map(str::to_owned),
         );
     }

@@ -16,8 +16,8 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::feed_epoch::{self, INCARNATION};
 use super::prepared::Prepared;
+use super::rows::{parsed, unix_seconds};
 use super::session::each_at_its_moment;
-use super::work_rows::{parsed, unix_seconds};
 use crate::domain::{Event, Position, Snapshot, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
 

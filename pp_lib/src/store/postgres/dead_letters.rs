@@ -9,9 +9,10 @@ use diesel::sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text, Tim
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::microseconds;
 use super::failure::Failure;
-use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds, unix_seconds};
+use super::rows::{
+    Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
+};
 use crate::domain::{DeadLetter, DeadLetterId, WorkId};
 use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
 
@@ -83,12 +84,6 @@ struct Id {
     id: i64,
 }
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
-
 #[async_trait]
 impl DeadLetters for PostgresStore {
     async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
@@ -97,14 +92,7 @@ impl DeadLetters for PostgresStore {
             .iter()
             .map(|message| (message.message_id.as_str(), message))
             .collect();
-        let ids: Vec<String> = messages.keys().map(|id| (*id).to_owned()).collect();
-        let bodies: Vec<Vec<u8>> = messages.values().map(|message| message.body.to_vec()).collect();
-        let properties: Vec<Option<Vec<u8>>> = (messages.values())
-            .map(|message| message.properties.as_ref().map(|properties| properties.to_vec()))
-            .collect();
-        let reasons: Vec<String> = (messages.values())
-            .map(|message| message.reason.replace('\0', "\u{fffd}"))
-            .collect();
+        let messages: Vec<DeadMessage> = messages.into_values().cloned().collect();
         self.run(move |connection| {
             sql_query(
                 "INSERT INTO dead_letters (message_id, body, reason, properties)
@@ -112,10 +100,10 @@ impl DeadLetters for PostgresStore {
                 ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
                     body = excluded.body, properties = excluded.properties, reason = excluded.reason, created_on = now(), due_at = NULL",
             )
-            .bind::<Array<Text>, _>(&ids)
-            .bind::<Array<Bytea>, _>(&bodies)
-            .bind::<Array<Text>, _>(&reasons)
-            .bind::<Array<Nullable<Bytea>>, _>(&properties)
+            .bind::<Array<Text>, _>(column(&messages, |message| message.message_id.as_str()))
+            .bind::<Array<Bytea>, _>(column(&messages, |message| &message.body[..]))
+            .bind::<Array<Text>, _>(column(&messages, |message| without_nul(&message.reason)))
+            .bind::<Array<Nullable<Bytea>>, _>(column(&messages, |message| message.properties.as_deref()))
             .execute(connection)?;
             Ok(())
         })
@@ -234,8 +222,8 @@ impl DeadLetters for PostgresStore {
     }
 
     async fn end_redriven(&self, sent: &[Redriven]) -> Result<()> {
-        let ids: Vec<i64> = sent.iter().map(|sent| sent.id.0).collect();
-        let due: Vec<PgTimestamp> = sent.iter().map(|sent| from_unix_microseconds(sent.due_at.0)).collect();
+        let ids = column(sent, |sent| sent.id.0);
+        let due = column(sent, |sent| from_unix_microseconds(sent.due_at.0));
         self.run(move |connection| {
             sql_query(
                 // Waits for locks: whoever looks for what is due may hold these for a moment without wanting them.

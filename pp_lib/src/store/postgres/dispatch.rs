@@ -4,65 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::completion::{self, Freed};
 use super::failure::Failure;
-use super::work_rows::{from_unix_microseconds, parsed, unix_microseconds};
-use super::{PostgresStore, waits};
-use crate::domain::{Run, WorkId};
-use crate::store::{Claim, DispatchRows, DueAt, LEASE_LOST, Result};
+use super::rows::{CLAIM, ClaimRow, Freed, column, from_unix_microseconds, microseconds};
+use super::{PostgresStore, complete, waits};
+use crate::store::{Claim, DispatchRows, LEASE_LOST, Result};
 
 /// How many rows one statement makes due again: few enough to be done well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
-
-/// The columns of a [`ClaimRow`].
-pub(super) const COLUMNS: &str =
-    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
-
-/// A pending row.
-#[derive(QueryableByName)]
-pub(super) struct ClaimRow {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    message_id: String,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-    #[diesel(sql_type = Integer)]
-    add_up_to: i32,
-    #[diesel(sql_type = Integer)]
-    generation: i32,
-    #[diesel(sql_type = Integer)]
-    attempt: i32,
-    #[diesel(sql_type = Integer)]
-    failures: i32,
-    #[diesel(sql_type = Integer)]
-    lost_leases: i32,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    due_at: Option<PgTimestamp>,
-}
-
-impl ClaimRow {
-    pub(super) fn into_claim(self) -> std::result::Result<Claim, Failure> {
-        let id = self.id;
-        Ok(Claim {
-            id: WorkId(id),
-            message_id: parsed(id, self.message_id.try_into())?,
-            work_code: parsed(id, self.work_code.parse())?,
-            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
-            run: Run {
-                generation: self.generation,
-                attempt: self.attempt,
-            },
-            failures: self.failures,
-            lost_leases: self.lost_leases,
-            due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
-        })
-    }
-}
 
 #[derive(QueryableByName)]
 struct Millis {
@@ -74,12 +25,6 @@ impl From<Millis> for Duration {
     fn from(Millis { millis }: Millis) -> Self {
         Self::from_millis(u64::try_from(millis).unwrap_or_default())
     }
-}
-
-/// A duration for `* interval '1 microsecond'`, which counts exactly up to here: some thirty years.
-pub(super) fn microseconds(duration: Duration) -> i64 {
-    const MOST: i64 = 1_000_000_000_000_000;
-    i64::try_from(duration.as_micros()).map_or(MOST, |micros| micros.min(MOST))
 }
 
 #[async_trait]
@@ -96,7 +41,7 @@ impl DispatchRows for PostgresStore {
                     ORDER BY due_at LIMIT $3
                     FOR NO KEY UPDATE SKIP LOCKED
                 ))
-                RETURNING {COLUMNS}",
+                RETURNING {CLAIM}",
             ))
             .bind::<Nullable<BigInt>, _>(within)
             .bind::<BigInt, _>(hold)
@@ -163,7 +108,7 @@ impl DispatchRows for PostgresStore {
         let mut lost = 0;
         loop {
             let some = self.run(move |connection| lose_sent(connection, max_lost)).await?;
-            lost += Freed::told(&some);
+            lost += Freed::log(&some);
             if (some.len() as i64) < RELEASED_AT_ONCE {
                 return Ok(lost);
             }
@@ -174,9 +119,9 @@ impl DispatchRows for PostgresStore {
         let mut lost = 0;
         loop {
             let some = self
-                .run(move |connection| completion::rescue(connection, "true", max_lost, RELEASED_AT_ONCE))
+                .run(move |connection| complete::rescue(connection, "true", max_lost, RELEASED_AT_ONCE))
                 .await?;
-            lost += Freed::told(&some);
+            lost += Freed::log(&some);
             if (some.len() as i64) < RELEASED_AT_ONCE {
                 return Ok(lost);
             }
@@ -248,13 +193,7 @@ impl PostgresStore {
     /// Changes the rows that are still as they were claimed. One that somebody holds is moving on; should that come to
     /// nothing, it is sent once more.
     async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
-        let ids: Vec<i64> = claims.iter().map(|claim| claim.id.0).collect();
-        let generations: Vec<i32> = claims.iter().map(|claim| claim.run.generation).collect();
-        let attempts: Vec<i32> = claims.iter().map(|claim| claim.run.attempt).collect();
-        let due: Vec<PgTimestamp> = claims
-            .iter()
-            .map(|claim| from_unix_microseconds(claim.due_at.0))
-            .collect();
+        let claims = claims.to_vec();
         let sql = format!(
             "UPDATE works SET {change}
             WHERE id = ANY(ARRAY(
@@ -266,10 +205,10 @@ impl PostgresStore {
         );
         self.run(move |connection| {
             sql_query(sql.as_str())
-                .bind::<Array<BigInt>, _>(&ids)
-                .bind::<Array<Integer>, _>(&generations)
-                .bind::<Array<Integer>, _>(&attempts)
-                .bind::<Array<Timestamptz>, _>(&due)
+                .bind::<Array<BigInt>, _>(column(&claims, |claim| claim.id.0))
+                .bind::<Array<Integer>, _>(column(&claims, |claim| claim.run.generation))
+                .bind::<Array<Integer>, _>(column(&claims, |claim| claim.run.attempt))
+                .bind::<Array<Timestamptz>, _>(column(&claims, |claim| from_unix_microseconds(claim.due_at.0)))
                 .execute(connection)?;
             Ok(())
         })

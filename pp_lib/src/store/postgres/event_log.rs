@@ -7,7 +7,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
-use super::work_rows::{parsed, unix_seconds};
+use super::rows::{parsed, unix_seconds};
 use crate::domain::{Event, WorkId};
 use crate::store::{EventLog, Result};
 

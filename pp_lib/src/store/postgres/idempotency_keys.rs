@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Bytea, Integer, Nullable, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::microseconds;
 use super::failure::Failure;
+use super::rows::{column, microseconds, sorted};
 use crate::store::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey, Result};
 
 #[derive(QueryableByName)]
@@ -66,10 +66,10 @@ impl IdempotencyKeys for PostgresStore {
         let mut begun = self
             .run(move |connection| {
                 let mine: Vec<Mine> = sql_query(BEGIN)
-                    .bind::<Array<Text>, _>(column(&requests, |request| request.key.scope.clone()))
-                    .bind::<Array<Text>, _>(column(&requests, |request| request.key.key.clone()))
-                    .bind::<Array<Bytea>, _>(column(&requests, |request| request.fingerprint.clone()))
-                    .bind::<Array<Text>, _>(column(&requests, |request| request.seed.clone()))
+                    .bind::<Array<Text>, _>(column(&requests, |(_, request)| request.key.scope.clone()))
+                    .bind::<Array<Text>, _>(column(&requests, |(_, request)| request.key.key.clone()))
+                    .bind::<Array<Bytea>, _>(column(&requests, |(_, request)| request.fingerprint.clone()))
+                    .bind::<Array<Text>, _>(column(&requests, |(_, request)| request.seed.clone()))
                     .bind::<BigInt, _>(hold)
                     .bind::<BigInt, _>(keep)
                     .load(connection)?;
@@ -98,17 +98,9 @@ impl IdempotencyKeys for PostgresStore {
     }
 
     async fn keep_answers(&self, answered: &[Answered]) -> Result<Vec<Option<Answer>>> {
-        let mut sorted: Vec<Answered> = answered.to_vec();
-        sorted.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        let rows = sorted(answered, |one| &one.key);
         let kept = self
             .run(move |connection| {
-                let column = |text: fn(&Answered) -> &String| sorted.iter().map(|one| text(one).clone()).collect();
-                let (scopes, keys): (Vec<String>, Vec<String>) =
-                    (column(|one| &one.key.scope), column(|one| &one.key.key));
-                let seeds: Vec<String> = column(|one| &one.seed);
-                let statuses: Vec<i32> = sorted.iter().map(|one| one.answer.status.into()).collect();
-                let headers: Vec<String> = sorted.iter().map(|one| headers_text(&one.answer)).collect();
-                let bodies: Vec<&[u8]> = sorted.iter().map(|one| &one.answer.body[..]).collect();
                 sql_query(
                     "WITH held AS MATERIALIZED (
                         SELECT scope, key, input.status, input.headers, input.body
@@ -122,15 +114,16 @@ impl IdempotencyKeys for PostgresStore {
                     SET status = held.status, headers = held.headers, body = held.body
                     FROM held WHERE kept.scope = held.scope AND kept.key = held.key",
                 )
-                .bind::<Array<Text>, _>(&scopes)
-                .bind::<Array<Text>, _>(&keys)
-                .bind::<Array<Text>, _>(seeds)
-                .bind::<Array<Integer>, _>(statuses)
-                .bind::<Array<Text>, _>(headers)
-                .bind::<Array<Bytea>, _>(bodies)
+                .bind::<Array<Text>, _>(column(&rows, |one| one.key.scope.as_str()))
+                .bind::<Array<Text>, _>(column(&rows, |one| one.key.key.as_str()))
+                .bind::<Array<Text>, _>(column(&rows, |one| one.seed.as_str()))
+                .bind::<Array<Integer>, _>(column(&rows, |one| i32::from(one.answer.status)))
+                .bind::<Array<Text>, _>(column(&rows, |one| headers_text(&one.answer)))
+                .bind::<Array<Bytea>, _>(column(&rows, |one| &one.answer.body[..]))
                 .execute(connection)?;
-                let rows = present(connection, scopes.into_iter().zip(keys).collect())?;
-                rows.into_iter()
+                let keys = column(&rows, |one| (one.key.scope.clone(), one.key.key.clone()));
+                present(connection, keys)?
+                    .into_iter()
                     .map(|(key, row)| Ok((key, (row.answer()?, row.seed))))
                     .collect::<std::result::Result<HashMap<_, _>, Failure>>()
             })
@@ -194,10 +187,6 @@ const BEGIN: &str = "
             AND (held.held_until <= now() OR held.seed = excluded.seed
                 OR held.held_until > clock_timestamp() + $5 * interval '1 microsecond'))
     RETURNING scope, key, seed";
-
-fn column<T>(requests: &[(usize, Begin)], of: impl Fn(&Begin) -> T) -> Vec<T> {
-    requests.iter().map(|(_, request)| of(request)).collect()
-}
 
 fn headers_text(answer: &Answer) -> String {
     serde_json::to_string(&answer.headers).unwrap_or_else(|_| unreachable!("pairs of texts are JSON"))

@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Text};
-use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::microseconds;
+use super::rows::{Count, microseconds};
 use crate::store::{Leases, Result};
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
 
 #[async_trait]
 impl Leases for PostgresStore {

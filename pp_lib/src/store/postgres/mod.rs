@@ -7,9 +7,9 @@
 //! every other one skips what is locked.
 
 mod change_log;
-mod complete_rows;
+mod complete;
 mod completion;
-mod create_rows;
+mod create;
 mod dead_letters;
 mod dispatch;
 mod event_log;
@@ -20,13 +20,14 @@ mod leases;
 mod pooler;
 mod prepared;
 mod retention;
+mod rows;
 mod search;
 mod session;
 mod trial;
 mod views;
 mod waits;
 mod work_changes;
-mod work_rows;
+mod works;
 
 use std::fmt;
 use std::sync::Arc;

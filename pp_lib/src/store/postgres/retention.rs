@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Nullable};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::microseconds;
+use super::rows::microseconds;
 use crate::domain::WorkId;
 use crate::store::{Purged, Result, Retention};
 

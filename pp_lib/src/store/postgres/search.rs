@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::work_rows::{COLUMNS, Row, from_unix_seconds};
+use super::rows::{WORK, WorkRow, from_unix_seconds, works};
 use crate::domain::{Origin, Status, Work};
 use crate::store::Search;
 use crate::store::searching::{AROUND, Parts, Since};
@@ -42,8 +42,8 @@ pub(super) fn within(connection: &mut PgConnection, search: &Search) -> Result<V
         Some(since) if !parts.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let rows: Vec<Row> = statement(search, &parts, since, place).load(connection)?;
-    rows.into_iter().map(Row::into_work).collect()
+    let rows: Vec<WorkRow> = statement(search, &parts, since, place).load(connection)?;
+    works(rows)
 }
 
 /// Where the works that were created since then are.
@@ -85,7 +85,7 @@ fn statement(
         Since::From(id) => conditions.and("id + 0 >=", Value::Number(id)),
     }
     let Conditions { text, values } = conditions;
-    let select = format!("SELECT {COLUMNS}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
+    let select = format!("SELECT {WORK}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
     let sql = if read_all {
         // As text, so that no index by status is taken for one that fits better.
         let kinds: Vec<String> = (parts.kinds.iter())

@@ -5,9 +5,8 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 
-use super::complete_rows::{self, CompleteRows};
-use super::create_rows::{self, CreateRows};
 use super::failure::Failure;
+use super::{complete, create};
 use crate::store::refusal::{Steps, like_completed, like_new};
 use crate::store::{Completion, NewWork};
 
@@ -16,9 +15,7 @@ type Tried = Result<(), Failure>;
 /// Creates another work like this one.
 pub(super) fn create(connection: &mut PgConnection, work: &NewWork) -> Tried {
     any(like_new(work), |other| {
-        taken_back(connection, |connection| {
-            create_rows::create(connection, &CreateRows::new(&[other])).map(drop)
-        })
+        taken_back(connection, |connection| create::create(connection, &[other]).map(drop))
     })
 }
 
@@ -27,11 +24,11 @@ pub(super) fn complete(connection: &mut PgConnection, completion: &Completion) -
     any(like_completed(completion), |Steps { created, completed }| {
         taken_back(connection, |connection| {
             if let Some(work) = created {
-                create_rows::create(connection, &CreateRows::new(&[work]))?;
+                create::create(connection, &[work])?;
             }
             completed
                 .into_iter()
-                .try_for_each(|step| complete_rows::complete(connection, &CompleteRows::new(&[step])).map(drop))
+                .try_for_each(|step| complete::complete(connection, &[step]).map(drop))
         })
     })
 }

@@ -9,9 +9,8 @@ use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::dispatch::microseconds;
 use super::failure::Failure;
-use super::work_rows::{COLUMNS, Row};
+use super::rows::{WORK, WorkRow, microseconds};
 use crate::domain::{AddUpTo, Status, Work, WorkId};
 use crate::store::{Changed, Result, WorkChanges};
 
@@ -19,7 +18,7 @@ use crate::store::{Changed, Result, WorkChanges};
 #[derive(QueryableByName)]
 struct Held {
     #[diesel(embed)]
-    work: Row,
+    work: WorkRow,
     #[diesel(sql_type = Integer)]
     generation: i32,
 }
@@ -52,7 +51,7 @@ impl WorkChanges for PostgresStore {
                     return Ok(Changed::OtherVersion);
                 }
                 found.store(generation, Ordering::Relaxed);
-                let updated: Row = sql_query(format!(
+                let updated: WorkRow = sql_query(format!(
                     "WITH updated AS (
                         UPDATE works SET
                             add_up_to = $2, status = 'pending', result = NULL,
@@ -71,7 +70,7 @@ impl WorkChanges for PostgresStore {
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1
                     )
-                    SELECT {COLUMNS} FROM updated"
+                    SELECT {WORK} FROM updated"
                 ))
                 .bind::<BigInt, _>(id.0)
                 .bind::<Integer, _>(add_up_to.get())
@@ -188,7 +187,7 @@ const CANCEL: &str = "
         INSERT INTO stat_deltas (origin, was, status, works)
         SELECT origin, $2::work_status, status, 1 FROM changed
     )
-    SELECT {COLUMNS} FROM changed";
+    SELECT {WORK} FROM changed";
 
 const RETRY: &str = "
     WITH changed AS (
@@ -206,11 +205,11 @@ const RETRY: &str = "
     ), forgotten AS (
         DELETE FROM dead_letters WHERE work_id = $1
     )
-    SELECT {COLUMNS} FROM changed";
+    SELECT {WORK} FROM changed";
 
 /// Changes the row that is held by a statement which takes its id and its status.
-fn changed(connection: &mut PgConnection, sql: &str, held: &Row) -> std::result::Result<Changed<Work>, Failure> {
-    let row: Row = sql_query(sql.replace("{COLUMNS}", COLUMNS))
+fn changed(connection: &mut PgConnection, sql: &str, held: &WorkRow) -> std::result::Result<Changed<Work>, Failure> {
+    let row: WorkRow = sql_query(sql.replace("{WORK}", WORK))
         .bind::<BigInt, _>(held.id)
         .bind::<Text, _>(&held.status)
         .get_result(connection)?;
@@ -220,7 +219,7 @@ fn changed(connection: &mut PgConnection, sql: &str, held: &Row) -> std::result:
 /// The row of a work that is not deleted, nobody else's until the transaction ends.
 fn hold(connection: &mut PgConnection, id: WorkId) -> std::result::Result<Option<Held>, Failure> {
     let held: Option<Held> = sql_query(format!(
-        "SELECT {COLUMNS}, generation FROM works WHERE id = $1 AND deleted_on IS NULL FOR NO KEY UPDATE"
+        "SELECT {WORK}, generation FROM works WHERE id = $1 AND deleted_on IS NULL FOR NO KEY UPDATE"
     ))
     .bind::<BigInt, _>(id.0)
     .get_result(connection)

@@ -7,9 +7,10 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::super::{Change, ChangeLog, Page, Result};
-use super::{SqliteStore, unexpected};
+use super::SqliteStore;
+use super::rows::{parsed, unix_seconds};
 use crate::domain::{Event, Position, Snapshot, WorkId};
+use crate::store::{Change, ChangeLog, Page, Result};
 
 /// Where the feed begins and ends.
 #[derive(QueryableByName)]
@@ -78,19 +79,17 @@ struct Row {
 
 impl Row {
     fn into_change(self, bounds: &Bounds) -> QueryResult<Change> {
-        let status = self
-            .status
-            .map(|status| status.parse().map_err(|()| unexpected("status")));
+        let status = self.status.map(|status| parsed("status", status.parse()));
         Ok(Change {
             position: bounds.behind(self.id),
             work_id: WorkId(self.work_id),
             status: status.transpose()?,
             event: Event {
                 id: self.id,
-                work_code: self.work_code.parse().map_err(|_| unexpected("work_code"))?,
-                variable: self.variable.parse().map_err(|()| unexpected("variable"))?,
+                work_code: parsed("work_code", self.work_code.parse())?,
+                variable: parsed("variable", self.variable.parse())?,
                 value: self.value,
-                created_on: self.created_on.div_euclid(1000),
+                created_on: unix_seconds(self.created_on),
             },
         })
     }

@@ -1,36 +1,18 @@
 //! What workers did: rows inserted or guardedly updated, with their events and dead letters, in one change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::views::bucket_of;
-use super::super::{
-    Claim, Completed, Completion, Completions, Guard, HANDED_BACK, LEASE_LOST, Outcome, Result, RunningAttempt,
-    log_given_up,
-};
-use super::dead_letters::insert_dead_letters;
-use super::deltas::{self, Moved};
-use super::dispatch::{self, ClaimRow, millis};
-use super::event_log::insert_events;
-use super::{NOW, SqliteStore, json_rows, trial};
-use crate::domain::{Run, Status, WorkCode};
-
-#[derive(QueryableByName)]
-struct Changed {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    message_id: String,
-    /// Since it was asked for; none where that is not known.
-    #[diesel(sql_type = Nullable<BigInt>)]
-    waited_ms: Option<i64>,
-}
+use super::rows::{CLAIM, ClaimRow, NOW, json_rows, millis};
+use super::{SqliteStore, complete, trial};
+use crate::domain::{Run, WorkCode};
+use crate::store::{Claim, Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
 
 #[derive(QueryableByName)]
 struct Extended {
@@ -49,37 +31,6 @@ impl Extended {
             attempt: self.attempt,
         };
         (self.message_id.as_str(), run)
-    }
-}
-
-#[derive(QueryableByName)]
-struct Known {
-    #[diesel(sql_type = Text)]
-    message_id: String,
-}
-
-/// A row whose attempt ended without an outcome.
-#[derive(QueryableByName)]
-pub(super) struct Freed {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-}
-
-impl Freed {
-    fn is_given_up(&self) -> bool {
-        self.status == "failed"
-    }
-
-    /// Logs those that were given up; how many rows there are.
-    pub(super) fn told(freed: &[Self]) -> u64 {
-        for row in freed.iter().filter(|row| row.is_given_up()) {
-            log_given_up(&row.work_code, LEASE_LOST);
-        }
-        freed.len() as u64
     }
 }
 
@@ -105,7 +56,7 @@ impl Completions for SqliteStore {
         let completions = completions.to_vec();
         self.write_proved(
             completions.len(),
-            move |connection| complete(connection, &completions),
+            move |connection| complete::complete(connection, &completions),
             move |connection| trial::complete(connection, &first),
         )
         .await
@@ -136,9 +87,8 @@ impl Completions for SqliteStore {
     async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
         let codes = json_rows(codes.iter().map(|code| json!(code)));
         self.read(move |connection| {
-            let columns = dispatch::COLUMNS;
             let rows: Vec<ClaimRow> = sql_query(format!(
-                "SELECT {columns} FROM works
+                "SELECT {CLAIM} FROM works
                  WHERE work_code IN (SELECT value FROM json_each(?)) AND status = 'pending' AND deleted_on IS NULL"
             ))
             .bind::<Text, _>(codes)
@@ -150,198 +100,14 @@ impl Completions for SqliteStore {
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
         let rescued = self
-            .write(move |connection| rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
+            .write(move |connection| complete::rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
             .await?;
-        Ok(Freed::told(&rescued))
+        Ok(complete::Freed::log(&rescued))
     }
-}
-
-pub(super) fn complete(connection: &mut SqliteConnection, completions: &[Completion]) -> QueryResult<Vec<Completed>> {
-    let (new, existing): (Vec<&Completion>, Vec<&Completion>) = completions
-        .iter()
-        .partition(|completion| completion.guard == Guard::NoRow);
-    let mut changed = if new.is_empty() {
-        Vec::new()
-    } else {
-        insert(connection, &new)?
-    };
-    if !existing.is_empty() {
-        changed.extend(update(connection, &existing)?);
-    }
-    let rows: HashMap<&str, &Changed> = changed.iter().map(|row| (row.message_id.as_str(), row)).collect();
-    let row_of = |completion: &Completion| rows.get(completion.message_id.as_str()).copied();
-    let applied: Vec<(i64, &Completion)> = completions
-        .iter()
-        .filter_map(|completion| Some((row_of(completion)?.id, completion)))
-        .collect();
-    let moved = completions
-        .iter()
-        .filter_map(|completion| Some(moved(row_of(completion)?, completion)));
-    deltas::record(connection, moved)?;
-    record_events(connection, &applied)?;
-    record_dead_letters(connection, &applied)?;
-
-    let skipped = new
-        .iter()
-        .map(|completion| completion.message_id.as_str())
-        .filter(|id| !rows.contains_key(id));
-    let known = known(connection, skipped.collect())?;
-    Ok(completions
-        .iter()
-        .map(|completion| match completion.message_id.as_str() {
-            id if rows.contains_key(id) => Completed::Applied,
-            id if completion.guard == Guard::NoRow && !known.contains(id) => Completed::CodeTaken,
-            _ => Completed::Superseded,
-        })
-        .collect())
-}
-
-/// When a later generation was asked for is not known.
-fn moved(row: &Changed, completion: &Completion) -> Moved {
-    let counts = completion.guard.run().generation == 1 && completion.outcome.status() == Status::Done;
-    Moved {
-        id: row.id,
-        was: completion.guard.status(),
-        bucket: row.waited_ms.filter(|_| counts).map(bucket_of),
-    }
-}
-
-fn insert(connection: &mut SqliteConnection, completions: &[&Completion]) -> QueryResult<Vec<Changed>> {
-    let input = json_rows(completions.iter().map(|completion| {
-        let (outcome, code) = (&completion.outcome, &completion.work_code);
-        let (id, origin) = (completion.message_id.as_str(), code.origin().as_str());
-        let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
-        let attempt = next_attempt(completion);
-        json!([
-            code,
-            origin,
-            id,
-            completion.add_up_to,
-            status,
-            outcome.result(),
-            attempt,
-            due_in,
-            failures(completion)
-        ])
-    }));
-    sql_query(format!(
-        "INSERT INTO works
-             (work_code, origin, message_id, add_up_to, status, result, attempt, due_at, due_set_on, failures)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-                {NOW} + (value ->> 7), iif(value ->> 7 IS NULL, NULL, {NOW}), value ->> 8
-         FROM json_each(?) WHERE true
-         ON CONFLICT DO NOTHING RETURNING id, message_id, NULL AS waited_ms"
-    ))
-    .bind::<Text, _>(input)
-    .load(connection)
-}
-
-fn update(connection: &mut SqliteConnection, completions: &[&Completion]) -> QueryResult<Vec<Changed>> {
-    let input = json_rows(completions.iter().map(|completion| {
-        let (outcome, id) = (&completion.outcome, completion.message_id.as_str());
-        let Run { generation, attempt } = completion.guard.run();
-        let (status, due_in) = (outcome.status().as_str(), outcome.due_in().map(millis));
-        let from = completion.guard.status().map(|status| status.as_str());
-        let next = next_attempt(completion);
-        json!([
-            id,
-            generation,
-            attempt,
-            from,
-            completion.add_up_to,
-            status,
-            outcome.result(),
-            next,
-            due_in,
-            failures(completion)
-        ])
-    }));
-    sql_query(format!(
-        "UPDATE works SET status = input.value ->> 5, result = input.value ->> 6, attempt = input.value ->> 7,
-                due_at = {NOW} + (input.value ->> 8), due_set_on = iif(input.value ->> 8 IS NULL, NULL, {NOW}),
-                failures = failures + (input.value ->> 9), sent_at = NULL, version = version + 1, updated_on = {NOW}
-         FROM json_each(?) AS input
-         WHERE works.message_id = input.value ->> 0 AND works.generation = input.value ->> 1
-           AND works.attempt = input.value ->> 2 AND works.status = input.value ->> 3
-           AND works.add_up_to = input.value ->> 4 AND works.deleted_on IS NULL
-         RETURNING works.id, works.message_id,
-             works.updated_on - max(works.created_on, coalesce(works.run_at, 0)) AS waited_ms"
-    ))
-    .bind::<Text, _>(input)
-    .load(connection)
-}
-
-fn next_attempt(completion: &Completion) -> i32 {
-    let attempt = completion.guard.run().attempt;
-    if matches!(completion.outcome, Outcome::Retry { .. }) {
-        attempt + 1
-    } else {
-        attempt
-    }
-}
-
-/// How many failures an outcome adds.
-fn failures(completion: &Completion) -> i32 {
-    i32::from(completion.outcome.reason().is_some())
-}
-
-fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Completion)]) -> QueryResult<()> {
-    let input = json_rows(applied.iter().flat_map(|(id, completion)| {
-        let generation = completion.guard.run().generation;
-        completion
-            .events()
-            .map(move |(variable, value)| json!([id, generation, variable.as_str(), value]))
-    }));
-    insert_events(connection, input)
-}
-
-fn record_dead_letters(connection: &mut SqliteConnection, applied: &[(i64, &Completion)]) -> QueryResult<()> {
-    let failed = applied.iter().filter_map(|(id, completion)| match &completion.outcome {
-        Outcome::Failed { reason } => Some(json!([id, reason])),
-        _ => None,
-    });
-    insert_dead_letters(connection, json_rows(failed))
-}
-
-fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResult<HashSet<String>> {
-    if message_ids.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let known: Vec<Known> =
-        sql_query("SELECT message_id FROM works WHERE message_id IN (SELECT value FROM json_each(?))")
-            .bind::<Text, _>(json_rows(message_ids.into_iter().map(|id| json!(id))))
-            .load(connection)?;
-    Ok(known.into_iter().map(|row| row.message_id).collect())
-}
-
-/// Takes running rows of which this holds back to pending, or fails them; how many.
-pub(super) fn rescue(
-    connection: &mut SqliteConnection,
-    lost: &str,
-    max_lost: i32,
-    limit: i64,
-) -> QueryResult<Vec<Freed>> {
-    let rescued: Vec<Freed> = sql_query(format!(
-        "UPDATE works SET lost_leases = lost_leases + 1, version = version + 1, updated_on = {NOW}, sent_at = NULL,
-                status = iif(lost_leases < ?1, 'pending', 'failed'),
-                attempt = iif(lost_leases < ?1, attempt + 1, attempt),
-                due_at = iif(lost_leases < ?1, {NOW}, NULL), due_set_on = NULL
-         WHERE id IN (SELECT id FROM works
-                      WHERE status IN ('pending', 'running') AND status = 'running' AND {lost}
-                      ORDER BY due_at LIMIT ?2)
-         RETURNING id, status, work_code"
-    ))
-    .bind::<Integer, _>(max_lost)
-    .bind::<BigInt, _>(limit)
-    .load(connection)?;
-    tell_of_end(connection, &rescued, LEASE_LOST)?;
-    let failed = rescued.iter().filter(|row| row.is_given_up());
-    insert_dead_letters(connection, json_rows(failed.map(|row| json!([row.id, LEASE_LOST]))))?;
-    Ok(rescued)
 }
 
 fn hand_back(connection: &mut SqliteConnection, attempts: &[RunningAttempt]) -> QueryResult<u64> {
-    let freed: Vec<Freed> = sql_query(format!(
+    let freed: Vec<complete::Freed> = sql_query(format!(
         "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, due_set_on = NULL,
                 sent_at = NULL, version = version + 1, updated_on = {NOW}
          {OF_RUNS}
@@ -349,20 +115,6 @@ fn hand_back(connection: &mut SqliteConnection, attempts: &[RunningAttempt]) -> 
     ))
     .bind::<Text, _>(run_rows(attempts))
     .load(connection)?;
-    tell_of_end(connection, &freed, HANDED_BACK)?;
+    complete::tell_of_end(connection, &freed, HANDED_BACK)?;
     Ok(freed.len() as u64)
-}
-
-/// Events and counters of attempts that ended without an outcome.
-fn tell_of_end(connection: &mut SqliteConnection, freed: &[Freed], why: &str) -> QueryResult<()> {
-    let ids = json_rows(freed.iter().map(|row| json!(row.id)));
-    sql_query(
-        "INSERT INTO events (work_id, generation, variable, value, status)
-         SELECT works.id, generation, 'compute/error', ?1, status
-         FROM json_each(?2) AS input JOIN works ON works.id = input.value ORDER BY input.key",
-    )
-    .bind::<Text, _>(why)
-    .bind::<Text, _>(ids)
-    .execute(connection)?;
-    deltas::record(connection, freed.iter().map(|row| Moved::from(Status::Running, row.id)))
 }

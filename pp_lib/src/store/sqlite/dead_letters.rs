@@ -8,12 +8,11 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
+use super::SqliteStore;
 use super::deltas::{self, Moved};
-use super::dispatch::millis;
-use super::event_log::insert_events;
-use super::{NOW, SqliteStore, json_rows, unexpected};
-use crate::domain::{DeadLetter, DeadLetterId, MessageId, Status, Variable, WorkId};
+use super::rows::{NOW, insert_events, json_rows, millis, parsed, unix_seconds};
+use crate::domain::{DeadLetter, DeadLetterId, Status, Variable, WorkId};
+use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
 
 #[derive(QueryableByName)]
 struct LetterRow {
@@ -43,9 +42,7 @@ struct LetterRow {
 
 impl LetterRow {
     fn into_letter(self) -> QueryResult<DeadLetter> {
-        let work_code = self
-            .work_code
-            .map(|code| code.parse().map_err(|_| unexpected("work_code")));
+        let work_code = self.work_code.map(|code| parsed("work_code", code.parse()));
         Ok(DeadLetter {
             id: DeadLetterId(self.id),
             work_id: self.work_id.map(WorkId),
@@ -55,8 +52,8 @@ impl LetterRow {
             body_bytes: self.body_bytes,
             reason: self.reason,
             attempts: self.attempts,
-            demanded_on: self.demanded_on.map(|moment| moment.div_euclid(1000)),
-            created_on: self.created_on.div_euclid(1000),
+            demanded_on: self.demanded_on.map(unix_seconds),
+            created_on: unix_seconds(self.created_on),
             redriven: self.redriven,
         })
     }
@@ -164,7 +161,7 @@ impl DeadLetters for SqliteStore {
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),
-                    message_id: MessageId::try_from(row.message_id).map_err(|_| unexpected("message_id"))?,
+                    message_id: parsed("message_id", row.message_id.try_into())?,
                     properties: row.properties.map(Into::into),
                     body: row.body.into(),
                     due_at: DueAt(row.due_at),
@@ -234,20 +231,4 @@ fn selected(which: &Selection) -> (&'static str, String) {
         ),
         Selection::All => ("? IS NOT NULL", String::new()),
     }
-}
-
-/// The work's own row has the rest of what a dead letter says.
-pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
-    if input == "[]" {
-        return Ok(());
-    }
-    sql_query(
-        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
-         FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
-         ON CONFLICT DO NOTHING",
-    )
-    .bind::<Text, _>(input)
-    .execute(connection)
-    .map(|_| ())
 }

@@ -5,7 +5,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::json_rows;
+use super::rows::json_rows;
 use crate::domain::Status;
 
 /// A work that may have gone from one status to another.

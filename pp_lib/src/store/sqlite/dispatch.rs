@@ -3,61 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{Claim, DispatchRows, DueAt, LEASE_LOST, Result, log_given_up};
-use super::dead_letters::insert_dead_letters;
 use super::deltas::{self, Moved};
-use super::event_log::insert_events;
-use super::{NOW, SqliteStore, completion, json_rows, unexpected, waits};
-use crate::domain::{AddUpTo, MessageId, Run, Status, Variable, WorkId};
-
-/// The columns of a [`ClaimRow`].
-pub(super) const COLUMNS: &str = "id, message_id, work_code, add_up_to, generation, attempt, \
-     failures, lost_leases, due_at";
-
-#[derive(QueryableByName)]
-pub(super) struct ClaimRow {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    message_id: String,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-    #[diesel(sql_type = Integer)]
-    add_up_to: i32,
-    #[diesel(sql_type = Integer)]
-    generation: i32,
-    #[diesel(sql_type = Integer)]
-    attempt: i32,
-    #[diesel(sql_type = Integer)]
-    failures: i32,
-    #[diesel(sql_type = Integer)]
-    lost_leases: i32,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    due_at: Option<i64>,
-}
-
-impl ClaimRow {
-    pub(super) fn into_claim(self) -> QueryResult<Claim> {
-        Ok(Claim {
-            id: WorkId(self.id),
-            message_id: MessageId::try_from(self.message_id).map_err(|_| unexpected("message_id"))?,
-            work_code: self.work_code.parse().map_err(|_| unexpected("work_code"))?,
-            add_up_to: AddUpTo::try_from(i64::from(self.add_up_to)).map_err(|_| unexpected("add_up_to"))?,
-            run: Run {
-                generation: self.generation,
-                attempt: self.attempt,
-            },
-            failures: self.failures,
-            lost_leases: self.lost_leases,
-            due_at: DueAt(self.due_at.unwrap_or_default()),
-        })
-    }
-}
+use super::rows::{CLAIM, ClaimRow, NOW, insert_dead_letters, insert_events, json_rows, millis};
+use super::{SqliteStore, complete, waits};
+use crate::domain::{Status, Variable};
+use crate::store::{Claim, DispatchRows, LEASE_LOST, Result, log_given_up};
 
 #[derive(QueryableByName)]
 struct Millis {
@@ -92,7 +47,7 @@ impl DispatchRows for SqliteStore {
                      WHERE status IN ('pending', 'running') AND status = 'pending'
                        AND due_at <= {NOW} AND due_at > {NOW} - ?
                      ORDER BY due_at LIMIT ?)
-                 RETURNING {COLUMNS}"
+                 RETURNING {CLAIM}"
             ))
             .bind::<BigInt, _>(millis(hold))
             .bind::<BigInt, _>(oldest)
@@ -159,9 +114,9 @@ impl DispatchRows for SqliteStore {
 
     async fn lose_running(&self, max_lost: i32) -> Result<u64> {
         let lost = self
-            .write(move |connection| completion::rescue(connection, "true", max_lost, -1))
+            .write(move |connection| complete::rescue(connection, "true", max_lost, -1))
             .await?;
-        Ok(completion::Freed::told(&lost))
+        Ok(complete::Freed::log(&lost))
     }
 
     async fn clock(&self) -> Result<Duration> {
@@ -230,9 +185,4 @@ fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult
         json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),
     )?;
     Ok(lost)
-}
-
-/// A duration as the database counts it.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::super::{EventLog, Result};
-use super::{SqliteStore, unexpected};
+use super::SqliteStore;
+use super::rows::{parsed, unix_seconds};
 use crate::domain::{Event, WorkCode, WorkId};
+use crate::store::{EventLog, Result};
 
 #[derive(QueryableByName)]
 struct CodeRow {
@@ -32,9 +32,9 @@ impl EventRow {
         Ok(Event {
             id: self.id,
             work_code: work_code.clone(),
-            variable: self.variable.parse().map_err(|()| unexpected("variable"))?,
+            variable: parsed("variable", self.variable.parse())?,
             value: self.value,
-            created_on: self.created_on.div_euclid(1000),
+            created_on: unix_seconds(self.created_on),
         })
     }
 }
@@ -48,7 +48,7 @@ impl EventLog for SqliteStore {
                 .get_result::<CodeRow>(connection)
                 .optional()?;
             let Some(work) = work else { return Ok(None) };
-            let work_code = work.work_code.parse().map_err(|_| unexpected("work_code"))?;
+            let work_code = parsed("work_code", work.work_code.parse())?;
             let rows: Vec<EventRow> = sql_query(
                 "SELECT id, variable, value, created_on FROM events WHERE work_id = ? AND id > ? ORDER BY id LIMIT ?",
             )
@@ -63,16 +63,4 @@ impl EventLog for SqliteStore {
         })
         .await
     }
-}
-
-/// The status in an event is that of its work as it is now.
-pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
-    sql_query(
-        "INSERT INTO events (work_id, generation, variable, value, status)
-         SELECT works.id, value ->> 1, value ->> 2, value ->> 3, status
-         FROM json_each(?) JOIN works ON works.id = value ->> 0 ORDER BY key",
-    )
-    .bind::<Text, _>(input)
-    .execute(connection)
-    .map(|_| ())
 }

@@ -7,9 +7,9 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::super::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey, Result};
-use super::dispatch::millis;
-use super::{NOW, SqliteStore, unexpected};
+use super::SqliteStore;
+use super::rows::{NOW, millis, parsed};
+use crate::store::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey, Result};
 
 #[derive(QueryableByName)]
 struct KeyRow {
@@ -31,8 +31,8 @@ impl KeyRow {
             return Ok(None);
         };
         Ok(Some(Answer {
-            status: u16::try_from(status).map_err(|_| unexpected("status"))?,
-            headers: serde_json::from_str(&headers).map_err(|_| unexpected("headers"))?,
+            status: parsed("status", status.try_into())?,
+            headers: parsed("headers", serde_json::from_str(&headers))?,
             body: body.into(),
         }))
     }

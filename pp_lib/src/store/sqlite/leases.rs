@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Text};
-use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{RunQueryDsl as _, sql_query};
 
-use super::super::{Leases, Result};
-use super::dispatch::millis;
-use super::{NOW, SqliteStore};
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
+use super::SqliteStore;
+use super::rows::{Count, NOW, millis};
+use crate::store::{Leases, Result};
 
 #[async_trait]
 impl Leases for SqliteStore {

@@ -3,7 +3,10 @@
 //! One process at a time: who opens the file sees to that (`pp_standalone` holds a lock).
 
 mod change_log;
+mod complete;
 mod completion;
+mod connection;
+mod create;
 mod dead_letters;
 mod deltas;
 mod dispatch;
@@ -12,12 +15,13 @@ mod idempotency_keys;
 mod integrity;
 mod leases;
 mod retention;
+mod rows;
 mod search;
 mod trial;
 mod views;
 mod waits;
 mod work_changes;
-mod work_rows;
+mod works;
 mod writer;
 
 use std::sync::Arc;
@@ -29,13 +33,11 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use pp_storage::SchemaError;
 
+use self::connection::{refusal, set_up};
 use self::integrity::Integrity;
 use self::writer::Writer;
-use super::refusal::{Refusal, proved};
+use super::refusal::proved;
 use super::{Result, Store, StoreError};
-
-/// Now, as this store keeps time: Unix milliseconds.
-const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /// A store in one file.
 pub struct SqliteStore {
@@ -177,44 +179,10 @@ impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Reader {
     }
 }
 
-fn connect_writer(path: &str) -> std::result::Result<SqliteConnection, Refusal> {
-    let mut writer = SqliteConnection::establish(path).map_err(|error| Refusal::Doubtful(error.to_string()))?;
-    set_up(&mut writer, "").map_err(refusal)?;
-    Ok(writer)
-}
-
-/// WAL lets readers go on beside the writer; FULL puts each commit on disk before it is acknowledged.
-fn set_up(connection: &mut SqliteConnection, more: &str) -> QueryResult<()> {
-    use diesel::connection::SimpleConnection as _;
-    connection.batch_execute(&format!(
-        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; {more}"
-    ))
-}
-
-/// An error may be about a row or about the file; diesel hides SQLite's codes but for some constraints, which may be
-/// violated by every row. What cannot be read as a row of this program is one that it did not write.
-fn refusal(error: diesel::result::Error) -> Refusal {
-    match error {
-        diesel::result::Error::DeserializationError(why) => Refusal::Known(StoreError::Rejected(why.to_string())),
-        other => Refusal::Doubtful(other.to_string()),
-    }
-}
-
 fn schema_error(error: SchemaError) -> StoreError {
     match error {
         SchemaError::Newer(newer) => StoreError::Outdated(newer),
         SchemaError::Unknown(_) => StoreError::Rejected(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
-}
-
-/// Input rows as the one parameter that `json_each` takes apart: how SQLite takes many rows in one statement.
-fn json_rows(rows: impl IntoIterator<Item = serde_json::Value>) -> String {
-    serde_json::Value::Array(rows.into_iter().collect()).to_string()
-}
-
-/// A value of a row that the schema's own constraints rule out.
-fn unexpected(what: &str) -> diesel::result::Error {
-    diesel::result::Error::DeserializationError(format!("unexpected {what} in the database").into())
 }

@@ -7,10 +7,10 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::super::{Purged, Result, Retention};
-use super::dispatch::millis;
-use super::{NOW, SqliteStore, json_rows};
+use super::SqliteStore;
+use super::rows::{Id, NOW, json_rows, millis};
 use crate::domain::WorkId;
+use crate::store::{Purged, Result, Retention};
 
 /// The works that a call looks at.
 #[derive(QueryableByName)]
@@ -22,12 +22,6 @@ struct Looked {
     /// Whether one of them is old enough; what was created since is not.
     #[diesel(sql_type = Nullable<Integer>)]
     old: Option<i32>,
-}
-
-#[derive(QueryableByName)]
-struct Id {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
 }
 
 #[async_trait]

@@ -3,20 +3,13 @@
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
-use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::Search;
-use super::super::searching::{AROUND, Parts, Since};
-use super::json_rows;
-use super::work_rows::{COLUMNS, WorkRow};
+use super::rows::{Id, WORK, WorkRow, json_rows};
 use crate::domain::{Status, Work};
-
-#[derive(QueryableByName)]
-struct Id {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-}
+use crate::store::Search;
+use crate::store::searching::{AROUND, Parts, Since};
 
 /// The works that match, newest first.
 pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<Work>> {
@@ -92,7 +85,7 @@ fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (St
     } else {
         format!("{} ORDER BY id DESC", walks(parts, &text, &limit))
     };
-    let sql = format!("SELECT {COLUMNS} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
+    let sql = format!("SELECT {WORK} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
     (sql, values)
 }
 
@@ -174,6 +167,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::SqliteStore;
+    use diesel::QueryableByName;
+
     use super::*;
     use crate::domain::{WorkCodePrefix, WorkId};
 

@@ -6,14 +6,15 @@
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
-use super::super::refusal::{Steps, any_completion, like_completed, like_new};
-use super::super::{Completion, NewWork};
-use super::{NOW, completion, work_rows};
+use super::rows::NOW;
+use super::{complete, create};
+use crate::store::refusal::{Steps, any_completion, like_completed, like_new};
+use crate::store::{Completion, NewWork};
 
 /// Creates another work like this one.
 pub(super) fn create(connection: &mut SqliteConnection, work: &NewWork) -> QueryResult<()> {
     any(connection, like_new(work), |connection, other| {
-        work_rows::create(connection, &[other]).map(drop)
+        create::create(connection, &[other]).map(drop)
     })
 }
 
@@ -22,11 +23,11 @@ pub(super) fn complete(connection: &mut SqliteConnection, completion: &Completio
     any(connection, like_completed(completion), |connection, steps| {
         let Steps { created, completed } = steps;
         if let Some(work) = created {
-            work_rows::create(connection, &[work])?;
+            create::create(connection, &[work])?;
         }
         completed
             .into_iter()
-            .try_for_each(|step| completion::complete(connection, &[step]).map(drop))
+            .try_for_each(|step| complete::complete(connection, &[step]).map(drop))
     })
 }
 

@@ -5,11 +5,11 @@ use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::super::views::{Count, Done, NEWEST, assembled};
-use super::super::{Result, Views};
-use super::search;
-use super::{NOW, SqliteStore, unexpected};
+use super::rows::{NOW, parsed};
+use super::{SqliteStore, search};
 use crate::domain::{Origin, Stats};
+use crate::store::views::{Count, Done, NEWEST, assembled};
+use crate::store::{Result, Views};
 
 /// What the deltas make of the counters, as rows of them.
 const MOVED: &str = "SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
@@ -33,8 +33,8 @@ impl CountRow {
     fn into_count(self) -> QueryResult<Count> {
         let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
         Ok(Count {
-            origin: origin.ok_or_else(|| unexpected("origin"))?,
-            status: self.status.parse().map_err(|()| unexpected("status"))?,
+            origin: parsed("origin", origin.ok_or(()))?,
+            status: parsed("status", self.status.parse())?,
             works: self.works,
         })
     }

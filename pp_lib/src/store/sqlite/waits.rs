@@ -4,7 +4,7 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 
-use super::NOW;
+use super::rows::NOW;
 
 /// How many rows one transaction changes, so that others have their turns.
 pub(super) const AT_ONCE: usize = 5_000;

@@ -8,13 +8,11 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::super::{Changed, Result, WorkChanges};
+use super::SqliteStore;
 use super::deltas::{self, Moved};
-use super::dispatch::millis;
-use super::event_log::insert_events;
-use super::work_rows::{COLUMNS, WorkRow};
-use super::{NOW, SqliteStore, json_rows, unexpected};
+use super::rows::{NOW, WORK, WorkRow, insert_events, json_rows, millis, parsed};
 use crate::domain::{AddUpTo, Status, Variable, Work, WorkId};
+use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it.
 #[derive(QueryableByName)]
@@ -51,7 +49,7 @@ impl WorkChanges for SqliteStore {
                          coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + ?2))),
                      sent_at = NULL, version = version + 1, updated_on = {NOW}
                  WHERE id = ?3
-                 RETURNING {COLUMNS}"
+                 RETURNING {WORK}"
             ))
             .bind::<Integer, _>(add_up_to.get())
             .bind::<BigInt, _>(millis(pause))
@@ -88,7 +86,7 @@ impl WorkChanges for SqliteStore {
                 "UPDATE works SET
                      status = 'cancelled', due_at = NULL, due_set_on = NULL, sent_at = NULL,
                      version = version + 1, updated_on = {NOW}
-                 WHERE id = ? RETURNING {COLUMNS}"
+                 WHERE id = ? RETURNING {WORK}"
             ))
             .bind::<BigInt, _>(id.0)
             .get_result(connection)?;
@@ -116,7 +114,7 @@ impl WorkChanges for SqliteStore {
                      status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
                      due_at = max(coalesce(run_at, 0), {NOW}), due_set_on = NULL, sent_at = NULL,
                      version = version + 1, updated_on = {NOW}
-                 WHERE id = ? RETURNING {COLUMNS}"
+                 WHERE id = ? RETURNING {WORK}"
             ))
             .bind::<BigInt, _>(id.0)
             .get_result(connection)?;
@@ -155,7 +153,7 @@ impl WorkChanges for SqliteStore {
 
 impl Held {
     fn status(&self) -> QueryResult<Status> {
-        self.status.parse().map_err(|()| unexpected("status"))
+        parsed("status", self.status.parse())
     }
 
     fn moved(&self, id: WorkId) -> QueryResult<Moved> {

@@ -8,9 +8,9 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::StoreError;
-use super::super::refusal::Refusal;
-use super::{connect_writer, refusal};
+use super::connection::{connect_writer, refusal};
+use crate::store::StoreError;
+use crate::store::refusal::Refusal;
 
 /// How many changes may wait, and how many at most share a commit.
 const WAITING: usize = 1024;
@@ -25,7 +25,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens the file and starts the thread.
-    pub(super) fn open(path: &str) -> super::Result<Self> {
+    pub(super) fn open(path: &str) -> crate::store::Result<Self> {
         let connection = connect_writer(path)?;
         let (changes, waiting) = mpsc::channel(WAITING);
         let path = path.to_owned();

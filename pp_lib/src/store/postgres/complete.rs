@@ -1,4 +1,4 @@
-//! The statement that completes a batch, and the arrays it is given.
+//! The statements that end attempts: with an outcome, or because the worker is lost.
 
 use std::collections::HashSet;
 
@@ -6,57 +6,16 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 
-use super::completion::Found;
-use super::dispatch::microseconds;
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
-use crate::domain::{Run, Status};
-use crate::store::Completion;
+use super::rows::{Found, Freed, column, microseconds, without_nul};
+use crate::domain::Status;
+use crate::store::{Completion, Guard, LEASE_LOST};
 
-/// Completions as columns, in the order of `message_id`.
-#[derive(Default)]
-pub(super) struct CompleteRows {
-    message_ids: Vec<String>,
-    codes: Vec<String>,
-    origins: Vec<&'static str>,
-    bounds: Vec<i32>,
-    from: Vec<Option<&'static str>>,
-    generations: Vec<i32>,
-    attempts: Vec<i32>,
-    to: Vec<&'static str>,
-    results: Vec<Option<i64>>,
-    due: Vec<Option<i64>>,
-    reasons: Vec<Option<String>>,
-}
+type MessageIds = HashSet<String>;
 
-impl CompleteRows {
-    pub(super) fn new(completions: &[Completion]) -> Self {
-        let mut sorted: Vec<&Completion> = completions.iter().collect();
-        sorted.sort_unstable_by(|one, other| one.message_id.cmp(&other.message_id));
-        let mut rows = Self::default();
-        for completion in sorted {
-            rows.push(completion);
-        }
-        rows
-    }
-
-    fn push(&mut self, completion: &Completion) {
-        let Completion { guard, outcome, .. } = completion;
-        let Run { generation, attempt } = guard.run();
-        self.message_ids.push(completion.message_id.as_str().to_owned());
-        self.codes.push(completion.work_code.as_str().to_owned());
-        self.origins.push(completion.work_code.origin().as_str());
-        self.bounds.push(completion.add_up_to.get());
-        self.from.push(guard.status().map(Status::as_str));
-        self.generations.push(generation);
-        self.attempts.push(attempt);
-        self.to.push(outcome.status().as_str());
-        self.results.push(outcome.result());
-        self.due.push(outcome.due_in().map(microseconds));
-        // The one character that PostgreSQL keeps in no text; a reason may come from anywhere.
-        self.reasons
-            .push(outcome.reason().map(|reason| reason.replace('\0', "\u{fffd}")));
-    }
+fn message_ids(found: Vec<Found>) -> MessageIds {
+    found.into_iter().map(|found| found.message_id).collect()
 }
 
 /// Events are derived from what really changed: the start where the attempt had not been started, then its end. So is
@@ -125,51 +84,50 @@ const COMPLETE: &str = "
     )
     SELECT message_id FROM changed";
 
-type MessageIds = HashSet<String>;
-
-/// Completes them; which took effect, and which of the others have a row.
+/// Records outcomes that are sorted by `message_id`; returns those that took effect, and those of the others that have
+/// a row.
 pub(super) fn complete(
     connection: &mut PgConnection,
-    rows: &CompleteRows,
+    completions: &[Completion],
 ) -> Result<(MessageIds, MessageIds), Failure> {
-    let usual = rows.from.iter().all(Option::is_none) && rows.results.iter().all(Option::is_some);
-    let applied: Vec<Found> = if usual {
+    let usual = |one: &Completion| one.guard == Guard::NoRow && one.outcome.result().is_some();
+    let applied = message_ids(if completions.iter().all(usual) {
         skipping_at_need(connection, |connection, on_conflict| {
-            complete_done(connection, rows, on_conflict)
+            complete_done(connection, completions, on_conflict)
         })?
     } else {
+        let reason = |one: &Completion| one.outcome.reason().map(without_nul);
         sql_query(COMPLETE)
-            .bind::<Array<Text>, _>(&rows.message_ids)
-            .bind::<Array<Text>, _>(&rows.codes)
-            .bind::<Array<Text>, _>(&rows.origins)
-            .bind::<Array<Integer>, _>(&rows.bounds)
-            .bind::<Array<Nullable<Text>>, _>(&rows.from)
-            .bind::<Array<Integer>, _>(&rows.generations)
-            .bind::<Array<Integer>, _>(&rows.attempts)
-            .bind::<Array<Text>, _>(&rows.to)
-            .bind::<Array<Nullable<BigInt>>, _>(&rows.results)
-            .bind::<Array<Nullable<BigInt>>, _>(&rows.due)
-            .bind::<Array<Nullable<Text>>, _>(&rows.reasons)
+            .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
+            .bind::<Array<Text>, _>(column(completions, |one| one.work_code.as_str()))
+            .bind::<Array<Text>, _>(column(completions, |one| one.work_code.origin().as_str()))
+            .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.guard.status().map(Status::as_str)))
+            .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().generation))
+            .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().attempt))
+            .bind::<Array<Text>, _>(column(completions, |one| one.outcome.status().as_str()))
+            .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.result()))
+            .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.due_in().map(microseconds)))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, reason))
             .load(connection)?
-    };
-    let applied: MessageIds = applied.into_iter().map(|found| found.message_id).collect();
-    let skipped: Vec<&str> = (rows.message_ids.iter().zip(&rows.from))
-        .filter(|(message_id, from)| from.is_none() && !applied.contains(message_id.as_str()))
-        .map(|(message_id, _)| message_id.as_str())
+    });
+    let skipped: Vec<&str> = (completions.iter())
+        .filter(|one| one.guard == Guard::NoRow && !applied.contains(one.message_id.as_str()))
+        .map(|one| one.message_id.as_str())
         .collect();
     if skipped.is_empty() {
         return Ok((applied, MessageIds::new()));
     }
-    let present: Vec<Found> = sql_query("SELECT message_id FROM works WHERE message_id = ANY($1)")
+    let present = sql_query("SELECT message_id FROM works WHERE message_id = ANY($1)")
         .bind::<Array<Text>, _>(skipped)
         .load(connection)?;
-    Ok((applied, present.into_iter().map(|found| found.message_id).collect()))
+    Ok((applied, message_ids(present)))
 }
 
-/// The usual batch, demands without a row and all computed: the same in a third less of the server's time.
+/// Records the usual batch, demands without a row and all computed, in a third less of the server's time.
 fn complete_done(
     connection: &mut PgConnection,
-    rows: &CompleteRows,
+    completions: &[Completion],
     on_conflict: OnConflict,
 ) -> QueryResult<Vec<Found>> {
     let statement = sql_query(format!(
@@ -191,27 +149,70 @@ fn complete_done(
         SELECT message_id FROM inserted",
         on_conflict.clause()
     ))
-    .bind::<Array<Text>, _>(&rows.message_ids)
-    .bind::<Array<Text>, _>(&rows.codes)
-    .bind::<Array<Text>, _>(&rows.origins)
-    .bind::<Array<Integer>, _>(&rows.bounds)
-    .bind::<Array<Nullable<BigInt>>, _>(&rows.results);
+    .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
+    .bind::<Array<Text>, _>(column(completions, |one| one.work_code.as_str()))
+    .bind::<Array<Text>, _>(column(completions, |one| one.work_code.origin().as_str()))
+    .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
+    .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.result()));
     Prepared(statement).load(connection)
 }
 
-/// Those that were to be running and are, at the generation and attempt that they are recorded for.
-pub(super) fn running(connection: &mut PgConnection, rows: &CompleteRows) -> Result<MessageIds, Failure> {
-    let running: Vec<Found> = sql_query(
+/// Returns those that were to be running and are, at the run that they were recorded for.
+pub(super) fn running(connection: &mut PgConnection, completions: &[Completion]) -> Result<MessageIds, Failure> {
+    let running = sql_query(
         "SELECT message_id
         FROM unnest($1, $2, $3, $4, $5::work_status[]) AS input (message_id, generation, attempt, add_up_to, status)
         JOIN works USING (message_id, generation, attempt, add_up_to, status)
         WHERE status = 'running' AND deleted_on IS NULL",
     )
-    .bind::<Array<Text>, _>(&rows.message_ids)
-    .bind::<Array<Integer>, _>(&rows.generations)
-    .bind::<Array<Integer>, _>(&rows.attempts)
-    .bind::<Array<Integer>, _>(&rows.bounds)
-    .bind::<Array<Text>, _>(&rows.to)
+    .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
+    .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().generation))
+    .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().attempt))
+    .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
+    .bind::<Array<Text>, _>(column(completions, |one| one.outcome.status().as_str()))
     .load(connection)?;
-    Ok(running.into_iter().map(|found| found.message_id).collect())
+    Ok(message_ids(running))
+}
+
+/// Takes running rows of which this holds back to pending, or fails them.
+pub(super) fn rescue(
+    connection: &mut PgConnection,
+    lost: &str,
+    max_lost: i32,
+    limit: i64,
+) -> Result<Vec<Freed>, Failure> {
+    let rescued = sql_query(format!(
+        "WITH lost AS MATERIALIZED (
+            SELECT id FROM works
+            WHERE status = 'running' AND {lost}
+            ORDER BY due_at LIMIT $2
+            FOR NO KEY UPDATE SKIP LOCKED
+        ), freed AS (
+            UPDATE works SET
+                status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
+                attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
+                due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
+                lost_leases = lost_leases + 1, sent_at = NULL,
+                version = version + 1, updated_on = now()
+            FROM lost WHERE works.id = lost.id
+            RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin, works.status,
+                works.work_code
+        ), logged AS (
+            INSERT INTO events (work_id, generation, variable, value, status)
+            SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
+        ), counted AS (
+            INSERT INTO stat_deltas (origin, was, status, works)
+            SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
+        ), given_up AS (
+            INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+            SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
+            ON CONFLICT DO NOTHING
+        )
+        SELECT {} FROM freed",
+        Freed::COLUMNS
+    ))
+    .bind::<Integer, _>(max_lost)
+    .bind::<BigInt, _>(limit)
+    .load(connection)?;
+    Ok(rescued)
 }

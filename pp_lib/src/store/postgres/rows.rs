@@ -1,0 +1,200 @@
+//! Shapes that several files here share: rows as the driver reads them, input as the columns it takes, and the
+//! conversions of times. Statements are elsewhere.
+
+use std::time::Duration;
+
+use diesel::QueryableByName;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+
+use super::failure::Failure;
+use crate::domain::{Run, Status, Work, WorkId};
+use crate::store::{Claim, DueAt, LEASE_LOST, log_given_up};
+
+/// Seconds from the Unix epoch to PostgreSQL's, the first day of 2000.
+const EPOCH_SECONDS: i64 = 946_684_800;
+
+/// The columns of a [`WorkRow`].
+pub(super) const WORK: &str =
+    "id, message_id, work_code, add_up_to, status::text AS status, result, version, created_on, updated_on, run_at";
+
+/// A work, before its texts are parsed.
+#[derive(QueryableByName)]
+pub(super) struct WorkRow {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    #[diesel(sql_type = Text)]
+    pub(super) message_id: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Integer)]
+    pub(super) add_up_to: i32,
+    #[diesel(sql_type = Text)]
+    pub(super) status: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    result: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    pub(super) version: i64,
+    #[diesel(sql_type = Timestamptz)]
+    created_on: PgTimestamp,
+    #[diesel(sql_type = Timestamptz)]
+    updated_on: PgTimestamp,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    run_at: Option<PgTimestamp>,
+}
+
+impl WorkRow {
+    pub(super) fn status(&self) -> Result<Status, Failure> {
+        parsed(self.id, self.status.parse())
+    }
+
+    pub(super) fn into_work(self) -> Result<Work, Failure> {
+        let id = self.id;
+        Ok(Work {
+            id: WorkId(id),
+            work_code: parsed(id, self.work_code.parse())?,
+            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
+            created_on: unix_seconds(self.created_on),
+            updated_on: unix_seconds(self.updated_on),
+            status: self.status()?,
+            result: self.result,
+            version: self.version,
+            run_at: self.run_at.map(unix_seconds),
+        })
+    }
+}
+
+/// All works or, where one cannot be read, none.
+pub(super) fn works(rows: Vec<WorkRow>) -> Result<Vec<Work>, Failure> {
+    rows.into_iter().map(WorkRow::into_work).collect()
+}
+
+/// The columns of a [`ClaimRow`].
+pub(super) const CLAIM: &str =
+    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
+
+/// A pending work with what a dispatcher needs of it.
+#[derive(QueryableByName)]
+pub(super) struct ClaimRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Integer)]
+    add_up_to: i32,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    due_at: Option<PgTimestamp>,
+}
+
+impl ClaimRow {
+    pub(super) fn into_claim(self) -> Result<Claim, Failure> {
+        let id = self.id;
+        Ok(Claim {
+            id: WorkId(id),
+            message_id: parsed(id, self.message_id.try_into())?,
+            work_code: parsed(id, self.work_code.parse())?,
+            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
+            run: Run {
+                generation: self.generation,
+                attempt: self.attempt,
+            },
+            failures: self.failures,
+            lost_leases: self.lost_leases,
+            due_at: DueAt(self.due_at.map_or(0, unix_microseconds)),
+        })
+    }
+}
+
+/// A work, named by its demand.
+#[derive(QueryableByName)]
+pub(super) struct Found {
+    #[diesel(sql_type = Text)]
+    pub(super) message_id: String,
+}
+
+/// A number of rows.
+#[derive(QueryableByName)]
+pub(super) struct Count {
+    #[diesel(sql_type = BigInt)]
+    pub(super) count: i64,
+}
+
+/// A work that lost its worker.
+#[derive(QueryableByName)]
+pub(super) struct Freed {
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    /// Whether it was lost once too often.
+    #[diesel(sql_type = Bool)]
+    given_up: bool,
+}
+
+impl Freed {
+    /// The columns, for a statement that frees rows.
+    pub(super) const COLUMNS: &str = "work_code, status = 'failed' AS given_up";
+
+    /// Logs the works that were given up; returns the number of rows.
+    pub(super) fn log(freed: &[Self]) -> u64 {
+        for row in freed.iter().filter(|row| row.given_up) {
+            log_given_up(&row.work_code, LEASE_LOST);
+        }
+        freed.len() as u64
+    }
+}
+
+/// One column of many rows, for an array that a statement takes.
+pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+/// The rows in the order of their keys, in which statements that wait for locks take them.
+pub(super) fn sorted<R: Clone, K: Ord + ?Sized>(rows: &[R], key: impl Fn(&R) -> &K) -> Vec<R> {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable_by(|one, other| key(one).cmp(key(other)));
+    rows
+}
+
+/// Text without NUL, the one character that PostgreSQL keeps in no text.
+pub(super) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// A value of a row. The schema's constraints let nothing through that does not parse, unless somebody changed them.
+pub(super) fn parsed<T, E>(id: i64, value: Result<T, E>) -> Result<T, Failure> {
+    value.map_err(|_| Failure::Unreadable(format!("the row of work {id} is not one that this program writes")))
+}
+
+pub(super) fn unix_seconds(moment: PgTimestamp) -> i64 {
+    moment.0.div_euclid(1_000_000) + EPOCH_SECONDS
+}
+
+pub(super) fn unix_microseconds(moment: PgTimestamp) -> i64 {
+    moment.0.saturating_add(EPOCH_SECONDS * 1_000_000)
+}
+
+/// A moment in the years that PostgreSQL knows; moments beyond them become their ends.
+pub(super) fn from_unix_seconds(moment: i64) -> PgTimestamp {
+    const THE_YEAR_1: i64 = -62_135_596_800;
+    const THE_YEAR_10000: i64 = 253_402_300_800;
+    PgTimestamp((moment.clamp(THE_YEAR_1, THE_YEAR_10000) - EPOCH_SECONDS) * 1_000_000)
+}
+
+pub(super) fn from_unix_microseconds(moment: i64) -> PgTimestamp {
+    PgTimestamp(moment.saturating_sub(EPOCH_SECONDS * 1_000_000))
+}
+
+/// A duration for `* interval '1 microsecond'`, which counts exactly up to here: some thirty years.
+pub(super) fn microseconds(duration: Duration) -> i64 {
+    const MOST: i64 = 1_000_000_000_000_000;
+    i64::try_from(duration.as_micros()).map_or(MOST, |micros| micros.min(MOST))
+}

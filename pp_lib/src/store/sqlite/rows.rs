@@ -1,0 +1,167 @@
+//! Shapes that several files here share: rows as the driver reads them, input as the JSON that statements take, and
+//! the two inserts that follow changes of works.
+
+use std::time::Duration;
+
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use crate::domain::{Run, Work, WorkId};
+use crate::store::{Claim, DueAt};
+
+/// Now, as this store keeps time: Unix milliseconds.
+pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
+/// The columns of a [`WorkRow`].
+pub(super) const WORK: &str =
+    "id, work_code, message_id, add_up_to, created_on, updated_on, status, result, version, run_at";
+
+/// A work, before its texts are parsed.
+#[derive(QueryableByName)]
+pub(super) struct WorkRow {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Text)]
+    pub(super) message_id: String,
+    #[diesel(sql_type = Integer)]
+    add_up_to: i32,
+    #[diesel(sql_type = BigInt)]
+    created_on: i64,
+    #[diesel(sql_type = BigInt)]
+    updated_on: i64,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    result: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    run_at: Option<i64>,
+}
+
+impl WorkRow {
+    pub(super) fn into_work(self) -> QueryResult<Work> {
+        Ok(Work {
+            id: WorkId(self.id),
+            work_code: parsed("work_code", self.work_code.parse())?,
+            add_up_to: parsed("add_up_to", i64::from(self.add_up_to).try_into())?,
+            created_on: unix_seconds(self.created_on),
+            updated_on: unix_seconds(self.updated_on),
+            status: parsed("status", self.status.parse())?,
+            result: self.result,
+            version: self.version,
+            run_at: self.run_at.map(unix_seconds),
+        })
+    }
+}
+
+/// The columns of a [`ClaimRow`].
+pub(super) const CLAIM: &str =
+    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
+
+/// A pending work with what a dispatcher needs of it.
+#[derive(QueryableByName)]
+pub(super) struct ClaimRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    #[diesel(sql_type = Text)]
+    work_code: String,
+    #[diesel(sql_type = Integer)]
+    add_up_to: i32,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    due_at: Option<i64>,
+}
+
+impl ClaimRow {
+    pub(super) fn into_claim(self) -> QueryResult<Claim> {
+        Ok(Claim {
+            id: WorkId(self.id),
+            message_id: parsed("message_id", self.message_id.try_into())?,
+            work_code: parsed("work_code", self.work_code.parse())?,
+            add_up_to: parsed("add_up_to", i64::from(self.add_up_to).try_into())?,
+            run: Run {
+                generation: self.generation,
+                attempt: self.attempt,
+            },
+            failures: self.failures,
+            lost_leases: self.lost_leases,
+            due_at: DueAt(self.due_at.unwrap_or_default()),
+        })
+    }
+}
+
+/// A row's number.
+#[derive(QueryableByName)]
+pub(super) struct Id {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+}
+
+/// A number of rows.
+#[derive(QueryableByName)]
+pub(super) struct Count {
+    #[diesel(sql_type = BigInt)]
+    pub(super) count: i64,
+}
+
+/// Input rows as the one parameter that `json_each` takes apart: how SQLite takes many rows in one statement.
+pub(super) fn json_rows(rows: impl IntoIterator<Item = serde_json::Value>) -> String {
+    serde_json::Value::Array(rows.into_iter().collect()).to_string()
+}
+
+/// A value of a row. The schema's constraints let nothing through that does not parse, unless somebody changed them.
+pub(super) fn parsed<T, E>(column: &str, value: Result<T, E>) -> QueryResult<T> {
+    value
+        .map_err(|_| diesel::result::Error::DeserializationError(format!("unexpected {column} in the database").into()))
+}
+
+/// A moment as the domain counts it.
+pub(super) fn unix_seconds(moment: i64) -> i64 {
+    moment.div_euclid(1000)
+}
+
+/// A duration as the database counts it.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Inserts events, given as `[work, generation, variable, value]`; each takes the status of its work as it is now.
+pub(super) fn insert_events(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    sql_query(
+        "INSERT INTO events (work_id, generation, variable, value, status)
+         SELECT works.id, value ->> 1, value ->> 2, value ->> 3, status
+         FROM json_each(?) JOIN works ON works.id = value ->> 0 ORDER BY key",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
+}
+
+/// Inserts the letters of works, given as `[work, reason]`; the work's row has the rest.
+pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: String) -> QueryResult<()> {
+    if input == "[]" {
+        return Ok(());
+    }
+    sql_query(
+        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
+         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
+         FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
+         ON CONFLICT DO NOTHING",
+    )
+    .bind::<Text, _>(input)
+    .execute(connection)
+    .map(|_| ())
+}

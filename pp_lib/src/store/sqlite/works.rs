@@ -1,0 +1,76 @@
+//! Works created, read and searched.
+
+use async_trait::async_trait;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
+use serde_json::json;
+
+use super::rows::{WORK, WorkRow, json_rows};
+use super::{SqliteStore, create, search, trial};
+use crate::domain::{Work, WorkCode, WorkId};
+use crate::store::{NewWork, Result, Search, WorkRows};
+
+#[async_trait]
+impl WorkRows for SqliteStore {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+        let Some(first) = works.first().cloned() else {
+            return Ok(Vec::new());
+        };
+        let wanted = works.to_vec();
+        self.write_proved(
+            wanted.len(),
+            move |connection| create::create(connection, &wanted),
+            move |connection| trial::create(connection, &first),
+        )
+        .await
+    }
+
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+        let Some(first) = works.first().cloned() else {
+            return Ok(Some(Vec::new()));
+        };
+        let wanted = works.to_vec();
+        let create_all = move |connection: &mut SqliteConnection| {
+            let created = connection.transaction(|connection| {
+                let works = create::create(connection, &wanted)?
+                    .into_iter()
+                    .collect::<Option<Vec<Work>>>();
+                // What was inserted beside one whose code is taken is taken back.
+                works.ok_or(diesel::result::Error::RollbackTransaction)
+            });
+            match created {
+                Ok(works) => Ok(Some(works)),
+                Err(diesel::result::Error::RollbackTransaction) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.write_proved(1, create_all, move |connection| trial::create(connection, &first))
+            .await
+    }
+
+    async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
+        let ids = json_rows(ids.iter().map(|id| json!(id)));
+        self.read(move |connection| read_by(connection, "id", ids)).await
+    }
+
+    async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
+        let codes = json_rows(codes.iter().map(|code| json!(code)));
+        self.read(move |connection| read_by(connection, "work_code", codes))
+            .await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Work>> {
+        let wanted = search.clone();
+        self.read(move |connection| search::search(connection, &wanted)).await
+    }
+}
+
+fn read_by(connection: &mut SqliteConnection, column: &str, keys: String) -> QueryResult<Vec<Work>> {
+    let rows: Vec<WorkRow> = sql_query(format!(
+        "SELECT {WORK} FROM works WHERE {column} IN (SELECT value FROM json_each(?)) AND deleted_on IS NULL"
+    ))
+    .bind::<Text, _>(keys)
+    .load(connection)?;
+    rows.into_iter().map(WorkRow::into_work).collect()
+}

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 
-use super::Result;
+use super::error::Result;
 use crate::domain::{Event, Position, Status, WorkId};
 
 /// One event, with what a reader needs to know of its work.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{DueAt, Result};
+use super::dispatch::DueAt;
+use super::error::Result;
 use crate::domain::{DeadLetter, DeadLetterId, MessageId};
 
 /// A message that never became a work.

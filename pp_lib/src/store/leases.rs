@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Result;
+use super::error::Result;
 
 /// Leases by name, on the store's clock: a holder that falls silent loses it, frozen or dead.
 #[async_trait]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Result;
+use super::error::Result;
 use crate::domain::WorkId;
 
 /// What one look at the works came to.

@@ -7,7 +7,8 @@
 
 use async_trait::async_trait;
 
-use super::{Result, Search};
+use super::error::Result;
+use super::works::Search;
 use crate::domain::{Latency, Origin, Rates, Stats, Status, Work};
 
 /// The newest works, as many as the counters show.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::dispatch::Claim;
 use super::error::Result;
 use crate::domain::{AddUpTo, MessageId, Run, Status, Variable, WorkCode};
 
@@ -187,9 +186,6 @@ pub trait Completions: Send + Sync {
     /// Hands running attempts back that are still this worker's: pending, due at once, as the next attempt, counted
     /// neither as failures nor as lost leases. How many rows.
     async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64>;
-
-    /// Pending rows by their code, whether due or not, for demands that name a row but not its state.
-    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>>;
 
     /// Takes running rows whose lease ran out back to pending, as the next attempt and due at once; those that lost
     /// more leases than `max_lost` fail for good. How many rows, at most `limit`.

@@ -244,7 +244,7 @@ impl Consumer {
             attempts,
             finished,
             dead,
-        } = batch::sort(&self.store, &deliveries, abandon).await;
+        } = batch::sort(&deliveries);
         if !dead.is_empty() {
             self.broker.dead_letter(&dead).await?;
             // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.

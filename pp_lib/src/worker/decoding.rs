@@ -1,4 +1,4 @@
-//! Decodes deliveries into attempts, demands that need a look-up, and dead letters.
+//! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
 use crate::domain::{DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
@@ -11,8 +11,6 @@ use crate::worker::attempt::Attempt;
 pub(super) enum Decoded {
     /// The attempt that it demands.
     Attempt(Attempt),
-    /// A demand for a row without the row's state; no part of PP sends such demands.
-    Unresolved(WorkCode),
     /// A message that cannot be computed.
     Dead(DeadLetter),
 }
@@ -50,13 +48,15 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
         None => new_message_id(),
     };
     let promised = promised_code(properties)?;
-    let Some(work_code) = &properties.work_code else {
-        let work_code = promised.unwrap_or_else(|| new_work_code(Origin::Consumer));
-        return Ok(Decoded::Attempt(Attempt::at_new_work(message_id, add_up_to, work_code)));
+    let named: Option<WorkCode> = match &properties.work_code {
+        Some(code) => Some(code.parse().map_err(|_| DemandError::BadProperty("work_code"))?),
+        None => None,
     };
-    let work_code: WorkCode = work_code.parse().map_err(|_| DemandError::BadProperty("work_code"))?;
-    let (Some(generation), Some(attempt)) = (properties.generation, properties.attempt) else {
-        return Ok(Decoded::Unresolved(work_code));
+    let (Some(work_code), Some(generation), Some(attempt)) = (&named, properties.generation, properties.attempt) else {
+        // No part of PP names a code without the state of its row. The worker writes codes of its own origin only.
+        let named = named.filter(|code| code.origin() == Origin::Consumer);
+        let work_code = promised.or(named).unwrap_or_else(|| new_work_code(Origin::Consumer));
+        return Ok(Decoded::Attempt(Attempt::at_new_work(message_id, add_up_to, work_code)));
     };
     let failures = properties.failures.unwrap_or(0);
     // Older dispatchers send no `lost_leases`: every attempt that did not fail had lost its lease.
@@ -68,7 +68,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
         return Err(DemandError::BadProperty("generation, attempt, failures or lost_leases"));
     }
     let row = DemandedRow {
-        work_code,
+        work_code: work_code.clone(),
         run: Run { generation, attempt },
         failures,
         lost_leases,
@@ -169,6 +169,24 @@ mod tests {
                 );
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_code_without_the_state_of_a_row_is_that_of_a_new_work() {
+        for (named, kept) in [("consumer-0123456789", true), ("api-0123456789", false)] {
+            let properties = Properties {
+                work_code: Some(named.to_owned()),
+                generation: Some(1),
+                ..Properties::default()
+            };
+            match decode(&delivery(r#"{"add_up_to":2}"#, properties)) {
+                Decoded::Attempt(attempt) => {
+                    assert_eq!((attempt.work_code.as_str() == named, attempt.guard), (kept, Guard::NoRow));
+                    assert_eq!(attempt.work_code.origin(), Origin::Consumer);
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

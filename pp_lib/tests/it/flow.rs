@@ -674,7 +674,7 @@ mod embedded {
         }
         let claim = system
             .store
-            .pending(std::slice::from_ref(&system.works().await[0].work_code))
+            .claim(None, Duration::from_millis(1), 1)
             .await;
         let claim = claim.unwrap().remove(0);
         let stops = i32::try_from(STOPS).unwrap();

@@ -272,7 +272,6 @@ every_call! {
         Complete complete(completions: &[Completion]) -> Vec<Completed>;
         ExtendLeases extend_leases(attempts: &[RunningAttempt], lease: Duration) -> Vec<bool>;
         HandBack hand_back(attempts: &[RunningAttempt]) -> u64;
-        Pending pending(codes: &[WorkCode]) -> Vec<Claim>;
         Rescue rescue(max_lost: i32, limit: u16) -> u64;
     }
     DeadLetters {

@@ -10,10 +10,10 @@ use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::rows::{CLAIM, ClaimRow, Found, Freed, column, microseconds, sorted};
+use super::rows::{Found, Freed, column, microseconds, sorted};
 use super::{PostgresStore, complete, trial};
-use crate::domain::{Run, WorkCode};
-use crate::store::{Claim, Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
+use crate::domain::Run;
+use crate::store::{Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
 
 /// A running row that is still the worker's.
 #[derive(QueryableByName)]
@@ -137,20 +137,6 @@ impl Completions for PostgresStore {
             .bind::<Array<Integer>, _>(column(&rows, |row| row.run.attempt))
             .load::<Found>(connection)?;
             Ok(freed.len() as u64)
-        })
-        .await
-    }
-
-    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
-        let codes = column(codes, |code| code.as_str().to_owned());
-        self.run(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(format!(
-                "SELECT {CLAIM} FROM works
-                WHERE work_code = ANY($1) AND status = 'pending' AND deleted_on IS NULL"
-            ))
-            .bind::<Array<Text>, _>(&codes)
-            .load(connection)?;
-            rows.into_iter().map(ClaimRow::into_claim).collect()
         })
         .await
     }

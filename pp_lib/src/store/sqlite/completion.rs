@@ -9,10 +9,10 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::rows::{CLAIM, ClaimRow, NOW, json_rows, millis};
+use super::rows::{NOW, json_rows, millis};
 use super::{SqliteStore, complete, trial};
-use crate::domain::{Run, WorkCode};
-use crate::store::{Claim, Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
+use crate::domain::Run;
+use crate::store::{Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
 
 #[derive(QueryableByName)]
 struct Extended {
@@ -82,20 +82,6 @@ impl Completions for SqliteStore {
     async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
         let attempts = attempts.to_vec();
         self.write(move |connection| hand_back(connection, &attempts)).await
-    }
-
-    async fn pending(&self, codes: &[WorkCode]) -> Result<Vec<Claim>> {
-        let codes = json_rows(codes.iter().map(|code| json!(code)));
-        self.read(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(format!(
-                "SELECT {CLAIM} FROM works
-                 WHERE work_code IN (SELECT value FROM json_each(?)) AND status = 'pending' AND deleted_on IS NULL"
-            ))
-            .bind::<Text, _>(codes)
-            .load(connection)?;
-            rows.into_iter().map(ClaimRow::into_claim).collect()
-        })
-        .await
     }
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {

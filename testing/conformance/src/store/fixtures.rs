@@ -116,12 +116,6 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.unwrap().as_secs()).unwrap()
 }
 
-/// The row of a pending work, due or not.
-pub(super) async fn pending(store: &AnyStore, work: &Work) -> Claim {
-    let codes = std::slice::from_ref(&work.work_code);
-    store.pending(codes).await.unwrap().pop().unwrap()
-}
-
 /// All dead letters, newest first.
 pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
     store.dead_letters(None, 1000).await.unwrap()

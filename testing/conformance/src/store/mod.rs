@@ -92,7 +92,6 @@ macro_rules! store_suite {
             every_running_row_is_lost_where_all_workers_ended
             what_is_handed_back_runs_again_at_once_and_nothing_is_counted
             failures_lost_leases_and_attempts_are_counted_apart
-            pending_rows_are_found_by_code
             the_largest_sum_is_kept_exactly
             an_update_makes_a_work_of_any_status_pending_anew
             an_update_waits_for_its_pause

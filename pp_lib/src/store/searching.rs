@@ -63,6 +63,45 @@ impl Search {
     }
 }
 
+impl Parts {
+    /// The kinds as SQL texts, status and origin in one.
+    pub(super) fn kinds_in_sql(&self) -> String {
+        let kinds: Vec<String> = (self.kinds.iter())
+            .map(|(status, origin)| format!("'{status} {}'", origin.as_str()))
+            .collect();
+        kinds.join(", ")
+    }
+}
+
+/// Conditions that take values, and the values in the order of their parameters.
+pub(super) struct Conditions<V> {
+    mark: char,
+    pub(super) text: String,
+    pub(super) values: Vec<V>,
+}
+
+impl<V> Conditions<V> {
+    /// None yet; parameters are numbers behind this mark.
+    pub(super) fn new(mark: char) -> Self {
+        Self {
+            mark,
+            text: String::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Takes a value; returns the parameter that stands for it.
+    pub(super) fn bind(&mut self, value: V) -> String {
+        self.values.push(value);
+        format!("{}{}", self.mark, self.values.len())
+    }
+
+    pub(super) fn and(&mut self, compared: &str, value: V) {
+        let parameter = self.bind(value);
+        self.text += &format!(" AND {compared} ({parameter})");
+    }
+}
+
 impl Since {
     /// From the ids of at most `AROUND + 1` works that were created then or later, the first ones first, and those of
     /// at most [`AROUND`] that were created before, the last ones first.

@@ -182,7 +182,10 @@ mod tests {
             };
             match decode(&delivery(r#"{"add_up_to":2}"#, properties)) {
                 Decoded::Attempt(attempt) => {
-                    assert_eq!((attempt.work_code.as_str() == named, attempt.guard), (kept, Guard::NoRow));
+                    assert_eq!(
+                        (attempt.work_code.as_str() == named, attempt.guard),
+                        (kept, Guard::NoRow)
+                    );
                     assert_eq!(attempt.work_code.origin(), Origin::Consumer);
                 }
                 other => panic!("{other:?}"),

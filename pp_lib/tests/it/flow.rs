@@ -672,10 +672,7 @@ mod embedded {
             let work = system.store.by_ids(&ids).await.unwrap().remove(0);
             assert_eq!(work.status, Status::Pending, "handed back");
         }
-        let claim = system
-            .store
-            .claim(None, Duration::from_millis(1), 1)
-            .await;
+        let claim = system.store.claim(None, Duration::from_millis(1), 1).await;
         let claim = claim.unwrap().remove(0);
         let stops = i32::try_from(STOPS).unwrap();
         assert_eq!(

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::rows::{WORK, WorkRow, from_unix_seconds, works};
 use crate::domain::{Origin, Status, Work};
 use crate::store::Search;
-use crate::store::searching::{AROUND, Parts, Since};
+use crate::store::searching::{AROUND, Conditions, Parts, Since};
 
 /// Each walk has an index in its own order, so a sort would read what the walk does not need. The planner prefers one
 /// where it takes a status for rare, as it does before the first `ANALYZE`. Costs of what is switched off set off the
@@ -66,7 +66,7 @@ fn statement(
     since: Option<PgTimestamp>,
     place: Since,
 ) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-    let mut conditions = Conditions::default();
+    let mut conditions = Conditions::new('$');
     let limit = conditions.bind(Value::Number(i64::from(search.limit)));
     if let Some((from, to)) = &parts.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
@@ -84,14 +84,11 @@ fn statement(
         Since::Few(ids) => conditions.and("id = ANY", Value::Numbers(ids)),
         Since::From(id) => conditions.and("id + 0 >=", Value::Number(id)),
     }
-    let Conditions { text, values } = conditions;
+    let Conditions { text, values, .. } = conditions;
     let select = format!("SELECT {WORK}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
     let sql = if read_all {
         // As text, so that no index by status is taken for one that fits better.
-        let kinds: Vec<String> = (parts.kinds.iter())
-            .map(|(status, origin)| format!("'{status} {}'", origin.as_str()))
-            .collect();
-        let kinds = kinds.join(", ");
+        let kinds = parts.kinds_in_sql();
         format!("{select} AND status::text || ' ' || origin::text IN ({kinds}) ORDER BY place DESC LIMIT {limit}")
     } else {
         let walk = |(status, origin): &(Status, Origin)| {
@@ -109,31 +106,11 @@ fn statement(
     values.into_iter().fold(sql_query(sql).into_boxed::<Pg>(), Value::bind)
 }
 
-/// Conditions that take values, and the values in the order of their parameters.
-#[derive(Default)]
-struct Conditions {
-    text: String,
-    values: Vec<Value>,
-}
-
 enum Value {
     Number(i64),
     Numbers(Vec<i64>),
     Text(String),
     Time(PgTimestamp),
-}
-
-impl Conditions {
-    /// Takes a value; the parameter that stands for it.
-    fn bind(&mut self, value: Value) -> String {
-        self.values.push(value);
-        format!("${}", self.values.len())
-    }
-
-    fn and(&mut self, compared: &str, value: Value) {
-        let parameter = self.bind(value);
-        self.text += &format!(" AND {compared} ({parameter})");
-    }
 }
 
 impl Value {

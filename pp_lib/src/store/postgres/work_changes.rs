@@ -1,6 +1,6 @@
 //! Works as their owners change them: another bound, cancelled, started over, or removed.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,9 +23,24 @@ struct Held {
     generation: i32,
 }
 
-/// Each change holds its row before it looks for the row's letter: one that a completion writes meanwhile would not be
-/// seen by a statement that waited for that completion. Where the reply to a commit is lost, the change remembers what
-/// it found, and so knows its own doing when it is run again.
+/// A change of one work.
+struct Change<M> {
+    /// The columns it sets, beside those that every change sets.
+    set: String,
+    /// The statuses it is for.
+    allowed: fn(Status) -> bool,
+    /// Its event: variable and value, as SQL.
+    event: &'static str,
+    /// Whether an earlier try, which found the first, has left the second behind. See [`PostgresStore::change_work`].
+    mine: M,
+}
+
+/// The work as an earlier try of the same call found it.
+struct Before {
+    generation: i32,
+    version: i64,
+}
+
 #[async_trait]
 impl WorkChanges for PostgresStore {
     async fn update(
@@ -36,184 +51,136 @@ impl WorkChanges for PostgresStore {
         pause: Duration,
     ) -> Result<Changed<Work>> {
         let pause = microseconds(pause);
-        // Of the generation before it; there is none before the first.
-        let found = AtomicI32::new(0);
+        let update = Change {
+            set: format!(
+                "add_up_to = {add_up_to}, result = NULL, {START_OVER},
+                due_at = greatest(run_at, least(now() + {pause} * interval '1 microsecond',
+                    CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END))"
+            ),
+            allowed: |_| true,
+            event: "'work/updated', add_up_to::text",
+            mine: move |before: &Before, now: Option<&Held>| {
+                now.is_some_and(|now| now.generation == before.generation + 1 && now.work.add_up_to == add_up_to.get())
+            },
+        };
+        self.change_work(id, version, update, read).await
+    }
+
+    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        let cancel = Change {
+            set: "status = 'cancelled', due_at = NULL, due_set_on = NULL".to_owned(),
+            allowed: |status| status.may_become(Status::Cancelled),
+            event: "'work/cancelled', ''",
+            mine: |before: &Before, now: Option<&Held>| {
+                let cancelled = |now: &Held| now.work.status == Status::Cancelled.as_str();
+                now.is_some_and(|now| now.work.version == before.version + 1 && cancelled(now))
+            },
+        };
+        self.change_work(id, version, cancel, read).await
+    }
+
+    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+        let retry = Change {
+            set: format!("{START_OVER}, due_at = greatest(run_at, now())"),
+            allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
+            event: "'work/redriven', ''",
+            mine: |before: &Before, now: Option<&Held>| now.is_some_and(|now| now.generation == before.generation + 1),
+        };
+        self.change_work(id, version, retry, read).await
+    }
+
+    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        let delete = Change {
+            set: "status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
+                due_at = NULL, deleted_on = now()"
+                .to_owned(),
+            allowed: |_| true,
+            event: "'work/cancelled', ''",
+            mine: |_: &Before, now: Option<&Held>| now.is_none(),
+        };
+        self.change_work(id, version, delete, |_| Ok(Some(()))).await
+    }
+}
+
+/// The columns of a work that is computed anew.
+const START_OVER: &str = "status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
+    due_set_on = NULL";
+
+type Read<T> = fn(Option<WorkRow>) -> std::result::Result<Option<T>, Failure>;
+
+fn read(row: Option<WorkRow>) -> std::result::Result<Option<Work>, Failure> {
+    row.map(WorkRow::into_work).transpose()
+}
+
+impl PostgresStore {
+    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event
+    /// and to the counters, and removes the work's letter.
+    ///
+    /// The row is held before its letter is looked for: a letter that a completion writes meanwhile would not be seen by
+    /// a statement that waited for that completion. Where the reply to a commit is lost, the change remembers the row it
+    /// found, and so knows its own doing when it is run again.
+    async fn change_work<T, M>(
+        &self,
+        id: WorkId,
+        version: Option<i64>,
+        change: Change<M>,
+        read: Read<T>,
+    ) -> Result<Changed<T>>
+    where
+        T: Send + 'static,
+        M: Fn(&Before, Option<&Held>) -> bool + Send + Sync + 'static,
+    {
+        // No work has these numbers.
+        let (generation, found_version) = (AtomicI32::new(0), AtomicI64::new(0));
         self.run(move |connection| {
             connection.transaction(|connection| {
-                let Some(Held { work, generation }) = hold(connection, id)? else {
+                let held = hold(connection, id)?;
+                let before = Before {
+                    generation: generation.load(Ordering::Relaxed),
+                    version: found_version.load(Ordering::Relaxed),
+                };
+                if before.version > 0 && (change.mine)(&before, held.as_ref()) {
+                    let row = held.map(|held| held.work);
+                    return Ok(read(row)?.map_or(Changed::Missing, Changed::Applied));
+                }
+                let Some(held) = held else {
                     return Ok(Changed::Missing);
                 };
-                let mine = found.load(Ordering::Relaxed) == generation - 1 && work.add_up_to == add_up_to.get();
-                if mine && generation > 1 {
-                    return Ok(Changed::Applied(work.into_work()?));
-                }
-                if version.is_some_and(|version| version != work.version) {
+                if version.is_some_and(|version| version != held.work.version) {
                     return Ok(Changed::OtherVersion);
                 }
-                found.store(generation, Ordering::Relaxed);
-                let updated: WorkRow = sql_query(format!(
-                    "WITH updated AS (
-                        UPDATE works SET
-                            add_up_to = $2, status = 'pending', result = NULL,
-                            generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0, due_set_on = NULL,
-                            due_at = greatest(run_at, least(now() + $3 * interval '1 microsecond',
-                                CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END)),
-                            sent_at = NULL, version = version + 1, updated_on = now()
+                let status = held.work.status()?;
+                if !(change.allowed)(status) {
+                    return Ok(Changed::WrongStatus(status));
+                }
+                generation.store(held.generation, Ordering::Relaxed);
+                found_version.store(held.work.version, Ordering::Relaxed);
+                let Change { set, event, .. } = &change;
+                let changed: WorkRow = sql_query(format!(
+                    "WITH changed AS (
+                        UPDATE works SET {set}, sent_at = NULL, version = version + 1, updated_on = now()
                         WHERE id = $1
                         RETURNING *
                     ), logged AS (
                         INSERT INTO events (work_id, generation, variable, value, status)
-                        SELECT id, generation, 'work/updated', add_up_to::text, status FROM updated
+                        SELECT id, generation, {event}, status FROM changed
                     ), counted AS (
                         INSERT INTO stat_deltas (origin, was, status, works)
-                        SELECT origin, $4::work_status, status, 1 FROM updated WHERE status <> $4::work_status
+                        SELECT origin, $2::work_status, CASE WHEN deleted_on IS NULL THEN status END, 1 FROM changed
+                        WHERE deleted_on IS NOT NULL OR status <> $2::work_status
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1
                     )
-                    SELECT {WORK} FROM updated"
+                    SELECT {WORK} FROM changed"
                 ))
                 .bind::<BigInt, _>(id.0)
-                .bind::<Integer, _>(add_up_to.get())
-                .bind::<BigInt, _>(pause)
-                .bind::<Text, _>(&work.status)
+                .bind::<Text, _>(&held.work.status)
                 .get_result(connection)?;
-                Ok(Changed::Applied(updated.into_work()?))
+                Ok(read(Some(changed))?.map_or(Changed::Missing, Changed::Applied))
             })
         })
         .await
     }
-
-    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
-        // The version before it; there is none before the first.
-        let found = AtomicI64::new(0);
-        self.run(move |connection| {
-            connection.transaction(|connection| {
-                let Some(Held { work, .. }) = hold(connection, id)? else {
-                    return Ok(Changed::Missing);
-                };
-                let status = work.status()?;
-                let mine = found.load(Ordering::Relaxed) == work.version - 1 && status == Status::Cancelled;
-                if mine && work.version > 1 {
-                    return Ok(Changed::Applied(work.into_work()?));
-                }
-                if version.is_some_and(|version| version != work.version) {
-                    return Ok(Changed::OtherVersion);
-                }
-                if !status.may_become(Status::Cancelled) {
-                    return Ok(Changed::WrongStatus(status));
-                }
-                found.store(work.version, Ordering::Relaxed);
-                changed(connection, CANCEL, &work)
-            })
-        })
-        .await
-    }
-
-    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
-        // As for an update.
-        let found = AtomicI32::new(0);
-        self.run(move |connection| {
-            connection.transaction(|connection| {
-                let Some(Held { work, generation }) = hold(connection, id)? else {
-                    return Ok(Changed::Missing);
-                };
-                if found.load(Ordering::Relaxed) == generation - 1 && generation > 1 {
-                    return Ok(Changed::Applied(work.into_work()?));
-                }
-                if version.is_some_and(|version| version != work.version) {
-                    return Ok(Changed::OtherVersion);
-                }
-                let status = work.status()?;
-                if !matches!(status, Status::Failed | Status::Cancelled) {
-                    return Ok(Changed::WrongStatus(status));
-                }
-                found.store(generation, Ordering::Relaxed);
-                changed(connection, RETRY, &work)
-            })
-        })
-        .await
-    }
-
-    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
-        let found = AtomicBool::new(false);
-        self.run(move |connection| {
-            connection.transaction(|connection| {
-                let Some(Held { work, .. }) = hold(connection, id)? else {
-                    let mine = found.load(Ordering::Relaxed);
-                    return Ok(if mine { Changed::Applied(()) } else { Changed::Missing });
-                };
-                if version.is_some_and(|version| version != work.version) {
-                    return Ok(Changed::OtherVersion);
-                }
-                found.store(true, Ordering::Relaxed);
-                sql_query(
-                    "WITH deleted AS (
-                        UPDATE works SET
-                            status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
-                            due_at = NULL, sent_at = NULL, deleted_on = now(), version = version + 1,
-                            updated_on = now()
-                        WHERE id = $1
-                        RETURNING id, generation, origin, status
-                    ), logged AS (
-                        INSERT INTO events (work_id, generation, variable, status)
-                        SELECT id, generation, 'work/cancelled', status FROM deleted
-                    ), counted AS (
-                        INSERT INTO stat_deltas (origin, was, works)
-                        SELECT origin, $2::work_status, 1 FROM deleted
-                    )
-                    DELETE FROM dead_letters WHERE work_id = $1",
-                )
-                .bind::<BigInt, _>(id.0)
-                .bind::<Text, _>(&work.status)
-                .execute(connection)?;
-                Ok(Changed::Applied(()))
-            })
-        })
-        .await
-    }
-}
-
-/// A pending or running work has no dead letter.
-const CANCEL: &str = "
-    WITH changed AS (
-        UPDATE works SET
-            status = 'cancelled', due_at = NULL, due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
-        WHERE id = $1
-        RETURNING *
-    ), logged AS (
-        INSERT INTO events (work_id, generation, variable, status)
-        SELECT id, generation, 'work/cancelled', status FROM changed
-    ), counted AS (
-        INSERT INTO stat_deltas (origin, was, status, works)
-        SELECT origin, $2::work_status, status, 1 FROM changed
-    )
-    SELECT {WORK} FROM changed";
-
-const RETRY: &str = "
-    WITH changed AS (
-        UPDATE works SET
-            status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
-            due_at = greatest(run_at, now()), due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
-        WHERE id = $1
-        RETURNING *
-    ), logged AS (
-        INSERT INTO events (work_id, generation, variable, status)
-        SELECT id, generation, 'work/redriven', status FROM changed
-    ), counted AS (
-        INSERT INTO stat_deltas (origin, was, status, works)
-        SELECT origin, $2::work_status, status, 1 FROM changed
-    ), forgotten AS (
-        DELETE FROM dead_letters WHERE work_id = $1
-    )
-    SELECT {WORK} FROM changed";
-
-/// Changes the row that is held by a statement which takes its id and its status.
-fn changed(connection: &mut PgConnection, sql: &str, held: &WorkRow) -> std::result::Result<Changed<Work>, Failure> {
-    let row: WorkRow = sql_query(sql.replace("{WORK}", WORK))
-        .bind::<BigInt, _>(held.id)
-        .bind::<Text, _>(&held.status)
-        .get_result(connection)?;
-    Ok(Changed::Applied(row.into_work()?))
 }
 
 /// The row of a work that is not deleted, nobody else's until the transaction ends.

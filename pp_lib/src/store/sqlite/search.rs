@@ -9,7 +9,7 @@ use serde_json::json;
 use super::rows::{Id, WORK, WorkRow, json_rows};
 use crate::domain::{Status, Work};
 use crate::store::Search;
-use crate::store::searching::{AROUND, Parts, Since};
+use crate::store::searching::{AROUND, Conditions, Parts, Since};
 
 /// The works that match, newest first.
 pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<Work>> {
@@ -59,7 +59,7 @@ fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (St
     let read_all = parts.by_code || matches!(place, Since::Few(_));
     // Behind a plus a column is no reason to choose its index.
     let plus = if read_all { "+" } else { "" };
-    let mut conditions = Conditions::default();
+    let mut conditions = Conditions::new('?');
     let limit = conditions.bind(Value::Number(i64::from(search.limit)));
     if let Some((from, to)) = &parts.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
@@ -79,9 +79,13 @@ fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (St
         }
         Since::From(id) => conditions.and("id >=", Value::Number(id)),
     }
-    let Conditions { text, values } = conditions;
+    let Conditions { text, values, .. } = conditions;
     let found = if read_all {
-        format!("SELECT id FROM works WHERE {}{text} ORDER BY +id DESC", of_kinds(parts))
+        let kinds = parts.kinds_in_sql();
+        format!(
+            "SELECT id FROM works WHERE deleted_on IS NULL AND status || ' ' || origin IN ({kinds}){text}
+             ORDER BY +id DESC"
+        )
     } else {
         format!("{} ORDER BY id DESC", walks(parts, &text, &limit))
     };
@@ -89,29 +93,9 @@ fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (St
     (sql, values)
 }
 
-/// Conditions that take values, and the values in the order of their parameters.
-#[derive(Default)]
-struct Conditions {
-    text: String,
-    values: Vec<Value>,
-}
-
 enum Value {
     Number(i64),
     Text(String),
-}
-
-impl Conditions {
-    /// Takes a value; the parameter that stands for it.
-    fn bind(&mut self, value: Value) -> String {
-        self.values.push(value);
-        format!("?{}", self.values.len())
-    }
-
-    fn and(&mut self, compared: &str, value: Value) {
-        let parameter = self.bind(value);
-        self.text += &format!(" AND {compared} {parameter}");
-    }
 }
 
 impl Value {
@@ -149,17 +133,6 @@ fn index(status: Status) -> (&'static str, &'static str) {
             "status IN ('failed', 'cancelled') AND deleted_on IS NULL",
         ),
     }
-}
-
-/// The condition for works of these kinds that are shown.
-fn of_kinds(parts: &Parts) -> String {
-    let kinds: Vec<String> = (parts.kinds.iter())
-        .map(|(status, origin)| format!("'{status} {}'", origin.as_str()))
-        .collect();
-    format!(
-        "deleted_on IS NULL AND status || ' ' || origin IN ({})",
-        kinds.join(", ")
-    )
 }
 
 #[cfg(test)]

@@ -25,6 +25,19 @@ struct Held {
     version: i64,
 }
 
+/// A change of one work.
+struct Change {
+    /// The columns it sets, beside those that every change sets.
+    set: String,
+    /// The statuses it is for.
+    allowed: fn(Status) -> bool,
+    /// Whether the work starts over, as its next generation.
+    starts_over: bool,
+    /// Its event.
+    variable: Variable,
+    value: String,
+}
+
 #[async_trait]
 impl WorkChanges for SqliteStore {
     async fn update(
@@ -34,99 +47,71 @@ impl WorkChanges for SqliteStore {
         version: Option<i64>,
         pause: Duration,
     ) -> Result<Changed<Work>> {
-        self.write(move |connection| {
-            let Some(held) = held(connection, id)? else {
-                return Ok(Changed::Missing);
-            };
-            if version.is_some_and(|version| version != held.version) {
-                return Ok(Changed::OtherVersion);
-            }
-            let updated: WorkRow = sql_query(format!(
-                "UPDATE works SET
-                     add_up_to = ?1, status = 'pending', result = NULL,
-                     generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0, due_set_on = NULL,
-                     due_at = max(coalesce(run_at, 0), min({NOW} + ?2,
-                         coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + ?2))),
-                     sent_at = NULL, version = version + 1, updated_on = {NOW}
-                 WHERE id = ?3
-                 RETURNING {WORK}"
-            ))
-            .bind::<Integer, _>(add_up_to.get())
-            .bind::<BigInt, _>(millis(pause))
-            .bind::<BigInt, _>(id.0)
-            .get_result(connection)?;
-            let generation = held.generation + 1;
-            tell(
-                connection,
-                id,
-                generation,
-                Variable::WorkUpdated,
-                &add_up_to.to_string(),
-            )?;
-            deltas::record(connection, [held.moved(id)?])?;
-            forget_letters(connection, id)?;
-            Ok(Changed::Applied(updated.into_work()?))
-        })
-        .await
+        let pause = millis(pause);
+        let update = Change {
+            set: format!(
+                "add_up_to = {add_up_to}, result = NULL, {START_OVER},
+                 due_at = max(coalesce(run_at, 0), min({NOW} + {pause},
+                     coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + {pause})))"
+            ),
+            allowed: |_| true,
+            starts_over: true,
+            variable: Variable::WorkUpdated,
+            value: add_up_to.to_string(),
+        };
+        self.change_work(id, version, update, WorkRow::into_work).await
     }
 
     async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
-        self.write(move |connection| {
-            let Some(held) = held(connection, id)? else {
-                return Ok(Changed::Missing);
-            };
-            if version.is_some_and(|version| version != held.version) {
-                return Ok(Changed::OtherVersion);
-            }
-            let was = held.status()?;
-            if !was.may_become(Status::Cancelled) {
-                return Ok(Changed::WrongStatus(was));
-            }
-            let cancelled: WorkRow = sql_query(format!(
-                "UPDATE works SET
-                     status = 'cancelled', due_at = NULL, due_set_on = NULL, sent_at = NULL,
-                     version = version + 1, updated_on = {NOW}
-                 WHERE id = ? RETURNING {WORK}"
-            ))
-            .bind::<BigInt, _>(id.0)
-            .get_result(connection)?;
-            tell(connection, id, held.generation, Variable::WorkCancelled, "")?;
-            deltas::record(connection, [held.moved(id)?])?;
-            Ok(Changed::Applied(cancelled.into_work()?))
-        })
-        .await
+        let cancel = Change {
+            set: "status = 'cancelled', due_at = NULL, due_set_on = NULL".to_owned(),
+            allowed: |status| status.may_become(Status::Cancelled),
+            starts_over: false,
+            variable: Variable::WorkCancelled,
+            value: String::new(),
+        };
+        self.change_work(id, version, cancel, WorkRow::into_work).await
     }
 
     async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
-        self.write(move |connection| {
-            let Some(held) = held(connection, id)? else {
-                return Ok(Changed::Missing);
-            };
-            if version.is_some_and(|version| version != held.version) {
-                return Ok(Changed::OtherVersion);
-            }
-            let was = held.status()?;
-            if !matches!(was, Status::Failed | Status::Cancelled) {
-                return Ok(Changed::WrongStatus(was));
-            }
-            let retried: WorkRow = sql_query(format!(
-                "UPDATE works SET
-                     status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
-                     due_at = max(coalesce(run_at, 0), {NOW}), due_set_on = NULL, sent_at = NULL,
-                     version = version + 1, updated_on = {NOW}
-                 WHERE id = ? RETURNING {WORK}"
-            ))
-            .bind::<BigInt, _>(id.0)
-            .get_result(connection)?;
-            tell(connection, id, held.generation + 1, Variable::WorkRedriven, "")?;
-            deltas::record(connection, [held.moved(id)?])?;
-            forget_letters(connection, id)?;
-            Ok(Changed::Applied(retried.into_work()?))
-        })
-        .await
+        let retry = Change {
+            set: format!("{START_OVER}, due_at = max(coalesce(run_at, 0), {NOW})"),
+            allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
+            starts_over: true,
+            variable: Variable::WorkRedriven,
+            value: String::new(),
+        };
+        self.change_work(id, version, retry, WorkRow::into_work).await
     }
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+        let delete = Change {
+            set: format!(
+                "status = iif(status IN ('pending', 'running'), 'cancelled', status), due_at = NULL, deleted_on = {NOW}"
+            ),
+            allowed: |_| true,
+            starts_over: false,
+            variable: Variable::WorkCancelled,
+            value: String::new(),
+        };
+        self.change_work(id, version, delete, |_| Ok(())).await
+    }
+}
+
+/// The columns of a work that is computed anew.
+const START_OVER: &str = "status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
+     due_set_on = NULL";
+
+impl SqliteStore {
+    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event
+    /// and to the counters, and removes the work's letter.
+    async fn change_work<T: Send + 'static>(
+        &self,
+        id: WorkId,
+        version: Option<i64>,
+        change: Change,
+        read: fn(WorkRow) -> QueryResult<T>,
+    ) -> Result<Changed<T>> {
         self.write(move |connection| {
             let Some(held) = held(connection, id)? else {
                 return Ok(Changed::Missing);
@@ -134,30 +119,27 @@ impl WorkChanges for SqliteStore {
             if version.is_some_and(|version| version != held.version) {
                 return Ok(Changed::OtherVersion);
             }
-            sql_query(format!(
-                "UPDATE works SET
-                     status = iif(status IN ('pending', 'running'), 'cancelled', status),
-                     due_at = NULL, sent_at = NULL, deleted_on = {NOW}, version = version + 1, updated_on = {NOW}
-                 WHERE id = ?"
+            let was = parsed("status", held.status.parse())?;
+            if !(change.allowed)(was) {
+                return Ok(Changed::WrongStatus(was));
+            }
+            let changed: WorkRow = sql_query(format!(
+                "UPDATE works SET {}, sent_at = NULL, version = version + 1, updated_on = {NOW}
+                 WHERE id = ? RETURNING {WORK}",
+                change.set
             ))
             .bind::<BigInt, _>(id.0)
-            .execute(connection)?;
-            tell(connection, id, held.generation, Variable::WorkCancelled, "")?;
-            deltas::record(connection, [held.moved(id)?])?;
-            forget_letters(connection, id)?;
-            Ok(Changed::Applied(()))
+            .get_result(connection)?;
+            let generation = held.generation + i32::from(change.starts_over);
+            let event = json!([id, generation, change.variable.as_str(), change.value]);
+            insert_events(connection, json_rows([event]))?;
+            deltas::record(connection, [Moved::from(was, id.0)])?;
+            sql_query("DELETE FROM dead_letters WHERE work_id = ?")
+                .bind::<BigInt, _>(id.0)
+                .execute(connection)?;
+            Ok(Changed::Applied(read(changed)?))
         })
         .await
-    }
-}
-
-impl Held {
-    fn status(&self) -> QueryResult<Status> {
-        parsed("status", self.status.parse())
-    }
-
-    fn moved(&self, id: WorkId) -> QueryResult<Moved> {
-        Ok(Moved::from(self.status()?, id.0))
     }
 }
 
@@ -167,24 +149,6 @@ fn held(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Hel
         .bind::<BigInt, _>(id.0)
         .get_result(connection)
         .optional()
-}
-
-fn tell(
-    connection: &mut SqliteConnection,
-    id: WorkId,
-    generation: i32,
-    variable: Variable,
-    value: &str,
-) -> QueryResult<()> {
-    let event = json!([id, generation, variable.as_str(), value]);
-    insert_events(connection, json_rows([event]))
-}
-
-fn forget_letters(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<()> {
-    sql_query("DELETE FROM dead_letters WHERE work_id = ?")
-        .bind::<BigInt, _>(id.0)
-        .execute(connection)
-        .map(|_| ())
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, claim, complete_one, completion, created, done, history, letters, names, retry,
-    running_guard, work_of,
+    HOLD, LEASE, claim, complete_one, completion, created, done, history, letters, names, retry, running_guard, work_of,
 };
 use pp_lib::domain::{Run, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, Outcome};

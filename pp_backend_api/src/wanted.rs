@@ -1,5 +1,5 @@
-//! The JSON of requests: new works, bulk creation and changed bounds. Each error names the field and its bound, and in an
-//! array the item.
+//! The JSON of requests: new works, bulk creation and changed bounds. Each error names the field and its bound, and in
+//! an array the item.
 
 use std::fmt;
 use std::marker::PhantomData;

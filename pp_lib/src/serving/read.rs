@@ -99,7 +99,7 @@ impl Reader {
     }
 
     /// The work from the near cache, without waiting.
-    pub(super) async fn from_near(&self, id: WorkId) -> Result<Read<Option<Work>>, Miss> {
+    pub(super) async fn near(&self, id: WorkId) -> Result<Read<Option<Work>>, Miss> {
         let entry = self.cache.near(id).await?;
         Ok(read(work_of(entry), Source::Near))
     }
@@ -125,7 +125,7 @@ impl Reader {
 
     /// The work with this id, from the near cache or as [`Self::by_id`] reads it.
     pub(super) async fn nearest(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        match self.from_near(id).await {
+        match self.near(id).await {
             Ok(read) => Ok(read),
             Err(miss) => self.by_id(id, miss).await,
         }

@@ -176,7 +176,7 @@ impl Works {
     /// # Errors
     /// As [`Self::create`].
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
-        let miss = match self.0.reader.from_near(id).await {
+        let miss = match self.0.reader.near(id).await {
             Ok(read) => return Ok(read),
             Err(miss) => miss,
         };

@@ -24,7 +24,7 @@ pub struct Task {
     pub add_up_to: AddUpTo,
 }
 
-/// Why a computation has no result.
+/// A computation without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComputeError {
     /// It may work another time: tried again later, until the attempts are used up.
@@ -36,7 +36,7 @@ pub enum ComputeError {
 /// A computation under way; dropping it cancels it.
 pub type Computing = Pin<Box<dyn Future<Output = Result<i64, ComputeError>> + Send>>;
 
-/// What PP computes. A panic inside is contained and counts as [`ComputeError::Transient`].
+/// The computation. A panic inside is contained and counts as [`ComputeError::Transient`].
 pub trait Computation: Send + Sync + 'static {
     /// Begins to compute the task. What takes longer than a moment is recorded as `running` meanwhile.
     fn compute(&self, task: &Task) -> Computing;

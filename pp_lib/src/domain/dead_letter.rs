@@ -1,4 +1,4 @@
-//! What was given up, as an operator sees it: works after their last attempt, and messages that nobody can read.
+//! Dead letters as an operator sees them: works after their last attempt, and unreadable messages.
 
 use std::fmt;
 
@@ -30,21 +30,21 @@ pub struct DeadLetter {
     pub message_id: Option<String>,
     /// The beginning of the message's body, at most [`Self::SHOWN_BYTES`] of it; what is no UTF-8 is replaced.
     pub body: Option<String>,
-    /// How long the whole body is, in bytes.
+    /// Length of the whole body, in bytes.
     pub body_bytes: Option<i64>,
-    /// Why it was given up.
+    /// The reason.
     pub reason: String,
-    /// How many attempts were made; 0 for what could not be read.
+    /// Attempts that were made; 0 for an unreadable message.
     pub attempts: i32,
-    /// When the work came to be, in Unix seconds; `None` for a message.
+    /// Unix second at which the work was created; `None` for a message.
     pub demanded_on: Option<i64>,
-    /// When it was given up, in Unix seconds by the database's clock.
+    /// Unix second of the letter, by the database's clock.
     pub created_on: i64,
-    /// Whether it is on its way back to the queue.
+    /// True while it is on its way back to the queue.
     pub redriven: bool,
 }
 
 impl DeadLetter {
-    /// How much of a body is shown.
+    /// Bytes of a body that are shown.
     pub const SHOWN_BYTES: usize = 1024;
 }

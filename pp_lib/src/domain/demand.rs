@@ -13,7 +13,7 @@ use super::{AddUpTo, Run, WorkCode};
 pub struct WorkDemand {
     /// The bound of the sum.
     pub add_up_to: AddUpTo,
-    /// Whether the work is done; a demand that says so asks for nothing.
+    /// True if the work is done; such a demand asks for nothing.
     #[serde(default)]
     pub done: bool,
 }
@@ -75,13 +75,13 @@ pub struct DemandedRow {
     pub work_code: WorkCode,
     /// The run that it waits for.
     pub run: Run,
-    /// How many of the attempts before failed by themselves.
+    /// Earlier attempts that failed.
     pub failures: i32,
-    /// How many of the attempts before ended with their worker. Those that a stopping worker handed back are neither.
+    /// Earlier attempts that lost their worker. Attempts that a stopping worker handed back count as neither.
     pub lost_leases: i32,
 }
 
-/// Why a message asks for nothing that can be computed.
+/// The reason a message cannot be computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DemandError {
     /// The body is not the JSON of a demand; the parser's words.

@@ -1,4 +1,4 @@
-//! What happened to a work. Events are appended with the change they tell of and never altered.
+//! The history of a work. Events are appended together with the change they tell of, and never altered.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WorkCode;
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Variable {
     /// The API took the work in; value: the bound.
@@ -88,11 +88,11 @@ pub struct Event {
     pub id: i64,
     /// The work it tells of.
     pub work_code: WorkCode,
-    /// What happened.
+    /// Its kind.
     pub variable: Variable,
-    /// What belongs to it, see [`Variable`]; empty where nothing does.
+    /// Its value, see [`Variable`]; empty where there is none.
     pub value: String,
-    /// When, in Unix seconds by the database's clock.
+    /// Unix second, by the database's clock.
     pub created_on: i64,
 }
 

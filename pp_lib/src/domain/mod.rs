@@ -1,4 +1,4 @@
-//! What PP is about: works, the demands that ask for them, the events that tell of them, and the computation.
+//! The subject of PP: works, the demands that ask for them, their events, and the computation.
 //!
 //! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
 //! in from outside is parsed here once and is right from then on.

@@ -45,15 +45,15 @@ impl Snapshot {
         self.open.first().copied().unwrap_or(self.next)
     }
 
-    /// Whether every transaction that had finished at the other moment had finished at this one.
+    /// True if every transaction that had finished at the other moment had finished at this one.
     fn includes(&self, other: &Self) -> bool {
         let mut still_open = self.open.iter().take_while(|tx| **tx < other.next);
         self.next >= other.next && still_open.all(|tx| other.open.binary_search(tx).is_ok())
     }
 }
 
-/// Where a reader of the change feed stands. It has seen every event of the transactions of one snapshot; part of the way
-/// to a later snapshot, also the events of that one up to an id.
+/// The position of a reader of the change feed. It has seen all events of the transactions of one snapshot and, part of
+/// the way to a later snapshot, the events of that one up to an id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     epoch: i64,
@@ -106,7 +106,7 @@ impl Position {
         self.towards.as_ref().map_or(&self.seen, |(next, _)| next)
     }
 
-    /// Whether a reader at this place has seen everything that one at the other place has seen, or is about to see.
+    /// True if a reader at this position has seen everything that one at the other has seen, or is about to see.
     pub fn includes(&self, other: &Self) -> bool {
         self.epoch == other.epoch && self.seen.includes(other.end())
     }

@@ -12,7 +12,7 @@ pub struct Problem {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong with this request, in words for its sender.
+    /// The error in this request, in words for its sender.
     pub detail: String,
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Origin, Status, Work};
 
-/// How many works there are in each status.
+/// Works by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByStatus {
     /// Waiting to be computed.
@@ -32,7 +32,7 @@ impl ByStatus {
     }
 }
 
-/// How many works of each origin there are in each status.
+/// Works by origin and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByOrigin {
     /// Those that came over the REST API with a row of their own.
@@ -51,7 +51,7 @@ impl ByOrigin {
     }
 }
 
-/// How fast works become done.
+/// Works done per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Works per second over the last whole second.
@@ -60,8 +60,8 @@ pub struct Rates {
     pub over_60s: f64,
 }
 
-/// How long works of the last 60 seconds took from being asked for until done, in milliseconds; null while there are
-/// none. From buckets that are a tenth wide, so that each is at most a tenth too large.
+/// Latency of the works of the last 60 seconds, from being asked for until done, in milliseconds; null while there are
+/// none. Buckets are a tenth wide, so each value is at most a tenth too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// Half of them took no longer.
@@ -75,13 +75,13 @@ pub struct Latency {
 pub struct Stats {
     /// Works by origin and status.
     pub works: ByOrigin,
-    /// How fast works become done.
+    /// Works done per second.
     pub works_per_second: Rates,
     /// From demand to done.
     pub latency_ms: Latency,
-    /// How many works there are to do: those that are unfinished, but for the scheduled ones.
+    /// Unfinished works, without the scheduled ones.
     pub backlog: i64,
-    /// How many of the pending works wait for their `run_at`.
+    /// Pending works that wait for their `run_at`.
     #[serde(default)]
     pub scheduled: i64,
     /// The newest works, newest first, at most 10.

@@ -1,6 +1,6 @@
 //! A work as everybody sees it, its bound and its states.
 //!
-//! How a work is stored and who owns it meanwhile (generation, attempt, lease) is the store's business.
+//! Storage and ownership (run, lease) are the business of the store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -115,7 +115,7 @@ impl fmt::Display for AddUpToError {
 
 impl std::error::Error for AddUpToError {}
 
-/// Where a work stands.
+/// The status of a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -146,7 +146,7 @@ impl Status {
         }
     }
 
-    /// Whether a work may go from this status to that one.
+    /// True if a work may go from this status to that one.
     ///
     /// Only an unfinished work is started, finished, cancelled or tried again; finished ones become pending by an update,
     /// a retry or a redrive.
@@ -182,17 +182,17 @@ pub struct Work {
     pub work_code: WorkCode,
     /// The bound of the sum.
     pub add_up_to: AddUpTo,
-    /// When it came to be, in Unix seconds by the database's clock.
+    /// Unix second of its creation, by the database's clock.
     pub created_on: i64,
-    /// When anything here last changed, in Unix seconds by the database's clock.
+    /// Unix second of its last change, by the database's clock.
     pub updated_on: i64,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// The sum, once done.
     pub result: Option<i64>,
     /// Grows by one with each change that this JSON shows.
     pub version: i64,
-    /// When it is to run, in Unix seconds; `None` for a work that was to run at once.
+    /// Unix second from which it may run; `None` for a work that was to run at once.
     #[serde(default)]
     pub run_at: Option<i64>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const RANDOM_LENGTH: usize = 10;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Where a work came from; the part of its code before the dash.
+/// The origin of a work; the part of its code before the dash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// Created over the REST API.
@@ -58,7 +58,7 @@ impl WorkCode {
         Self(code)
     }
 
-    /// Where the work came from.
+    /// The origin of the work.
     pub fn origin(&self) -> Origin {
         if self.0.starts_with("api-") {
             Origin::Api
@@ -134,7 +134,7 @@ impl WorkCodePrefix {
         &self.0
     }
 
-    /// What a store has to look for.
+    /// The codes that a store has to look for.
     pub fn selection(&self) -> PrefixSelection<'_> {
         let prefix = self.0.as_str();
         if prefix.is_empty() {

@@ -1,4 +1,4 @@
-//! What workers report: outcomes, and attempts that go on or end without one.
+//! Reports of workers: outcomes of attempts, leases, attempts handed back.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use super::error::Result;
 use crate::domain::{AddUpTo, MessageId, Run, Status, Variable, WorkCode};
 
-/// Why an attempt ended whose worker fell silent; for events and dead letters.
+/// Reason of an attempt whose worker fell silent; for events and dead letters.
 pub(crate) const LEASE_LOST: &str = "lease lost";
-/// Why an attempt ended whose worker was stopped; for events.
+/// Reason of an attempt whose worker was stopped; for events.
 pub(crate) const HANDED_BACK: &str = "handed back";
 
-/// What an attempt at a demand came to.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It takes longer: the row is `running` and belongs to this worker until the lease runs out.
+    /// The computation takes longer: the row is `running` and belongs to this worker until the lease runs out.
     Running {
-        /// How long the worker may be silent.
+        /// Longest silence of the worker.
         lease: Duration,
     },
     /// Computed.
@@ -26,16 +26,16 @@ pub enum Outcome {
         /// The sum.
         result: i64,
     },
-    /// Failed; to be tried again after the delay, as the next attempt.
+    /// Failed; the next attempt follows after the delay.
     Retry {
-        /// Why, for the events.
+        /// The reason, for the events.
         reason: String,
-        /// How long to wait.
+        /// Wait before the next attempt.
         delay: Duration,
     },
-    /// Failed for good: `failed`, and a dead letter.
+    /// Failed for good: the row is `failed` and has a dead letter.
     Failed {
-        /// Why, for the events and the dead letter.
+        /// The reason, for the events and the dead letter.
         reason: String,
     },
 }
@@ -51,7 +51,7 @@ impl Outcome {
         }
     }
 
-    /// How long from now the row is due: the end of its lease or its next attempt.
+    /// Time until the row is due: the end of its lease, or its next attempt.
     pub fn due_in(&self) -> Option<Duration> {
         match self {
             Self::Running { lease } => Some(*lease),
@@ -60,7 +60,7 @@ impl Outcome {
         }
     }
 
-    /// The sum, when there is one.
+    /// The sum of a computed work.
     pub fn result(&self) -> Option<i64> {
         if let Self::Done { result } = self {
             Some(*result)
@@ -69,7 +69,7 @@ impl Outcome {
         }
     }
 
-    /// Why the attempt failed, when it did.
+    /// The reason of a failed attempt.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Retry { reason, .. } | Self::Failed { reason } => Some(reason),
@@ -78,10 +78,10 @@ impl Outcome {
     }
 }
 
-/// The state a row must be in for an outcome to take effect.
+/// The state that a row must have for an outcome to take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// No row yet: the outcome comes with the row, unless the `message_id` has one already.
+    /// No row: the outcome inserts it, unless the `message_id` has one already.
     NoRow,
     /// A row that is pending at this run.
     Pending(Run),
@@ -90,7 +90,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// The run of the row; that of a row that is not there yet is the first.
+    /// The run of the row. A row that is not there yet is at its first run.
     pub fn run(self) -> Run {
         match self {
             Self::NoRow => Run::FIRST,
@@ -98,7 +98,7 @@ impl Guard {
         }
     }
 
-    /// The same for the first run.
+    /// The same guard at the first run.
     pub(crate) fn as_first(self) -> Self {
         match self {
             Self::NoRow => Self::NoRow,
@@ -107,7 +107,7 @@ impl Guard {
         }
     }
 
-    /// The status the row must have, when there must be a row.
+    /// The status that the row must have, if there must be a row.
     pub fn status(self) -> Option<Status> {
         match self {
             Self::NoRow => None,
@@ -126,14 +126,14 @@ pub struct Completion {
     pub work_code: WorkCode,
     /// The bound that was computed; must be the row's.
     pub add_up_to: AddUpTo,
-    /// What must hold.
+    /// The state that the row must have.
     pub guard: Guard,
-    /// What happens then.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
 impl Completion {
-    /// The events that tell of it, in order: an attempt that was not announced as running starts now.
+    /// Its events, in order. An attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
         let started = !matches!(self.guard, Guard::Running(_));
         let result = self.outcome.result();
@@ -150,21 +150,21 @@ impl Completion {
     }
 }
 
-/// What became of a completion.
+/// The answer to a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completed {
     /// It took effect, with its events.
     Applied,
-    /// The guard did not hold: the row is finished, or has moved on. Nothing changed, and nothing is left to do. So it
-    /// is, too, when an earlier try of the call took effect and its reply was lost; but for [`Outcome::Running`] that
-    /// is [`Self::Applied`], since something is left to do. A new call after [`StoreError::Unavailable`] cannot tell:
-    /// what it had made running waits for the end of its lease.
+    /// The guard did not hold: the row is finished, or has moved on. Nothing changed, and nothing is left to do. The
+    /// answer is the same if an earlier try of the call took effect and its reply was lost, except for
+    /// [`Outcome::Running`]: that is [`Self::Applied`], because the work is still to be computed. A new call after
+    /// [`StoreError::Unavailable`] cannot tell, and the row waits for the end of its lease.
     Superseded,
-    /// Another work has the code of a row that was to be inserted. Nothing changed; a new code is needed.
+    /// Another work has the code of the row to be inserted. Nothing changed; a new code is needed.
     CodeTaken,
 }
 
-/// A running attempt, by what guards it.
+/// A running attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningAttempt {
     /// The demand's identity.
@@ -173,26 +173,26 @@ pub struct RunningAttempt {
     pub run: Run,
 }
 
-/// Where workers record what they did.
+/// The reports of workers.
 #[async_trait]
 pub trait Completions: Send + Sync {
-    /// Completes all of these or, on an error, none; one answer for each, in order. Each `message_id` may stand here
-    /// once.
+    /// Records all outcomes or, on an error, none. Returns one answer for each, in order. Each `message_id` may stand
+    /// here once.
     async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>>;
 
-    /// Extends the leases of running attempts; for each, in order, whether it still was this worker's.
+    /// Extends the leases of running attempts. Returns for each, in order, whether this worker still holds it.
     async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
 
-    /// Hands running attempts back that are still this worker's: pending, due at once, as the next attempt, counted
-    /// neither as failures nor as lost leases. How many rows.
+    /// Makes running attempts that this worker still holds pending again: due at once, as the next attempt, counted
+    /// neither as failures nor as lost leases. Returns their number.
     async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64>;
 
-    /// Takes running rows whose lease ran out back to pending, as the next attempt and due at once; those that lost
-    /// more leases than `max_lost` fail for good. How many rows, at most `limit`.
+    /// Makes running rows whose lease ran out pending again, due at once, as the next attempt. Rows that lost more than
+    /// `max_lost` leases fail for good. Takes at most `limit` rows; returns their number.
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64>;
 }
 
-/// Logs that a work failed for good; call it once that is committed.
+/// Logs that a work failed for good, in one form for all causes. Call it after the commit, once for each work.
 pub(crate) fn log_given_up(work_code: impl Display, reason: &str) {
     log::warn!("work {work_code} is given up: {reason}");
 }

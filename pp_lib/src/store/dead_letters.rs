@@ -1,5 +1,5 @@
-//! What was given up, and how it runs again. The letters of works are written with the change that fails them, see
-//! `Completion`; here is what an operator does with them, and where messages come that nobody can read.
+//! Dead letters: failed works and unreadable messages, and how operators redrive or drop them. The letter of a work is
+//! written by the change that fails it, see `Completions`.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use crate::domain::{DeadLetter, DeadLetterId, MessageId};
 /// A message that never became a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadMessage {
-    /// Its identity; one letter is kept for each.
+    /// Its identity. One letter is kept for each.
     pub message_id: MessageId,
-    /// Its properties as the broker encoded them, to be handed back to it; `None` where they are not known.
+    /// Its properties as the broker encoded them, to be handed back to it; `None` if they are not known.
     pub properties: Option<Bytes>,
-    /// The message as it came.
+    /// The body as it came.
     pub body: Bytes,
-    /// Why it is dead.
+    /// The reason it is dead.
     pub reason: String,
 }
 
-/// Which letters are meant.
+/// A choice of letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Those of these numbers that there are.
+    /// The letters with these numbers, as far as they exist.
     Ids(Vec<DeadLetterId>),
-    /// All that there are when the call begins.
+    /// All letters that exist when the call begins.
     All,
 }
 
-/// A message that is to be sent again, held for one dispatcher until `due_at`.
+/// A message to be sent again, held for one dispatcher until `due_at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redriven {
     /// Its letter.
@@ -43,35 +43,34 @@ pub struct Redriven {
     pub properties: Option<Bytes>,
     /// The message as it came.
     pub body: Bytes,
-    /// When the claim runs out.
+    /// End of the claim.
     pub due_at: DueAt,
 }
 
-/// How many bytes of messages are claimed together to be sent again, and a single message more.
+/// Bytes of messages that one call claims; the last message may exceed it.
 pub const REDRIVEN_BYTES: i64 = 8 << 20;
 
 /// The dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
-    /// Keeps messages that are dead. One that is kept already, or comes back from being sent again, is kept once, with
+    /// Keeps dead messages. A message that is kept already, or comes back after it was sent again, is kept once, with
     /// the newest reason and time.
     async fn bury(&self, messages: &[DeadMessage]) -> Result<()>;
 
     /// The letters below `before`, newest first, at most `limit`.
     async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>>;
 
-    /// Runs them again: works become pending, as their next generation and due at once, and their letters are gone;
-    /// messages become due for [`Self::claim_redriven`]. How many. Letters whose work has moved on are gone, and not
-    /// counted.
+    /// Redrives letters. Works become pending, as their next generation and due at once, and lose their letters;
+    /// messages become due for [`Self::claim_redriven`]. Returns their number. Letters whose work has moved on are
+    /// removed and not counted.
     async fn redrive(&self, which: &Selection) -> Result<u64>;
 
-    /// Forgets them; how many. Their works stay failed.
+    /// Drops letters; returns their number. The works stay failed.
     async fn drop_letters(&self, which: &Selection) -> Result<u64>;
 
-    /// Takes messages that are due to be sent again, at most `limit` and no more behind [`REDRIVEN_BYTES`], and makes
-    /// each due again after `hold`.
+    /// Claims messages that are due, at most `limit` and about [`REDRIVEN_BYTES`]. Each is due again after `hold`.
     async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>>;
 
-    /// Removes the letters of messages that were sent, except where one has come back meanwhile.
+    /// Removes the letters of messages that were sent, except those that came back meanwhile.
     async fn end_redriven(&self, sent: &[Redriven]) -> Result<()>;
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::error::Result;
 use crate::domain::{AddUpTo, MessageId, Run, WorkCode, WorkId};
 
-/// A moment by the store's clock, for handing back to the store.
+/// A moment on the clock of the store, to be given back to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueAt(pub i64);
 
@@ -24,48 +24,49 @@ pub struct Claim {
     pub add_up_to: AddUpTo,
     /// The run it waits for.
     pub run: Run,
-    /// How many of the attempts before failed by themselves.
+    /// Earlier attempts that failed.
     pub failures: i32,
-    /// How many of the attempts before ended with their worker.
+    /// Earlier attempts that lost their worker.
     pub lost_leases: i32,
-    /// When the claim runs out and the row is due again.
+    /// End of the claim; the row is due again then.
     pub due_at: DueAt,
 }
 
 /// The outbox: pending rows that are due, on their way to the broker.
 #[async_trait]
 pub trait DispatchRows: Send + Sync {
-    /// Takes the longest due pending rows, at most `limit`, and makes each due again after `hold`, so that no other
-    /// dispatcher takes it and none is lost with this one. Only rows that fell due `within` this long, if given.
+    /// Claims due pending rows, longest due first, at most `limit`, and only rows that fell due `within` this time, if
+    /// given. Each is due again after `hold`: no other dispatcher takes it, and none is lost with this one.
     async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>>;
 
-    /// Records that claims were sent: nothing is due any more, except where the row moved on since it was claimed.
+    /// Records that claims were sent, so that nothing is due. Skips rows that moved on since they were claimed.
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()>;
 
-    /// Gives claims back whose rows were not sent: they are due again at once, except where the row moved on.
+    /// Makes claims due again at once that were not sent. Skips rows that moved on.
     async fn give_back(&self, claims: &[Claim]) -> Result<()>;
 
-    /// Makes pending rows due again that were claimed or sent longer ago than this, or later than now by a clock that was
-    /// set back since; how many.
+    /// Makes pending rows due again that were claimed or sent longer ago than this, or in the future because the clock
+    /// was set back. Returns their number.
     async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
 
-    /// How long until the next unfinished row falls due: a wait for its time or a retry, a claim, a lease. Zero when one
-    /// did within the last second, which whoever looked before that has missed; `None` when none will.
+    /// Time until the next unfinished row is due: for its time, a retry, the end of a claim or of a lease. Zero if one
+    /// fell due within the last second, which an earlier look may have missed; `None` if none will.
     async fn next_due(&self) -> Result<Option<Duration>>;
 
-    /// Counts every pending row that was claimed or sent as one that lost its worker: due at once, as the next attempt;
-    /// those that lost more than `max_lost` fail for good. How many. For a broker that ended with the only worker.
+    /// Takes every pending row that was claimed or sent for one that lost its worker: due at once, as the next attempt.
+    /// Rows that lost more than `max_lost` fail for good. Returns their number. For a broker that ended together with
+    /// the only worker.
     async fn lose_sent(&self, max_lost: i32) -> Result<u64>;
 
-    /// Counts every running row as one that lost its worker, whatever its lease says: due at once, as the next attempt;
-    /// those that lost more than `max_lost` fail for good. How many. For whoever knows that all workers ended.
+    /// Takes every running row for one that lost its worker, whatever its lease says. Otherwise like
+    /// [`Self::lose_sent`]. For a caller that knows that all workers ended.
     async fn lose_running(&self, max_lost: i32) -> Result<u64>;
 
-    /// The store's clock, as the time since the Unix epoch.
+    /// The store's clock, as time since the Unix epoch.
     async fn clock(&self) -> Result<Duration>;
 
-    /// Ends waits that became too long because the store's clock was set back: what began to wait later than now waits as
-    /// long as it did then, from now on, be it a claim, a retry, a running row or one of the [`Leases`]; what was due is
-    /// due. A `run_at` stays as it is. Looks at all rows that wait, or at the first `most` of them; how many it changed.
+    /// Shortens waits that became too long because the clock of the store was set back. A row or lease that began to
+    /// wait in the future waits as long as it did then, from now on. Rows that were due stay due, and a `run_at` stays
+    /// as it is. Looks at all waiting rows, or at the first `most`; returns the number it changed.
     async fn shorten_waits(&self, most: Option<u32>) -> Result<u64>;
 }

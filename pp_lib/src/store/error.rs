@@ -1,25 +1,25 @@
-//! Why a call of the store comes to nothing.
+//! Errors of the store.
 
 use crate::runtime::Trouble;
 
-/// Why the store did not do what was asked.
+/// An error of the store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It cannot be reached, or not in time. The same call may succeed later.
+    /// The database cannot be reached, or not in time. The same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// It answers, and refuses what it takes when it is well: it is read-only, full or damaged, or somebody changed it.
-    /// This says nothing about the call, which may succeed later.
+    /// The database answers but takes no writes: it is read-only, full or damaged, or was changed by hand. This says
+    /// nothing about the call, which may succeed later.
     #[error("the database refuses what it should take: {0}")]
     Unwell(String),
-    /// It was found to be damaged. The same call will fail until it is repaired or restored.
+    /// The database is damaged. The same call fails until it is repaired or restored.
     #[error("the database is damaged: {0}")]
     Damaged(String),
-    /// A newer program has changed its schema; this one must not go on.
+    /// A newer program has changed the schema; this one must not go on.
     #[error("a newer version of PP has changed the database: {0}")]
     Outdated(String),
-    /// It refused this very call, while it takes others like it; the same call will fail again.
+    /// The database refused this call and takes others like it. The same call will fail again.
     #[error("the database refused: {0}")]
     Rejected(String),
 }
@@ -38,5 +38,5 @@ impl Trouble for StoreError {
     }
 }
 
-/// What the store's methods return.
+/// The result of a call of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;

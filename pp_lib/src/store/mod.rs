@@ -1,11 +1,12 @@
-//! The store port: works, what is due, completions, events and the feed of them, dead letters, idempotency
-//! keys, leases, the counters, and what goes when it is old. PostgreSQL and SQLite implement it, equal by the suite in `pp_conformance::store`.
+//! The store port: works, their events and the feed of events, dispatch, completions, dead letters, idempotency keys,
+//! leases, counters and retention. PostgreSQL and SQLite implement it; the suite in `pp_conformance::store` holds both
+//! to the same behaviour.
 //!
-//! Every write here is one atomic change, and every write may be repeated after a lost reply: creation is keyed by
-//! `message_id`, completion is guarded by generation, attempt and status, a request by its seed, and a change of a work
-//! knows what it found the first time. So an adapter repeats on its own what failed for the connection's sake, until
-//! its timeout. After [`StoreError::Unavailable`] it is not known whether a write took effect; a caller that repeats it
-//! makes a new call. Numbers of rows that a call answers are those of its last try.
+//! Every write is one atomic change, and may be repeated after a lost reply. Creation is keyed by `message_id`, a
+//! completion is guarded by run and status, a request by its seed; a change of a work remembers the row it found first.
+//! So an adapter repeats by itself, until its timeout, what failed because of the connection. After
+//! [`StoreError::Unavailable`] the caller cannot know whether a write took effect, and repeating it is a new call. The
+//! number of rows that a call returns is that of its last try.
 
 mod change_log;
 mod completion;
@@ -42,7 +43,7 @@ pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
 pub use works::{NewWork, Search, WorkRows};
 
-/// The truth: everything a shell needs of a database.
+/// The whole store.
 #[async_trait]
 pub trait Store:
     WorkRows
@@ -57,12 +58,12 @@ pub trait Store:
     + Views
     + Retention
 {
-    /// Whether it answers, and knows the schema of this program.
+    /// Fails unless the database answers and has the schema of this program.
     async fn check(&self) -> Result<()>;
 
-    /// Whether it takes changes: tries one in the tables that works need, and takes it back.
+    /// Fails unless the database takes changes: writes to the tables that works need, and rolls back.
     async fn check_writes(&self) -> Result<()>;
 }
 
-/// A store, whichever it is.
+/// A store of either kind.
 pub type AnyStore = Arc<dyn Store>;

@@ -2,8 +2,8 @@
 //!
 //! The same error may be about one row or about everything: a read-only server, a full disk, a renamed table, a trigger
 //! that raises, a lost permission, a damaged index. Drivers hide most error codes, and servers speak many languages. So
-//! a call is [`StoreError::Rejected`] only after a *trial*: the same statement with another row of the same form, taken
-//! back afterwards. If the trial fails as well, the database is unwell, and whoever called waits.
+//! a call is [`StoreError::Rejected`] only after a *trial*: the same statement with another row of the same form,
+//! rolled back. If the trial fails as well, the database is unwell, and the caller waits.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Completion, Guard, NewWork, Outcome, Result, StoreError};
 use crate::domain::{AddUpTo, MessageId, Origin, Run, WorkCode};
 
-/// Why a call failed, as far as its error says.
+/// A failed call, as far as its error says.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     /// This is known.
@@ -21,7 +21,7 @@ pub(super) enum Refusal {
 }
 
 impl From<Refusal> for StoreError {
-    /// Without a trial nobody may be blamed but the database.
+    /// Without a trial only the database can be blamed.
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Known(error) => error,
@@ -56,13 +56,13 @@ where
     Err(StoreError::Rejected(refused))
 }
 
-/// Bounds for trials: one that is taken is proof enough, whatever rules somebody made for bounds.
+/// Bounds for trials. One that is taken is proof enough, whatever rules for bounds were added by hand.
 const BOUNDS: [i64; 4] = [1, 2, 99, 1_000_000];
 
 /// The lease of works that are started in a trial, and are gone with it.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Other works like this one, to be created.
+/// Other works of the same form, to be created.
 pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
     let (message_id, work_code) = (beside(&work.message_id), code_beside(&work.work_code));
     bounds().map(move |add_up_to| NewWork {
@@ -73,9 +73,9 @@ pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
     })
 }
 
-/// A completion for a work that does not exist, and what brings its work to where it can be completed.
+/// A completion for a work that does not exist, and the steps before it.
 pub(super) struct Steps {
-    /// The work to be created first, unless the completion does.
+    /// The work to create first, unless the completion inserts it.
     pub(super) created: Option<NewWork>,
     /// The completions, one after the other.
     pub(super) completed: Vec<Completion>,
@@ -111,7 +111,7 @@ pub(super) fn like_completed(completion: &Completion) -> impl Iterator<Item = St
     })
 }
 
-/// The end of some work, to see whether anything can be written: it takes all the tables that works need.
+/// A completion of a made-up work that writes to all tables that works need.
 pub(super) fn any_completion() -> Completion {
     let new = format!("trial-{:032x}", rand::random::<u128>());
     Completion {

@@ -1,4 +1,4 @@
-//! What is finished for long goes, so that the tables do not grow for ever.
+//! Retention: old finished works are purged.
 
 use std::time::Duration;
 
@@ -7,29 +7,28 @@ use async_trait::async_trait;
 use super::error::Result;
 use crate::domain::WorkId;
 
-/// What one look at the works came to.
+/// The result of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// So many works went.
+    /// Purged works.
     pub works: u64,
-    /// With so many events.
+    /// Purged events.
     pub events: u64,
-    /// Behind which work to go on, unless there is nothing old behind it.
+    /// The work behind which to continue; `None` if there is nothing old behind it.
     pub next: Option<WorkId>,
 }
 
-/// Works that nobody needs any more.
+/// Purging of old works.
 ///
-/// They are found by a walk in the order of their ids, which is about that of their creation, and not by an index: that
-/// would have to hold every finished work, and each work that becomes done would pay for it. The walk meets again, each
-/// time, what is old and has to stay; of that there is little.
+/// Works are found by a walk in the order of their ids, which is about that of their creation. An index would have to
+/// hold every finished work, and each work that becomes done would pay for it. Each walk meets the old works that have
+/// to stay again; they are few.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Looks at the next works behind an id, at most `limit`, and removes with all their events those that became done
-    /// or failed, or were cancelled or deleted, longer ago than `retain`. Works that stand among the dead letters stay; so do, until the
-    /// next walk, those that somebody else changes just now, and those with events that no reader of the feed may have
-    /// seen yet.
+    /// Looks at the next works behind an id, at most `limit`. Removes those that were finished or deleted longer ago
+    /// than `retain`, with all their events. Works with dead letters stay. Works that change just now, or have events
+    /// that a reader of the feed may not have seen yet, stay until the next walk.
     ///
-    /// What goes is told nobody. The feed cannot be continued from before it; the counters know of it at once.
+    /// Purging emits no event. The feed cannot be continued from before it; the counters know at once.
     async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged>;
 }

@@ -1,4 +1,4 @@
-//! How a search is taken apart, the same for both databases, so that it reads about as many rows as it shows.
+//! The plan of a search, the same for both databases: it reads about as many rows as it shows.
 //!
 //! Each work that is shown stands in one index by status and origin, newest first. A search merges the part of each
 //! status and origin that it asks for and stops when its page is full. Ids follow the time of creation closely, but not
@@ -7,10 +7,10 @@
 use super::Search;
 use crate::domain::{Origin, PrefixSelection, Status, WorkCodePrefix};
 
-/// How many works on each side of `since` are looked at.
+/// Works on each side of `since` that are looked at.
 pub(super) const AROUND: u16 = 1000;
 
-/// From this many random characters on, so few codes begin alike that all of them are read.
+/// With this many random characters, so few codes match that all of them are read.
 const SELECTIVE: usize = 2;
 
 /// The works that a search goes through.
@@ -20,11 +20,11 @@ pub(super) struct Parts {
     pub(super) kinds: Vec<(Status, Origin)>,
     /// Codes from the first, inclusive, to the second, exclusive.
     pub(super) codes: Option<(String, String)>,
-    /// Whether to read all works with these codes rather than walk.
+    /// True to read all works with these codes rather than walk.
     pub(super) by_code: bool,
 }
 
-/// What `since` comes to.
+/// The works that `since` leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Since {
     /// Any time.
@@ -36,7 +36,7 @@ pub(super) enum Since {
 }
 
 impl Search {
-    /// What to go through; nothing when nothing can match.
+    /// The parts to go through; `None` if nothing can match.
     pub(super) fn parts(&self) -> Option<Parts> {
         let (origins, codes) = match self.work_code.as_ref().map(WorkCodePrefix::selection) {
             None | Some(PrefixSelection::All) => (Origin::ALL.to_vec(), None),

@@ -1,9 +1,8 @@
-//! The counters: kept by the statements that change works, so that nobody ever counts works to serve them.
+//! The counters. The statements that change works keep them, so serving them counts no works.
 //!
-//! Each of those statements says in `stat_deltas` how many works went from one status to another; what was said so far
-//! is folded into totals now and then. Only scheduled works are counted, in an index of their own: a work is one no more
-//! when its time comes, and no statement changes it then. Here is also what both adapters make of the numbers that they
-//! read.
+//! Each of those statements writes to `stat_deltas` how many works went from one status to another. The deltas are
+//! folded into totals now and then. Only scheduled works are counted, in an index of their own: when their time comes,
+//! no statement changes them. Here is also what both adapters compute from the numbers they read.
 
 use async_trait::async_trait;
 
@@ -26,15 +25,15 @@ pub trait Views: Send + Sync {
     /// The counters as of now, whether folded or not.
     async fn stats(&self) -> Result<Stats>;
 
-    /// Folds what the changes said into the totals; how many rows they took to say it. Whoever changes works does not
-    /// wait for it, and several may fold at once.
+    /// Folds the deltas into the totals; returns the number of deltas. Writers do not wait for it, and several may fold
+    /// at once.
     async fn fold(&self) -> Result<u64>;
 
-    /// Counts all works anew, for totals that somebody damaged. Whoever changes works does not wait for it.
+    /// Counts all works anew, for totals that were damaged. Writers do not wait for it.
     async fn rebuild(&self) -> Result<()>;
 }
 
-/// How many works of an origin are in a status.
+/// The works of one origin in one status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count {
     pub(super) origin: Origin,
@@ -42,8 +41,7 @@ pub(super) struct Count {
     pub(super) works: i64,
 }
 
-/// How many works became done within the last whole second and the last 60, after having been asked for as long as one
-/// bucket says.
+/// The works of one latency bucket that became done within the last whole second and the last 60.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
     /// None where it is not known.
@@ -77,7 +75,7 @@ pub(super) fn assembled(counts: &[Count], scheduled: i64, done: &[Done], newest:
     stats
 }
 
-/// The latency that so many of a hundred works did not exceed, in milliseconds.
+/// The latency, in milliseconds, that this percentage of works did not exceed.
 fn percentile(done: &[Done], percent: i64) -> Option<f64> {
     let known = || {
         done.iter()

@@ -7,21 +7,21 @@ use async_trait::async_trait;
 use super::error::Result;
 use crate::domain::{AddUpTo, Status, Work, WorkId};
 
-/// What became of a change to a work.
+/// The result of a change to a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed<T> {
     /// It took effect.
     Applied(T),
-    /// The work is at another version than the one that was to be changed. Nothing changed.
+    /// The work is at another version. Nothing changed.
     OtherVersion,
-    /// The work's status, which is this one, rules the change out. Nothing changed.
+    /// The work has this status, which rules the change out. Nothing changed.
     WrongStatus(Status),
     /// There is no such work.
     Missing,
 }
 
 impl<T> Changed<T> {
-    /// The same with something else in place of what it came to.
+    /// Maps the value of an applied change.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Changed<U> {
         match self {
             Self::Applied(what) => Changed::Applied(change(what)),
@@ -32,17 +32,17 @@ impl<T> Changed<T> {
     }
 }
 
-/// Works, as their owners change them. What is under way for what a work was before has no effect any more.
+/// Works as their owners change them. Attempts at an earlier state of the work take no effect any more.
 ///
-/// A change whose reply is lost is repeated within its call and takes effect once: it takes for its own doing that the
-/// work is one generation further, with the bound it gives it, or cancelled one version further, or gone. Whoever did
-/// the very same thing in between cannot be told from it, and need not be. A new call after [`StoreError::Unavailable`] is another change: it counts
-/// another generation, or finds another version or nothing.
+/// A change whose reply is lost is repeated within its call and takes effect once. The repetition recognizes its own
+/// effect: the work is one generation further with its bound, or cancelled one version further, or gone. The same
+/// change by somebody else cannot be told apart, and need not be. A new call after [`StoreError::Unavailable`] is
+/// another change: it adds another generation, or finds another version or nothing.
 #[async_trait]
 pub trait WorkChanges: Send + Sync {
-    /// Gives a work another bound, to be computed anew: pending, as the next generation, due after `pause` so that a
-    /// series of updates computes once; one that waits for its `run_at` goes on waiting. Only at this version, if
-    /// given. Its dead letter is gone with it.
+    /// Gives a work another bound and makes it pending, as its next generation. It is due after `pause`, so that a
+    /// series of updates computes once; a work that waits for its `run_at` keeps waiting. Removes its dead letter. With
+    /// `version`, changes only that version.
     async fn update(
         &self,
         id: WorkId,
@@ -51,15 +51,14 @@ pub trait WorkChanges: Send + Sync {
         pause: Duration,
     ) -> Result<Changed<Work>>;
 
-    /// Ends a pending or running work. It stays readable as `cancelled`; what is under way for it has no effect any more.
-    /// Only at this version, if given.
+    /// Ends a pending or running work. It stays readable as `cancelled`. With `version`, changes only that version.
     async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>>;
 
-    /// Starts a failed or cancelled work over: pending, as the next generation, due at once or at its `run_at`. Only at
-    /// this version, if given. Its dead letter is gone with it.
+    /// Makes a failed or cancelled work pending, as its next generation, due at once or at its `run_at`. Removes its
+    /// dead letter. With `version`, changes only that version.
     async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>>;
 
-    /// Cancels a work that is unfinished, and removes it from what is read; its row stays, so that a late redelivery
-    /// finds that it is gone. Only at this version, if given. Its dead letter is gone with it.
+    /// Hides a work from all reads, and cancels it if it is unfinished. Its row stays, so that a late redelivery finds
+    /// it gone. Removes its dead letter. With `version`, changes only that version.
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>>;
 }

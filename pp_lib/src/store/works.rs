@@ -14,34 +14,34 @@ pub struct NewWork {
     pub work_code: WorkCode,
     /// Its bound.
     pub add_up_to: AddUpTo,
-    /// When it is to run, in Unix seconds; at once when there is none or it is over.
+    /// Unix second from which it may run; without one, or with one in the past, it runs at once.
     pub run_at: Option<i64>,
 }
 
-/// Which works a search is for; the newest come first.
+/// A search for works; the newest come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
-    /// Codes that begin like this.
+    /// Only codes with this prefix.
     pub work_code: Option<WorkCodePrefix>,
-    /// Works in (`true`) or not in (`false`) this status.
+    /// Only works in (`true`) or not in (`false`) this status.
     pub status: Option<(Status, bool)>,
-    /// Created at this Unix second or later.
+    /// Only works created at this Unix second or later.
     pub since: Option<i64>,
-    /// With an id below this one: where the page before ended.
+    /// Only ids below this one, where the page before ended.
     pub before: Option<WorkId>,
-    /// At most so many.
+    /// The most works of a page.
     pub limit: u16,
 }
 
-/// Works, as the API serves them. Deleted works are never among what is read.
+/// Works as the API serves them. Reads never return deleted works.
 #[async_trait]
 pub trait WorkRows: Send + Sync {
-    /// Inserts works, due at once or at their `run_at`. One answer for each, in order: the work as it now stands,
-    /// whether inserted now or by an earlier call with the same `message_id`; `None` where another work has the code,
-    /// so that a new code is needed.
+    /// Inserts works, due at once or at their `run_at`. Returns one answer for each, in order: the work as it now
+    /// stands, inserted now or by an earlier call with the same `message_id`, or `None` where another work has the code
+    /// and a new code is needed.
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
 
-    /// Inserts works as [`Self::create`] does, but all of them or, where another work has one of the codes, none.
+    /// Inserts works like [`Self::create`]: all of them or, if another work has one of the codes, none.
     async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>>;
 
     /// The works with these ids, in no particular order; unknown ids are left out.

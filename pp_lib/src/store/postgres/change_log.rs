@@ -21,9 +21,9 @@ use super::session::each_at_its_moment;
 use crate::domain::{Event, Position, Snapshot, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
 
-/// What the feed says of itself to the statement that reads it. The snapshot is the statement's own. What follows is read
-/// after it was taken: how many transactions had begun by then that are too young to be in its list, and the highest id
-/// that was drawn, so that no event in the snapshot has a higher one.
+/// The state of the feed as its statement sees it. The snapshot is that of the statement. The rest is read after it was
+/// taken: how many transactions had begun by then that are too young for its list, and the highest id that was drawn,
+/// so that no event in the snapshot has a higher one.
 const FEED: &str = "
     SELECT epoch, pg_is_in_recovery() AS standby, pg_current_snapshot() AS now,
         age(pg_snapshot_xmax(pg_current_snapshot())::xid)::bigint AS begun,
@@ -33,9 +33,9 @@ const FEED: &str = "
 /// it is on the way to, if any, `$4` the last id seen on that way, `$5` and `$6` between which ids the events of later
 /// transactions lie.
 ///
-/// Up to `$5` only transactions that were open at the last snapshot have events that are new; they are found by the key.
-/// What is above it is found in the order of ids. So a page costs what is on it, however large the table is and
-/// however much an open transaction wrote.
+/// Up to `$5` only transactions that were open at the last snapshot have new events; they are found by the key. Events
+/// above `$5` are found in the order of ids. So a page costs what is on it, however large the table is and however much
+/// an open transaction wrote.
 ///
 /// The place is valid while no event behind it was purged: the purged ones are of transactions up to `floor_tx`, with ids
 /// up to `floor_id`.
@@ -87,7 +87,7 @@ struct Feed {
 }
 
 impl Feed {
-    /// Whether this epoch can be read. After one that was made elsewhere there is a new one.
+    /// True if this epoch can be read. If it was made elsewhere, a new one begins.
     fn is_current(&self, connection: &mut PgConnection) -> std::result::Result<bool, Failure> {
         if self.standby {
             let why = "the change feed needs a primary, and this server is a standby";
@@ -148,7 +148,7 @@ struct Asked {
     above: i64,
 }
 
-/// Whether there may be more, and the place behind the page.
+/// The end of a page.
 struct Behind {
     position: Position,
     complete: bool,
@@ -182,7 +182,7 @@ impl Asked {
         }
     }
 
-    /// Behind a page of so many events, of which the last has this id.
+    /// The end of a page with this many events, of which the last has this id.
     fn behind(&self, end: Arc<Snapshot>, events: usize, last: Option<i64>) -> Behind {
         let (epoch, seen) = (self.after.epoch(), Arc::clone(self.after.seen()));
         match last.filter(|_| events == usize::from(self.limit)) {
@@ -272,7 +272,7 @@ struct Row {
 }
 
 impl Row {
-    /// The change, when there is a work: an event without one is of a work that somebody deleted by hand.
+    /// The change; none for an event whose work was deleted by hand.
     fn into_change(self, position: impl Fn(i64) -> Position) -> std::result::Result<Option<Change>, Failure> {
         let event = (self.id, self.work_id, self.work_code, self.variable, self.created_on);
         let (Some(id), Some(work_id), Some(work_code), Some(variable), Some(created_on)) = event else {

@@ -18,9 +18,9 @@ fn message_ids(found: Vec<Found>) -> MessageIds {
     found.into_iter().map(|found| found.message_id).collect()
 }
 
-/// Events are derived from what really changed: the start where the attempt had not been started, then its end. So is
-/// what is said for the counters, with the bucket of the latency as `views::bucket_of` has it: of the first generation
-/// only, since when a later one was asked for is not known.
+/// Events follow from the rows that changed: a start if the attempt was not announced as running, then its end. So do
+/// the counters, with the bucket of the latency as in `views::bucket_of`. Only a first generation has a latency,
+/// because it is not known when a later one was asked for.
 const COMPLETE: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
@@ -174,7 +174,7 @@ pub(super) fn running(connection: &mut PgConnection, completions: &[Completion])
     Ok(message_ids(running))
 }
 
-/// Takes running rows of which this holds back to pending, or fails them.
+/// Makes running rows for which the condition holds pending again, or fails them.
 pub(super) fn rescue(
     connection: &mut PgConnection,
     lost: &str,

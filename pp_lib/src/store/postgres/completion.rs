@@ -1,4 +1,4 @@
-//! What workers record: completions, leases and the rescue of those that ran out.
+//! Reports of workers: completions, leases, attempts handed back, rescue.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +60,8 @@ impl Completions for PostgresStore {
                     lost.store(true, Ordering::Relaxed);
                 }
             })?;
-            // An earlier try may have taken effect without its worker being told. What runs as this very attempt
-            // then is taken for its own: at worst two compute it, and the first result counts.
+            // An earlier try may have taken effect without a reply. A row that runs as this very attempt counts as its
+            // effect: at worst two workers compute it, and the first result counts.
             if lost.load(Ordering::Relaxed) {
                 applied.extend(complete::running(connection, &rows)?);
             }

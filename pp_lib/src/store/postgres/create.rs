@@ -89,7 +89,7 @@ fn with_present(
         .collect()
 }
 
-/// Why a transaction is rolled back.
+/// The reason to roll back.
 enum Abort {
     CodeTaken,
     Failed(Failure),

@@ -16,7 +16,7 @@ use super::rows::{
 use crate::domain::{DeadLetter, DeadLetterId, WorkId};
 use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
 
-/// How many letters one statement changes: few enough to be done well within the statement timeout.
+/// Letters that one statement changes: few enough to finish well within the statement timeout.
 const AT_ONCE: usize = 2_000;
 
 #[derive(QueryableByName)]
@@ -132,7 +132,7 @@ impl DeadLetters for PostgresStore {
     }
 
     async fn redrive(&self, which: &Selection) -> Result<u64> {
-        // Whoever holds a letter or its work is changing it; that goes first.
+        // A letter or work that is locked is being changed; that change goes first.
         self.change(
             which,
             "WITH picked AS MATERIALIZED (
@@ -226,7 +226,7 @@ impl DeadLetters for PostgresStore {
         let due = column(sent, |sent| from_unix_microseconds(sent.due_at.0));
         self.run(move |connection| {
             sql_query(
-                // Waits for locks: whoever looks for what is due may hold these for a moment without wanting them.
+                // Waits for locks: a claim may hold these for a moment without taking them.
                 "WITH held AS MATERIALIZED (
                     SELECT dead_letters.id FROM unnest($1, $2) AS sent (id, due_at)
                     JOIN dead_letters USING (id, due_at)

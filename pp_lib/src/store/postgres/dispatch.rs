@@ -1,4 +1,4 @@
-//! The outbox: claims of due rows, and what became of them.
+//! The outbox: claims of due rows, marked as sent, given back or lost.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::rows::{CLAIM, ClaimRow, Freed, column, from_unix_microseconds, micros
 use super::{PostgresStore, complete, waits};
 use crate::store::{Claim, DispatchRows, LEASE_LOST, Result};
 
-/// How many rows one statement makes due again: few enough to be done well within the statement timeout.
+/// Rows that one statement changes: few enough to finish well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
 
 #[derive(QueryableByName)]
@@ -190,8 +190,8 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
 }
 
 impl PostgresStore {
-    /// Changes the rows that are still as they were claimed. One that somebody holds is moving on; should that come to
-    /// nothing, it is sent once more.
+    /// Changes the rows that are still as they were claimed. A locked row is moving on; if that is rolled back, it is
+    /// sent once more.
     async fn end_claims(&self, claims: &[Claim], change: &str) -> Result<()> {
         let claims = claims.to_vec();
         let sql = format!(

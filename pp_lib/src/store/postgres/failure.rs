@@ -1,4 +1,4 @@
-//! What an error of diesel means for the call that met it.
+//! The meaning of diesel errors for the call that met them.
 //!
 //! Diesel keeps the SQLSTATE to itself except for a few kinds, and the server's words may be in any language. So nothing
 //! is decided by words: the connection is asked whether it lives, and what stays unclear needs proof (`store::refusal`).
@@ -13,7 +13,7 @@ use diesel::{RunQueryDsl as _, sql_query};
 /// (which PostgreSQL looks for after a second), its own time limit. An error about data comes at once.
 const WAITED: Duration = Duration::from_millis(900);
 
-/// Why an attempt failed.
+/// A failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// There was no connection to be had in the time there is.
@@ -28,7 +28,7 @@ pub(super) enum Failure {
     Violated(String),
     /// The server refuses; diesel does not say why.
     Unclear(String),
-    /// What the database holds is not what this program writes.
+    /// The database holds something that this program does not write.
     Unreadable(String),
 }
 
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// What the server said.
+    /// The server's message.
     pub(super) fn into_words(self) -> String {
         match self {
             Self::Unreachable(why)
@@ -60,7 +60,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let Error::DatabaseError(kind, information) = error else {
             return match error {
-                // Nobody knows which transaction the session is in.
+                // It is not known which transaction the session is in.
                 Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => {
                     Self::Broken(error.to_string())
                 }

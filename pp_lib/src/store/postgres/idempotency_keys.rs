@@ -169,9 +169,8 @@ impl IdempotencyKeys for PostgresStore {
     }
 }
 
-/// A key that is new, has expired, or was let go by whoever began it. The seed of the last kind stays, and so it is
-/// with one that this very call has begun in an attempt whose reply was lost. None is held for longer than it can be,
-/// unless the clock was set back.
+/// Takes a key that is new, has expired or was released, or that this very call began in a try whose reply was lost. A
+/// released key keeps its seed. None is held longer than `hold`, unless the clock was set back.
 const BEGIN: &str = "
     INSERT INTO idempotency_keys AS held (scope, key, fingerprint, seed, held_until, expires_on)
     SELECT scope, key, fingerprint, seed, now() + $5 * interval '1 microsecond', now() + $6 * interval '1 microsecond'

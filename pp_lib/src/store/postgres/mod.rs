@@ -1,10 +1,9 @@
 //! The store on PostgreSQL: the pool of connections, and how a call gets through to the server.
 //!
-//! The statements are in the modules below, one for each part of the port; the schema is `pp_storage`'s.
+//! The modules below have the statements, one for each part of the port; `pp_storage` has the schema.
 //!
-//! Two rules keep those who write at once from waiting for each other in a circle: a statement that waits for locks on
-//! several rows takes them in the order of their key (`message_id`, or scope and key), works before their letters;
-//! every other one skips what is locked.
+//! Two rules prevent deadlocks. A statement that waits for locks on several rows takes them in the order of their key
+//! (`message_id`, or scope and key), works before their letters. Every other statement skips locked rows.
 
 mod change_log;
 mod complete;
@@ -49,14 +48,14 @@ use super::refusal::{Refusal, proved};
 use super::{Result, Store, StoreError};
 use crate::feed::postgres::refuses_for_good;
 
-/// How to reach PostgreSQL.
+/// The address of PostgreSQL, and bounds for its use.
 #[derive(Clone)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`, as libpq understands it.
     pub url: String,
-    /// How many connections there are at most.
+    /// The most connections.
     pub pool: u32,
-    /// How long a call may take, with everything it waits for and every new try.
+    /// The longest a call may take, with all waits and retries.
     pub timeout: Duration,
 }
 
@@ -75,7 +74,7 @@ impl fmt::Debug for PostgresConfig {
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Pool<Sessions>,
-    /// As many as there are connections: who waits for one waits here, without a thread.
+    /// One permit for each connection: callers wait here, without a thread.
     turns: Arc<Semaphore>,
     /// For what takes long, and for what needs a session of its own.
     direct: Sessions,
@@ -154,8 +153,8 @@ impl PostgresStore {
         Ok(self.attempt(&Arc::new(attempt)).await?)
     }
 
-    /// The same for an attempt with so many rows that may be refused: it is [`StoreError::Rejected`] if the trial, the
-    /// same with another row, succeeds.
+    /// Runs an attempt with this many rows that may be refused. It is [`StoreError::Rejected`] if the trial, the same
+    /// with another row, succeeds.
     async fn run_proved<T, F, P>(&self, rows: usize, attempt: F, trial: P) -> Result<T>
     where
         T: Send + 'static,
@@ -171,7 +170,7 @@ impl PostgresStore {
         T: Send + 'static,
         F: Fn(&mut PgConnection) -> Outcome<T> + Send + Sync + 'static,
     {
-        /// How often to try what the server refuses without a known reason.
+        /// Tries of a call that the server refuses without a known reason.
         const UNCLEAR_TRIES: u32 = 4;
 
         let deadline = Instant::now() + self.timeout;
@@ -212,7 +211,7 @@ impl PostgresStore {
         Err(Refusal::Known(StoreError::Unavailable(why)))
     }
 
-    /// What a refusal of the server means: its schema may not be this program's any more.
+    /// The meaning of a refusal: the schema may not be that of this program any more.
     async fn refused(&self, why: String) -> Refusal {
         let check = |connection: &mut PgConnection| Ok(pp_storage::check_postgres(connection));
         match self.once(Arc::new(check), Instant::now() + self.timeout).await {
@@ -274,7 +273,8 @@ impl Store for PostgresStore {
     }
 }
 
-/// Why there is no connection. Waiting helps unless the server is there and does not know this user or database.
+/// The error for a missing connection. Waiting helps unless the server is there and does not know this user or
+/// database.
 async fn no_connection(sessions: &Sessions, why: String) -> StoreError {
     match refuses_for_good(sessions.url()).await {
         true => StoreError::Rejected(why),
@@ -282,7 +282,7 @@ async fn no_connection(sessions: &Sessions, why: String) -> StoreError {
     }
 }
 
-/// What an attempt comes to.
+/// The result of an attempt.
 type Outcome<T> = std::result::Result<T, Failure>;
 
 fn schema_error(error: SchemaError) -> StoreError {

@@ -1,6 +1,6 @@
-//! What stands before the server is found out at the start: a connection pooler is used as it can be, or refused.
+//! Detects at the start a connection pooler before the server, and refuses one that cannot be used.
 //!
-//! How a pooler is noticed is in `pp_storage`; how it is used is in `session`.
+//! `pp_storage` has the detection, `session` the use of a pooler.
 
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::Text;
@@ -29,7 +29,7 @@ pub(super) async fn refuse_shared_sessions(sessions: &Sessions) -> Result<()> {
     }
 }
 
-/// Refuses a pooler in statement mode: it answers a statement, and ends whoever begins a transaction.
+/// Refuses a pooler in statement mode, which answers statements and cuts off transactions.
 pub(super) async fn refuse_statements_alone(sessions: &Sessions) -> Result<()> {
     let asked = sessions.clone();
     // The outer error is why there is no connection.

@@ -52,7 +52,7 @@ pub(super) fn skipping_at_need<T>(
     }
 }
 
-/// What an insert does with a row that is there already.
+/// The treatment of a row that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnConflict {
     /// All of it fails.
@@ -62,7 +62,7 @@ pub(super) enum OnConflict {
 }
 
 impl OnConflict {
-    /// What stands behind the insert.
+    /// The clause behind the insert.
     pub(super) const fn clause(self) -> &'static str {
         match self {
             Self::Fail => "",

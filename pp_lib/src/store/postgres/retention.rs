@@ -1,4 +1,4 @@
-//! The statement that removes what is finished for long.
+//! The statement that purges old works.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::rows::microseconds;
 use crate::domain::WorkId;
 use crate::store::{Purged, Result, Retention};
 
-/// One statement, so that the feed's floor and the counters change with what they tell of. It waits for nobody: what is
-/// locked is skipped, and what changed since the snapshot is at another version by now. Who waits for its locks finds the
-/// work gone.
+/// Purges in one statement, so that the floor of the feed and the counters change together with the works. It waits for
+/// no lock: it skips locked rows, and a row that changed since the snapshot has another version. A statement that waits
+/// for its locks finds the work gone.
 ///
 /// The floor is the newest transaction of which events went, and the highest id among them. Places of readers are as old
 /// as the oldest open transaction, so what is younger than that stays, with its works.

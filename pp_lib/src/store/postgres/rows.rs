@@ -134,7 +134,7 @@ pub(super) struct Count {
 pub(super) struct Freed {
     #[diesel(sql_type = Text)]
     work_code: String,
-    /// Whether it was lost once too often.
+    /// True if it was lost once too often.
     #[diesel(sql_type = Bool)]
     given_up: bool,
 }
@@ -169,7 +169,7 @@ pub(super) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// A value of a row. The schema's constraints let nothing through that does not parse, unless somebody changed them.
+/// A value of a row. The schema lets only values through that parse, unless it was changed by hand.
 pub(super) fn parsed<T, E>(id: i64, value: Result<T, E>) -> Result<T, Failure> {
     value.map_err(|_| Failure::Unreadable(format!("the row of work {id} is not one that this program writes")))
 }

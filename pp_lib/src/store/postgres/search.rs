@@ -46,7 +46,7 @@ pub(super) fn within(connection: &mut PgConnection, search: &Search) -> Result<V
     works(rows)
 }
 
-/// Where the works that were created since then are.
+/// The ids of works around that moment.
 fn around(connection: &mut PgConnection, since: PgTimestamp) -> QueryResult<Since> {
     let around: Around = sql_query(
         "SELECT ARRAY(SELECT id FROM works WHERE created_on >= $1 ORDER BY created_on LIMIT $2 + 1) AS later,
@@ -58,8 +58,7 @@ fn around(connection: &mut PgConnection, since: PgTimestamp) -> QueryResult<Sinc
     Ok(Since::of(around.later, &around.before))
 }
 
-/// Names of statuses and origins are the program's own and stand in the text, so that partial indexes are seen to fit;
-/// whatever a user typed is bound.
+/// The text names statuses and origins, so that partial indexes fit; everything a user typed is bound.
 fn statement(
     search: &Search,
     parts: &Parts,

@@ -16,7 +16,7 @@ use diesel::{Connection as _, ConnectionError};
 
 use super::failure::Failure;
 
-/// What a connection leads to.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// One session of the server, from beginning to end. The settings are the session's.
@@ -36,7 +36,7 @@ pub(super) struct Sessions {
 /// A connection with what is known about it.
 pub(super) struct Session {
     connection: PgConnection,
-    /// How an attempt begins, where it is a transaction.
+    /// The beginning of an attempt that is one transaction.
     begin: Option<String>,
     /// Nothing has been answered on it yet.
     fresh: bool,
@@ -44,7 +44,7 @@ pub(super) struct Session {
 }
 
 impl Sessions {
-    /// What is to be connected to, or why that is no URL for this.
+    /// The address, or the reason it is no URL.
     pub(super) fn new(url: &str, way: Way, timeout: Duration) -> Result<Self, String> {
         if !["postgres://", "postgresql://"]
             .iter()
@@ -77,7 +77,7 @@ impl Sessions {
         })
     }
 
-    /// What is connected to. There is a password in it.
+    /// The address, with the password in it.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -97,7 +97,7 @@ impl Way {
             Self::Transaction => "SET LOCAL",
         };
         let mut settings = vec![
-            // A statement that nobody waits for any more ends; a lock is tried again before.
+            // A statement whose caller has given up ends; a lock is tried again before.
             format!("{set} statement_timeout = {timeout}"),
             format!("{set} lock_timeout = {lock}"),
             format!("{set} idle_in_transaction_session_timeout = {timeout}"),
@@ -213,7 +213,7 @@ fn in_transaction<T>(
     outcome
 }
 
-/// Whether the connection is within a transaction, be it the one around an attempt.
+/// True within a transaction, also within that of an attempt.
 pub(super) fn is_in_transaction(connection: &mut PgConnection) -> bool {
     let status = AnsiTransactionManager::transaction_manager_status_mut(connection);
     !matches!(status.transaction_depth(), Ok(None))
@@ -243,12 +243,12 @@ pub(super) fn each_at_its_moment<T>(
     connection.build_transaction().read_committed().run(run)
 }
 
-/// Why there is no connection, in words that may be shown.
+/// The reason for a missing connection, in words that may be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct ConnectError(String);
 
-/// What libpq says about a server may be shown; what it says about a URL quotes it, password and all.
+/// Messages of libpq about a server may be shown; those about a URL quote it, password and all.
 fn connect_error(error: &ConnectionError) -> String {
     match error {
         ConnectionError::BadConnection(text)

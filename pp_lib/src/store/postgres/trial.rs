@@ -68,7 +68,7 @@ pub(super) fn writes(connection: &mut PgConnection) -> Tried {
     })
 }
 
-/// Whether one of these is taken; else why the last one is not.
+/// Succeeds if one of these is taken; else fails as the last one did.
 fn any<T>(others: impl Iterator<Item = T>, mut trial: impl FnMut(T) -> Tried) -> Tried {
     let mut last = Err(Failure::Unclear("there is nothing to try".to_owned()));
     for other in others {
@@ -83,7 +83,7 @@ fn any<T>(others: impl Iterator<Item = T>, mut trial: impl FnMut(T) -> Tried) ->
 fn taken_back(connection: &mut PgConnection, change: impl FnOnce(&mut PgConnection) -> Tried) -> Tried {
     let ended = connection.transaction(|connection| {
         change(connection).map_err(End::Failed)?;
-        // What would be checked at a commit.
+        // Checks of the commit.
         connection.batch_execute("SET CONSTRAINTS ALL IMMEDIATE")?;
         Err::<(), End>(End::TakenBack)
     });
@@ -93,7 +93,7 @@ fn taken_back(connection: &mut PgConnection, change: impl FnOnce(&mut PgConnecti
     }
 }
 
-/// Why a trial's transaction ends.
+/// The end of a trial.
 enum End {
     TakenBack,
     Failed(Failure),

@@ -15,12 +15,12 @@ use crate::domain::{Origin, Stats};
 use crate::store::views::{Count, Done, NEWEST, assembled};
 use crate::store::{Result, StoreError, Views};
 
-/// How many deltas one statement folds: few enough to be done well within the statement timeout.
+/// Deltas that one statement changes: few enough to finish well within the statement timeout.
 const FOLDED_AT_ONCE: i64 = 20_000;
 
-/// In one statement, so that at any moment each delta counts once: as itself or in the totals. What somebody else folds
-/// right now is skipped; totals are taken in the order of their keys, so that two who fold wait for each other briefly
-/// and never in a circle.
+/// Folds in one statement, so that each delta counts once at any moment: as itself or in the totals. Deltas that
+/// another call folds right now are skipped. Totals are locked in the order of their keys, so two that fold wait for
+/// each other briefly and never in a circle.
 const FOLD: &str = "
     WITH folded AS (
         DELETE FROM stat_deltas WHERE ctid = ANY(ARRAY(
@@ -187,9 +187,9 @@ fn scheduled(connection: &mut PgConnection) -> std::result::Result<i64, Failure>
     Ok(scheduled.works)
 }
 
-/// Exact beside writers: what a transaction did is in this snapshot with its deltas, or neither is. Those in the
-/// snapshot are folded, since the count has them; the others stay. Nobody folds meanwhile: who does so locks the totals
-/// before the first delta, and who did so before this lock is in the snapshot, which is taken after it.
+/// Counts exactly beside writers: the snapshot has what a transaction did together with its deltas, or neither. Deltas
+/// in the snapshot are folded, because the count has them; the others stay. No other call folds meanwhile: folding
+/// locks the totals before the first delta, and a fold before this lock is in the snapshot, which is taken after it.
 fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
     connection.batch_execute("SET application_name = 'pp'; SET lock_timeout = '5s'")?;
     connection.build_transaction().repeatable_read().run(|connection| {

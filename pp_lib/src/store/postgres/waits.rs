@@ -6,19 +6,20 @@ use diesel::{RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 
-/// How many rows one statement changes: few enough to be done well within the statement timeout.
+/// Rows that one statement changes: few enough to finish well within the statement timeout.
 pub(super) const AT_ONCE: i64 = 5_000;
 
-/// When an unfinished row began to wait; NULL for one that waits for its `run_at`. What is due without a delay began to
-/// wait when it was due. Older programs do not say when a lease was extended, but when its attempt began.
+/// The moment an unfinished row began to wait; NULL for one that waits for its `run_at`. A row that is due without a
+/// delay began to wait when it was due. Older programs do not record when a lease was extended, only when its attempt
+/// began.
 const SINCE: &str = "CASE
     WHEN status = 'running' THEN coalesce(due_set_on, updated_on)
     WHEN sent_at IS NOT NULL THEN sent_at
     WHEN due_at IS DISTINCT FROM run_at THEN coalesce(due_set_on, due_at)
 END";
 
-/// Rows that began to wait later than now wait as long as they did then, from now on. Looks at so many, those first that
-/// are due first; how many of these it changed, at most [`AT_ONCE`].
+/// Makes rows that began to wait in the future wait as long as they did then, from now on. Looks at the first `most`
+/// rows in the order of `due_at`; returns how many of them it changed, at most [`AT_ONCE`].
 pub(super) fn shorten(connection: &mut PgConnection, most: Option<i64>) -> Result<usize, Failure> {
     let late = format!("due_at > now() AND {SINCE} > now() + interval '1 second'");
     let shortened = sql_query(format!(

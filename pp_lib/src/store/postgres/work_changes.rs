@@ -31,7 +31,7 @@ struct Change<M> {
     allowed: fn(Status) -> bool,
     /// Its event: variable and value, as SQL.
     event: &'static str,
-    /// Whether an earlier try, which found the first, has left the second behind. See [`PostgresStore::change_work`].
+    /// True if an earlier try, which found the first, left the second behind. See [`PostgresStore::change_work`].
     mine: M,
 }
 
@@ -183,7 +183,7 @@ impl PostgresStore {
     }
 }
 
-/// The row of a work that is not deleted, nobody else's until the transaction ends.
+/// The row of a work that is not deleted, locked until the transaction ends.
 fn hold(connection: &mut PgConnection, id: WorkId) -> std::result::Result<Option<Held>, Failure> {
     let held: Option<Held> = sql_query(format!(
         "SELECT {WORK}, generation FROM works WHERE id = $1 AND deleted_on IS NULL FOR NO KEY UPDATE"

@@ -12,7 +12,7 @@ use super::rows::{parsed, unix_seconds};
 use crate::domain::{Event, Position, Snapshot, WorkId};
 use crate::store::{Change, ChangeLog, Page, Result};
 
-/// Where the feed begins and ends.
+/// The ends of the feed.
 #[derive(QueryableByName)]
 struct Bounds {
     #[diesel(sql_type = BigInt)]
@@ -39,7 +39,7 @@ impl Bounds {
     }
 }
 
-/// What stands behind a place: the events with ids above one and up to another.
+/// The events behind a position, by id.
 struct Range {
     above: i64,
     up_to: i64,

@@ -97,7 +97,7 @@ pub(super) fn complete(connection: &mut SqliteConnection, completions: &[Complet
         .collect())
 }
 
-/// When a later generation was asked for is not known.
+/// Only a first generation has a latency: it is not known when a later one was asked for.
 fn moved(row: &Changed, completion: &Completion) -> Moved {
     let counts = completion.guard.run().generation == 1 && completion.outcome.status() == Status::Done;
     Moved {
@@ -181,7 +181,7 @@ fn next_attempt(completion: &Completion) -> i32 {
     }
 }
 
-/// How many failures an outcome adds.
+/// Failures that an outcome adds.
 fn failures(completion: &Completion) -> i32 {
     i32::from(completion.outcome.reason().is_some())
 }
@@ -215,7 +215,7 @@ fn known(connection: &mut SqliteConnection, message_ids: Vec<&str>) -> QueryResu
     Ok(known.into_iter().map(|row| row.message_id).collect())
 }
 
-/// Takes running rows of which the condition holds back to pending, or fails them.
+/// Makes running rows for which the condition holds pending again, or fails them.
 pub(super) fn rescue(
     connection: &mut SqliteConnection,
     lost: &str,

@@ -1,4 +1,4 @@
-//! What workers did: rows inserted or guardedly updated, with their events and dead letters, in one change.
+//! Reports of workers: completions, leases, attempts handed back, rescue.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What changes of works say for the counters, within the change itself.
+//! Deltas for the counters, written within the change of the works.
 
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
@@ -12,7 +12,7 @@ use crate::domain::Status;
 pub(super) struct Moved {
     /// The work, as it is now.
     pub(super) id: i64,
-    /// What it was; none where it was not there.
+    /// Its former status; none for a new work.
     pub(super) was: Option<Status>,
     /// The bucket of the time that it took, for one that became done.
     pub(super) bucket: Option<u8>,

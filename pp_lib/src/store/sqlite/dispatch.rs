@@ -1,4 +1,4 @@
-//! What is due, claimed and sent.
+//! The outbox: claims of due rows, marked as sent, given back or lost.
 
 use std::time::Duration;
 
@@ -160,8 +160,8 @@ impl SqliteStore {
     }
 }
 
-/// Fails what was lost too often; which that is. An attempt that only its message told of leaves no events unless it was the
-/// last.
+/// Fails the rows that were lost too often, and returns them. An attempt that only its message told of leaves no events
+/// unless it was the last.
 fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<Vec<Lost>> {
     let lost: Vec<Lost> = sql_query(format!(
         "UPDATE works SET status = 'failed', due_at = NULL, sent_at = NULL, lost_leases = lost_leases + 1,

@@ -91,8 +91,8 @@ impl IdempotencyKeys for SqliteStore {
     }
 }
 
-/// A key that is new, has expired, or was let go by whoever began it; the seed of the last kind stays. None is held for
-/// longer than it can be, unless the clock was set back.
+/// Takes a key that is new, has expired or was released. A released key keeps its seed. None is held longer than
+/// `hold`, unless the clock was set back.
 fn begin(connection: &mut SqliteConnection, request: &Begin, hold: Duration, keep: Duration) -> QueryResult<Begun> {
     let mine: Option<Seed> = sql_query(format!(
         "INSERT INTO idempotency_keys (scope, key, fingerprint, seed, held_until, expires_on)

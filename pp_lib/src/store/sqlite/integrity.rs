@@ -1,4 +1,4 @@
-//! Whether the file is damaged. SQLite's own check says so, whatever an error's code or words are.
+//! Detects a damaged file by SQLite's own check, whatever an error says.
 
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-/// How long a verdict holds at least; the check reads the whole file.
+/// Shortest life of a verdict; the check reads the whole file.
 const HOLDS: Duration = Duration::from_secs(60);
 
-/// What the last check found.
+/// The verdict of the last check.
 #[derive(Debug, Default)]
 pub(super) struct Integrity(Mutex<Option<Verdict>>);
 

@@ -47,8 +47,8 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file, created when it is not there, with so many readers. `timeout` bounds waiting for a reader.
-    /// Blocks; the schema is left alone.
+    /// Opens a file with this number of readers, and creates it if it is missing. `timeout` bounds waiting for a
+    /// reader. Blocks; leaves the schema alone.
     pub fn open(path: &str, readers: u32, timeout: Duration) -> Result<Self> {
         let writer = Writer::open(path)?;
         let readers = Pool::builder()
@@ -67,8 +67,8 @@ impl SqliteStore {
         })
     }
 
-    /// Whether a file that exists has the schema of this program. A file that has not is left as it is, while opening
-    /// a store on it would change its journal mode. Blocks.
+    /// Fails unless an existing file has the schema of this program. Leaves the file as it is, while opening a store on
+    /// it would change its journal mode. Blocks.
     pub fn check_file(path: &str) -> Result<()> {
         use diesel::connection::SimpleConnection as _;
         let mut reader =
@@ -99,7 +99,7 @@ impl SqliteStore {
         self.judged(written.map_err(StoreError::from)).await
     }
 
-    /// The same for a change with so many rows that may be refused: it is [`StoreError::Rejected`] if the trial, the same
+    /// Runs a change with this many rows that may be refused. It is [`StoreError::Rejected`] if the trial, the same
     /// with another row, succeeds.
     async fn write_proved<T, F, P>(&self, rows: usize, change: F, trial: P) -> Result<T>
     where

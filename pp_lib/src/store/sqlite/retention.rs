@@ -1,4 +1,4 @@
-//! The change that removes what is finished for long. What it frees in the file is used again, not given back.
+//! The change that purges old works. The file reuses the space and does not shrink.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ struct Looked {
     works: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     last: Option<i64>,
-    /// Whether one of them is old enough; what was created since is not.
+    /// True if one of them is old enough; those created since are not.
     #[diesel(sql_type = Nullable<Integer>)]
     old: Option<i32>,
 }

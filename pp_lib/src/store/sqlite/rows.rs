@@ -122,7 +122,7 @@ pub(super) fn json_rows(rows: impl IntoIterator<Item = serde_json::Value>) -> St
     serde_json::Value::Array(rows.into_iter().collect()).to_string()
 }
 
-/// A value of a row. The schema's constraints let nothing through that does not parse, unless somebody changed them.
+/// A value of a row. The schema lets only values through that parse, unless it was changed by hand.
 pub(super) fn parsed<T, E>(column: &str, value: Result<T, E>) -> QueryResult<T> {
     value
         .map_err(|_| diesel::result::Error::DeserializationError(format!("unexpected {column} in the database").into()))

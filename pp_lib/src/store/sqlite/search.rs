@@ -25,7 +25,7 @@ pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> Quer
     rows.into_iter().map(WorkRow::into_work).collect()
 }
 
-/// Where the works that were created since then are.
+/// The ids of works around that moment.
 fn around(connection: &mut SqliteConnection, since: i64) -> QueryResult<Since> {
     let mut ids = |side: &str, order: &str, limit: i32| {
         let ids: QueryResult<Vec<Id>> = sql_query(format!(
@@ -151,7 +151,7 @@ mod tests {
         detail: String,
     }
 
-    /// What SQLite does for a statement, in its own words. That does not depend on the rows.
+    /// The plan of a statement, in SQLite's words. It does not depend on the rows.
     fn plan(connection: &mut SqliteConnection, search: &Search, place: Since) -> Vec<String> {
         let parts = search.parts().unwrap();
         let (sql, values) = text(search, &parts, search.since, place);

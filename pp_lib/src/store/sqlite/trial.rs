@@ -1,7 +1,7 @@
 //! Trials: changes that are made to see whether the file takes them, and taken back at once.
 //!
-//! What is taken back is never written to the disk. So each trial also leaves a mark, which is committed: a full disk or
-//! a file that cannot be written shows then.
+//! A rolled-back change is never written to the disk. So each trial also commits a mark: a full disk or a file that
+//! cannot be written shows then.
 
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
@@ -57,7 +57,7 @@ fn any<T>(
     last
 }
 
-/// Changes a page of the file: a lease that nobody asks for.
+/// Changes a page of the file: a lease of no use.
 fn mark(connection: &mut SqliteConnection) -> QueryResult<()> {
     sql_query(format!(
         "INSERT INTO leases (name, holder, held_until) VALUES ('trial', '', {NOW})

@@ -34,7 +34,7 @@ impl Rig {
         }
     }
 
-    /// Runs statements, as somebody else.
+    /// Runs statements on a connection of its own.
     fn run(&self, statements: &str) {
         let mut other = SqliteConnection::establish(self.file.to_str().unwrap()).unwrap();
         other.batch_execute("PRAGMA busy_timeout = 5000").unwrap();

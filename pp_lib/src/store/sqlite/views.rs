@@ -11,11 +11,11 @@ use crate::domain::{Origin, Stats};
 use crate::store::views::{Count, Done, NEWEST, assembled};
 use crate::store::{Result, Views};
 
-/// What the deltas make of the counters, as rows of them.
+/// The deltas as rows of the totals.
 const MOVED: &str = "SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
      UNION ALL SELECT origin, was, -works FROM stat_deltas WHERE was IS NOT NULL";
 
-/// What the deltas say of works that became done, as rows of `stat_seconds`.
+/// The deltas of works that became done, as rows of `stat_seconds`.
 const FINISHED: &str = "SELECT recorded_on / 1000 AS second, coalesce(latency, -1) AS latency, works
      FROM stat_deltas WHERE status = 'done'";
 

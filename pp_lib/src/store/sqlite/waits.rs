@@ -6,19 +6,19 @@ use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 
 use super::rows::NOW;
 
-/// How many rows one transaction changes, so that others have their turns.
+/// Rows that one transaction changes, so that others have their turns.
 pub(super) const AT_ONCE: usize = 5_000;
 
-/// When an unfinished row began to wait; NULL for one that waits for its `run_at`. What is due without a delay began to
-/// wait when it was due.
+/// The moment an unfinished row began to wait; NULL for one that waits for its `run_at`. A row that is due without a
+/// delay began to wait when it was due.
 const SINCE: &str = "CASE
     WHEN status = 'running' THEN coalesce(due_set_on, updated_on)
     WHEN sent_at IS NOT NULL THEN sent_at
     WHEN due_at IS NOT run_at THEN coalesce(due_set_on, due_at)
 END";
 
-/// Rows that began to wait later than now wait as long as they did then, from now on. Looks at so many, those first that
-/// are due first; how many of these it changed, at most [`AT_ONCE`].
+/// Makes rows that began to wait in the future wait as long as they did then, from now on. Looks at the first `most`
+/// rows in the order of `due_at`; returns how many of them it changed, at most [`AT_ONCE`].
 pub(super) fn shorten(connection: &mut SqliteConnection, most: Option<i64>) -> QueryResult<usize> {
     sql_query(format!(
         "UPDATE works SET

@@ -31,7 +31,7 @@ struct Change {
     set: String,
     /// The statuses it is for.
     allowed: fn(Status) -> bool,
-    /// Whether the work starts over, as its next generation.
+    /// True if the work starts over, as its next generation.
     starts_over: bool,
     /// Its event.
     variable: Variable,

@@ -12,10 +12,10 @@ use super::connection::{connect_writer, refusal};
 use crate::store::StoreError;
 use crate::store::refusal::Refusal;
 
-/// How many changes may wait, and how many at most share a commit.
+/// The most changes that wait, and the most that share a commit.
 const WAITING: usize = 1024;
 
-/// What became of a change.
+/// The result of a change.
 type Result<T> = std::result::Result<T, Refusal>;
 
 /// The way to the writing thread, which ends when this is dropped.
@@ -77,11 +77,11 @@ impl Writer {
 
 /// A change that waits for its commit.
 trait Change: Send {
-    /// Whether it must not be part of a transaction.
+    /// True if it must not be part of a transaction.
     fn alone(&self) -> bool;
     /// Runs it and keeps what it answered.
     fn run(&mut self, connection: &mut SqliteConnection);
-    /// Answers whoever asked for it.
+    /// Answers its caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 

@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
 use super::http::Stream;
-use super::idle::share;
 use super::search::count;
 use super::stand::Stand;
 use super::{Goal, Line, Plan, usage};
@@ -56,7 +55,8 @@ fn run(stand: &Stand, wanted: u64) -> Result<(f64, f64)> {
     thread::sleep(SETTLING);
     let (before, begun) = (usage::processor(pid)?, Instant::now());
     thread::sleep(TIME);
-    let idle = share(usage::processor(pid)? - before, begun.elapsed());
+    let used = usage::processor(pid)? - before;
+    let idle = 100.0 * used.as_secs_f64() / begun.elapsed().as_secs_f64();
     let full = usage::resident_kib(pid)?;
     ensure!(clients.try_join_next().is_none(), "a stream was cut");
     drop(api);

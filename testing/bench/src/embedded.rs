@@ -87,8 +87,8 @@ fn works(stats: &Value) -> Option<u64> {
 fn times(stand: &Stand, per_second: u32, time: Duration) -> Result<Samples> {
     let api = stand.api("embedded-times", "pp_standalone", stand.embedded("times"))?;
     let posted = stand.runtime.block_on(async {
-        load::post(api.port, CONNECTIONS as u32, per_second, WARMING, "{}").await?;
-        load::post(api.port, CONNECTIONS as u32, per_second, time, "{}").await
+        load::post(api.port, CONNECTIONS as u32, per_second, WARMING).await?;
+        load::post(api.port, CONNECTIONS as u32, per_second, time).await
     })?;
     Ok(posted.iter().map(|one| one.answered - one.due).collect())
 }

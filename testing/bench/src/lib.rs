@@ -13,20 +13,15 @@ mod fill;
 mod get;
 mod growth;
 mod http;
-mod idle;
 mod limits;
 mod line;
 mod live;
 mod load;
 mod machine;
 mod plan;
-mod poke;
 mod post;
-mod redis_out;
 mod report;
 mod search;
-mod slow_database;
-mod spike;
 mod stand;
 mod statistics;
 mod sustained;
@@ -62,8 +57,6 @@ pub enum Part {
     Main,
     /// When growth is asked for, or its name.
     Growth,
-    /// When its name is asked for.
-    More,
 }
 
 impl Figure {
@@ -97,14 +90,13 @@ impl Figure {
                 || match figure.part {
                     Part::Main => names.is_empty() && !growth,
                     Part::Growth => growth,
-                    Part::More => false,
                 }
         })
     }
 }
 
 /// All figures, in the order of the table.
-pub const FIGURES: [Figure; 16] = [
+pub const FIGURES: [Figure; 11] = [
     Figure::new(
         Part::Main,
         "drain",
@@ -171,31 +163,6 @@ pub const FIGURES: [Figure; 16] = [
         "the key figures on large tables, and with several consumers",
         growth::measure,
     ),
-    Figure::new(
-        Part::More,
-        "slow-database",
-        "reads while the way to the database is slow",
-        slow_database::measure,
-    ),
-    Figure::new(
-        Part::More,
-        "spike",
-        "more works than the workers manage",
-        spike::measure,
-    ),
-    Figure::new(
-        Part::More,
-        "redis-out",
-        "reads while Redis freezes and thaws",
-        redis_out::measure,
-    ),
-    Figure::new(Part::More, "poke", "what telling of a commit costs", poke::measure),
-    Figure::new(
-        Part::More,
-        "idle",
-        "processor time of every service while nothing happens",
-        idle::measure,
-    ),
 ];
 
 #[cfg(test)]
@@ -211,12 +178,12 @@ mod tests {
     fn without_a_name_the_main_figures_are_measured() {
         let main = names(&[], false);
         assert!(main.contains(&"drain") && main.contains(&"embedded"), "{main:?}");
-        assert!(!main.contains(&"growth") && !main.contains(&"poke"), "{main:?}");
+        assert!(!main.contains(&"growth"), "{main:?}");
     }
 
     #[test]
     fn what_is_asked_for_is_measured_in_the_order_of_the_table() {
-        assert_eq!(names(&["poke", "drain"], false), ["drain", "poke"]);
+        assert_eq!(names(&["post", "drain"], false), ["drain", "post"]);
         assert_eq!(names(&[], true), ["growth"]);
         assert_eq!(names(&["post"], true), ["post", "growth"]);
     }

@@ -38,9 +38,9 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
 
 fn follow(stand: &Stand, api: &Api, time: Duration) -> Result<Followed> {
     let times = stand.runtime.block_on(async {
-        let watcher = Watcher::start(api.port, |_| true).await?;
-        let posted = load::post(api.port, CLIENTS, PER_SECOND, time, "{}").await?;
-        watcher.times(&posted, |one| one.answered, LIMIT).await
+        let watcher = Watcher::start(api.port).await?;
+        let posted = load::post(api.port, CLIENTS, PER_SECOND, time).await?;
+        watcher.times(&posted, LIMIT).await
     })?;
     let before = percent(times.iter().filter(|time| time.is_zero()).count(), times.len());
     Ok((times.into_iter().collect(), before))

@@ -1,4 +1,4 @@
-//! Who asks the API: readers that ask again as soon as they are answered, and clients that post by the clock.
+//! Clients of the API that send their requests by the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,6 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::http::Connection;
-
-/// One read.
-pub(super) struct Read {
-    pub(super) sent: Instant,
-    pub(super) taken: Duration,
-    pub(super) status: u16,
-    pub(super) hit: bool,
-}
 
 /// One work that was asked for.
 pub(super) struct Posted {
@@ -37,51 +29,13 @@ pub(super) async fn create(port: u16, works: usize) -> Result<Arc<[i64]>> {
     ids.collect::<Option<_>>().context("a work without an id")
 }
 
-/// Reads works at random on so many connections until the end, each one after the other.
-pub(super) async fn read(port: u16, works: &Arc<[i64]>, connections: usize, end: Instant) -> Result<Vec<Read>> {
-    let readers = (0..connections).map(|_| tokio::spawn(read_on_one(port, works.clone(), end)));
-    let reads = try_join_all(readers).await?.into_iter().collect::<Result<Vec<_>>>()?;
-    Ok(reads.into_iter().flatten().collect())
-}
-
-async fn read_on_one(port: u16, works: Arc<[i64]>, end: Instant) -> Result<Vec<Read>> {
-    let mut connection = Connection::open(port).await?;
-    let mut reads = Vec::new();
-    while Instant::now() < end {
-        let id = works[rand::rng().random_range(0..works.len())];
-        let sent = Instant::now();
-        let reply = connection.get(&format!("/work/{id}")).await?;
-        let taken = sent.elapsed();
-        let (status, hit) = (reply.status, reply.hit);
-        if status == 200 {
-            let work: Value = serde_json::from_slice(&reply.body)?;
-            ensure!(work["id"] == id, "the answer is another work: {work}");
-        } else {
-            ensure!(status >= 500, "a read is answered with {status}");
-        }
-        reads.push(Read {
-            sent,
-            taken,
-            status,
-            hit,
-        });
-    }
-    Ok(reads)
-}
-
 /// Posts works on so many connections, together so many a second, by a clock that waits for nobody.
-pub(super) async fn post(
-    port: u16,
-    clients: u32,
-    per_second: u32,
-    time: Duration,
-    body: &'static str,
-) -> Result<Vec<Posted>> {
+pub(super) async fn post(port: u16, clients: u32, per_second: u32, time: Duration) -> Result<Vec<Posted>> {
     by_the_clock(clients, per_second, time, move |clock| async move {
         let mut connection = Connection::open(port).await?;
         let mut posted = Vec::new();
         while let Some(due) = clock.next(posted.len()).await {
-            let reply = connection.post("/work", body).await?;
+            let reply = connection.post("/work", "{}").await?;
             let answered = Instant::now();
             ensure!(reply.status == 200, "a work is answered with {}", reply.status);
             let Created { id } = serde_json::from_slice(&reply.body)?;

@@ -63,8 +63,8 @@ fn times(stand: &Stand, per_second: u32, time: Duration) -> Result<Samples> {
     let place = stand.place("post_times")?;
     let api = stand.api("post-times-api", "pp_backend_api", stand.variables(&place)?)?;
     let posted = stand.runtime.block_on(async {
-        load::post(api.port, CONNECTIONS as u32, per_second, WARMING, "{}").await?;
-        load::post(api.port, CONNECTIONS as u32, per_second, time, "{}").await
+        load::post(api.port, CONNECTIONS as u32, per_second, WARMING).await?;
+        load::post(api.port, CONNECTIONS as u32, per_second, time).await
     })?;
     drop(api);
     stand.leave(place)?;

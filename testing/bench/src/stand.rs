@@ -105,11 +105,6 @@ impl Stand {
         ])
     }
 
-    /// What services of a new place are told.
-    pub(super) fn distributed(&self, name: &str) -> Result<Variables> {
-        self.variables(&self.place(name)?)
-    }
-
     /// What the embedded program is told.
     pub(super) fn embedded(&self, name: &str) -> Variables {
         let number = self.places.get();

@@ -109,11 +109,6 @@ pub(super) fn percent(part: usize, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-/// How many a second.
-pub(super) fn rate(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +173,5 @@ mod tests {
         assert_eq!(written, wanted);
         assert_eq!(samples([2, 1234]).to_string(), "p50 2.00, p99 1,234 ms");
         assert_eq!(format!("{:.1}", percent(1, 3)), "33.3");
-        assert_eq!(format!("{:.0}", rate(30, Duration::from_secs(2))), "15");
     }
 }

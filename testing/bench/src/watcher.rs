@@ -1,11 +1,10 @@
-//! One who follows the live stream and remembers when he read of a work.
+//! A client of the live stream that remembers when it first read of each work.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use pp_lib::streams::StreamedChange;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -21,35 +20,28 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Remembers the first change of each work that is one of these.
-    pub(super) async fn start(port: u16, wanted: fn(&StreamedChange) -> bool) -> Result<Self> {
+    /// Remembers the first change of each work.
+    pub(super) async fn start(port: u16) -> Result<Self> {
         let mut stream = Stream::open(port, "/stream").await?;
         let seen = Seen::default();
         let remembered = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
                 let change = stream.change().await?;
-                if wanted(&change) {
-                    locked(&remembered).entry(change.work_id.0).or_insert_with(Instant::now);
-                }
+                locked(&remembered).entry(change.work_id.0).or_insert_with(Instant::now);
             }
         });
         Ok(Self { seen, task })
     }
 
-    /// For each of these works, what lies between a moment of it and the reading; nothing when it was read before.
-    pub(super) async fn times(
-        &self,
-        posted: &[Posted],
-        from: fn(&Posted) -> Instant,
-        limit: Duration,
-    ) -> Result<Vec<Duration>> {
+    /// The time from each work's answer to the reading; zero if it was read before.
+    pub(super) async fn times(&self, posted: &[Posted], limit: Duration) -> Result<Vec<Duration>> {
         let deadline = Instant::now() + limit;
         loop {
             let times: Vec<Duration> = {
                 let seen = locked(&self.seen);
                 let read = posted.iter().filter_map(|one| Some((one, seen.get(&one.id)?)));
-                read.map(|(one, read)| read.saturating_duration_since(from(one)))
+                read.map(|(one, read)| read.saturating_duration_since(one.answered))
                     .collect()
             };
             if times.len() == posted.len() {

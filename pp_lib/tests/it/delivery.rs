@@ -1,5 +1,7 @@
 //! Demands that arrive twice, late, or for a changed work: they take effect once, with the newest state.
 
+mod counting_broker;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::between::BrokerBetween;
+use counting_broker::CountingBroker;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_millis(600);
@@ -279,7 +281,7 @@ mod on_servers {
         for _ in 0..2 {
             let store = place.database.store_by(&place.database.url, 4, HOLD).await;
             let store = ScriptedStore::new(Arc::new(store));
-            let broker = Arc::new(BrokerBetween::new(Arc::new(place.queues.broker().await)));
+            let broker = Arc::new(CountingBroker::new(Arc::new(place.queues.broker().await)));
             let worker = consume(store.clone(), broker.clone(), AddUpToSum);
             until("both of its lanes listen", async || {
                 broker.traffic.subscribed.load(Ordering::SeqCst) == 2
@@ -340,7 +342,7 @@ mod on_servers {
         let mut demands: Vec<Outgoing> = (1..=50).map(foreign).collect();
         demands.extend(place.demanded_rows(50).await);
         place.broker.publish(&demands).await.unwrap();
-        let between = BrokerBetween::new(place.broker.clone());
+        let between = CountingBroker::new(place.broker.clone());
         let traffic = between.traffic.clone();
         traffic.losing.store(true, Ordering::SeqCst);
         let worker = consume(place.store.clone(), Arc::new(between), AddUpToSum);
@@ -363,7 +365,7 @@ mod on_servers {
     async fn a_sent_but_unmarked_demand_is_sent_again_and_takes_effect_once() {
         let place = Place::new().await;
         place.create(1..=100).await;
-        let brokers = [(); 2].map(|()| Arc::new(BrokerBetween::new(place.broker.clone())));
+        let brokers = [(); 2].map(|()| Arc::new(CountingBroker::new(place.broker.clone())));
         let confirmed = |number: usize| brokers[number].traffic.confirmed.load(Ordering::SeqCst);
         let without_marks = ScriptedStore::new(place.store.clone());
         let _marks = without_marks.hold(&[Call::MarkSent]);
@@ -398,7 +400,7 @@ mod on_servers {
         .await;
         let ready = place.broker.ready_messages(Queue::Demand).await.unwrap();
         assert_eq!(ready, u64::try_from(sent + 100).unwrap());
-        let between = BrokerBetween::new(place.broker.clone());
+        let between = CountingBroker::new(place.broker.clone());
         let traffic = between.traffic.clone();
         let worker = consume(place.store.clone(), Arc::new(between), AddUpToSum);
         place.until_done(100).await;

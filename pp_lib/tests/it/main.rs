@@ -6,15 +6,14 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
-mod between;
 mod broker;
 mod busy;
 mod cache;
 mod clocks;
 mod crowd;
 mod delivery;
+mod end_to_end;
 mod feed;
-mod flow;
 mod foreign;
 mod garbled;
 mod idempotency;

@@ -9,7 +9,7 @@ use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Prefetch, Published, Queue, Subscription,
 };
 
-/// The counts of a [`BrokerBetween`], and its fault.
+/// The counts of a [`CountingBroker`], and its fault.
 #[derive(Default)]
 pub(crate) struct Traffic {
     /// Messages that were published and confirmed.
@@ -25,12 +25,12 @@ pub(crate) struct Traffic {
 }
 
 /// Wraps a broker.
-pub(crate) struct BrokerBetween {
+pub(crate) struct CountingBroker {
     inner: AnyBroker,
     pub(crate) traffic: Arc<Traffic>,
 }
 
-impl BrokerBetween {
+impl CountingBroker {
     pub(crate) fn new(inner: AnyBroker) -> Self {
         Self {
             inner,
@@ -40,7 +40,7 @@ impl BrokerBetween {
 }
 
 #[async_trait]
-impl Broker for BrokerBetween {
+impl Broker for CountingBroker {
     async fn publish(&self, messages: &[Outgoing]) -> broker::Result<Vec<Published>> {
         let published = self.inner.publish(messages).await?;
         let confirmed = published.iter().filter(|one| **one == Published::Confirmed).count();
@@ -59,7 +59,7 @@ impl Broker for BrokerBetween {
     async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> broker::Result<Box<dyn Subscription>> {
         let (inner, traffic) = (self.inner.subscribe(queue, prefetch).await?, self.traffic.clone());
         traffic.subscribed.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(SubscriptionBetween { inner, traffic }))
+        Ok(Box::new(CountingSubscription { inner, traffic }))
     }
 
     async fn ready_messages(&self, queue: Queue) -> broker::Result<u64> {
@@ -71,13 +71,13 @@ impl Broker for BrokerBetween {
     }
 }
 
-struct SubscriptionBetween {
+struct CountingSubscription {
     inner: Box<dyn Subscription>,
     traffic: Arc<Traffic>,
 }
 
 #[async_trait]
-impl Subscription for SubscriptionBetween {
+impl Subscription for CountingSubscription {
     async fn next_batch(&mut self, max: usize, wait: Duration) -> broker::Result<Vec<Delivery>> {
         let batch = self.inner.next_batch(max, wait).await?;
         self.traffic.delivered.fetch_add(batch.len(), Ordering::SeqCst);
@@ -86,7 +86,7 @@ impl Subscription for SubscriptionBetween {
 
     async fn acknowledge(&mut self, tags: &[u64]) -> broker::Result<()> {
         if self.traffic.losing.load(Ordering::SeqCst) {
-            return Err(BrokerError::Unavailable("lost between two stools".into()));
+            return Err(BrokerError::Unavailable("the acknowledgement is lost".into()));
         }
         self.inner.acknowledge(tags).await?;
         self.traffic.acknowledged.fetch_add(tags.len(), Ordering::SeqCst);

@@ -26,6 +26,7 @@ mod histories;
 mod hosts;
 mod keys;
 mod letters;
+mod live_page;
 mod many;
 mod memory;
 mod on_servers;

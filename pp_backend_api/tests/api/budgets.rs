@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use pp_backend_api::Config;
 
-use super::client::send;
 use super::embedded::{Embedded, server_with};
 use super::faults::until;
 use super::raw::{JSON, assert_problem, connect, rest};
 use super::server::CONFIG;
+use pp_testkit::client::send;
 
 const LIMIT: usize = 64 * 1024;
 

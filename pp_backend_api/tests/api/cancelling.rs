@@ -5,9 +5,9 @@ use std::time::Duration;
 use pp_lib::store::{Completed, Outcome};
 use serde_json::Value;
 
-use super::client::{Answer, send};
 use super::faults::until;
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_cancelled_work_is_readable_and_found_by_its_status

@@ -5,8 +5,8 @@ use std::time::Duration;
 use pp_lib::store::{Completed, Outcome};
 use serde_json::Value;
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_pending_work_is_updated_and_computed_once

@@ -1,7 +1,7 @@
 //! `POST /work/demand` with a broker in the process. The row confirms the demand.
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_demand_is_a_work_of_the_consumer_under_its_code

@@ -7,9 +7,9 @@ use pp_conformance::scripted::{Call, Step};
 use pp_lib::serving::StoreOptions;
 use pp_lib::store::{Begun, StoreError};
 
-use super::client::{Answer, send};
 use super::server::{CONFIG, Server};
 use super::tripped::server;
+use pp_testkit::client::{Answer, send};
 
 const PATHS: [(&str, &str); 12] = [
     ("POST", "/work"),

@@ -2,9 +2,9 @@
 
 use pp_backend_api::Config;
 
-use super::client::send;
 use super::embedded::{server, server_with};
 use super::server::CONFIG;
+use pp_testkit::client::send;
 
 /// Every request that changes something.
 const CHANGES: [(&str, &str); 7] = [

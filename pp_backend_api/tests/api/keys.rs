@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: repeated requests with a key make one work and get one answer.
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_repeated_key_makes_one_work_and_one_answer

@@ -4,8 +4,8 @@ use pp_lib::domain::MessageId;
 use pp_lib::store::DeadMessage;
 use serde_json::Value;
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_letter_names_its_work

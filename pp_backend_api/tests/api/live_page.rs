@@ -1,7 +1,7 @@
 //! The page that shows the live stream.
 
-use super::client::send;
 use super::embedded::server;
+use pp_testkit::client::send;
 
 #[test]
 fn the_live_page_loads_nothing_from_other_hosts() {

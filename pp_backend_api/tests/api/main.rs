@@ -17,7 +17,6 @@ macro_rules! on_both {
 mod budgets;
 mod cancelling;
 mod changes;
-mod client;
 mod connections;
 mod demands;
 mod embedded;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     works_come_in_order_with_their_events

@@ -7,8 +7,8 @@ mod on_servers {
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
 
-    use crate::client::send;
     use crate::faults::until;
+    use pp_testkit::client::send;
 
     const CONNECTIONS: usize = 2_000;
     const THREADS: usize = 8;

@@ -11,9 +11,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use url::Url;
 
-use super::client::send;
 use super::keys::{are_one, at_once};
 use super::server::{CONFIG, Server};
+use pp_testkit::client::send;
 
 /// A server with an empty database, which is dropped after it.
 pub(crate) struct OnPostgres {

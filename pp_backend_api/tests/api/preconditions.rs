@@ -1,7 +1,7 @@
 //! `If-Match` and `If-None-Match` as in RFC 9110, for every method and route.
 
-use super::client::{Answer, send};
 use super::server::Server;
+use pp_testkit::client::{Answer, send};
 
 on_both! {
     a_read_answers_only_at_the_requested_version

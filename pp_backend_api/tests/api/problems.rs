@@ -1,7 +1,7 @@
 //! Unknown paths and methods: problem details everywhere, `Allow` if the path exists.
 
-use super::client::send;
 use super::embedded::server;
+use pp_testkit::client::send;
 
 #[test]
 fn unknown_paths_are_404_by_every_method() {

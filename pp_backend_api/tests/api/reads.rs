@@ -5,8 +5,8 @@ use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{Completion, Guard, Outcome};
 use serde_json::Value;
 
-use super::client::send;
 use super::embedded::{Embedded, server};
+use pp_testkit::client::send;
 
 #[test]
 fn a_work_is_found_by_its_id_and_by_its_code() {

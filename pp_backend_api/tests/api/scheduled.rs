@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::client::send;
 use super::server::Server;
+use pp_testkit::client::send;
 
 on_both! {
     a_work_waits_for_its_time

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::client::send;
 use super::embedded::{Embedded, server};
+use pp_testkit::client::send;
 
 fn ids(server: &Embedded, path: &str) -> Vec<i64> {
     let answer = server.get(path);

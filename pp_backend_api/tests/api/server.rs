@@ -18,6 +18,8 @@ use pp_lib::serving::StoreOptions;
 use pp_lib::serving::{Caches, DemandServing, Serving};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::{Streams, StreamsOptions};
+use pp_testkit::client::{Answer, send};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +71,20 @@ impl Server {
             shutdown,
             running: Some(running),
         }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        send(self.address, "GET", path, &[], None)
+    }
+
+    pub(crate) fn post(&self, json: &str) -> Answer {
+        let headers = [("content-type", "application/json")];
+        send(self.address, "POST", "/work", &headers, Some(json.as_bytes()))
+    }
+
+    /// Creates a work with this bound.
+    pub(crate) fn created(&self, bound: u32) -> Value {
+        self.post(&format!(r#"{{"add_up_to":{bound}}}"#)).with(200)
     }
 
     /// Begins the stop without waiting for it.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::client::send;
 use super::faults::until;
 use super::scheduled::now;
 use super::server::Server;
+use pp_testkit::client::send;
 
 on_both! {
     the_counters_match_the_works

@@ -12,10 +12,10 @@ use pp_lib::streams::sse::{Parser, Told};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use super::client::send;
 use super::embedded::{Embedded, server_with, server_with_streams};
 use super::faults::until;
 use super::server::{CONFIG, Server};
+use pp_testkit::client::send;
 
 /// Far longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,9 +11,9 @@ use pp_lib::store::StoreError;
 use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 
-use super::client::send;
 use super::keys::post;
 use super::server::{CONFIG, Server};
+use pp_testkit::client::send;
 
 pub(crate) fn server(config: Config, options: StoreOptions) -> (Arc<ScriptedStore>, Server, TempDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! `POST /work`: accepted bodies and their answers.
 
-use super::client::send;
 use super::embedded::server;
+use pp_testkit::client::send;
 
 #[test]
 fn without_a_body_the_bound_is_random_from_1_to_99() {

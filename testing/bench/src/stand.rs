@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use pp_chaos::ledger::{self, Ledger};
 use pp_chaos::queues;
-use pp_testkit::client::Client;
+use pp_testkit::client;
 use pp_testkit::servers::{Kind, PrivateServers, redis_command};
 use pp_testkit::service::Service;
 use pp_testkit::{ports, wait};
@@ -139,7 +139,7 @@ impl Stand {
         let mut api = self.starting_api(name, program, variables)?;
         wait::until_ok("the API is not ready", READY_LIMIT, || {
             api.service.ensure_running()?;
-            ensure!(Client::at(api.port).is_ready(), "its readiness is not 200");
+            ensure!(client::Api::at(api.port).is_ready(), "its readiness is not 200");
             Ok(())
         })?;
         Ok(api)

@@ -23,7 +23,7 @@ use super::system::{PACE, READY_LIMIT, Struck, System, drain_limit};
 use super::tables::Tables;
 use super::told::{Told, now};
 use crate::ledger::Ledger;
-use pp_testkit::client::Client;
+use pp_testkit::client::Api;
 use pp_testkit::pooler::Pooler;
 use pp_testkit::proxy::Proxy;
 use pp_testkit::servers::{Kind, PrivateServers};
@@ -60,7 +60,7 @@ pub struct Distributed {
     api: Part,
     dispatcher: Part,
     consumers: [Part; 2],
-    client: Client,
+    client: Api,
     database: String,
     rabbitmq: String,
     _pooler: Pooler,
@@ -126,7 +126,7 @@ impl Distributed {
                 )?,
             ],
             _pooler: pooler,
-            client: Client::at(port),
+            client: Api::at(port),
             database,
             rabbitmq,
             servers,

@@ -15,7 +15,7 @@ use super::load::{Load, Target};
 use super::plan::Round;
 use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Struck, System, drain_limit};
 use super::told::{Attempt, Identity, Told, now};
-use pp_testkit::client::Client;
+use pp_testkit::client::Api;
 use pp_testkit::service::Service;
 use pp_testkit::signals::Stop;
 use pp_testkit::{ports, wait};
@@ -28,7 +28,7 @@ const FULL_LIMIT: Duration = Duration::from_secs(60);
 /// The system. Everything ends with it, the process before its disk.
 pub struct Embedded {
     service: Service,
-    client: Client,
+    client: Api,
     disk: Option<Disk>,
 }
 
@@ -48,7 +48,7 @@ impl Embedded {
         ];
         let mut system = Self {
             service: Service::new("pp_standalone", "pp_standalone", folder, variables)?,
-            client: Client::at(port),
+            client: Api::at(port),
             disk,
         };
         system.service.start()?;

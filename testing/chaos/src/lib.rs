@@ -19,6 +19,7 @@ pub mod history;
 pub mod ledger;
 mod letters;
 pub mod load;
+mod outcome;
 pub mod plan;
 pub mod queues;
 pub mod rounds;

@@ -23,7 +23,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 
 use super::told::{Acknowledged, Attempt, FAILS, Identity, Told, now};
-use pp_testkit::client::{Answer, Client};
+use crate::outcome::Outcome;
+use pp_testkit::client::Api;
 
 /// A pause after an answer that was none.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -42,7 +43,7 @@ pub struct Queue {
 /// Whom the clients of a round ask.
 pub struct Target {
     /// The API.
-    pub client: Client,
+    pub client: Api,
     /// The broker; without one, demands come over the API alone.
     pub queue: Option<Queue>,
     /// Whether an operator redrives dead letters meanwhile.
@@ -64,7 +65,7 @@ pub struct Load {
 
 /// What the clients of a round share.
 struct Shared {
-    client: Client,
+    client: Api,
     stopping: AtomicBool,
     /// When the last try has to end; set with `stopping`.
     limit: Duration,
@@ -149,22 +150,22 @@ impl Shared {
     }
 
     /// Asks once for works, and remembers how that went.
-    fn post(&self, path: &str, body: &str, key: Option<&str>) -> Answer {
+    fn post(&self, path: &str, body: &str, key: Option<&str>) -> Outcome {
         let at = now();
-        let answer = self.client.post(path, body, key);
+        let answer = Outcome::of(self.client.try_json("POST", path, body, key));
         self.told().attempts.push(Attempt {
             at,
-            ok: matches!(answer, Answer::Good(_)),
-            refused: answer == Answer::Later,
+            ok: matches!(answer, Outcome::Good(_)),
+            refused: answer == Outcome::Later,
         });
         match answer {
-            Answer::Missing => {
+            Outcome::Missing => {
                 self.odd("POST", path, "404");
-                Answer::Odd("404".to_owned())
+                Outcome::Odd("404".to_owned())
             }
-            Answer::Odd(what) => {
+            Outcome::Odd(what) => {
                 self.odd("POST", path, &what);
-                Answer::Odd(what)
+                Outcome::Odd(what)
             }
             other => other,
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pp_testkit::wait;
 
-use crate::http::Api;
+use pp_testkit::client::Api;
 
 const CLIENTS: usize = 4;
 /// How long a number of works may take to be acknowledged.
@@ -69,10 +69,10 @@ impl Told {
     }
 
     fn post(&self, api: &Api) {
-        match api.try_post("") {
-            Ok((200, body)) => {
-                let work: serde_json::Value = serde_json::from_str(&body).unwrap();
-                self.acknowledged.lock().unwrap().push(work["id"].as_i64().unwrap());
+        match api.try_post("/work", "") {
+            Ok(answer) if answer.status == 200 => {
+                let id = answer.json()["id"].as_i64().unwrap();
+                self.acknowledged.lock().unwrap().push(id);
             }
             _ => {
                 self.failed.fetch_add(1, Ordering::Relaxed);

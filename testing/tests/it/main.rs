@@ -7,7 +7,6 @@ mod chaos;
 mod containers;
 mod dice;
 mod env_file;
-mod http;
 mod install_script;
 mod load;
 mod makefile;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pp_testkit::client::Api;
 use pp_testkit::{programs, wait};
 use tempfile::TempDir;
 
@@ -232,6 +233,11 @@ impl Process {
             );
             std::thread::sleep(wait::PAUSE);
         }
+    }
+
+    /// Waits until it answers as ready.
+    pub(crate) fn gets_ready(&mut self, api: &Api) {
+        self.is_seen_to("be ready", |_| api.is_ready());
     }
 
     fn read(&self, name: &str) -> String {

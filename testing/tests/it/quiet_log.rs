@@ -104,13 +104,13 @@ fn a_full_disk_is_one_line_and_then_counts() {
     let limited = "trap '' XFSZ; exec prlimit --fsize=1000000 -- \"$0\"";
     let program = home.program_under(&["sh", "-c", limited]);
     let mut process = program.start();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     let mut refused = 0;
     for number in 0..20_000 {
         assert!(number < 19_999, "the disk never was full");
-        let (status, body) = home.api.try_post(r#"{"add_up_to":7}"#).unwrap();
-        assert!(matches!(status, 200 | 500 | 503), "{status}: {body}");
-        refused += usize::from(status != 200);
+        let answer = home.api.try_post("/work", r#"{"add_up_to":7}"#).unwrap();
+        assert!(matches!(answer.status, 200 | 500 | 503), "{answer:?}");
+        refused += usize::from(answer.status != 200);
         if refused == 500 {
             break;
         }
@@ -125,7 +125,7 @@ fn used_up_file_descriptors_are_said_once_and_the_service_recovers() {
     const KIND: &str = "actix_server::accept";
     let home = Home::new();
     let mut process = home.program_under(&["prlimit", "--nofile=128:128", "--"]).start();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     let mut clients = Vec::new();
     process.is_seen_to("have no more of them", |process| {
         // More than there are, and again when some of them were ended for want of a request.
@@ -136,7 +136,7 @@ fn used_up_file_descriptors_are_said_once_and_the_service_recovers() {
     // It is tried again twice a second for as long as that lasts.
     std::thread::sleep(Duration::from_secs(3));
     drop(clients);
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     home.api.post("{}");
     let ended = process.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");

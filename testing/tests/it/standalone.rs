@@ -8,9 +8,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::dice::Dice;
-use crate::http::Api;
 use crate::load::Told;
 use crate::program::{Process, Program};
+use pp_testkit::client::Api;
 
 /// A data folder and a port that one process after the other uses.
 pub(crate) struct Home {
@@ -52,7 +52,7 @@ impl Home {
             .iter()
             .fold(program, |program, (name, value)| program.set(name, value));
         let mut process = program.start();
-        self.api.ready(&mut process);
+        process.gets_ready(&self.api);
         process
     }
 
@@ -293,7 +293,7 @@ fn what_was_running_at_a_kill_starts_anew_at_once() {
 fn it_takes_as_many_open_files_as_it_may_have() {
     let home = Home::new();
     let mut process = home.program_under(&["prlimit", "--nofile=256:4096"]).start();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = files.split_whitespace().skip(3).collect();

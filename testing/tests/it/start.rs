@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use pp_testkit::ports;
 use serde_json::Value;
 
-use crate::http::Api;
 use crate::program::{Ended, Program};
+use pp_testkit::client::Api;
 
 const DATABASE: (&str, &str) = ("PP_DATABASE_URL", "postgres://pp:s3cret@127.0.0.1:1/pp");
 const BROKER: (&str, &str) = ("PP_BROKER_URL", "amqp://pp:s3cret@127.0.0.1:1/%2f");
@@ -309,9 +309,9 @@ fn who_waits_for_servers_is_alive_and_not_ready() {
         let mut process = service(name, &[("PP_PROBE_BIND", &bind), ("PP_STARTUP_TIMEOUT", "60s")]).start();
         process.says("waiting for");
         process.is_seen_to("be alive", |_| {
-            pages.try_get("/health/live").is_ok_and(|(status, _)| status == 200)
+            pages.try_get("/health/live").is_ok_and(|answer| answer.status == 200)
         });
-        let (status, body) = pages.try_get("/health/ready").unwrap();
-        assert_eq!(status, 503, "{name}: {body}");
+        let answer = pages.try_get("/health/ready").unwrap();
+        assert_eq!(answer.status, 503, "{name}: {answer:?}");
     }
 }

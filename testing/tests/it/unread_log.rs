@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::http::Api;
 use crate::program::{Process, Program};
 use crate::standalone::Home;
+use pp_testkit::client::Api;
 
 /// How long a stop may take that has nothing to wait for.
 pub(crate) const SOON: Duration = Duration::from_secs(8);
@@ -25,14 +25,14 @@ pub(crate) fn stops(process: Process) {
 
 /// The page that says whether the process is alive.
 pub(crate) fn is_alive(api: &Api) -> bool {
-    api.try_get("/health/live").is_ok_and(|(status, _)| status == 200)
+    api.try_get("/health/live").is_ok_and(|answer| answer.status == 200)
 }
 
 #[test]
 fn a_standalone_whose_log_nobody_reads_works_and_stops() {
     let home = Home::new();
     let (mut process, _unread) = home.program().set("PP_LOG", "debug").start_unread();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     for _ in 0..300 {
         home.api.post("{}");
     }
@@ -47,7 +47,7 @@ fn a_second_signal_ends_a_program_at_once_though_nobody_reads_its_log() {
     let program = home.program().set("PP_LOG", "debug");
     let patient = program.set("PP_GRACE", "60s").set("PP_REQUEST_TIMEOUT", "60s");
     let (mut process, _unread) = patient.start_unread();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     // A request that never ends keeps the first signal from ending it.
     let mut request = TcpStream::connect(("127.0.0.1", home.api.port)).unwrap();
     let head = "POST /work HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
@@ -81,7 +81,7 @@ fn a_program_ends_though_nobody_reads_why() {
 fn lines_that_were_dropped_are_counted_once_the_log_is_read() {
     let home = Home::new();
     let (mut process, mut log) = home.program().set("PP_LOG", "trace").start_unread();
-    home.api.ready(&mut process);
+    process.gets_ready(&home.api);
     // More than the queue of lines holds.
     let path = format!("/work/search?work_code=api-{}", "x".repeat(4_000));
     for _ in 0..3_000 {

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::super::evidence::Row;
-use pp_testkit::client::{Answer, Client};
+use crate::outcome::Outcome;
+use pp_testkit::client::Api;
 
 /// How many works a page of the API has at most.
 const PAGE: usize = 1_000;
@@ -14,7 +15,7 @@ const PAGE: usize = 1_000;
 const READERS: usize = 4;
 
 /// The works above an id, with their histories.
-pub(super) fn works(client: &Client, above: i64) -> Result<Vec<Row>> {
+pub(super) fn works(client: &Api, above: i64) -> Result<Vec<Row>> {
     let works = pages(client, "/work?", above)?;
     let part = works.len().div_ceil(READERS).max(1);
     let parts: Vec<Result<Vec<Row>>> = thread::scope(|scope| {
@@ -30,7 +31,7 @@ pub(super) fn works(client: &Client, above: i64) -> Result<Vec<Row>> {
 }
 
 /// Everything of a list of the API whose id is above `above`, newest first.
-pub(super) fn pages(client: &Client, list: &str, above: i64) -> Result<Vec<Value>> {
+pub(super) fn pages(client: &Api, list: &str, above: i64) -> Result<Vec<Value>> {
     let mut all: Vec<Value> = Vec::new();
     loop {
         let before = all
@@ -38,7 +39,7 @@ pub(super) fn pages(client: &Client, list: &str, above: i64) -> Result<Vec<Value
             .map(|last| format!("&before={}", last["id"]))
             .unwrap_or_default();
         let path = format!("{list}&limit={PAGE}{before}").replace("?&", "?");
-        let Answer::Good(Value::Array(page)) = client.get(&path) else {
+        let Outcome::Good(Value::Array(page)) = Outcome::of(client.try_get(&path)) else {
             bail!("GET {path} has no good answer")
         };
         let ends = page.len() < PAGE
@@ -54,10 +55,10 @@ pub(super) fn pages(client: &Client, list: &str, above: i64) -> Result<Vec<Value
     }
 }
 
-fn row(client: &Client, work: &Value) -> Result<Row> {
+fn row(client: &Api, work: &Value) -> Result<Row> {
     let id = work["id"].as_i64().context("a work without an id")?;
     let path = format!("/work/{id}/events");
-    let Answer::Good(Value::Array(events)) = client.get(&path) else {
+    let Outcome::Good(Value::Array(events)) = Outcome::of(client.try_get(&path)) else {
         bail!("GET {path} has no good answer")
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

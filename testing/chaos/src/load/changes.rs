@@ -8,8 +8,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::{RETRY_PAUSE, SLOW, Shared, at_a_rate, body, bound, key, keyed};
+use crate::outcome::Outcome;
 use crate::told::{Change, FAILS, Identity};
-use pp_testkit::client::Answer;
 
 pub(super) const THREADS: usize = 3;
 const INTERVAL: Duration = Duration::from_millis(80);
@@ -55,19 +55,25 @@ fn change_often(shared: &Shared, id: i64, rng: &mut StdRng) -> bool {
 
 /// Asks for one change; whether it was answered.
 fn changed(shared: &Shared, id: i64, change: Change) -> bool {
-    let path = format!("/work/{id}");
-    let (method, answer) = match change {
-        Change::To(bound) => ("PATCH", shared.client.patch(&path, &body(Some(bound)))),
-        Change::Cancel => ("POST cancel", shared.client.change(&format!("{path}/cancel"))),
-        Change::Retry => ("POST retry", shared.client.change(&format!("{path}/retry"))),
-        Change::Gone => ("DELETE", shared.client.delete(&path)),
+    let (method, deed, json) = match change {
+        Change::To(bound) => ("PATCH", "", body(Some(bound))),
+        Change::Cancel => ("POST", "/cancel", String::new()),
+        Change::Retry => ("POST", "/retry", String::new()),
+        Change::Gone => ("DELETE", "", String::new()),
+    };
+    let path = format!("/work/{id}{deed}");
+    let sent = shared.client.try_json(method, &path, &json, None);
+    let answer = if deed.is_empty() {
+        Outcome::of(sent)
+    } else {
+        Outcome::of_change(sent)
     };
     let mut told = shared.told();
-    let Answer::Good(work) = answer else {
+    let Outcome::Good(work) = answer else {
         told.changes.entry(id).or_default().open = Some(change);
         told.redrives_unanswered += u64::from(change == Change::Retry);
         drop(told);
-        if matches!(answer, Answer::Missing | Answer::Odd(_)) {
+        if matches!(answer, Outcome::Missing | Outcome::Odd(_)) {
             shared.odd(method, &path, &format!("{answer:?}"));
         }
         thread::sleep(RETRY_PAUSE);
@@ -92,7 +98,7 @@ fn stay_gone(shared: &Shared, deleted: &[(i64, Instant)], rng: &mut StdRng) {
     let long_ago = deleted.partition_point(|(_, at)| at.elapsed() > FRESH_AFTER);
     if long_ago > 0 {
         let (id, _) = deleted[rng.random_range(0..long_ago)];
-        if let Answer::Good(work) = shared.client.get(&format!("/work/{id}")) {
+        if let Outcome::Good(work) = Outcome::of(shared.client.try_get(&format!("/work/{id}"))) {
             shared.told().twice.push(format!("a deleted work came back: {work}"));
         }
     }

@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
+use crate::outcome::Outcome;
 use crate::told::Identity;
-use pp_testkit::client::Answer;
 
 pub(super) const THREADS: usize = 2;
 const INTERVAL: Duration = Duration::from_millis(60);
@@ -22,12 +22,12 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
         let body = body(bound);
         if rng.random_range(0..10) < 2 {
             match shared.post(PATH, &body, None) {
-                Answer::Good(demand) => drop(accepted(shared, &demand, bound)),
-                Answer::Later | Answer::Lost => {
+                Outcome::Good(demand) => drop(accepted(shared, &demand, bound)),
+                Outcome::Later | Outcome::Lost => {
                     shared.told().indeterminate.push(bound);
                     thread::sleep(RETRY_PAUSE);
                 }
-                Answer::Missing | Answer::Odd(_) => {}
+                Outcome::Missing | Outcome::Odd(_) => {}
             }
             return;
         }
@@ -37,7 +37,7 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
         };
         let code = accepted(shared, &demand, bound);
         if rng.random_range(0..10) == 0
-            && let Answer::Good(again) = shared.post(PATH, &body, Some(&key))
+            && let Outcome::Good(again) = shared.post(PATH, &body, Some(&key))
             && again["work_code"].as_str() != code.as_deref()
         {
             let twice = format!("POST {PATH} with key {key} was answered with {demand}, then with {again}");
@@ -58,9 +58,9 @@ fn accepted(shared: &Shared, demand: &Value, asked: Option<i64>) -> Option<Strin
     }
     shared.acknowledge(Identity::Code(code.to_owned()), Some(promised));
     let path = format!("/work/code/{code}");
-    match shared.client.get(&path) {
-        Answer::Good(work) if work["work_code"] == code => {}
-        Answer::Later | Answer::Lost => {}
+    match Outcome::of(shared.client.try_get(&path)) {
+        Outcome::Good(work) if work["work_code"] == code => {}
+        Outcome::Later | Outcome::Lost => {}
         other => shared.odd("GET", &path, &format!("{other:?} after its demand was accepted")),
     }
     Some(code.to_owned())

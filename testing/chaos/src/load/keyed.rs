@@ -5,16 +5,16 @@ use std::thread;
 use serde_json::Value;
 
 use super::{RETRY_PAUSE, Shared};
-use pp_testkit::client::Answer;
+use crate::outcome::Outcome;
 
 /// The good answer; `None` when none came until the end, which is noted.
 pub(super) fn call(shared: &Shared, path: &str, body: &str, key: &str) -> Option<Value> {
     loop {
         match shared.post(path, body, Some(key)) {
-            Answer::Good(answer) => return Some(answer),
+            Outcome::Good(answer) => return Some(answer),
             // It is noted, and trying the same again would be answered the same.
-            Answer::Missing | Answer::Odd(_) => return None,
-            Answer::Later | Answer::Lost => {}
+            Outcome::Missing | Outcome::Odd(_) => return None,
+            Outcome::Later | Outcome::Lost => {}
         }
         if shared.is_too_late() {
             shared.told().given_up.push(format!("POST {path} with key {key}"));
@@ -26,7 +26,7 @@ pub(super) fn call(shared: &Shared, path: &str, body: &str, key: &str) -> Option
 
 /// Calls once more, as a client does that did not hear the answer; it must be the same works.
 pub(super) fn repeat(shared: &Shared, path: &str, body: &str, key: &str, first: &[i64]) {
-    if let Answer::Good(again) = shared.post(path, body, Some(key)) {
+    if let Outcome::Good(again) = shared.post(path, body, Some(key)) {
         let again = ids(&again);
         if again != first {
             let twice = format!("POST {path} with key {key} was answered with {first:?}, then with {again:?}");

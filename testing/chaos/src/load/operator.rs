@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::{Shared, at_a_rate};
-use pp_testkit::client::Answer;
+use crate::outcome::Outcome;
 
 const INTERVAL: Duration = Duration::from_millis(900);
 const LIST: &str = "/deadletter?limit=20";
@@ -20,9 +20,9 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
             redrive(shared, &format!("{REDRIVE}?all=true"), &[], 0);
             return;
         }
-        let letters = match shared.client.get(LIST) {
-            Answer::Good(Value::Array(letters)) => letters,
-            Answer::Later | Answer::Lost => return,
+        let letters = match Outcome::of(shared.client.try_get(LIST)) {
+            Outcome::Good(Value::Array(letters)) => letters,
+            Outcome::Later | Outcome::Lost => return,
             other => return shared.odd("GET", LIST, &format!("{other:?}")),
         };
         let chosen: Vec<&Value> = letters.iter().filter(|_| rng.random_range(0..3) == 0).collect();
@@ -41,10 +41,10 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
 
 /// Works that are among `chosen` letters count as redriven when the answer says that all letters were.
 fn redrive(shared: &Shared, path: &str, works: &[i64], chosen: u64) {
-    let answer = shared.client.post(path, "", None);
+    let answer = Outcome::of(shared.client.try_post(path, ""));
     let mut told = shared.told();
     match answer {
-        Answer::Good(answer) => match answer["redriven"].as_u64() {
+        Outcome::Good(answer) => match answer["redriven"].as_u64() {
             Some(redriven) => {
                 told.redriven += redriven;
                 if redriven == chosen {
@@ -53,7 +53,7 @@ fn redrive(shared: &Shared, path: &str, works: &[i64], chosen: u64) {
             }
             None => told.odd.push(format!("POST {path} answered {answer}")),
         },
-        Answer::Later | Answer::Lost => told.redrives_unanswered += 1,
+        Outcome::Later | Outcome::Lost => told.redrives_unanswered += 1,
         other => told.odd.push(format!("POST {path} answered {other:?}")),
     }
 }

@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
+use crate::outcome::Outcome;
 use crate::told::Identity;
-use pp_testkit::client::Answer;
 
 pub(super) const THREADS: usize = 8;
 const INTERVAL: Duration = Duration::from_millis(28);
@@ -49,15 +49,15 @@ fn with_key(shared: &Shared, body: &str, bound: Option<i64>, repeat: bool) {
 /// Asked once: what is not answered may exist or not.
 fn without_key(shared: &Shared, body: &str, bound: Option<i64>) {
     match shared.post(PATH, body, None) {
-        Answer::Good(answer) => match keyed::ids(&answer)[..] {
+        Outcome::Good(answer) => match keyed::ids(&answer)[..] {
             [id] => shared.acknowledge(Identity::Work(id), bound),
             _ => shared.odd("POST", PATH, &answer.to_string()),
         },
-        Answer::Later | Answer::Lost => {
+        Outcome::Later | Outcome::Lost => {
             shared.told().indeterminate.push(bound);
             // A port where nobody listens refuses at once.
             std::thread::sleep(RETRY_PAUSE);
         }
-        Answer::Missing | Answer::Odd(_) => {}
+        Outcome::Missing | Outcome::Odd(_) => {}
     }
 }

@@ -10,11 +10,11 @@ use pp_lib::domain::{AddUpTo, WorkId};
 use pp_lib::store::postgres::PostgresStore;
 use pp_lib::store::{Changed, WorkChanges as _};
 use rand::RngExt as _;
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::judge::Judge;
 use super::system::System;
+use pp_testkit::client::Api;
 use pp_testkit::signals::Stop;
 
 /// So many change works at once, each after a pause: about 500 changes a second.
@@ -22,8 +22,6 @@ const WRITERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(6);
 /// So many read at once, on each API process.
 const READERS: usize = 3;
-/// Longer than a frozen process stays so.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Those who change works straight in the database, without telling the change feed: no API knows of it but by the
 /// feed's own means.
@@ -85,7 +83,7 @@ pub(super) struct Readers<'a> {
 /// One of them.
 pub(super) struct Reader<'a> {
     all: &'a Readers<'a>,
-    base: String,
+    port: u16,
 }
 
 impl<'a> Readers<'a> {
@@ -99,11 +97,8 @@ impl<'a> Readers<'a> {
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = Reader<'_>> {
-        let bases = self
-            .ports
-            .iter()
-            .flat_map(|port| vec![format!("http://127.0.0.1:{port}"); READERS]);
-        bases.map(|base| Reader { all: self, base })
+        let ports = self.ports.iter().flat_map(|port| [*port; READERS]);
+        ports.map(|port| Reader { all: self, port })
     }
 
     /// Where the answers came from, in the words of `Cache-Status`.
@@ -115,31 +110,19 @@ impl<'a> Readers<'a> {
 impl Reader<'_> {
     /// Reads one work after the other until the end.
     pub(super) fn read(&self, ended: &AtomicBool) -> Result<()> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .build()
-            .into();
+        let client = Api::at(self.port);
         while !ended.load(Ordering::Relaxed) {
             let work = rand::rng().random_range(0..self.all.works.len());
             let sent = Instant::now();
-            let mut response = agent
-                .get(format!("{}/work/{}", self.base, self.all.works[work]))
-                .call()?;
-            let text = response.body_mut().read_to_string()?;
-            ensure!(
-                response.status() == 200,
-                "a read was answered with {}: {text}",
-                response.status()
-            );
-            let source = response
-                .headers()
-                .get("cache-status")
-                .and_then(|value| value.to_str().ok());
-            self.note(source.unwrap_or("none"));
-            match serde_json::from_str::<Value>(&text)?["version"].as_i64() {
+            let answer = client.try_get(&format!("/work/{}", self.all.works[work]))?;
+            ensure!(answer.status == 200, "a read was answered with {answer:?}");
+            self.note(match answer.header("cache-status") {
+                "" => "none",
+                source => source,
+            });
+            match answer.json()["version"].as_i64() {
                 Some(version) => self.all.judge.read(work, version, sent),
-                None => bail!("a work without a version: {text}"),
+                None => bail!("a work without a version: {answer:?}"),
             }
         }
         Ok(())

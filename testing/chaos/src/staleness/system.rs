@@ -9,7 +9,7 @@ use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio::runtime::Runtime;
 
 use crate::ledger::Ledger;
-use pp_testkit::client::{Answer, Client};
+use pp_testkit::client::Api;
 use pp_testkit::servers::{Kind, PrivateServers, redis_command};
 use pp_testkit::service::Service;
 use pp_testkit::{ports, wait};
@@ -69,7 +69,7 @@ impl System {
         for port in system.ports {
             wait::until_ok("the API is not ready", READY_LIMIT, || {
                 system.ensure_running()?;
-                ensure!(Client::at(port).is_ready(), "its readiness is not 200");
+                ensure!(Api::at(port).is_ready(), "its readiness is not 200");
                 Ok(())
             })?;
         }
@@ -80,9 +80,9 @@ impl System {
     pub(super) fn create(&self, works: u16) -> Result<Vec<i64>> {
         let wanted = vec![serde_json::json!({}); usize::from(works)];
         let body = serde_json::Value::from(wanted).to_string();
-        let Answer::Good(created) = Client::at(self.ports[0]).post("/work/bulk", &body, None) else {
-            bail!("the works cannot be created")
-        };
+        let answer = Api::at(self.ports[0]).try_post("/work/bulk", &body)?;
+        ensure!(answer.status == 200, "the works cannot be created: {answer:?}");
+        let created = answer.json();
         let ids = created.as_array().into_iter().flatten().map(|work| work["id"].as_i64());
         ids.collect::<Option<_>>().context("a work without an id")
     }

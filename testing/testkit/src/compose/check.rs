@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{Container, Health, Project};
-use crate::client::{Answer, Client};
+use crate::client::{Api, Sent};
 use crate::{ports, wait};
 
 const SERVICES: [&str; 3] = ["pp_backend_api", "task_consumer", "task_producer"];
@@ -54,10 +54,10 @@ pub fn check(mut step: impl FnMut(&str)) -> Result<()> {
     }
     step("the services run as a user without rights, on a file system that cannot be written to");
 
-    let client = Client::at(api);
+    let client = Api::at(api);
     let id = works_off(&client, 100, 5050)?;
     wait::until_ok("no demand of the producer was worked off", LIMIT, || {
-        let found = good(client.get("/work/search?work_code=consumer-&done=true"))?;
+        let found = good(client.try_get("/work/search?work_code=consumer-&done=true"))?;
         ensure!(found.as_array().is_some_and(|works| !works.is_empty()), "none yet");
         Ok(())
     })?;
@@ -95,12 +95,12 @@ pub fn check(mut step: impl FnMut(&str)) -> Result<()> {
 
     project.stop_all(false)?;
     project.start(&SERVICES)?;
-    let work = good(client.get(&format!("/work/{id}")))?;
+    let work = good(client.try_get(&format!("/work/{id}")))?;
     ensure!(work["result"] == 5050, "after a restart: {work}");
     project.stop_all(false)?;
     step("the data outlives the containers");
 
-    let client = Client::at(standalone);
+    let client = Api::at(standalone);
     project.start(&[STANDALONE])?;
     let containers = project.containers()?;
     ensure!(
@@ -111,7 +111,7 @@ pub fn check(mut step: impl FnMut(&str)) -> Result<()> {
     let id = works_off(&client, 4, 10)?;
     project.stop_all(false)?;
     project.start(&[STANDALONE])?;
-    let work = good(client.get(&format!("/work/{id}")))?;
+    let work = good(client.try_get(&format!("/work/{id}")))?;
     ensure!(work["result"] == 10, "after a restart: {work}");
     step("the standalone runs alone and keeps its data");
 
@@ -123,21 +123,20 @@ pub fn check(mut step: impl FnMut(&str)) -> Result<()> {
 }
 
 /// Posts a work and waits for its result.
-fn works_off(client: &Client, bound: u32, result: i64) -> Result<i64> {
-    let work = good(client.post("/work", &format!("{{\"add_up_to\":{bound}}}"), None))?;
+fn works_off(client: &Api, bound: u32, result: i64) -> Result<i64> {
+    let work = good(client.try_post("/work", &format!("{{\"add_up_to\":{bound}}}")))?;
     let id = work["id"].as_i64().with_context(|| format!("{work} has no id"))?;
     wait::until_ok(&format!("work {id} is not done"), LIMIT, || {
-        let work = good(client.get(&format!("/work/{id}")))?;
+        let work = good(client.try_get(&format!("/work/{id}")))?;
         ensure!(work["done"] == true && work["result"] == result, "{work}");
         Ok(id)
     })
 }
 
-fn good(answer: Answer) -> Result<Value> {
-    match answer {
-        Answer::Good(json) => Ok(json),
-        other => bail!("the API answers {other:?}"),
-    }
+fn good(sent: Sent) -> Result<Value> {
+    let answer = sent?;
+    ensure!(answer.status == 200, "the API answers {answer:?}");
+    Ok(serde_json::from_str(&answer.body)?)
 }
 
 /// The engine's own words, and those of the kernel about process 1.

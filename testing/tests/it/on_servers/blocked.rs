@@ -7,7 +7,7 @@ use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
 
 use super::place::{Place, until};
-use crate::http::Api;
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,7 +26,7 @@ async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
             .iter()
             .fold(program, |program, (name, value)| program.set(name, value));
         let mut process = program.start();
-        Api::at(port).ready(&mut process);
+        process.gets_ready(&Api::at(port));
         process
     };
     let (api, dispatcher) = (Api::at(api_port), Api::at(dispatcher_port));
@@ -40,7 +40,9 @@ async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
         api.post(&format!(r#"{{"add_up_to":{number}}}"#));
     }
     sender.is_seen_to("say why it waits", |_| {
-        matches!(dispatcher.try_get("/health/ready"), Ok((503, body)) if body.contains("takes no messages for now"))
+        dispatcher
+            .try_get("/health/ready")
+            .is_ok_and(|answer| answer.status == 503 && answer.body.contains("takes no messages for now"))
     });
     // What is in the queue is worked off meanwhile: acknowledgements are not held back.
     let worker = start("task_consumer", &[("PP_DISPATCH", "off")], worker_port);
@@ -54,7 +56,7 @@ async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
         place.ledger.done().await.unwrap() == 520
     })
     .await;
-    dispatcher.ready(&mut sender);
+    sender.gets_ready(&dispatcher);
     for process in [service, sender, worker] {
         assert_eq!(process.terminate().code, Some(0));
     }

@@ -9,9 +9,9 @@ use pp_testkit::{ports, wait};
 use serde_json::Value;
 
 use super::place::Place;
-use crate::http::Api;
 use crate::owners::Owners;
 use crate::program::Process;
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// `PP_STALENESS` of the services: its default.
@@ -45,7 +45,7 @@ impl Outage {
         let mut service = start("pp_backend_api", "PP_API_BIND", &format!("127.0.0.1:{port}"));
         let worker = start("task_consumer", "PP_PROBE_BIND", "off");
         let api = Api::at(port);
-        api.ready(&mut service);
+        service.gets_ready(&api);
         let quiet = api.post(r#"{"add_up_to":4}"#)["id"].as_i64().unwrap();
         Self {
             place,

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::place::{Place, server, until};
-use crate::http::Api;
 use crate::program::{Process, Program};
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,7 +20,7 @@ fn start(program: Program) -> (Api, Process) {
     let [port] = ports::free().unwrap();
     let api = Api::at(port);
     let mut process = program.set("PP_API_BIND", format!("127.0.0.1:{port}")).start();
-    api.ready(&mut process);
+    process.gets_ready(&api);
     (api, process)
 }
 
@@ -38,11 +38,10 @@ fn path(demand: &Value) -> String {
 
 async fn until_done(api: &Api, demand: &Value) -> Value {
     let path = path(demand);
-    until(
-        "the demand is done",
-        LIMIT,
-        async || matches!(api.try_get(&path), Ok((200, body)) if body.contains(r#""done":true"#)),
-    )
+    until("the demand is done", LIMIT, async || {
+        api.try_get(&path)
+            .is_ok_and(|answer| answer.status == 200 && answer.body.contains(r#""done":true"#))
+    })
     .await;
     let work = api.get(&path);
     for field in ["work_code", "add_up_to"] {
@@ -88,15 +87,15 @@ async fn demands_are_accepted_and_found_without_the_database() {
     for demand in [&demands[0], &demands[19]] {
         assert_eq!(&api.get(&path(demand)), demand);
     }
-    assert_eq!(api.try_get("/work/code/consumer-0000000000").unwrap().0, 503);
-    assert_eq!(api.try_post("").unwrap().0, 503);
+    assert_eq!(api.try_get("/work/code/consumer-0000000000").unwrap().status, 503);
+    assert_eq!(api.try_post("/work", "").unwrap().status, 503);
     assert!(worker.is_running());
 
     database.set(Flow::Open);
     for demand in &demands {
         until_done(&api, demand).await;
     }
-    assert_eq!(api.try_get("/work/code/consumer-0000000000").unwrap().0, 404);
+    assert_eq!(api.try_get("/work/code/consumer-0000000000").unwrap().status, 404);
     leave(place, [service, worker], 21).await;
 }
 
@@ -120,7 +119,7 @@ async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
     });
     assert!(accepted.iter().all(|again| *again == demand), "{accepted:?}");
     let other = two.try_demand(r#"{"add_up_to":100}"#, Some("k")).unwrap();
-    assert_eq!(other.0, 422, "{}", other.1);
+    assert_eq!(other.status, 422, "{}", other.body);
 
     // Who did not hear the answer, since the process was killed, asks again, of another.
     first.kill();
@@ -131,7 +130,7 @@ async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
     let again = two.demand("{}", Some("k"));
     assert_eq!(again["work_code"], done["work_code"]);
     let other = two.try_demand(r#"{"add_up_to":100}"#, Some("k")).unwrap();
-    assert_eq!(other.0, 422, "{}", other.1);
+    assert_eq!(other.status, 422, "{}", other.body);
     until("the queue is empty", LIMIT, async || place.waiting().await == 0).await;
     leave(place, [second, third, worker], 1).await;
 }
@@ -150,12 +149,12 @@ async fn a_work_that_was_demanded_and_deleted_is_not_taken_for_one_to_come() {
     let found = api.get(&format!("/work?work_code={code}"));
     other.delete(&found[0]["id"]);
     for api in [&api, &other] {
-        assert_eq!(api.try_get(&path(&demand)).unwrap().0, 404);
+        assert_eq!(api.try_get(&path(&demand)).unwrap().status, 404);
     }
     assert_eq!(api.demand("{}", Some("k"))["work_code"], code);
     until("the queue is empty", LIMIT, async || place.waiting().await == 0).await;
     for api in [&api, &other] {
-        assert_eq!(api.try_get(&path(&demand)).unwrap().0, 404);
+        assert_eq!(api.try_get(&path(&demand)).unwrap().status, 404);
     }
     for process in [service, second, worker] {
         assert_eq!(process.terminate().code, Some(0));
@@ -207,23 +206,22 @@ async fn without_its_broker_the_rest_of_the_api_is_served() {
     let (api, mut service) = start(place.service("pp_backend_api").set("PP_BROKER_URL", &url));
     service.is_seen_to("name the broker", |_| {
         let ready = api.try_get("/health/ready").unwrap();
-        assert_eq!(ready.0, 200, "{}", ready.1);
-        ready.1.contains(r#""status":"degraded""#) && ready.1.contains("the broker")
+        assert_eq!(ready.status, 200, "{ready:?}");
+        ready.body.contains(r#""status":"degraded""#) && ready.body.contains("the broker")
     });
     api.post(r#"{"add_up_to":4}"#);
-    let (status, problem) = api.try_demand("{}", Some("k")).unwrap();
-    assert_eq!(status, 503, "{problem}");
+    let problem = api.try_demand("{}", Some("k")).unwrap().problem(503);
     assert!(problem.contains("broker"), "{problem}");
 
     broker.set(Flow::Open);
     broker.cut();
     until("the demand is accepted", LIMIT, async || {
-        matches!(api.try_demand("{}", Some("k")), Ok((202, _)))
+        api.try_demand("{}", Some("k")).is_ok_and(|answer| answer.status == 202)
     })
     .await;
     service.is_seen_to("be well", |_| {
         api.try_get("/health/ready")
-            .is_ok_and(|(_, body)| body.contains(r#""status":"ready""#))
+            .is_ok_and(|answer| answer.body.contains(r#""status":"ready""#))
     });
     let worker = place.service("task_consumer").start();
     until_done(&api, &api.demand("{}", Some("k"))).await;
@@ -241,17 +239,16 @@ async fn processes_that_share_no_cache_accept_no_demands() {
     let demand = one.demand("{}", None);
     let (two, second) = start(place.service("pp_backend_api"));
     for api in [&two, &one] {
-        until(
-            "the demand is refused",
-            LIMIT,
-            async || matches!(api.try_demand("{}", Some("k")), Ok((503, problem)) if problem.contains("PP_CACHE_URL")),
-        )
+        until("the demand is refused", LIMIT, async || {
+            api.try_demand("{}", Some("k"))
+                .is_ok_and(|answer| answer.status == 503 && answer.body.contains("PP_CACHE_URL"))
+        })
         .await;
     }
     assert_eq!(one.post("{}")["status"], "pending");
     assert_eq!(second.terminate().code, Some(0));
     until("the demand is accepted again", LIMIT, async || {
-        matches!(one.try_demand("{}", None), Ok((202, _)))
+        one.try_demand("{}", None).is_ok_and(|answer| answer.status == 202)
     })
     .await;
     let worker = place.service("task_consumer").start();

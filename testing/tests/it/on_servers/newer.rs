@@ -7,8 +7,8 @@ use pp_chaos::demands::Demands;
 use pp_testkit::ports;
 
 use super::place::{Place, until};
-use crate::http::Api;
 use crate::program::{Process, Program};
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const DEMANDS: usize = 5000;
@@ -29,7 +29,7 @@ async fn a_program_that_is_older_than_the_schema_ends_with_one_line_and_buries_n
             .set("PP_API_BIND", &bind)
             .set("PP_PROBE_BIND", &bind);
         let mut process: Process = more(program).start();
-        Api::at(port).ready(&mut process);
+        process.gets_ready(&Api::at(port));
         process
     };
     let folder = tempfile::tempdir().unwrap();

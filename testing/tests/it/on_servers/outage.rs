@@ -9,7 +9,7 @@ use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
 
 use super::place::{Place, server, until};
-use crate::http::Api;
+use pp_testkit::client::Api;
 
 const OUTAGE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(90);
@@ -26,7 +26,7 @@ async fn a_minute_without_the_database_costs_a_minute() {
         program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start()
     };
     let mut service = start("pp_backend_api", api_port);
-    api.ready(&mut service);
+    service.gets_ready(&api);
     let posted: Vec<i64> = (1..=50)
         .map(|number| {
             api.post(&format!(r#"{{"add_up_to":{number}}}"#))["id"]
@@ -48,8 +48,8 @@ async fn a_minute_without_the_database_costs_a_minute() {
     assert!(postgres.ends_within(LIMIT));
     let begun = Instant::now();
     while begun.elapsed() < OUTAGE {
-        let (status, _) = api.try_post("").unwrap();
-        assert_eq!(status, 503, "after {:?}", begun.elapsed());
+        let answer = api.try_post("/work", "").unwrap();
+        assert_eq!(answer.status, 503, "after {:?}", begun.elapsed());
         assert!(service.is_running() && worker.is_running());
     }
     // The API still takes demands in, which need no database.
@@ -62,8 +62,8 @@ async fn a_minute_without_the_database_costs_a_minute() {
         place.ledger.done().await.is_ok_and(|done| done >= total)
     })
     .await;
-    api.ready(&mut service);
-    health.ready(&mut worker);
+    service.gets_ready(&api);
+    worker.gets_ready(&health);
     for process in [service, worker] {
         assert_eq!(process.terminate().code, Some(0));
     }

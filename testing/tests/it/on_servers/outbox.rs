@@ -6,8 +6,8 @@ use pp_testkit::ports;
 
 use super::place::{Place, until};
 use crate::dice::Dice;
-use crate::http::Api;
 use crate::load::Told;
+use pp_testkit::client::Api;
 
 /// A dispatcher killed between its claim and its message leaves rows that are nobody's until the claim runs out.
 const LIMIT: Duration = Duration::from_secs(75);
@@ -22,11 +22,11 @@ async fn posted_works_survive_a_dispatcher_that_is_killed_again_and_again() {
         .service("pp_backend_api")
         .set("PP_API_BIND", format!("127.0.0.1:{port}"))
         .start();
-    api.ready(&mut service);
+    service.gets_ready(&api);
     let worker = || {
         let program = place.service("task_consumer").set("PP_DISPATCH", "on");
         let mut process = program.set("PP_PROBE_BIND", format!("127.0.0.1:{probe}")).start();
-        pages.ready(&mut process);
+        process.gets_ready(&pages);
         process
     };
 

@@ -7,8 +7,8 @@ use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
 
 use super::place::{Place, server, until};
-use crate::http::Api;
 use crate::program::Process;
+use pp_testkit::client::Api;
 
 const MANUAL: &str = include_str!("../../../../docs/operating.md");
 /// Demands that vanished are looked for a minute after they were accepted, and after each time they were sent again.
@@ -47,14 +47,14 @@ async fn with_policy(definition: &str) -> (Place, PrivateServers, Api, Process) 
             format!("http://{login}@127.0.0.1:{management}"),
         )
         .start();
-    api.ready(&mut process);
+    process.gets_ready(&api);
     (place, servers, api, process)
 }
 
 /// Waits until the health page shows the policies like this.
 fn policies_are(api: &Api, service: &mut Process, state: &str) {
     service.is_seen_to(&format!("find the policies {state}"), |_| {
-        let (_, page) = api.try_get("/health/ready").unwrap();
+        let page = api.try_get("/health/ready").unwrap().body;
         page.contains(&format!(r#"{{"name":"queue policies","state":"{state}""#))
     });
 }
@@ -108,13 +108,14 @@ async fn with_the_bound_in_the_manual_what_does_not_fit_is_refused_and_the_rest_
     policies_are(&api, &mut service, "up");
     let mut accepted = 0;
     until("a demand is refused", LIMIT, async || {
-        match api.try_demand("{}", None) {
-            Ok((202, _)) => {
+        let answer = api.try_demand("{}", None).unwrap();
+        match answer.status {
+            202 => {
                 accepted += 1;
                 false
             }
-            Ok((503, _)) => true,
-            other => panic!("{other:?}"),
+            503 => true,
+            _ => panic!("{answer:?}"),
         }
     })
     .await;

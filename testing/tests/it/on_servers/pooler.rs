@@ -8,9 +8,9 @@ use pp_testkit::ports;
 use pp_testkit::servers::Kind;
 
 use super::place::{Place, server, until};
-use crate::http::Api;
 use crate::page;
 use crate::program::{Ended, Program};
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -54,8 +54,8 @@ async fn works_are_done(place: &Place, set: impl Fn(Program) -> Program) {
         .start()
     };
     let (mut service, mut worker) = (start("pp_backend_api", api_port), start("task_consumer", worker_port));
-    api.ready(&mut service);
-    health.ready(&mut worker);
+    service.gets_ready(&api);
+    worker.gets_ready(&health);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let api = api.clone();
@@ -83,8 +83,8 @@ async fn works_are_done(place: &Place, set: impl Fn(Program) -> Program) {
         (0, 0, 0),
         "{account:?}"
     );
-    let (status, parts) = api.try_get("/health/ready").unwrap();
-    assert!(status == 200 && !parts.contains(r#""state":"down""#), "{parts}");
+    let parts = api.get("/health/ready").to_string();
+    assert!(!parts.contains(r#""state":"down""#), "{parts}");
     for process in [service, worker] {
         let ended = process.terminate();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -10,9 +10,9 @@ use tokio_postgres::{Client, NoTls};
 use url::Url;
 
 use super::place::until;
-use crate::http::Api;
 use crate::page;
 use crate::program::{Process, Program};
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const HEADING: &str = "Least privilege";
@@ -137,7 +137,7 @@ async fn services_run_with_the_rights_that_the_page_gives_them() {
         .service("task_consumer", worker_port)
         .set("PP_BROKER_URL", broker)
         .start();
-    Api::at(worker_port).ready(&mut owner);
+    owner.gets_ready(&Api::at(worker_port));
     assert_eq!(owner.terminate().code, Some(0));
 
     let api = Api::at(api_port);
@@ -147,9 +147,9 @@ async fn services_run_with_the_rights_that_the_page_gives_them() {
         .service("task_producer", producer_port)
         .set("PP_SCHEDULE", "* * * * * *")
         .start();
-    api.ready(&mut service);
-    Api::at(worker_port).ready(&mut worker);
-    Api::at(producer_port).ready(&mut producer);
+    service.gets_ready(&api);
+    worker.gets_ready(&Api::at(worker_port));
+    producer.gets_ready(&Api::at(producer_port));
     works_of_every_origin_are_done(&place, &api).await;
     given_up_and_run_again(&place, &api).await;
     let rebuilt = Program::new("cli_01")

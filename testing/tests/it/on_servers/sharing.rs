@@ -9,8 +9,8 @@ use pp_testkit::ports;
 use pp_testkit::servers::Kind;
 
 use super::place::{Place, server, until};
-use crate::http::{Api, Seen};
 use crate::program::Process;
+use pp_testkit::client::{Api, Seen};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// `PP_STALENESS` of the services: its default.
@@ -42,7 +42,7 @@ pub(super) fn sharer(place: &Place, near: &str) -> Sharer {
         .set("PP_CACHE_URL", server(Kind::Redis))
         .set("PP_CACHE_PREFIX", &place.prefix);
     let (api, mut process) = (Api::at(port), program.set("PP_NEAR_CACHE", near).start());
-    api.ready(&mut process);
+    process.gets_ready(&api);
     Sharer { api, process }
 }
 

@@ -9,8 +9,8 @@ use pp_lib::store::{NewWork, WorkRows as _};
 use pp_testkit::ports;
 
 use super::place::{Place, until};
-use crate::http::Api;
 use crate::load::Told;
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -24,7 +24,7 @@ async fn an_idle_service_stops_at_once() {
         // A tick that hardly ever comes.
         let program = place.service(name).set("PP_SCHEDULE", "0 0 0 29 2 *");
         let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
-        Api::at(port).ready(&mut process);
+        process.gets_ready(&Api::at(port));
         processes.push((name, process));
     }
     for (name, process) in processes {
@@ -87,7 +87,7 @@ async fn a_work_that_takes_long_survives_25_sigterms() {
     let api = Api::at(port);
     let service = place.service("pp_backend_api");
     let mut service = service.set("PP_API_BIND", format!("127.0.0.1:{port}")).start();
-    api.ready(&mut service);
+    service.gets_ready(&api);
     let id = api.post(r#"{"add_up_to":3000}"#)["id"].as_i64().unwrap();
     let worker = |pace: &str| {
         let worker = place.service("task_consumer").set("PP_PACE", pace);
@@ -126,7 +126,7 @@ async fn a_busy_api_answers_what_it_has_taken() {
             .service("pp_backend_api")
             .set("PP_API_BIND", format!("127.0.0.1:{port}"));
         let mut process = program.start();
-        api.ready(&mut process);
+        process.gets_ready(&api);
         process
     };
     let (told, first) = (Told::default(), service());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pp_testkit::ports;
 
 use super::place::{Place, until};
-use crate::http::Api;
 use crate::program::Process;
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -16,7 +16,7 @@ fn worker(place: &Place) -> Process {
     let [probe] = ports::free().unwrap();
     let program = place.service("task_consumer");
     let mut worker = program.set("PP_PROBE_BIND", format!("127.0.0.1:{probe}")).start();
-    Api::at(probe).ready(&mut worker);
+    worker.gets_ready(&Api::at(probe));
     worker
 }
 
@@ -36,7 +36,7 @@ async fn a_message_without_properties_is_worked_off() {
         .service("pp_backend_api")
         .set("PP_API_BIND", format!("127.0.0.1:{api_port}"))
         .start();
-    api.ready(&mut service);
+    service.gets_ready(&api);
     let works = api.get("/work/search?work_code=consumer-");
     let works = works.as_array().unwrap();
     assert_eq!(works.len(), 2, "{works:?}");

@@ -6,8 +6,8 @@ use pp_chaos::demands::Demands;
 use pp_testkit::ports;
 
 use super::place::{Place, until};
-use crate::http::Api;
 use crate::unread_log::{is_alive, stops};
+use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -46,8 +46,8 @@ async fn an_api_and_a_producer_whose_logs_nobody_reads_work_and_stop() {
         .set("PP_PROBE_BIND", format!("127.0.0.1:{pages}"))
         .start_unread();
     let (client, producers) = (Api::at(port), Api::at(pages));
-    client.ready(&mut api);
-    producers.ready(&mut producer);
+    api.gets_ready(&client);
+    producer.gets_ready(&producers);
     for _ in 0..300 {
         client.post("{}");
     }

@@ -12,12 +12,11 @@ use pp_chaos::demands::Demands;
 use pp_chaos::disk::{self, Disk};
 use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
-use serde_json::Value;
 use tokio::time::sleep;
 
 use super::place::{Place, server, until};
-use crate::http::Api;
 use crate::program::Process;
+use pp_testkit::client::{Answer, Api};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const DEMANDS: usize = 1500;
@@ -54,7 +53,7 @@ impl Rig {
             let bind = format!("127.0.0.1:{}", page.port);
             let program = place.service(name).set("PP_DATABASE_URL", url.as_str());
             let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
-            page.ready(&mut process);
+            process.gets_ready(&page);
             processes.push(process);
         }
         Self {
@@ -88,9 +87,9 @@ impl Rig {
         let (stop, api) = (Arc::new(AtomicBool::new(false)), self.api.clone());
         let stopped = Arc::clone(&stop);
         let posting = tokio::task::spawn_blocking(move || {
-            let mut answers: Vec<(u16, String)> = Vec::new();
+            let mut answers: Vec<Answer> = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                answers.push(api.try_post(r#"{"add_up_to":9}"#).unwrap());
+                answers.push(api.try_post("/work", r#"{"add_up_to":9}"#).unwrap());
                 std::thread::sleep(Duration::from_millis(5));
             }
             answers
@@ -106,13 +105,11 @@ impl Rig {
         let begun = tokio::time::Instant::now();
         let (api, health) = (&self.api, &self.health);
         until("the health pages say so", LIMIT, async || {
-            let (_, page) = api.try_get("/health/ready").unwrap();
+            let page = api.try_get("/health/ready").unwrap().body;
             page.contains("the database refuses what it should take") && !health.is_ready()
         })
         .await;
-        let (status, page) = api.try_get("/health/ready").unwrap();
-        let page: Value = serde_json::from_str(&page).unwrap();
-        assert_eq!((status, &page["status"]), (200, &Value::from("degraded")), "{page}");
+        assert_eq!(api.get("/health/ready")["status"], "degraded");
         sleep(lasts.saturating_sub(begun.elapsed())).await;
         mend(&self.place).await;
 
@@ -124,10 +121,10 @@ impl Rig {
         let answers = posting.await.unwrap();
         let odd: Vec<_> = answers
             .iter()
-            .filter(|(status, _)| ![200, 503].contains(status))
+            .filter(|answer| ![200, 503].contains(&answer.status))
             .collect();
         assert!(odd.is_empty(), "{odd:?}");
-        let taken = answers.iter().filter(|(status, _)| *status == 200).count();
+        let taken = answers.iter().filter(|answer| answer.status == 200).count();
         assert!(taken < answers.len(), "nothing was refused: {taken}");
         let total = i64::try_from(ids.len() + taken + 1).unwrap();
         until("all is done that was taken in", LIMIT, async || {

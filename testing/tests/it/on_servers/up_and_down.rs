@@ -8,8 +8,8 @@ use pp_testkit::launch::MARK;
 use pp_testkit::process::{self, ProcessId};
 use pp_testkit::{ports, wait};
 
-use crate::http::Api;
 use crate::program::{Ended, Program};
+use pp_testkit::client::Api;
 
 /// A state folder of its own; `down` is called for it at the end, also when the test fails.
 struct System {

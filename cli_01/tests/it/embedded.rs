@@ -7,9 +7,10 @@ use std::time::Duration;
 use pp_lib::domain::{AddUpToSum, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Completion, Completions as _, Guard, NewWork, Outcome, WorkRows as _};
+use pp_testkit::cli::Called;
 use tempfile::TempDir;
 
-use crate::{Called, call, command};
+use crate::{call, command};
 
 const FIRST: &str = "api-aaaaaaaaa1";
 const SECOND: &str = "consumer-aaaaaaaaa2";

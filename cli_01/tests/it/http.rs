@@ -1,47 +1,33 @@
 //! `--call-type http` against a server that handles one connection as the test says.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
-use crate::{Called, PATIENCE, call};
+use pp_testkit::cli::{Called, PATIENCE, PreparedServer};
+
+use crate::call;
 
 const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}"#;
 const EVENT: &str =
     r#"{"id":7,"work_code":"api-bjq8euwsEA","variable":"compute/result","value":"10","created_on":1634115737}"#;
 
-/// A server for one connection.
-pub(crate) struct Server {
-    url: String,
-    thread: JoinHandle<String>,
-}
+/// The API of one call.
+pub(crate) struct Server(PreparedServer);
 
 impl Server {
-    /// Reads the request, then runs `behaviour`.
     fn start(behaviour: impl FnOnce(TcpStream) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let thread = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let request = read_request(&mut stream);
-            behaviour(stream);
-            request
-        });
-        Self { url, thread }
+        Self(PreparedServer::start(behaviour))
     }
 
     pub(crate) fn answering(status: &str, kind: &str, body: impl Into<String>) -> Self {
         let body = body.into();
         let length = body.len();
-        let reply = format!(
+        Self(PreparedServer::sending(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        );
-        // The client may close before it has read everything.
-        Self::start(move |mut stream| drop(stream.write_all(reply.as_bytes())))
+        )))
     }
 
     pub(crate) fn json(body: &str) -> Self {
@@ -54,36 +40,20 @@ impl Server {
         Self::answering(status, "application/problem+json", body)
     }
 
+    fn url(&self) -> String {
+        format!("http://{}", self.0.address)
+    }
+
     pub(crate) fn call(&self, args: &[&str]) -> Called {
-        call(Path::new("."), args, &[("PP_API_URL", &self.url)])
+        call(Path::new("."), args, &[("PP_API_URL", &self.url())])
     }
 
     /// The request line and the body, after the connection has ended.
     pub(crate) fn request(self) -> (String, String) {
-        let request = self.thread.join().unwrap();
+        let request = self.0.request();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
-}
-
-fn read_request(stream: &mut TcpStream) -> String {
-    let mut reader = BufReader::new(stream);
-    let (mut request, mut length) = (String::new(), 0);
-    while !request.ends_with("\r\n\r\n") {
-        let start = request.len();
-        assert_ne!(
-            reader.read_line(&mut request).unwrap(),
-            0,
-            "the request ends in its head: {request:?}"
-        );
-        let line = request[start..].to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    request + &String::from_utf8(body).unwrap()
 }
 
 #[test]
@@ -186,7 +156,7 @@ fn a_work_is_changed_and_deleted() {
         .call(&["delete", "--id", "21"])
         .failed(1, "there is no such work");
     let server = Server::json("{}");
-    let line = format!("{} answers 200 OK", server.url);
+    let line = format!("{} answers 200 OK", server.url());
     server.call(&["delete", "--id", "21"]).failed(3, &line);
 }
 
@@ -236,22 +206,22 @@ fn a_foreign_server_is_one_line() {
         assert_eq!((called.code, called.stdout.as_str()), (Some(3), ""), "{called:?}");
         assert_eq!(called.stderr.lines().count(), 1, "{called:?}");
         assert!(
-            called.stderr.starts_with(&format!("error: {} ", server.url)),
+            called.stderr.starts_with(&format!("error: {} ", server.url())),
             "{called:?}"
         );
     }
     let server = Server::answering("302 Found\r\nLocation: http://127.0.0.1:1/", "text/html", "");
-    let line = format!("{} answers 302 Found", server.url);
+    let line = format!("{} answers 302 Found", server.url());
     server.call(&["--id", "21"]).failed(3, &line);
     let server = Server::answering("404 Not Found", "text/html", "<html>");
-    let line = format!("{} answers 404 Not Found", server.url);
+    let line = format!("{} answers 404 Not Found", server.url());
     server.call(&["--id", "21"]).failed(1, &line);
 }
 
 #[test]
 fn an_endless_answer_is_cut_off() {
     let server = Server::json(&"[".repeat(17 * 1024 * 1024));
-    let line = format!("{} answers with more than 16777216 bytes", server.url);
+    let line = format!("{} answers with more than 16777216 bytes", server.url());
     server.call(&["--work-code", ""]).failed(3, &line);
 }
 
@@ -262,7 +232,7 @@ fn a_slow_answer_is_given_up_on() {
             stream.write_all(head.as_bytes()).unwrap();
             assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "the client closes first");
         });
-        let line = format!("{} did not answer within 300ms", server.url);
+        let line = format!("{} did not answer within 300ms", server.url());
         server.call(&["--id", "21", "--timeout", "300ms"]).failed(3, &line);
     }
 }
@@ -291,7 +261,7 @@ fn a_reader_that_closes_early_is_no_failure() {
         stream.write_all(reply.as_bytes()).unwrap();
     });
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_cli_01"))
-        .args(["--id", "21", "--api-url", &server.url])
+        .args(["--id", "21", "--api-url", &server.url()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

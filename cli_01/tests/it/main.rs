@@ -16,35 +16,8 @@ mod stats;
 mod watch;
 
 use std::path::Path;
-use std::time::Duration;
 
-/// Far longer than any call takes. Only a hanging program reaches it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The output and the exit code of one call.
-#[derive(Debug)]
-struct Called {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Called {
-    /// Asserts success and an empty standard error.
-    fn done(self) -> String {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
-        self.stdout
-    }
-
-    /// Asserts this exit code and this single error line, and no other output.
-    fn failed(self, code: i32, line: &str) {
-        assert_eq!(self.stdout, "", "{self:?}");
-        assert_eq!(
-            (self.code, self.stderr.as_str()),
-            (Some(code), format!("error: {line}\n").as_str())
-        );
-    }
-}
+use pp_testkit::cli::{Called, PATIENCE};
 
 /// The program in a folder, with only these settings.
 fn command(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> assert_cmd::Command {
@@ -55,12 +28,7 @@ fn command(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> assert_c
 }
 
 fn call(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Called {
-    let output = command(folder, args, variables).output().unwrap();
-    Called {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    command(folder, args, variables).output().unwrap().into()
 }
 
 #[test]

@@ -8,110 +8,37 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Far longer than any call takes. Only a hanging program reaches it.
-const PATIENCE: Duration = Duration::from_secs(30);
+use pp_testkit::cli::{Called, PATIENCE, PreparedServer};
 
-/// A server for one connection: reads the request, then runs the behaviour of the test.
-struct Server {
-    address: SocketAddr,
-    thread: JoinHandle<String>,
-}
-
-impl Server {
-    fn start(behaviour: impl FnOnce(TcpStream) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let thread = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let request = read_request(&mut stream);
-            behaviour(stream);
-            request
-        });
-        Self { address, thread }
-    }
-
-    /// Sends these bytes and closes the connection.
-    fn sending(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
-        Self::start(move |mut stream| stream.write_all(bytes.as_ref()).unwrap())
-    }
-
-    fn call(&self, flags: &[&str]) -> Called {
-        call(&[&["--port", &self.address.port().to_string()], flags].concat())
-    }
-
-    /// The request, after the connection has ended.
-    fn request(self) -> String {
-        self.thread.join().unwrap()
-    }
-}
-
-fn read_request(stream: &mut TcpStream) -> String {
-    let mut reader = BufReader::new(stream);
-    let (mut request, mut length) = (String::new(), 0);
-    while !request.ends_with("\r\n\r\n") {
-        let start = request.len();
-        assert_ne!(
-            reader.read_line(&mut request).unwrap(),
-            0,
-            "the request ends in its head: {request:?}"
-        );
-        if let Some(value) = request[start..].strip_prefix("Content-Length: ") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    request + &String::from_utf8(body).unwrap()
-}
-
-/// The output and the exit code of one call.
-#[derive(Debug)]
-struct Called {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Called {
-    /// The part of the output that shows the reply.
-    fn reply(&self) -> &str {
-        self.stdout.find("< ").map_or("", |start| &self.stdout[start..])
-    }
-
-    fn assert_error(&self, code: i32, line: &str) {
-        assert_eq!(
-            (self.code, self.stderr.as_str()),
-            (Some(code), format!("error: {line}\n").as_str()),
-            "{self:?}"
-        );
-    }
+/// Calls the program on this server.
+fn call_to(server: &PreparedServer, flags: &[&str]) -> Called {
+    call(&[&["--port", &server.address.port().to_string()], flags].concat())
 }
 
 fn call(flags: &[&str]) -> Called {
-    let output = assert_cmd::cargo::cargo_bin_cmd!("cli_02")
-        .args(flags)
-        .timeout(PATIENCE)
-        .output()
-        .unwrap();
-    Called {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("cli_02");
+    command.args(flags).timeout(PATIENCE).output().unwrap().into()
+}
+
+/// The part of the output that shows the reply.
+fn reply(called: &Called) -> &str {
+    called.stdout.find("< ").map_or("", |start| &called.stdout[start..])
 }
 
 #[test]
 fn a_created_work_is_shown_byte_by_byte() {
-    let server = Server::sending("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nlocation: /work/1\r\n\r\n{\"id\":1}\n");
+    let server =
+        PreparedServer::sending("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nlocation: /work/1\r\n\r\n{\"id\":1}\n");
     let port = server.address.port();
-    let called = server.call(&["--method", "POST", "--path", "/work", "--body", "{\"add_up_to\":4}"]);
+    let called = call_to(
+        &server,
+        &["--method", "POST", "--path", "/work", "--body", "{\"add_up_to\":4}"],
+    );
     let version = env!("CARGO_PKG_VERSION");
     let head = [
         "POST /work HTTP/1.1",
@@ -133,15 +60,15 @@ fn a_created_work_is_shown_byte_by_byte() {
 
 #[test]
 fn a_sized_reply_is_complete_though_the_connection_stays_open() {
-    let server = Server::start(|mut stream| {
+    let server = PreparedServer::start(|mut stream| {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             .unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
     });
-    let called = server.call(&[]);
+    let called = call_to(&server, &[]);
     assert_eq!(
-        (called.code, called.reply()),
+        (called.code, reply(&called)),
         (Some(0), "< HTTP/1.1 200 OK\n< Content-Length: 2\n<\nok\n")
     );
     server.request();
@@ -149,12 +76,12 @@ fn a_sized_reply_is_complete_though_the_connection_stays_open() {
 
 #[test]
 fn a_chunked_reply_is_shown_decoded() {
-    let server = Server::sending(
+    let server = PreparedServer::sending(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nA: b\r\n\r\n",
     );
-    let called = server.call(&[]);
+    let called = call_to(&server, &[]);
     assert_eq!(
-        called.reply(),
+        reply(&called),
         "< HTTP/1.1 200 OK\n< Transfer-Encoding: chunked\n<\nhello, world\n< A: b\n<\n"
     );
     assert_eq!(called.code, Some(0));
@@ -162,42 +89,45 @@ fn a_chunked_reply_is_shown_decoded() {
 
 #[test]
 fn a_reply_without_framing_lasts_until_the_close() {
-    let called = Server::sending("HTTP/1.0 200 OK\r\n\r\nall\nof it").call(&[]);
+    let called = call_to(&PreparedServer::sending("HTTP/1.0 200 OK\r\n\r\nall\nof it"), &[]);
     assert_eq!(
-        (called.code, called.reply()),
+        (called.code, reply(&called)),
         (Some(0), "< HTTP/1.0 200 OK\n<\nall\nof it\n")
     );
 }
 
 #[test]
 fn an_interim_reply_is_shown_and_does_not_count() {
-    let called = Server::sending("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").call(&[]);
+    let called = call_to(
+        &PreparedServer::sending("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+        &[],
+    );
     assert_eq!(
-        (called.code, called.reply()),
+        (called.code, reply(&called)),
         (Some(0), "< HTTP/1.1 103 Early Hints\n<\n< HTTP/1.1 204 No Content\n<\n")
     );
 }
 
 #[test]
 fn a_reply_to_head_is_complete_after_its_head() {
-    let server = Server::start(|mut stream| {
+    let server = PreparedServer::start(|mut stream| {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n")
             .unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
     });
-    assert_eq!(server.call(&["--method", "HEAD"]).code, Some(0));
+    assert_eq!(call_to(&server, &["--method", "HEAD"]).code, Some(0));
     assert!(server.request().starts_with("HEAD / HTTP/1.1\r\n"));
 }
 
 #[test]
 fn an_answer_of_4xx_or_5xx_exits_with_1() {
     for status in ["404 Not Found", "422 Unprocessable Content", "503 Service Unavailable"] {
-        let server = Server::sending(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}"));
-        let called = server.call(&["--path", "/work/999"]);
+        let server = PreparedServer::sending(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}"));
+        let called = call_to(&server, &["--path", "/work/999"]);
         let shown = format!("< HTTP/1.1 {status}\n< Content-Length: 2\n<\n{{}}\n");
         assert_eq!(
-            (called.code, called.reply(), called.stderr.as_str()),
+            (called.code, reply(&called), called.stderr.as_str()),
             (Some(1), shown.as_str(), "")
         );
     }
@@ -216,39 +146,37 @@ fn a_truncated_reply_is_shown_and_is_an_error() {
         ),
         ("HTTP/1.1 200 OK\r\nContent-Le", "the reply's head"),
     ] {
-        let called = Server::sending(wire).call(&[]);
+        let called = call_to(&PreparedServer::sending(wire), &[]);
         called.assert_error(
             3,
             &format!("the server closed the connection in the middle of {middle}"),
         );
-        assert!(called.reply().starts_with("< HTTP/1.1 200 OK\n< "), "{called:?}");
+        assert!(reply(&called).starts_with("< HTTP/1.1 200 OK\n< "), "{called:?}");
         assert!(
-            called.reply().ends_with("{\"id\"\n") || middle.ends_with("head"),
+            reply(&called).ends_with("{\"id\"\n") || middle.ends_with("head"),
             "{called:?}"
         );
     }
-    Server::sending("")
-        .call(&[])
-        .assert_error(3, "the server closed the connection without a reply");
+    call_to(&PreparedServer::sending(""), &[]).assert_error(3, "the server closed the connection without a reply");
 }
 
 #[test]
 fn a_foreign_reply_is_shown_and_is_an_error() {
-    let called = Server::sending("SSH-2.0-OpenSSH_9.2\x1b[31m\r\n").call(&[]);
+    let called = call_to(&PreparedServer::sending("SSH-2.0-OpenSSH_9.2\x1b[31m\r\n"), &[]);
     called.assert_error(3, "malformed reply: it does not begin like HTTP/1.x");
-    assert_eq!(called.reply(), "< SSH-2.0-OpenSSH_9.2\\x1b[31m\n");
+    assert_eq!(reply(&called), "< SSH-2.0-OpenSSH_9.2\\x1b[31m\n");
 }
 
 #[test]
 fn a_slow_server_does_not_extend_the_deadline() {
-    let server = Server::start(|mut stream| {
+    let server = PreparedServer::start(|mut stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         // Sends a byte every 20 ms until the client closes.
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         while stream.read(&mut [0]).is_err() && stream.write_all(b".").is_ok() {}
     });
     let start = Instant::now();
-    let called = server.call(&["--timeout", "1s"]);
+    let called = call_to(&server, &["--timeout", "1s"]);
     assert!(
         start.elapsed() >= Duration::from_secs(1) && start.elapsed() < PATIENCE / 3,
         "{:?}",
@@ -259,7 +187,7 @@ fn a_slow_server_does_not_extend_the_deadline() {
         "no complete reply within 1s (--timeout), still waiting for the server",
     );
     assert!(
-        called.reply().starts_with("< HTTP/1.1 200 OK\n<\n.."),
+        reply(&called).starts_with("< HTTP/1.1 200 OK\n<\n.."),
         "what came in time is shown: {called:?}"
     );
     server.request();
@@ -267,16 +195,16 @@ fn a_slow_server_does_not_extend_the_deadline() {
 
 #[test]
 fn a_server_that_stops_in_its_head_meets_the_deadline() {
-    let server = Server::start(|mut stream| {
+    let server = PreparedServer::start(|mut stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client closes first");
     });
-    let called = server.call(&["--timeout", "1s"]);
+    let called = call_to(&server, &["--timeout", "1s"]);
     called.assert_error(
         3,
         "no complete reply within 1s (--timeout), still waiting for the server",
     );
-    assert_eq!(called.reply(), "< HTTP/1.1 200 OK\n< X: \n", "what came is shown");
+    assert_eq!(reply(&called), "< HTTP/1.1 200 OK\n< X: \n", "what came is shown");
     server.request();
 }
 
@@ -296,14 +224,14 @@ fn a_refused_port_is_unavailable() {
 #[test]
 fn a_reply_that_is_too_large_is_cut_at_the_limit() {
     let head = "HTTP/1.1 200 OK\r\n\r\n";
-    let server = Server::start(move |mut stream| {
+    let server = PreparedServer::start(move |mut stream| {
         stream.write_all(head.as_bytes()).unwrap();
         while stream.write_all(&[b'x'; 4096]).is_ok() {}
     });
-    let called = server.call(&["--max-bytes", "1KiB"]);
+    let called = call_to(&server, &["--max-bytes", "1KiB"]);
     called.assert_error(3, "the reply is larger than 1024 bytes (--max-bytes)");
     assert_eq!(
-        called.reply(),
+        reply(&called),
         format!("< HTTP/1.1 200 OK\n<\n{}\n", "x".repeat(1024 - head.len()))
     );
     server.request();
@@ -311,7 +239,10 @@ fn a_reply_that_is_too_large_is_cut_at_the_limit() {
 
 #[test]
 fn a_reply_that_announces_too_much_is_refused_at_once() {
-    let called = Server::sending("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n").call(&[]);
+    let called = call_to(
+        &PreparedServer::sending("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n"),
+        &[],
+    );
     called.assert_error(3, "the reply is larger than 1048576 bytes (--max-bytes)");
 }
 
@@ -344,23 +275,26 @@ fn a_timeout_needs_a_unit() {
 
 #[test]
 fn a_body_cannot_control_the_terminal() {
-    let called = Server::sending(b"HTTP/1.1 200 OK\r\nX: \xff\r\n\r\n\x1b[2J\xffa\tb\r\n").call(&[]);
+    let called = call_to(
+        &PreparedServer::sending(b"HTTP/1.1 200 OK\r\nX: \xff\r\n\r\n\x1b[2J\xffa\tb\r\n"),
+        &[],
+    );
     assert_eq!(
-        called.reply(),
+        reply(&called),
         "< HTTP/1.1 200 OK\n< X: \\xff\n<\n\\x1b[2J\\xffa\tb\\r\n"
     );
 }
 
 #[test]
 fn a_host_may_be_a_name() {
-    let server = Server::sending("HTTP/1.1 204 No Content\r\n\r\n");
-    assert_eq!(server.call(&["--host", "localhost"]).code, Some(0));
+    let server = PreparedServer::sending("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(call_to(&server, &["--host", "localhost"]).code, Some(0));
     assert!(server.request().contains("\r\nHost: localhost:"));
 }
 
 #[test]
 fn a_closed_pipe_is_no_failure() {
-    let server = Server::start(|mut stream| {
+    let server = PreparedServer::start(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 4096]).is_ok() {}
     });

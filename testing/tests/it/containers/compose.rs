@@ -9,7 +9,6 @@ use super::text_of;
 #[derive(Debug, Deserialize)]
 pub(super) struct ComposeFile {
     pub(super) services: BTreeMap<String, Service>,
-    pub(super) volumes: BTreeMap<String, Option<()>>,
 }
 
 #[derive(Debug, Deserialize)]

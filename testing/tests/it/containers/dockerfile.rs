@@ -86,17 +86,6 @@ impl Stage {
             .collect()
     }
 
-    /// Its labels, without the quotes.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
-        let said = self.all("LABEL").join(" ");
-        let mut pieces = said.split('"');
-        let mut labels = BTreeMap::new();
-        while let (Some(name), Some(value)) = (pieces.next(), pieces.next()) {
-            labels.insert(name.trim().trim_end_matches('=').to_owned(), value.to_owned());
-        }
-        labels
-    }
-
     /// The port it says it listens on.
     pub(super) fn port(&self) -> Option<u16> {
         self.last("EXPOSE").map(|port| port.parse().unwrap())

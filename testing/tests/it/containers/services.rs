@@ -200,7 +200,6 @@ fn each_server_is_pinned_checked_and_keeps_its_data() {
                 .any(|mount| mount.starts_with(&format!("{volume}:/"))),
             "{name}"
         );
-        assert!(file.volumes.contains_key(&volume), "{name}");
     }
     let postgres = &file.services["postgres"];
     let major: u32 = postgres.image.as_deref().unwrap()["postgres:".len()..]
@@ -230,7 +229,6 @@ fn the_standalone_keeps_its_data_where_it_is_told_to() {
         file.services["pp_standalone"].volumes,
         [format!("standalone-data:{folder}")]
     );
-    assert!(file.volumes.contains_key("standalone-data"));
     // Named alone, it must bring nothing along.
     assert!(file.services["pp_standalone"].depends_on.is_empty());
 }

@@ -1,14 +1,12 @@
 //! `deadletter list`, `redrive` and `drop`, with a database and over HTTP.
 
 use std::path::Path;
-use std::time::Duration;
 
 use pp_lib::domain::{DeadLetter, MessageId, Run, Work};
-use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Completion, Completions as _, DeadLetters as _, DeadMessage, Guard, Outcome};
 use tempfile::TempDir;
 
-use crate::embedded::{db, json, new_work, prepared};
+use crate::embedded::{db, json, new_work, prepared, with_store};
 use crate::http::Server;
 
 const LETTERS: &str = r#"[{"id":3,"work_id":21,"work_code":"api-bjq8euwsEA","message_id":"m","body":null,"body_bytes":null,"reason":"no\nluck","attempts":5,"demanded_on":1634115736,"created_on":1634115737,"redriven":false},{"id":2,"work_id":null,"work_code":null,"message_id":"m2","body":"0123456789012345678901234567890123456789x","body_bytes":41,"reason":"malformed","attempts":0,"demanded_on":null,"created_on":1634115736,"redriven":false}]"#;
@@ -16,13 +14,7 @@ const LETTERS: &str = r#"[{"id":3,"work_id":21,"work_code":"api-bjq8euwsEA","mes
 /// The database of the other tests, with work 2 failed as letter 1, and a message as letter 2.
 fn with_letters() -> TempDir {
     let folder = prepared();
-    let file = folder.path().join("data/pp.sqlite");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+    with_store(&folder, async |store| {
         let work = new_work("m2", "consumer-aaaaaaaaa2", "100");
         let failed = Completion {
             message_id: work.message_id,

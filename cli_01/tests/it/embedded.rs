@@ -19,13 +19,7 @@ const SECOND: &str = "consumer-aaaaaaaaa2";
 pub(crate) fn prepared() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
-    let file = folder.path().join("data/pp.sqlite");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let store = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
+    with_store(&folder, async |store| {
         store.migrate().await.unwrap();
         store
             .create(&[new_work("m1", FIRST, "4"), new_work("m2", SECOND, "100")])
@@ -34,6 +28,18 @@ pub(crate) fn prepared() -> TempDir {
         store.complete(&[done("m1", FIRST, "4")]).await.unwrap();
     });
     folder
+}
+
+/// Opens the default database in the folder for a while.
+pub(crate) fn with_store(folder: &TempDir, during: impl AsyncFnOnce(SqliteStore)) {
+    let file = folder.path().join("data/pp.sqlite");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        during(SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap()).await;
+    });
 }
 
 pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {

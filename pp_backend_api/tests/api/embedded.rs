@@ -9,6 +9,7 @@ use pp_lib::store::AnyStore;
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::streams::StreamsOptions;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::server::{CONFIG, Server};
 
@@ -41,6 +42,16 @@ pub(crate) fn server_with(config: Config) -> Embedded {
 }
 
 pub(crate) fn server_with_streams(config: Config, streams: StreamsOptions) -> Embedded {
+    let (folder, runtime, store) = sqlite();
+    let server = Server::start_with_streams(runtime, store, config, StoreOptions::default(), streams);
+    Embedded {
+        server,
+        _folder: folder,
+    }
+}
+
+/// A store in a temporary folder, and the runtime that opened it.
+pub(crate) fn sqlite() -> (TempDir, Runtime, AnyStore) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -48,14 +59,10 @@ pub(crate) fn server_with_streams(config: Config, streams: StreamsOptions) -> Em
         .build()
         .unwrap();
     let path = folder.path().join("pp.sqlite");
-    let store: AnyStore = runtime.block_on(async {
+    let store = runtime.block_on(async {
         let store = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
         store.migrate().await.unwrap();
-        Arc::new(store) as AnyStore
+        Arc::new(store)
     });
-    let server = Server::start_with_streams(runtime, store, config, StoreOptions::default(), streams);
-    Embedded {
-        server,
-        _folder: folder,
-    }
+    (folder, runtime, store)
 }

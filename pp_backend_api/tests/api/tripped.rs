@@ -1,33 +1,22 @@
 //! A store that fails midway: a repeated request has no second effect.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pp_backend_api::Config;
 use pp_conformance::scripted::{Call, ScriptedStore, Step};
 use pp_lib::domain::Work;
 use pp_lib::serving::StoreOptions;
 use pp_lib::store::StoreError;
-use pp_lib::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 
+use super::embedded::sqlite;
 use super::keys::post;
 use super::server::{CONFIG, Server};
 use pp_testkit::client::send;
 
 pub(crate) fn server(config: Config, options: StoreOptions) -> (Arc<ScriptedStore>, Server, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let path = folder.path().join("pp.sqlite");
-    let store = runtime.block_on(async {
-        let sqlite = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
-        sqlite.migrate().await.unwrap();
-        ScriptedStore::new(Arc::new(sqlite))
-    });
+    let (folder, runtime, store) = sqlite();
+    let store = ScriptedStore::new(store);
     let server = Server::start(runtime, store.clone(), config, options);
     (store, server, folder)
 }

@@ -4,26 +4,16 @@
 mod on_servers {
     use std::time::{Duration, Instant};
 
-    use pp_lib::domain::{AddUpTo, Origin, Run};
-    use pp_lib::runtime::{new_message_id, new_work_code};
+    use pp_conformance::store::new_works;
+    use pp_lib::domain::Run;
     use pp_lib::store::{
-        Claim, Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, StoreError,
+        Claim, Completed, Completion, Completions as _, DispatchRows as _, Guard, Outcome, StoreError,
         WorkChanges as _, WorkRows as _,
     };
 
     use crate::postgres::{Database, TIMEOUT};
 
     const HOLD: Duration = Duration::from_secs(30);
-
-    fn works(count: i64) -> Vec<NewWork> {
-        let work = |number| NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::try_from(number).unwrap(),
-            run_at: None,
-        };
-        (1..=count).map(work).collect()
-    }
 
     fn done(claim: &Claim) -> Completion {
         Completion {
@@ -46,7 +36,7 @@ mod on_servers {
             SET deadlock_timeout = '1min'";
         client.batch_execute(patience).await.unwrap();
         let store = database.store(2).await;
-        store.create(&works(2)).await.unwrap();
+        store.create(&new_works(1..=2)).await.unwrap();
         let mut claims = store.claim(None, HOLD, 2).await.unwrap();
         claims.sort_by(|one, other| one.message_id.cmp(&other.message_id));
         let completions: Vec<Completion> = claims.iter().map(done).collect();
@@ -85,7 +75,7 @@ mod on_servers {
         let database = Database::create().await;
         let store = database.store(1).await;
         fail_to_serialize(&database, 6).await;
-        let created = store.create_all(&works(3)).await.unwrap().unwrap();
+        let created = store.create_all(&new_works(1..=3)).await.unwrap().unwrap();
         assert_eq!(database.number("SELECT last_value FROM tries").await, 7);
         assert_eq!(
             (created.len(), database.number("SELECT count(*) FROM events").await),
@@ -101,7 +91,7 @@ mod on_servers {
         let store = database.store_by(&database.url, 1, patience).await;
         fail_to_serialize(&database, i64::MAX).await;
         let begun = Instant::now();
-        let error = store.create(&works(1)).await.unwrap_err();
+        let error = store.create(&new_works(1..=1)).await.unwrap_err();
         assert!(
             matches!(&error, StoreError::Unavailable(why) if why.contains("not in this order")),
             "{error}"
@@ -118,7 +108,7 @@ mod on_servers {
         drop(database.store(1).await);
         let patience = Duration::from_secs(2);
         let store = database.store_by(&database.url, 2, patience).await;
-        let works = store.create_all(&works(2)).await.unwrap().unwrap();
+        let works = store.create_all(&new_works(1..=2)).await.unwrap().unwrap();
         let claim = store.claim(None, HOLD, 1).await.unwrap().remove(0);
         let other = works.iter().map(|work| work.id).find(|id| *id != claim.id).unwrap();
         let mut client = database.client().await;

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Status, WorkId};
-use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{
-    AnyStore, Begin, Begun, Claim, Completed, Completion, DeadMessage, Guard, NewWork, Outcome, RequestKey, Selection,
-};
+use pp_conformance::store::{completion, new_work};
+use pp_lib::domain::{AddUpToSum, Origin, Status, WorkId};
+use pp_lib::runtime::new_message_id;
+use pp_lib::store::{AnyStore, Begin, Begun, Claim, Completed, DeadMessage, NewWork, Outcome, RequestKey, Selection};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const HOLD: Duration = Duration::from_secs(12);
@@ -20,17 +19,12 @@ trait Clock {
     async fn set_back(&self, by: Duration);
 }
 
-fn new_work(run_at: Option<i64>) -> NewWork {
-    NewWork {
-        message_id: new_message_id(),
-        work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::MIN,
-        run_at,
-    }
-}
-
 async fn created(store: &AnyStore, run_at: Option<i64>) -> WorkId {
-    store.create(&[new_work(run_at)]).await.unwrap().remove(0).unwrap().id
+    let new = NewWork {
+        run_at,
+        ..new_work(Origin::Api, 1)
+    };
+    store.create(&[new]).await.unwrap().remove(0).unwrap().id
 }
 
 async fn claimed(store: &AnyStore) -> Vec<Claim> {
@@ -38,14 +32,10 @@ async fn claimed(store: &AnyStore) -> Vec<Claim> {
 }
 
 async fn complete(store: &AnyStore, claim: &Claim, outcome: Outcome) {
-    let completion = Completion {
-        message_id: claim.message_id.clone(),
-        work_code: claim.work_code.clone(),
-        add_up_to: claim.add_up_to,
-        guard: Guard::Pending(claim.run),
-        outcome,
-    };
-    assert_eq!(store.complete(&[completion]).await.unwrap(), [Completed::Applied]);
+    assert_eq!(
+        store.complete(&[completion(claim, outcome)]).await.unwrap(),
+        [Completed::Applied]
+    );
 }
 
 async fn waiting_work_is_due_at_once(clock: &impl Clock) {

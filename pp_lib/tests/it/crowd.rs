@@ -6,11 +6,11 @@ mod on_servers {
 
     use bytes::Bytes;
     use pp_conformance::store::the_counters_are_the_truth;
+    use pp_conformance::store::{completion, everything, new_work};
     use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
-    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::{
         AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome,
-        Search, Selection, WorkChanges as _, WorkRows as _,
+        Selection, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 
@@ -28,12 +28,7 @@ mod on_servers {
     }
 
     fn work(number: i64) -> NewWork {
-        NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: bound(number),
-            run_at: None,
-        }
+        new_work(Origin::Api, number)
     }
 
     fn outcome(claim: &Claim, which: usize) -> Outcome {
@@ -49,16 +44,6 @@ mod on_servers {
             _ => Outcome::Done {
                 result: AddUpToSum::sum(claim.add_up_to),
             },
-        }
-    }
-
-    fn completion(claim: &Claim, outcome: Outcome) -> Completion {
-        Completion {
-            message_id: claim.message_id.clone(),
-            work_code: claim.work_code.clone(),
-            add_up_to: claim.add_up_to,
-            guard: Guard::Pending(claim.run),
-            outcome,
         }
     }
 
@@ -232,13 +217,7 @@ mod on_servers {
 
     /// Completes all remaining works.
     async fn finish(store: &AnyStore) -> Vec<Work> {
-        let all = Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
-            limit: 1000,
-        };
+        let all = everything();
         loop {
             store.rescue(i32::MAX, 1000).await.unwrap();
             store.lose_sent(i32::MAX).await.unwrap();

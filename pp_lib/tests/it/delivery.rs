@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pp_conformance::scripted::{Call, ScriptedStore};
+use pp_conformance::store::new_works;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Origin, Status, Task, Variable, Work, WorkId,
+    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Status, Task, Variable, Work, WorkId,
 };
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
-use pp_lib::runtime::Health;
-use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, Claim, NewWork};
+use pp_lib::runtime::{Health, new_message_id};
+use pp_lib::store::{AnyStore, Changed, Claim};
 use pp_lib::worker::{ConsumeSettings, Consumer};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -94,16 +94,6 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 fn bound(number: i64) -> AddUpTo {
     AddUpTo::try_from(number).unwrap()
-}
-
-fn new_works(bounds: impl IntoIterator<Item = i64>) -> Vec<NewWork> {
-    let work = |number| NewWork {
-        message_id: new_message_id(),
-        work_code: new_work_code(Origin::Api),
-        add_up_to: bound(number),
-        run_at: None,
-    };
-    bounds.into_iter().map(work).collect()
 }
 
 fn body(number: AddUpTo) -> Bytes {

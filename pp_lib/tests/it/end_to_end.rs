@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pp_conformance::store::{everything, new_works};
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch, Queue};
 use pp_lib::domain::{
@@ -19,7 +20,7 @@ use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, Completion, Guard, NewWork, Outcome, Search, Selection};
+use pp_lib::store::{AnyStore, Changed, Completion, Guard, Outcome, Selection};
 use pp_lib::worker::{ConsumeSettings, Consumer};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -107,8 +108,7 @@ impl System {
     }
 
     async fn create(&self, bounds: impl IntoIterator<Item = i64>) -> Vec<WorkId> {
-        let works: Vec<NewWork> = bounds.into_iter().map(new_work).collect();
-        let created = self.store.create(&works).await.unwrap();
+        let created = self.store.create(&new_works(bounds)).await.unwrap();
         self.feed.poke();
         created.into_iter().map(|work| work.unwrap().id).collect()
     }
@@ -139,14 +139,7 @@ impl System {
     }
 
     async fn works(&self) -> Vec<Work> {
-        let all = Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
-            limit: 1000,
-        };
-        self.store.search(&all).await.unwrap()
+        self.store.search(&everything()).await.unwrap()
     }
 
     async fn letters(&self, holds: impl Fn(&[DeadLetter]) -> bool) -> Vec<DeadLetter> {
@@ -177,15 +170,6 @@ impl System {
         for task in self.tasks.drain(..) {
             task.await.unwrap();
         }
-    }
-}
-
-fn new_work(bound: i64) -> NewWork {
-    NewWork {
-        message_id: new_message_id(),
-        work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::try_from(bound).unwrap(),
-        run_at: None,
     }
 }
 

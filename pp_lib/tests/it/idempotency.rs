@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pp_conformance::scripted::{Call, ScriptedStore, Step};
+use pp_conformance::store::everything;
 use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
@@ -12,10 +13,7 @@ use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions};
 use pp_lib::serving::{
     CreateWork, IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys,
 };
-use pp_lib::store::sqlite::SqliteStore;
-use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, Search, StoreError, WorkRows as _,
-};
+use pp_lib::store::{Answer, Answered, AnyStore, Begin, Begun, IdempotencyKeys as _, StoreError, WorkRows as _};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,11 +44,8 @@ async fn place() -> Place {
 }
 
 async fn place_with(idempotency_ttl: Duration) -> Place {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pp.sqlite");
-    let sqlite = SqliteStore::open(file.to_str().unwrap(), 1, Duration::from_secs(5)).unwrap();
-    sqlite.migrate().await.unwrap();
-    let store = ScriptedStore::new(Arc::new(sqlite));
+    let (store, folder) = crate::store::embedded::fresh().await;
+    let store = ScriptedStore::new(store);
     let feed: AnyFeed = Arc::new(MemoryFeed::new());
     let options = StoreOptions {
         idempotency_ttl,
@@ -82,14 +77,7 @@ impl Place {
     }
 
     async fn works(&self) -> Vec<Work> {
-        let all = Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
-            limit: 1000,
-        };
-        self.store.search(&all).await.unwrap()
+        self.store.search(&everything()).await.unwrap()
     }
 
     fn executed(&self) -> usize {

@@ -4,12 +4,13 @@ mod on_servers {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use pp_conformance::store::new_works;
     use pp_lib::domain::{AddUpTo, MessageId, Origin, Run, Status, Variable, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Answer, Answered, Begin, Begun, Changed, Completed, Completion, Completions as _, DeadLetters as _,
-        DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, NewWork, Outcome, RequestKey,
+        DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, Outcome, RequestKey,
         RunningAttempt, Selection, Store as _, WorkChanges as _, WorkRows as _,
     };
     use pp_testkit::proxy::Proxy;
@@ -53,7 +54,7 @@ mod on_servers {
         }
 
         async fn created(&self, count: i64) -> Vec<Work> {
-            self.store.create_all(&works(count)).await.unwrap().unwrap()
+            self.store.create_all(&new_works(1..=count)).await.unwrap().unwrap()
         }
 
         async fn history(&self, id: WorkId) -> Vec<Variable> {
@@ -68,16 +69,6 @@ mod on_servers {
 
     fn bound(number: i64) -> AddUpTo {
         AddUpTo::try_from(number).unwrap()
-    }
-
-    fn works(count: i64) -> Vec<NewWork> {
-        let work = |number| NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: bound(number),
-            run_at: None,
-        };
-        (1..=count).map(work).collect()
     }
 
     fn demand(guard: Guard, outcome: Outcome) -> Completion {
@@ -101,13 +92,13 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn works_are_created_once() {
         let lossy = Lossy::new().await;
-        let new = works(3);
+        let new = new_works(1..=3);
         let created = lossy
             .losing(new[2].message_id.as_str(), lossy.store.create(&new))
             .await
             .unwrap();
         assert!(created.iter().all(Option::is_some));
-        let more = works(4);
+        let more = new_works(1..=4);
         let all = lossy
             .losing(*b"COMMIT", lossy.store.create_all(&more))
             .await

@@ -9,12 +9,11 @@ pub(crate) mod on_servers {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
-    use pp_lib::domain::{AddUpTo, Origin};
-    use pp_lib::runtime::{new_message_id, new_work_code};
+    use pp_conformance::store::{new_works, without_row};
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
-        AnyStore, Completed, Completion, Completions as _, Guard, NewWork, Outcome, Store as _, StoreError,
-        WorkChanges as _, WorkRows as _,
+        AnyStore, Completed, Completion, Completions as _, Outcome, Store as _, StoreError, WorkChanges as _,
+        WorkRows as _,
     };
     use tokio_postgres::{NoTls, SimpleQueryMessage};
     use url::Url;
@@ -113,25 +112,9 @@ pub(crate) mod on_servers {
 
     pp_conformance::store_suite!(fresh);
 
-    fn works(count: i64) -> Vec<NewWork> {
-        let work = |number| NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::try_from(number).unwrap(),
-            run_at: None,
-        };
-        (1..=count).map(work).collect()
-    }
-
     fn demands(count: i64) -> Vec<Completion> {
-        let demand = |number| Completion {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::try_from(number).unwrap(),
-            guard: Guard::NoRow,
-            outcome: Outcome::Done { result: number },
-        };
-        (1..=count).map(demand).collect()
+        let done = |number| without_row(number, Outcome::Done { result: number });
+        (1..=count).map(done).collect()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +126,7 @@ pub(crate) mod on_servers {
             let store = store.clone();
             tokio::spawn(async move {
                 for _ in 0..ROUNDS {
-                    let new = works(2);
+                    let new = new_works(1..=2);
                     assert!(store.create(&new).await.unwrap().iter().all(Option::is_some));
                     assert_eq!(
                         store.create(&new).await.unwrap().len(),
@@ -190,7 +173,7 @@ pub(crate) mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_call_that_waits_for_a_lock_ends_on_the_server_as_well() {
         let (store, _pooler, database) = pooled(2, Duration::from_secs(2)).await;
-        let work = store.create(&works(1)).await.unwrap()[0].clone().unwrap();
+        let work = store.create(&new_works(1..=1)).await.unwrap()[0].clone().unwrap();
         let client = database.client().await;
         client
             .batch_execute("BEGIN; SELECT * FROM works FOR UPDATE")
@@ -277,7 +260,7 @@ pub(crate) mod on_servers {
         let store = open(&pooler.url(&database)).await.unwrap();
         store.migrate(TIMEOUT).await.unwrap();
         store.check().await.unwrap();
-        assert_eq!(store.create(&works(3)).await.unwrap().len(), 3);
+        assert_eq!(store.create(&new_works(1..=3)).await.unwrap().len(), 3);
         assert_eq!(store.complete(&demands(3)).await.unwrap(), [Completed::Applied; 3]);
     }
 

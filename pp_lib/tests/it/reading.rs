@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_conformance::scripted::{Call, ScriptedStore};
+use pp_conformance::store::new_works;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
     AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
@@ -107,13 +108,7 @@ impl Rig {
 
     /// Creates a work without the caches noticing.
     async fn behind_the_back(&self, add_up_to: i64) -> Work {
-        let new = pp_lib::store::NewWork {
-            message_id: new_message_id(),
-            work_code: pp_lib::runtime::new_work_code(pp_lib::domain::Origin::Api),
-            add_up_to: AddUpTo::try_from(add_up_to).unwrap(),
-            run_at: None,
-        };
-        let created = self.store.inner().create(&[new]).await.unwrap();
+        let created = self.store.inner().create(&new_works([add_up_to])).await.unwrap();
         created.into_iter().next().flatten().unwrap()
     }
 }

@@ -13,7 +13,6 @@ mod on_servers {
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
     use pp_lib::runtime::Health;
-    use pp_lib::store::sqlite::SqliteStore;
     use pp_lib::store::{AnyStore, Selection};
     use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio::task::JoinHandle;
@@ -48,15 +47,12 @@ mod on_servers {
         async fn new() -> Self {
             let queues = QueuesOfOneTest::new().await;
             let broker: AnyBroker = Arc::new(queues.broker().await);
-            let folder = tempfile::tempdir().unwrap();
-            let file = folder.path().join("pp.sqlite");
-            let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
-            store.migrate().await.unwrap();
+            let (store, _folder) = crate::store::embedded::fresh().await;
             Self {
                 queues,
-                store: Arc::new(store),
+                store,
                 broker,
-                _folder: folder,
+                _folder,
             }
         }
 

@@ -4,8 +4,8 @@
 mod on_servers {
     use std::time::Duration;
 
+    use pp_conformance::store::{new_work, without_row};
     use pp_lib::domain::{AddUpTo, Origin, Run};
-    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Store as _,
@@ -15,22 +15,7 @@ mod on_servers {
     use crate::postgres::{Database, TIMEOUT};
 
     fn work(bound: i64) -> NewWork {
-        NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::try_from(bound).unwrap(),
-            run_at: None,
-        }
-    }
-
-    fn demand(bound: i64, outcome: Outcome) -> Completion {
-        Completion {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::try_from(bound).unwrap(),
-            guard: Guard::NoRow,
-            outcome,
-        }
+        new_work(Origin::Api, bound)
     }
 
     /// The completion of an existing work.
@@ -91,7 +76,8 @@ mod on_servers {
             let works: Vec<NewWork> = (1..=outcomes().len()).map(|_| work(5)).collect();
             let created = self.store.create(&works).await.unwrap();
             let other = created[0].as_ref().unwrap().id;
-            let mut completions: Vec<Completion> = outcomes().into_iter().map(|outcome| demand(7, outcome)).collect();
+            let mut completions: Vec<Completion> =
+                outcomes().into_iter().map(|outcome| without_row(7, outcome)).collect();
             completions.extend(works.iter().zip(outcomes()).map(|(work, outcome)| end(work, outcome)));
             self.database.run(change).await;
             let new = [work(3), work(4)];
@@ -185,8 +171,8 @@ mod on_servers {
             let rig = Rig::new().await;
             rig.database.run(change).await;
             let (wrong, right) = (
-                demand(13, Outcome::Done { result: 91 }),
-                demand(12, Outcome::Done { result: 78 }),
+                without_row(13, Outcome::Done { result: 91 }),
+                without_row(12, Outcome::Done { result: 78 }),
             );
             for refused in [vec![wrong.clone()], vec![wrong, right.clone()]] {
                 let completed = rig.store.complete(&refused).await;
@@ -230,7 +216,7 @@ mod on_servers {
             ALTER TABLE works RENAME COLUMN result TO outcome";
         rig.database.run(newer).await;
         let outdated = |error: StoreError| matches!(error, StoreError::Outdated(_));
-        let completion = demand(3, Outcome::Done { result: 6 });
+        let completion = without_row(3, Outcome::Done { result: 6 });
         assert!(outdated(rig.store.complete(&[completion]).await.unwrap_err()));
         assert!(outdated(rig.store.create(&[work(3)]).await.unwrap_err()));
         assert!(outdated(rig.store.by_ids(&[]).await.unwrap_err()));

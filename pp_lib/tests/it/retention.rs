@@ -389,11 +389,8 @@ mod embedded {
 
     fn all() -> Search {
         Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
             limit: 10,
+            ..pp_conformance::store::everything()
         }
     }
 }

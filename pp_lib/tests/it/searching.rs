@@ -33,11 +33,8 @@ mod on_servers {
 
     fn everything() -> Search {
         Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
             limit: LIMIT,
+            ..pp_conformance::store::everything()
         }
     }
 

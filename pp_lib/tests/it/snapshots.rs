@@ -9,29 +9,23 @@ mod on_servers {
     use std::time::{Duration, Instant};
 
     use pp_conformance::scripted::{Call, ScriptedStore};
+    use pp_conformance::store::new_works;
     use pp_lib::cache::CacheOptions;
     use pp_lib::cache::memory::MemoryCache;
-    use pp_lib::domain::{AddUpTo, Origin, Position, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Position, Work, WorkId};
     use pp_lib::feed::AnyFeed;
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::runtime::Health;
-    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::serving::{Caches, Serving, Source};
     use pp_lib::store::postgres::PostgresStore;
-    use pp_lib::store::{AnyStore, Change, ChangeLog as _, NewWork, StoreError, WorkChanges as _, WorkRows as _};
+    use pp_lib::store::{AnyStore, Change, ChangeLog as _, StoreError, WorkChanges as _, WorkRows as _};
     use rand::RngExt as _;
     use tokio_postgres::Client;
 
     use crate::postgres::{Database, TIMEOUT};
 
     async fn created(store: &PostgresStore) -> Work {
-        let new = NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::MIN,
-            run_at: None,
-        };
-        store.create_all(&[new]).await.unwrap().unwrap().remove(0)
+        store.create_all(&new_works([1])).await.unwrap().unwrap().remove(0)
     }
 
     /// All events after a position, in pages of `limit`, and the position after them. Each page is requested by the

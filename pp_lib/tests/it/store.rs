@@ -25,8 +25,9 @@ pub(crate) mod on_servers {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, Origin, Run};
-    use pp_lib::runtime::{new_message_id, new_work_code};
+    use pp_conformance::store::{new_works, without_row};
+    use pp_lib::domain::{Origin, Run};
+    use pp_lib::runtime::new_work_code;
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
         AnyStore, Changed, Completed, Completion, Completions as _, DispatchRows as _, EventLog as _, Guard,
@@ -80,25 +81,9 @@ pub(crate) mod on_servers {
 
     pp_conformance::store_suite!(fresh);
 
-    fn works(count: i64) -> Vec<NewWork> {
-        let work = |number| NewWork {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::try_from(number).unwrap(),
-            run_at: None,
-        };
-        (1..=count).map(work).collect()
-    }
-
     fn demands(count: i64) -> Vec<Completion> {
-        let demand = |number| Completion {
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::try_from(number).unwrap(),
-            guard: Guard::NoRow,
-            outcome: Outcome::Done { result: number },
-        };
-        (1..=count).map(demand).collect()
+        let done = |number| without_row(number, Outcome::Done { result: number });
+        (1..=count).map(done).collect()
     }
 
     fn applied(completed: &[Completed]) -> usize {
@@ -234,7 +219,7 @@ pub(crate) mod on_servers {
         let (one, database) = migrated(4).await;
         let two = open(&database, 4).await;
         for _ in 0..10 {
-            let works = one.create(&works(200)).await.unwrap();
+            let works = one.create(&new_works(1..=200)).await.unwrap();
             let mut same = demands(200);
             for claim in one.claim(None, HOLD, 1000).await.unwrap() {
                 same.push(Completion {
@@ -265,7 +250,7 @@ pub(crate) mod on_servers {
     async fn dispatchers_share_due_works_while_workers_complete_them() {
         let (store, database) = migrated(8).await;
         for _ in 0..5 {
-            store.create(&works(400)).await.unwrap();
+            store.create(&new_works(1..=400)).await.unwrap();
         }
         let dispatchers = (0..4).map(|_| {
             let store = store.clone();
@@ -308,7 +293,7 @@ pub(crate) mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn works_with_one_message_id_are_one_work() {
         let (store, _database) = migrated(1).await;
-        let mut twice = works(1);
+        let mut twice = new_works(1..=1);
         twice.push(NewWork {
             work_code: new_work_code(Origin::Api),
             ..twice[0].clone()
@@ -329,7 +314,7 @@ pub(crate) mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_outcome_of_a_work_belongs_to_its_last_generation() {
         let (store, database) = migrated(1).await;
-        let works = store.create_all(&works(3)).await.unwrap().unwrap();
+        let works = store.create_all(&new_works(1..=3)).await.unwrap().unwrap();
         let lease = HOLD;
         let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
         let claims = store.claim(None, HOLD, 2).await.unwrap();

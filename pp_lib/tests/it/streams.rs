@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pp_conformance::scripted::{Call, ScriptedStore, Step};
-use pp_lib::domain::{AddUpTo, Origin, Position, Snapshot, Status, Work, WorkCodePrefix, WorkId};
+use pp_conformance::store::new_works;
+use pp_lib::domain::{Position, Snapshot, Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
-use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Change, NewWork, Page, StoreError};
+use pp_lib::store::{AnyStore, Change, Page, StoreError};
 use pp_lib::streams::StreamedChange;
 use pp_lib::streams::sse::{Parser, Told};
 use pp_lib::streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
@@ -96,15 +96,8 @@ impl Place {
 }
 
 async fn create(store: &AnyStore, count: usize) -> Vec<Work> {
-    let work = |_| NewWork {
-        message_id: new_message_id(),
-        work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::MIN,
-        run_at: None,
-    };
-    let works: Vec<NewWork> = (0..count).map(work).collect();
     store
-        .create(&works)
+        .create(&new_works(vec![1; count]))
         .await
         .unwrap()
         .into_iter()

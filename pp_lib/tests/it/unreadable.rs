@@ -8,12 +8,11 @@ mod on_servers {
     use lapin::BasicProperties;
     use lapin::types::{AMQPValue, FieldTable};
     use pp_conformance::broker::{demand, publish, receive, until_ready};
+    use pp_conformance::store::everything;
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
     use pp_lib::domain::{AddUpToSum, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::runtime::Health;
-    use pp_lib::store::sqlite::SqliteStore;
-    use pp_lib::store::{AnyStore, Search};
     use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio_util::sync::CancellationToken;
 
@@ -78,11 +77,7 @@ mod on_servers {
     async fn a_consumer_dead_letters_unreadable_messages_and_continues() {
         let queues = QueuesOfOneTest::new().await;
         let broker: AnyBroker = Arc::new(queues.broker().await);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pp.sqlite");
-        let store = SqliteStore::open(file.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
-        store.migrate().await.unwrap();
-        let store: AnyStore = Arc::new(store);
+        let (store, _folder) = crate::store::embedded::fresh().await;
         publish(&*broker, 1..4).await;
         let mut bodies = publish_garbled(&queues).await;
         publish(&*broker, 4..7).await;
@@ -120,13 +115,7 @@ mod on_servers {
             assert!(reason.contains(REASON), "{reason}");
         }
         publish(&*broker, 7..8).await;
-        let all = Search {
-            work_code: None,
-            status: None,
-            since: None,
-            before: None,
-            limit: 100,
-        };
+        let all = everything();
         let done = async || {
             let works = store.search(&all).await.unwrap();
             works.iter().filter(|work| work.status == Status::Done).count()

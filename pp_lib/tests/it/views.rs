@@ -4,14 +4,13 @@ mod on_servers {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use pp_conformance::store::new_works;
     use pp_lib::broker::memory::Memory;
-    use pp_lib::domain::{AddUpTo, Origin};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
-    use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
-    use pp_lib::store::{NewWork, Views as _, WorkRows as _};
+    use pp_lib::store::{Views as _, WorkRows as _};
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
@@ -22,13 +21,7 @@ mod on_servers {
 
     async fn create(store: &PostgresStore, count: usize) {
         for _ in 0..count {
-            let new = NewWork {
-                message_id: new_message_id(),
-                work_code: new_work_code(Origin::Api),
-                add_up_to: AddUpTo::MIN,
-                run_at: None,
-            };
-            store.create_all(&[new]).await.unwrap().unwrap();
+            store.create_all(&new_works([1])).await.unwrap().unwrap();
         }
     }
 

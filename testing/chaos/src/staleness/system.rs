@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use tokio::runtime::Runtime;

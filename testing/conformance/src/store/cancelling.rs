@@ -4,15 +4,13 @@
 
 use std::time::Duration;
 
-use super::changes::{AT_ONCE, works_in_every_state};
+use super::changes::{AT_ONCE, assert_all_late_is_superseded, works_in_every_state};
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
-    letters, new_work, now, pending_guard, retry, running_guard, work_of,
+    HOLD, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids, letters,
+    new_work, now, pending_guard, work_of,
 };
-use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkId};
-use pp_lib::store::{
-    AnyStore, Changed, Completed, Completion, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
-};
+use pp_lib::domain::{Origin, Status, Variable, Work, WorkId};
+use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Search, Selection};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
     applied(store.cancel(id, None).await.unwrap())
@@ -97,35 +95,7 @@ pub async fn what_comes_late_for_a_cancelled_work_changes_nothing(store: AnyStor
             continue;
         }
         let (after, events) = (work_of(&store, work.id).await, history(&store, work.id).await);
-        for guard in [
-            Guard::NoRow,
-            pending_guard(1, 1),
-            running_guard(1, 1),
-            pending_guard(1, 2),
-        ] {
-            for outcome in [
-                done(10),
-                failed("late"),
-                retry(AT_ONCE),
-                Outcome::Running { lease: LEASE },
-            ] {
-                let late = Completion {
-                    guard,
-                    outcome,
-                    ..completion(&claim, done(1))
-                };
-                assert_eq!(complete_one(&store, late).await, Completed::Superseded);
-            }
-        }
-        let run = RunningAttempt {
-            message_id: claim.message_id.clone(),
-            run: Run::FIRST,
-        };
-        assert_eq!(
-            store.extend_leases(&[run], LEASE).await.unwrap(),
-            [false],
-            "which ends what runs"
-        );
+        assert_all_late_is_superseded(&store, &claim).await;
         store.mark_sent(std::slice::from_ref(&claim)).await.unwrap();
         store.give_back(&[claim]).await.unwrap();
         assert_eq!(work_of(&store, work.id).await, after);

@@ -45,6 +45,34 @@ pub(super) async fn works_in_every_state(store: &AnyStore) -> Vec<(Work, Claim)>
     works.into_iter().zip(claims).collect()
 }
 
+/// Every completion that comes late for the first attempt of a changed work is superseded, and its lease is over.
+pub(super) async fn assert_all_late_is_superseded(store: &AnyStore, claim: &Claim) {
+    for guard in [
+        Guard::NoRow,
+        pending_guard(1, 1),
+        running_guard(1, 1),
+        pending_guard(1, 2),
+    ] {
+        for outcome in [
+            done(10),
+            failed("late"),
+            retry(AT_ONCE),
+            Outcome::Running { lease: AT_ONCE },
+        ] {
+            let late = Completion {
+                guard,
+                ..completion(claim, outcome)
+            };
+            assert_eq!(complete_one(store, late).await, Completed::Superseded);
+        }
+    }
+    let run = RunningAttempt {
+        message_id: claim.message_id.clone(),
+        run: Run::FIRST,
+    };
+    assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+}
+
 pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) {
     let works = works_in_every_state(&store).await;
     assert_eq!(letters(&store).await.len(), 1);
@@ -149,31 +177,7 @@ pub async fn what_is_under_way_for_an_older_generation_has_no_effect(store: AnyS
     for (work, claim) in &works {
         let after = updated(&store, work.id, 20, PAUSE).await;
         let events = history(&store, work.id).await;
-        for guard in [
-            Guard::NoRow,
-            pending_guard(1, 1),
-            running_guard(1, 1),
-            pending_guard(1, 2),
-        ] {
-            for outcome in [
-                done(10),
-                failed("late"),
-                retry(AT_ONCE),
-                Outcome::Running { lease: LEASE },
-            ] {
-                let late = Completion {
-                    guard,
-                    outcome,
-                    ..completion(claim, done(1))
-                };
-                assert_eq!(complete_one(&store, late).await, Completed::Superseded);
-            }
-        }
-        let run = RunningAttempt {
-            message_id: claim.message_id.clone(),
-            run: Run::FIRST,
-        };
-        assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+        assert_all_late_is_superseded(&store, claim).await;
         store.mark_sent(std::slice::from_ref(claim)).await.unwrap();
         store.give_back(std::slice::from_ref(claim)).await.unwrap();
         assert_eq!(work_of(&store, work.id).await, after);
@@ -311,33 +315,13 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
 pub async fn what_comes_late_for_a_deleted_work_changes_nothing(store: AnyStore) {
     for (work, claim) in works_in_every_state(&store).await {
         deleted(&store, work.id).await;
-        for guard in [
-            Guard::NoRow,
-            pending_guard(1, 1),
-            running_guard(1, 1),
-            pending_guard(1, 2),
-        ] {
-            for outcome in [
-                done(10),
-                failed("late"),
-                retry(AT_ONCE),
-                Outcome::Running { lease: AT_ONCE },
-            ] {
-                let late = Completion {
-                    guard,
-                    outcome,
-                    work_code: new_work_code(Origin::Consumer),
-                    ..completion(&claim, done(1))
-                };
-                assert_eq!(complete_one(&store, late.clone()).await, Completed::Superseded);
-                assert_eq!(by_code(&store, &late.work_code).await, None);
-            }
-        }
-        let run = RunningAttempt {
-            message_id: claim.message_id.clone(),
-            run: Run::FIRST,
+        // Nor does another code bring it back.
+        let other = Claim {
+            work_code: new_work_code(Origin::Consumer),
+            ..claim.clone()
         };
-        assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+        assert_all_late_is_superseded(&store, &other).await;
+        assert_eq!(by_code(&store, &other.work_code).await, None);
         store.give_back(&[claim]).await.unwrap();
     }
     assert!(ids(&store, everything()).await.is_empty() && letters(&store).await.is_empty());

@@ -1,4 +1,5 @@
-//! What the cases have in common: works and demands to begin with, and what to ask about them.
+//! What the cases have in common: works and demands to begin with, and what to ask about them. Other tests of stores
+//! use the public ones.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ pub(super) fn bound(number: i64) -> AddUpTo {
     AddUpTo::try_from(number).unwrap()
 }
 
-pub(super) fn new_work(origin: Origin, number: i64) -> NewWork {
+/// A new work with this bound.
+pub fn new_work(origin: Origin, number: i64) -> NewWork {
     NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(origin),
@@ -22,10 +24,15 @@ pub(super) fn new_work(origin: Origin, number: i64) -> NewWork {
     }
 }
 
+/// New works of the API with these bounds.
+pub fn new_works(numbers: impl IntoIterator<Item = i64>) -> Vec<NewWork> {
+    let new = |number| new_work(Origin::Api, number);
+    numbers.into_iter().map(new).collect()
+}
+
 pub(super) async fn created(store: &AnyStore, numbers: &[i64]) -> Vec<Work> {
-    let works: Vec<NewWork> = numbers.iter().map(|number| new_work(Origin::Api, *number)).collect();
     store
-        .create(&works)
+        .create(&new_works(numbers.iter().copied()))
         .await
         .unwrap()
         .into_iter()
@@ -54,8 +61,8 @@ pub(super) async fn claim(store: &AnyStore) -> Vec<Claim> {
     store.claim(None, HOLD, 1000).await.unwrap()
 }
 
-/// What a worker says that computed the demand of a claim.
-pub(super) fn completion(claim: &Claim, outcome: Outcome) -> Completion {
+/// The completion of a claimed work.
+pub fn completion(claim: &Claim, outcome: Outcome) -> Completion {
     Completion {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
@@ -73,7 +80,8 @@ pub(super) fn running(claim: &Claim, outcome: Outcome) -> Completion {
     }
 }
 
-pub(super) fn without_row(number: i64, outcome: Outcome) -> Completion {
+/// The completion of a demand without a row.
+pub fn without_row(number: i64, outcome: Outcome) -> Completion {
     Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
@@ -129,7 +137,8 @@ pub(super) async fn by_code(store: &AnyStore, code: &WorkCode) -> Option<Work> {
     store.by_codes(std::slice::from_ref(code)).await.unwrap().pop()
 }
 
-pub(super) fn everything() -> Search {
+/// A search for all works.
+pub fn everything() -> Search {
     Search {
         work_code: None,
         status: None,

@@ -39,6 +39,7 @@ pub use completion::*;
 pub use dead_letters::*;
 pub use dispatch::*;
 pub use feed::*;
+pub use fixtures::{completion, everything, new_work, new_works, without_row};
 pub use keys::*;
 pub use leases::*;
 pub use retention::*;

@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pp_testkit::client::Api;
-use pp_testkit::{programs, wait};
+use pp_testkit::{ports, programs, wait};
 use tempfile::TempDir;
 
 /// The longest a program may take to start, or to end after it was told to.
@@ -74,6 +74,15 @@ impl Program {
     /// Starts it in the background.
     pub(crate) fn start(self) -> Process {
         self.start_with(None)
+    }
+
+    /// Starts it with its API or health page on a free port, and waits until it is ready.
+    pub(crate) fn start_ready(self) -> (Api, Process) {
+        let [port] = ports::free().unwrap();
+        let (api, bind) = (Api::at(port), format!("127.0.0.1:{port}"));
+        let mut process = self.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
+        process.gets_ready(&api);
+        (api, process)
     }
 
     /// Starts it with a standard error that nobody reads: a pipe that is full from the beginning.

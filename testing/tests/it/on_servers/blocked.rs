@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use pp_chaos::demands::Demands;
-use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
 
 use super::place::{Place, until};
-use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -15,23 +13,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
     let servers = PrivateServers::temporary(&[Kind::RabbitMq]).unwrap();
     let place = Place::with_broker(servers.url(Kind::RabbitMq).unwrap()).await;
-    let [api_port, dispatcher_port, worker_port] = ports::free().unwrap();
-    let start = |name: &str, variables: &[(&str, &str)], port: u16| {
-        let bind = format!("127.0.0.1:{port}");
-        let program = place
-            .service(name)
-            .set("PP_API_BIND", &bind)
-            .set("PP_PROBE_BIND", &bind);
-        let program = variables
-            .iter()
-            .fold(program, |program, (name, value)| program.set(name, value));
-        let mut process = program.start();
-        process.gets_ready(&Api::at(port));
-        process
-    };
-    let (api, dispatcher) = (Api::at(api_port), Api::at(dispatcher_port));
-    let service = start("pp_backend_api", &[], api_port);
-    let mut sender = start("task_consumer", &[("PP_DISPATCH", "only")], dispatcher_port);
+    let (api, service) = place.service("pp_backend_api").start_ready();
+    let consumer = |dispatch: &str| place.service("task_consumer").set("PP_DISPATCH", dispatch);
+    let (dispatcher, mut sender) = consumer("only").start_ready();
     let waiting = Demands::connect(&place.rabbitmq, &place.prefix).await.unwrap();
     waiting.publish(500).await.unwrap();
 
@@ -45,7 +29,7 @@ async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
             .is_ok_and(|answer| answer.status == 503 && answer.body.contains("takes no messages for now"))
     });
     // What is in the queue is worked off meanwhile: acknowledgements are not held back.
-    let worker = start("task_consumer", &[("PP_DISPATCH", "off")], worker_port);
+    let (_, worker) = consumer("off").start_ready();
     until("what was in the queue is done", LIMIT, async || {
         place.ledger.done().await.unwrap() == 500
     })
@@ -60,11 +44,6 @@ async fn who_publishes_waits_and_says_so_while_the_others_go_on() {
     for process in [service, sender, worker] {
         assert_eq!(process.terminate().code, Some(0));
     }
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history),
-        (520, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(520).await;
     place.leave().await;
 }

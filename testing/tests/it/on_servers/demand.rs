@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use pp_testkit::ports;
 use pp_testkit::proxy::{Flow, Proxy};
 use pp_testkit::servers::Kind;
 use serde_json::Value;
@@ -14,15 +13,6 @@ use crate::program::{Process, Program};
 use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// An API of this program, ready.
-fn start(program: Program) -> (Api, Process) {
-    let [port] = ports::free().unwrap();
-    let api = Api::at(port);
-    let mut process = program.set("PP_API_BIND", format!("127.0.0.1:{port}")).start();
-    process.gets_ready(&api);
-    (api, process)
-}
 
 /// An API whose cache is shared with others of this place.
 fn sharing(place: &Place) -> Program {
@@ -55,12 +45,7 @@ async fn leave(place: Place, processes: impl IntoIterator<Item = Process>, works
     for process in processes {
         assert_eq!(process.terminate().code, Some(0));
     }
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history, account.orphans),
-        (works, 0, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(works).await;
     place.leave().await;
 }
 
@@ -74,7 +59,7 @@ async fn demands_are_accepted_and_found_without_the_database() {
             .set("PP_DATABASE_URL", &url)
             .set("PP_DATABASE_TIMEOUT", "1s")
     };
-    let (api, service) = start(through("pp_backend_api"));
+    let (api, service) = through("pp_backend_api").start_ready();
     let mut worker = through("task_consumer").start();
     let before = api.demand(r#"{"add_up_to":4}"#, None);
     until_done(&api, &before).await;
@@ -102,8 +87,8 @@ async fn demands_are_accepted_and_found_without_the_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
     let place = Place::new().await;
-    let (one, first) = start(sharing(&place));
-    let (two, second) = start(sharing(&place));
+    let (one, first) = sharing(&place).start_ready();
+    let (two, second) = sharing(&place).start_ready();
     let demand = one.demand("{}", Some("k"));
     assert_eq!(two.get(&path(&demand)), demand, "found by the others at once");
     let accepted = thread::scope(|scope| {
@@ -123,7 +108,7 @@ async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
 
     // Who did not hear the answer, since the process was killed, asks again, of another.
     first.kill();
-    let (three, third) = start(sharing(&place));
+    let (three, third) = sharing(&place).start_ready();
     assert_eq!(three.demand("{}", Some("k")), demand);
     let worker = place.service("task_consumer").start();
     let done = until_done(&three, &demand).await;
@@ -138,8 +123,8 @@ async fn a_key_is_one_work_whoever_is_asked_and_however_often() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_work_that_was_demanded_and_deleted_is_not_taken_for_one_to_come() {
     let place = Place::new().await;
-    let (api, service) = start(sharing(&place));
-    let (other, second) = start(sharing(&place));
+    let (api, service) = sharing(&place).start_ready();
+    let (other, second) = sharing(&place).start_ready();
     let demand = api.demand("{}", Some("k"));
     assert_eq!(api.get(&path(&demand)), demand);
     let worker = place.service("task_consumer").start();
@@ -165,7 +150,7 @@ async fn a_work_that_was_demanded_and_deleted_is_not_taken_for_one_to_come() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demand_that_the_database_refused_is_found_at_its_location_after_it_is_redriven() {
     let place = Place::new().await;
-    let (api, service) = start(sharing(&place));
+    let (api, service) = sharing(&place).start_ready();
     let worker = place.service("task_consumer").start();
     let refuse = "ALTER TABLE works ADD CONSTRAINT no_sevens CHECK (add_up_to <> 7)";
     let client = place.client().await;
@@ -203,7 +188,7 @@ async fn without_its_broker_the_rest_of_the_api_is_served() {
     let place = Place::new().await;
     let (broker, url) = Proxy::to_url(&Handle::current(), &place.rabbitmq).unwrap();
     broker.set(Flow::Frozen);
-    let (api, mut service) = start(place.service("pp_backend_api").set("PP_BROKER_URL", &url));
+    let (api, mut service) = place.service("pp_backend_api").set("PP_BROKER_URL", &url).start_ready();
     service.is_seen_to("name the broker", |_| {
         let ready = api.try_get("/health/ready").unwrap();
         assert_eq!(ready.status, 200, "{ready:?}");
@@ -235,9 +220,9 @@ async fn without_its_broker_the_rest_of_the_api_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_share_no_cache_accept_no_demands() {
     let place = Place::new().await;
-    let (one, first) = start(place.service("pp_backend_api"));
+    let (one, first) = place.service("pp_backend_api").start_ready();
     let demand = one.demand("{}", None);
-    let (two, second) = start(place.service("pp_backend_api"));
+    let (two, second) = place.service("pp_backend_api").start_ready();
     for api in [&two, &one] {
         until("the demand is refused", LIMIT, async || {
             api.try_demand("{}", Some("k"))

@@ -92,12 +92,7 @@ async fn a_program_that_is_older_than_the_schema_ends_with_one_line_and_buries_n
     for process in processes {
         assert_eq!(process.terminate().code, Some(0));
     }
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history, account.orphans),
-        (total, 0, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(total).await;
     assert_eq!(place.ledger.lost(&ids).await.unwrap(), Vec::<String>::new());
     assert_eq!(place.ledger.dead_letters().await.unwrap(), 0);
     place.leave().await;

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use pp_testkit::ports;
-
 use super::place::{Place, until};
 use crate::dice::Dice;
 use crate::load::Told;
-use pp_testkit::client::Api;
 
 /// A dispatcher killed between its claim and its message leaves rows that are nobody's until the claim runs out.
 const LIMIT: Duration = Duration::from_secs(75);
@@ -16,17 +13,9 @@ const LIMIT: Duration = Duration::from_secs(75);
 async fn posted_works_survive_a_dispatcher_that_is_killed_again_and_again() {
     const WORKS: usize = 200;
     let place = Place::new().await;
-    let [port, probe] = ports::free().unwrap();
-    let (api, pages) = (Api::at(port), Api::at(probe));
-    let mut service = place
-        .service("pp_backend_api")
-        .set("PP_API_BIND", format!("127.0.0.1:{port}"))
-        .start();
-    service.gets_ready(&api);
+    let (api, service) = place.service("pp_backend_api").start_ready();
     let worker = || {
-        let program = place.service("task_consumer").set("PP_DISPATCH", "on");
-        let mut process = program.set("PP_PROBE_BIND", format!("127.0.0.1:{probe}")).start();
-        process.gets_ready(&pages);
+        let (_, process) = place.service("task_consumer").set("PP_DISPATCH", "on").start_ready();
         process
     };
 
@@ -46,13 +35,8 @@ async fn posted_works_survive_a_dispatcher_that_is_killed_again_and_again() {
         place.ledger.done().await.unwrap() == total
     })
     .await;
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history),
-        (total, 0, 0),
-        "{account:?}"
-    );
-    assert_eq!((account.events, account.orphans), (4 * total, 0), "{account:?}");
+    let account = place.all_done(total).await;
+    assert_eq!(account.events, 4 * total, "{account:?}");
     let mut ids: Vec<i64> = api.all().iter().map(|work| work["id"].as_i64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, told.ids(), "what the API told is what is there");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use pp_chaos::ledger::Ledger;
+use pp_chaos::ledger::{Account, Ledger};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_testkit::servers::Kind;
@@ -149,6 +149,17 @@ impl Place {
         let waiting = declared.unwrap().message_count();
         connection.close(200, "done".into()).await.unwrap();
         waiting
+    }
+
+    /// Asserts that so many works are done, each with the history of one computation, and that nothing else is there.
+    pub(crate) async fn all_done(&self, works: i64) -> Account {
+        let account = self.ledger.account().await.unwrap();
+        assert_eq!(
+            (account.done, account.unfinished, account.wrong_history, account.orphans),
+            (works, 0, 0, 0),
+            "{account:?}"
+        );
+        account
     }
 
     /// Gives everything back.

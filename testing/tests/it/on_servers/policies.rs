@@ -68,12 +68,7 @@ async fn all_are_done(place: &Place, accepted: usize) {
     })
     .await;
     assert_eq!(worker.terminate().code, Some(0));
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history, account.orphans),
-        (accepted, 0, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(accepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use pp_lib::store::{EventLog as _, Views as _};
-use pp_testkit::ports;
 
 use super::place::{Place, until};
 use crate::program::Process;
-use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// So many of each kind.
@@ -65,13 +63,7 @@ async fn a_backlog_of_old_works_goes_once_while_new_ones_are_done() {
         (3 * WORKS + 3, 6 * WORKS)
     );
 
-    let [port] = ports::free().unwrap();
-    let api = Api::at(port);
-    let mut service = place
-        .service("pp_backend_api")
-        .set("PP_API_BIND", format!("127.0.0.1:{port}"))
-        .start();
-    service.gets_ready(&api);
+    let (api, service) = place.service("pp_backend_api").start_ready();
     let worker = |retain: &str| place.service("task_consumer").set("PP_RETAIN", retain).start();
     let workers: Vec<Process> = ["24h", "24h", "off"].map(worker).into();
     let posted = api.post(r#"{"add_up_to":3}"#)["id"].as_i64().unwrap();

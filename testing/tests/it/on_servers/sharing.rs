@@ -5,7 +5,6 @@ use std::time::Duration;
 use pp_lib::domain::{AddUpTo, WorkId};
 use pp_lib::store::postgres::PostgresStore;
 use pp_lib::store::{Changed, WorkChanges as _};
-use pp_testkit::ports;
 use pp_testkit::servers::Kind;
 
 use super::place::{Place, server, until};
@@ -34,15 +33,11 @@ pub(super) struct Shared {
 
 /// One more process in this place, ready.
 pub(super) fn sharer(place: &Place, near: &str) -> Sharer {
-    let [port] = ports::free().unwrap();
     let program = place
         .service("pp_backend_api")
-        .set("PP_API_BIND", format!("127.0.0.1:{port}"));
-    let program = program
         .set("PP_CACHE_URL", server(Kind::Redis))
         .set("PP_CACHE_PREFIX", &place.prefix);
-    let (api, mut process) = (Api::at(port), program.set("PP_NEAR_CACHE", near).start());
-    process.gets_ready(&api);
+    let (api, process) = program.set("PP_NEAR_CACHE", near).start_ready();
     Sharer { api, process }
 }
 

@@ -19,12 +19,9 @@ async fn an_idle_service_stops_at_once() {
     let place = Place::new().await;
     let mut processes = Vec::new();
     for name in ["pp_backend_api", "task_consumer", "task_producer"] {
-        let [port] = ports::free().unwrap();
-        let bind = format!("127.0.0.1:{port}");
         // A tick that hardly ever comes.
         let program = place.service(name).set("PP_SCHEDULE", "0 0 0 29 2 *");
-        let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
-        process.gets_ready(&Api::at(port));
+        let (_, process) = program.start_ready();
         processes.push((name, process));
     }
     for (name, process) in processes {
@@ -83,11 +80,7 @@ async fn a_busy_worker_finishes_what_it_has_and_leaves_the_rest() {
 async fn a_work_that_takes_long_survives_25_sigterms() {
     const STOPS: usize = 25;
     let place = Place::new().await;
-    let [port] = ports::free().unwrap();
-    let api = Api::at(port);
-    let service = place.service("pp_backend_api");
-    let mut service = service.set("PP_API_BIND", format!("127.0.0.1:{port}")).start();
-    service.gets_ready(&api);
+    let (api, service) = place.service("pp_backend_api").start_ready();
     let id = api.post(r#"{"add_up_to":3000}"#)["id"].as_i64().unwrap();
     let worker = |pace: &str| {
         let worker = place.service("task_consumer").set("PP_PACE", pace);

@@ -3,20 +3,14 @@
 
 use std::time::Duration;
 
-use pp_testkit::ports;
-
 use super::place::{Place, until};
 use crate::program::Process;
-use pp_testkit::client::Api;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A worker that has declared the queues.
 fn worker(place: &Place) -> Process {
-    let [probe] = ports::free().unwrap();
-    let program = place.service("task_consumer");
-    let mut worker = program.set("PP_PROBE_BIND", format!("127.0.0.1:{probe}")).start();
-    worker.gets_ready(&Api::at(probe));
+    let (_, worker) = place.service("task_consumer").start_ready();
     worker
 }
 
@@ -30,13 +24,7 @@ async fn a_message_without_properties_is_worked_off() {
     assert_eq!(worker.terminate().code, Some(0));
 
     // Each copy of a message without an identity is a work.
-    let [api_port] = ports::free().unwrap();
-    let api = Api::at(api_port);
-    let mut service = place
-        .service("pp_backend_api")
-        .set("PP_API_BIND", format!("127.0.0.1:{api_port}"))
-        .start();
-    service.gets_ready(&api);
+    let (api, service) = place.service("pp_backend_api").start_ready();
     let works = api.get("/work/search?work_code=consumer-");
     let works = works.as_array().unwrap();
     assert_eq!(works.len(), 2, "{works:?}");
@@ -95,12 +83,7 @@ async fn what_cannot_be_read_is_a_dead_letter_and_its_neighbours_finish() {
         assert!(!reason.contains("SQL"), "{reason}");
     }
     assert_eq!(worker.terminate().code, Some(0));
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history),
-        (neighbours, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(neighbours).await;
     place.leave().await;
 }
 
@@ -147,11 +130,6 @@ async fn a_message_id_of_any_text_makes_its_work_once_and_names_its_letter() {
     expected.sort();
     assert_eq!(kept, expected);
     assert_eq!(worker.terminate().code, Some(0));
-    let account = place.ledger.account().await.unwrap();
-    assert_eq!(
-        (account.done, account.unfinished, account.wrong_history, account.orphans),
-        (works, 0, 0, 0),
-        "{account:?}"
-    );
+    place.all_done(works).await;
     place.leave().await;
 }

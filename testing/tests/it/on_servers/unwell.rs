@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use pp_chaos::demands::Demands;
 use pp_chaos::disk::{self, Disk};
-use pp_testkit::ports;
 use pp_testkit::servers::{Kind, PrivateServers};
 use tokio::time::sleep;
 
@@ -46,22 +45,17 @@ impl Rig {
         let mut url = url::Url::parse(place.database()).unwrap();
         url.set_username(&role).unwrap();
         url.set_password(Some("ordinary")).unwrap();
-        let [api_port, worker_port] = ports::free().unwrap();
-        let (api, health) = (Api::at(api_port), Api::at(worker_port));
-        let mut processes = Vec::new();
-        for (name, page) in [("pp_backend_api", &api), ("task_consumer", &health)] {
-            let bind = format!("127.0.0.1:{}", page.port);
+        let start = |name| {
             let program = place.service(name).set("PP_DATABASE_URL", url.as_str());
-            let mut process = program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
-            process.gets_ready(&page);
-            processes.push(process);
-        }
+            program.start_ready()
+        };
+        let ((api, service), (health, worker)) = (start("pp_backend_api"), start("task_consumer"));
         Self {
             place,
             role,
             api,
             health,
-            processes,
+            processes: vec![service, worker],
         }
     }
 

@@ -32,7 +32,7 @@ fn with_letters() -> TempDir {
             body: "no {JSON".into(),
             reason: "malformed".to_owned(),
         };
-        store.bury(&[message]).await.unwrap();
+        store.add_dead_letters(&[message]).await.unwrap();
     });
     folder
 }

@@ -79,7 +79,7 @@ impl Drainer {
     async fn keep(&self, letters: &[Delivery], shutdown: &CancellationToken) -> bool {
         let messages: Vec<DeadMessage> = letters.iter().map(message).collect();
         let mut patience = Retry::new("keeping dead letters");
-        while let Err(error) = self.store.bury(&messages).await {
+        while let Err(error) = self.store.add_dead_letters(&messages).await {
             if !patience.wait(&error, shutdown).await {
                 return false;
             }

@@ -1,8 +1,7 @@
 //! Rolls up the changes of the counters once a second, in every dispatching service.
 //!
 //! It runs beside the dispatching rounds, so that a roll-up that waits for a rebuild delays no work. Pending changes
-//! count
-//! too; they only make reads of the counters slower.
+//! count too; they only make reads of the counters slower.
 
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use crate::store::AnyStore;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Rolls up until `shutdown` is cancelled.
-pub(super) async fn fold_views(store: &AnyStore, shutdown: &CancellationToken) {
-    let mut patience = Retry::new("folding the counters");
-    let folding = async {
+pub(super) async fn roll_up_views(store: &AnyStore, shutdown: &CancellationToken) {
+    let mut patience = Retry::new("rolling up the counters");
+    let rolling_up = async {
         loop {
-            match store.fold().await {
-                Ok(folded) => {
-                    log::trace!("{folded} rows of counters folded");
+            match store.roll_up().await {
+                Ok(deltas) => {
+                    log::trace!("{deltas} rows of counters rolled up");
                     patience.recovered();
                     sleep(PAUSE).await;
                 }
@@ -31,5 +30,5 @@ pub(super) async fn fold_views(store: &AnyStore, shutdown: &CancellationToken) {
             }
         }
     };
-    shutdown.run_until_cancelled(folding).await;
+    shutdown.run_until_cancelled(rolling_up).await;
 }

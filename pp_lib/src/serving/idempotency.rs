@@ -247,7 +247,7 @@ impl IdempotentRequests {
     fn release(&self, key: &RequestKey, seed: String) {
         let (store, key, stopping) = (self.store.clone(), key.clone(), self.stopping.clone());
         let trying = async move {
-            let release = || store.let_go(&key, &seed);
+            let release = || store.release_key(&key, &seed);
             if let Err(error) = release.retry(ExponentialBuilder::default()).await {
                 log::debug!("a key was not released, and is free once its hold runs out: {error}");
             }

@@ -55,7 +55,7 @@ pub const REDRIVEN_BYTES: i64 = 8 << 20;
 pub trait DeadLetters: Send + Sync {
     /// Keeps dead messages. A message that is kept already, or comes back after it was sent again, is kept once, with
     /// the newest reason and time.
-    async fn bury(&self, messages: &[DeadMessage]) -> Result<()>;
+    async fn add_dead_letters(&self, messages: &[DeadMessage]) -> Result<()>;
 
     /// The letters below `before`, newest first, at most `limit`.
     async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>>;

@@ -80,7 +80,7 @@ pub trait IdempotencyKeys: Send + Sync {
     async fn keep_answers(&self, answered: &[Answered]) -> Result<Vec<Option<Answer>>>;
 
     /// Releases a request that came to nothing, so that it may begin again at once.
-    async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()>;
+    async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<()>;
 
     /// Removes expired keys, at most `limit`; returns their number.
     async fn forget_expired(&self, limit: u16) -> Result<u64>;

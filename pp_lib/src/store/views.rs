@@ -1,8 +1,8 @@
 //! The counters. The statements that change works keep them, so serving them counts no works.
 //!
 //! Each of those statements writes to `stat_deltas` how many works went from one status to another. The deltas are
-//! folded into totals now and then. Only scheduled works are counted, in an index of their own: when their time comes,
-//! no statement changes them. Here is also what both adapters compute from the numbers they read.
+//! rolled up into totals now and then. Only scheduled works are counted, in an index of their own: when their time
+//! comes, no statement changes them. Here is also what both adapters compute from the numbers they read.
 
 use async_trait::async_trait;
 
@@ -22,12 +22,12 @@ pub(super) const NEWEST: Search = Search {
 /// The counters, and how they are kept.
 #[async_trait]
 pub trait Views: Send + Sync {
-    /// The counters as of now, whether folded or not.
+    /// The counters as of now, whether rolled up or not.
     async fn stats(&self) -> Result<Stats>;
 
-    /// Folds the deltas into the totals; returns the number of deltas. Writers do not wait for it, and several may fold
-    /// at once.
-    async fn fold(&self) -> Result<u64>;
+    /// Rolls the deltas up into the totals; returns the number of deltas. Writers do not wait for it, and several calls
+    /// may run at once.
+    async fn roll_up(&self) -> Result<u64>;
 
     /// Counts all works anew, for totals that were damaged. Writers do not wait for it.
     async fn rebuild(&self) -> Result<()>;

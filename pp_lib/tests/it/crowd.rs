@@ -136,7 +136,7 @@ mod on_servers {
             if (round + digger).is_multiple_of(2) {
                 messages.reverse();
             }
-            store.bury(&messages).await.unwrap();
+            store.add_dead_letters(&messages).await.unwrap();
             let sent = store.claim_redriven(HOLD, 5).await.unwrap();
             store.end_redriven(&sent).await.unwrap();
             let letters = store.dead_letters(None, 100).await.unwrap();

@@ -231,7 +231,7 @@ async fn a_failed_request_may_be_retried_at_once() {
 async fn a_stop_does_not_wait_for_an_unavailable_store() {
     let place = place().await;
     place.store.next(Call::KeepAnswers, 1, || Step::Fail(gone()));
-    place.store.fail(&[Call::LetGo], gone());
+    place.store.fail(&[Call::ReleaseKey], gone());
     place.create(&place.requests, "k", "a").await.unwrap_err();
     let stopped = tokio::time::timeout(Duration::from_millis(800), place.requests.finished());
     stopped.await.expect("the key is let go no more");

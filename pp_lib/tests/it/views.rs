@@ -55,7 +55,7 @@ mod on_servers {
         assert_eq!(pending(&store).await, 2);
         writer.batch_execute("COMMIT").await.unwrap();
         assert_eq!(pending(&store).await, 3);
-        store.fold().await.unwrap();
+        store.roll_up().await.unwrap();
         assert_eq!(pending(&store).await, 3);
     }
 
@@ -77,7 +77,7 @@ mod on_servers {
         holder.batch_execute("COMMIT").await.unwrap();
         rebuilding.await.unwrap().unwrap();
         assert_eq!(pending(&store).await, 3);
-        assert_eq!(store.fold().await.unwrap(), 1, "what the count did not have");
+        assert_eq!(store.roll_up().await.unwrap(), 1, "what the count did not have");
         assert_eq!(pending(&store).await, 3);
     }
 
@@ -146,10 +146,10 @@ mod on_servers {
         create(&store, 3).await;
         let some = "BEGIN; SELECT FROM stat_deltas LIMIT 1 FOR UPDATE";
         other.batch_execute(some).await.unwrap();
-        assert_eq!(timeout(SOON, store.fold()).await.unwrap().unwrap(), 2);
+        assert_eq!(timeout(SOON, store.roll_up()).await.unwrap().unwrap(), 2);
         assert_eq!(pending(&store).await, 3);
         other.batch_execute("ROLLBACK").await.unwrap();
-        assert_eq!(store.fold().await.unwrap(), 1);
+        assert_eq!(store.roll_up().await.unwrap(), 1);
         assert_eq!(pending(&store).await, 3);
     }
 
@@ -169,7 +169,7 @@ mod on_servers {
                 tokio::spawn(async move {
                     let mut folded = 0;
                     for _ in 0..50 {
-                        folded += store.fold().await.unwrap();
+                        folded += store.roll_up().await.unwrap();
                     }
                     folded
                 })
@@ -180,7 +180,7 @@ mod on_servers {
         for one in folding {
             folded += one.await.unwrap();
         }
-        folded += store.fold().await.unwrap();
+        folded += store.roll_up().await.unwrap();
         assert_eq!(folded, DELTAS as u64, "each once");
         assert_eq!(pending(&store).await, DELTAS as i64);
         drop(store);

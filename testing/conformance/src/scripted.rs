@@ -275,7 +275,7 @@ every_call! {
         Rescue rescue(max_lost: i32, limit: u16) -> u64;
     }
     DeadLetters {
-        Bury bury(messages: &[DeadMessage]) -> ();
+        AddDeadLetters add_dead_letters(messages: &[DeadMessage]) -> ();
         ReadDeadLetters dead_letters(before: Option<DeadLetterId>, limit: u16) -> Vec<DeadLetter>;
         Redrive redrive(which: &Selection) -> u64;
         DropLetters drop_letters(which: &Selection) -> u64;
@@ -285,7 +285,7 @@ every_call! {
     IdempotencyKeys {
         Begin begin(requests: &[Begin], hold: Duration, keep: Duration) -> Vec<Begun>;
         KeepAnswers keep_answers(answered: &[Answered]) -> Vec<Option<Answer>>;
-        LetGo let_go(key: &RequestKey, seed: &str) -> ();
+        ReleaseKey release_key(key: &RequestKey, seed: &str) -> ();
         ForgetExpired forget_expired(limit: u16) -> u64;
     }
     Leases {
@@ -295,7 +295,7 @@ every_call! {
     }
     Views {
         ReadStats stats() -> Stats;
-        Fold fold() -> u64;
+        RollUp roll_up() -> u64;
         Rebuild rebuild() -> ();
     }
     Retention {

@@ -17,7 +17,7 @@ use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::maintenance::pruner::purge;
-use crate::maintenance::rollup::fold_views;
+use crate::maintenance::rollup::roll_up_views;
 use crate::runtime::Part;
 use crate::runtime::{Retry, Trouble};
 use crate::store::{AnyStore, StoreError};
@@ -129,7 +129,7 @@ impl Dispatcher {
         };
         tokio::join!(
             self.dispatch(part, &shutdown),
-            fold_views(&self.store, &shutdown),
+            roll_up_views(&self.store, &shutdown),
             purging
         );
     }

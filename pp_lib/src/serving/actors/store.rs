@@ -258,8 +258,8 @@ impl StoreHandle {
     }
 
     /// Releases the key of a request that failed.
-    pub(in crate::serving) async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
-        logged("store: let go", self.store.let_go(key, seed).await)
+    pub(in crate::serving) async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
+        logged("store: release key", self.store.release_key(key, seed).await)
     }
 
     /// The counters. Callers that wait during a read share the next one.

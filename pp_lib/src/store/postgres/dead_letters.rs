@@ -86,7 +86,7 @@ struct Id {
 
 #[async_trait]
 impl DeadLetters for PostgresStore {
-    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+    async fn add_dead_letters(&self, messages: &[DeadMessage]) -> Result<()> {
         // One for each, and sorted.
         let messages: BTreeMap<&str, &DeadMessage> = messages
             .iter()

@@ -135,7 +135,7 @@ impl IdempotencyKeys for PostgresStore {
         Ok(answered.iter().map(counts).collect())
     }
 
-    async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+    async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<()> {
         let (key, seed) = (key.clone(), seed.to_owned());
         self.run(move |connection| {
             sql_query(

@@ -1,4 +1,4 @@
-//! The counters: totals, and what was not folded into them yet.
+//! The counters: totals, and what was not added to them yet.
 
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection as _;
@@ -16,13 +16,13 @@ use crate::store::views::{Count, Done, NEWEST, assembled};
 use crate::store::{Result, StoreError, Views};
 
 /// Deltas that one statement changes: few enough to finish well within the statement timeout.
-const FOLDED_AT_ONCE: i64 = 20_000;
+const DELTAS_AT_ONCE: i64 = 20_000;
 
-/// Folds in one statement, so that each delta counts once at any moment: as itself or in the totals. Deltas that
-/// another call folds right now are skipped. Totals are locked in the order of their keys, so two that fold wait for
+/// Rolls up in one statement, so that each delta counts once at any moment: as itself or in the totals. Deltas that
+/// another call rolls up right now are skipped. Totals are locked in the order of their keys, so two calls wait for
 /// each other briefly and never in a circle.
-const FOLD: &str = "
-    WITH folded AS (
+const ROLL_UP: &str = "
+    WITH taken AS (
         DELETE FROM stat_deltas WHERE ctid = ANY(ARRAY(
             SELECT ctid FROM stat_deltas LIMIT $1 FOR UPDATE SKIP LOCKED
         ))
@@ -30,15 +30,15 @@ const FOLD: &str = "
     ), counted AS (
         INSERT INTO stat_totals (origin, status, works)
         SELECT origin, status, sum(works) FROM (
-            SELECT origin, status, works FROM folded WHERE status IS NOT NULL
+            SELECT origin, status, works FROM taken WHERE status IS NOT NULL
             UNION ALL
-            SELECT origin, was, -works FROM folded WHERE was IS NOT NULL
+            SELECT origin, was, -works FROM taken WHERE was IS NOT NULL
         ) AS moved
         GROUP BY origin, status ORDER BY origin, status
         ON CONFLICT (origin, status) DO UPDATE SET works = stat_totals.works + excluded.works
     ), finished AS (
         INSERT INTO stat_seconds (second, latency, works)
-        SELECT floor(date_part('epoch', recorded_on)), coalesce(latency, -1), sum(works) FROM folded
+        SELECT floor(date_part('epoch', recorded_on)), coalesce(latency, -1), sum(works) FROM taken
         WHERE status = 'done' AND recorded_on > now() - interval '2 minutes'
         GROUP BY 1, 2 ORDER BY 1, 2
         ON CONFLICT (second, latency) DO UPDATE SET works = stat_seconds.works + excluded.works
@@ -48,7 +48,7 @@ const FOLD: &str = "
             FOR UPDATE SKIP LOCKED
         ))
     )
-    SELECT count(*) AS works FROM folded";
+    SELECT count(*) AS works FROM taken";
 
 #[derive(QueryableByName)]
 struct Works {
@@ -102,7 +102,7 @@ impl DoneRow {
 impl Views for PostgresStore {
     async fn stats(&self) -> Result<Stats> {
         self.run(|connection| {
-            // One snapshot: a delta that is folded meanwhile is seen where it was.
+            // One snapshot: a delta that is rolled up meanwhile is seen where it was.
             at_one_moment(connection, |connection| {
                 let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
                 Ok(assembled(
@@ -116,13 +116,13 @@ impl Views for PostgresStore {
         .await
     }
 
-    async fn fold(&self) -> Result<u64> {
-        let mut folded = 0;
+    async fn roll_up(&self) -> Result<u64> {
+        let mut total = 0;
         loop {
-            let some = self.run(|connection| fold(connection, Some(FOLDED_AT_ONCE))).await?;
-            folded += u64::try_from(some).unwrap_or_default();
-            if some < FOLDED_AT_ONCE {
-                return Ok(folded);
+            let some = self.run(|connection| roll_up(connection, Some(DELTAS_AT_ONCE))).await?;
+            total += u64::try_from(some).unwrap_or_default();
+            if some < DELTAS_AT_ONCE {
+                return Ok(total);
             }
         }
     }
@@ -141,11 +141,11 @@ impl Views for PostgresStore {
     }
 }
 
-fn fold(connection: &mut PgConnection, at_most: Option<i64>) -> std::result::Result<i64, Failure> {
-    let folded: Works = sql_query(FOLD)
+fn roll_up(connection: &mut PgConnection, at_most: Option<i64>) -> std::result::Result<i64, Failure> {
+    let taken: Works = sql_query(ROLL_UP)
         .bind::<Nullable<BigInt>, _>(at_most)
         .get_result(connection)?;
-    Ok(folded.works)
+    Ok(taken.works)
 }
 
 fn counts(connection: &mut PgConnection) -> std::result::Result<Vec<Count>, Failure> {
@@ -188,8 +188,8 @@ fn scheduled(connection: &mut PgConnection) -> std::result::Result<i64, Failure>
 }
 
 /// Counts exactly beside writers: the snapshot has what a transaction did together with its deltas, or neither. Deltas
-/// in the snapshot are folded, because the count has them; the others stay. No other call folds meanwhile: folding
-/// locks the totals before the first delta, and a fold before this lock is in the snapshot, which is taken after it.
+/// in the snapshot are rolled up, because the count has them; the others stay. No other call rolls up meanwhile: it
+/// would lock the totals before the first delta, and one before this lock is in the snapshot, which is taken after it.
 fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
     connection.batch_execute("SET application_name = 'pp'; SET lock_timeout = '5s'")?;
     connection.build_transaction().repeatable_read().run(|connection| {
@@ -200,7 +200,7 @@ fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
             FROM works WHERE deleted_on IS NULL GROUP BY origin, status",
         )
         .load(connection)?;
-        fold(connection, None)?;
+        roll_up(connection, None)?;
         sql_query("DELETE FROM stat_totals").execute(connection)?;
         sql_query(
             "INSERT INTO stat_totals (origin, status, works)

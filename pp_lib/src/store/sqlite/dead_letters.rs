@@ -83,7 +83,7 @@ struct Revived {
 
 #[async_trait]
 impl DeadLetters for SqliteStore {
-    async fn bury(&self, messages: &[DeadMessage]) -> Result<()> {
+    async fn add_dead_letters(&self, messages: &[DeadMessage]) -> Result<()> {
         let messages = messages.to_vec();
         self.write(move |connection| {
             messages.iter().try_for_each(|message| {

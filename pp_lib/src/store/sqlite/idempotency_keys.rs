@@ -61,7 +61,7 @@ impl IdempotencyKeys for SqliteStore {
             .await
     }
 
-    async fn let_go(&self, key: &RequestKey, seed: &str) -> Result<()> {
+    async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<()> {
         let (key, seed) = (key.clone(), seed.to_owned());
         self.write(move |connection| {
             sql_query(format!(

@@ -1,4 +1,4 @@
-//! The counters: totals, and what was not folded into them yet.
+//! The counters: totals, and what was not added to them yet.
 
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Integer, Text};
@@ -70,7 +70,7 @@ impl DoneRow {
 impl Views for SqliteStore {
     async fn stats(&self) -> Result<Stats> {
         self.read(|connection| {
-            // One snapshot: a delta that is folded meanwhile is seen where it was.
+            // One snapshot: a delta that is rolled up meanwhile is seen where it was.
             connection.transaction(|connection| {
                 let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
                 Ok(assembled(
@@ -84,13 +84,13 @@ impl Views for SqliteStore {
         .await
     }
 
-    async fn fold(&self) -> Result<u64> {
-        self.write(fold).await
+    async fn roll_up(&self) -> Result<u64> {
+        self.write(roll_up).await
     }
 
     async fn rebuild(&self) -> Result<()> {
         self.write(|connection| {
-            fold(connection)?;
+            roll_up(connection)?;
             sql_query("DELETE FROM stat_totals").execute(connection)?;
             sql_query(
                 "INSERT INTO stat_totals (origin, status, works)
@@ -103,7 +103,7 @@ impl Views for SqliteStore {
     }
 }
 
-fn fold(connection: &mut SqliteConnection) -> QueryResult<u64> {
+fn roll_up(connection: &mut SqliteConnection) -> QueryResult<u64> {
     sql_query(format!(
         "INSERT INTO stat_totals (origin, status, works)
          SELECT origin, status, sum(works) FROM ({MOVED}) WHERE true GROUP BY origin, status
@@ -120,8 +120,8 @@ fn fold(connection: &mut SqliteConnection) -> QueryResult<u64> {
         "DELETE FROM stat_seconds WHERE abs(second - {NOW} / 1000) > 120"
     ))
     .execute(connection)?;
-    let folded = sql_query("DELETE FROM stat_deltas").execute(connection)?;
-    Ok(folded as u64)
+    let deltas = sql_query("DELETE FROM stat_deltas").execute(connection)?;
+    Ok(deltas as u64)
 }
 
 fn counts(connection: &mut SqliteConnection) -> QueryResult<Vec<Count>> {

@@ -25,7 +25,7 @@ fn message(id: &str, body: &'static [u8], reason: &str) -> DeadMessage {
 }
 
 async fn bury(store: &AnyStore, id: &str) -> DeadLetterId {
-    store.bury(&[message(id, b"{", "no JSON")]).await.unwrap();
+    store.add_dead_letters(&[message(id, b"{", "no JSON")]).await.unwrap();
     letters(store).await[0].id
 }
 
@@ -56,11 +56,11 @@ async fn claim_redriven(store: &AnyStore) -> Vec<Redriven> {
 }
 
 pub async fn a_message_is_buried_once_with_the_newest_reason(store: AnyStore) {
-    store.bury(&[]).await.unwrap();
+    store.add_dead_letters(&[]).await.unwrap();
     let first = [message("one", b"{", "no JSON"), message("two", b"", "empty")];
-    store.bury(&first).await.unwrap();
+    store.add_dead_letters(&first).await.unwrap();
     let before = letters(&store).await;
-    store.bury(&[message("one", b"[", "still\0 no JSON")]).await.unwrap();
+    store.add_dead_letters(&[message("one", b"[", "still\0 no JSON")]).await.unwrap();
     let after = letters(&store).await;
     assert_eq!((before.len(), after.len()), (2, 2));
     for letter in &after {
@@ -140,7 +140,7 @@ pub async fn a_long_body_is_cut_in_the_list_and_whole_when_it_runs_again(store: 
         body: long.clone().into(),
         ..message("long", b"", "too long")
     };
-    store.bury(&[letter]).await.unwrap();
+    store.add_dead_letters(&[letter]).await.unwrap();
     let letter = letters(&store).await.remove(0);
     assert_eq!(
         letter.body.as_deref().unwrap().as_bytes(),
@@ -155,7 +155,7 @@ pub async fn a_body_that_is_no_text_is_kept_byte_for_byte(store: AnyStore) {
     let bodies: [&'static [u8]; 4] = [b"\xff\xfe{", b"\0", b"a\0b", b""];
     for (number, body) in bodies.into_iter().enumerate() {
         store
-            .bury(&[message(&number.to_string(), body, "no text")])
+            .add_dead_letters(&[message(&number.to_string(), body, "no text")])
             .await
             .unwrap();
     }
@@ -177,10 +177,10 @@ pub async fn a_letter_keeps_the_properties_of_its_message(store: AnyStore) {
         ..message(id, b"{", "no JSON")
     };
     let kept = [with("1", Some(b"\x00\xff{")), with("2", None), with("3", Some(b"old"))];
-    store.bury(&kept).await.unwrap();
+    store.add_dead_letters(&kept).await.unwrap();
     // The message came again, and said something else of itself.
     let newer = with("3", Some(b"new"));
-    store.bury(std::slice::from_ref(&newer)).await.unwrap();
+    store.add_dead_letters(std::slice::from_ref(&newer)).await.unwrap();
     store.redrive(&Selection::All).await.unwrap();
     let mut redriven = claim_redriven(&store).await;
     redriven.sort_by_key(|redriven| redriven.id);
@@ -309,7 +309,7 @@ pub async fn large_redriven_messages_are_claimed_in_parts(store: AnyStore) {
         reason: "large".to_owned(),
     };
     for id in ["one", "two", "three"] {
-        store.bury(&[large(id)]).await.unwrap();
+        store.add_dead_letters(&[large(id)]).await.unwrap();
     }
     assert_eq!(store.redrive(&Selection::All).await.unwrap(), 3);
     let mut parts = Vec::new();
@@ -370,7 +370,7 @@ pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     store.redrive(&Selection::All).await.unwrap();
     let sent = claim_redriven(&store).await;
     // It is dead again before its dispatcher says that it was sent.
-    store.bury(&[message("one", b"{", "still no JSON")]).await.unwrap();
+    store.add_dead_letters(&[message("one", b"{", "still no JSON")]).await.unwrap();
     store.end_redriven(&sent).await.unwrap();
     let left = letters(&store).await;
     assert_eq!((left.len(), left[0].id, left[0].redriven), (1, id, false));
@@ -387,7 +387,7 @@ pub async fn redriven_messages_are_shared_by_those_who_claim(store: AnyStore) {
     let messages: Vec<DeadMessage> = (0..100)
         .map(|number| message(&number.to_string(), b"{", "no JSON"))
         .collect();
-    store.bury(&messages).await.unwrap();
+    store.add_dead_letters(&messages).await.unwrap();
     assert_eq!(store.redrive(&Selection::All).await.unwrap(), 100);
     let claimers = (0..4).map(|_| {
         let store = store.clone();

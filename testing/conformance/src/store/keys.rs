@@ -96,7 +96,7 @@ pub async fn a_key_belongs_to_what_was_asked_for(store: AnyStore) {
         Begun::OtherRequest,
         "whatever its seed"
     );
-    store.let_go(&key("a"), "first").await.unwrap();
+    store.release_key(&key("a"), "first").await.unwrap();
     assert_eq!(begin(&store, other("second")).await, Begun::OtherRequest, "let go");
     assert_eq!(begin(&store, request("a", "third")).await, mine("first"));
     keep(&store, answered("a", "first", answer(200, b"{}"))).await;
@@ -123,7 +123,7 @@ pub async fn the_first_answer_counts(store: AnyStore) {
     keep(&store, answered("a", "seed", first.clone())).await;
     let second = keep(&store, answered("a", "seed", answer(503, b"second"))).await;
     assert_eq!(second, Some(first.clone()));
-    store.let_go(&key("a"), "seed").await.unwrap();
+    store.release_key(&key("a"), "seed").await.unwrap();
     assert_eq!(
         begin(&store, request("a", "other")).await,
         Begun::Answered(first),
@@ -175,16 +175,16 @@ pub async fn a_request_of_somebody_silent_is_taken_over_with_its_seed(store: Any
 
 pub async fn what_is_let_go_begins_again_at_once(store: AnyStore) {
     begin(&store, request("a", "first")).await;
-    store.let_go(&key("a"), "other").await.unwrap();
+    store.release_key(&key("a"), "other").await.unwrap();
     assert_eq!(
         begin(&store, request("a", "second")).await,
         Begun::InFlight,
         "not by somebody else"
     );
-    store.let_go(&key("a"), "first").await.unwrap();
+    store.release_key(&key("a"), "first").await.unwrap();
     assert_eq!(begin(&store, request("a", "second")).await, mine("first"));
     assert_eq!(begin(&store, request("a", "third")).await, Begun::InFlight);
-    store.let_go(&key("nobody's"), "first").await.unwrap();
+    store.release_key(&key("nobody's"), "first").await.unwrap();
 }
 
 pub async fn an_expired_key_is_as_good_as_new(store: AnyStore) {

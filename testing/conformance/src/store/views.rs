@@ -1,4 +1,4 @@
-//! The counters: kept with every change, folded and rebuilt at any time, and always the truth.
+//! The counters: kept with every change, rolled up and rebuilt at any time, and always the truth.
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
@@ -164,13 +164,13 @@ pub async fn folding_changes_no_counter(store: AnyStore) {
     complete_one(&store, completion(&claims[0], done(claims[0].add_up_to.get().into()))).await;
     store.delete(works[2].id, None).await.unwrap();
     let before = store.stats().await.unwrap();
-    assert!(store.fold().await.unwrap() > 0);
-    assert_eq!(store.fold().await.unwrap(), 0, "all of it was folded");
+    assert!(store.roll_up().await.unwrap() > 0);
+    assert_eq!(store.roll_up().await.unwrap(), 0, "all of it was rolled up");
     let after = store.stats().await.unwrap();
     assert_eq!((after.works, after.backlog), (before.works, before.backlog));
     created(&store, &[4]).await;
     assert_eq!(store.stats().await.unwrap().backlog, before.backlog + 1);
-    assert_eq!(store.fold().await.unwrap(), 1, "for one statement");
+    assert_eq!(store.roll_up().await.unwrap(), 1, "for one statement");
     eventually!(per_minute(&store).await == 1.0);
 }
 
@@ -186,7 +186,7 @@ pub async fn works_that_became_done_make_the_rates(store: AnyStore) {
         complete_one(&store, without_row(3, done(3))).await;
         completed += 1;
         if completed % 3 == 0 {
-            store.fold().await.unwrap();
+            store.roll_up().await.unwrap();
         }
         let rate = store.stats().await.unwrap().works_per_second.over_1s;
         assert!(rate <= f64::from(completed));
@@ -221,7 +221,7 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
         p50 >= least && p50 <= most.as_secs_f64() * 1.1e3 + 5.0,
         "{p50} ms of {most:?}"
     );
-    store.fold().await.unwrap();
+    store.roll_up().await.unwrap();
     assert_eq!(store.stats().await.unwrap().latency_ms, latency);
 }
 
@@ -247,7 +247,7 @@ pub async fn a_rebuild_changes_no_counter_and_no_rate(store: AnyStore) {
         store.rebuild().await.unwrap();
         the_counters_are_the_truth(&store).await;
         assert_eq!(per_minute(&store).await, 1.0);
-        assert_eq!(store.fold().await.unwrap(), 0, "the rebuild has folded");
+        assert_eq!(store.roll_up().await.unwrap(), 0, "the rebuild has rolled up");
     }
 }
 
@@ -278,7 +278,7 @@ pub async fn counters_stay_right_through_a_random_mix(store: AnyStore) {
         one.await.unwrap();
     }
     the_counters_are_the_truth(&store).await;
-    store.fold().await.unwrap();
+    store.roll_up().await.unwrap();
     the_counters_are_the_truth(&store).await;
     store.rebuild().await.unwrap();
     the_counters_are_the_truth(&store).await;
@@ -338,7 +338,7 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         }
         _ => match dice(4) {
             0 => store.rebuild().await.unwrap(),
-            _ => drop(store.fold().await.unwrap()),
+            _ => drop(store.roll_up().await.unwrap()),
         },
     }
 }

@@ -83,7 +83,7 @@ pub struct DemandedRow {
 
 /// The reason a message cannot be computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DemandError {
+pub enum InvalidDemand {
     /// The body is not the JSON of a demand; the parser's words.
     Malformed(String),
     /// The body says `done: true`.
@@ -92,7 +92,7 @@ pub enum DemandError {
     BadProperty(&'static str),
 }
 
-impl fmt::Display for DemandError {
+impl fmt::Display for InvalidDemand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(why) => write!(f, "malformed demand: {why}"),
@@ -102,7 +102,7 @@ impl fmt::Display for DemandError {
     }
 }
 
-impl std::error::Error for DemandError {}
+impl std::error::Error for InvalidDemand {}
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{DemandError, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
+use crate::domain::{InvalidDemand, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
 
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
@@ -37,19 +37,19 @@ pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     }
 }
 
-fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
+fn parse(delivery: &Delivery) -> Result<Decoded, InvalidDemand> {
     let properties = &delivery.properties;
     if let Some(name) = properties.malformed {
-        return Err(DemandError::BadProperty(name));
+        return Err(InvalidDemand::BadProperty(name));
     }
     let add_up_to = decode_demand(&delivery.body)?.add_up_to;
     let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
-        Some(id) => MessageId::try_from(id.clone()).map_err(|_| DemandError::BadProperty("message_id"))?,
+        Some(id) => MessageId::try_from(id.clone()).map_err(|_| InvalidDemand::BadProperty("message_id"))?,
         None => new_message_id(),
     };
     let promised = promised_code(properties)?;
     let named: Option<WorkCode> = match &properties.work_code {
-        Some(code) => Some(code.parse().map_err(|_| DemandError::BadProperty("work_code"))?),
+        Some(code) => Some(code.parse().map_err(|_| InvalidDemand::BadProperty("work_code"))?),
         None => None,
     };
     let (Some(work_code), Some(generation), Some(attempt)) = (&named, properties.generation, properties.attempt) else {
@@ -65,7 +65,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
         .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
     let before = 0..attempt;
     if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
-        return Err(DemandError::BadProperty("generation, attempt, failures or lost_leases"));
+        return Err(InvalidDemand::BadProperty("generation, attempt, failures or lost_leases"));
     }
     let row = DemandedRow {
         work_code: work_code.clone(),
@@ -78,7 +78,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, DemandError> {
 
 /// The promised code of a work without a row. The consumer will write the row, so the code must be of consumer origin
 /// and the only one.
-fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, DemandError> {
+fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, InvalidDemand> {
     let Some(code) = &properties.new_work_code else {
         return Ok(None);
     };
@@ -88,24 +88,24 @@ fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, DemandErro
         .filter(|code: &WorkCode| code.origin() == Origin::Consumer);
     match code {
         Some(code) if properties.work_code.is_none() => Ok(Some(code)),
-        Some(_) => Err(DemandError::BadProperty("new_work_code, beside work_code")),
-        None => Err(DemandError::BadProperty("new_work_code")),
+        Some(_) => Err(InvalidDemand::BadProperty("new_work_code, beside work_code")),
+        None => Err(InvalidDemand::BadProperty("new_work_code")),
     }
 }
 
 /// Decodes a message body. Error texts are short, whatever the body.
-fn decode_demand(body: &[u8]) -> Result<WorkDemand, DemandError> {
+fn decode_demand(body: &[u8]) -> Result<WorkDemand, InvalidDemand> {
     // serde would also read the struct from the array `[2]`.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(DemandError::Malformed("an array, expected an object".to_owned()));
+        return Err(InvalidDemand::Malformed("an array, expected an object".to_owned()));
     }
     let demand: WorkDemand = serde_json::from_slice(body).map_err(|error| {
         let mut why = error.to_string();
         why.truncate(why.floor_char_boundary(200));
-        DemandError::Malformed(why)
+        InvalidDemand::Malformed(why)
     })?;
     if demand.done {
-        Err(DemandError::AlreadyDone)
+        Err(InvalidDemand::AlreadyDone)
     } else {
         Ok(demand)
     }
@@ -261,7 +261,7 @@ mod tests {
     fn malformed_bodies_are_refused_with_short_errors() {
         assert_eq!(
             decode_demand(br#"{"add_up_to":2,"done":true}"#),
-            Err(DemandError::AlreadyDone)
+            Err(InvalidDemand::AlreadyDone)
         );
         let bad = [
             "",
@@ -274,7 +274,7 @@ mod tests {
         ];
         for body in bad.iter().map(|body| body.as_bytes()).chain([b"\xff\xfe".as_slice()]) {
             assert!(
-                matches!(decode_demand(body), Err(DemandError::Malformed(_))),
+                matches!(decode_demand(body), Err(InvalidDemand::Malformed(_))),
                 "{body:?}"
             );
         }

@@ -70,7 +70,7 @@ pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationT
                 Ok(Ok(_)) => part.up(),
                 Ok(Err(error)) => {
                     log::debug!("broker check: {error}");
-                    part.down(error.told());
+                    part.down(error.summary());
                 }
                 Err(_) => part.down("the broker does not answer"),
             }
@@ -172,7 +172,7 @@ async fn answer(check: impl Future<Output = store::Result<()>>) -> store::Result
     Ok(match timeout(PATIENCE, AssertUnwindSafe(check).catch_unwind()).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(error @ StoreError::Outdated(_)))) => return Err(error),
-        Ok(Ok(Err(error))) => Err((error.told(), error.to_string())),
+        Ok(Ok(Err(error))) => Err((error.summary(), error.to_string())),
         Ok(Err(_)) => Err(("the check of the database failed", "it panicked".to_owned())),
         Err(_) => Err(("the database does not answer", format!("no answer within {PATIENCE:?}"))),
     })

@@ -34,7 +34,7 @@ pub enum BrokerError {
 }
 
 impl Trouble for BrokerError {
-    fn told(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "the broker is unavailable",
             Self::Blocked => "the broker takes no messages for now, because it lacks memory or disk",

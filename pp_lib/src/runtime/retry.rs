@@ -12,7 +12,7 @@ use crate::runtime::Part;
 /// An error that a task can wait out.
 pub trait Trouble: Display {
     /// A summary for the public health page. The error's text is only for the log.
-    fn told(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         "it waits for a server"
     }
 }
@@ -48,7 +48,7 @@ impl Retry {
     pub async fn wait(&mut self, error: &impl Trouble, shutdown: &CancellationToken) -> bool {
         let what = self.what;
         if let Some(part) = &self.part {
-            part.down(error.told());
+            part.down(error.summary());
         }
         let waiting = self.waiting.get_or_insert_with(|| {
             log_repeated!(Warn, format!("{what} waits"), "{error}");

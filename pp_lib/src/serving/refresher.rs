@@ -53,9 +53,9 @@ enum RoundError {
 }
 
 impl Trouble for RoundError {
-    fn told(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         match self {
-            Self::Store(error) => error.told(),
+            Self::Store(error) => error.summary(),
             Self::Cache(_) => "the cache is unavailable",
         }
     }

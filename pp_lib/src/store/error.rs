@@ -25,7 +25,7 @@ pub enum StoreError {
 }
 
 impl Trouble for StoreError {
-    fn told(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "the database is unavailable",
             Self::Unwell(_) => {

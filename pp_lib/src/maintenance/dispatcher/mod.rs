@@ -76,10 +76,10 @@ enum DispatchError {
 }
 
 impl Trouble for DispatchError {
-    fn told(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         match self {
-            Self::Store(error) => error.told(),
-            Self::Broker(error) => error.told(),
+            Self::Store(error) => error.summary(),
+            Self::Broker(error) => error.summary(),
             Self::NotTaken(..) => "the broker did not take all messages",
         }
     }

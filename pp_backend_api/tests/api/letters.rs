@@ -59,7 +59,10 @@ fn a_letter_quotes_its_message(server: &Server) {
         body: "not {JSON".into(),
         reason: "malformed".to_owned(),
     };
-    server.runtime.block_on(server.store.add_dead_letters(&[message])).unwrap();
+    server
+        .runtime
+        .block_on(server.store.add_dead_letters(&[message]))
+        .unwrap();
     let letter = letters(server).remove(0);
     let told = ["work_id", "message_id", "body", "body_bytes", "reason"].map(|field| &letter[field]);
     let (nothing, bytes) = (Value::Null, 9.into());

@@ -8,7 +8,7 @@ use pp_backend_api::Config;
 use pp_lib::domain::{AddUpToSum, Position};
 use pp_lib::store::{Claim, Completed, Outcome};
 use pp_lib::streams::StreamsOptions;
-use pp_lib::streams::sse::{Parser, Told};
+use pp_lib::streams::sse::{Frame, Parser};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
@@ -46,7 +46,7 @@ impl Client {
     /// The next event, or `None` at a proper end. It panics if the connection broke.
     fn told(&mut self) -> Option<Seen> {
         loop {
-            if let Told::Event { name, data } = self.parser.told().unwrap()? {
+            if let Frame::Event { name, data } = self.parser.next_frame().unwrap()? {
                 let id = self.parser.last_id().unwrap_or_default().to_owned();
                 return Some((name, id, serde_json::from_str(&data).unwrap()));
             }
@@ -313,7 +313,7 @@ fn a_heartbeat_keeps_a_quiet_stream_alive_and_gives_its_position() {
     server.created(1);
     // The position also moves past filtered changes.
     while client.parser.last_id() == Some(&beginning) {
-        assert_eq!(client.parser.told().unwrap(), Some(Told::Alive));
+        assert_eq!(client.parser.next_frame().unwrap(), Some(Frame::Alive));
     }
     let place = client.parser.last_id().unwrap().to_owned();
     let mut again = Client::open(server.address, "/stream", Some(&place));
@@ -321,7 +321,7 @@ fn a_heartbeat_keeps_a_quiet_stream_alive_and_gives_its_position() {
     let second = server.created(2);
     assert_eq!(again.change().1["work_id"], second["id"]);
     let mut counters = server.stream("/stats/stream");
-    while counters.parser.told().unwrap() != Some(Told::Alive) {}
+    while counters.parser.next_frame().unwrap() != Some(Frame::Alive) {}
 }
 
 #[test]

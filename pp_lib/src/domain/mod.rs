@@ -16,7 +16,7 @@ mod work_code;
 
 pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingExample, Task};
 pub use dead_letter::{DeadLetter, DeadLetterId};
-pub use demand::{InvalidDemand, DemandedRow, MessageId, MessageIdError, WorkDemand};
+pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, WorkDemand};
 pub use event::{Event, Variable};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::Problem;

@@ -1,7 +1,7 @@
 //! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{InvalidDemand, DemandedRow, MessageId, Origin, Run, WorkCode, WorkDemand};
+use crate::domain::{DemandedRow, InvalidDemand, MessageId, Origin, Run, WorkCode, WorkDemand};
 
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
@@ -65,7 +65,9 @@ fn parse(delivery: &Delivery) -> Result<Decoded, InvalidDemand> {
         .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
     let before = 0..attempt;
     if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
-        return Err(InvalidDemand::BadProperty("generation, attempt, failures or lost_leases"));
+        return Err(InvalidDemand::BadProperty(
+            "generation, attempt, failures or lost_leases",
+        ));
     }
     let row = DemandedRow {
         work_code: work_code.clone(),

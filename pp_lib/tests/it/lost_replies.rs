@@ -194,7 +194,10 @@ mod on_servers {
             body: Bytes::from_static(b"{"),
             reason: "no JSON".to_owned(),
         };
-        lossy.losing(*b"a message", lossy.store.add_dead_letters(&[message])).await.unwrap();
+        lossy
+            .losing(*b"a message", lossy.store.add_dead_letters(&[message]))
+            .await
+            .unwrap();
         let letters = lossy.store.dead_letters(None, 10).await.unwrap();
         assert_eq!(letters.len(), 2);
         for letter in &letters {

@@ -15,7 +15,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
 use pp_lib::store::{AnyStore, Change, Page, StoreError};
 use pp_lib::streams::StreamedChange;
-use pp_lib::streams::sse::{Parser, Told};
+use pp_lib::streams::sse::{Frame, Parser};
 use pp_lib::streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout};
@@ -119,7 +119,7 @@ async fn change(subscription: &mut Subscription) -> (Position, StreamedChange) {
 
 fn read(bytes: &[u8]) -> (Position, StreamedChange) {
     let mut parser = Parser::new(bytes);
-    let Some(Told::Event { name, data }) = parser.told().unwrap() else {
+    let Some(Frame::Event { name, data }) = parser.next_frame().unwrap() else {
         panic!("{bytes:?}")
     };
     assert_eq!(name, "", "a browser's onmessage gets it");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pp_lib::domain::{Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::streams::StreamedChange;
-use pp_lib::streams::sse::{self, Told};
+use pp_lib::streams::sse::{self, Frame};
 use serde::de::DeserializeOwned;
 
 use super::Works;
@@ -87,9 +87,9 @@ struct Watcher<'a> {
 impl Watcher<'_> {
     fn read(&mut self, stream: &mut Stream) -> Result<Read, Failure> {
         loop {
-            let (name, data) = match stream.told() {
-                Ok(Some(Told::Event { name, data })) => (name, data),
-                Ok(Some(Told::Alive)) => continue,
+            let (name, data) = match stream.next_frame() {
+                Ok(Some(Frame::Event { name, data })) => (name, data),
+                Ok(Some(Frame::Alive)) => continue,
                 Ok(None) => return Ok(Read::Broken("the API closed it".to_owned())),
                 Err(error) => return Ok(Read::Broken(error.to_string())),
             };

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::domain::Position;
 
-pub use parser::{Parser, SseError, Told};
+pub use parser::{Frame, Parser, SseError};
 
 /// The media type.
 pub const CONTENT_TYPE: &str = "text/event-stream";

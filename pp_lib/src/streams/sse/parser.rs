@@ -21,9 +21,9 @@ pub enum SseError {
     NotText,
 }
 
-/// An item of a stream.
+/// A frame of a stream: what ends with an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Frame {
     /// An event.
     Event {
         /// The name, or empty if it has none.
@@ -71,17 +71,17 @@ impl<R: BufRead> Parser<R> {
         self.retry
     }
 
-    /// The next item, or `None` at the end. An incomplete event is dropped.
+    /// The next frame, or `None` at the end. An incomplete event is dropped.
     ///
     /// # Errors
     /// The connection broke, or the input is too large or no text.
-    pub fn told(&mut self) -> Result<Option<Told>, SseError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, SseError> {
         loop {
             let Some(line) = self.line()? else { return Ok(None) };
             if line.is_empty() {
                 self.last_id = self.id.take().or(self.last_id.take());
                 let (name, data) = (std::mem::take(&mut self.name), self.data.take());
-                return Ok(Some(data.map_or(Told::Alive, |data| Told::Event { name, data })));
+                return Ok(Some(data.map_or(Frame::Alive, |data| Frame::Event { name, data })));
             }
             self.field(&line)?;
         }
@@ -148,14 +148,14 @@ impl<R: BufRead> Parser<R> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<Told> {
+    fn frames(text: &str) -> Vec<Frame> {
         let mut parser = Parser::new(text.as_bytes());
-        std::iter::from_fn(|| parser.told().unwrap()).collect()
+        std::iter::from_fn(|| parser.next_frame().unwrap()).collect()
     }
 
-    fn event(name: &str, data: &str) -> Told {
+    fn event(name: &str, data: &str) -> Frame {
         let (name, data) = (name.to_owned(), data.to_owned());
-        Told::Event { name, data }
+        Frame::Event { name, data }
     }
 
     #[test]
@@ -163,36 +163,45 @@ mod tests {
         let text = "\u{feff}retry: 1000\n\nevent: start\nid: 1-2-3\ndata: {}\n\n: heartbeat\nid: 1-2-4\n\n\
                     data:a\r\ndata: b\r\nunknown: x\r\ndata\r\n\r\nid: 1-2-9\ndata: cut";
         let mut parser = Parser::new(text.as_bytes());
-        assert_eq!(parser.told().unwrap(), Some(Told::Alive));
+        assert_eq!(parser.next_frame().unwrap(), Some(Frame::Alive));
         assert_eq!((parser.retry(), parser.last_id()), (Some(Duration::from_secs(1)), None));
-        assert_eq!(parser.told().unwrap(), Some(event("start", "{}")));
+        assert_eq!(parser.next_frame().unwrap(), Some(event("start", "{}")));
         assert_eq!(parser.last_id(), Some("1-2-3"));
-        assert_eq!(parser.told().unwrap(), Some(Told::Alive));
+        assert_eq!(parser.next_frame().unwrap(), Some(Frame::Alive));
         assert_eq!(parser.last_id(), Some("1-2-4"));
-        assert_eq!(parser.told().unwrap(), Some(event("", "a\nb\n")));
-        assert_eq!(parser.told().unwrap(), None);
+        assert_eq!(parser.next_frame().unwrap(), Some(event("", "a\nb\n")));
+        assert_eq!(parser.next_frame().unwrap(), None);
     }
 
     #[test]
     fn a_truncated_event_is_dropped_with_its_id() {
         let mut parser = Parser::new("id: 1\ndata: x\n\nid: 2\ndata: y\n".as_bytes());
-        assert_eq!(parser.told().unwrap(), Some(event("", "x")));
-        assert_eq!(parser.told().unwrap(), None);
+        assert_eq!(parser.next_frame().unwrap(), Some(event("", "x")));
+        assert_eq!(parser.next_frame().unwrap(), None);
         assert_eq!(parser.last_id(), Some("1"));
     }
 
     #[test]
     fn a_name_applies_to_one_event_only() {
-        assert_eq!(told("event: a\n\ndata: b\n\n"), [Told::Alive, event("", "b")]);
+        assert_eq!(frames("event: a\n\ndata: b\n\n"), [Frame::Alive, event("", "b")]);
     }
 
     #[test]
     fn lines_and_events_beyond_the_limit_are_errors() {
         let line = "x".repeat(MOST);
-        assert!(matches!(Parser::new(line.as_bytes()).told(), Err(SseError::TooLarge)));
+        assert!(matches!(
+            Parser::new(line.as_bytes()).next_frame(),
+            Err(SseError::TooLarge)
+        ));
         let many = format!("data: {}\n", "x".repeat(1000)).repeat(1100);
-        assert!(matches!(Parser::new(many.as_bytes()).told(), Err(SseError::TooLarge)));
-        assert!(matches!(Parser::new(&b"\xff\n"[..]).told(), Err(SseError::NotText)));
+        assert!(matches!(
+            Parser::new(many.as_bytes()).next_frame(),
+            Err(SseError::TooLarge)
+        ));
+        assert!(matches!(
+            Parser::new(&b"\xff\n"[..]).next_frame(),
+            Err(SseError::NotText)
+        ));
     }
 
     #[test]
@@ -205,8 +214,8 @@ mod tests {
         ]
         .concat();
         assert_eq!(
-            told(&String::from_utf8(written).unwrap()),
-            [Told::Alive, event("reset", r#"["a\nb"]"#), Told::Alive]
+            frames(&String::from_utf8(written).unwrap()),
+            [Frame::Alive, event("reset", r#"["a\nb"]"#), Frame::Alive]
         );
     }
 }

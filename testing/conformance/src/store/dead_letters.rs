@@ -60,7 +60,10 @@ pub async fn a_message_is_buried_once_with_the_newest_reason(store: AnyStore) {
     let first = [message("one", b"{", "no JSON"), message("two", b"", "empty")];
     store.add_dead_letters(&first).await.unwrap();
     let before = letters(&store).await;
-    store.add_dead_letters(&[message("one", b"[", "still\0 no JSON")]).await.unwrap();
+    store
+        .add_dead_letters(&[message("one", b"[", "still\0 no JSON")])
+        .await
+        .unwrap();
     let after = letters(&store).await;
     assert_eq!((before.len(), after.len()), (2, 2));
     for letter in &after {
@@ -370,7 +373,10 @@ pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     store.redrive(&Selection::All).await.unwrap();
     let sent = claim_redriven(&store).await;
     // It is dead again before its dispatcher says that it was sent.
-    store.add_dead_letters(&[message("one", b"{", "still no JSON")]).await.unwrap();
+    store
+        .add_dead_letters(&[message("one", b"{", "still no JSON")])
+        .await
+        .unwrap();
     store.end_redriven(&sent).await.unwrap();
     let left = letters(&store).await;
     assert_eq!((left.len(), left[0].id, left[0].redriven), (1, id, false));

@@ -7,7 +7,7 @@
 //! number
 //! in the keys.
 
-use super::{ByCode, Entry, Found, Lease, Provisional};
+use super::{ByCode, Entry, EntryOrLease, Lease, Provisional};
 use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
 
 /// The keys of one deployment.
@@ -71,17 +71,17 @@ pub(super) fn entry_text(entry: &Entry) -> Result<String, serde_json::Error> {
 }
 
 /// The meaning of a work's value for the reader that left this lease; `None` for a foreign value.
-pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<Found> {
+pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<EntryOrLease> {
     let text = std::str::from_utf8(value).ok()?;
     Some(match text {
-        "x" => Found::Entry(Entry::Deleted),
-        "0 " => Found::Entry(Entry::Unknown),
-        _ if text == lease_text(lease) => Found::Missing(lease),
-        _ if text.starts_with('?') => Found::Nothing,
+        "x" => EntryOrLease::Entry(Entry::Deleted),
+        "0 " => EntryOrLease::Entry(Entry::Unknown),
+        _ if text == lease_text(lease) => EntryOrLease::Missing(lease),
+        _ if text.starts_with('?') => EntryOrLease::Nothing,
         _ => {
             let (_, json) = text.split_once(' ')?;
             let work: Work = serde_json::from_str(json).ok()?;
-            (work.id == id).then_some(Found::Entry(Entry::Work(work)))?
+            (work.id == id).then_some(EntryOrLease::Entry(Entry::Work(work)))?
         }
     })
 }
@@ -136,14 +136,17 @@ mod tests {
         };
         for entry in [Entry::Work(work.clone()), Entry::Unknown, Entry::Deleted] {
             let text = entry_text(&entry).unwrap();
-            assert_eq!(found(WorkId(21), LEASE, text.as_bytes()), Some(Found::Entry(entry)));
+            assert_eq!(
+                found(WorkId(21), LEASE, text.as_bytes()),
+                Some(EntryOrLease::Entry(entry))
+            );
         }
         let text = entry_text(&Entry::Work(work.clone())).unwrap();
         assert!(text.starts_with(r#"3 {"id":21,"#), "{text}");
         let unconfirmed = format!("~{text}");
         assert_eq!(
             found(WorkId(21), LEASE, unconfirmed.as_bytes()),
-            Some(Found::Entry(Entry::Work(work)))
+            Some(EntryOrLease::Entry(Entry::Work(work)))
         );
         assert_eq!(
             found(WorkId(22), LEASE, text.as_bytes()),
@@ -155,8 +158,8 @@ mod tests {
     #[test]
     fn a_lease_belongs_to_its_owner_only() {
         assert_eq!(lease_text(LEASE), "?77");
-        assert_eq!(found(WorkId(1), LEASE, b"?77"), Some(Found::Missing(LEASE)));
-        assert_eq!(found(WorkId(1), LEASE, b"?78"), Some(Found::Nothing));
+        assert_eq!(found(WorkId(1), LEASE, b"?77"), Some(EntryOrLease::Missing(LEASE)));
+        assert_eq!(found(WorkId(1), LEASE, b"?78"), Some(EntryOrLease::Nothing));
     }
 
     #[test]

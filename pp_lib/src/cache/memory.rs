@@ -11,7 +11,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Bounded;
 
 use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
-use super::{ACCEPTED, ByCode, Cache, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use super::{ACCEPTED, ByCode, Cache, CacheOptions, Entry, EntryOrLease, Lease, LookedUp, Marked, Moment, Result};
 use crate::domain::{Position, Work, WorkCode, WorkId};
 
 /// The cache inside this process.
@@ -119,7 +119,7 @@ impl Cache for MemoryCache {
         let found = ids.iter().map(|id| match contents.works.get(id) {
             Some(held) => held.found(),
             None if fresh => contents.lease(*id),
-            None => Found::Nothing,
+            None => EntryOrLease::Nothing,
         });
         let found = found.collect();
         Ok(LookedUp { fresh, found })
@@ -299,16 +299,16 @@ impl Contents {
     }
 
     /// Leaves a lease if there is no entry.
-    fn lease(&self, id: WorkId) -> Found {
+    fn lease(&self, id: WorkId) -> EntryOrLease {
         let lease = Lease(rand::random());
         let outcome = self.change(id, |present| match present {
             None => Op::Put(Held::new(What::Lease(lease), LEASE)),
             Some(_) => Op::Nop,
         });
         match outcome {
-            CompResult::Inserted(_) => Found::Missing(lease),
+            CompResult::Inserted(_) => EntryOrLease::Missing(lease),
             CompResult::Unchanged(entry) => entry.value().found(),
-            _ => Found::Nothing,
+            _ => EntryOrLease::Nothing,
         }
     }
 }
@@ -341,12 +341,12 @@ impl<T> Timed<T> {
 }
 
 impl Held {
-    fn found(&self) -> Found {
+    fn found(&self) -> EntryOrLease {
         match &self.value {
-            What::Lease(_) => Found::Nothing,
-            What::Confirmed(work) | What::Unconfirmed(work) => Found::Entry(Entry::Work(work.clone())),
-            What::Unknown => Found::Entry(Entry::Unknown),
-            What::Deleted => Found::Entry(Entry::Deleted),
+            What::Lease(_) => EntryOrLease::Nothing,
+            What::Confirmed(work) | What::Unconfirmed(work) => EntryOrLease::Entry(Entry::Work(work.clone())),
+            What::Unknown => EntryOrLease::Entry(Entry::Unknown),
+            What::Deleted => EntryOrLease::Entry(Entry::Deleted),
         }
     }
 }

@@ -64,9 +64,9 @@ pub enum Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease(pub u64);
 
-/// The result of a look-up.
+/// The result of a look-up: an entry, or perhaps the right to fill it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum EntryOrLease {
     /// An entry.
     Entry(Entry),
     /// There is no entry; the caller may fill it in.
@@ -83,7 +83,7 @@ pub struct LookedUp {
     /// only, and no leases were left.
     pub fresh: bool,
     /// One result per id, in order.
-    pub found: Vec<Found>,
+    pub found: Vec<EntryOrLease>,
 }
 
 /// A moment by the cache's clock.

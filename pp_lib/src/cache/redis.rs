@@ -14,7 +14,9 @@ use redis::{Script, ScriptInvocation};
 use self::link::Link;
 use super::keys::{self, Keys};
 use super::lifetimes::{LEASE, Lifetimes, PROVISIONAL, UNKNOWN};
-use super::{ACCEPTED, ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, LookedUp, Marked, Moment, Result};
+use super::{
+    ACCEPTED, ByCode, Cache, CacheError, CacheOptions, Entry, EntryOrLease, Lease, LookedUp, Marked, Moment, Result,
+};
 use crate::domain::{Position, WorkCode, WorkId};
 
 /// The maximum number of keys of one script. All other clients wait while it runs.
@@ -86,7 +88,7 @@ impl RedisCache {
         let found = ids.iter().zip(leases).zip(values);
         let found = found.map(|((id, lease), value)| {
             let understood = value.and_then(|value| understood(keys::found(*id, lease, &value), *id));
-            understood.unwrap_or(Found::Nothing)
+            understood.unwrap_or(EntryOrLease::Nothing)
         });
         let found = found.collect();
         Ok(LookedUp { fresh, found })
@@ -120,8 +122,11 @@ impl Cache for RedisCache {
         }
         if !all.fresh {
             // The cache became stale between two scripts. The leases of the first one expire.
-            let leases = all.found.iter_mut().filter(|found| matches!(found, Found::Missing(_)));
-            leases.for_each(|lease| *lease = Found::Nothing);
+            let leases = all
+                .found
+                .iter_mut()
+                .filter(|found| matches!(found, EntryOrLease::Missing(_)));
+            leases.for_each(|lease| *lease = EntryOrLease::Nothing);
         }
         Ok(all)
     }

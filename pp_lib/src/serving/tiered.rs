@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{AnyCache, Entry, Found, Lease, Moment};
+use crate::cache::{AnyCache, Entry, EntryOrLease, Lease, Moment};
 use crate::domain::WorkId;
 use crate::serving::recently_changed::RecentlyChanged;
 use crate::serving::{CacheAnswer, CacheHandle};
@@ -99,8 +99,8 @@ impl TieredCache {
             _ => None,
         };
         match found {
-            Some(Found::Entry(entry)) => Ok(entry),
-            Some(Found::Missing(lease)) => Err(Miss(Some(lease))),
+            Some(EntryOrLease::Entry(entry)) => Ok(entry),
+            Some(EntryOrLease::Missing(lease)) => Err(Miss(Some(lease))),
             _ => Err(Miss(None)),
         }
     }
@@ -112,7 +112,7 @@ impl TieredCache {
             return SharedLookUp::Away(FillLeases { near, shared: None });
         };
         match found {
-            Found::Entry(entry) if fresh && !outdated => {
+            EntryOrLease::Entry(entry) if fresh && !outdated => {
                 // The shared tier may not know of this change yet, and nothing would correct the near one later.
                 let unchanged = |cache: &&Arc<Near>| !cache.changed.contains(id);
                 if let (Some(cache), Some(lease)) = (self.near.as_ref().filter(unchanged), near) {
@@ -120,13 +120,15 @@ impl TieredCache {
                 }
                 SharedLookUp::Fresh(entry)
             }
-            Found::Entry(entry) => SharedLookUp::NotFresh(Some(entry), FillLeases { near, shared: None }),
-            Found::Missing(lease) if fresh => {
+            EntryOrLease::Entry(entry) => SharedLookUp::NotFresh(Some(entry), FillLeases { near, shared: None }),
+            EntryOrLease::Missing(lease) if fresh => {
                 let shared = Some(lease);
                 SharedLookUp::Missing(FillLeases { near, shared })
             }
-            Found::Nothing if fresh => SharedLookUp::Missing(FillLeases { near, shared: None }),
-            Found::Missing(_) | Found::Nothing => SharedLookUp::NotFresh(None, FillLeases { near, shared: None }),
+            EntryOrLease::Nothing if fresh => SharedLookUp::Missing(FillLeases { near, shared: None }),
+            EntryOrLease::Missing(_) | EntryOrLease::Nothing => {
+                SharedLookUp::NotFresh(None, FillLeases { near, shared: None })
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pp_lib::cache::redis::RedisCache;
-use pp_lib::cache::{ByCode, Cache, CacheError, CacheOptions, Entry, Found, Lease, Marked, Moment, Provisional};
+use pp_lib::cache::{ByCode, Cache, CacheError, CacheOptions, Entry, EntryOrLease, Lease, Marked, Moment, Provisional};
 use pp_lib::domain::{AddUpTo, Position, Status, Work, WorkCode, WorkId};
 use pp_testkit::proxy::{Flow, Proxy};
 use redis::aio::MultiplexedConnection;
@@ -235,12 +235,21 @@ pub(crate) mod on_servers {
         for damaged in [&b""[..], b"\xff\xfe", b"{}", b"3", b"~", b"?x", b"y {}"] {
             cache.clear(&at()).await.unwrap();
             raw.set(WORK, damaged).await;
-            assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
+            assert_eq!(
+                cache.look_up(&[WorkId(1)]).await.unwrap().found,
+                [EntryOrLease::Nothing]
+            );
             cache.refresh(&[(WorkId(1), work(9))]).await.unwrap();
-            assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
+            assert_eq!(
+                cache.look_up(&[WorkId(1)]).await.unwrap().found,
+                [EntryOrLease::Nothing]
+            );
             cache.mark(&at(), &at(), cache.now().await.unwrap()).await.unwrap();
             let found = cache.look_up(&[WorkId(1)]).await.unwrap().found;
-            assert!(matches!(found[..], [Found::Missing(_)]), "{damaged:?}: {found:?}");
+            assert!(
+                matches!(found[..], [EntryOrLease::Missing(_)]),
+                "{damaged:?}: {found:?}"
+            );
             raw.set(WORK, damaged).await;
             cache
                 .put(&[(WorkId(1), work(1))], cache.now().await.unwrap())
@@ -248,11 +257,14 @@ pub(crate) mod on_servers {
                 .unwrap();
             assert_eq!(
                 cache.look_up(&[WorkId(1)]).await.unwrap().found,
-                [Found::Entry(work(1))]
+                [EntryOrLease::Entry(work(1))]
             );
         }
         raw.set(WORK, b"3 {\"id\":1}").await;
-        assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
+        assert_eq!(
+            cache.look_up(&[WorkId(1)]).await.unwrap().found,
+            [EntryOrLease::Nothing]
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +275,10 @@ pub(crate) mod on_servers {
         let mut push = redis::cmd("RPUSH");
         push.arg(format!("{prefix}:{WORK}")).arg("a").arg("b");
         push.exec_async(&mut raw.0).await.unwrap();
-        assert_eq!(cache.look_up(&[WorkId(1)]).await.unwrap().found, [Found::Nothing]);
+        assert_eq!(
+            cache.look_up(&[WorkId(1)]).await.unwrap().found,
+            [EntryOrLease::Nothing]
+        );
         cache.refresh(&[(WorkId(1), work(1))]).await.unwrap();
         cache.fill(&[(WorkId(1), Lease(1), work(1))]).await.unwrap();
         cache
@@ -272,7 +287,7 @@ pub(crate) mod on_servers {
             .unwrap();
         assert_eq!(
             cache.look_up(&[WorkId(1)]).await.unwrap().found,
-            [Found::Entry(work(2))]
+            [EntryOrLease::Entry(work(2))]
         );
     }
 

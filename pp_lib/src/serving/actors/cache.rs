@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, Found, Lease, Moment};
+use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, EntryOrLease, Lease, Moment};
 use crate::domain::{WorkCode, WorkId};
 use crate::runtime::Part;
 use crate::serving::actors::breaker::Breaker;
@@ -32,7 +32,7 @@ pub struct CacheAnswer {
     /// True if the entry may be served; see [`cache::LookedUp::fresh`].
     pub fresh: bool,
     /// The entry, or a lease for filling it in.
-    pub found: Found,
+    pub found: EntryOrLease,
 }
 
 /// The running actor. The owner stops it.
@@ -261,7 +261,7 @@ async fn look_up(cache: &AnyCache, ids: Vec<WorkId>) -> cache::Result<Vec<CacheA
         .iter()
         .map(|id| CacheAnswer {
             fresh: seen.fresh,
-            found: found(id).unwrap_or(Found::Nothing),
+            found: found(id).unwrap_or(EntryOrLease::Nothing),
         })
         .collect())
 }

@@ -8,13 +8,13 @@ use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
-use super::rows::{Found, Freed, column, microseconds, without_nul};
+use super::rows::{Freed, MessageIdRow, column, microseconds, without_nul};
 use crate::domain::Status;
 use crate::store::{Completion, Guard, LEASE_LOST};
 
 type MessageIds = HashSet<String>;
 
-fn message_ids(found: Vec<Found>) -> MessageIds {
+fn message_ids(found: Vec<MessageIdRow>) -> MessageIds {
     found.into_iter().map(|found| found.message_id).collect()
 }
 
@@ -129,7 +129,7 @@ fn complete_done(
     connection: &mut PgConnection,
     completions: &[Completion],
     on_conflict: OnConflict,
-) -> QueryResult<Vec<Found>> {
+) -> QueryResult<Vec<MessageIdRow>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
             INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)

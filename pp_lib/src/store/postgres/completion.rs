@@ -10,7 +10,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::rows::{Found, Freed, column, microseconds, sorted};
+use super::rows::{Freed, MessageIdRow, column, microseconds, sorted};
 use super::{PostgresStore, complete, trial};
 use crate::domain::Run;
 use crate::store::{Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
@@ -135,7 +135,7 @@ impl Completions for PostgresStore {
             .bind::<Array<Text>, _>(column(&rows, |row| row.message_id.as_str()))
             .bind::<Array<Integer>, _>(column(&rows, |row| row.run.generation))
             .bind::<Array<Integer>, _>(column(&rows, |row| row.run.attempt))
-            .load::<Found>(connection)?;
+            .load::<MessageIdRow>(connection)?;
             Ok(freed.len() as u64)
         })
         .await

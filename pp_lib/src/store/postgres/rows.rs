@@ -117,7 +117,7 @@ impl ClaimRow {
 
 /// A work, named by its demand.
 #[derive(QueryableByName)]
-pub(super) struct Found {
+pub(super) struct MessageIdRow {
     #[diesel(sql_type = Text)]
     pub(super) message_id: String,
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pp_lib::cache::{AnyCache, CacheOptions, Entry, Found, Lease, Marked, Moment};
+use pp_lib::cache::{AnyCache, CacheOptions, Entry, EntryOrLease, Lease, Marked, Moment};
 use pp_lib::domain::{AddUpTo, Position, Snapshot, Status, Work, WorkCode, WorkId};
 
 /// Makes an empty cache.
@@ -48,7 +48,7 @@ pub(super) fn code(id: i64) -> WorkCode {
     format!("api-{id:010}").parse().unwrap()
 }
 
-pub(super) async fn look_up(cache: &AnyCache, id: i64) -> Found {
+pub(super) async fn look_up(cache: &AnyCache, id: i64) -> EntryOrLease {
     let found = cache.look_up(&[WorkId(id)]).await.unwrap().found;
     assert_eq!(found.len(), 1);
     found[0].clone()
@@ -57,7 +57,7 @@ pub(super) async fn look_up(cache: &AnyCache, id: i64) -> Found {
 /// The lease of a work that nothing is known of.
 pub(super) async fn lease(cache: &AnyCache, id: i64) -> Lease {
     match look_up(cache, id).await {
-        Found::Missing(lease) => lease,
+        EntryOrLease::Missing(lease) => lease,
         other => panic!("{other:?} instead of a lease"),
     }
 }
@@ -69,10 +69,10 @@ pub(super) async fn fill(cache: &AnyCache, id: i64, lease: Lease, entry: Entry) 
 /// Has an entry filled in, however often its lease ends before.
 pub(super) async fn filled(cache: &AnyCache, id: i64, entry: Entry) {
     eventually(async || {
-        if let Found::Missing(lease) = look_up(cache, id).await {
+        if let EntryOrLease::Missing(lease) = look_up(cache, id).await {
             fill(cache, id, lease, entry.clone()).await;
         }
-        look_up(cache, id).await == Found::Entry(entry.clone())
+        look_up(cache, id).await == EntryOrLease::Entry(entry.clone())
     })
     .await;
 }
@@ -104,17 +104,17 @@ pub(super) async fn present(cache: &AnyCache, id: i64) -> bool {
 }
 
 pub(super) async fn assert_holds(cache: &AnyCache, id: i64, entry: Entry) {
-    assert_eq!(look_up(cache, id).await, Found::Entry(entry));
+    assert_eq!(look_up(cache, id).await, EntryOrLease::Entry(entry));
 }
 
 pub(super) async fn assert_holds_nothing(cache: &AnyCache, id: i64) {
     let found = look_up(cache, id).await;
-    assert!(!matches!(found, Found::Entry(_)), "{found:?}");
+    assert!(!matches!(found, EntryOrLease::Entry(_)), "{found:?}");
 }
 
 /// Waits until an entry is gone.
 pub(super) async fn gone(cache: &AnyCache, id: i64) {
-    eventually(async || !matches!(look_up(cache, id).await, Found::Entry(_))).await;
+    eventually(async || !matches!(look_up(cache, id).await, EntryOrLease::Entry(_))).await;
 }
 
 /// Waits until something is true.

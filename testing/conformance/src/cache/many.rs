@@ -1,7 +1,7 @@
 //! Many at once, and none.
 
 use super::fixtures::*;
-use pp_lib::cache::{ByCode, Found};
+use pp_lib::cache::{ByCode, EntryOrLease};
 use pp_lib::domain::WorkId;
 
 /// No question, no answer, no error.
@@ -61,7 +61,7 @@ pub async fn batches_may_have_thousands(fresh: Fresh) {
     eventually(async || {
         let found = cache.look_up(&ids).await.unwrap().found;
         let missing = ids.iter().zip(found).filter_map(|(id, found)| match found {
-            Found::Missing(lease) => Some((*id, lease, work(id.0, 1))),
+            EntryOrLease::Missing(lease) => Some((*id, lease, work(id.0, 1))),
             _ => None,
         });
         cache.fill(&missing.collect::<Vec<_>>()).await.unwrap();
@@ -87,6 +87,6 @@ pub async fn batches_may_have_thousands(fresh: Fresh) {
     );
 }
 
-fn entries(version: i64) -> Vec<Found> {
-    (1..=3_000).map(|id| Found::Entry(work(id, version))).collect()
+fn entries(version: i64) -> Vec<EntryOrLease> {
+    (1..=3_000).map(|id| EntryOrLease::Entry(work(id, version))).collect()
 }

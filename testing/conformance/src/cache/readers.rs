@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use pp_lib::cache::{AnyCache, CacheOptions, Entry, Found};
+use pp_lib::cache::{AnyCache, CacheOptions, Entry, EntryOrLease};
 use pp_lib::domain::WorkId;
 
 /// As the work was, byte for byte.
@@ -15,7 +15,7 @@ pub async fn what_is_missing_is_filled_with_its_lease(fresh: Fresh) {
     let looked_up = cache.look_up(&[WorkId(3), WorkId(1), WorkId(2)]).await.unwrap();
     assert!(looked_up.fresh);
     let entries = [Entry::Deleted, work(1, 1), work(2, 2)];
-    assert_eq!(looked_up.found, entries.map(Found::Entry));
+    assert_eq!(looked_up.found, entries.map(EntryOrLease::Entry));
 }
 
 /// Neither another's nor another work's.
@@ -41,15 +41,15 @@ pub async fn a_second_reader_waits_for_the_first(fresh: Fresh) {
         (first, look_up(&cache, id).await)
     })
     .await;
-    assert!(matches!(first, Found::Missing(_)), "{first:?}");
-    assert_eq!(second, Found::Nothing);
+    assert!(matches!(first, EntryOrLease::Missing(_)), "{first:?}");
+    assert_eq!(second, EntryOrLease::Nothing);
 }
 
 /// Whoever had it may have died; it is worth nothing then.
 pub async fn a_lease_ends_by_itself(fresh: Fresh) {
     let cache = fresh_since_now(fresh, LASTING).await;
     let first = lease(&cache, 1).await;
-    eventually(async || matches!(look_up(&cache, 1).await, Found::Missing(_))).await;
+    eventually(async || matches!(look_up(&cache, 1).await, EntryOrLease::Missing(_))).await;
     fill(&cache, 1, first, work(1, 1)).await;
     assert_holds_nothing(&cache, 1).await;
 }
@@ -63,7 +63,7 @@ pub async fn an_unknown_work_is_known_to_be_unknown_for_moments(fresh: Fresh) {
         look_up(&cache, id).await
     })
     .await;
-    assert_eq!(found, Found::Entry(Entry::Unknown));
+    assert_eq!(found, EntryOrLease::Entry(Entry::Unknown));
     for id in 1_000..1_003 {
         gone(&cache, id).await;
     }
@@ -89,7 +89,7 @@ pub async fn without_freshness_no_lease_is_left(fresh: Fresh) {
 async fn assert_no_lease(cache: &AnyCache) {
     let looked_up = cache.look_up(&[WorkId(1), WorkId(2)]).await.unwrap();
     assert!(!looked_up.fresh);
-    assert_eq!(looked_up.found, [Found::Nothing, Found::Nothing]);
+    assert_eq!(looked_up.found, [EntryOrLease::Nothing, EntryOrLease::Nothing]);
     assert_eq!(cache.present(&[WorkId(1), WorkId(2)]).await.unwrap(), [false, false]);
 }
 
@@ -99,7 +99,10 @@ pub async fn without_freshness_entries_are_still_told(fresh: Fresh) {
     put(&cache, 1, work(1, 4)).await;
     let looked_up = cache.look_up(&[WorkId(1), WorkId(2)]).await.unwrap();
     assert!(!looked_up.fresh);
-    assert_eq!(looked_up.found, [Found::Entry(work(1, 4)), Found::Nothing]);
+    assert_eq!(
+        looked_up.found,
+        [EntryOrLease::Entry(work(1, 4)), EntryOrLease::Nothing]
+    );
 }
 
 /// Without a refresher the cache is not trusted for longer than the bound.
@@ -114,6 +117,6 @@ pub async fn freshness_runs_out(fresh: Fresh) {
     })
     .await;
     eventually(async || !cache.look_up(&[WorkId(1)]).await.unwrap().fresh).await;
-    assert_eq!(look_up(&cache, 2).await, Found::Nothing);
+    assert_eq!(look_up(&cache, 2).await, EntryOrLease::Nothing);
     assert!(!present(&cache, 2).await);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use pp_lib::cache::{ByCode, Entry, Found, Marked, Moment};
+use pp_lib::cache::{ByCode, Entry, EntryOrLease, Marked, Moment};
 use pp_lib::domain::WorkId;
 
 /// And is told in the order of the question.
@@ -133,7 +133,7 @@ pub async fn clearing_leaves_nothing_but_the_place(fresh: Fresh) {
     cache.clear(&position(5)).await.unwrap();
     let looked_up = cache.look_up(&[1, 2].map(WorkId)).await.unwrap();
     assert!(!looked_up.fresh);
-    assert_eq!(looked_up.found, [Found::Nothing, Found::Nothing]);
+    assert_eq!(looked_up.found, [EntryOrLease::Nothing, EntryOrLease::Nothing]);
     assert_eq!(cache.by_codes(&[code(1)]).await.unwrap(), [None]);
     assert_eq!(cache.position().await.unwrap(), Some(position(5)));
     assert_holds(&other, 1, work(1, 1)).await;

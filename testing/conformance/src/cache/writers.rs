@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::*;
-use pp_lib::cache::{CacheOptions, Entry, Found};
+use pp_lib::cache::{CacheOptions, Entry, EntryOrLease};
 
 /// With it what somebody read before the change.
 pub async fn a_put_takes_the_lease_away(fresh: Fresh) {
@@ -79,7 +79,7 @@ pub async fn what_was_put_where_nothing_was_is_short_lived(fresh: Fresh) {
         (id, look_up(&cache, id).await)
     })
     .await;
-    assert_eq!(found, Found::Entry(work(id, 1)));
+    assert_eq!(found, EntryOrLease::Entry(work(id, 1)));
     gone(&cache, id).await;
 }
 
@@ -95,8 +95,8 @@ pub async fn what_was_put_over_a_lease_is_short_lived(fresh: Fresh) {
         (id, before, look_up(&cache, id).await)
     })
     .await;
-    assert!(matches!(before, Found::Missing(_)), "{before:?}");
-    assert_eq!(after, Found::Entry(work(id, 1)));
+    assert!(matches!(before, EntryOrLease::Missing(_)), "{before:?}");
+    assert_eq!(after, EntryOrLease::Entry(work(id, 1)));
     gone(&cache, id).await;
 }
 
@@ -109,7 +109,7 @@ pub async fn what_was_put_over_the_short_lived_is_short_lived(fresh: Fresh) {
         (id, look_up(&cache, id).await)
     })
     .await;
-    assert_eq!(found, Found::Entry(work(id, 2)));
+    assert_eq!(found, EntryOrLease::Entry(work(id, 2)));
     gone(&cache, id).await;
 }
 
@@ -156,8 +156,8 @@ pub async fn an_unknown_work_gives_way_to_a_put_and_to_a_refresh(fresh: Fresh) {
         (id, look_up(&cache, id).await, look_up(&cache, id + 1_000).await)
     })
     .await;
-    assert_eq!(put_over, Found::Entry(work(id, 1)));
-    assert_eq!(refreshed, Found::Entry(work(id + 1_000, 1)));
+    assert_eq!(put_over, EntryOrLease::Entry(work(id, 1)));
+    assert_eq!(refreshed, EntryOrLease::Entry(work(id + 1_000, 1)));
 }
 
 /// Nor does it say anything to a refresher.

@@ -15,7 +15,7 @@ const SELECTIVE: usize = 2;
 
 /// The works that a search goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Parts {
+pub(super) struct SearchPlan {
     /// Their statuses and origins, one index walk for each.
     pub(super) kinds: Vec<(Status, Origin)>,
     /// Codes from the first, inclusive, to the second, exclusive.
@@ -36,8 +36,8 @@ pub(super) enum Since {
 }
 
 impl Search {
-    /// The parts to go through; `None` if nothing can match.
-    pub(super) fn parts(&self) -> Option<Parts> {
+    /// The plan of the search; `None` if nothing can match.
+    pub(super) fn plan(&self) -> Option<SearchPlan> {
         let (origins, codes) = match self.work_code.as_ref().map(WorkCodePrefix::selection) {
             None | Some(PrefixSelection::All) => (Origin::ALL.to_vec(), None),
             Some(PrefixSelection::Nothing) => return None,
@@ -53,7 +53,7 @@ impl Search {
         let by_code = (codes.as_ref()).is_some_and(|(from, _)| from.len() >= dashed(&origins[0]) + SELECTIVE);
         let wanted = |status: &Status| self.status.is_none_or(|(named, within)| (*status == named) == within);
         let kinds = Status::ALL.into_iter().filter(wanted);
-        Some(Parts {
+        Some(SearchPlan {
             kinds: kinds
                 .flat_map(|status| origins.iter().map(move |origin| (status, *origin)))
                 .collect(),
@@ -63,7 +63,7 @@ impl Search {
     }
 }
 
-impl Parts {
+impl SearchPlan {
     /// The kinds as SQL texts, status and origin in one.
     pub(super) fn kinds_in_sql(&self) -> String {
         let kinds: Vec<String> = (self.kinds.iter())
@@ -122,7 +122,7 @@ impl Since {
 mod tests {
     use super::*;
 
-    fn parts(work_code: &str, status: Option<(Status, bool)>) -> Option<Parts> {
+    fn plan(work_code: &str, status: Option<(Status, bool)>) -> Option<SearchPlan> {
         let search = Search {
             work_code: WorkCodePrefix::parse(work_code),
             status,
@@ -130,19 +130,19 @@ mod tests {
             before: None,
             limit: 1,
         };
-        search.parts()
+        search.plan()
     }
 
     #[test]
     fn a_search_goes_through_the_kinds_that_it_asks_for() {
-        let kinds = |code, status| parts(code, status).unwrap().kinds;
+        let kinds = |code, status| plan(code, status).unwrap().kinds;
         assert_eq!(kinds("", None).len(), 10);
         assert_eq!(kinds("api-", None).len(), 5);
         assert_eq!(kinds("", Some((Status::Done, false))).len(), 8);
         assert_eq!(kinds("consumer-", Some((Status::Done, false))).len(), 4);
         let one = kinds("con", Some((Status::Failed, true)));
         assert_eq!(one, [(Status::Failed, Origin::Consumer)]);
-        assert_eq!(parts("%", None), None);
+        assert_eq!(plan("%", None), None);
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
             ("consumer-a", true, false),
             ("consumer-abcdefghij", true, true),
         ] {
-            let parts = parts(code, None).unwrap();
-            assert_eq!((parts.codes.is_some(), parts.by_code), (codes, by_code), "{code}");
+            let plan = plan(code, None).unwrap();
+            assert_eq!((plan.codes.is_some(), plan.by_code), (codes, by_code), "{code}");
         }
     }
 

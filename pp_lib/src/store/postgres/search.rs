@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::rows::{WORK, WorkRow, from_unix_seconds, works};
 use crate::domain::{Origin, Status, Work};
 use crate::store::Search;
-use crate::store::searching::{AROUND, Conditions, Parts, Since};
+use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
 
 /// Each walk has an index in its own order, so a sort would read what the walk does not need. The planner prefers one
 /// where it takes a status for rare, as it does before the first `ANALYZE`. Costs of what is switched off set off the
@@ -33,16 +33,16 @@ pub(super) fn search(connection: &mut PgConnection, search: &Search) -> Result<V
 
 /// The same within a transaction, whose later statements are planned as those of a search.
 pub(super) fn within(connection: &mut PgConnection, search: &Search) -> Result<Vec<Work>, Failure> {
-    let Some(parts) = search.parts() else {
+    let Some(plan) = search.plan() else {
         return Ok(Vec::new());
     };
     connection.batch_execute(WALK)?;
     let since = search.since.map(from_unix_seconds);
     let place = match since {
-        Some(since) if !parts.by_code => around(connection, since)?,
+        Some(since) if !plan.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let rows: Vec<WorkRow> = statement(search, &parts, since, place).load(connection)?;
+    let rows: Vec<WorkRow> = statement(search, &plan, since, place).load(connection)?;
     works(rows)
 }
 
@@ -61,13 +61,13 @@ fn around(connection: &mut PgConnection, since: PgTimestamp) -> QueryResult<Sinc
 /// The text names statuses and origins, so that partial indexes fit; everything a user typed is bound.
 fn statement(
     search: &Search,
-    parts: &Parts,
+    plan: &SearchPlan,
     since: Option<PgTimestamp>,
     place: Since,
 ) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
     let mut conditions = Conditions::new('$');
     let limit = conditions.bind(Value::Number(i64::from(search.limit)));
-    if let Some((from, to)) = &parts.codes {
+    if let Some((from, to)) = &plan.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
     }
@@ -77,7 +77,7 @@ fn statement(
     if let Some(before) = search.before {
         conditions.and("id + 0 <", Value::Number(before.0));
     }
-    let read_all = parts.by_code || matches!(place, Since::Few(_));
+    let read_all = plan.by_code || matches!(place, Since::Few(_));
     match place {
         Since::Any => {}
         Since::Few(ids) => conditions.and("id = ANY", Value::Numbers(ids)),
@@ -87,14 +87,14 @@ fn statement(
     let select = format!("SELECT {WORK}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
     let sql = if read_all {
         // As text, so that no index by status is taken for one that fits better.
-        let kinds = parts.kinds_in_sql();
+        let kinds = plan.kinds_in_sql();
         format!("{select} AND status::text || ' ' || origin::text IN ({kinds}) ORDER BY place DESC LIMIT {limit}")
     } else {
         let walk = |(status, origin): &(Status, Origin)| {
             let origin = origin.as_str();
             format!("{select} AND status = '{status}' AND origin = '{origin}' ORDER BY id + 0 DESC LIMIT {limit}")
         };
-        match &parts.kinds[..] {
+        match &plan.kinds[..] {
             [one] => walk(one),
             several => {
                 let walks: Vec<String> = several.iter().map(|kind| format!("({})", walk(kind))).collect();

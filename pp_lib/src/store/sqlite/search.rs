@@ -9,19 +9,19 @@ use serde_json::json;
 use super::rows::{Id, WORK, WorkRow, json_rows};
 use crate::domain::{Status, Work};
 use crate::store::Search;
-use crate::store::searching::{AROUND, Conditions, Parts, Since};
+use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
 
 /// The works that match, newest first.
 pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> QueryResult<Vec<Work>> {
-    let Some(parts) = search.parts() else {
+    let Some(plan) = search.plan() else {
         return Ok(Vec::new());
     };
     let since = search.since.map(|since| since.saturating_mul(1000));
     let place = match since {
-        Some(since) if !parts.by_code => around(connection, since)?,
+        Some(since) if !plan.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let rows: Vec<WorkRow> = statement(search, &parts, since, place).load(connection)?;
+    let rows: Vec<WorkRow> = statement(search, &plan, since, place).load(connection)?;
     rows.into_iter().map(WorkRow::into_work).collect()
 }
 
@@ -44,24 +44,24 @@ fn around(connection: &mut SqliteConnection, since: i64) -> QueryResult<Since> {
 /// only where a condition needs them, and those that are shown.
 fn statement(
     search: &Search,
-    parts: &Parts,
+    plan: &SearchPlan,
     since: Option<i64>,
     place: Since,
 ) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
-    let (sql, values) = text(search, parts, since, place);
+    let (sql, values) = text(search, plan, since, place);
     values
         .into_iter()
         .fold(sql_query(sql).into_boxed::<Sqlite>(), Value::bind)
 }
 
 /// Its text, and the values in the order of its parameters.
-fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (String, Vec<Value>) {
-    let read_all = parts.by_code || matches!(place, Since::Few(_));
+fn text(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since) -> (String, Vec<Value>) {
+    let read_all = plan.by_code || matches!(place, Since::Few(_));
     // Behind a plus a column is no reason to choose its index.
     let plus = if read_all { "+" } else { "" };
     let mut conditions = Conditions::new('?');
     let limit = conditions.bind(Value::Number(i64::from(search.limit)));
-    if let Some((from, to)) = &parts.codes {
+    if let Some((from, to)) = &plan.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
     }
@@ -81,13 +81,13 @@ fn text(search: &Search, parts: &Parts, since: Option<i64>, place: Since) -> (St
     }
     let Conditions { text, values, .. } = conditions;
     let found = if read_all {
-        let kinds = parts.kinds_in_sql();
+        let kinds = plan.kinds_in_sql();
         format!(
             "SELECT id FROM works WHERE deleted_on IS NULL AND status || ' ' || origin IN ({kinds}){text}
              ORDER BY +id DESC"
         )
     } else {
-        format!("{} ORDER BY id DESC", walks(parts, &text, &limit))
+        format!("{} ORDER BY id DESC", walks(plan, &text, &limit))
     };
     let sql = format!("SELECT {WORK} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
     (sql, values)
@@ -108,8 +108,8 @@ impl Value {
 }
 
 /// The ids of each kind, as many as a page may need.
-fn walks(parts: &Parts, conditions: &str, limit: &str) -> String {
-    let walks: Vec<String> = (parts.kinds.iter())
+fn walks(plan: &SearchPlan, conditions: &str, limit: &str) -> String {
+    let walks: Vec<String> = (plan.kinds.iter())
         .map(|(status, origin)| {
             let (index, those) = index(*status);
             let origin = origin.as_str();
@@ -152,9 +152,9 @@ mod tests {
     }
 
     /// The plan of a statement, in SQLite's words. It does not depend on the rows.
-    fn plan(connection: &mut SqliteConnection, search: &Search, place: Since) -> Vec<String> {
-        let parts = search.parts().unwrap();
-        let (sql, values) = text(search, &parts, search.since, place);
+    fn explain(connection: &mut SqliteConnection, search: &Search, place: Since) -> Vec<String> {
+        let plan = search.plan().unwrap();
+        let (sql, values) = text(search, &plan, search.since, place);
         let explained = sql_query(format!("EXPLAIN QUERY PLAN {sql}")).into_boxed::<Sqlite>();
         let steps: Vec<Step> = values
             .into_iter()
@@ -194,14 +194,14 @@ mod tests {
         store.migrate().await.unwrap();
         let checked = store.read(|reader| {
             for search in searches() {
-                let by_code = search.parts().unwrap().by_code;
+                let by_code = search.plan().unwrap().by_code;
                 let places = match search.since {
                     Some(_) if !by_code => vec![Since::Few(vec![1, 2]), Since::From(3)],
                     _ => vec![Since::Any],
                 };
                 for place in places {
                     let walks = !by_code && !matches!(place, Since::Few(_));
-                    let plan = plan(reader, &search, place.clone());
+                    let plan = explain(reader, &search, place.clone());
                     for step in plan.iter().filter(|step| step.contains(" works")) {
                         let good = [
                             "SEARCH works USING INTEGER PRIMARY KEY (rowid=?)",

@@ -60,7 +60,7 @@ pub struct Config {
 
 /// The services behind the API.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Services {
     /// Creating, reading and changing works.
     pub works: Works,
     /// Demands for works created later.
@@ -127,13 +127,13 @@ pub async fn serve(
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
     tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
-    let parts = Parts {
+    let services = Services {
         works,
         demands,
         streams,
         health: health.clone(),
     };
-    let served = run(args.config(grace), listener, parts, shutdown).await;
+    let served = run(args.config(grace), listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;
@@ -147,13 +147,18 @@ pub async fn serve(
 ///
 /// # Errors
 /// The listener failed.
-pub async fn run(config: Config, listener: TcpListener, parts: Parts, shutdown: CancellationToken) -> io::Result<()> {
-    let Parts {
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    services: Services,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let Services {
         works,
         demands,
         streams,
         health,
-    } = parts;
+    } = services;
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;

@@ -15,7 +15,7 @@ use pp_cli::config::DatabaseUrl;
 use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::runtime::{Health, STUCK};
-use task_consumer::Parts;
+use task_consumer::Adapters;
 use task_producer::ProducerConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -47,13 +47,13 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
     let caches = connect::caches(&args.cache.address()?, &args.cache)?;
-    let Some(parts) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
+    let Some(adapters) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
         return Ok(());
     };
-    let parts = parts?;
+    let adapters = adapters?;
     if matches!(database, DatabaseUrl::Sqlite(_)) {
         // The lock of the folder proves that no other process uses this file.
-        task_consumer::take_over(&parts.store)
+        task_consumer::take_over(&adapters.store)
             .await
             .context("PP_DATABASE_URL")?;
     }
@@ -65,14 +65,14 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
 
     let (health, grace) = (Health::beating(STUCK), args.runtime.grace);
     let ports = Ports {
-        store: parts.store.clone(),
-        feed: parts.feed.clone(),
-        broker: parts.broker.clone(),
+        store: adapters.store.clone(),
+        feed: adapters.feed.clone(),
+        broker: adapters.broker.clone(),
         caches,
     };
-    let producer = producer(produce, &parts, shutdown.clone());
+    let producer = producer(produce, &adapters, shutdown.clone());
     let api = pp_backend_api::serve(&args.api, grace, listener, ports, &health, shutdown.clone());
-    let worker = task_consumer::run(&args.consumer, grace, parts.clone(), &health, shutdown.clone());
+    let worker = task_consumer::run(&args.consumer, grace, adapters.clone(), &health, shutdown.clone());
     let (served, produced, ()) = tokio::join!(ending_all(api, &shutdown), producer, worker);
     served.context("the API ended")?;
     produced
@@ -89,10 +89,10 @@ fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
     }
 }
 
-async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Parts> {
+async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Adapters> {
     let broker = args.broker.address_or_memory()?;
     let patience = args.runtime.startup_timeout;
-    Ok(Parts {
+    Ok(Adapters {
         store: connect::store(database, &args.database, Schema::Migrate, patience).await?,
         broker: connect::broker(&broker, &args.broker, patience).await?,
         feed: connect::feed(database)?,
@@ -100,12 +100,16 @@ async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Parts> {
 }
 
 /// A producer that writes rows directly, because this process's broker would lose demands at its end.
-async fn producer(config: Option<ProducerConfig>, parts: &Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn producer(
+    config: Option<ProducerConfig>,
+    adapters: &Adapters,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let Some(config) = config else { return Ok(()) };
-    let sink: Arc<dyn DemandSink> = if parts.broker.durable() {
-        Arc::new(BrokerSink::new(parts.broker.clone()))
+    let sink: Arc<dyn DemandSink> = if adapters.broker.durable() {
+        Arc::new(BrokerSink::new(adapters.broker.clone()))
     } else {
-        Arc::new(StoreSink::new(parts.store.clone(), parts.feed.clone()))
+        Arc::new(StoreSink::new(adapters.store.clone(), adapters.feed.clone()))
     };
     Ok(task_producer::run(config, sink, shutdown).await?)
 }

@@ -20,7 +20,7 @@ pub use args::{ConsumerArgs, Dispatch};
 
 /// The adapters of the worker.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Adapters {
     /// The store of works.
     pub store: AnyStore,
     /// The broker with the demands.
@@ -50,24 +50,30 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
 pub async fn serve(
     args: &ConsumerArgs,
     grace: Duration,
-    parts: Parts,
+    adapters: Adapters,
     health: &Health,
     shutdown: CancellationToken,
 ) -> store::Result<()> {
-    let (store, part) = (parts.store.clone(), health.part("store", true));
+    let (store, part) = (adapters.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
-    let policies = watch_policies(parts.broker.clone(), health.clone(), shutdown.clone());
-    let (watched, (), ()) = tokio::join!(watch, policies, run(args, grace, parts, health, shutdown));
+    let policies = watch_policies(adapters.broker.clone(), health.clone(), shutdown.clone());
+    let (watched, (), ()) = tokio::join!(watch, policies, run(args, grace, adapters, health, shutdown));
     watched
 }
 
 /// Works until `shutdown` is cancelled. Then it finishes the running work or hands it back within `grace`.
-pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &Health, shutdown: CancellationToken) {
-    let Parts { store, broker, feed } = parts.clone();
+pub async fn run(
+    args: &ConsumerArgs,
+    grace: Duration,
+    adapters: Adapters,
+    health: &Health,
+    shutdown: CancellationToken,
+) {
+    let Adapters { store, broker, feed } = adapters.clone();
     let tasks = TaskTracker::new();
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
-        let drain = drain(&parts, args.prefetch_bytes, health, &shutdown);
+        let drain = drain(&adapters, args.prefetch_bytes, health, &shutdown);
         let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
         tasks.spawn(supervise(
             "dispatcher",
@@ -89,7 +95,7 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
             shutdown.clone(),
             (),
             move |()| {
-                let (store, broker, feed) = (parts.store.clone(), parts.broker.clone(), parts.feed.clone());
+                let (store, broker, feed) = (adapters.store.clone(), adapters.broker.clone(), adapters.feed.clone());
                 let consumer = Consumer::new(store, broker, feed, computation.clone(), settings.clone());
                 consumer.run(part.clone(), shutdown.clone()).boxed()
             },
@@ -101,13 +107,13 @@ pub async fn run(args: &ConsumerArgs, grace: Duration, parts: Parts, health: &He
 
 /// Drains dead letters, if this process dispatches.
 fn drain(
-    parts: &Parts,
+    adapters: &Adapters,
     bytes: usize,
     health: &Health,
     shutdown: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
-    let (store, broker) = (parts.store.clone(), parts.broker.clone());
+    let (store, broker) = (adapters.store.clone(), adapters.broker.clone());
     supervise("drainer", Some(part.clone()), shutdown.clone(), (), move |()| {
         let drainer = Drainer::new(store.clone(), broker.clone(), bytes);
         drainer.run(part.clone(), shutdown.clone()).boxed()

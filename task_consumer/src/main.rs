@@ -8,7 +8,7 @@ use pp_cli::connect::{self, Schema};
 use pp_cli::{logging, program, shutdown};
 use pp_http::ProbeBind;
 use pp_lib::runtime::{Health, STUCK};
-use task_consumer::{ConsumerArgs, Parts};
+use task_consumer::{Adapters, ConsumerArgs};
 
 /// Takes work demands from RabbitMQ, computes them, and records works and events in PostgreSQL.
 #[derive(Parser, Debug)]
@@ -39,17 +39,17 @@ async fn run(args: Args) -> anyhow::Result<()> {
     // The service is not ready before it is connected.
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
-    if let Some(parts) = shutdown.run_until_cancelled(connect(&args)).await {
-        task_consumer::serve(&args.consumer, args.runtime.grace, parts?, &health, shutdown).await?;
+    if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
+        task_consumer::serve(&args.consumer, args.runtime.grace, adapters?, &health, shutdown).await?;
     }
     probe.await?;
     Ok(())
 }
 
-async fn connect(args: &Args) -> anyhow::Result<Parts> {
+async fn connect(args: &Args) -> anyhow::Result<Adapters> {
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
     let patience = args.runtime.startup_timeout;
-    Ok(Parts {
+    Ok(Adapters {
         store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
         broker: connect::broker(&broker, &args.broker, patience).await?,
         feed: connect::feed(&database)?,

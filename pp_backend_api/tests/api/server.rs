@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pp_backend_api::{Config, Parts};
+use pp_backend_api::{Config, Services};
 use pp_cli::watch::{WithoutWrites, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
@@ -127,14 +127,14 @@ async fn serve(
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
-    let parts = Parts {
+    let services = Services {
         works,
         demands,
         streams,
         health,
     };
     let grace = config.grace;
-    pp_backend_api::run(config, listener, parts, shutdown).await.unwrap();
+    pp_backend_api::run(config, listener, services, shutdown).await.unwrap();
     watching.await.unwrap().unwrap();
     demanding.stop(grace).await;
     serving.stop(grace).await;

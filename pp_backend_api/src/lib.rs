@@ -12,9 +12,9 @@ mod error;
 mod etag;
 mod idempotent;
 mod query;
+mod request_json;
 mod routes;
 mod stream;
-mod wanted;
 
 use std::io;
 use std::net::TcpListener;

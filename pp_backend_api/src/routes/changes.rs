@@ -11,7 +11,7 @@ use pp_lib::store::Changed;
 use super::parse_id;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
-use crate::wanted::{Empty, Object, Update};
+use crate::request_json::{Empty, Object, Update};
 use crate::{Api, body, idempotent};
 
 /// The change that a POST makes to a work.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::ApiError;
 use crate::query::{self, number};
-use crate::wanted::{Empty, Object};
+use crate::request_json::{Empty, Object};
 use crate::{Api, answer, body, idempotent};
 
 /// The default number of letters on a page.

@@ -7,7 +7,7 @@ use pp_lib::serving::ProvisionalWork;
 
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
-use crate::wanted::{Demanded, Object};
+use crate::request_json::{Demanded, Object};
 use crate::{Api, body, idempotent};
 
 /// The answer contains the code of the work. If another work already has it, the worker picks a new code, and this one

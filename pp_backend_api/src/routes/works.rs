@@ -12,7 +12,7 @@ use super::{no_such_work, parse_id};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
-use crate::wanted::{Bulk, Object};
+use crate::request_json::{Bulk, Object};
 use crate::{Api, answer, body, idempotent, query};
 
 /// The memory of one work in a bulk request until it is answered, in bytes. It exists parsed, as the store's input and

@@ -38,24 +38,24 @@ pub enum Schema {
     Check,
 }
 
-/// Opens a database. It waits up to `patience` for a server that is not up yet.
+/// Opens a database. It waits up to `max_wait` for a server that is not up yet.
 pub async fn store(
     address: &DatabaseUrl,
     args: &DatabaseArgs,
     schema: Schema,
-    patience: Duration,
+    max_wait: Duration,
 ) -> Result<AnyStore, StartError> {
     match address {
         DatabaseUrl::Sqlite(file) => sqlite(file, args, schema)
             .await
             .map_err(|why| wrong("PP_DATABASE_URL", why)),
         DatabaseUrl::Postgres(url) => Ok(Arc::new(
-            postgres("PP_DATABASE_URL", url, args.pool, args, schema, patience).await?,
+            postgres("PP_DATABASE_URL", url, args.pool, args, schema, max_wait).await?,
         )),
         DatabaseUrl::Pooled { url, direct } => {
-            let direct = postgres("PP_DATABASE_DIRECT_URL", direct, 1, args, schema, patience).await?;
+            let direct = postgres("PP_DATABASE_DIRECT_URL", direct, 1, args, schema, max_wait).await?;
             let connect = || PostgresStore::open_pooled(postgres_config(url, args.pool, args), &direct);
-            let store = wait_for_postgres("PP_DATABASE_URL", patience, connect).await?;
+            let store = wait_for_postgres("PP_DATABASE_URL", max_wait, connect).await?;
             Ok(Arc::new(store))
         }
     }
@@ -74,14 +74,14 @@ pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
     }
 }
 
-/// Opens a broker. It waits up to `patience` for a server that is not up yet.
-pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, patience: Duration) -> Result<AnyBroker, StartError> {
+/// Opens a broker. It waits up to `max_wait` for a server that is not up yet.
+pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, max_wait: Duration) -> Result<AnyBroker, StartError> {
     let BrokerUrl::RabbitMq(url) = address else {
         return Ok(Arc::new(Memory::default()));
     };
     check_management(args, url)?;
     let connect = || RabbitMq::connect(url.expose(), args.queue_names(), rabbitmq_config(args));
-    let broker = wait_for("RabbitMQ", patience, connect, |error| {
+    let broker = wait_for("RabbitMQ", max_wait, connect, |error| {
         matches!(error, BrokerError::Unavailable(_))
     })
     .await;
@@ -170,17 +170,17 @@ async fn postgres(
     pool: u32,
     args: &DatabaseArgs,
     schema: Schema,
-    patience: Duration,
+    max_wait: Duration,
 ) -> Result<PostgresStore, StartError> {
     let connect = || async {
         let store = PostgresStore::open(postgres_config(url, pool, args)).await?;
         match schema {
-            Schema::Migrate => store.migrate(patience).await?,
+            Schema::Migrate => store.migrate(max_wait).await?,
             Schema::Check => store.check().await?,
         }
         Ok(store)
     };
-    wait_for_postgres(variable, patience, connect).await
+    wait_for_postgres(variable, max_wait, connect).await
 }
 
 fn postgres_config(url: &Secret, pool: u32, args: &DatabaseArgs) -> PostgresConfig {
@@ -193,22 +193,22 @@ fn postgres_config(url: &Secret, pool: u32, args: &DatabaseArgs) -> PostgresConf
 
 async fn wait_for_postgres<F>(
     variable: &str,
-    patience: Duration,
+    max_wait: Duration,
     connect: impl FnMut() -> F,
 ) -> Result<PostgresStore, StartError>
 where
     F: Future<Output = Result<PostgresStore, StoreError>>,
 {
-    let store = wait_for("PostgreSQL", patience, connect, |error| {
+    let store = wait_for("PostgreSQL", max_wait, connect, |error| {
         matches!(error, StoreError::Unavailable(_) | StoreError::Unwell(_))
     });
     store.await.map_err(|why| wrong(variable, why))
 }
 
-/// Retries until it succeeds, fails for good or `patience` ends. It logs the first failure and the result.
+/// Retries until it succeeds, fails for good or `max_wait` ends. It logs the first failure and the result.
 async fn wait_for<T, E, F>(
     server: &str,
-    patience: Duration,
+    max_wait: Duration,
     connect: impl FnMut() -> F,
     worth_waiting: impl FnMut(&E) -> bool,
 ) -> Result<T, String>
@@ -224,16 +224,16 @@ where
     let mut last = String::new();
     let connected = connect.retry(backoff).when(worth_waiting).notify(|error, _| {
         if last.is_empty() {
-            log::info!("waiting for {server}, at most {}: {error}", DurationText(patience));
+            log::info!("waiting for {server}, at most {}: {error}", DurationText(max_wait));
         }
         last = error.to_string();
     });
-    match timeout(patience, connected).await {
+    match timeout(max_wait, connected).await {
         Ok(connected) => connected.map_err(|error| error.to_string()),
-        Err(_) if last.is_empty() => Err(format!("{server} did not answer within {}", DurationText(patience))),
+        Err(_) if last.is_empty() => Err(format!("{server} did not answer within {}", DurationText(max_wait))),
         Err(_) => Err(format!(
             "{server} could not be reached within {}: {last}",
-            DurationText(patience)
+            DurationText(max_wait)
         )),
     }
 }

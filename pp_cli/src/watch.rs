@@ -18,7 +18,7 @@ const POLICY_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval after a failed policy check. This many failures in a row are not reported.
 const POLICY_RETRY: Duration = Duration::from_secs(5);
 const SILENT_FAILURES: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 /// The interval of test writes to a healthy store.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -66,7 +66,7 @@ pub async fn watch_store(
 pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationToken) {
     let watching = async {
         loop {
-            match timeout(PATIENCE, broker.ready_messages(Queue::Demand)).await {
+            match timeout(MAX_WAIT, broker.ready_messages(Queue::Demand)).await {
                 Ok(Ok(_)) => part.up(),
                 Ok(Err(error)) => {
                     log::debug!("broker check: {error}");
@@ -167,13 +167,13 @@ impl StoreWatch {
 /// The summary for the health pages, and the detail for the log.
 type CheckFailure = (&'static str, String);
 
-/// The result of a check within [`PATIENCE`]. It is an error only if the process must end.
+/// The result of a check within [`MAX_WAIT`]. It is an error only if the process must end.
 async fn answer(check: impl Future<Output = store::Result<()>>) -> store::Result<Result<(), CheckFailure>> {
-    Ok(match timeout(PATIENCE, AssertUnwindSafe(check).catch_unwind()).await {
+    Ok(match timeout(MAX_WAIT, AssertUnwindSafe(check).catch_unwind()).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(error @ StoreError::Outdated(_)))) => return Err(error),
         Ok(Ok(Err(error))) => Err((error.summary(), error.to_string())),
         Ok(Err(_)) => Err(("the check of the database failed", "it panicked".to_owned())),
-        Err(_) => Err(("the database does not answer", format!("no answer within {PATIENCE:?}"))),
+        Err(_) => Err(("the database does not answer", format!("no answer within {MAX_WAIT:?}"))),
     })
 }

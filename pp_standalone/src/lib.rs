@@ -91,10 +91,10 @@ fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
 
 async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Adapters> {
     let broker = args.broker.address_or_memory()?;
-    let patience = args.runtime.startup_timeout;
+    let max_wait = args.runtime.startup_timeout;
     Ok(Adapters {
-        store: connect::store(database, &args.database, Schema::Migrate, patience).await?,
-        broker: connect::broker(&broker, &args.broker, patience).await?,
+        store: connect::store(database, &args.database, Schema::Migrate, max_wait).await?,
+        broker: connect::broker(&broker, &args.broker, max_wait).await?,
         feed: connect::feed(database)?,
     })
 }

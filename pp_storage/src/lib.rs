@@ -83,21 +83,21 @@ struct Applied {
 }
 
 /// Applies missing migrations on PostgreSQL and answers their names in order. Services that start together take turns,
-/// and each waits at most `patience`. If no migration is missing, the right to read is enough.
+/// and each waits at most `max_wait`. If no migration is missing, the right to read is enough.
 ///
 /// The lock is polled. A wait inside the database would be a transaction, and `CREATE INDEX CONCURRENTLY` would wait
 /// for it.
-pub fn migrate_postgres(connection: &mut PgConnection, patience: Duration) -> Result<Vec<String>, SchemaError> {
+pub fn migrate_postgres(connection: &mut PgConnection, max_wait: Duration) -> Result<Vec<String>, SchemaError> {
     if check_postgres(connection).is_ok() {
         return Ok(Vec::new());
     }
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + max_wait;
     while !sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS locked"))
         .get_result::<Locked>(connection)?
         .locked
     {
         if Instant::now() >= deadline {
-            return Err(SchemaError::Locked(patience));
+            return Err(SchemaError::Locked(max_wait));
         }
         thread::sleep(Duration::from_millis(50));
     }

@@ -22,7 +22,7 @@ use pp_storage::{Imported, Target};
 use url::Url;
 
 /// The time to wait for a service that is changing the schema.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 const POOLER: &str = "this is a connection pooler in transaction or statement mode, but migrations need the server \
     itself; name the server in PP_DATABASE_DIRECT_URL";
@@ -145,7 +145,7 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
             if pp_storage::sessions_are_shared(move || establish(&again))? {
                 return Err(Failure::setting(POOLER));
             }
-            let applied = pp_storage::migrate_postgres(&mut connection, PATIENCE).map_err(said)?;
+            let applied = pp_storage::migrate_postgres(&mut connection, MAX_WAIT).map_err(said)?;
             Ok((Target::Postgres(connection), applied))
         }
         Some(("sqlite", file)) if !file.is_empty() => {

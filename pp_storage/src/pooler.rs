@@ -10,7 +10,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 /// The time limit for the second connection. A pooler in session mode without a free session delays it until the first
 /// one ends. A pooler that shares sessions does not.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The number of repeated queries per connection. On a busy pooler each answer is random, and eight rounds do not agree
 /// by chance.
 const ROUNDS: u32 = 8;
@@ -38,7 +38,7 @@ where
     let mut one = connect()?;
     let (connected, other) = mpsc::sync_channel(1);
     thread::spawn(move || connected.send(connect()));
-    let Ok(other) = other.recv_timeout(PATIENCE) else {
+    let Ok(other) = other.recv_timeout(MAX_WAIT) else {
         return Ok(false);
     };
     let mut other = other?;

@@ -48,10 +48,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn connect(args: &Args) -> anyhow::Result<Adapters> {
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
-    let patience = args.runtime.startup_timeout;
+    let max_wait = args.runtime.startup_timeout;
     Ok(Adapters {
-        store: connect::store(&database, &args.database, Schema::Migrate, patience).await?,
-        broker: connect::broker(&broker, &args.broker, patience).await?,
+        store: connect::store(&database, &args.database, Schema::Migrate, max_wait).await?,
+        broker: connect::broker(&broker, &args.broker, max_wait).await?,
         feed: connect::feed(&database)?,
     })
 }

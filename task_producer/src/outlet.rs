@@ -44,14 +44,14 @@ impl Outlet {
 
     async fn deliver_window(&self, mut open: Vec<NewDemand>) -> u64 {
         let all = open.len();
-        let mut patience = Retry::new("the producer");
+        let mut retry = Retry::new("the producer");
         while let Err(trouble) = self.attempt(&mut open).await {
-            if !patience.wait(&trouble, &self.shutdown).await {
+            if !retry.wait(&trouble, &self.shutdown).await {
                 break;
             }
         }
         if open.is_empty() {
-            patience.recovered();
+            retry.recovered();
         }
         (all - open.len()) as u64
     }

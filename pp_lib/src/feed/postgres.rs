@@ -25,7 +25,7 @@ const CHANGED: &str = "pp_changed";
 /// Announcements within this time are sent as one.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The time limit of connecting and of each answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The parameters of a URL that this client understands. libpq knows more, but none of them concerns the feed.
 const KNOWN: [&str; 9] = [
     "application_name",
@@ -148,12 +148,12 @@ fn config(url: &str) -> Option<Config> {
         config.application_name("pp feed");
     }
     config
-        .connect_timeout(PATIENCE)
+        .connect_timeout(TIMEOUT)
         .keepalives(true)
-        .keepalives_idle(PATIENCE)
+        .keepalives_idle(TIMEOUT)
         .keepalives_interval(Duration::from_secs(2))
         .keepalives_retries(3)
-        .tcp_user_timeout(2 * PATIENCE);
+        .tcp_user_timeout(2 * TIMEOUT);
     Some(config)
 }
 
@@ -161,7 +161,7 @@ fn config(url: &str) -> Option<Config> {
 /// reports it as a code instead of a message in the server's language.
 pub(crate) async fn refuses_for_good(url: &str) -> bool {
     let Some(config) = config(url) else { return false };
-    let Ok(Err(error)) = timeout(PATIENCE, config.connect(NoTls)).await else {
+    let Ok(Err(error)) = timeout(TIMEOUT, config.connect(NoTls)).await else {
         return false;
     };
     /// The class of `invalid_authorization_specification`.
@@ -188,13 +188,13 @@ async fn keep_connected(config: Config, shared: Arc<Shared>) {
         } else {
             log_repeated!(Warn, "the change feed reconnects, polls continue meanwhile", "{why}");
         }
-        sleep(pauses.next().unwrap_or(PATIENCE)).await;
+        sleep(pauses.next().unwrap_or(TIMEOUT)).await;
     }
 }
 
 /// Connects, listens and announces until an error. Answers the error, and `true` if there had been a connection.
 async fn converse(config: &Config, lost: &AtomicBool, shared: &Shared) -> (String, bool) {
-    let (client, mut connection) = match timeout(2 * PATIENCE, config.connect(NoTls)).await {
+    let (client, mut connection) = match timeout(2 * TIMEOUT, config.connect(NoTls)).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),
         Err(_) => return ("no answer to the attempt to connect".to_owned(), false),
@@ -252,9 +252,9 @@ async fn tell(client: &Client, this: &AtomicI32, lost: &AtomicBool, shared: &Sha
 }
 
 async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
-    match timeout(PATIENCE, question).await {
+    match timeout(TIMEOUT, question).await {
         Ok(answer) => answer.map_err(|error| words(&error)),
-        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
     }
 }
 

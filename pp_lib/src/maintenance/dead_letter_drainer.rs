@@ -41,17 +41,17 @@ impl Drainer {
 
     /// Drains until `shutdown` is cancelled. `part` shows its health.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
-        let mut patience = Retry::shown("keeping dead letters", part);
+        let mut retry = Retry::shown("keeping dead letters", part);
         while !shutdown.is_cancelled() {
             let error = match self.broker.subscribe(Queue::DeadLetter, self.prefetch).await {
                 Ok(subscription) => {
-                    patience.recovered();
+                    retry.recovered();
                     self.drain(subscription, &shutdown).await
                 }
                 Err(error) => Err(error),
             };
             if let Err(error) = error {
-                patience.wait(&error, &shutdown).await;
+                retry.wait(&error, &shutdown).await;
             }
         }
     }
@@ -78,13 +78,13 @@ impl Drainer {
     /// Stores letters and retries while the store is away. Answers `false` if the stop came first.
     async fn keep(&self, letters: &[Delivery], shutdown: &CancellationToken) -> bool {
         let messages: Vec<DeadMessage> = letters.iter().map(message).collect();
-        let mut patience = Retry::new("keeping dead letters");
+        let mut retry = Retry::new("keeping dead letters");
         while let Err(error) = self.store.add_dead_letters(&messages).await {
-            if !patience.wait(&error, shutdown).await {
+            if !retry.wait(&error, shutdown).await {
                 return false;
             }
         }
-        patience.recovered();
+        retry.recovered();
         true
     }
 }

@@ -32,18 +32,18 @@ const MAX_BATCH_TIME: Duration = Duration::from_millis(50);
 /// Purges works finished longer than `retain` ago, until `shutdown` is cancelled.
 pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &CancellationToken) {
     let mut walk = Walk::new(store, retain);
-    let mut patience = Retry::new("purging old works");
+    let mut retry = Retry::new("purging old works");
     let purging = async {
         loop {
             match walk.step().await {
                 Ok(pause) => {
-                    patience.recovered();
+                    retry.recovered();
                     sleep(pause).await;
                 }
                 Err(error) => {
                     // The batch may have been too large for one statement.
                     walk.batch = (walk.batch / 2).max(1);
-                    patience.wait(&error, shutdown).await;
+                    retry.wait(&error, shutdown).await;
                 }
             }
         }

@@ -15,17 +15,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Rolls up until `shutdown` is cancelled.
 pub(super) async fn roll_up_views(store: &AnyStore, shutdown: &CancellationToken) {
-    let mut patience = Retry::new("rolling up the counters");
+    let mut retry = Retry::new("rolling up the counters");
     let rolling_up = async {
         loop {
             match store.roll_up().await {
                 Ok(deltas) => {
                     log::trace!("{deltas} rows of counters rolled up");
-                    patience.recovered();
+                    retry.recovered();
                     sleep(PAUSE).await;
                 }
                 Err(error) => {
-                    patience.wait(&error, shutdown).await;
+                    retry.wait(&error, shutdown).await;
                 }
             }
         }

@@ -74,16 +74,16 @@ impl Reader {
     }
 
     async fn read(&mut self) {
-        let mut patience = Retry::new("the reader of the streams");
+        let mut retry = Retry::new("the reader of the streams");
         loop {
             let place = self.shared.wanted().await;
             match self.poll(place).await {
                 Ok(progress) => {
-                    patience.recovered();
+                    retry.recovered();
                     self.pause(progress).await;
                 }
                 Err(error) => {
-                    if !patience.wait(&error, &self.shared.shutdown).await {
+                    if !retry.wait(&error, &self.shared.shutdown).await {
                         return;
                     }
                 }

@@ -53,19 +53,19 @@ impl Sampler {
     }
 
     async fn run(&self, store: &AnyStore, feed: &AnyFeed, shutdown: &CancellationToken) {
-        let mut patience = Retry::new("the sampler of the counters");
+        let mut retry = Retry::new("the sampler of the counters");
         let mut waiter = feed.watch();
         loop {
             self.wanted().await;
             match store.stats().await {
                 Ok(stats) => {
-                    patience.recovered();
+                    retry.recovered();
                     self.show(sse::event(Some(sse::STATS), None, &stats));
                     sleep(PAUSE).await;
                     let _ = timeout(QUIET, waiter.changed()).await;
                 }
                 Err(error) => {
-                    if !patience.wait(&error, shutdown).await {
+                    if !retry.wait(&error, shutdown).await {
                         return;
                     }
                 }

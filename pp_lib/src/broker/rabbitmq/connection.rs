@@ -85,13 +85,13 @@ impl Server {
     /// Opens a link, with retries for the time of one connect.
     pub(super) async fn reopen(&self, purpose: Purpose) -> Result<Link> {
         let mut last = None;
-        let patience = ExponentialBuilder::default()
+        let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(1))
             .with_jitter()
             .without_max_times();
         let open = (|| self.open(purpose.clone()))
-            .retry(patience)
+            .retry(backoff)
             .when(|error| matches!(error, BrokerError::Unavailable(_)))
             .notify(|error, _| last = Some(error.clone()));
         let opened = timeout(self.config.connect_timeout, open).await;

@@ -15,7 +15,7 @@ use super::super::queues::QueueNames;
 use super::super::{BrokerError, Queue, Result};
 
 /// The time limit of an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum size of an answer. The description of a queue is smaller.
 const LARGEST_ANSWER: u64 = 1 << 20;
 /// The smallest harmless delivery limit. A lower one drops demands whose workers crash.
@@ -73,7 +73,7 @@ impl Management {
             url.map(|url| (name, url)).map_err(|error| wrong(&error.to_string()))
         };
         let agent = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
             .max_redirects(0)
             .build();

@@ -135,7 +135,7 @@ impl Dispatcher {
     }
 
     async fn dispatch(&self, part: Part, shutdown: &CancellationToken) {
-        let mut patience = Retry::shown("dispatching", part);
+        let mut retry = Retry::shown("dispatching", part);
         let mut pokes = self.feed.listen();
         let mut timetable = Timetable {
             // The messages of a broker in memory ended with its process.
@@ -148,9 +148,9 @@ impl Dispatcher {
         };
         while let Some(outcome) = self.round_or_stop(&mut timetable, shutdown).await {
             match outcome {
-                Ok(Due::More) => patience.recovered(),
+                Ok(Due::More) => retry.recovered(),
                 Ok(Due::Nothing { pause }) => {
-                    patience.recovered();
+                    retry.recovered();
                     timetable.poked = tokio::select! {
                         () = pokes.changed() => true,
                         () = sleep(pause) => false,
@@ -158,7 +158,7 @@ impl Dispatcher {
                     }
                 }
                 Err(error) => {
-                    patience.wait(&error, shutdown).await;
+                    retry.wait(&error, shutdown).await;
                 }
             }
         }

@@ -131,12 +131,12 @@ impl PostgresStore {
     }
 
     /// Brings the schema up to date, on a connection of its own. Services that start at once take turns; each waits no
-    /// longer than `patience`.
-    pub async fn migrate(&self, patience: Duration) -> Result<()> {
+    /// longer than `max_wait`.
+    pub async fn migrate(&self, max_wait: Duration) -> Result<()> {
         let sessions = self.direct.clone();
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
-            pp_storage::migrate_postgres(&mut connection, patience)
+            pp_storage::migrate_postgres(&mut connection, max_wait)
                 .map_err(|error| migration_error(&mut connection, error))?;
             feed_epoch::ensure(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });
@@ -230,9 +230,9 @@ impl PostgresStore {
         let once = spawn_blocking(move || {
             let _turn = turn;
             // A little less than what is left, so that the reason is known before the time is up.
-            let patience = (deadline - Instant::now()).mul_f32(0.9);
+            let max_wait = (deadline - Instant::now()).mul_f32(0.9);
             let mut session = pool
-                .get_timeout(patience)
+                .get_timeout(max_wait)
                 .map_err(|error| Failure::Unreachable(error.to_string()))?;
             session.run(|connection| attempt(connection))
         });

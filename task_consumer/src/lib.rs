@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
-use pp_lib::maintenance::{Dispatcher, Drainer};
+use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
 use pp_lib::runtime::Health;
 use pp_lib::runtime::supervise;
 use pp_lib::store::{self, AnyStore};
@@ -115,7 +115,7 @@ fn drain(
     let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
     let (store, broker) = (adapters.store.clone(), adapters.broker.clone());
     supervise("drainer", Some(part.clone()), shutdown.clone(), (), move |()| {
-        let drainer = Drainer::new(store.clone(), broker.clone(), bytes);
+        let drainer = DeadLetterDrainer::new(store.clone(), broker.clone(), bytes);
         drainer.run(part.clone(), shutdown.clone()).boxed()
     })
 }

@@ -21,13 +21,13 @@ const WAIT: Duration = Duration::from_millis(20);
 const NO_REASON: &str = "no reason was given";
 
 /// Moves dead letters from the broker to the store.
-pub struct Drainer {
+pub struct DeadLetterDrainer {
     store: AnyStore,
     broker: AnyBroker,
     prefetch: Prefetch,
 }
 
-impl Drainer {
+impl DeadLetterDrainer {
     /// A drainer that holds letters of at most this many bytes, or a single larger one. Several drainers may run side
     /// by side.
     pub fn new(store: AnyStore, broker: AnyBroker, bytes: usize) -> Self {

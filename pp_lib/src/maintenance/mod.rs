@@ -7,5 +7,5 @@ mod dispatcher;
 mod pruner;
 mod rollup;
 
-pub use dead_letter_drainer::Drainer;
+pub use dead_letter_drainer::DeadLetterDrainer;
 pub use dispatcher::{DispatchSettings, Dispatcher};

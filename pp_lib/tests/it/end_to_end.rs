@@ -18,7 +18,7 @@ use pp_lib::domain::{
 };
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
+use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Completion, Guard, Outcome, Selection};
 use pp_lib::worker::{ConsumeSettings, Consumer};
@@ -85,7 +85,7 @@ impl System {
     }
 
     fn drain(&mut self) {
-        let drainer = Drainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
+        let drainer = DeadLetterDrainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
         let part = Health::new().part("drainer", true);
         self.tasks.push(tokio::spawn(drainer.run(part, self.shutdown.clone())));
     }

@@ -11,7 +11,7 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Queue};
     use pp_lib::domain::{AddUpToSum, DeadLetter};
     use pp_lib::feed::memory::MemoryFeed;
-    use pp_lib::maintenance::{DispatchSettings, Dispatcher, Drainer};
+    use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
     use pp_lib::store::{AnyStore, Selection};
     use pp_lib::worker::{ConsumeSettings, Consumer};
@@ -83,7 +83,7 @@ mod on_servers {
         }
 
         fn drain(&self) -> Running {
-            let drainer = Drainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
+            let drainer = DeadLetterDrainer::new(self.store.clone(), self.broker.clone(), 64 << 20);
             self.start(|part, shutdown| drainer.run(part, shutdown))
         }
 

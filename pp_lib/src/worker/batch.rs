@@ -7,7 +7,7 @@ use crate::broker::{DeadLetter, Delivery};
 use crate::domain::MessageId;
 use crate::log_repeated;
 use crate::worker::attempt::Attempt;
-use crate::worker::decoding::{self, Decoded};
+use crate::worker::decoding;
 
 /// A sorted batch.
 #[derive(Default)]
@@ -24,10 +24,10 @@ pub(super) fn sort(deliveries: &[Delivery]) -> Batch {
     let mut attempts: HashMap<MessageId, Attempt> = HashMap::with_capacity(deliveries.len());
     for delivery in deliveries {
         match decoding::decode(delivery) {
-            Decoded::Attempt(attempt) => add(&mut attempts, attempt, delivery),
-            Decoded::Dead(letter) => {
+            Ok(attempt) => add(&mut attempts, attempt, delivery),
+            Err(letter) => {
                 log_repeated!(Warn, "a message is a dead letter", "{}", letter.reason);
-                batch.dead.push(letter);
+                batch.dead.push(*letter);
                 batch.finished.push(delivery.tag);
             }
         }

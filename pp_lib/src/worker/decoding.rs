@@ -2,22 +2,13 @@
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
 use crate::domain::{DemandedRow, InvalidDemand, MessageId, Origin, Run, WorkCode, WorkDemand};
-
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
 
-/// A decoded delivery.
-#[derive(Debug)]
-pub(super) enum Decoded {
-    /// The attempt that it demands.
-    Attempt(Attempt),
-    /// A message that cannot be computed.
-    Dead(DeadLetter),
-}
-
-/// Decodes a delivery. A message without an id gets a new one, so each copy of it is a work of its own.
-pub(super) fn decode(delivery: &Delivery) -> Decoded {
-    parse(delivery).unwrap_or_else(|error| Decoded::Dead(dead_letter(delivery, &error.to_string())))
+/// Decodes a delivery into the attempt that it demands, or into a dead letter if it cannot be computed. A message
+/// without an id gets a new one, so each copy of it is a work of its own.
+pub(super) fn decode(delivery: &Delivery) -> Result<Attempt, Box<DeadLetter>> {
+    parse(delivery).map_err(|error| Box::new(dead_letter(delivery, &error.to_string())))
 }
 
 /// Turns a delivery into a dead letter. Its message id lets it be redriven with its original properties.
@@ -37,7 +28,7 @@ pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     }
 }
 
-fn parse(delivery: &Delivery) -> Result<Decoded, InvalidDemand> {
+fn parse(delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
     let properties = &delivery.properties;
     if let Some(name) = properties.malformed {
         return Err(InvalidDemand::BadProperty(name));
@@ -56,7 +47,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, InvalidDemand> {
         // No part of PP names a code without the state of its row. The worker writes codes of its own origin only.
         let named = named.filter(|code| code.origin() == Origin::Consumer);
         let work_code = promised.or(named).unwrap_or_else(|| new_work_code(Origin::Consumer));
-        return Ok(Decoded::Attempt(Attempt::at_new_work(message_id, add_up_to, work_code)));
+        return Ok(Attempt::at_new_work(message_id, add_up_to, work_code));
     };
     let failures = properties.failures.unwrap_or(0);
     // Older dispatchers send no `lost_leases`: every attempt that did not fail had lost its lease.
@@ -75,7 +66,7 @@ fn parse(delivery: &Delivery) -> Result<Decoded, InvalidDemand> {
         failures,
         lost_leases,
     };
-    Ok(Decoded::Attempt(Attempt::at_row(message_id, add_up_to, row)))
+    Ok(Attempt::at_row(message_id, add_up_to, row))
 }
 
 /// The promised code of a work without a row. The consumer will write the row, so the code must be of consumer origin
@@ -132,11 +123,9 @@ mod tests {
     #[test]
     fn each_delivery_without_a_message_id_gets_a_new_one() {
         let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
-        let ids = [decode(&foreign), decode(&foreign)].map(|decoded| match decoded {
-            Decoded::Attempt(attempt) if attempt.guard == Guard::NoRow => attempt.message_id,
-            other => panic!("{other:?}"),
-        });
-        assert_ne!(ids[0], ids[1]);
+        let attempts = [decode(&foreign).unwrap(), decode(&foreign).unwrap()];
+        assert!(attempts.iter().all(|attempt| attempt.guard == Guard::NoRow));
+        assert_ne!(attempts[0].message_id, attempts[1].message_id);
     }
 
     #[test]
@@ -150,10 +139,8 @@ mod tests {
             ..Properties::default()
         };
         for (said, understood) in [(None, 3), (Some(1), 1)] {
-            match decode(&delivery(r#"{"add_up_to":2}"#, properties(said))) {
-                Decoded::Attempt(attempt) => assert_eq!(attempt.lost_leases(), understood),
-                other => panic!("{other:?}"),
-            }
+            let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties(said))).unwrap();
+            assert_eq!(attempt.lost_leases(), understood);
         }
     }
 
@@ -163,15 +150,11 @@ mod tests {
             new_work_code: Some("consumer-0123456789".to_owned()),
             ..Properties::default()
         };
-        match decode(&delivery(r#"{"add_up_to":2}"#, properties)) {
-            Decoded::Attempt(attempt) => {
-                assert_eq!(
-                    (attempt.work_code.as_str(), attempt.guard),
-                    ("consumer-0123456789", Guard::NoRow)
-                );
-            }
-            other => panic!("{other:?}"),
-        }
+        let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+        assert_eq!(
+            (attempt.work_code.as_str(), attempt.guard),
+            ("consumer-0123456789", Guard::NoRow)
+        );
     }
 
     #[test]
@@ -182,16 +165,12 @@ mod tests {
                 generation: Some(1),
                 ..Properties::default()
             };
-            match decode(&delivery(r#"{"add_up_to":2}"#, properties)) {
-                Decoded::Attempt(attempt) => {
-                    assert_eq!(
-                        (attempt.work_code.as_str() == named, attempt.guard),
-                        (kept, Guard::NoRow)
-                    );
-                    assert_eq!(attempt.work_code.origin(), Origin::Consumer);
-                }
-                other => panic!("{other:?}"),
-            }
+            let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+            assert_eq!(
+                (attempt.work_code.as_str() == named, attempt.guard),
+                (kept, Guard::NoRow)
+            );
+            assert_eq!(attempt.work_code.origin(), Origin::Consumer);
         }
     }
 
@@ -238,13 +217,9 @@ mod tests {
             (r#"{"add_up_to":2}"#, lost(2), "lost_leases"),
             (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
-            match decode(&delivery(body, properties)) {
-                Decoded::Dead(letter) => {
-                    assert!(letter.reason.contains(reason), "{}", letter.reason);
-                    assert_eq!(letter.body, body);
-                }
-                other => panic!("{other:?}"),
-            }
+            let letter = decode(&delivery(body, properties)).unwrap_err();
+            assert!(letter.reason.contains(reason), "{}", letter.reason);
+            assert_eq!(letter.body, body);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, EntryOrLease, Leas
 use crate::domain::{WorkCode, WorkId};
 use crate::runtime::Part;
 use crate::serving::actors::breaker::Breaker;
-use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
+use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 
 /// The pause between reads of the cache's clock, and between probes of an unavailable cache.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -141,9 +141,7 @@ impl MailboxOpener<'_> {
             options,
             &self.actor.tasks,
             &self.actor.stop,
-            move |asks: Vec<Ask<Q, A>>| {
-                let (questions, replies): (Vec<Q>, Vec<Reply<A>>) =
-                    asks.into_iter().map(|ask| (ask.question, ask.reply)).unzip();
+            move |questions: Vec<Q>, replies: Vec<Reply<A>>| {
                 let (calling, breaker) = (call(Arc::clone(&cache), questions), Arc::clone(&breaker));
                 async move {
                     // The breaker opened while these waited. Dropping the replies answers them with none.

@@ -18,14 +18,8 @@ use crate::runtime::supervise;
 /// The caller's end for the answer. Dropping it answers [`ActorError::Failed`].
 pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
 
-/// A question and the reply for its answer.
-pub(super) struct Ask<Q, A> {
-    pub(super) question: Q,
-    pub(super) reply: Reply<A>,
-}
-
 /// The sending side, shared by all callers.
-pub(super) struct Mailbox<Q, A>(mpsc::Sender<Ask<Q, A>>);
+pub(super) struct Mailbox<Q, A>(mpsc::Sender<(Q, Reply<A>)>);
 
 // A derived impl would require `Clone` of questions and answers.
 impl<Q, A> Clone for Mailbox<Q, A> {
@@ -38,7 +32,7 @@ impl<Q, A> Mailbox<Q, A> {
     /// Asks and waits for the answer. A full mailbox refuses at once: waiting for room would only hide the queue.
     pub(super) async fn ask(&self, question: Q) -> Result<A, ActorError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Ask { question, reply }).map_err(|error| match error {
+        self.0.try_send((question, reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ActorError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ActorError::Stopped,
         })?;
@@ -59,7 +53,8 @@ pub(super) struct MailboxOptions {
     pub(super) lanes: usize,
 }
 
-/// Opens a mailbox whose batches `handle` answers until `stop`. Questions that wait by then are still answered.
+/// Opens a mailbox whose batches `handle` answers until `stop`: the questions, and for each the reply. Questions that
+/// wait by then are still answered.
 pub(super) fn open<Q, A, H, F>(
     options: MailboxOptions,
     tasks: &TaskTracker,
@@ -69,7 +64,7 @@ pub(super) fn open<Q, A, H, F>(
 where
     Q: Send + 'static,
     A: Send + 'static,
-    H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+    H: Fn(Vec<Q>, Vec<Reply<A>>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(options.capacity.max(1));
@@ -92,7 +87,7 @@ where
 /// The receiving side.
 struct Batches<Q, A, H> {
     options: MailboxOptions,
-    receiver: mpsc::Receiver<Ask<Q, A>>,
+    receiver: mpsc::Receiver<(Q, Reply<A>)>,
     lanes: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -103,7 +98,7 @@ impl<Q, A, H, F> Batches<Q, A, H>
 where
     Q: Send + 'static,
     A: Send + 'static,
-    H: Fn(Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+    H: Fn(Vec<Q>, Vec<Reply<A>>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     async fn run(&mut self) {
@@ -113,9 +108,10 @@ where
             if batch.is_empty() {
                 return;
             }
-            batch.retain(|ask| !ask.reply.is_closed());
+            batch.retain(|(_, reply)| !reply.is_closed());
             if !batch.is_empty() {
-                let work = (self.handle)(batch);
+                let (questions, replies) = batch.into_iter().unzip();
+                let work = (self.handle)(questions, replies);
                 self.tasks.spawn(contained(self.options.name, lane, work));
             }
         }
@@ -124,7 +120,7 @@ where
 
 impl<Q, A, H> Batches<Q, A, H> {
     /// Waits for at least one question and returns all waiting ones; none after the stop.
-    async fn receive(&mut self) -> Vec<Ask<Q, A>> {
+    async fn receive(&mut self) -> Vec<(Q, Reply<A>)> {
         let mut batch = Vec::new();
         let limit = self.options.batch.max(1);
         tokio::select! {
@@ -164,18 +160,23 @@ mod tests {
     /// batch, 14 in the loop.
     fn doubling(options: MailboxOptions, gate: &Arc<Semaphore>) -> (Doubling, TaskTracker, CancellationToken) {
         let (tasks, stop, gate) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(gate));
-        let mailbox = open(options, &tasks, &stop, move |batch: Vec<Ask<u32, (u32, usize)>>| {
-            assert!(batch.iter().all(|ask| ask.question != 14));
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.acquire().await.unwrap().forget();
-                let size = batch.len();
-                for ask in batch {
-                    assert_ne!(ask.question, 13);
-                    let _ = ask.reply.send(Ok((ask.question * 2, size)));
+        let mailbox = open(
+            options,
+            &tasks,
+            &stop,
+            move |numbers: Vec<u32>, replies: Vec<Reply<(u32, usize)>>| {
+                assert!(!numbers.contains(&14));
+                let gate = Arc::clone(&gate);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    let size = numbers.len();
+                    for (number, reply) in numbers.into_iter().zip(replies) {
+                        assert_ne!(number, 13);
+                        let _ = reply.send(Ok((number * 2, size)));
+                    }
                 }
-            }
-        });
+            },
+        );
         (mailbox, tasks, stop)
     }
 
@@ -249,14 +250,19 @@ mod tests {
         static SERVED: AtomicUsize = AtomicUsize::new(0);
         let gate = Arc::new(Semaphore::new(0));
         let (tasks, stop, inner) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(&gate));
-        let mailbox = open(OPTIONS, &tasks, &stop, move |batch: Vec<Ask<u32, ()>>| {
-            SERVED.fetch_add(batch.len(), Ordering::Relaxed);
-            let gate = Arc::clone(&inner);
-            async move {
-                gate.acquire().await.unwrap().forget();
-                drop(batch);
-            }
-        });
+        let mailbox = open(
+            OPTIONS,
+            &tasks,
+            &stop,
+            move |numbers: Vec<u32>, replies: Vec<Reply<()>>| {
+                SERVED.fetch_add(numbers.len(), Ordering::Relaxed);
+                let gate = Arc::clone(&inner);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    drop(replies);
+                }
+            },
+        );
         let ask = |number| {
             let mailbox = mailbox.clone();
             tokio::spawn(async move { mailbox.ask(number).await })

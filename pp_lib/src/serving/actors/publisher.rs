@@ -13,7 +13,7 @@ use crate::broker::Published;
 use crate::enqueue::{DemandSink, NewDemand};
 use crate::log_repeated;
 use crate::serving::ActorError;
-use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
+use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 
 /// The maximum number of demands in a batch.
 const BATCH: usize = 512;
@@ -55,8 +55,8 @@ impl DemandActor {
             // The broker connection publishes one batch at a time; the next batch grows meanwhile.
             lanes: 1,
         };
-        let mailbox = open(options, &actor.tasks, &actor.stop, move |asks| {
-            offer(Arc::clone(&sink), asks, limit)
+        let mailbox = open(options, &actor.tasks, &actor.stop, move |demands, replies| {
+            offer(Arc::clone(&sink), demands, replies, limit)
         });
         (actor, DemandHandle(mailbox))
     }
@@ -76,8 +76,8 @@ impl DemandHandle {
     }
 }
 
-async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, OfferOutcome>>, limit: Duration) {
-    let (demands, replies) = distinct(asks);
+async fn offer(sink: Arc<dyn DemandSink>, demands: Vec<NewDemand>, replies: Vec<Reply<OfferOutcome>>, limit: Duration) {
+    let (demands, replies) = distinct(demands, replies);
     let answers = match timeout(limit, sink.offer(&demands)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
@@ -107,26 +107,26 @@ async fn offer(sink: Arc<dyn DemandSink>, asks: Vec<Ask<NewDemand, OfferOutcome>
 }
 
 /// Merges equal demands and their replies: a repeated demand may arrive while the first one still waits.
-fn distinct(asks: Vec<Ask<NewDemand, OfferOutcome>>) -> (Vec<NewDemand>, Vec<Vec<Reply<OfferOutcome>>>) {
-    let (mut demands, mut replies) = (
-        Vec::<NewDemand>::with_capacity(asks.len()),
-        Vec::with_capacity(asks.len()),
-    );
-    let mut places = HashMap::with_capacity(asks.len());
-    for Ask { question, reply } in asks {
-        match places.entry(question.message_id.clone()) {
+fn distinct(
+    demands: Vec<NewDemand>,
+    replies: Vec<Reply<OfferOutcome>>,
+) -> (Vec<NewDemand>, Vec<Vec<Reply<OfferOutcome>>>) {
+    let (mut merged, mut waiting) = (Vec::<NewDemand>::new(), Vec::new());
+    let mut places = HashMap::with_capacity(demands.len());
+    for (demand, reply) in demands.into_iter().zip(replies) {
+        match places.entry(demand.message_id.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert(demands.len());
-                demands.push(question);
-                replies.push(vec![reply]);
+                entry.insert(merged.len());
+                merged.push(demand);
+                waiting.push(vec![reply]);
             }
-            Entry::Occupied(place) if demands[*place.get()] == question => replies[*place.get()].push(reply),
+            Entry::Occupied(place) if merged[*place.get()] == demand => waiting[*place.get()].push(reply),
             Entry::Occupied(_) => {
                 let _ = reply.send(Ok(OfferOutcome::OtherDemand));
             }
         }
     }
-    (demands, replies)
+    (merged, waiting)
 }
 
 #[cfg(test)]

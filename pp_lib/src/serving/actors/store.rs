@@ -12,7 +12,7 @@ use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkC
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::ActorError;
-use crate::serving::actors::mailbox::{Ask, Mailbox, MailboxOptions, Reply, open};
+use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
 };
@@ -110,18 +110,28 @@ impl MailboxOpener<'_> {
         let ttl = self.options.idempotency_ttl;
         StoreHandle {
             creates: self.batched("store: create", writes, create),
-            ids: self.batched("store: by id", reads, |store, _, asks| by_ids(store, asks)),
-            codes: self.batched("store: by code", reads, |store, _, asks| by_codes(store, asks)),
-            begins: self.batched("store: begin", writes, move |store, _, asks| async move {
-                let (requests, replies) = split(asks);
-                answer_in_order(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
+            ids: self.batched("store: by id", reads, |store, _, ids, replies| {
+                by_ids(store, ids, replies)
             }),
-            answers: self.batched("store: keep answers", writes, |store, _, asks| async move {
-                let (answered, replies) = split(asks);
-                let kept = logged("store: keep answers", store.keep_answers(&answered).await);
-                answer_in_order(kept, replies);
+            codes: self.batched("store: by code", reads, |store, _, codes, replies| {
+                by_codes(store, codes, replies)
             }),
-            stats: self.batched("store: stats", 1, |store, _, asks| stats(store, asks)),
+            begins: self.batched(
+                "store: begin",
+                writes,
+                move |store, _, requests: Vec<_>, replies| async move {
+                    answer_in_order(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
+                },
+            ),
+            answers: self.batched(
+                "store: keep answers",
+                writes,
+                |store, _, answered: Vec<_>, replies| async move {
+                    let kept = logged("store: keep answers", store.keep_answers(&answered).await);
+                    answer_in_order(kept, replies);
+                },
+            ),
+            stats: self.batched("store: stats", 1, |store, _, _, replies| stats(store, replies)),
             store: Arc::clone(self.store),
             feed: Arc::clone(self.feed),
         }
@@ -132,7 +142,7 @@ impl MailboxOpener<'_> {
     where
         Q: Send + 'static,
         A: Send + 'static,
-        H: Fn(AnyStore, AnyFeed, Vec<Ask<Q, A>>) -> F + Send + Sync + 'static,
+        H: Fn(AnyStore, AnyFeed, Vec<Q>, Vec<Reply<A>>) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let options = MailboxOptions {
@@ -142,9 +152,12 @@ impl MailboxOpener<'_> {
             lanes,
         };
         let (store, feed) = (Arc::clone(self.store), Arc::clone(self.feed));
-        open(options, &self.actor.tasks, &self.actor.stop, move |asks| {
-            answer_all(Arc::clone(&store), Arc::clone(&feed), asks)
-        })
+        open(
+            options,
+            &self.actor.tasks,
+            &self.actor.stop,
+            move |questions, replies| answer_all(Arc::clone(&store), Arc::clone(&feed), questions, replies),
+        )
     }
 }
 
@@ -290,8 +303,7 @@ impl StoreHandle {
     }
 }
 
-async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Work>>>) {
-    let (works, replies) = split(asks);
+async fn create(store: AnyStore, feed: AnyFeed, works: Vec<NewWork>, replies: Vec<Reply<Option<Work>>>) {
     let mut replies = replies.into_iter();
     // A refused group is split in halves, the first one first, until only the culprits are refused.
     let mut parts = vec![works.as_slice()];
@@ -314,25 +326,19 @@ async fn create(store: AnyStore, feed: AnyFeed, asks: Vec<Ask<NewWork, Option<Wo
     feed.poke();
 }
 
-async fn by_ids(store: AnyStore, asks: Vec<Ask<WorkId, Option<Work>>>) {
-    let (ids, replies) = split(asks);
+async fn by_ids(store: AnyStore, ids: Vec<WorkId>, replies: Vec<Reply<Option<Work>>>) {
     let found = store.by_ids(&distinct(&ids)).await;
     answer_by_key(logged("store: by id", found), &ids, replies, |work| &work.id);
 }
 
-async fn by_codes(store: AnyStore, asks: Vec<Ask<WorkCode, Option<Work>>>) {
-    let (codes, replies) = split(asks);
+async fn by_codes(store: AnyStore, codes: Vec<WorkCode>, replies: Vec<Reply<Option<Work>>>) {
     let found = store.by_codes(&distinct(&codes)).await;
     answer_by_key(logged("store: by code", found), &codes, replies, |work| &work.work_code);
 }
 
-async fn stats(store: AnyStore, asks: Vec<Ask<(), Stats>>) {
+async fn stats(store: AnyStore, replies: Vec<Reply<Stats>>) {
     let stats = logged("store: stats", store.stats().await);
-    asks.into_iter().for_each(|ask| answer(ask.reply, stats.clone()));
-}
-
-fn split<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Vec<Reply<A>>) {
-    asks.into_iter().map(|ask| (ask.question, ask.reply)).unzip()
+    replies.into_iter().for_each(|reply| answer(reply, stats.clone()));
 }
 
 fn distinct<K: Ord + Clone>(keys: &[K]) -> Vec<K> {

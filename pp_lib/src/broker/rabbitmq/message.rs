@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::protocol::basic::{gen_properties, parse_properties};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable};
 
 use super::super::{DeadLetter, Delivery, Kept, Outgoing, Properties, Queue, Resent};
 use super::frames::UNREADABLE;
+use crate::domain::MessageId;
 
 const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
@@ -33,83 +34,65 @@ const OF_THE_SERVER: [&str; 8] = [
 /// The number of earlier deliveries by a quorum queue. From 4.0 on the second header counts those of lost consumers.
 const DELIVERY_COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A message ready to be sent.
-pub(super) struct Parcel {
-    pub(super) message_id: ShortString,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Bytes,
+/// The properties and body of a demand.
+pub(super) fn demand(outgoing: &Outgoing) -> (BasicProperties, Bytes) {
+    let mut headers = FieldTable::default();
+    if let Some(row) = &outgoing.row {
+        headers.insert(WORK_CODE.into(), AMQPValue::LongString(row.work_code.as_str().into()));
+        headers.insert(GENERATION.into(), AMQPValue::LongInt(row.run.generation));
+        headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.run.attempt));
+        headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
+        headers.insert(LOST_LEASES.into(), AMQPValue::LongInt(row.lost_leases));
+    }
+    if let Some(code) = &outgoing.new_work_code {
+        headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
+    }
+    (of_pp(&outgoing.message_id, headers), outgoing.body.clone())
 }
 
-impl Parcel {
-    pub(super) fn demand(outgoing: &Outgoing) -> Self {
-        let mut headers = FieldTable::default();
-        if let Some(row) = &outgoing.row {
-            headers.insert(WORK_CODE.into(), AMQPValue::LongString(row.work_code.as_str().into()));
-            headers.insert(GENERATION.into(), AMQPValue::LongInt(row.run.generation));
-            headers.insert(ATTEMPT.into(), AMQPValue::LongInt(row.run.attempt));
-            headers.insert(FAILURES.into(), AMQPValue::LongInt(row.failures));
-            headers.insert(LOST_LEASES.into(), AMQPValue::LongInt(row.lost_leases));
+/// The properties and body of a message that is sent again. One that was kept without properties is sent as a demand
+/// of PP without headers.
+pub(super) fn resent(message: &Resent) -> (BasicProperties, Bytes) {
+    let properties = match &message.properties {
+        Some(kept) => {
+            let came = decode(kept).unwrap_or_else(|| {
+                log::warn!(
+                    "{} is sent again without its properties: another broker kept them",
+                    message.message_id
+                );
+                BasicProperties::default()
+            });
+            sent_again(&came, &message.message_id)
         }
-        if let Some(code) = &outgoing.new_work_code {
-            headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
-        }
-        Self::of_pp(outgoing.message_id.as_str(), headers, &outgoing.body)
-    }
+        None => of_pp(&message.message_id, FieldTable::default()),
+    };
+    (properties, message.body.clone())
+}
 
-    /// A letter that was kept without properties is sent as a demand of PP without headers.
-    pub(super) fn resent(message: &Resent) -> Self {
-        let Some(kept) = &message.properties else {
-            return Self::of_pp(message.message_id.as_str(), FieldTable::default(), &message.body);
-        };
-        let came = decode(kept).unwrap_or_else(|| {
-            log::warn!(
-                "{} is sent again without its properties: another broker kept them",
-                message.message_id
-            );
-            BasicProperties::default()
-        });
-        let message_id = ShortString::from(message.message_id.as_str());
-        Self {
-            properties: sent_again(&came, message_id.clone()),
-            message_id,
-            body: message.body.clone(),
-        }
-    }
+/// The properties and body of a dead letter.
+pub(super) fn dead_letter(letter: &DeadLetter) -> (BasicProperties, Bytes) {
+    let mut headers = FieldTable::default();
+    headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
+    let kept = letter.properties.kept.whole().map(|kept| kept.to_vec());
+    headers.insert(KEPT.into(), AMQPValue::LongString(kept.unwrap_or_default().into()));
+    (of_pp(&letter.message_id, headers), letter.body.clone())
+}
 
-    pub(super) fn dead_letter(letter: &DeadLetter) -> Self {
-        let mut headers = FieldTable::default();
-        headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
-        let kept = letter
-            .properties
-            .kept
-            .whole()
-            .map(|kept| kept.to_vec())
-            .unwrap_or_default();
-        headers.insert(KEPT.into(), AMQPValue::LongString(kept.into()));
-        Self::of_pp(letter.message_id.as_str(), headers, &letter.body)
-    }
-
-    fn of_pp(message_id: &str, headers: FieldTable, body: &Bytes) -> Self {
-        let message_id = ShortString::from(message_id);
-        Self {
-            properties: BasicProperties::default()
-                .with_delivery_mode(PERSISTENT)
-                .with_content_type("application/json".into())
-                .with_message_id(message_id.clone())
-                .with_headers(headers),
-            message_id,
-            body: body.clone(),
-        }
-    }
+fn of_pp(message_id: &MessageId, headers: FieldTable) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_message_id(message_id.as_str().into())
+        .with_headers(headers)
 }
 
 /// The properties of a message to send again: the original ones without those that could prevent its arrival. It is
 /// persistent and does not expire. The server would refuse a foreign user id, and its own headers must come from
 /// itself.
-fn sent_again(came: &BasicProperties, message_id: ShortString) -> BasicProperties {
+fn sent_again(came: &BasicProperties, message_id: &MessageId) -> BasicProperties {
     let mut again = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
-        .with_message_id(message_id);
+        .with_message_id(message_id.as_str().into());
     macro_rules! copy {
         ($($property:ident by $with:ident),+) => {
             $(if let Some(value) = came.$property() {

@@ -25,7 +25,6 @@ use async_trait::async_trait;
 use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
 pub use self::management::Management;
-use self::message::Parcel;
 use self::publisher::Publisher;
 use super::queues::QueueNames;
 use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
@@ -98,18 +97,18 @@ impl RabbitMq {
 #[async_trait]
 impl Broker for RabbitMq {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
-        let parcels: Vec<_> = messages.iter().map(Parcel::demand).collect();
-        self.publisher.publish(Queue::Demand, &parcels).await
+        let messages: Vec<_> = messages.iter().map(message::demand).collect();
+        self.publisher.publish(Queue::Demand, &messages).await
     }
 
     async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>> {
-        let parcels: Vec<_> = messages.iter().map(Parcel::resent).collect();
-        self.publisher.publish(Queue::Demand, &parcels).await
+        let messages: Vec<_> = messages.iter().map(message::resent).collect();
+        self.publisher.publish(Queue::Demand, &messages).await
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
-        let parcels: Vec<_> = letters.iter().map(Parcel::dead_letter).collect();
-        let published = self.publisher.publish(Queue::DeadLetter, &parcels).await?;
+        let messages: Vec<_> = letters.iter().map(message::dead_letter).collect();
+        let published = self.publisher.publish(Queue::DeadLetter, &messages).await?;
         let safe = published
             .iter()
             .filter(|published| **published == Published::Confirmed)

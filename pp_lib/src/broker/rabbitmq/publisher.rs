@@ -8,16 +8,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures_util::poll;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
-use lapin::{Confirmation, PublisherConfirm};
+use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use super::super::{BrokerError, Published, Queue, Result};
 use super::connection::{Link, Purpose, Server};
-use super::message::Parcel;
 use super::topology;
 
 use crate::log_repeated;
@@ -45,19 +45,19 @@ impl Publisher {
         *self.link.lock().await = Some(link);
     }
 
-    /// Sends to a queue. After an error no message was sent.
-    pub(super) async fn publish(&self, queue: Queue, parcels: &[Parcel]) -> Result<Vec<Published>> {
-        if parcels.is_empty() {
+    /// Sends messages to a queue: properties, each with a message id, and bodies. After an error none was sent.
+    pub(super) async fn publish(&self, queue: Queue, messages: &[(BasicProperties, Bytes)]) -> Result<Vec<Published>> {
+        if messages.is_empty() {
             return Ok(Vec::new());
         }
         let mut place = self.turn().await?;
         let link = self.take_link(&mut place).await?;
-        let mut outcomes = Vec::with_capacity(parcels.len());
-        for window in windows(parcels) {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for window in windows(messages) {
             let (published, healthy) = self.send(&link, queue, window).await;
             outcomes.extend(published);
             if !healthy {
-                outcomes.resize(parcels.len(), Published::Unconfirmed);
+                outcomes.resize(messages.len(), Published::Unconfirmed);
                 // While the server is blocked, answers are only late.
                 *place = link.blocked().then_some(link);
                 return Ok(outcomes);
@@ -114,7 +114,7 @@ impl Publisher {
     }
 
     /// Sends a window. Answers the outcomes, and `true` if the link is still good.
-    async fn send(&self, link: &Link, queue: Queue, window: &[Parcel]) -> (Vec<Published>, bool) {
+    async fn send(&self, link: &Link, queue: Queue, window: &[(BasicProperties, Bytes)]) -> (Vec<Published>, bool) {
         let name = ShortString::from(self.server.names.get(queue));
         let mandatory = BasicPublishOptions {
             mandatory: true,
@@ -125,11 +125,11 @@ impl Publisher {
         let mut lost = None;
         let sent_and_answered = async {
             let mut sends = Vec::with_capacity(window.len());
-            for parcel in window {
-                let properties = parcel.properties.clone();
+            for (properties, body) in window {
+                let properties = properties.clone();
                 let send = link
                     .channel
-                    .basic_publish("".into(), name.clone(), mandatory, &parcel.body, properties);
+                    .basic_publish("".into(), name.clone(), mandatory, body, properties);
                 let mut send = Box::pin(send);
                 // The poll queues the message on the connection in this order. Writing continues in the background.
                 let first = poll!(send.as_mut());
@@ -162,8 +162,8 @@ impl Publisher {
             log_repeated!(Warn, "publishing", "{lost}");
         }
         // The library attaches a returned message to any confirmation, so only the ids are reliable.
-        for (outcome, parcel) in outcomes.iter_mut().zip(window) {
-            if returned.contains(&parcel.message_id) {
+        for (outcome, (properties, _)) in outcomes.iter_mut().zip(window) {
+            if properties.message_id().as_ref().is_some_and(|id| returned.contains(id)) {
                 *outcome = Published::Returned;
             }
         }
@@ -200,13 +200,13 @@ async fn answer(sent: lapin::Result<PublisherConfirm>) -> lapin::Result<Confirma
     sent?.await
 }
 
-fn windows(parcels: &[Parcel]) -> impl Iterator<Item = &[Parcel]> {
-    let mut rest = parcels;
+fn windows(messages: &[(BasicProperties, Bytes)]) -> impl Iterator<Item = &[(BasicProperties, Bytes)]> {
+    let mut rest = messages;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |parcel: &&Parcel| {
+        let fits = |(_, body): &&(BasicProperties, Bytes)| {
             let fits = bytes < WINDOW_BYTES;
-            bytes += parcel.body.len();
+            bytes += body.len();
             fits
         };
         let length = rest.iter().take(WINDOW_MESSAGES).take_while(fits).count();
@@ -223,13 +223,9 @@ mod tests {
     #[test]
     fn a_window_is_limited_in_messages_and_bytes() {
         let lengths = |bodies: &[usize]| {
-            let parcel = |length: &usize| Parcel {
-                message_id: "one".into(),
-                properties: lapin::BasicProperties::default(),
-                body: vec![0; *length].into(),
-            };
-            let parcels: Vec<_> = bodies.iter().map(parcel).collect();
-            windows(&parcels).map(<[Parcel]>::len).collect::<Vec<_>>()
+            let message = |length: &usize| (BasicProperties::default(), Bytes::from(vec![0; *length]));
+            let messages: Vec<_> = bodies.iter().map(message).collect();
+            windows(&messages).map(<[_]>::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[]), [0; 0]);
         assert_eq!(lengths(&vec![1; 4_500]), [2_000, 2_000, 500]);

@@ -2,29 +2,29 @@
 //!
 //! Without a subcommand the program does the lookup that existing scripts call: `--id N` or `--work-code C`.
 
+mod dead_letters;
+mod search;
+mod watch;
+
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
-use pp_lib::domain::{AddUpTo, DeadLetterId, Status, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, Status, WorkCodePrefix, WorkId};
 use pp_lib::serving::{CreateWork, latest_run_at};
-use pp_lib::store::{Search, Selection};
+use pp_lib::store::Search;
 
-use crate::commands::{Command, DeadLetters, Followed, ONLY_HTTP, Watch, Works};
+use self::dead_letters::DeadletterAction;
+use self::search::SearchArgs;
+use self::watch::WatchArgs;
+use crate::commands::{Command, ONLY_HTTP, Works};
 use crate::db::Database;
 use crate::failure::Failure;
 use crate::http::Api;
 use crate::output::Output;
 
-/// The default number of works found and of dead letters listed. The API has the same defaults.
+/// The default number of works found. The API has the same default.
 const DEFAULT_WORKS: u16 = 1000;
-const DEFAULT_LETTERS: u16 = 50;
-
-/// The maximum number of letters in one call. The API has the same limit.
-const MAX_LETTERS: usize = 1000;
-
-/// The last second of the year 9999.
-const LATEST_SECOND: i64 = 253_402_300_799;
 
 const DATABASE: &str = "sqlite://data/pp.sqlite";
 
@@ -98,39 +98,22 @@ enum Action {
     /// List works, newest first.
     Search(SearchArgs),
     /// Show the history of a work, oldest first.
-    Events {
-        /// The id of the work.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        id: i64,
-    },
+    Events(OneWork),
     /// Give a work another bound and compute it again.
     Update {
-        /// The id of the work.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        id: i64,
+        #[command(flatten)]
+        work: OneWork,
 
         /// The bound of the sum, 1 to 2147483647.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         add_up_to: AddUpTo,
     },
     /// End a pending or running work; it stays readable as cancelled.
-    Cancel {
-        /// The id of the work.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        id: i64,
-    },
+    Cancel(OneWork),
     /// Start a failed or cancelled work again.
-    Retry {
-        /// The id of the work.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        id: i64,
-    },
+    Retry(OneWork),
     /// Cancel a work and remove it.
-    Delete {
-        /// The id of the work.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        id: i64,
-    },
+    Delete(OneWork),
     /// Show the number of works in each status, their throughput and the newest works.
     Stats {
         /// Count all works again first; needs call type db.
@@ -144,77 +127,11 @@ enum Action {
     Deadletter(DeadletterAction),
 }
 
-#[derive(Debug, Subcommand)]
-enum DeadletterAction {
-    /// List dead letters, newest first.
-    List {
-        /// The maximum number of letters, 1 to 1000.
-        #[arg(long, value_name = "N", default_value_t = DEFAULT_LETTERS, value_parser = whole(1..=1000_u16))]
-        limit: u16,
-
-        /// Only letters with a smaller number; pass the last number of the page before.
-        #[arg(long, value_name = "N", value_parser = whole(0..=i64::MAX))]
-        before: Option<i64>,
-    },
-    /// Run dead letters again.
-    Redrive(SelectionArgs),
-    /// Remove dead letters; their works stay failed.
-    Drop(SelectionArgs),
-}
-
 #[derive(ClapArgs, Debug)]
-#[group(required = true, multiple = false)]
-struct SelectionArgs {
-    /// The number of a letter; may be repeated up to 1000 times.
-    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = whole(1..=i64::MAX))]
-    id: Vec<i64>,
-
-    /// All letters.
-    #[arg(long)]
-    all: bool,
-}
-
-#[derive(ClapArgs, Debug)]
-struct WatchArgs {
-    /// Only this work, until it is done (exit code 0), or failed, cancelled or deleted (1).
-    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with_all = ["work_code", "status"])]
-    id: Option<i64>,
-
-    /// Only works whose code begins with CODE.
-    #[arg(long, value_name = "CODE")]
-    work_code: Option<String>,
-
-    /// Only changes that leave their work in this status: pending, running, done, failed or cancelled.
-    #[arg(long, value_name = "STATUS", value_parser = status)]
-    status: Option<Status>,
-
-    /// The time of each addition, as set for the consumer, to show the progress of the one work [unit: duration, as in
-    /// 10ms].
-    #[arg(long, env = "PP_PACE", value_name = "DURATION", default_value = "0", value_parser = duration)]
-    pace: Duration,
-}
-
-#[derive(ClapArgs, Debug)]
-struct SearchArgs {
-    /// Only works whose code begins with CODE.
-    #[arg(long, value_name = "CODE")]
-    work_code: Option<String>,
-
-    /// Only works in this status: pending, running, done, failed or cancelled.
-    #[arg(long, value_name = "STATUS", value_parser = status)]
-    status: Option<Status>,
-
-    /// Only works that are done (true) or not done (false).
-    #[arg(long, value_name = "BOOL")]
-    done: Option<bool>,
-
-    /// Only works created at or after this time [unit: Unix seconds].
-    #[arg(long, value_name = "UNIX", value_parser = whole(0..=LATEST_SECOND))]
-    since: Option<i64>,
-
-    /// The maximum number of works, 1 to 1000.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKS, value_parser = whole(1..=1000_u16))]
-    limit: u16,
+struct OneWork {
+    /// The id of the work.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    id: i64,
 }
 
 /// The command, its source and its output format.
@@ -290,79 +207,22 @@ impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
             Self::Create { add_up_to, run_at } => Command::Create(CreateWork { add_up_to, run_at }),
-            Self::Events { id } => Command::Events(WorkId(id)),
-            Self::Update { id, add_up_to } => Command::Update(WorkId(id), add_up_to),
-            Self::Cancel { id } => Command::Cancel(WorkId(id)),
-            Self::Retry { id } => Command::Retry(WorkId(id)),
-            Self::Delete { id } => Command::Delete(WorkId(id)),
+            Self::Events(work) => Command::Events(WorkId(work.id)),
+            Self::Update { work, add_up_to } => Command::Update(WorkId(work.id), add_up_to),
+            Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
+            Self::Retry(work) => Command::Retry(WorkId(work.id)),
+            Self::Delete(work) => Command::Delete(WorkId(work.id)),
             Self::Stats { rebuild } => Command::Stats { rebuild },
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
-            Self::Search(search) => Command::Search(Search {
-                work_code: search.work_code.as_deref().map(prefix).transpose()?,
-                status: status_and_done(search.status, search.done)?,
-                since: search.since,
-                before: None,
-                limit: search.limit,
-            }),
+            Self::Search(search) => Command::Search(search.search()?),
         })
-    }
-}
-
-impl WatchArgs {
-    fn watch(self) -> Result<Watch, Failure> {
-        let what = match self.id {
-            Some(id) => Followed::One(WorkId(id)),
-            None => Followed::All {
-                work_code: self.work_code.as_deref().map(prefix).transpose()?,
-                status: self.status,
-            },
-        };
-        Ok(Watch { what, pace: self.pace })
-    }
-}
-
-impl DeadletterAction {
-    fn command(self) -> Result<DeadLetters, Failure> {
-        Ok(match self {
-            Self::List { limit, before } => DeadLetters::List {
-                before: before.map(DeadLetterId),
-                limit,
-            },
-            Self::Redrive(which) => DeadLetters::Redrive(which.selection()?),
-            Self::Drop(which) => DeadLetters::Drop(which.selection()?),
-        })
-    }
-}
-
-impl SelectionArgs {
-    fn selection(self) -> Result<Selection, Failure> {
-        if self.all {
-            return Ok(Selection::All);
-        }
-        if self.id.len() > MAX_LETTERS {
-            return Err(Failure::Usage(format!(
-                "--id names more than {MAX_LETTERS} letters; use several calls"
-            )));
-        }
-        Ok(Selection::Ids(self.id.into_iter().map(DeadLetterId).collect()))
     }
 }
 
 fn prefix(text: &str) -> Result<WorkCodePrefix, Failure> {
     let most = WorkCodePrefix::MAX_LENGTH;
     WorkCodePrefix::parse(text).ok_or_else(|| Failure::Usage(format!("--work-code may be at most {most} bytes long")))
-}
-
-/// Combines both conditions, and refuses those that no work can meet.
-fn status_and_done(status: Option<Status>, done: Option<bool>) -> Result<Option<(Status, bool)>, Failure> {
-    match (status, done) {
-        (Some(status), Some(done)) if (status == Status::Done) != done => Err(Failure::Usage(format!(
-            "--status {status} and --done {done} contradict each other; give one"
-        ))),
-        (Some(status), _) => Ok(Some((status, true))),
-        (None, done) => Ok(done.map(|done| (Status::Done, done))),
-    }
 }
 
 fn status(text: &str) -> Result<Status, String> {
@@ -393,8 +253,11 @@ fn global_option(argument: clap::Arg) -> clap::Arg {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use pp_lib::domain::DeadLetterId;
+    use pp_lib::store::Selection;
 
     use super::*;
+    use crate::commands::{DeadLetters, Followed};
 
     fn resolve(args: &[&str]) -> Result<Settings, Failure> {
         Args::try_parse_from([&["cli_01"], args].concat())

@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::time::timeout;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, shortened};
 use crate::{Api, Config};
 
 /// The initial room for a body of unknown length.
@@ -158,11 +158,4 @@ fn expect_json(request: &HttpRequest) -> Result<(), ApiError> {
             "a body needs the header `Content-Type: application/json`",
         ))
     }
-}
-
-/// The parser's message, shortened because it may repeat the input.
-fn shortened(error: &serde_json::Error) -> String {
-    let mut text = error.to_string();
-    text.truncate(text.floor_char_boundary(200));
-    text
 }

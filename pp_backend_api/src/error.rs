@@ -173,6 +173,13 @@ impl From<DemandError> for ApiError {
     }
 }
 
+/// A parser's message, shortened because it may repeat the input.
+pub(crate) fn shortened(error: &impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(200));
+    text
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.status, self.detail)

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, shortened};
 
 /// The maximum number of items on a page.
 pub(crate) const MAX_PAGE: u16 = 1000;
@@ -12,7 +12,7 @@ pub(crate) const MAX_PAGE: u16 = 1000;
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
     match web::Query::<T>::from_query(request.query_string()) {
         Ok(params) => Ok(params.into_inner()),
-        Err(error) => Err(ApiError::bad_request(shortened(&error.to_string()))),
+        Err(error) => Err(ApiError::bad_request(shortened(&error))),
     }
 }
 
@@ -29,9 +29,4 @@ pub(crate) fn limit(text: Option<&str>, usual: u16) -> Result<u16, ApiError> {
     };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
     limit.ok_or_else(|| ApiError::bad_request(format!("limit must be a whole number from 1 to {MAX_PAGE}")))
-}
-
-/// The parser's message, shortened because it may repeat the input.
-fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(200)].to_owned()
 }

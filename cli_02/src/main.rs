@@ -1,10 +1,8 @@
 //! `cli_02`, a hand-made HTTP/1.1 client on a raw TCP socket: one request, one reply, every byte shown.
 //!
 //! `args` checks the command line, `request` writes the request, `exchange` is the socket, `reply` and `chunked` read
-//! the
-//! reply, and `show` prints it. TLS, redirects, cookies, connection reuse and the meaning of PP's answers are left out
-//! on
-//! purpose; `cli_01` knows PP's API.
+//! the reply, and `show` prints it. TLS, redirects, cookies, connection reuse and the meaning of PP's answers are left
+//! out on purpose; `cli_01` knows PP's API.
 
 mod args;
 mod chunked;

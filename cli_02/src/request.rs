@@ -12,8 +12,7 @@ impl Request {
     /// Writes the request of these settings.
     ///
     /// Every body gets a Content-Length, the empty one included. A method that usually has a body gets one without a
-    /// body too
-    /// (RFC 9110, section 8.6), because some servers answer 411 otherwise.
+    /// body too (RFC 9110, section 8.6), because some servers answer 411 otherwise.
     pub(crate) fn new(settings: &Settings) -> Self {
         let Settings {
             host,

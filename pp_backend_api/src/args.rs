@@ -32,8 +32,7 @@ pub struct ApiArgs {
     pub body_limit: usize,
 
     /// The maximum size of all request bodies together, and of all answers together; a request beyond it is answered
-    /// with
-    /// 503 [unit: bytes, as in 64MiB].
+    /// with 503 [unit: bytes, as in 64MiB].
     #[arg(long, env = "PP_BODY_BUDGET", value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub body_budget: usize,
 

@@ -1,8 +1,7 @@
 //! The REST API: HTTP in front of `pp_lib`, without its own SQL or queues.
 //!
 //! [`run`] gets everything that is shared or belongs to the process: the listener, the work service, the health
-//! registry
-//! and the shutdown. Several services can therefore run in one process.
+//! registry and the shutdown. Several services can therefore run in one process.
 
 mod answer;
 mod args;

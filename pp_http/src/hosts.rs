@@ -71,8 +71,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// The hosts of the API: loopback, the bound address and `names`. If it is bound to every address of the machine,
-    /// it
-    /// answers to every address: a page cannot make a browser send an address that is not its own.
+    /// it answers to every address: a page cannot make a browser send an address that is not its own.
     pub fn of_api(bound: SocketAddr, names: Vec<HostName>) -> Self {
         let advice = "name it in PP_API_HOSTS (--api-hosts)";
         Self {

@@ -1,8 +1,7 @@
 //! The health pages of every service, and the parts of HTTP that all pages share.
 //!
 //! The API mounts the health pages into its own server. Services without an API serve them with [`serve`]. Shared are
-//! the
-//! server and its connections, the check of hosts, the body of an error, HEAD beside GET and 405 with `Allow`.
+//! the server and its connections, the check of hosts, the body of an error, HEAD beside GET and 405 with `Allow`.
 
 mod bind;
 mod budget;

@@ -1,8 +1,7 @@
 //! Publishes work demands on a cron schedule, once, or at a rate. Each demand is offered until it is confirmed.
 //!
 //! `main` or `pp_standalone` makes everything that belongs to the process, such as signals, logger and the connection
-//! to
-//! the broker, and hands it to [`run`].
+//! to the broker, and hands it to [`run`].
 
 mod args;
 mod clock;

@@ -1,9 +1,8 @@
 //! The slots of a schedule: the seconds at which it ticks, and the ids of each tick's demands.
 //!
 //! The hour field decides about changes of the clocks. `*` and `*/n` make an interval: it ticks whenever the clocks
-//! show a
-//! matching time. Every other hour field makes fixed times: each of them ticks once a day, at the first moment at which
-//! the clocks show it or have passed it.
+//! show a matching time. Every other hour field makes fixed times: each of them ticks once a day, at the first moment
+//! at which the clocks show it or have passed it.
 //!
 //! `ticks` waits for slots and publishes their demands.
 
@@ -186,8 +185,7 @@ impl Slot {
         let Schedule { text, zone, cron } = schedule;
         let second = self.at.timestamp();
         // Several slots may share one moment, so their times are part of the id. A schedule with one time per day keeps
-        // the
-        // ids of the first release, which contain only the second.
+        // the ids of the first release, which contain only the second.
         let is_alone = cron.determine_job_type() == JobType::FixedTime;
         let name = match self.time == self.at.naive_local() || is_alone {
             true => format!("{text}\n{zone}\n{queue_prefix}\n{second}\n{index}"),

@@ -4,8 +4,7 @@
 //! before the start are skipped, except for the number to catch up on.
 //!
 //! If the clock is set back, the schedule continues from the new time. Repeated slots have the same ids, so no demand
-//! is
-//! made twice.
+//! is made twice.
 
 use std::time::Duration;
 

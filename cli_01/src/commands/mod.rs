@@ -80,8 +80,7 @@ pub(crate) trait Works {
     fn cancel(&self, id: WorkId) -> Result<Work, Failure>;
 
     /// Starts a failed or cancelled work again. Fails with [`Failure::NotFound`], or with [`Failure::Ended`] for
-    /// another
-    /// status.
+    /// another status.
     fn retry(&self, id: WorkId) -> Result<Work, Failure>;
 
     /// Cancels and removes a work, or [`Failure::NotFound`].

@@ -25,8 +25,7 @@ pub struct DatabaseArgs {
     url: Option<Secret>,
 
     /// The PostgreSQL server itself if `PP_DATABASE_URL` names a pooler in transaction mode; `LISTEN` and migrations
-    /// need
-    /// their own session.
+    /// need their own session.
     #[arg(
         id = "database_direct_url",
         long = "database-direct-url",

@@ -34,8 +34,7 @@ struct State {
     /// The number of lines dropped behind the last one in the queue.
     dropped: u64,
     /// True while lines are dropped, which lasts until half of the queue is written. A slightly slow reader then sees
-    /// few
-    /// large gaps instead of one after every line.
+    /// few large gaps instead of one after every line.
     full: bool,
     writing: bool,
     /// True if the last write failed.

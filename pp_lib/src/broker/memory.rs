@@ -31,8 +31,7 @@ impl Memory {
     pub const DEFAULT_BYTES: usize = 64 << 20;
 
     /// A broker whose queues hold at most `capacity` messages and `bytes` of bodies each, including unacknowledged
-    /// ones. A
-    /// larger message is held alone.
+    /// ones. A larger message is held alone.
     ///
     /// A full queue makes [`Broker::publish`] wait. [`Broker::dead_letter`] then takes none of its letters and answers
     /// [`BrokerError::Unavailable`].

@@ -129,8 +129,7 @@ impl DeadLetter {
     /// The maximum length of a sent reason in bytes. A longer one is cut.
     pub const MAX_REASON_LENGTH: usize = 1024;
     /// The maximum length of sent properties in bytes. Together with the reason they fit into one AMQP frame of the
-    /// usual
-    /// 128 KiB. Longer properties are not kept.
+    /// usual 128 KiB. Longer properties are not kept.
     pub const MAX_PROPERTIES_LENGTH: usize = 64 << 10;
 
     /// The reason, cut to its maximum length.
@@ -188,13 +187,11 @@ pub struct Properties {
     #[serde(skip)]
     pub reason: Option<String>,
     /// All properties, for sending the message again; for a dead letter, those of its message. The in-process broker
-    /// sets
-    /// this only for dead letters.
+    /// sets this only for dead letters.
     #[serde(skip)]
     pub kept: Kept,
     /// The name of a property whose form no producer of PP uses, such as a number in place of a text. It is missing
-    /// above
-    /// but does not count as absent.
+    /// above but does not count as absent.
     #[serde(skip)]
     pub malformed: Option<&'static str>,
 }
@@ -246,8 +243,7 @@ pub type AnyBroker = Arc<dyn Broker>;
 #[async_trait]
 pub trait Subscription: Send {
     /// Waits for a message, then takes more for up to `wait`, at most `max`. An error ends the subscription, and a new
-    /// one
-    /// receives its messages again. The call is cancel safe: the next call returns the messages of a cancelled one
+    /// one receives its messages again. The call is cancel safe: the next call returns the messages of a cancelled one
     /// first.
     async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
 

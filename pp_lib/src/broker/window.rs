@@ -1,6 +1,5 @@
 //! Tracks the deliveries of a subscription that may be acknowledged. A multiple acknowledgement covers every lower tag,
-//! so
-//! it stops before the first unfinished delivery.
+//! so it stops before the first unfinished delivery.
 
 use std::collections::BTreeSet;
 

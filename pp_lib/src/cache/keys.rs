@@ -2,10 +2,8 @@
 //!
 //! A value begins with the part that comparisons need. `3 {…}` is a work at version 3, `~3 {…}` is the same until the
 //! refresher confirms it, `?77` is a lease, `0 ` an unknown work and `x` a deleted one. For a code, `i21` is the id of
-//! its
-//! work, and `p4 1634115736 id` is a demand with its bound, time of acceptance and identity. A new form needs a new
-//! number
-//! in the keys.
+//! its work, and `p4 1634115736 id` is a demand with its bound, time of acceptance and identity. A new form needs a new
+//! number in the keys.
 
 use super::{ByCode, Entry, EntryOrLease, Lease, Provisional};
 use crate::domain::{AddUpTo, Work, WorkCode, WorkId};

@@ -32,8 +32,7 @@ impl Lifetimes {
     }
 
     /// The lifetime of entries that the refresher may have missed. Together with [`Self::late_after`] it ends before
-    /// the
-    /// value could exceed the staleness.
+    /// the value could exceed the staleness.
     pub(super) fn unconfirmed(&self) -> Duration {
         self.0.staleness / 2
     }

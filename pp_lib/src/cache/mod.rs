@@ -3,8 +3,7 @@
 //! Redis and this process's memory implement it. The suite in `pp_conformance::cache` checks both.
 //!
 //! Three kinds of writers share the cache. None of them may replace a newer value with an older one, or leave a value
-//! that
-//! is never corrected.
+//! that is never corrected.
 //!
 //! - **Readers fill** missing values. A look-up without a result leaves a lease, and the value may be filled in only
 //!   while
@@ -79,8 +78,7 @@ pub enum EntryOrLease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedUp {
     /// True if the refresher caught up recently, so that no entry exceeds the staleness. Otherwise entries are a
-    /// fallback
-    /// only, and no leases were left.
+    /// fallback only, and no leases were left.
     pub fresh: bool,
     /// One result per id, in order.
     pub found: Vec<EntryOrLease>,
@@ -155,8 +153,7 @@ pub trait Cache: Send + Sync {
     async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()>;
 
     /// Marks the cache as fresh since a moment and moves its position from `from` to `to`. The position must be `from`.
-    /// A
-    /// late mark that exceeds the staleness has no effect on freshness.
+    /// A late mark that exceeds the staleness has no effect on freshness.
     async fn mark(&self, from: &Position, to: &Position, since: Moment) -> Result<Marked>;
 
     /// The position in the feed, if there is one.
@@ -176,8 +173,7 @@ pub trait Cache: Send + Sync {
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()>;
 
     /// Takes codes listed longer ago than `age`, oldest first, at most `limit`. They are listed again as new, so that
-    /// no
-    /// other process takes them before that time.
+    /// no other process takes them before that time.
     async fn take_accepted(&self, age: Duration, limit: usize) -> Result<Vec<WorkCode>>;
 
     /// Removes these codes from the list.

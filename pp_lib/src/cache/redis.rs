@@ -52,8 +52,7 @@ impl RedisCache {
     pub const TIMEOUT: Duration = Duration::from_millis(100);
 
     /// A cache at this URL. It does not wait for the server, and only an invalid URL is an error. Each call to the
-    /// server
-    /// takes at most `timeout`. It must be called on a Tokio runtime, where it starts to connect.
+    /// server takes at most `timeout`. It must be called on a Tokio runtime, where it starts to connect.
     pub fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
         Ok(Self {
             link: Link::to(url, timeout)?,

@@ -1,8 +1,7 @@
 //! The change feed port, which wakes waiters after a change. They read the changes from the store.
 //!
 //! A wake-up may come without a change, and several changes may share one. Every waiter also polls, so a lost wake-up
-//! costs
-//! time, never work.
+//! costs time, never work.
 
 pub mod memory;
 pub mod postgres;

@@ -89,8 +89,7 @@ impl Shared {
 
 impl PostgresFeed {
     /// A feed on the database of this URL. It connects in the background and reconnects when necessary. Each connect
-    /// wakes
-    /// all waiters once, because announcements may have been missed. It must be called on a Tokio runtime.
+    /// wakes all waiters once, because announcements may have been missed. It must be called on a Tokio runtime.
     pub fn connect(url: &str) -> Result<Self, FeedError> {
         let config = config(url).ok_or(FeedError::Url)?;
         let shared = Arc::new(Shared::default());

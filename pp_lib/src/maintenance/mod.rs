@@ -1,6 +1,5 @@
 //! Keeps the database in order: sends due rows, ends expired leases, stores dead letters, rolls up counters and prunes
-//! old
-//! rows.
+//! old rows.
 
 mod dead_letter_drainer;
 mod dispatcher;

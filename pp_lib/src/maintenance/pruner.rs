@@ -1,10 +1,8 @@
 //! The purge, which removes old finished works and their events.
 //!
 //! One of the dispatching services does it for all, every hour. It is chosen by a lease, which also is the timetable:
-//! after
-//! a walk through all old rows the lease is kept for an hour, so that frequent restarts cause no more walks. A walk
-//! consists
-//! of small batches with equally long pauses, which leave half of the resources to others.
+//! after a walk through all old rows the lease is kept for an hour, so that frequent restarts cause no more walks. A
+//! walk consists of small batches with equally long pauses, which leave half of the resources to others.
 
 use std::time::Duration;
 

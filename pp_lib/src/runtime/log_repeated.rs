@@ -17,8 +17,7 @@ const LONGEST_COUNT: Duration = Duration::from_secs(600);
 static KINDS: Mutex<Kinds> = Mutex::new(Kinds(BTreeMap::new()));
 
 /// Logs a line, or only counts it if a line of its kind was logged recently. A kind is a constant or has few values,
-/// such
-/// as the names of parts. External data belongs into the rest of the line.
+/// such as the names of parts. External data belongs into the rest of the line.
 ///
 /// ```
 /// # use pp_lib::log_repeated;

@@ -2,12 +2,9 @@
 //! change after its position once and in order. The API decides how a stream is sent.
 //!
 //! The reader pages the feed while there are subscribers, renders each change once and hands every page to all. A
-//! subscriber
-//! first starts to listen, then pages from the database up to the reader's position at that time, and then continues
-//! with
-//! the pages it heard. They begin exactly there, so no change is missed or repeated. A subscriber that cannot keep up
-//! is
-//! ended. It returns with its position and continues from the database.
+//! subscriber first starts to listen, then pages from the database up to the reader's position at that time, and then
+//! continues with the pages it heard. They begin exactly there, so no change is missed or repeated. A subscriber that
+//! cannot keep up is ended. It returns with its position and continues from the database.
 
 mod change;
 mod page;

@@ -100,8 +100,7 @@ pub struct StatsSubscription {
 
 impl StatsSubscription {
     /// The newest sample that was not handed out yet, in the form it is sent; `None` after the shutdown. The call may
-    /// be
-    /// cancelled and repeated.
+    /// be cancelled and repeated.
     pub async fn next(&mut self) -> Option<Bytes> {
         let shutdown = self.shutdown.clone();
         let newest = async {

@@ -2,8 +2,7 @@
 //!
 //! RabbitMQ limits prefetched messages by number, not by size. The connection of a subscription is therefore read only
 //! while the next message has room. Unread messages wait in the server. The server closes a connection that is not read
-//! for
-//! 15 s, and then delivers its messages again.
+//! for 15 s, and then delivers its messages again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

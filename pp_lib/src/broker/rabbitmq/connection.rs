@@ -135,8 +135,7 @@ impl Server {
     }
 
     /// Declares the queues. It warns once if they are older than the server's upgrade to 4.0: such queues work, except
-    /// for
-    /// the new default limit.
+    /// for the new default limit.
     pub(super) async fn declare(&self, connection: &Connection, version: MajorVersion) -> Result<()> {
         let arguments = Arguments::of(version);
         let mut before = Vec::new();
@@ -159,8 +158,7 @@ impl Server {
     }
 
     /// Declares a queue and answers its arguments. Old and new queues may exist side by side. A user without the right
-    /// to
-    /// declare uses an existing queue.
+    /// to declare uses an existing queue.
     async fn declare_one(&self, connection: &Connection, name: &str, arguments: Arguments) -> Result<Arguments> {
         let before = Arguments::LimitLeftOut;
         if self.may_not_declare.load(Ordering::Relaxed) {

@@ -1,8 +1,7 @@
 //! Receives messages. Each subscription has its own connection, so that dropping it returns unacknowledged messages.
 //!
 //! The first window is small until the size of messages is known. Prefetched messages without room in the budget occupy
-//! the
-//! server's memory, and are delivered again when this program ends.
+//! the server's memory, and are delivered again when this program ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -126,10 +125,8 @@ impl RabbitSubscription {
     }
 
     /// Replaces the consumer with another one on the same channel, because RabbitMQ cannot change the window of a
-    /// quorum
-    /// queue's consumer. The whole window of the old consumer is received, so no message is on its way to it. Its
-    /// messages
-    /// stay with this subscription.
+    /// quorum queue's consumer. The whole window of the old consumer is received, so no message is on its way to it.
+    /// Its messages stay with this subscription.
     async fn widen(&mut self) {
         let window = self.rest();
         let (server, channel) = (self.server.clone(), self.link.channel.clone());

@@ -1,10 +1,8 @@
 //! Repairs frames of the server: properties that the client library cannot parse are replaced with a mark.
 //!
 //! AMQP text is UTF-8, but the server passes on any bytes of a sender. The library closes its connection on such a
-//! message,
-//! the server delivers it again, and it would block all others for ever. With the mark the message arrives with its
-//! body,
-//! and its consumer treats it as dead.
+//! message, the server delivers it again, and it would block all others for ever. With the mark the message arrives
+//! with its body, and its consumer treats it as dead.
 //!
 //! A message without room in its subscription's budget is held back, together with everything after it.
 

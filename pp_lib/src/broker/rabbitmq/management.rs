@@ -47,8 +47,7 @@ enum Definition {
 
 impl Management {
     /// The API at `http://user:password@host:15672`, for the queues of the broker at a URL. An error does not quote
-    /// secrets.
-    /// An address without a login uses the broker's login.
+    /// secrets. An address without a login uses the broker's login.
     pub fn new(address: &str, broker: &str, names: &QueueNames) -> Result<Self> {
         let wrong = |why: &str| BrokerError::Rejected(format!("expected http://user:password@host:15672: {why}"));
         let mut base = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;

@@ -1,10 +1,8 @@
 //! RabbitMQ, the broker between processes, for versions 3.10 and 4.x.
 //!
 //! Only this folder knows the client library. Nothing recovers in the background: publishing opens another connection
-//! with
-//! the next call, and an error ends a subscription. `transport` and `frames` stand between the library and the server,
-//! so
-//! that a malformed message does not end a connection and large ones do not exhaust the memory.
+//! with the next call, and an error ends a subscription. `transport` and `frames` stand between the library and the
+//! server, so that a malformed message does not end a connection and large ones do not exhaust the memory.
 
 mod budget;
 mod connection;
@@ -67,8 +65,7 @@ impl RabbitMq {
     /// Connects once and declares the queues. It needs a Tokio runtime that outlives the broker.
     ///
     /// [`BrokerError::Unavailable`] is worth a retry, because a server may start late. [`BrokerError::Rejected`] is
-    /// not: the
-    /// URL is invalid, the login is refused, or a queue exists with other arguments.
+    /// not: the URL is invalid, the login is refused, or a queue exists with other arguments.
     pub async fn connect(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let broker = Self::without_connection(url, names, config)?;
         let link = broker.server.open(Purpose::Publish).await?;
@@ -77,8 +74,7 @@ impl RabbitMq {
     }
 
     /// A broker that connects with the first call that needs it, as every call does after a lost connection. Only an
-    /// invalid
-    /// URL or name is an error here.
+    /// invalid URL or name is an error here.
     pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let management = config.management.as_deref();
         let management = management

@@ -1,8 +1,7 @@
 //! Publishes with confirmations in windows: it sends a whole window, then awaits all of its answers.
 //!
 //! A call holds the link while it uses it, and returns only a good one. A failed or cancelled call therefore leaves
-//! nothing
-//! behind, and the next call opens another link.
+//! nothing behind, and the next call opens another link.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -99,8 +98,7 @@ impl Publisher {
     }
 
     /// Takes the link or opens another. A server that lacks memory or disk reads from no link, so a blocked link stays
-    /// in
-    /// its place. Another one would be blocked too.
+    /// in its place. Another one would be blocked too.
     async fn take_link(&self, place: &mut Option<Link>) -> Result<Link> {
         if place.as_ref().is_some_and(Link::blocked) {
             return Err(BrokerError::Blocked);

@@ -1,14 +1,11 @@
 //! The queues and their arguments, which cannot change after a queue was created. Every connection declares the queues;
-//! a
-//! user without that right only checks that they exist.
+//! a user without that right only checks that they exist.
 //!
 //! They are durable quorum queues without a dead-letter exchange, because dead messages are published with a
-//! confirmation
-//! instead. They have no delivery limit, because the row counts the attempts of a demand. Below 4.0 the argument is
-//! left
-//! out, because -1 would drop a message at its first return. From 4.0 on it is -1, because the default limit is 20. A
-//! queue
-//! created below 4.0 stays the same when the server is upgraded, and only a policy can lift its limit.
+//! confirmation instead. They have no delivery limit, because the row counts the attempts of a demand. Below 4.0 the
+//! argument is left out, because -1 would drop a message at its first return. From 4.0 on it is -1, because the default
+//! limit is 20. A queue created below 4.0 stays the same when the server is upgraded, and only a policy can lift its
+//! limit.
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};

@@ -24,8 +24,7 @@ const AT_ONCE: usize = 256 << 10;
 pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
 
 /// The current Tokio runtime for one connection. It passes no frame that the library cannot parse and no message
-/// without
-/// room behind the gate. It reports the server's version, whose greeting must arrive within `limit`.
+/// without room behind the gate. It reports the server's version, whose greeting must arrive within `limit`.
 pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -> Transport {
     let readable = Readable {
         tokio: Tokio::current(),

@@ -222,8 +222,7 @@ impl Dispatcher {
     }
 
     /// Finds due rows of any age, and rows whose messages must be lost because they were sent a while ago and the queue
-    /// is
-    /// empty. A row that a worker is running is sent twice, which does no harm.
+    /// is empty. A row that a worker is running is sent twice, which does no harm.
     async fn sweep(&self, shutdown: &CancellationToken) -> Result<()> {
         if self.broker.ready_messages(Queue::Demand).await? == 0 {
             let released = self.store.release_sent(SWEEP_INTERVAL).await?;
@@ -239,8 +238,7 @@ impl Dispatcher {
     }
 
     /// Shortens waits after the clock was set back, during this process or before it, so that no row waits longer than
-    /// its
-    /// own delay.
+    /// its own delay.
     async fn check_clock(&self, clock: &mut Clock) -> Result<()> {
         let asked = Instant::now();
         let reading = self.store.clock().await?;

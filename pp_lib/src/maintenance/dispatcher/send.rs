@@ -17,8 +17,7 @@ const BATCHES_IN_A_ROW: usize = 20;
 
 impl Dispatcher {
     /// Sends due rows, or only those that fell due `within` that time. Answers `true` if all were sent. A long backlog
-    /// is
-    /// sent in parts, so that rescue and sweep get their turns.
+    /// is sent in parts, so that rescue and sweep get their turns.
     pub(super) async fn send_due(&self, within: Option<Duration>, shutdown: &CancellationToken) -> Result<bool> {
         for _ in 0..BATCHES_IN_A_ROW {
             if shutdown.is_cancelled() {

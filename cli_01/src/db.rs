@@ -11,8 +11,7 @@ use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, Work
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
-use pp_lib::serving::CreateWork;
-use pp_lib::serving::{StoreActor, StoreHandle, StoreOptions};
+use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, Search, Selection};
 use tokio::runtime::{Builder, Runtime};
 
@@ -53,9 +52,9 @@ impl Database {
 
     /// A store actor with a feed without listeners. The dispatcher's poll finds due works within a second, while a
     /// notification might not be sent before this process ends.
-    fn actor(&self) -> (StoreActor, StoreHandle) {
+    fn actor(&self) -> (Actor, StoreHandle) {
         let feed: AnyFeed = Arc::new(MemoryFeed::new());
-        StoreActor::start(&self.store, &feed, StoreOptions::default())
+        StoreHandle::start(&self.store, &feed, StoreOptions::default())
     }
 
     /// Waits for an answer until the time limit.

@@ -22,8 +22,7 @@ use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
 use crate::serving::api_instances::{ApiInstances, InstanceCount};
 use crate::serving::vanished::VanishedDemands;
-use crate::serving::{ActorError, DemandActor, DemandHandle, OfferOutcome, Works};
-use crate::serving::{Scope, WorkOrDemand};
+use crate::serving::{Actor, ActorError, DemandHandle, OfferOutcome, Scope, WorkOrDemand, Works};
 use crate::store::{AnyStore, MOST_EVENTS};
 
 /// The maximum wait for a demand's confirmation.
@@ -190,7 +189,7 @@ impl DemandService {
 
 /// The running tasks for demands. The owner stops them.
 pub struct DemandServing {
-    actor: DemandActor,
+    actor: Actor,
     instances: Option<ApiInstances>,
     vanished: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -211,7 +210,7 @@ impl DemandServing {
             true => Arc::new(BrokerSink::new(Arc::clone(broker))),
             false => Arc::new(StoreSink::new(Arc::clone(store), Arc::clone(feed))),
         };
-        let (actor, offers) = DemandActor::start(sink, mailbox, CONFIRM_TIMEOUT);
+        let (actor, offers) = DemandHandle::start(sink, mailbox, CONFIRM_TIMEOUT);
         let instances = match without_row && !cache.shared() {
             true => Some(ApiInstances::start(Arc::clone(store)).await),
             false => None,

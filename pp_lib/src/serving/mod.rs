@@ -31,10 +31,7 @@ use crate::runtime::Health;
 use crate::runtime::supervise;
 use crate::store::AnyStore;
 
-pub use actors::{
-    ActorError, CacheActor, CacheAnswer, CacheHandle, DemandActor, DemandHandle, OfferOutcome, StoreActor, StoreHandle,
-    StoreOptions,
-};
+pub use actors::{Actor, ActorError, CacheAnswer, CacheHandle, DemandHandle, OfferOutcome, StoreHandle, StoreOptions};
 pub use create::{CreateWork, latest_run_at};
 pub use demand::{DemandError, DemandIdentity, DemandService, DemandServing};
 pub use idempotency::{IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys};
@@ -57,8 +54,8 @@ pub struct Caches {
 
 /// The running tasks of the serving side. The owner stops them.
 pub struct Serving {
-    store: StoreActor,
-    cache: CacheActor,
+    store: Actor,
+    cache: Actor,
     works: Works,
     refreshers: JoinSet<()>,
     stop: CancellationToken,
@@ -74,9 +71,9 @@ impl Serving {
         health: &Health,
     ) -> (Self, Works) {
         let stop = CancellationToken::new();
-        let (store_actor, store_handle) = StoreActor::start(store, feed, options);
+        let (store_actor, store_handle) = StoreHandle::start(store, feed, options);
         let (cache_actor, cache_handle) =
-            CacheActor::start(&caches.cache, health.part("cache", false), options.mailbox);
+            CacheHandle::start(&caches.cache, health.part("cache", false), options.mailbox);
         let works = Works::new(
             store_handle,
             cache_handle,

@@ -9,7 +9,7 @@ use pp_conformance::store::everything;
 use pp_lib::domain::{MessageId, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::serving::{ActorError, StoreActor, StoreHandle, StoreOptions};
+use pp_lib::serving::{Actor, ActorError, StoreHandle, StoreOptions};
 use pp_lib::serving::{
     CreateWork, IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys,
 };
@@ -35,7 +35,7 @@ struct Place {
     requests: IdempotentRequests,
     of_another: IdempotentRequests,
     executed: Arc<AtomicUsize>,
-    _actors: [StoreActor; 2],
+    _actors: [Actor; 2],
     _folder: TempDir,
 }
 
@@ -51,7 +51,7 @@ async fn place_with(idempotency_ttl: Duration) -> Place {
         idempotency_ttl,
         ..StoreOptions::default()
     };
-    let start = || StoreActor::start(&(store.clone() as AnyStore), &feed, options);
+    let start = || StoreHandle::start(&(store.clone() as AnyStore), &feed, options);
     let ((actor, handle), (other_actor, other_handle)) = (start(), start());
     Place {
         store,

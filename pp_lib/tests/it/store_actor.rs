@@ -6,7 +6,7 @@ use pp_conformance::scripted::{Call, Held, ScriptedStore, Step};
 use pp_lib::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::serving::{ActorError, CreateWork, StoreActor, StoreHandle, StoreOptions};
+use pp_lib::serving::{Actor, ActorError, CreateWork, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, StoreError};
 
 use crate::store::embedded;
@@ -57,7 +57,7 @@ struct Rig {
     store: Arc<ScriptedStore>,
     held: Held,
     handle: StoreHandle,
-    actor: StoreActor,
+    actor: Actor,
     feed: AnyFeed,
     _folder: tempfile::TempDir,
 }
@@ -74,7 +74,7 @@ async fn rig() -> Rig {
         ..StoreOptions::default()
     };
     let any: AnyStore = store.clone();
-    let (actor, handle) = StoreActor::start(&any, &feed, options);
+    let (actor, handle) = StoreHandle::start(&any, &feed, options);
     Rig {
         store,
         held,

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::cache::{self, AnyCache, ByCode, CacheError, Entry, EntryOrLease, Lease, Moment};
 use crate::domain::{WorkCode, WorkId};
 use crate::runtime::Part;
+use crate::serving::actors::Actor;
 use crate::serving::actors::breaker::Breaker;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 
@@ -35,13 +34,6 @@ pub struct CacheAnswer {
     pub found: EntryOrLease,
 }
 
-/// The running actor. The owner stops it.
-#[derive(Debug)]
-pub struct CacheActor {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
 /// Sends requests to the cache's actor.
 #[derive(Clone)]
 pub struct CacheHandle {
@@ -54,74 +46,15 @@ pub struct CacheHandle {
     breaker: Arc<Breaker>,
 }
 
-impl CacheActor {
-    /// Starts the actor on the current runtime. `part` shows the health of the cache.
-    pub fn start(cache: &AnyCache, part: Part, mailbox: usize) -> (Self, CacheHandle) {
-        let actor = Self {
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let (clock, breaker) = (Clock::default(), Arc::new(Breaker::new(part)));
-        let watching = watch(Arc::clone(cache), clock.clone(), Arc::clone(&breaker));
-        let stop = actor.stop.clone();
-        actor
-            .tasks
-            .spawn(async move { stop.run_until_cancelled(watching).await });
-        let opener = MailboxOpener {
-            cache,
-            breaker: &breaker,
-            mailbox,
-            actor: &actor,
-        };
-        let handle = opener.all(clock);
-        (actor, handle)
-    }
-
-    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
 /// Opens the mailboxes.
 struct MailboxOpener<'a> {
+    actor: &'a Actor,
     cache: &'a AnyCache,
     breaker: &'a Arc<Breaker>,
     mailbox: usize,
-    actor: &'a CacheActor,
 }
 
 impl MailboxOpener<'_> {
-    fn all(&self, clock: Clock) -> CacheHandle {
-        CacheHandle {
-            look_ups: self.each("cache: look up", |cache, ids| async move { look_up(&cache, ids).await }),
-            fills: self.each("cache: fill", |cache, fills: Vec<_>| async move {
-                let done = vec![(); fills.len()];
-                cache.fill(&fills).await.map(|()| done)
-            }),
-            puts: self.each("cache: put", |cache, puts: Vec<(Vec<_>, Moment)>| async move {
-                let done = vec![(); puts.len()];
-                // The oldest of the moments is right for all of them.
-                let Some(since) = puts.iter().map(|(_, since)| *since).min() else {
-                    return Ok(done);
-                };
-                let entries: Vec<_> = puts.into_iter().flat_map(|(entries, _)| entries).collect();
-                cache.put(&entries, since).await.map(|()| done)
-            }),
-            codes: self.each("cache: by code", |cache, codes: Vec<_>| async move {
-                cache.by_codes(&codes).await
-            }),
-            code_puts: self.each("cache: put codes", |cache, entries: Vec<_>| async move {
-                let done = vec![(); entries.len()];
-                cache.put_codes(&entries).await.map(|()| done)
-            }),
-            clock,
-            breaker: Arc::clone(self.breaker),
-        }
-    }
-
     /// Opens a mailbox for a batched call whose answers have the order of the questions.
     fn each<Q, A, C, F>(&self, name: &'static str, call: C) -> Mailbox<Q, A>
     where
@@ -137,36 +70,72 @@ impl MailboxOpener<'_> {
             lanes: LANES,
         };
         let (cache, breaker) = (Arc::clone(self.cache), Arc::clone(self.breaker));
-        open(
-            options,
-            &self.actor.tasks,
-            &self.actor.stop,
-            move |questions: Vec<Q>, replies: Vec<Reply<A>>| {
-                let (calling, breaker) = (call(Arc::clone(&cache), questions), Arc::clone(&breaker));
-                async move {
-                    // The breaker opened while these waited. Dropping the replies answers them with none.
-                    if breaker.is_open() {
-                        return;
+        open(self.actor, options, move |questions: Vec<Q>, replies: Vec<Reply<A>>| {
+            let (calling, breaker) = (call(Arc::clone(&cache), questions), Arc::clone(&breaker));
+            async move {
+                // The breaker opened while these waited. Dropping the replies answers them with none.
+                if breaker.is_open() {
+                    return;
+                }
+                match calling.await {
+                    Ok(answers) => {
+                        breaker.succeeded();
+                        for (reply, answer) in replies.into_iter().zip(answers) {
+                            let _ = reply.send(Ok(answer));
+                        }
                     }
-                    match calling.await {
-                        Ok(answers) => {
-                            breaker.succeeded();
-                            for (reply, answer) in replies.into_iter().zip(answers) {
-                                let _ = reply.send(Ok(answer));
-                            }
-                        }
-                        Err(error) => {
-                            log::debug!("{name}: {error}");
-                            breaker.failed(&error);
-                        }
+                    Err(error) => {
+                        log::debug!("{name}: {error}");
+                        breaker.failed(&error);
                     }
                 }
-            },
-        )
+            }
+        })
     }
 }
 
 impl CacheHandle {
+    /// Starts the actor on the current runtime. `part` shows the health of the cache.
+    pub fn start(cache: &AnyCache, part: Part, mailbox: usize) -> (Actor, Self) {
+        let actor = Actor::default();
+        let (clock, breaker) = (Clock::default(), Arc::new(Breaker::new(part)));
+        let watching = watch(Arc::clone(cache), clock.clone(), Arc::clone(&breaker));
+        let stop = actor.stop.clone();
+        (actor.tasks).spawn(async move { stop.run_until_cancelled(watching).await });
+        let opener = MailboxOpener {
+            actor: &actor,
+            cache,
+            breaker: &breaker,
+            mailbox,
+        };
+        let handle = Self {
+            look_ups: opener.each("cache: look up", |cache, ids| async move { look_up(&cache, ids).await }),
+            fills: opener.each("cache: fill", |cache, fills: Vec<_>| async move {
+                let done = vec![(); fills.len()];
+                cache.fill(&fills).await.map(|()| done)
+            }),
+            puts: opener.each("cache: put", |cache, puts: Vec<(Vec<_>, Moment)>| async move {
+                let done = vec![(); puts.len()];
+                // The oldest of the moments is right for all of them.
+                let Some(since) = puts.iter().map(|(_, since)| *since).min() else {
+                    return Ok(done);
+                };
+                let entries: Vec<_> = puts.into_iter().flat_map(|(entries, _)| entries).collect();
+                cache.put(&entries, since).await.map(|()| done)
+            }),
+            codes: opener.each("cache: by code", |cache, codes: Vec<_>| async move {
+                cache.by_codes(&codes).await
+            }),
+            code_puts: opener.each("cache: put codes", |cache, entries: Vec<_>| async move {
+                let done = vec![(); entries.len()];
+                cache.put_codes(&entries).await.map(|()| done)
+            }),
+            clock,
+            breaker: Arc::clone(&breaker),
+        };
+        (actor, handle)
+    }
+
     /// Looks a work up; `None` if the cache is unavailable.
     pub async fn look_up(&self, id: WorkId) -> Option<CacheAnswer> {
         self.ask(&self.look_ups, id).await

@@ -10,8 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::serving::ActorError;
-
+use super::{Actor, ActorError};
 use crate::log_repeated;
 use crate::runtime::supervise;
 
@@ -53,14 +52,9 @@ pub(super) struct MailboxOptions {
     pub(super) lanes: usize,
 }
 
-/// Opens a mailbox whose batches `handle` answers until `stop`: the questions, and for each the reply. Questions that
-/// wait by then are still answered.
-pub(super) fn open<Q, A, H, F>(
-    options: MailboxOptions,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    handle: H,
-) -> Mailbox<Q, A>
+/// Opens a mailbox whose batches `handle` answers until the actor stops: it gets the questions, and for each the reply.
+/// Questions that wait by then are still answered.
+pub(super) fn open<Q, A, H, F>(actor: &Actor, options: MailboxOptions, handle: H) -> Mailbox<Q, A>
 where
     Q: Send + 'static,
     A: Send + 'static,
@@ -72,15 +66,14 @@ where
         options,
         receiver,
         lanes: Arc::new(Semaphore::new(options.lanes.max(1))),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
+        tasks: actor.tasks.clone(),
+        stop: actor.stop.clone(),
         handle,
     };
     // Never cancelled: after the stop the loop ends by itself, once it has answered the waiting questions.
     let restarts = CancellationToken::new();
-    tasks.spawn(supervise(options.name, None, restarts, batches, |batches| {
-        batches.run().boxed()
-    }));
+    let running = supervise(options.name, None, restarts, batches, |batches| batches.run().boxed());
+    actor.tasks.spawn(running);
     Mailbox(sender)
 }
 
@@ -158,12 +151,11 @@ mod tests {
 
     /// Doubles numbers once the gate has a permit for the batch, and reports the size of the batch. 13 panics in the
     /// batch, 14 in the loop.
-    fn doubling(options: MailboxOptions, gate: &Arc<Semaphore>) -> (Doubling, TaskTracker, CancellationToken) {
-        let (tasks, stop, gate) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(gate));
+    fn doubling(options: MailboxOptions, gate: &Arc<Semaphore>) -> (Doubling, Actor) {
+        let (actor, gate) = (Actor::default(), Arc::clone(gate));
         let mailbox = open(
+            &actor,
             options,
-            &tasks,
-            &stop,
             move |numbers: Vec<u32>, replies: Vec<Reply<(u32, usize)>>| {
                 assert!(!numbers.contains(&14));
                 let gate = Arc::clone(&gate);
@@ -177,7 +169,7 @@ mod tests {
                 }
             },
         );
-        (mailbox, tasks, stop)
+        (mailbox, actor)
     }
 
     /// Asks in the background. On return the question is in the mailbox, or refused.
@@ -216,18 +208,18 @@ mod tests {
             lanes: 2,
             ..OPTIONS
         };
-        let (mailbox, tasks, _stop) = doubling(options, &gate);
+        let (mailbox, actor) = doubling(options, &gate);
         let (first, second, third) = (
             asked(&mailbox, 1).await,
             asked(&mailbox, 2).await,
             asked(&mailbox, 3).await,
         );
-        while tasks.len() < 3 {
+        while actor.tasks.len() < 3 {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
         // The tasks are the loop and two batches: the third question waits for a lane.
-        assert_eq!(tasks.len(), 3);
+        assert_eq!(actor.tasks.len(), 3);
         gate.add_permits(3);
         for (task, answer) in [(first, 2), (second, 4), (third, 6)] {
             assert_eq!(task.await.unwrap().unwrap().0, answer);
@@ -249,20 +241,15 @@ mod tests {
     async fn abandoned_questions_are_dropped() {
         static SERVED: AtomicUsize = AtomicUsize::new(0);
         let gate = Arc::new(Semaphore::new(0));
-        let (tasks, stop, inner) = (TaskTracker::new(), CancellationToken::new(), Arc::clone(&gate));
-        let mailbox = open(
-            OPTIONS,
-            &tasks,
-            &stop,
-            move |numbers: Vec<u32>, replies: Vec<Reply<()>>| {
-                SERVED.fetch_add(numbers.len(), Ordering::Relaxed);
-                let gate = Arc::clone(&inner);
-                async move {
-                    gate.acquire().await.unwrap().forget();
-                    drop(replies);
-                }
-            },
-        );
+        let (actor, inner) = (Actor::default(), Arc::clone(&gate));
+        let mailbox = open(&actor, OPTIONS, move |numbers: Vec<u32>, replies: Vec<Reply<()>>| {
+            SERVED.fetch_add(numbers.len(), Ordering::Relaxed);
+            let gate = Arc::clone(&inner);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                drop(replies);
+            }
+        });
         let ask = |number| {
             let mailbox = mailbox.clone();
             tokio::spawn(async move { mailbox.ask(number).await })
@@ -277,25 +264,22 @@ mod tests {
         assert!(given_up.await.unwrap_err().is_cancelled());
         gate.add_permits(2);
         assert!(first.await.unwrap().is_err());
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
+        actor.stop().await;
         assert_eq!(SERVED.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn a_stop_answers_waiting_questions_and_refuses_new_ones() {
         let gate = Arc::new(Semaphore::new(0));
-        let (mailbox, tasks, stop) = doubling(OPTIONS, &gate);
+        let (mailbox, actor) = doubling(OPTIONS, &gate);
         let first = asked(&mailbox, 1).await;
         tokio::task::yield_now().await;
         let second = asked(&mailbox, 2).await;
-        stop.cancel();
+        actor.stop.cancel();
         gate.add_permits(2);
         assert_eq!(first.await.unwrap().unwrap(), (2, 1));
         assert_eq!(second.await.unwrap().unwrap(), (4, 1));
-        tasks.close();
-        tasks.wait().await;
+        actor.stop().await;
         assert!(matches!(mailbox.ask(3).await, Err(ActorError::Stopped)));
     }
 }

@@ -9,11 +9,30 @@ mod mailbox;
 mod publisher;
 mod store;
 
-pub use cache::{CacheActor, CacheAnswer, CacheHandle};
-pub use publisher::{DemandActor, DemandHandle, OfferOutcome};
-pub use store::{StoreActor, StoreHandle, StoreOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::store::StoreError;
+
+pub use cache::{CacheAnswer, CacheHandle};
+pub use publisher::{DemandHandle, OfferOutcome};
+pub use store::{StoreHandle, StoreOptions};
+
+/// A running actor. The owner stops it.
+#[derive(Debug, Default)]
+pub struct Actor {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Actor {
+    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
 
 /// The error of a request to an actor.
 #[derive(Clone, Debug, thiserror::Error)]

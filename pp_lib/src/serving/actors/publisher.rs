@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::broker::Published;
 use crate::enqueue::{DemandSink, NewDemand};
 use crate::log_repeated;
-use crate::serving::ActorError;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
+use crate::serving::actors::{Actor, ActorError};
 
 /// The maximum number of demands in a batch.
 const BATCH: usize = 512;
@@ -29,25 +27,15 @@ pub enum OfferOutcome {
     OtherDemand,
 }
 
-/// The running actor. The owner stops it.
-#[derive(Debug)]
-pub struct DemandActor {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
 /// Sends demands to their actor.
 #[derive(Clone)]
 pub struct DemandHandle(Mailbox<NewDemand, OfferOutcome>);
 
-impl DemandActor {
+impl DemandHandle {
     /// Starts the actor on the current runtime. At most `mailbox` demands may wait, and the sink may take up to `limit`
     /// per batch.
-    pub fn start(sink: Arc<dyn DemandSink>, mailbox: usize, limit: Duration) -> (Self, DemandHandle) {
-        let actor = Self {
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
+    pub fn start(sink: Arc<dyn DemandSink>, mailbox: usize, limit: Duration) -> (Actor, Self) {
+        let actor = Actor::default();
         let options = MailboxOptions {
             name: "demands",
             capacity: mailbox,
@@ -55,21 +43,12 @@ impl DemandActor {
             // The broker connection publishes one batch at a time; the next batch grows meanwhile.
             lanes: 1,
         };
-        let mailbox = open(options, &actor.tasks, &actor.stop, move |demands, replies| {
+        let mailbox = open(&actor, options, move |demands, replies| {
             offer(Arc::clone(&sink), demands, replies, limit)
         });
-        (actor, DemandHandle(mailbox))
+        (actor, Self(mailbox))
     }
 
-    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-impl DemandHandle {
     /// Offers a demand and waits for its outcome.
     pub async fn offer(&self, demand: NewDemand) -> Result<OfferOutcome, ActorError> {
         self.0.ask(demand).await
@@ -181,7 +160,7 @@ mod tests {
             offers: Mutex::default(),
             gate: tokio::sync::Semaphore::new(permits),
         });
-        let (actor, handle) = DemandActor::start(sink.clone(), 100, limit);
+        let (actor, handle) = DemandHandle::start(sink.clone(), 100, limit);
         let offers = demands.iter().map(|(id, bound)| handle.offer(demand(id, bound)));
         let answers = join_all(offers).await.into_iter().map(Result::unwrap).collect();
         actor.stop().await;

@@ -5,13 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
+use super::{Actor, ActorError};
 use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
-use crate::serving::ActorError;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
     Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
@@ -50,13 +47,6 @@ impl Default for StoreOptions {
     }
 }
 
-/// The running actor. The owner stops it.
-#[derive(Debug)]
-pub struct StoreActor {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
 /// Sends requests to the store. Creations, look-ups, keys and counter reads are batched; other calls go straight to the
 /// store.
 #[derive(Clone)]
@@ -71,72 +61,15 @@ pub struct StoreHandle {
     feed: AnyFeed,
 }
 
-impl StoreActor {
-    /// Starts the actor on the current runtime. It pokes the feed once after each change that makes works due.
-    pub fn start(store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> (Self, StoreHandle) {
-        let actor = Self {
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let opener = MailboxOpener {
-            store,
-            feed,
-            options,
-            actor: &actor,
-        };
-        let handle = opener.all();
-        (actor, handle)
-    }
-
-    /// Refuses new requests, answers the waiting ones, and returns when none is under way.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
 /// Opens the mailboxes.
 struct MailboxOpener<'a> {
+    actor: &'a Actor,
     store: &'a AnyStore,
     feed: &'a AnyFeed,
     options: StoreOptions,
-    actor: &'a StoreActor,
 }
 
 impl MailboxOpener<'_> {
-    fn all(&self) -> StoreHandle {
-        let (writes, reads) = (self.options.write_lanes, self.options.read_lanes);
-        let ttl = self.options.idempotency_ttl;
-        StoreHandle {
-            creates: self.batched("store: create", writes, create),
-            ids: self.batched("store: by id", reads, |store, _, ids, replies| {
-                by_ids(store, ids, replies)
-            }),
-            codes: self.batched("store: by code", reads, |store, _, codes, replies| {
-                by_codes(store, codes, replies)
-            }),
-            begins: self.batched(
-                "store: begin",
-                writes,
-                move |store, _, requests: Vec<_>, replies| async move {
-                    answer_in_order(logged("store: begin", store.begin(&requests, HOLD, ttl).await), replies);
-                },
-            ),
-            answers: self.batched(
-                "store: keep answers",
-                writes,
-                |store, _, answered: Vec<_>, replies| async move {
-                    let kept = logged("store: keep answers", store.keep_answers(&answered).await);
-                    answer_in_order(kept, replies);
-                },
-            ),
-            stats: self.batched("store: stats", 1, |store, _, _, replies| stats(store, replies)),
-            store: Arc::clone(self.store),
-            feed: Arc::clone(self.feed),
-        }
-    }
-
     /// Opens a mailbox for a batched call.
     fn batched<Q, A, H, F>(&self, name: &'static str, lanes: usize, answer_all: H) -> Mailbox<Q, A>
     where
@@ -152,16 +85,54 @@ impl MailboxOpener<'_> {
             lanes,
         };
         let (store, feed) = (Arc::clone(self.store), Arc::clone(self.feed));
-        open(
-            options,
-            &self.actor.tasks,
-            &self.actor.stop,
-            move |questions, replies| answer_all(Arc::clone(&store), Arc::clone(&feed), questions, replies),
-        )
+        open(self.actor, options, move |questions, replies| {
+            answer_all(Arc::clone(&store), Arc::clone(&feed), questions, replies)
+        })
     }
 }
 
 impl StoreHandle {
+    /// Starts the actor on the current runtime. It pokes the feed once after each change that makes works due.
+    pub fn start(store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> (Actor, Self) {
+        let actor = Actor::default();
+        let (writes, reads, ttl) = (options.write_lanes, options.read_lanes, options.idempotency_ttl);
+        let opener = MailboxOpener {
+            actor: &actor,
+            store,
+            feed,
+            options,
+        };
+        let handle = Self {
+            creates: opener.batched("store: create", writes, create),
+            ids: opener.batched("store: by id", reads, |store, _, ids, replies| {
+                by_ids(store, ids, replies)
+            }),
+            codes: opener.batched("store: by code", reads, |store, _, codes, replies| {
+                by_codes(store, codes, replies)
+            }),
+            begins: opener.batched(
+                "store: begin",
+                writes,
+                move |store, _, requests: Vec<_>, replies| async move {
+                    let begun = store.begin(&requests, HOLD, ttl).await;
+                    answer_in_order(logged("store: begin", begun), replies);
+                },
+            ),
+            answers: opener.batched(
+                "store: keep answers",
+                writes,
+                |store, _, answered: Vec<_>, replies| async move {
+                    let kept = store.keep_answers(&answered).await;
+                    answer_in_order(logged("store: keep answers", kept), replies);
+                },
+            ),
+            stats: opener.batched("store: stats", 1, |store, _, _, replies| stats(store, replies)),
+            store: Arc::clone(store),
+            feed: Arc::clone(feed),
+        };
+        (actor, handle)
+    }
+
     /// Inserts a work, due at once or at its scheduled time; `None` if its code is taken.
     pub(in crate::serving) async fn insert(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
         self.creates.ask(work).await
@@ -173,9 +144,6 @@ impl StoreHandle {
     }
 
     /// Changes the bound of a work. A given `version` must match.
-    ///
-    /// # Errors
-    /// When the store refuses it or cannot be reached.
     pub async fn update(
         &self,
         id: WorkId,
@@ -186,52 +154,40 @@ impl StoreHandle {
         self.due("store: update", update).await
     }
 
-    /// Cancels a pending or running work. A given `version` must match.
-    ///
-    /// # Errors
-    /// When the store refuses it or cannot be reached.
-    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+    pub(in crate::serving) async fn cancel(
+        &self,
+        id: WorkId,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
         self.changed("store: cancel", self.store.cancel(id, version)).await
     }
 
-    /// Restarts a failed or cancelled work. A given `version` must match.
-    ///
-    /// # Errors
-    /// When the store refuses it or cannot be reached.
-    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+    pub(in crate::serving) async fn retry(
+        &self,
+        id: WorkId,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
         self.due("store: retry", self.store.retry(id, version)).await
     }
 
-    /// Cancels and removes a work. A given `version` must match.
-    ///
-    /// # Errors
-    /// When the store refuses it or cannot be reached.
-    pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
+    pub(in crate::serving) async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         self.changed("store: delete", self.store.delete(id, version)).await
     }
 
     /// The work with this id.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or too many calls wait for it.
     pub async fn by_id(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
         self.ids.ask(id).await
     }
 
     /// The work with this code.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or too many calls wait for it.
     pub async fn by_code(&self, code: WorkCode) -> Result<Option<Work>, ActorError> {
         self.codes.ask(code).await
     }
 
-    /// The matching works, newest first.
     pub(in crate::serving) async fn search(&self, search: &Search) -> Result<Vec<Work>, ActorError> {
         logged("store: search", self.store.search(search).await)
     }
 
-    /// The events of a work above `after`, oldest first, or `None` for an unknown work.
     pub(in crate::serving) async fn events(
         &self,
         id: WorkId,
@@ -241,7 +197,6 @@ impl StoreHandle {
         logged("store: events", self.store.events_after(id, after, limit).await)
     }
 
-    /// The dead letters below `before`, newest first.
     pub(in crate::serving) async fn dead_letters(
         &self,
         before: Option<DeadLetterId>,
@@ -250,12 +205,10 @@ impl StoreHandle {
         logged("store: dead letters", self.store.dead_letters(before, limit).await)
     }
 
-    /// Redrives dead letters. Returns their number.
     pub(in crate::serving) async fn redrive(&self, which: &Selection) -> Result<u64, ActorError> {
         self.due("store: redrive", self.store.redrive(which)).await
     }
 
-    /// Deletes dead letters. Returns their number.
     pub(in crate::serving) async fn drop_letters(&self, which: &Selection) -> Result<u64, ActorError> {
         logged("store: drop dead letters", self.store.drop_letters(which).await)
     }
@@ -265,12 +218,10 @@ impl StoreHandle {
         self.begins.ask(request).await
     }
 
-    /// Stores the answer to a request and returns the valid one.
     pub(in crate::serving) async fn keep_answer(&self, answered: Answered) -> Result<Option<Answer>, ActorError> {
         self.answers.ask(answered).await
     }
 
-    /// Releases the key of a request that failed.
     pub(in crate::serving) async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
         logged("store: release key", self.store.release_key(key, seed).await)
     }

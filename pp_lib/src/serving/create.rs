@@ -40,9 +40,6 @@ pub fn latest_run_at() -> i64 {
 
 impl StoreHandle {
     /// Creates a work under this identity, or returns the work that already has it. The work is committed on return.
-    ///
-    /// # Errors
-    /// When the store refuses the work or cannot be reached; see [`ActorError`].
     pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
         let mut new = new_work(wanted, message_id);
         for _ in 0..MOST_TRIES {
@@ -56,9 +53,6 @@ impl StoreHandle {
 
     /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
     /// if these identities are taken.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn create_all(&self, wanted: &[CreateWork], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
         let mut new = Vec::with_capacity(wanted.len());
         for (place, wanted) in wanted.iter().enumerate() {

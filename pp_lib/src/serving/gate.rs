@@ -4,12 +4,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::serving::ActorError;
-
 use crate::log_repeated;
+use crate::serving::ActorError;
 
 /// Admits requests of one kind.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// A gate that admits `places` requests and runs `lanes` of them at once.
+    /// A gate that admits `places` requests and runs `lanes` of them at once, until `tasks` are closed.
     pub(super) fn new(name: &'static str, places: usize, lanes: usize, tasks: &TaskTracker) -> Self {
         Self {
             name,
@@ -39,11 +38,11 @@ impl Gate {
         A: Send + 'static,
         F: Future<Output = Result<A, ActorError>> + Send + 'static,
     {
-        let place = Arc::clone(&self.places);
-        let place = place.try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => ActorError::Overloaded,
-            TryAcquireError::Closed => ActorError::Stopped,
-        })?;
+        if self.tasks.is_closed() {
+            return Err(ActorError::Stopped);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| ActorError::Overloaded)?;
         let lanes = Arc::clone(&self.lanes);
         let running = self.tasks.spawn(async move {
             let _place = place;
@@ -54,11 +53,6 @@ impl Gate {
             log_repeated!(Error, self.name, "{broken}");
             Err(ActorError::Failed)
         })
-    }
-
-    /// Refuses all further requests.
-    pub(super) fn close(&self) {
-        self.places.close();
     }
 }
 
@@ -118,7 +112,6 @@ mod tests {
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
         assert!(matches!(gate.run(ready(Ok(2))).await, Err(ActorError::Overloaded)));
-        gate.close();
         tasks.close();
         end.send(1).unwrap();
         tasks.wait().await;
@@ -134,8 +127,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_gate_refuses_requests() {
-        let (gate, _tasks) = gate(1);
-        gate.close();
+        let (gate, tasks) = gate(1);
+        tasks.close();
         let refused = gate.run(pending::<Result<u8, ActorError>>()).await;
         assert!(matches!(refused, Err(ActorError::Stopped)));
     }

@@ -14,7 +14,8 @@ use crate::serving::read::Reader;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, Search, Selection};
 
-/// Creates, changes and reads works for the API. Clones share their state.
+/// Creates, changes and reads works for the API. Every call fails if the store refuses it or cannot be reached, or if
+/// too many calls wait. Clones share their state.
 #[derive(Clone)]
 pub struct Works(Arc<Inner>);
 
@@ -80,7 +81,6 @@ impl Works {
 
     /// Refuses further requests and waits for those under way.
     pub(super) async fn stop(&self) {
-        self.0.gates.close();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -92,18 +92,13 @@ impl Works {
 
     /// Creates a work under this identity, or returns the work that already has it. The work is committed on return,
     /// and the next read finds it.
-    ///
-    /// # Errors
-    /// When the store refuses the call or cannot be reached, or too many calls wait. This holds for every method here.
     pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
             let since = inner.reader.now().await;
             let work = inner.store.create(wanted, message_id).await?;
-            inner
-                .reader
-                .written(vec![(work.id, Entry::Work(work.clone()))], since)
-                .await;
+            let entry = (work.id, Entry::Work(work.clone()));
+            inner.reader.written(vec![entry], since).await;
             Ok(work)
         };
         self.0.gates.creates.run(creating).await
@@ -111,9 +106,6 @@ impl Works {
 
     /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
     /// if these identities are taken.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn create_all(&self, wanted: Vec<CreateWork>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
@@ -127,9 +119,6 @@ impl Works {
     }
 
     /// Changes the bound of a work. A given `version` must match.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn update(
         &self,
         id: WorkId,
@@ -142,9 +131,6 @@ impl Works {
     }
 
     /// Cancels a pending or running work. A given `version` must match.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
         let inner = Arc::clone(&self.0);
         let cancelling = async move { inner.change(id, inner.store.cancel(id, version)).await };
@@ -152,9 +138,6 @@ impl Works {
     }
 
     /// Restarts a failed or cancelled work. A given `version` must match.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
         let inner = Arc::clone(&self.0);
         let retrying = async move { inner.change(id, inner.store.retry(id, version)).await };
@@ -162,9 +145,6 @@ impl Works {
     }
 
     /// Cancels and removes a work. A given `version` must match.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         let inner = Arc::clone(&self.0);
         let deleting = async move { inner.delete(id, version).await };
@@ -172,9 +152,6 @@ impl Works {
     }
 
     /// The work with this id.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
         let miss = match self.0.reader.near(id).await {
             Ok(read) => return Ok(read),
@@ -186,9 +163,6 @@ impl Works {
     }
 
     /// The work with this id straight from the store, past the caches.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn newest(&self, id: WorkId) -> Result<Option<Work>, ActorError> {
         self.0.store.by_id(id).await
     }
@@ -202,9 +176,6 @@ impl Works {
     }
 
     /// The work with this code, or the accepted demand for it.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<WorkOrDemand>>, ActorError> {
         let inner = Arc::clone(&self.0);
         let reading = async move { inner.reader.by_code(code).await };
@@ -212,22 +183,13 @@ impl Works {
     }
 
     /// The matching works, newest first.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn search(&self, search: Search) -> Result<Vec<Work>, ActorError> {
         let store = self.0.store.clone();
-        self.0
-            .gates
-            .searches
-            .run(async move { store.search(&search).await })
-            .await
+        let searching = async move { store.search(&search).await };
+        self.0.gates.searches.run(searching).await
     }
 
     /// The events of a work with ids above `after`, oldest first, or `None` for an unknown work.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn events(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>, ActorError> {
         let store = self.0.store.clone();
         let reading = async move { store.events(id, after, limit).await };
@@ -235,9 +197,6 @@ impl Works {
     }
 
     /// The dead letters with ids below `before`, newest first.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, ActorError> {
         let store = self.0.store.clone();
         let reading = async move { store.dead_letters(before, limit).await };
@@ -245,22 +204,13 @@ impl Works {
     }
 
     /// Redrives dead letters. Returns their number.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn redrive(&self, which: Selection) -> Result<u64, ActorError> {
         let store = self.0.store.clone();
-        self.0
-            .gates
-            .redrives
-            .run(async move { store.redrive(&which).await })
-            .await
+        let redriving = async move { store.redrive(&which).await };
+        self.0.gates.redrives.run(redriving).await
     }
 
     /// Deletes dead letters. Returns their number.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn drop_letters(&self, which: Selection) -> Result<u64, ActorError> {
         let store = self.0.store.clone();
         let dropping = async move { store.drop_letters(&which).await };
@@ -268,9 +218,6 @@ impl Works {
     }
 
     /// The counters.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
     pub async fn stats(&self) -> Result<Stats, ActorError> {
         self.0.store.stats().await
     }
@@ -305,31 +252,5 @@ impl Inner {
             }
         }
         Ok(changed)
-    }
-}
-
-impl Gates {
-    fn close(&self) {
-        let Self {
-            creates,
-            bulks,
-            updates,
-            cancels,
-            retries,
-            deletes,
-            ids,
-            codes,
-            searches,
-            histories,
-            letters,
-            redrives,
-            drops,
-        } = self;
-        [
-            creates, bulks, updates, cancels, retries, deletes, ids, codes, searches, histories, letters, redrives,
-            drops,
-        ]
-        .into_iter()
-        .for_each(Gate::close);
     }
 }

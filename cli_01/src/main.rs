@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use pp_cli::config::command_line;
 
 use args::Args;
-use commands::Command;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -35,17 +34,5 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let settings = command_line::<Args>().resolve()?;
     let works = settings.source.open()?;
-    match settings.command {
-        Command::Show(id) => commands::show(&*works, id, settings.output),
-        Command::Search(search) => commands::search(&*works, &search, settings.output),
-        Command::Events(id) => commands::events(&*works, id, settings.output),
-        Command::Create(wanted) => commands::create(&*works, wanted, settings.output),
-        Command::Update(id, add_up_to) => commands::update(&*works, id, add_up_to, settings.output),
-        Command::Cancel(id) => commands::cancel(&*works, id, settings.output),
-        Command::Retry(id) => commands::retry(&*works, id, settings.output),
-        Command::Delete(id) => commands::delete(&*works, id),
-        Command::Stats { rebuild } => commands::stats(&*works, rebuild, settings.output),
-        Command::Watch(what) => commands::watch(&*works, &what, settings.output),
-        Command::DeadLetters(what) => commands::dead_letters(&*works, &what, settings.output),
-    }
+    settings.command.run(&*works, settings.output)
 }

@@ -18,7 +18,7 @@ pub(crate) enum DeadLetters {
     Drop(Selection),
 }
 
-pub(crate) fn dead_letters(works: &dyn Works, what: &DeadLetters, output: Output) -> Result<(), Failure> {
+pub(super) fn dead_letters(works: &dyn Works, what: &DeadLetters, output: Output) -> Result<(), Failure> {
     match what {
         DeadLetters::List { before, limit } => {
             let letters = works.dead_letters(*before, *limit)?;

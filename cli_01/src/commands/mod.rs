@@ -1,29 +1,18 @@
 //! The commands. Each queries [`Works`], which hides the source, and prints the answer.
 
-mod change;
-mod create;
 mod dead_letters;
-mod events;
-mod search;
-mod show;
-mod stats;
 mod watch;
 
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 
-pub(crate) use change::{cancel, delete, retry, update};
-pub(crate) use create::create;
-pub(crate) use dead_letters::{DeadLetters, dead_letters};
-pub(crate) use events::events;
-pub(crate) use search::search;
-pub(crate) use show::show;
-pub(crate) use stats::stats;
-pub(crate) use watch::{Followed, Watch, watch};
-
 use crate::failure::Failure;
 use crate::http::Stream;
+use crate::output::Output;
+
+pub(crate) use dead_letters::DeadLetters;
+pub(crate) use watch::{Followed, Watch};
 
 /// The error of a watch on a database.
 pub(crate) const ONLY_HTTP: &str = "watch needs the API; use --call-type http";
@@ -56,6 +45,43 @@ pub(crate) enum Command {
     },
     /// Follows changes.
     Watch(Watch),
+}
+
+impl Command {
+    /// Asks the source and prints its answer. A deletion prints nothing.
+    pub(crate) fn run(self, works: &dyn Works, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Show(id) => output.work(&works.work(id)?)?,
+            Self::Search(search) => {
+                let found = works.search(&search)?;
+                output.works(&found)?;
+                if found.is_empty() {
+                    return Err(Failure::NotFound("no work matches".to_owned()));
+                }
+            }
+            Self::Events(id) => {
+                let events = works.events(id)?;
+                output.events(&events)?;
+                if events.is_empty() {
+                    return Err(Failure::NotFound(format!("work {id} has no events yet")));
+                }
+            }
+            Self::Create(wanted) => output.work(&works.create(wanted)?)?,
+            Self::Update(id, add_up_to) => output.work(&works.update(id, add_up_to)?)?,
+            Self::Cancel(id) => output.work(&works.cancel(id)?)?,
+            Self::Retry(id) => output.work(&works.retry(id)?)?,
+            Self::Delete(id) => works.delete(id)?,
+            Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
+            Self::Stats { rebuild } => {
+                if rebuild {
+                    works.rebuild_stats()?;
+                }
+                output.stats(&works.stats()?)?;
+            }
+            Self::Watch(what) => watch::watch(works, &what, output)?,
+        }
+        Ok(())
+    }
 }
 
 /// A source of works.

@@ -171,7 +171,7 @@ fn port(text: &str) -> Result<u16, String> {
 
 fn method(text: &str) -> Result<String, String> {
     if !is_token(text) {
-        return Err(" only~ only".into());
+        return Err("a method may contain letters, digits and !#$%&'*+-.^_`|~ only".into());
     }
     if text == "CONNECT" {
         return Err("CONNECT needs a tunnel, which this client does not support".into());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all};
 use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -96,21 +96,11 @@ pub struct Consumer {
 #[derive(Debug, Default)]
 struct GroupLock(RwLock<()>);
 
-/// The lock of a group, held until dropped.
-enum GroupGuard<'a> {
-    Shared { _guard: RwLockReadGuard<'a, ()> },
-    Exclusive { _guard: RwLockWriteGuard<'a, ()> },
-}
-
 impl GroupLock {
-    async fn acquire(&self, group: &[Attempt]) -> GroupGuard<'_> {
+    async fn acquire(&self, group: &[Attempt]) -> Either<RwLockReadGuard<'_, ()>, RwLockWriteGuard<'_, ()>> {
         match isolation::is_alone(group) {
-            true => GroupGuard::Exclusive {
-                _guard: self.0.write().await,
-            },
-            false => GroupGuard::Shared {
-                _guard: self.0.read().await,
-            },
+            true => Either::Right(self.0.write().await),
+            false => Either::Left(self.0.read().await),
         }
     }
 }
@@ -167,176 +157,22 @@ impl Consumer {
             }
         });
         let lanes = self.settings.lanes();
-        let lanes = lanes.map(|lane| self.subscribe(lane, part.clone(), &shutdown, &abandon, slow.clone()));
+        let lanes = lanes.map(|lane| {
+            let running = RunningLane {
+                consumer: &self,
+                lane,
+                places: Arc::new(Semaphore::new(usize::from(lane.batch))),
+                slow: slow.clone(),
+                shutdown: &shutdown,
+                abandon: &abandon,
+            };
+            running.run(part.clone())
+        });
         join_all(lanes).await;
         drop(slow);
         if let Err(error) = running.await {
             log::error!("the task that tracks running works failed: {error}");
         }
-    }
-
-    /// Runs a lane: subscribes again after each failure.
-    async fn subscribe(
-        &self,
-        lane: Lane,
-        part: Part,
-        shutdown: &CancellationToken,
-        abandon: &CancellationToken,
-        slow: mpsc::Sender<SlowAttempt>,
-    ) {
-        let places = Arc::new(Semaphore::new(usize::from(lane.batch)));
-        let mut retry = Retry::shown("taking demands", part);
-        while !shutdown.is_cancelled() {
-            let error = match self.broker.subscribe(Queue::Demand, lane.prefetch).await {
-                Ok(subscription) => {
-                    retry.recovered();
-                    self.take(subscription, &places, shutdown, abandon, &slow).await
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = error {
-                retry.wait(&error, shutdown).await;
-            }
-        }
-    }
-
-    async fn take(
-        &self,
-        mut subscription: Box<dyn Subscription>,
-        places: &Arc<Semaphore>,
-        shutdown: &CancellationToken,
-        abandon: &CancellationToken,
-        slow: &mpsc::Sender<SlowAttempt>,
-    ) -> broker::Result<()> {
-        loop {
-            let next = async {
-                // Wait for one free place, then take as many demands as there are free places.
-                drop(places.acquire().await);
-                let free = places.available_permits().max(1);
-                subscription.next_batch(free, self.settings.batch_wait).await
-            };
-            let deliveries = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Ok(()),
-                deliveries = next => deliveries?,
-            };
-            for group in isolation::delivery_groups(deliveries) {
-                self.process(group, &mut *subscription, places, shutdown, abandon, slow)
-                    .await?;
-                if shutdown.is_cancelled() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Decodes messages, completes their demands and acknowledges them.
-    async fn process(
-        &self,
-        mut deliveries: Vec<Delivery>,
-        subscription: &mut dyn Subscription,
-        places: &Arc<Semaphore>,
-        shutdown: &CancellationToken,
-        abandon: &CancellationToken,
-        slow: &mpsc::Sender<SlowAttempt>,
-    ) -> broker::Result<()> {
-        let Batch {
-            attempts,
-            finished,
-            dead,
-        } = batch::sort(&deliveries);
-        if !dead.is_empty() {
-            self.broker.dead_letter(&dead).await?;
-            // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
-            let finished: HashSet<&u64> = finished.iter().collect();
-            deliveries.retain(|delivery| !finished.contains(&delivery.tag));
-            drop(dead);
-        }
-        subscription.acknowledge(&finished).await?;
-        for group in isolation::attempt_groups(attempts) {
-            let finished = {
-                let _guard = self.group_lock.acquire(&group).await;
-                self.complete_group(group, &deliveries, places, abandon, slow).await?
-            };
-            subscription.acknowledge(&finished).await?;
-            if shutdown.is_cancelled() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Computes and records a group. Returns the tags to acknowledge.
-    async fn complete_group(
-        &self,
-        group: Vec<Attempt>,
-        deliveries: &[Delivery],
-        places: &Arc<Semaphore>,
-        abandon: &CancellationToken,
-        slow: &mpsc::Sender<SlowAttempt>,
-    ) -> broker::Result<Vec<u64>> {
-        let mut group_result = GroupResult::default();
-        let announced = isolation::is_announced(&group);
-        let attempts = match announced {
-            true => self.announce(group, abandon, &mut group_result).await,
-            false => group,
-        };
-        let progress = self.compute(&attempts).await;
-        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
-        for (attempt, progress) in attempts.into_iter().zip(progress) {
-            match progress {
-                // Its row is already recorded as `running`.
-                Progress::Slow(task) if announced => {
-                    group_result.finished(&attempt);
-                    hand_over(attempt, task, places, slow).await;
-                }
-                progress => {
-                    completions.push(attempt.completion(self.outcome(&progress)));
-                    unrecorded.push((attempt, progress));
-                }
-            }
-        }
-        let results = complete(&self.store, &self.feed, &mut completions, abandon).await;
-        for (((attempt, progress), result), completion) in unrecorded.into_iter().zip(results).zip(&completions) {
-            let continues = result == CompletionResult::Applied && is_running(completion);
-            group_result.add(&attempt, result);
-            match progress {
-                Progress::Slow(task) if continues => hand_over(attempt, task, places, slow).await,
-                Progress::Slow(task) => task.abort(),
-                Progress::Ended(_) => {}
-            }
-        }
-        if !group_result.refused.is_empty() {
-            let dead: Vec<DeadLetter> = group_result.dead_letters(deliveries);
-            self.broker.dead_letter(&dead).await?;
-        }
-        Ok(group_result.tags)
-    }
-
-    /// Records the attempts as `running` before they start. Returns those that may start.
-    async fn announce(
-        &self,
-        attempts: Vec<Attempt>,
-        abandon: &CancellationToken,
-        group_result: &mut GroupResult,
-    ) -> Vec<Attempt> {
-        let running = Outcome::Running {
-            lease: self.settings.lease,
-        };
-        let mut completions: Vec<Completion> = attempts
-            .iter()
-            .map(|attempt| attempt.completion(running.clone()))
-            .collect();
-        let results = complete(&self.store, &self.feed, &mut completions, abandon).await;
-        let mut started = Vec::new();
-        for ((attempt, result), completion) in attempts.into_iter().zip(results).zip(&completions) {
-            if result == CompletionResult::Applied && is_running(completion) {
-                started.push(attempt.running());
-            } else {
-                group_result.add(&attempt, result);
-            }
-        }
-        started
     }
 
     fn outcome(&self, progress: &Progress) -> Outcome {
@@ -376,19 +212,158 @@ impl Consumer {
     }
 }
 
-fn is_running(completion: &Completion) -> bool {
-    matches!(completion.outcome, Outcome::Running { .. })
+/// A lane at work. It hands works that take long to `slow`.
+struct RunningLane<'a> {
+    consumer: &'a Consumer,
+    lane: Lane,
+    places: Arc<Semaphore>,
+    slow: mpsc::Sender<SlowAttempt>,
+    shutdown: &'a CancellationToken,
+    abandon: &'a CancellationToken,
 }
 
-/// Hands a work recorded as `running` over to the task that tracks such works.
-async fn hand_over(
-    attempt: Attempt,
-    task: JoinHandle<Result<i64, ComputeError>>,
-    places: &Arc<Semaphore>,
-    slow: &mpsc::Sender<SlowAttempt>,
-) {
-    let (attempt, place) = (attempt.running(), place(places).await);
-    let _ = slow.send(SlowAttempt { attempt, task, place }).await;
+impl RunningLane<'_> {
+    /// Takes demands, and subscribes again after each failure.
+    async fn run(self, part: Part) {
+        let mut retry = Retry::shown("taking demands", part);
+        while !self.shutdown.is_cancelled() {
+            let error = match self.consumer.broker.subscribe(Queue::Demand, self.lane.prefetch).await {
+                Ok(subscription) => {
+                    retry.recovered();
+                    self.take(subscription).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = error {
+                retry.wait(&error, self.shutdown).await;
+            }
+        }
+    }
+
+    async fn take(&self, mut subscription: Box<dyn Subscription>) -> broker::Result<()> {
+        loop {
+            let next = async {
+                // Wait for one free place, then take as many demands as there are free places.
+                drop(self.places.acquire().await);
+                let free = self.places.available_permits().max(1);
+                subscription.next_batch(free, self.consumer.settings.batch_wait).await
+            };
+            let deliveries = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                deliveries = next => deliveries?,
+            };
+            for group in isolation::delivery_groups(deliveries) {
+                self.process(group, &mut *subscription).await?;
+                if self.shutdown.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Decodes messages, completes their demands and acknowledges them.
+    async fn process(&self, mut deliveries: Vec<Delivery>, subscription: &mut dyn Subscription) -> broker::Result<()> {
+        let Batch {
+            attempts,
+            finished,
+            dead,
+        } = batch::sort(&deliveries);
+        if !dead.is_empty() {
+            self.consumer.broker.dead_letter(&dead).await?;
+            // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
+            let finished: HashSet<&u64> = finished.iter().collect();
+            deliveries.retain(|delivery| !finished.contains(&delivery.tag));
+            drop(dead);
+        }
+        subscription.acknowledge(&finished).await?;
+        for group in isolation::attempt_groups(attempts) {
+            let finished = {
+                let _guard = self.consumer.group_lock.acquire(&group).await;
+                self.complete_group(group, &deliveries).await?
+            };
+            subscription.acknowledge(&finished).await?;
+            if self.shutdown.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes and records a group. Returns the tags to acknowledge.
+    async fn complete_group(&self, group: Vec<Attempt>, deliveries: &[Delivery]) -> broker::Result<Vec<u64>> {
+        let mut group_result = GroupResult::default();
+        let announced = isolation::is_announced(&group);
+        let attempts = match announced {
+            true => self.announce(group, &mut group_result).await,
+            false => group,
+        };
+        let progress = self.consumer.compute(&attempts).await;
+        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
+        for (attempt, progress) in attempts.into_iter().zip(progress) {
+            match progress {
+                // Its row is already recorded as `running`.
+                Progress::Slow(task) if announced => {
+                    group_result.finished(&attempt);
+                    self.hand_over(attempt, task).await;
+                }
+                progress => {
+                    completions.push(attempt.completion(self.consumer.outcome(&progress)));
+                    unrecorded.push((attempt, progress));
+                }
+            }
+        }
+        let results = self.complete(&mut completions).await;
+        for (((attempt, progress), result), completion) in unrecorded.into_iter().zip(results).zip(&completions) {
+            let continues = result == CompletionResult::Applied && is_running(completion);
+            group_result.add(&attempt, result);
+            match progress {
+                Progress::Slow(task) if continues => self.hand_over(attempt, task).await,
+                Progress::Slow(task) => task.abort(),
+                Progress::Ended(_) => {}
+            }
+        }
+        if !group_result.refused.is_empty() {
+            let dead: Vec<DeadLetter> = group_result.dead_letters(deliveries);
+            self.consumer.broker.dead_letter(&dead).await?;
+        }
+        Ok(group_result.tags)
+    }
+
+    /// Records the attempts as `running` before they start. Returns those that may start.
+    async fn announce(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
+        let running = Outcome::Running {
+            lease: self.consumer.settings.lease,
+        };
+        let mut completions: Vec<Completion> = attempts
+            .iter()
+            .map(|attempt| attempt.completion(running.clone()))
+            .collect();
+        let results = self.complete(&mut completions).await;
+        let mut started = Vec::new();
+        for ((attempt, result), completion) in attempts.into_iter().zip(results).zip(&completions) {
+            if result == CompletionResult::Applied && is_running(completion) {
+                started.push(attempt.running());
+            } else {
+                group_result.add(&attempt, result);
+            }
+        }
+        started
+    }
+
+    async fn complete(&self, completions: &mut [Completion]) -> Vec<CompletionResult> {
+        complete(&self.consumer.store, &self.consumer.feed, completions, self.abandon).await
+    }
+
+    /// Hands a work recorded as `running` over to the task that tracks such works.
+    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<i64, ComputeError>>) {
+        let (attempt, place) = (attempt.running(), place(&self.places).await);
+        let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
+    }
+}
+
+fn is_running(completion: &Completion) -> bool {
+    matches!(completion.outcome, Outcome::Running { .. })
 }
 
 /// The result of a group.

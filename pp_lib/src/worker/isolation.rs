@@ -13,33 +13,27 @@ const GROUP_LIMITS: [usize; 3] = [250, 50, 10];
 
 /// Splits a batch into groups, first deliveries first. Each group is decoded, computed and acknowledged before the next
 /// one is decoded.
-pub(super) fn delivery_groups(mut deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+pub(super) fn delivery_groups(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
     let times = |delivery: &Delivery| usize::try_from(delivery.delivery_count).unwrap_or(usize::MAX);
-    // The sort is stable: tags keep their order within a group.
-    deliveries.sort_by_key(times);
-    let mut groups: Vec<Vec<Delivery>> = Vec::new();
-    for delivery in deliveries {
-        let fits = |group: &&mut Vec<Delivery>| {
-            times(&group[0]) == times(&delivery) && group.len() < group_limit(times(&delivery))
-        };
-        match groups.last_mut().filter(fits) {
-            Some(group) => group.push(delivery),
-            None => groups.push(vec![delivery]),
-        }
-    }
-    groups
+    groups(deliveries, times, |times| group_limit(*times))
 }
 
 /// Splits attempts into groups that are computed and recorded together, first deliveries first.
-pub(super) fn attempt_groups(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
-    attempts.sort_by_key(isolation);
-    let mut groups: Vec<Vec<Attempt>> = Vec::new();
-    for attempt in attempts {
-        let of_this = isolation(&attempt);
-        let fits = |group: &&mut Vec<Attempt>| isolation(&group[0]) == of_this && group.len() < group_limit(of_this.0);
+pub(super) fn attempt_groups(attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
+    groups(attempts, isolation, |(times_lost, _)| group_limit(*times_lost))
+}
+
+/// Splits items into groups of the same isolation, least isolated first.
+fn groups<T, I: Ord>(mut items: Vec<T>, isolation: impl Fn(&T) -> I, limit: impl Fn(&I) -> usize) -> Vec<Vec<T>> {
+    // The sort is stable: tags keep their order within a group.
+    items.sort_by_key(&isolation);
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        let of_this = isolation(&item);
+        let fits = |group: &&mut Vec<T>| isolation(&group[0]) == of_this && group.len() < limit(&of_this);
         match groups.last_mut().filter(fits) {
-            Some(group) => group.push(attempt),
-            None => groups.push(vec![attempt]),
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
         }
     }
     groups

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -18,6 +17,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use super::{Feed, Waiter, wake};
 
 use crate::log_repeated;
+use crate::runtime::backoff;
 
 /// The channels in the database: rows became due, and other changes.
 const DUE: &str = "pp_due";
@@ -170,17 +170,12 @@ pub(crate) async fn refuses_for_good(url: &str) -> bool {
 }
 
 async fn keep_connected(config: Config, shared: Arc<Shared>) {
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
-        .without_max_times()
-        .with_jitter();
-    let mut pauses = backoff.build();
+    let mut pauses = backoff();
     let lost = AtomicBool::new(false);
     loop {
         let (why, lived) = converse(&config, &lost, &shared).await;
         if lived {
-            pauses = backoff.build();
+            pauses = backoff();
         }
         if lost.swap(true, Ordering::Relaxed) {
             log::debug!("the change feed is still without a connection: {why}");

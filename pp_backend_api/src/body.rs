@@ -5,9 +5,11 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Payload;
+use actix_web::error::InternalError;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use actix_web::{FromRequest, HttpRequest, ResponseError as _, web};
+use futures_util::future::LocalBoxFuture;
 use pp_http::Share;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
@@ -19,24 +21,33 @@ use crate::{Api, Config};
 /// The initial room for a body of unknown length.
 const FIRST_ROOM: usize = 1024;
 
-/// A complete body. Its bytes are counted until it is dropped.
+/// A complete body; it is empty if the request has none. Its bytes are counted until it is dropped.
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) share: Share,
 }
 
-/// The error for a body that was not read to its end, with the rest of the payload.
-pub(crate) struct Unread {
-    error: ApiError,
-    payload: Payload,
+impl FromRequest for Body {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Self::Error>>;
+
+    /// Reads the whole body.
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let api = web::Data::<Api>::extract(&request).await?;
+            read(&api, &request, payload).await
+        })
+    }
 }
 
-impl From<Unread> for HttpResponse {
-    fn from(unread: Unread) -> Self {
-        let Unread { error, payload } = unread;
-        error
-            .error_response()
-            .map_body(|_, body| BodyWithUnread { body, _unread: payload }.boxed())
+impl Body {
+    /// Parses the body, as [`parse`] does; `None` if it is empty.
+    pub(crate) fn parse_if_any<T: DeserializeOwned>(&self, request: &HttpRequest) -> Result<Option<T>, ApiError> {
+        match self.bytes.is_empty() {
+            true => Ok(None),
+            false => parse(request, &self.bytes).map(Some),
+        }
     }
 }
 
@@ -59,9 +70,8 @@ impl MessageBody for BodyWithUnread {
     }
 }
 
-/// Reads the whole body; it is empty if there is none.
-pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: web::Payload) -> Result<Body, Unread> {
-    let (config, mut payload) = (&api.config, payload.into_inner());
+async fn read(api: &Api, request: &HttpRequest, mut payload: Payload) -> Result<Body, actix_web::Error> {
+    let config = &api.config;
     let declared = declared_length(request);
     let outcome = match declared {
         Some(length) if length > config.body_limit => Err(too_large(config)),
@@ -69,7 +79,11 @@ pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: web::Payload
             .await
             .unwrap_or_else(|_| Err(too_slow(config))),
     };
-    outcome.map_err(|error| Unread { error, payload })
+    outcome.map_err(|error| {
+        let response = error.error_response();
+        let response = response.map_body(|_, body| BodyWithUnread { body, _unread: payload }.boxed());
+        InternalError::from_response(error, response).into()
+    })
 }
 
 fn declared_length(request: &HttpRequest) -> Option<usize> {

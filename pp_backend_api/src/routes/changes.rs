@@ -9,6 +9,7 @@ use pp_lib::serving::{ActorError, Works};
 use pp_lib::store::Changed;
 
 use super::parse_id;
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
 use crate::request_json::{Empty, Object, Update};
@@ -25,13 +26,9 @@ pub(super) async fn update(
     api: web::Data<Api>,
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
     _: NoQuery,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api, &request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
     let id = parse_id(&id)?;
     let Object(Update { add_up_to }) = body::parse(&request, &body.bytes)?;
     let wanted = Preconditions::of(&request)?;
@@ -44,37 +41,25 @@ pub(super) async fn cancel(
     api: web::Data<Api>,
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
     _: NoQuery,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    post(Action::Cancel, &api, &request, &id, payload).await
+    post(Action::Cancel, &api, &request, &id, body).await
 }
 
 pub(super) async fn retry(
     api: web::Data<Api>,
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
     _: NoQuery,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    post(Action::Retry, &api, &request, &id, payload).await
+    post(Action::Retry, &api, &request, &id, body).await
 }
 
-async fn post(
-    deed: Action,
-    api: &Api,
-    request: &HttpRequest,
-    id: &str,
-    payload: web::Payload,
-) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(api, request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
+async fn post(deed: Action, api: &Api, request: &HttpRequest, id: &str, body: Body) -> Result<HttpResponse, ApiError> {
     let id = parse_id(id)?;
-    if !body.bytes.is_empty() {
-        body::parse::<Object<Empty>>(request, &body.bytes)?;
-    }
+    body.parse_if_any::<Object<Empty>>(request)?;
     let (works, wanted) = (api.works.clone(), Preconditions::of(request)?);
     idempotent::answer_once(api, request, &body.bytes, move |_| async move {
         let changed = match expected_version(&works, id, wanted).await? {

@@ -6,10 +6,11 @@ use pp_lib::store::Selection;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::{self, number};
 use crate::request_json::{Empty, Object};
-use crate::{Api, answer, body, idempotent};
+use crate::{Api, answer, idempotent};
 
 /// The default number of letters on a page.
 const USUAL_PAGE: u16 = 50;
@@ -44,19 +45,9 @@ pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
     })
 }
 
-pub(super) async fn redrive(
-    api: web::Data<Api>,
-    request: HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api, &request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
+pub(super) async fn redrive(api: web::Data<Api>, request: HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
     let which = selection(&request)?;
-    if !body.bytes.is_empty() {
-        body::parse::<Object<Empty>>(&request, &body.bytes)?;
-    }
+    body.parse_if_any::<Object<Empty>>(&request)?;
     let store = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
         // A repeated request finds fewer letters, because redriven ones are gone.

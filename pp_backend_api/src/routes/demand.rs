@@ -5,28 +5,23 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::serving::ProvisionalWork;
 
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
 use crate::request_json::{Demanded, Object};
-use crate::{Api, body, idempotent};
+use crate::{Api, idempotent};
 
 /// The answer contains the code of the work. If another work already has it, the worker picks a new code, and this one
 /// leads nowhere. The chance is one in 10^17.
 pub(super) async fn demand(
     api: web::Data<Api>,
     request: HttpRequest,
-    payload: web::Payload,
     _: NoQuery,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api, &request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
-    let demanded = if body.bytes.is_empty() {
-        Demanded::default()
-    } else {
-        body::parse::<Object<Demanded>>(&request, &body.bytes)?.0
-    };
+    let demanded = body
+        .parse_if_any(&request)?
+        .map_or_else(Demanded::default, |Object(demanded)| demanded);
     let identity = idempotent::demand_identity(&request)?;
     let demand = api.ask(api.demands.demand(demanded.add_up_to, identity)).await?;
     Ok(HttpResponse::Accepted()

@@ -31,18 +31,12 @@ struct Part {
 pub(super) async fn create(
     api: web::Data<Api>,
     request: HttpRequest,
-    payload: web::Payload,
     _: NoQuery,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api, &request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
-    let wanted = if body.bytes.is_empty() {
-        CreateWork::default()
-    } else {
-        body::parse::<Object<CreateWork>>(&request, &body.bytes)?.0
-    };
+    let wanted = body
+        .parse_if_any(&request)?
+        .map_or_else(CreateWork::default, |Object(wanted)| wanted);
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
         let work = works.create(wanted, seed).await?;
@@ -56,14 +50,9 @@ pub(super) async fn create(
 pub(super) async fn create_all(
     api: web::Data<Api>,
     request: HttpRequest,
-    payload: web::Payload,
     _: NoQuery,
+    Body { bytes, mut share }: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let body = match body::read(&api, &request, payload).await {
-        Ok(body) => body,
-        Err(unread) => return Ok(unread.into()),
-    };
-    let Body { bytes, mut share } = body;
     let Bulk(wanted) = body::parse(&request, &bytes)?;
     if !share.grow(wanted.len() * COST) {
         return Err(body::no_room());

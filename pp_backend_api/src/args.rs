@@ -83,10 +83,7 @@ impl ApiArgs {
         self.api_hosts.iter().cloned().chain(bound).collect()
     }
 
-    /// Checks the settings that depend on each other.
-    ///
-    /// # Errors
-    /// One line for the operator that names the variables.
+    /// Checks the settings that depend on each other. The error is one line that names the variables.
     pub fn check(&self) -> anyhow::Result<()> {
         let largest = Budget::new(self.body_budget).largest_share();
         if largest < self.body_limit {
@@ -119,10 +116,7 @@ impl ApiArgs {
     }
 }
 
-/// Opens the listener of `PP_API_BIND`.
-///
-/// # Errors
-/// One line for the operator that names the address and the variable.
+/// Opens the listener of `PP_API_BIND`. The error is one line that names the address and the variable.
 pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         let port = address.rsplit_once(':').map_or(address, |(_, port)| port);

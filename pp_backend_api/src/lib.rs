@@ -94,10 +94,8 @@ pub struct Ports {
     pub caches: Caches,
 }
 
-/// The whole service: its actors, its health, and requests until the shutdown.
-///
-/// # Errors
-/// The listener failed, or a newer program has changed the database.
+/// The whole service: its actors, its health, and requests until the shutdown. It fails if the listener does, or if a
+/// newer program has changed the database.
 pub async fn serve(
     args: &ApiArgs,
     grace: Duration,
@@ -143,9 +141,6 @@ pub async fn serve(
 }
 
 /// Serves requests until the shutdown, then finishes running ones.
-///
-/// # Errors
-/// The listener failed.
 pub async fn run(
     config: Config,
     listener: TcpListener,

@@ -16,9 +16,6 @@ const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once. Signals have a thread of
 /// their own, so they work while all other threads are busy or stuck.
-///
-/// # Errors
-/// The process cannot listen to signals.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (stop, (listens, listening)) = (token.clone(), sync_channel(1));

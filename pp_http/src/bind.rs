@@ -30,10 +30,8 @@ impl FromStr for ProbeBind {
 }
 
 impl ProbeBind {
-    /// Opens the address and returns the future that serves the pages. A taken address is thus an error at start.
-    ///
-    /// # Errors
-    /// One line that names the variable.
+    /// Opens the address and returns the future that serves the pages. A taken address is thus an error
+    /// at start, in one line that names the variable.
     pub fn open(
         &self,
         health: Health,

@@ -188,9 +188,6 @@ fn origin(value: &HeaderValue) -> Option<Origin> {
 
 /// Middleware that refuses requests for unknown hosts and changes that other origins request. The app's data must
 /// contain [`Hosts`].
-///
-/// # Errors
-/// The errors of the app.
 pub async fn known_host<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

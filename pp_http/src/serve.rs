@@ -21,9 +21,6 @@ const OPTIONS: ServerOptions = ServerOptions {
 };
 
 /// Serves the pages until the shutdown.
-///
-/// # Errors
-/// The listener failed.
 pub async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) -> io::Result<()> {
     let stopping = health.clone();
     let signal = async move {

@@ -40,9 +40,6 @@ pub struct ServerOptions {
 }
 
 /// Serves an app until `shutdown` completes, then finishes the running requests.
-///
-/// # Errors
-/// The listener failed.
 pub async fn serve_app<F, I, S, B>(
     options: ServerOptions,
     listener: TcpListener,

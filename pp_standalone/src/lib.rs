@@ -32,9 +32,6 @@ pub struct Started {
 }
 
 /// Runs everything until `shutdown` is cancelled or the API fails. `ready` gets the addresses once everything runs.
-///
-/// # Errors
-/// A part cannot start. The message is one line.
 pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
     // The lock precedes the listener. Otherwise a second process would report the port instead of the folder.
     let database = args.database.address_or(&args.default_database())?;

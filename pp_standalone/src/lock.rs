@@ -16,10 +16,7 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Creates the folder if it is missing, and locks it.
-    ///
-    /// # Errors
-    /// The folder cannot be written, or another process uses it. The error is one line that names the process.
+    /// Creates the folder if it is missing, and locks it. If another process uses it, the error names that process.
     pub fn take(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
         std::fs::create_dir_all(folder).with_context(|| format!("PP_DATA_DIR: cannot create the folder {shown}"))?;

@@ -32,9 +32,6 @@ pub struct Adapters {
 /// Takes back the works of the previous process at once, regardless of their leases.
 ///
 /// Call it only if this process is the only one on the store, and before it starts to work.
-///
-/// # Errors
-/// The store's error.
 pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     let lost = store.lose_running(args::MAX_LOST_LEASES).await?;
     if lost > 0 {
@@ -44,9 +41,6 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
 }
 
 /// The whole service: the work, and the checks of the database and of the broker's policies.
-///
-/// # Errors
-/// A newer program has changed the database.
 pub async fn serve(
     args: &ConsumerArgs,
     grace: Duration,

@@ -35,9 +35,6 @@ pub struct ScheduleArgs {
 
 impl ScheduleArgs {
     /// A producer on this schedule, for queues with this prefix.
-    ///
-    /// # Errors
-    /// The schedule or the time zone is invalid.
     pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
         Ok(ProducerConfig {
             mode: Mode::Scheduled(Box::new(Schedule::parse(&self.schedule, &self.time_zone)?)),

@@ -37,10 +37,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule from a pattern of five fields, or six with seconds first, and an IANA time zone.
-    ///
-    /// # Errors
-    /// One of them is invalid, or the pattern never ticks.
+    /// A schedule from a pattern of five fields, or six with seconds first, and an IANA time zone. A
+    /// pattern that never ticks is an error.
     pub fn parse(pattern: &str, zone: &str) -> Result<Self, ConfigError> {
         let wrong = |why: String| ConfigError::new("PP_SCHEDULE", why);
         if pattern.len() > LONGEST_TEXT {

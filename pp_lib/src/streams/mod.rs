@@ -105,18 +105,12 @@ impl Streams {
     }
 
     /// A stream of all changes after a position, or from now on.
-    ///
-    /// # Errors
-    /// There are too many subscriptions.
     pub fn subscribe(&self, filter: Filter, after: Option<Position>) -> Result<Subscription, StreamsError> {
         let place = self.place()?;
         Ok(Subscription::new(Arc::clone(&self.shared), filter, after, place))
     }
 
     /// A stream of the counters: their current values, then every change, at most four times a second.
-    ///
-    /// # Errors
-    /// There are too many subscriptions of both kinds.
     pub fn watch_stats(&self) -> Result<StatsSubscription, StreamsError> {
         let place = self.place()?;
         Ok(self.sampler.watch(self.shared.shutdown.clone(), place))

@@ -72,9 +72,6 @@ impl<R: BufRead> Parser<R> {
     }
 
     /// The next frame, or `None` at the end. An incomplete event is dropped.
-    ///
-    /// # Errors
-    /// The connection broke, or the input is too large or no text.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, SseError> {
         loop {
             let Some(line) = self.line()? else { return Ok(None) };

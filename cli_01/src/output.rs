@@ -32,30 +32,27 @@ impl Output {
         }
     }
 
-    /// Prints works. An empty list is an empty array, but no table.
+    /// Prints works.
     pub(crate) fn works(self, works: &[Work]) -> io::Result<()> {
-        match self {
-            Self::Json => json(works),
-            Self::Table if works.is_empty() => Ok(()),
-            Self::Table => table(works_table(works)),
-        }
+        self.list(works, works_table)
     }
 
-    /// Prints events. An empty list is an empty array, but no table.
+    /// Prints events.
     pub(crate) fn events(self, events: &[Event]) -> io::Result<()> {
-        match self {
-            Self::Json => json(events),
-            Self::Table if events.is_empty() => Ok(()),
-            Self::Table => table(events_table(events)),
-        }
+        self.list(events, events_table)
     }
 
-    /// Prints dead letters. An empty list is an empty array, but no table.
+    /// Prints dead letters.
     pub(crate) fn dead_letters(self, letters: &[DeadLetter]) -> io::Result<()> {
+        self.list(letters, letters_table)
+    }
+
+    /// Prints a list. An empty one is an empty array, but no table.
+    fn list<T: Serialize>(self, items: &[T], table_of: fn(&[T]) -> Table) -> io::Result<()> {
         match self {
-            Self::Json => json(letters),
-            Self::Table if letters.is_empty() => Ok(()),
-            Self::Table => table(letters_table(letters)),
+            Self::Json => json(items),
+            Self::Table if items.is_empty() => Ok(()),
+            Self::Table => table(table_of(items)),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::store::{
 
 /// The delay before an updated work is computed. Further updates within it cost no extra computation.
 const UPDATE_PAUSE: Duration = Duration::from_millis(100);
+/// The number of concurrent group commits. One suffices: requests that arrive meanwhile enlarge the next group.
+const WRITE_LANES: usize = 1;
 /// The time for which a process holds a request key: longer than any request may take in the store.
 const HOLD: Duration = Duration::from_secs(20);
 
@@ -26,10 +28,7 @@ pub struct StoreOptions {
     pub mailbox: usize,
     /// The maximum number of requests in one statement.
     pub batch: usize,
-    /// The number of concurrent group commits of creations. One suffices: requests that arrive meanwhile enlarge the
-    /// next group.
-    pub write_lanes: usize,
-    /// The number of concurrent statements of each other kind.
+    /// The number of concurrent statements of each kind, except for creations and answers.
     pub read_lanes: usize,
     /// The retention of answers to requests with an idempotency key.
     pub idempotency_ttl: Duration,
@@ -40,7 +39,6 @@ impl Default for StoreOptions {
         Self {
             mailbox: 1024,
             batch: 512,
-            write_lanes: 1,
             read_lanes: 2,
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
         }
@@ -95,7 +93,7 @@ impl StoreHandle {
     /// Starts the actor on the current runtime. It pokes the feed once after each change that makes works due.
     pub fn start(store: &AnyStore, feed: &AnyFeed, options: StoreOptions) -> (Actor, Self) {
         let actor = Actor::default();
-        let (writes, reads, ttl) = (options.write_lanes, options.read_lanes, options.idempotency_ttl);
+        let (reads, ttl) = (options.read_lanes, options.idempotency_ttl);
         let opener = MailboxOpener {
             actor: &actor,
             store,
@@ -103,7 +101,7 @@ impl StoreHandle {
             options,
         };
         let handle = Self {
-            creates: opener.batched("store: create", writes, create),
+            creates: opener.batched("store: create", WRITE_LANES, create),
             ids: opener.batched("store: by id", reads, |store, _, ids, replies| {
                 by_ids(store, ids, replies)
             }),
@@ -112,7 +110,7 @@ impl StoreHandle {
             }),
             begins: opener.batched(
                 "store: begin",
-                writes,
+                WRITE_LANES,
                 move |store, _, requests: Vec<_>, replies| async move {
                     let begun = store.begin(&requests, HOLD, ttl).await;
                     answer_in_order(logged("store: begin", begun), replies);
@@ -120,7 +118,7 @@ impl StoreHandle {
             ),
             answers: opener.batched(
                 "store: keep answers",
-                writes,
+                WRITE_LANES,
                 |store, _, answered: Vec<_>, replies| async move {
                     let kept = store.keep_answers(&answered).await;
                     answer_in_order(logged("store: keep answers", kept), replies);

@@ -4,13 +4,11 @@ mod args;
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
-use pp_lib::runtime::Health;
-use pp_lib::runtime::supervise;
+use pp_lib::runtime::{Health, supervise_part};
 use pp_lib::store::{self, AnyStore};
 use pp_lib::worker::{Consumer, computation};
 use tokio_util::sync::CancellationToken;
@@ -63,53 +61,31 @@ pub async fn run(
     health: &Health,
     shutdown: CancellationToken,
 ) {
-    let Adapters { store, broker, feed } = adapters.clone();
     let tasks = TaskTracker::new();
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
-        let drain = drain(&adapters, args.prefetch_bytes, health, &shutdown);
-        let (store, broker, shutdown) = (store.clone(), broker.clone(), shutdown.clone());
-        tasks.spawn(supervise(
-            "dispatcher",
-            Some(part.clone()),
-            shutdown.clone(),
-            (),
-            move |()| {
-                let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings.clone());
-                dispatcher.run(part.clone(), shutdown.clone()).boxed()
-            },
-        ));
-        tasks.spawn(drain);
+        let own = adapters.clone();
+        let dispatching = supervise_part("dispatcher", part, shutdown.clone(), move |part, shutdown| {
+            let Adapters { store, broker, feed } = own.clone();
+            Dispatcher::new(store, broker, feed, settings.clone()).run(part, shutdown)
+        });
+        let (part, bytes) = (health.part("dead letters", false), args.prefetch_bytes);
+        let own = adapters.clone();
+        let draining = supervise_part("drainer", part, shutdown.clone(), move |part, shutdown| {
+            let Adapters { store, broker, .. } = own.clone();
+            DeadLetterDrainer::new(store, broker, bytes).run(part, shutdown)
+        });
+        tasks.spawn(dispatching);
+        tasks.spawn(draining);
     }
     if let Some(settings) = args.consume(grace) {
         let (part, computation) = (health.part("consumer", true), computation(args.pace));
-        tasks.spawn(supervise(
-            "consumer",
-            Some(part.clone()),
-            shutdown.clone(),
-            (),
-            move |()| {
-                let (store, broker, feed) = (adapters.store.clone(), adapters.broker.clone(), adapters.feed.clone());
-                let consumer = Consumer::new(store, broker, feed, computation.clone(), settings.clone());
-                consumer.run(part.clone(), shutdown.clone()).boxed()
-            },
-        ));
+        let consuming = supervise_part("consumer", part, shutdown, move |part, shutdown| {
+            let Adapters { store, broker, feed } = adapters.clone();
+            Consumer::new(store, broker, feed, computation.clone(), settings.clone()).run(part, shutdown)
+        });
+        tasks.spawn(consuming);
     }
     tasks.close();
     tasks.wait().await;
-}
-
-/// Drains dead letters, if this process dispatches.
-fn drain(
-    adapters: &Adapters,
-    bytes: usize,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let (part, shutdown) = (health.part("dead letters", false), shutdown.clone());
-    let (store, broker) = (adapters.store.clone(), adapters.broker.clone());
-    supervise("drainer", Some(part.clone()), shutdown.clone(), (), move |()| {
-        let drainer = DeadLetterDrainer::new(store.clone(), broker.clone(), bytes);
-        drainer.run(part.clone(), shutdown.clone()).boxed()
-    })
 }

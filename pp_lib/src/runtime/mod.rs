@@ -15,4 +15,4 @@ pub use log_text::{LONGEST_TEXT, log_text};
 pub(crate) use retry::backoff;
 pub use retry::{Retry, Trouble};
 pub(crate) use supervise::panic_text;
-pub use supervise::supervise;
+pub use supervise::{supervise, supervise_part};

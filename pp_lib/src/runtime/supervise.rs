@@ -46,6 +46,20 @@ pub async fn supervise<S: Send>(
     }
 }
 
+/// Runs a part of the program, which has its own line on the health pages, as [`supervise`] does.
+pub async fn supervise_part<F: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    part: Part,
+    shutdown: CancellationToken,
+    run: impl Fn(Part, CancellationToken) -> F + Send,
+) {
+    let (own_part, own_shutdown) = (part.clone(), shutdown.clone());
+    supervise(name, Some(part), shutdown, (), move |()| {
+        run(own_part.clone(), own_shutdown.clone()).boxed()
+    })
+    .await;
+}
+
 /// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

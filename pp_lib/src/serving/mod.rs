@@ -20,7 +20,6 @@ mod works;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::AnyCache;
 use crate::feed::AnyFeed;
 use crate::runtime::Health;
-use crate::runtime::supervise;
+use crate::runtime::supervise_part;
 use crate::store::AnyStore;
 
 pub use actors::{Actor, ActorError, CacheAnswer, CacheHandle, DemandHandle, OfferOutcome, StoreHandle, StoreOptions};
@@ -83,9 +82,9 @@ impl Serving {
         );
         let mut refreshers = JoinSet::new();
         for (name, refresher) in caches.refreshers(store, feed) {
-            let (part, stop) = (health.part(name, false), stop.clone());
-            refreshers.spawn(supervise(name, Some(part.clone()), stop.clone(), (), move |()| {
-                refresher.clone().run(part.clone(), stop.clone()).boxed()
+            let part = health.part(name, false);
+            refreshers.spawn(supervise_part(name, part, stop.clone(), move |part, stop| {
+                refresher.clone().run(part, stop)
             }));
         }
         let serving = Self {

@@ -7,8 +7,7 @@ mod stream;
 use std::time::Duration;
 
 use pp_cli::config::DurationText;
-use pp_lib::domain::Problem;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Problem, Stats, Status, Work, WorkId};
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 use serde::Deserialize;

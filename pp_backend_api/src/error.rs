@@ -5,8 +5,7 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use pp_lib::serving::ActorError;
-use pp_lib::serving::{DemandError, KeyError};
+use pp_lib::serving::{ActorError, DemandError, KeyError};
 use pp_lib::store::{Changed, StoreError};
 use pp_lib::streams::StreamsError;
 

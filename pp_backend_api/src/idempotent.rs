@@ -7,8 +7,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use pp_lib::domain::MessageId;
 use pp_lib::runtime::new_message_id;
-use pp_lib::serving::ActorError;
-use pp_lib::serving::{DemandIdentity, KeyError, KeyedAnswer, KeyedRequest, Scope};
+use pp_lib::serving::{ActorError, DemandIdentity, KeyError, KeyedAnswer, KeyedRequest, Scope};
 use pp_lib::store::Answer;
 use serde::Serialize;
 

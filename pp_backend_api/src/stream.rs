@@ -13,8 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::unfold;
 use pp_http::Client;
 use pp_lib::domain::Position;
-use pp_lib::streams::sse;
-use pp_lib::streams::{Message, StatsSubscription, Subscription};
+use pp_lib::streams::{Message, StatsSubscription, Subscription, sse};
 use serde_json::json;
 
 use crate::Api;

@@ -18,8 +18,7 @@ use pp_lib::domain::{AddUpTo, Computation, ComputeError, Event, FailingExample, 
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
-use pp_lib::runtime::Health;
-use pp_lib::runtime::{new_message_id, new_work_code};
+use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{AnyStore, NewWork};
 use pp_lib::worker::{Blocking, BlockingComputation, Cancelled, ConsumeSettings, Consumer};

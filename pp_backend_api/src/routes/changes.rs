@@ -4,8 +4,7 @@ use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::{Work, WorkId};
-use pp_lib::serving::KeyError;
-use pp_lib::serving::{ActorError, Works};
+use pp_lib::serving::{ActorError, KeyError, Works};
 use pp_lib::store::Changed;
 
 use super::parse_id;

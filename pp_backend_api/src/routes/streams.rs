@@ -4,8 +4,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::Position;
-use pp_lib::streams::sse;
-use pp_lib::streams::{Filter, Message};
+use pp_lib::streams::{Filter, Message, sse};
 use serde::Deserialize;
 
 use super::search::{parse_status, prefix};

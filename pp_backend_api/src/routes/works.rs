@@ -4,8 +4,7 @@ use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::WorkCode;
-use pp_lib::serving::ProvisionalWork;
-use pp_lib::serving::{CreateWork, Read, WorkOrDemand};
+use pp_lib::serving::{CreateWork, ProvisionalWork, Read, WorkOrDemand};
 use serde::Deserialize;
 
 use super::{no_such_work, parse_id};

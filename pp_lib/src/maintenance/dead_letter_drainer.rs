@@ -6,8 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
 use crate::domain::MessageId;
-use crate::runtime::Part;
-use crate::runtime::{Retry, new_message_id};
+use crate::runtime::{Part, Retry, new_message_id};
 use crate::store::{AnyStore, DeadMessage};
 
 /// The maximum number of letters held at once.

@@ -18,8 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::domain::MessageId;
 use crate::log_repeated;
 use crate::runtime::new_message_id;
-use crate::serving::single_flight;
-use crate::serving::{ActorError, StoreHandle, Works};
+use crate::serving::{ActorError, StoreHandle, Works, single_flight};
 use crate::store::{Answer, Answered, AnyStore, Begin, Begun, Changed, RequestKey};
 
 /// The maximum wait for another process that executes a request with the same key.

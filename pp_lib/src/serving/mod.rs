@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::AnyCache;
 use crate::feed::AnyFeed;
-use crate::runtime::Health;
-use crate::runtime::supervise_part;
+use crate::runtime::{Health, supervise_part};
 use crate::store::AnyStore;
 
 pub use actors::{Actor, ActorError, CacheAnswer, CacheHandle, DemandHandle, OfferOutcome, StoreHandle, StoreOptions};

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{AnyCache, CacheError, Entry, Marked, Moment};
 use crate::domain::{Position, WorkId};
 use crate::feed::{AnyFeed, Waiter};
-use crate::runtime::Part;
-use crate::runtime::{Retry, Trouble, new_message_id};
+use crate::runtime::{Part, Retry, Trouble, new_message_id};
 use crate::serving::tiered::Near;
 use crate::store::{AnyStore, Page, StoreError};
 

@@ -17,15 +17,13 @@ use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subs
 use crate::domain::{Computation, ComputeError};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
-use crate::runtime::Part;
-use crate::runtime::Retry;
+use crate::runtime::{Part, Retry};
 use crate::store::{AnyStore, Completion, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::batch::{self, Batch};
 use crate::worker::completion::{CompletionResult, complete};
-use crate::worker::decoding;
-use crate::worker::isolation;
 use crate::worker::running::{Running, SlowAttempt};
+use crate::worker::{decoding, isolation};
 
 /// The time after which a computation is slow: the batch no longer waits for it and records its work as `running`.
 const SLOW_AFTER: Duration = Duration::from_millis(20);

@@ -18,8 +18,7 @@ use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::maintenance::pruner::purge;
 use crate::maintenance::rollup::roll_up_views;
-use crate::runtime::Part;
-use crate::runtime::{Retry, Trouble};
+use crate::runtime::{Part, Retry, Trouble};
 use crate::store::{AnyStore, StoreError};
 
 /// The time a claim lasts. It is slightly longer than the broker's time for a confirmation, because the rows of a

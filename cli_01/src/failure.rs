@@ -24,7 +24,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The exit code for this failure.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::NotFound(_) | Self::Ended(_) => 1,

@@ -24,7 +24,6 @@ pub(crate) use stream::Stream;
 /// The maximum size of an answer. A thousand works or the longest history fit.
 const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
 
-/// An API.
 pub(crate) struct Api {
     agent: Agent,
     base: String,

@@ -24,7 +24,6 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Prints one work.
     pub(crate) fn work(self, work: &Work) -> io::Result<()> {
         match self {
             Self::Json => json(work),
@@ -32,17 +31,14 @@ impl Output {
         }
     }
 
-    /// Prints works.
     pub(crate) fn works(self, works: &[Work]) -> io::Result<()> {
         self.list(works, works_table)
     }
 
-    /// Prints events.
     pub(crate) fn events(self, events: &[Event]) -> io::Result<()> {
         self.list(events, events_table)
     }
 
-    /// Prints dead letters.
     pub(crate) fn dead_letters(self, letters: &[DeadLetter]) -> io::Result<()> {
         self.list(letters, letters_table)
     }
@@ -56,7 +52,6 @@ impl Output {
         }
     }
 
-    /// Prints the counters.
     pub(crate) fn stats(self, stats: &Stats) -> io::Result<()> {
         match self {
             Self::Json => json(stats),
@@ -73,7 +68,6 @@ impl Output {
         }
     }
 
-    /// Prints one change.
     pub(crate) fn change(self, change: &StreamedChange) -> io::Result<()> {
         let status = change.status.map_or("-", Status::as_str);
         match self {

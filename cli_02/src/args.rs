@@ -83,7 +83,6 @@ pub(crate) struct UsageError {
 /// The checked settings of one call.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// The server's name or address.
     pub(crate) host: Host,
     /// TCP port, never 0.
     pub(crate) port: u16,
@@ -101,7 +100,6 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: u64,
 }
 
-/// The server's name or address.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Host {
     /// An address, used without a resolver.

@@ -20,28 +20,13 @@ const ADDRESSES_LIMIT: usize = 8;
 pub(crate) enum ExchangeError {
     /// The time limit has passed.
     #[error("no complete reply within {} (--timeout), still {stage}", humantime::format_duration(*.timeout))]
-    Timeout {
-        /// The whole time limit.
-        timeout: Duration,
-        /// The step that was running.
-        stage: &'static str,
-    },
+    Timeout { timeout: Duration, stage: &'static str },
     /// The resolver has no address for the name.
     #[error("cannot find the host {name}")]
-    Resolve {
-        /// The name of the host.
-        name: String,
-        /// The resolver's reason.
-        source: io::Error,
-    },
+    Resolve { name: String, source: io::Error },
     /// None of the server's addresses accepts the connection. The source is the error of the last address.
     #[error("cannot connect to {to}")]
-    Connect {
-        /// Host and port.
-        to: String,
-        /// The reason.
-        source: io::Error,
-    },
+    Connect { to: String, source: io::Error },
     /// The connection broke while the request was sent.
     #[error("cannot send the request")]
     Send(#[source] io::Error),

@@ -51,7 +51,6 @@ impl Request {
         }
     }
 
-    /// The bytes of the request.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -23,13 +23,11 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Prints the request.
     pub(crate) fn request(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.lines(">", bytes)?;
         self.out.flush()
     }
 
-    /// Prints received parts.
     pub(crate) fn parts(&mut self, parts: &[Part]) -> io::Result<()> {
         for part in parts {
             match part {

@@ -22,7 +22,6 @@ pub(crate) struct ApiError {
 const INTERNAL: &str = "an internal error occurred; see the log of the service";
 
 impl ApiError {
-    /// An error with a status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -31,32 +30,26 @@ impl ApiError {
         }
     }
 
-    /// 400.
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404.
     pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 409.
     pub(crate) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
-    /// 415.
     pub(crate) fn unsupported(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 422.
     pub(crate) fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// 412.
     pub(crate) fn precondition_failed() -> Self {
         let detail = "the current version does not match If-Match or If-None-Match; read it again";
         Self::new(StatusCode::PRECONDITION_FAILED, detail)
@@ -74,7 +67,6 @@ impl ApiError {
         }
     }
 
-    /// 404 for a work.
     pub(crate) fn no_such_work() -> Self {
         Self::not_found("there is no such work")
     }
@@ -84,7 +76,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// 500.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
     }

@@ -65,7 +65,6 @@ fn cache_status(source: Source) -> &'static str {
 /// The tag of a demand. It precedes every version of a work.
 pub(crate) const DEMAND_TAG: &str = "\"0\"";
 
-/// The tag of a work.
 pub(crate) fn tag(work: &Work) -> String {
     format!("\"{}\"", work.version)
 }
@@ -190,7 +189,6 @@ enum Except {
 }
 
 impl Preconditions {
-    /// The preconditions of a request.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let only = Tags::of(request, IF_MATCH)?.and_then(|tags| tags.versions(Tag::is_strong));
         let except = match Tags::of(request, IF_NONE_MATCH)?.map(|tags| tags.versions(Tag::is_any)) {

@@ -8,7 +8,6 @@ use crate::error::{ApiError, shortened};
 /// The maximum number of items on a page.
 pub(crate) const MAX_PAGE: u16 = 1000;
 
-/// The parameters of a request.
 pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
     match web::Query::<T>::from_query(request.query_string()) {
         Ok(params) => Ok(params.into_inner()),
@@ -16,7 +15,6 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Api
     }
 }
 
-/// Parses a whole number.
 pub(crate) fn number(name: &str, text: &str) -> Result<i64, ApiError> {
     text.parse()
         .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))

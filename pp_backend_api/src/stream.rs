@@ -92,7 +92,6 @@ pub(crate) fn retry() -> Bytes {
     sse::retry(RETRY)
 }
 
-/// A message as a frame.
 fn frame(message: Message) -> Bytes {
     match message {
         Message::Started(at) => sse::event(Some(sse::START), Some(&at), &json!({})),

@@ -28,7 +28,6 @@ impl<F: Fn() -> DateTime<Utc>> Clock<F> {
         Self { read, last_look }
     }
 
-    /// The current time.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         (self.read)()
     }

@@ -24,7 +24,6 @@ impl Outlet {
         Self { sink, shutdown, grace }
     }
 
-    /// The shutdown token.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }

@@ -61,11 +61,9 @@ pub(crate) async fn run(
 
 /// The reason why the wait for a slot is over.
 enum Wait {
-    /// The slot is due.
     Due,
     /// The clock was set back to this moment.
     Back(DateTime<Utc>),
-    /// The shutdown has begun.
     Stop,
 }
 
@@ -104,7 +102,6 @@ async fn catch_up(config: &ProducerConfig, schedule: &Schedule, outlet: &Outlet,
     }
 }
 
-/// Skips slots that are too late.
 fn skip_late_slots(schedule: &Schedule, next: Option<Slot>, now: DateTime<Utc>) -> Option<Slot> {
     let earliest = now - MAX_LATE;
     match next {

@@ -43,7 +43,6 @@ pub(super) struct SelectionArgs {
 }
 
 impl DeadletterAction {
-    /// The command of these arguments.
     pub(super) fn command(self) -> Result<DeadLetters, Failure> {
         Ok(match self {
             Self::List { limit, before } => DeadLetters::List {

@@ -150,7 +150,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Opens the source.
     pub(crate) fn open(self) -> Result<Box<dyn Works>, Failure> {
         Ok(match self {
             Self::Http { url, timeout } => Box::new(Api::new(&url, timeout)?),

@@ -35,7 +35,6 @@ pub(super) struct SearchArgs {
 }
 
 impl SearchArgs {
-    /// The search of these arguments.
     pub(super) fn search(self) -> Result<Search, Failure> {
         Ok(Search {
             work_code: self.work_code.as_deref().map(prefix).transpose()?,

@@ -31,7 +31,6 @@ pub(super) struct WatchArgs {
 }
 
 impl WatchArgs {
-    /// The watch of these arguments.
     pub(super) fn watch(self) -> Result<Watch, Failure> {
         let what = match self.id {
             Some(id) => Followed::One(WorkId(id)),

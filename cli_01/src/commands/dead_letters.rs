@@ -11,10 +11,11 @@ use crate::output::Output;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DeadLetters {
     /// Lists letters below `before`, newest first, at most `limit`.
-    List { before: Option<DeadLetterId>, limit: u16 },
-    /// Runs the letters again.
+    List {
+        before: Option<DeadLetterId>,
+        limit: u16,
+    },
     Redrive(Selection),
-    /// Removes the letters.
     Drop(Selection),
 }
 

@@ -20,30 +20,19 @@ pub(crate) const ONLY_HTTP: &str = "watch needs the API; use --call-type http";
 /// The requested action.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Shows one work.
     Show(WorkId),
-    /// Lists matching works.
     Search(Search),
-    /// Shows the history of a work.
     Events(WorkId),
-    /// Creates a work.
     Create(CreateWork),
-    /// Changes the bound of a work.
     Update(WorkId, AddUpTo),
-    /// Cancels an unfinished work.
     Cancel(WorkId),
-    /// Starts a failed or cancelled work again.
     Retry(WorkId),
-    /// Removes a work.
     Delete(WorkId),
-    /// Acts on dead letters.
     DeadLetters(DeadLetters),
-    /// Shows the counters.
     Stats {
         /// Counts all works again first.
         rebuild: bool,
     },
-    /// Follows changes.
     Watch(Watch),
 }
 

@@ -14,7 +14,6 @@ use crate::failure::Failure;
 /// The longest silence of a stream. It exceeds the pause between two heartbeats.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// An open stream.
 pub(crate) type Stream = Parser<BufReader<BodyReader<'static>>>;
 
 impl Api {

@@ -2,7 +2,6 @@
 
 use std::env;
 
-/// The prefix of every variable.
 const PREFIX: &str = "PP_";
 
 /// The maximum edit distance of a suggested name.

@@ -7,10 +7,8 @@ use pp_lib::runtime::say;
 /// A library whose warnings and errors concern only the client's requests or its disconnects.
 const ABOUT_CLIENTS: &str = "actix_http";
 
-/// The prefixes of PP's own crates.
 const OWN_PREFIXES: [&str; 3] = ["pp_", "task_", "cli_"];
 
-/// The logger of the process.
 pub(super) struct Front {
     /// Applies the filters and writes.
     pub(super) logger: Logger,

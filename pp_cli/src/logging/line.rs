@@ -14,7 +14,6 @@ use serde_json::{Map, json};
 
 use crate::config::LogFormat;
 
-/// One log line.
 pub(super) struct Line<'a> {
     time: String,
     level: Level,
@@ -35,7 +34,6 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line for a record.
     pub(super) fn of(record: &Record<'a>) -> Self {
         let mut fields = Fields(Map::new());
         let _ = record.key_values().visit(&mut fields);
@@ -99,7 +97,6 @@ fn time(now: SystemTime) -> String {
     }
 }
 
-/// Collects the fields of a record.
 struct Fields(Map<String, serde_json::Value>);
 
 impl<'kvs> VisitSource<'kvs> for Fields {

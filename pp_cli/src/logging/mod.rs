@@ -43,7 +43,6 @@ const COUNTS: Duration = Duration::from_secs(1);
 /// The time the process waits for its last lines at its end.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The log of this process.
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {

@@ -20,13 +20,11 @@ const MOST_HEADERS: usize = 96;
 pub(super) enum Body {
     /// This many bytes; may be 0.
     Length(u64),
-    /// A chunked body.
     Chunked,
     /// The bytes of a tunnel.
     Rest,
 }
 
-/// A complete head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Its length as received.

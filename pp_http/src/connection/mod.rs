@@ -59,7 +59,6 @@ impl Client {
     }
 }
 
-/// A client's connection.
 pub(crate) struct Connection {
     socket: TcpStream,
     framing: Framing,

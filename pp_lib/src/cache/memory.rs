@@ -248,7 +248,6 @@ impl Cache for MemoryCache {
     }
 }
 
-/// All entries.
 #[derive(Debug)]
 struct Contents {
     works: Bounded<WorkId, Held>,
@@ -325,7 +324,6 @@ enum What {
     Deleted,
 }
 
-/// A value with its lifetime.
 #[derive(Clone, Debug)]
 struct Timed<T> {
     value: T,

@@ -19,7 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of extensions during a walk. The lease lasts twice as long.
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(20);
-/// The name of the lease.
 const LEASE: &str = "purge";
 /// The number of works in a batch: small at first, then as many as take [`MAX_BATCH_TIME`].
 const FIRST_BATCH: u16 = 100;

@@ -74,7 +74,6 @@ struct Kind {
     last: String,
 }
 
-/// A line to be written.
 #[derive(Debug, PartialEq)]
 struct LogLine {
     level: Level,

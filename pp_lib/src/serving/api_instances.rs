@@ -58,7 +58,6 @@ impl ApiInstances {
         Self { count, stop, counting }
     }
 
-    /// The current count.
     pub(super) fn count(&self) -> InstanceCount {
         self.count.clone()
     }

@@ -24,9 +24,7 @@ pub(crate) struct Codes {
 
 /// The result of looking up a code.
 pub(crate) enum Known {
-    /// The id or the demand.
     Found(ByCode),
-    /// The code is unknown.
     Unknown,
     /// The code is unknown here, and the cache is unavailable.
     CacheAway,

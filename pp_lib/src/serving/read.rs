@@ -148,7 +148,6 @@ impl Reader {
         }
     }
 
-    /// The cache of codes.
     pub(super) fn codes(&self) -> &Codes {
         &self.codes
     }

@@ -42,7 +42,6 @@ pub struct Refresher {
     holder: Option<String>,
 }
 
-/// The error of a round.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]

@@ -21,7 +21,6 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// The number of demands checked together.
 const BATCH: usize = 500;
 
-/// Finds and resends vanished demands.
 pub(super) struct VanishedDemands {
     pub(super) store: AnyStore,
     pub(super) broker: AnyBroker,

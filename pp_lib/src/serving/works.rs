@@ -85,7 +85,6 @@ impl Works {
         self.0.tasks.wait().await;
     }
 
-    /// The handle of the store's actor.
     pub(super) fn store(&self) -> &StoreHandle {
         &self.0.store
     }

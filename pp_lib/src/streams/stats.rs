@@ -40,7 +40,6 @@ impl Sampler {
         sampler
     }
 
-    /// Adds a watcher.
     pub(super) fn watch(&self, shutdown: CancellationToken, place: OwnedSemaphorePermit) -> StatsSubscription {
         let mut samples = self.sample.subscribe();
         samples.mark_changed();

@@ -24,7 +24,6 @@ pub(super) struct Attempts {
     pub(super) computation: Arc<dyn Computation>,
     /// The maximum number of failed attempts per work.
     pub(super) max_attempts: i32,
-    /// The time limit of one attempt.
     pub(super) work_timeout: Duration,
 }
 

@@ -9,7 +9,6 @@ use crate::log_repeated;
 use crate::worker::attempt::Attempt;
 use crate::worker::decoding;
 
-/// A sorted batch.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) attempts: Vec<Attempt>,

@@ -35,9 +35,7 @@ pub(crate) struct Watch {
 /// The followed works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
-    /// One work.
     One(WorkId),
-    /// All matching works.
     All {
         work_code: Option<WorkCodePrefix>,
         status: Option<Status>,
@@ -70,7 +68,6 @@ pub(crate) fn watch(works: &dyn Works, watch: &Watch, output: Output) -> Result<
 enum Read {
     /// The awaited end was reached.
     Finished(Result<(), Failure>),
-    /// The stream broke.
     Broken(String),
 }
 

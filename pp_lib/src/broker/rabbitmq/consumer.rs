@@ -78,7 +78,6 @@ impl RabbitSubscription {
         })
     }
 
-    /// Takes one message from the connection.
     async fn take(&mut self) -> Result<()> {
         loop {
             if !self.ended {

@@ -136,7 +136,6 @@ fn decode(kept: &[u8]) -> Option<BasicProperties> {
     }
 }
 
-/// Converts a received message.
 pub(super) fn delivery(queue: Queue, message: lapin::message::Delivery) -> Delivery {
     let kept = match queue {
         // The mark replaces the sender's properties, which are lost.

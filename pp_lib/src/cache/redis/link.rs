@@ -50,7 +50,6 @@ impl Link {
         .await
     }
 
-    /// Runs one command.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let mut connection = self.manager().clone();
         self.in_time(async {

@@ -60,13 +60,10 @@ pub struct Dispatcher {
     settings: DispatchSettings,
 }
 
-/// The error of a dispatching round.
 #[derive(Debug, thiserror::Error)]
 enum DispatchError {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The broker failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The broker accepted only some of the messages.

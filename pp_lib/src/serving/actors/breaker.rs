@@ -40,7 +40,6 @@ impl Breaker {
         }
     }
 
-    /// Records a failure.
     pub(super) fn failed(&self, why: &impl std::fmt::Display) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= FAILURES && !self.open.swap(true, Ordering::Relaxed) {

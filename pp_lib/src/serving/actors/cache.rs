@@ -46,7 +46,6 @@ pub struct CacheHandle {
     breaker: Arc<Breaker>,
 }
 
-/// Opens the mailboxes.
 struct MailboxOpener<'a> {
     actor: &'a Actor,
     cache: &'a AnyCache,

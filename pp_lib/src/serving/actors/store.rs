@@ -59,7 +59,6 @@ pub struct StoreHandle {
     feed: AnyFeed,
 }
 
-/// Opens the mailboxes.
 struct MailboxOpener<'a> {
     actor: &'a Actor,
     store: &'a AnyStore,

@@ -139,21 +139,23 @@ struct OneWork {
 pub(crate) struct Settings {
     pub(crate) command: Command,
     pub(crate) source: Source,
+    /// The time limit of a call.
+    pub(crate) timeout: Duration,
     pub(crate) output: Output,
 }
 
 /// The source of answers and its settings.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Http { url: String, timeout: Duration },
-    Db { args: DatabaseArgs, timeout: Duration },
+    Http(String),
+    Db(DatabaseArgs),
 }
 
 impl Source {
-    pub(crate) fn open(self) -> Result<Box<dyn Works>, Failure> {
+    pub(crate) fn open(self, timeout: Duration) -> Result<Box<dyn Works>, Failure> {
         Ok(match self {
-            Self::Http { url, timeout } => Box::new(Api::new(&url, timeout)?),
-            Self::Db { args, timeout } => Box::new(Database::open(args, DATABASE, timeout)?),
+            Self::Http(url) => Box::new(Api::new(&url, timeout)?),
+            Self::Db(args) => Box::new(Database::open(args, DATABASE, timeout)?),
         })
     }
 }
@@ -161,24 +163,18 @@ impl Source {
 impl Args {
     /// Checks the combinations that clap cannot check.
     pub(crate) fn resolve(self) -> Result<Settings, Failure> {
-        let timeout = self.timeout;
         let source = match self.call_type {
-            CallType::Http => Source::Http {
-                url: self.api_url,
-                timeout,
-            },
-            CallType::Db => Source::Db {
-                args: self.database,
-                timeout,
-            },
+            CallType::Http => Source::Http(self.api_url),
+            CallType::Db => Source::Db(self.database),
         };
         let command = command(self.id, self.work_code, self.action)?;
-        if matches!((&command, &source), (Command::Watch(_), Source::Db { .. })) {
+        if matches!((&command, &source), (Command::Watch(_), Source::Db(_))) {
             return Err(Failure::Usage(ONLY_HTTP.to_owned()));
         }
         Ok(Settings {
             command,
             source,
+            timeout: self.timeout,
             output: self.output,
         })
     }
@@ -294,7 +290,7 @@ mod tests {
     #[test]
     fn source_options_may_stand_before_or_after_a_subcommand() {
         for args in [["--call-type", "db", "create"], ["create", "--call-type", "db"]] {
-            assert!(matches!(resolve(&args).unwrap().source, Source::Db { .. }), "{args:?}");
+            assert!(matches!(resolve(&args).unwrap().source, Source::Db(_)), "{args:?}");
         }
         let settings = resolve(&[
             "events",
@@ -309,7 +305,7 @@ mod tests {
         ]);
         let settings = settings.unwrap();
         assert_eq!(settings.output, Output::Json);
-        assert!(matches!(settings.source, Source::Db { args, .. } if args.timeout == Duration::from_secs(7)));
+        assert!(matches!(settings.source, Source::Db(args) if args.timeout == Duration::from_secs(7)));
     }
 
     #[test]

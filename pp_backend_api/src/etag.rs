@@ -177,33 +177,23 @@ fn first_tag(text: &[u8]) -> Option<(Tag, &[u8])> {
 pub(crate) struct Preconditions {
     /// If set, only these versions may change. Weak and foreign tags are valid but match nothing.
     only: Option<Vec<i64>>,
-    /// These versions may not change.
-    except: Except,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Except {
-    Versions(Vec<i64>),
-    /// No existing work may change.
-    All,
+    /// These versions may not change; `None` if no existing work may change.
+    except: Option<Vec<i64>>,
 }
 
 impl Preconditions {
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let only = Tags::of(request, IF_MATCH)?.and_then(|tags| tags.versions(Tag::is_strong));
-        let except = match Tags::of(request, IF_NONE_MATCH)?.map(|tags| tags.versions(Tag::is_any)) {
-            None => Except::Versions(Vec::new()),
-            Some(None) => Except::All,
-            Some(Some(versions)) => Except::Versions(versions),
+        let except = match Tags::of(request, IF_NONE_MATCH)? {
+            None => Some(Vec::new()),
+            Some(tags) => tags.versions(Tag::is_any),
         };
         Ok(Self { only, except })
     }
 
     /// The only allowed version, or `Some(None)` for any. `None` means that the work's current version decides.
     pub(crate) fn version(&self) -> Option<Option<i64>> {
-        let Except::Versions(except) = &self.except else {
-            return None;
-        };
+        let except = self.except.as_ref()?;
         match self.only.as_deref() {
             _ if !except.is_empty() => None,
             None => Some(None),
@@ -215,10 +205,7 @@ impl Preconditions {
     /// Checks that a work at this version may be changed.
     pub(crate) fn check(&self, version: i64) -> Result<(), ApiError> {
         let wanted = self.only.as_ref().is_none_or(|only| only.contains(&version));
-        let excepted = match &self.except {
-            Except::Versions(except) => except.contains(&version),
-            Except::All => true,
-        };
+        let excepted = self.except.as_ref().is_none_or(|except| except.contains(&version));
         (wanted && !excepted)
             .then_some(())
             .ok_or_else(ApiError::precondition_failed)

@@ -7,6 +7,8 @@ mod computation;
 mod dead_letter;
 mod demand;
 mod event;
+mod json;
+mod kind;
 mod position;
 mod problem;
 mod run;
@@ -18,6 +20,8 @@ pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingE
 pub use dead_letter::{DeadLetter, DeadLetterId};
 pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, WorkDemand};
 pub use event::{Event, Variable};
+pub use json::{Json, JsonError, JsonFault};
+pub use kind::{KindName, KindNameError};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::Problem;
 pub use run::Run;

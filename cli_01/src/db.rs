@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pp_cli::config::{DatabaseArgs, DurationText};
 use pp_cli::connect::{self, Schema};
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
+use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
@@ -101,10 +101,10 @@ impl Works for Database {
         })
     }
 
-    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure> {
+    fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure> {
         let changed = self.ask(async {
             let (_actor, store) = self.actor();
-            store.update(id, add_up_to, None).await
+            store.update(id, args, None).await
         })?;
         applied(id, changed)
     }

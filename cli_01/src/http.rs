@@ -7,12 +7,11 @@ mod stream;
 use std::time::Duration;
 
 use pp_cli::config::DurationText;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Problem, Stats, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Json, Problem, Stats, Status, Work, WorkId};
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -139,16 +138,16 @@ impl Works for Api {
 
     fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
         let request = self.agent.post(self.url("/work"));
-        let reply = match body(wanted) {
-            Some(body) => request.content_type("application/json").send(body.to_string()),
+        let reply = match body(&wanted) {
+            Some(body) => request.content_type("application/json").send(body),
             None => request.send_empty(),
         };
         self.answer(reply)
     }
 
-    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure> {
+    fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure> {
         let request = self.agent.patch(self.url(&format!("/work/{id}")));
-        let body = json!({ "add_up_to": add_up_to }).to_string();
+        let body = format!("{{{}}}", args_field(args));
         self.answer(request.content_type("application/json").send(body))
     }
 
@@ -226,12 +225,21 @@ fn letters_parameter(which: &Selection) -> (&'static str, String) {
 }
 
 /// The request body, or `None` if nothing was specified.
-fn body(wanted: CreateWork) -> Option<Value> {
-    let CreateWork { add_up_to, run_at } = wanted;
-    let mut fields = Map::new();
-    fields.extend(add_up_to.map(|bound| ("add_up_to".to_owned(), bound.get().into())));
-    fields.extend(run_at.map(|second| ("run_at".to_owned(), second.into())));
-    (!fields.is_empty()).then_some(Value::Object(fields))
+fn body(wanted: &CreateWork) -> Option<String> {
+    let CreateWork { kind, args, run_at } = wanted;
+    let kind = (!kind.is_add_up_to()).then(|| format!("\"kind\":\"{kind}\""));
+    let args = args.as_ref().map(args_field);
+    let run_at = run_at.map(|second| format!("\"run_at\":{second}"));
+    let fields: Vec<String> = [kind, args, run_at].into_iter().flatten().collect();
+    (!fields.is_empty()).then(|| format!("{{{}}}", fields.join(",")))
+}
+
+/// The field for arguments. A sum has the form that every version of the API knows.
+fn args_field(args: &Json) -> String {
+    match AddUpTo::of_args(args) {
+        Ok(bound) => format!("\"add_up_to\":{bound}"),
+        Err(_) => format!("\"args\":{args}"),
+    }
 }
 
 /// The search as query parameters of the API.
@@ -303,6 +311,7 @@ mod tests {
     fn a_search_becomes_a_query() {
         let search = Search {
             work_code: pp_lib::domain::WorkCodePrefix::parse("api-&x"),
+            kind: None,
             status: Some((Status::Done, false)),
             since: Some(7),
             before: None,

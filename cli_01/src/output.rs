@@ -90,8 +90,8 @@ impl Output {
                 &work.work_code,
                 work.status.as_str(),
                 &match work.run_at {
-                    Some(run_at) => format!("up to {}, runs at {}", work.add_up_to, time(run_at)),
-                    None => format!("up to {}", work.add_up_to),
+                    Some(run_at) => format!("{}, runs at {}", asked(work), time(run_at)),
+                    None => asked(work),
                 },
             ),
         }
@@ -135,13 +135,23 @@ fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Resu
     output.flush()
 }
 
-/// A table of works. It has a column for the start time if one of the works has a start time.
+/// What a work asks for.
+fn asked(work: &Work) -> String {
+    match work.add_up_to() {
+        Some(bound) => format!("up to {bound}"),
+        None => format!("{} {}", work.kind, work.args),
+    }
+}
+
+/// A table of works. It has a column for the start time if one of the works has a start time, and shows kinds and
+/// arguments if one of them is no sum.
 fn works_table(works: &[Work]) -> Table {
     const RUN_AT: usize = 5;
+    let only_sums = works.iter().all(|work| work.add_up_to().is_some());
     let mut columns = vec![
         "ID",
         "WORK CODE",
-        "ADD UP TO",
+        if only_sums { "ADD UP TO" } else { "ASKED FOR" },
         "STATUS",
         "RESULT",
         "CREATED (UTC)",
@@ -153,15 +163,19 @@ fn works_table(works: &[Work]) -> Table {
         columns.insert(RUN_AT, "RUN AT (UTC)");
     }
     let mut table = plain(&columns);
-    align_right(&mut table, &[0, 2, 4, columns.len() - 1]);
+    align_right(&mut table, if only_sums { &[0, 2, 4] } else { &[0] });
+    align_right(&mut table, &[columns.len() - 1]);
     let none = || "-".to_owned();
     table.add_rows(works.iter().map(|work| {
         let mut row = vec![
             work.id.to_string(),
             work.work_code.to_string(),
-            work.add_up_to.to_string(),
+            match work.add_up_to() {
+                Some(bound) if only_sums => bound.to_string(),
+                _ => one_line(&format!("{} {}", work.kind, work.args)),
+            },
             work.status.to_string(),
-            work.result.map_or_else(none, |sum| sum.to_string()),
+            (work.result.as_ref()).map_or_else(none, |result| one_line(result.as_str())),
             time(work.created_on),
             time(work.updated_on),
             work.version.to_string(),

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use pp_lib::domain::AddUpTo;
-use pp_lib::serving::CreateWork;
+use pp_lib::domain::{AddUpTo, Json, KindName};
+use pp_lib::serving::{CreateWork, requested_args};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -17,10 +17,33 @@ pub(crate) struct Object<T>(pub(crate) T);
 
 /// The body of `POST /work/demand`.
 #[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "DemandedFields")]
 pub(crate) struct Demanded {
+    pub(crate) kind: KindName,
+    pub(crate) args: Option<Json>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DemandedFields {
     #[serde(default, deserialize_with = "given")]
-    pub(crate) add_up_to: Option<AddUpTo>,
+    add_up_to: Option<AddUpTo>,
+    #[serde(default, deserialize_with = "given")]
+    kind: Option<KindName>,
+    #[serde(default, deserialize_with = "given")]
+    args: Option<Json>,
+}
+
+impl TryFrom<DemandedFields> for Demanded {
+    type Error = String;
+
+    fn try_from(fields: DemandedFields) -> Result<Self, String> {
+        let kind = fields.kind.unwrap_or_default();
+        Ok(Self {
+            args: requested_args(&kind, fields.add_up_to, fields.args)?,
+            kind,
+        })
+    }
 }
 
 /// The body of `POST /work/bulk`.
@@ -30,7 +53,18 @@ pub(crate) struct Bulk(pub(crate) Vec<CreateWork>);
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Update {
-    pub(crate) add_up_to: AddUpTo,
+    #[serde(default, deserialize_with = "given")]
+    add_up_to: Option<AddUpTo>,
+    #[serde(default, deserialize_with = "given")]
+    args: Option<Json>,
+}
+
+impl Update {
+    /// The new arguments of a work of this kind.
+    pub(crate) fn args(self, kind: &KindName) -> Result<Json, String> {
+        let missing = || "missing field `add_up_to`".to_owned();
+        requested_args(kind, self.add_up_to, self.args)?.ok_or_else(missing)
+    }
 }
 
 /// The body or query of a request without parameters.
@@ -39,8 +73,8 @@ pub(crate) struct Update {
 pub(crate) struct Empty {}
 
 /// A field that may be omitted but not `null`.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddUpTo>, D::Error> {
-    AddUpTo::deserialize(deserializer).map(Some)
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -64,9 +64,10 @@ pub async fn watch_store(
 
 /// Checks the broker about once a second until the shutdown and records the result.
 pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationToken) {
+    let sums = Queue::sums();
     let watching = async {
         loop {
-            match timeout(MAX_WAIT, broker.ready_messages(Queue::Demand)).await {
+            match timeout(MAX_WAIT, broker.ready_messages(&sums)).await {
                 Ok(Ok(_)) => part.up(),
                 Ok(Err(error)) => {
                     log::debug!("broker check: {error}");

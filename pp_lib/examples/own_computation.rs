@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
-use pp_lib::domain::{AddUpTo, Computation, ComputeError, Event, FailingExample, Origin, Status, Task, Work};
+use pp_lib::domain::{
+    AddUpTo, Computation, ComputeError, Event, FailingExample, Json, KindName, Origin, Status, Task, Work,
+};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
@@ -28,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 struct CollatzSteps;
 
 impl BlockingComputation for CollatzSteps {
-    fn compute(&self, task: &Task, cancelled: &Cancelled) -> Result<i64, ComputeError> {
-        let mut number = u64::from(task.add_up_to.get().unsigned_abs());
-        let mut steps = 0;
+    fn compute(&self, task: &Task, cancelled: &Cancelled) -> Result<Json, ComputeError> {
+        let bound = AddUpTo::of_args(&task.args).map_err(ComputeError::Permanent)?;
+        let mut number = u64::from(bound.get().unsigned_abs());
+        let mut steps = 0_i64;
         while number != 1 {
             // Nobody waits for the result any more: the thread is free for the next task.
             if cancelled.is_cancelled() {
@@ -44,7 +47,7 @@ impl BlockingComputation for CollatzSteps {
             number = next.ok_or_else(|| ComputeError::Permanent("the numbers grow beyond 64 bits".to_owned()))?;
             steps += 1;
         }
-        Ok(steps)
+        Ok(steps.into())
     }
 }
 
@@ -62,7 +65,7 @@ async fn main() {
     let numbers = args.split_off(usize::from(failing));
     let numbers = numbers.iter().map(|text| text.parse().unwrap()).collect();
     for (work, events) in work_off(computation, numbers).await {
-        let (bound, status) = (work.add_up_to, work.status);
+        let (bound, status) = (work.add_up_to().unwrap(), work.status);
         let result = work.result.map_or("-".to_owned(), |result| result.to_string());
         println!("{bound}: {status}, result {result}");
         for event in events {
@@ -102,13 +105,21 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
     };
     let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), dispatching);
     let dispatcher = tokio::spawn(dispatcher.run(health.part("dispatcher", false), stop.clone()));
-    let consumer = Consumer::new(store.clone(), broker, feed.clone(), computation, consuming);
+    let consumer = Consumer::new(
+        store.clone(),
+        broker,
+        feed.clone(),
+        KindName::default(),
+        computation,
+        consuming,
+    );
     let consumer = tokio::spawn(consumer.run(health.part("consumer", true), stop.clone()));
 
     let new = numbers.into_iter().map(|add_up_to| NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
-        add_up_to,
+        kind: KindName::default(),
+        args: add_up_to.args(),
         run_at: None,
     });
     let created = store.create(&new.collect::<Vec<_>>()).await.unwrap();
@@ -141,7 +152,10 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
 mod tests {
     use super::*;
 
-    async fn worked_off(computation: Arc<dyn Computation>, numbers: &[i64]) -> Vec<(Status, Option<i64>, Vec<String>)> {
+    async fn worked_off(
+        computation: Arc<dyn Computation>,
+        numbers: &[i64],
+    ) -> Vec<(Status, Option<Json>, Vec<String>)> {
         let numbers = numbers.iter().map(|number| AddUpTo::try_from(*number).unwrap());
         let working = work_off(computation, numbers.collect());
         let works = tokio::time::timeout(Duration::from_secs(60), working).await.unwrap();
@@ -155,8 +169,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_steps_are_counted() {
         let works = worked_off(collatz(), &[1, 6, 27]).await;
-        let results: Vec<_> = works.iter().map(|(status, result, _)| (*status, *result)).collect();
-        let done = |steps| (Status::Done, Some(steps));
+        let results: Vec<_> = works
+            .iter()
+            .map(|(status, result, _)| (*status, result.clone()))
+            .collect();
+        let done = |steps: i64| (Status::Done, Some(Json::from(steps)));
         assert_eq!(results, [done(0), done(8), done(111)]);
     }
 

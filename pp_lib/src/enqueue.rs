@@ -2,10 +2,12 @@
 //!
 //! The producer decides when demands are made and how often they are offered again.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published};
-use crate::domain::{AddUpTo, MessageId, Origin, WorkCode, WorkDemand};
+use crate::domain::{Json, KindName, MessageId, Origin, WorkCode, body_of_args};
 use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
@@ -13,10 +15,12 @@ use crate::store::{AnyStore, NewWork, StoreError};
 /// A demand for a new work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDemand {
-    /// Its identity, the same for every offer.
+    /// Its kind.
+    pub kind: KindName,
+    /// Its identity within the kind, the same for every offer.
     pub message_id: MessageId,
-    /// The bound of the sum.
-    pub add_up_to: AddUpTo,
+    /// Its arguments.
+    pub args: Json,
     /// The promised code of its work, if there is one.
     pub work_code: Option<WorkCode>,
 }
@@ -54,23 +58,29 @@ impl BrokerSink {
 #[async_trait]
 impl DemandSink for BrokerSink {
     async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
-        let messages: Vec<Outgoing> = demands.iter().map(message).collect();
-        Ok(self.0.publish(&messages).await?)
+        let mut answers = vec![Published::Unconfirmed; demands.len()];
+        let mut by_kind: BTreeMap<&KindName, Vec<usize>> = BTreeMap::new();
+        for (place, demand) in demands.iter().enumerate() {
+            by_kind.entry(&demand.kind).or_default().push(place);
+        }
+        for (kind, places) in by_kind {
+            let messages: Vec<Outgoing> = places.iter().map(|place| message(&demands[*place])).collect();
+            let published = self.0.publish(kind, &messages).await?;
+            places
+                .into_iter()
+                .zip(published)
+                .for_each(|(place, one)| answers[place] = one);
+        }
+        Ok(answers)
     }
 }
 
 fn message(demand: &NewDemand) -> Outgoing {
-    let body = WorkDemand {
-        add_up_to: demand.add_up_to,
-        done: false,
-    };
     Outgoing {
         message_id: demand.message_id.clone(),
         row: None,
         new_work_code: demand.work_code.clone(),
-        body: serde_json::to_vec(&body)
-            .unwrap_or_else(|_| unreachable!("a number and a bool are JSON"))
-            .into(),
+        body: body_of_args(&demand.kind, &demand.args).into(),
     }
 }
 
@@ -104,9 +114,10 @@ impl DemandSink for StoreSink {
 
 fn row(demand: &NewDemand) -> NewWork {
     NewWork {
+        kind: demand.kind.clone(),
         message_id: demand.message_id.clone(),
         work_code: (demand.work_code.clone()).unwrap_or_else(|| new_work_code(Origin::Consumer)),
-        add_up_to: demand.add_up_to,
+        args: demand.args.clone(),
         run_at: None,
     }
 }
@@ -119,6 +130,7 @@ mod tests {
     use super::*;
     use crate::broker::memory::Memory;
     use crate::broker::{Broker as _, Prefetch, Queue};
+    use crate::domain::AddUpTo;
     use crate::feed::Feed as _;
     use crate::feed::memory::MemoryFeed;
     use crate::runtime::new_message_id;
@@ -127,8 +139,9 @@ mod tests {
 
     fn demands(count: usize) -> Vec<NewDemand> {
         let demand = || NewDemand {
+            kind: KindName::default(),
             message_id: new_message_id(),
-            add_up_to: "2".parse().unwrap(),
+            args: AddUpTo::try_from(2).unwrap().args(),
             work_code: None,
         };
         std::iter::repeat_with(demand).take(count).collect()
@@ -140,7 +153,7 @@ mod tests {
         let demands = demands(2);
         let answers = BrokerSink::new(broker.clone()).offer(&demands).await.unwrap();
         assert_eq!(answers, [Published::Confirmed; 2]);
-        let mut queue = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut queue = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         let got = queue.next_batch(2, Duration::from_secs(5)).await.unwrap();
         for (delivery, demand) in got.iter().zip(&demands) {
             assert_eq!(&delivery.body[..], br#"{"add_up_to":2,"done":false}"#);
@@ -169,10 +182,10 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let due = store.claim(None, Duration::from_secs(30), 10).await.unwrap();
+        let due = store.claim(&[], None, Duration::from_secs(30), 10).await.unwrap();
         assert_eq!(due.len(), 3);
         assert!(due.iter().all(|claim| claim.work_code.origin() == Origin::Consumer));
         let works = store.by_ids(&[due[0].id]).await.unwrap();
-        assert_eq!(works[0].add_up_to.get(), 2);
+        assert_eq!(works[0].add_up_to().unwrap().get(), 2);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `pp_lib::store` has the statements that use the schema. `import` copies a database of the original project into it.
 
+mod fill;
 mod import;
 mod pooler;
 
@@ -85,9 +86,15 @@ struct Applied {
 /// Applies missing migrations on PostgreSQL and answers their names in order. Services that start together take turns,
 /// and each waits at most `max_wait`. If no migration is missing, the right to read is enough.
 ///
+/// Filling the columns of many existing works takes long; `progress` then gets lines for the operator.
+///
 /// The lock is polled. A wait inside the database would be a transaction, and `CREATE INDEX CONCURRENTLY` would wait
 /// for it.
-pub fn migrate_postgres(connection: &mut PgConnection, max_wait: Duration) -> Result<Vec<String>, SchemaError> {
+pub fn migrate_postgres(
+    connection: &mut PgConnection,
+    max_wait: Duration,
+    progress: &mut dyn FnMut(String),
+) -> Result<Vec<String>, SchemaError> {
     if check_postgres(connection).is_ok() {
         return Ok(Vec::new());
     }
@@ -102,7 +109,12 @@ pub fn migrate_postgres(connection: &mut PgConnection, max_wait: Duration) -> Re
         thread::sleep(Duration::from_millis(50));
     }
     let migrated = refuse_original(connection).and_then(|()| match may_apply(connection)? {
-        true => run(connection, POSTGRES),
+        true => run(connection, POSTGRES, &mut |connection, next| {
+            if next == fill::NEEDED_BY {
+                fill::fill(connection, progress)?;
+            }
+            Ok(())
+        }),
         false => check_postgres(connection).map(|()| Vec::new()),
     });
     sql_query(format!("SELECT pg_advisory_unlock({LOCK}) AS locked")).get_result::<Locked>(connection)?;
@@ -164,7 +176,7 @@ fn may_apply(connection: &mut PgConnection) -> Result<bool, SchemaError> {
 
 /// Applies missing migrations on SQLite and answers their names in order.
 pub fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<Vec<String>, SchemaError> {
-    run(connection, SQLITE)
+    run(connection, SQLITE, &mut |_, _| Ok(()))
 }
 
 /// Checks that PostgreSQL has exactly the schema of this program. It changes nothing.
@@ -177,7 +189,12 @@ pub fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), SchemaError
     check(connection, SQLITE)
 }
 
-fn run<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, SchemaError>
+/// Applies missing migrations. `before` is called with the version of each.
+fn run<C, B>(
+    connection: &mut C,
+    migrations: EmbeddedMigrations,
+    before: &mut dyn FnMut(&mut C, &str) -> QueryResult<()>,
+) -> Result<Vec<String>, SchemaError>
 where
     C: MigrationHarness<B>,
     B: Backend,
@@ -191,6 +208,7 @@ where
     let pending = connection.pending_migrations(migrations).map_err(failed)?;
     let mut names = Vec::with_capacity(pending.len());
     for migration in pending {
+        before(connection, &migration.name().version().to_string())?;
         connection.run_migration(&*migration).map_err(failed)?;
         names.push(migration.name().to_string());
     }

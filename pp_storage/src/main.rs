@@ -145,7 +145,8 @@ fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
             if pp_storage::sessions_are_shared(move || establish(&again))? {
                 return Err(Failure::setting(POOLER));
             }
-            let applied = pp_storage::migrate_postgres(&mut connection, MAX_WAIT).map_err(said)?;
+            let mut progress = |line| eprintln!("{line}");
+            let applied = pp_storage::migrate_postgres(&mut connection, MAX_WAIT, &mut progress).map_err(said)?;
             Ok((Target::Postgres(connection), applied))
         }
         Some(("sqlite", file)) if !file.is_empty() => {

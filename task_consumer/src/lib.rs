@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
+use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
 use pp_lib::runtime::{Health, supervise_part};
@@ -82,7 +83,8 @@ pub async fn run(
         let (part, computation) = (health.part("consumer", true), computation(args.pace));
         let consuming = supervise_part("consumer", part, shutdown, move |part, shutdown| {
             let Adapters { store, broker, feed } = adapters.clone();
-            Consumer::new(store, broker, feed, computation.clone(), settings.clone()).run(part, shutdown)
+            let (kind, computation) = (KindName::default(), computation.clone());
+            Consumer::new(store, broker, feed, kind, computation, settings.clone()).run(part, shutdown)
         });
         tasks.spawn(consuming);
     }

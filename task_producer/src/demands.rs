@@ -1,6 +1,6 @@
 //! Builds demands: those of a tick, and those outside of a schedule.
 
-use pp_lib::domain::AddUpTo;
+use pp_lib::domain::{AddUpTo, KindName};
 use pp_lib::enqueue::NewDemand;
 use pp_lib::runtime::new_message_id;
 use rand::RngExt as _;
@@ -20,8 +20,9 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
             .add_up_to
             .unwrap_or_else(|| bound((id.as_u128() % u128::from(MAX_RANDOM_BOUND)) as u8));
         NewDemand {
+            kind: KindName::default(),
             message_id: message_id(id),
-            add_up_to: bound,
+            args: bound.args(),
             work_code: None,
         }
     })
@@ -30,10 +31,11 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
 /// Demands outside of a schedule, each with a new id.
 pub(crate) fn fresh(config: &ProducerConfig) -> impl Iterator<Item = NewDemand> {
     std::iter::repeat_with(|| NewDemand {
+        kind: KindName::default(),
         message_id: new_message_id(),
-        add_up_to: config
-            .add_up_to
-            .unwrap_or_else(|| bound(rand::rng().random_range(0..MAX_RANDOM_BOUND))),
+        args: (config.add_up_to)
+            .unwrap_or_else(|| bound(rand::rng().random_range(0..MAX_RANDOM_BOUND)))
+            .args(),
         work_code: None,
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use pp_lib::broker::{BrokerError, Published};
+use pp_lib::domain::AddUpTo;
 use pp_lib::enqueue::{DemandSink, NewDemand, SinkError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +115,10 @@ async fn once_makes_one_tick_of_distinct_demands() {
         .unwrap();
     let demands = sink.confirmed();
     assert_eq!((demands.len(), ids(&demands).len()), (4500, 4500));
-    let bounds: BTreeSet<i32> = demands.iter().map(|demand| demand.add_up_to.get()).collect();
+    let bounds: BTreeSet<i32> = demands
+        .iter()
+        .map(|demand| AddUpTo::of_args(&demand.args).unwrap().get())
+        .collect();
     assert_eq!(bounds, (1..=99).collect());
     assert!(sink.offers().iter().all(|offer| offer.len() <= 2000));
 
@@ -124,7 +128,11 @@ async fn once_makes_one_tick_of_distinct_demands() {
         ..config(Mode::Once, 3)
     };
     run(given, sink.clone(), CancellationToken::new()).await.unwrap();
-    assert!(sink.confirmed().iter().all(|demand| demand.add_up_to.get() == 100));
+    assert!(
+        sink.confirmed()
+            .iter()
+            .all(|demand| AddUpTo::of_args(&demand.args).unwrap().get() == 100)
+    );
 }
 
 #[tokio::test(start_paused = true)]

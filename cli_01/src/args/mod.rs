@@ -186,6 +186,7 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
         (Some(id), None, None) => Ok(Command::Show(WorkId(id))),
         (None, Some(code), None) => Ok(Command::Search(Search {
             work_code: Some(prefix(&code)?),
+            kind: None,
             status: None,
             since: None,
             before: None,
@@ -201,9 +202,13 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
 impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
-            Self::Create { add_up_to, run_at } => Command::Create(CreateWork { add_up_to, run_at }),
+            Self::Create { add_up_to, run_at } => Command::Create(CreateWork {
+                args: add_up_to.map(AddUpTo::args),
+                run_at,
+                ..CreateWork::default()
+            }),
             Self::Events(work) => Command::Events(WorkId(work.id)),
-            Self::Update { work, add_up_to } => Command::Update(WorkId(work.id), add_up_to),
+            Self::Update { work, add_up_to } => Command::Update(WorkId(work.id), add_up_to.args()),
             Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
             Self::Retry(work) => Command::Retry(WorkId(work.id)),
             Self::Delete(work) => Command::Delete(WorkId(work.id)),

@@ -38,6 +38,7 @@ impl SearchArgs {
     pub(super) fn search(self) -> Result<Search, Failure> {
         Ok(Search {
             work_code: self.work_code.as_deref().map(prefix).transpose()?,
+            kind: None,
             status: status_and_done(self.status, self.done)?,
             since: self.since,
             before: None,

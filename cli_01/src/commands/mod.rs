@@ -3,7 +3,7 @@
 mod dead_letters;
 mod watch;
 
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkId};
+use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkId};
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Search(Search),
     Events(WorkId),
     Create(CreateWork),
-    Update(WorkId, AddUpTo),
+    Update(WorkId, Json),
     Cancel(WorkId),
     Retry(WorkId),
     Delete(WorkId),
@@ -56,7 +56,7 @@ impl Command {
                 }
             }
             Self::Create(wanted) => output.work(&works.create(wanted)?)?,
-            Self::Update(id, add_up_to) => output.work(&works.update(id, add_up_to)?)?,
+            Self::Update(id, args) => output.work(&works.update(id, &args)?)?,
             Self::Cancel(id) => output.work(&works.cancel(id)?)?,
             Self::Retry(id) => output.work(&works.retry(id)?)?,
             Self::Delete(id) => works.delete(id)?,
@@ -88,7 +88,7 @@ pub(crate) trait Works {
     fn create(&self, wanted: CreateWork) -> Result<Work, Failure>;
 
     /// Changes the bound of a work, which is then computed again; or [`Failure::NotFound`].
-    fn update(&self, id: WorkId, add_up_to: AddUpTo) -> Result<Work, Failure>;
+    fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure>;
 
     /// Cancels a pending or running work. Fails with [`Failure::NotFound`], or with [`Failure::Ended`] for a finished
     /// work.

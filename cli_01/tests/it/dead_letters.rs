@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use pp_lib::domain::{DeadLetter, MessageId, Run, Work};
+use pp_lib::domain::{DeadLetter, KindName, MessageId, Run, Work};
 use pp_lib::store::{Completion, Completions as _, DeadLetters as _, DeadMessage, Guard, Outcome};
 use tempfile::TempDir;
 
 use crate::embedded::{db, json, new_work, prepared, with_store};
 use crate::http::Server;
 
-const LETTERS: &str = r#"[{"id":3,"work_id":21,"work_code":"api-bjq8euwsEA","message_id":"m","body":null,"body_bytes":null,"reason":"no\nluck","attempts":5,"demanded_on":1634115736,"created_on":1634115737,"redriven":false},{"id":2,"work_id":null,"work_code":null,"message_id":"m2","body":"0123456789012345678901234567890123456789x","body_bytes":41,"reason":"malformed","attempts":0,"demanded_on":null,"created_on":1634115736,"redriven":false}]"#;
+const LETTERS: &str = r#"[{"id":3,"work_id":21,"work_code":"api-bjq8euwsEA","message_id":"m","body":null,"body_bytes":null,"reason":"no\nluck","attempts":5,"demanded_on":1634115736,"created_on":1634115737,"redriven":false,"kind":"add_up_to"},{"id":2,"work_id":null,"work_code":null,"message_id":"m2","body":"0123456789012345678901234567890123456789x","body_bytes":41,"reason":"malformed","attempts":0,"demanded_on":null,"created_on":1634115736,"redriven":false,"kind":"add_up_to"}]"#;
 
 /// The database of the other tests, with work 2 failed as letter 1, and a message as letter 2.
 fn with_letters() -> TempDir {
@@ -19,14 +19,15 @@ fn with_letters() -> TempDir {
         let failed = Completion {
             message_id: work.message_id,
             work_code: work.work_code,
-            add_up_to: work.add_up_to,
+            args: Some(work.args.clone()),
             guard: Guard::Pending(Run::FIRST),
             outcome: Outcome::Failed {
                 reason: "no luck".to_owned(),
             },
         };
-        store.complete(&[failed]).await.unwrap();
+        store.complete(KindName::add_up_to(), &[failed]).await.unwrap();
         let message = DeadMessage {
+            kind: KindName::default(),
             message_id: MessageId::try_from("m3".to_owned()).unwrap(),
             properties: None,
             body: "no {JSON".into(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpToSum, MessageId, Run, Work};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Run, Work};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Completion, Completions as _, Guard, NewWork, Outcome, WorkRows as _};
 use pp_testkit::cli::Called;
@@ -25,7 +25,10 @@ pub(crate) fn prepared() -> TempDir {
             .create(&[new_work("m1", FIRST, "4"), new_work("m2", SECOND, "100")])
             .await
             .unwrap();
-        store.complete(&[done("m1", FIRST, "4")]).await.unwrap();
+        store
+            .complete(KindName::add_up_to(), &[done("m1", FIRST, "4")])
+            .await
+            .unwrap();
     });
     folder
 }
@@ -46,7 +49,8 @@ pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
     NewWork {
         message_id: MessageId::try_from(message_id.to_owned()).unwrap(),
         work_code: code.parse().unwrap(),
-        add_up_to: bound.parse().unwrap(),
+        kind: KindName::default(),
+        args: bound.parse::<AddUpTo>().unwrap().args(),
         run_at: None,
     }
 }
@@ -56,11 +60,11 @@ fn done(message_id: &str, code: &str, bound: &str) -> Completion {
     Completion {
         guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Done {
-            result: AddUpToSum::sum(work.add_up_to),
+            result: Json::from(AddUpToSum::sum(bound.parse().unwrap())),
         },
         message_id: work.message_id,
         work_code: work.work_code,
-        add_up_to: work.add_up_to,
+        args: Some(work.args.clone()),
     }
 }
 
@@ -86,7 +90,10 @@ fn a_work_is_shown_by_its_id_as_a_table_or_as_the_apis_json() {
     assert_eq!((words.len(), words[9]), (10, "2"), "{table}");
 
     let work: Work = json(db(folder.path(), &["--id", "1", "--output", "json"]));
-    assert_eq!((work.work_code.as_str(), work.result), (FIRST, Some(10)));
+    assert_eq!(
+        (work.work_code.as_str(), work.result.clone()),
+        (FIRST, Some(Json::from(10)))
+    );
     let document = db(folder.path(), &["--output", "json", "--id", "1"]).done();
     assert_eq!(document, serde_json::to_string(&work).unwrap() + "\n");
 }
@@ -154,7 +161,10 @@ fn a_missing_work_is_one_line_and_code_1() {
 fn a_created_work_looks_like_one_of_the_api() {
     let folder = prepared();
     let created: Work = json(db(folder.path(), &["create", "--add-up-to", "100", "--output", "json"]));
-    assert_eq!((created.id.0, created.add_up_to.get(), created.version), (3, 100, 1));
+    assert_eq!(
+        (created.id.0, created.add_up_to().unwrap().get(), created.version),
+        (3, 100, 1)
+    );
     assert!(created.work_code.as_str().starts_with("api-"));
     assert_eq!(
         json::<Work>(db(folder.path(), &["--id", "3", "--output", "json"])),
@@ -163,7 +173,7 @@ fn a_created_work_looks_like_one_of_the_api() {
     let history = db(folder.path(), &["events", "--id", "3"]).done();
     assert_eq!(history.lines().count(), 2, "{history}");
     let random: Work = json(db(folder.path(), &["create", "--output", "json"]));
-    assert!((1..=99).contains(&random.add_up_to.get()));
+    assert!((1..=99).contains(&random.add_up_to().unwrap().get()));
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn a_work_is_scheduled_changed_and_deleted() {
         &["update", "--id", "1", "--add-up-to", "5", "--output", "json"],
     ));
     assert_eq!(
-        (updated.add_up_to.get(), updated.status, updated.version),
+        (updated.add_up_to().unwrap().get(), updated.status, updated.version),
         (5, pp_lib::domain::Status::Pending, 3)
     );
     assert_eq!(db(folder.path(), &["delete", "--id", "1"]).done(), "");

@@ -10,7 +10,7 @@ use pp_testkit::cli::{Called, PATIENCE, PreparedServer};
 
 use crate::call;
 
-const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}"#;
+const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2,"kind":"add_up_to"}"#;
 const EVENT: &str =
     r#"{"id":7,"work_code":"api-bjq8euwsEA","variable":"compute/result","value":"10","created_on":1634115737}"#;
 

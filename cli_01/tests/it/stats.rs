@@ -5,7 +5,7 @@ use pp_lib::domain::{ByOrigin, ByStatus, Stats};
 use crate::embedded::{db, json, prepared};
 use crate::http::Server;
 
-const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2}]}"#;
+const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2,"kind":"add_up_to"}]}"#;
 
 /// The counters of the test database.
 fn truth() -> ByOrigin {

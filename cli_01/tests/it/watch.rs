@@ -2,7 +2,7 @@
 
 use crate::http::Server;
 
-const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":false,"created_on":1634115736,"updated_on":1634115736,"status":"pending","result":null,"version":1}"#;
+const WORK: &str = r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":false,"created_on":1634115736,"updated_on":1634115736,"status":"pending","result":null,"version":1,"kind":"add_up_to"}"#;
 
 fn change(id: i64, variable: &str, value: &str, status: &str) -> String {
     format!(

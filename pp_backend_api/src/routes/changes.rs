@@ -7,7 +7,7 @@ use pp_lib::domain::{Work, WorkId};
 use pp_lib::serving::{ActorError, KeyError, Works};
 use pp_lib::store::Changed;
 
-use super::parse_id;
+use super::{no_such_work, parse_id};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
@@ -29,10 +29,12 @@ pub(super) async fn update(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let Object(Update { add_up_to }) = body::parse(&request, &body.bytes)?;
+    let Object(update): Object<Update> = body::parse(&request, &body.bytes)?;
     let wanted = Preconditions::of(&request)?;
     let version = applied(api.ask(expected_version(&api.works, id, wanted)).await?)?;
-    let work = applied(api.ask(api.works.update(id, add_up_to, version)).await?)?;
+    let kind = api.ask(api.works.newest(id)).await?.ok_or_else(no_such_work)?.kind;
+    let args = update.args(&kind).map_err(ApiError::unprocessable)?;
+    let work = applied(api.ask(api.works.update(id, args, version)).await?)?;
     Ok(HttpResponse::Ok().insert_header((ETAG, tag(&work))).json(work))
 }
 

@@ -23,7 +23,9 @@ pub(super) async fn demand(
         .parse_if_any(&request)?
         .map_or_else(Demanded::default, |Object(demanded)| demanded);
     let identity = idempotent::demand_identity(&request)?;
-    let demand = api.ask(api.demands.demand(demanded.add_up_to, identity)).await?;
+    let demand = api
+        .ask(api.demands.demand(demanded.kind, demanded.args, identity))
+        .await?;
     Ok(HttpResponse::Accepted()
         .insert_header((LOCATION, format!("/work/code/{}", demand.work_code.as_str())))
         .insert_header((ETAG, DEMAND_TAG))

@@ -47,6 +47,7 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
         .transpose()?;
     Ok(Search {
         work_code,
+        kind: None,
         status: status(params)?,
         since: since.map(|since| since.clamp(0, LATEST)),
         before: before.map(WorkId),

@@ -1,5 +1,6 @@
 //! `POST /work/{id}/cancel` and `POST /work/{id}/retry`.
 
+use pp_lib::domain::Json;
 use std::time::Duration;
 
 use pp_lib::store::{Completed, Outcome};
@@ -74,9 +75,10 @@ fn a_running_work_is_cancelled_and_its_late_result_has_no_effect(server: &Server
     let work = server.created(5);
     let claim = server.claim_of(&work);
     let lease = Duration::from_secs(60);
-    assert_eq!(server.completed(&claim, Outcome::Running { lease }), Completed::Applied);
+    let started = server.completed(&claim, Outcome::running(lease));
+    assert_eq!(started, Completed::Started(claim.args.clone()));
     let cancelled = changed(server, &work, "cancel", "cancelled");
-    let result = Outcome::Done { result: 15 };
+    let result = Outcome::Done { result: Json::from(15) };
     assert_eq!(server.completed(&claim, result), Completed::Superseded);
     assert_eq!(server.work(&work), cancelled);
 }
@@ -119,9 +121,9 @@ fn a_retry_refuses_an_unfinished_or_done_work(server: &Server) {
     for claim in claims {
         let lease = Duration::from_secs(60);
         if claim.id.0 == done["id"] {
-            server.completed(&claim, Outcome::Done { result: 10 });
+            server.completed(&claim, Outcome::Done { result: Json::from(10) });
         } else if claim.id.0 == running["id"] {
-            server.completed(&claim, Outcome::Running { lease });
+            server.completed(&claim, Outcome::running(lease));
         }
     }
     for (work, status) in [(done, "done"), (running, "running"), (pending, "pending")] {

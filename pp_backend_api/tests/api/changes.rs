@@ -1,5 +1,6 @@
 //! `PATCH` and `DELETE` of a work, at any version or at a given one.
 
+use pp_lib::domain::Json;
 use std::time::Duration;
 
 use pp_lib::store::{Completed, Outcome};
@@ -70,11 +71,12 @@ fn an_updated_running_work_ignores_its_late_result(server: &Server) {
     let work = server.created(5);
     let old = server.claim_of(&work);
     let lease = Duration::from_secs(60);
-    assert_eq!(server.completed(&old, Outcome::Running { lease }), Completed::Applied);
+    let started = server.completed(&old, Outcome::running(lease));
+    assert_eq!(started, Completed::Started(old.args.clone()));
     assert_eq!(server.work(&work)["status"], "running");
     updated(server, &work, 6);
     assert_eq!(
-        server.completed(&old, Outcome::Done { result: 15 }),
+        server.completed(&old, Outcome::Done { result: Json::from(15) }),
         Completed::Superseded
     );
     server.compute(&work);
@@ -125,7 +127,7 @@ fn a_deleted_work_takes_no_late_result(server: &Server) {
     let claim = server.claim_of(&work);
     assert_eq!(delete(server, &path(&work), &[]).status, 204);
     assert_eq!(
-        server.completed(&claim, Outcome::Done { result: 15 }),
+        server.completed(&claim, Outcome::Done { result: Json::from(15) }),
         Completed::Superseded
     );
     server.get(&path(&work)).problem(404);

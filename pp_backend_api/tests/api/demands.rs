@@ -39,7 +39,7 @@ fn a_demand_is_a_work_of_the_consumer_under_its_code(server: &Server) {
     assert_eq!(
         answer.body,
         format!(
-            r#"{{"id":null,"work_code":"{code}","add_up_to":4,"done":false,"created_on":{created_on},"updated_on":{created_on},"status":"pending","result":null,"version":0}}"#
+            r#"{{"id":null,"work_code":"{code}","add_up_to":4,"done":false,"created_on":{created_on},"updated_on":{created_on},"status":"pending","result":null,"version":0,"kind":"add_up_to"}}"#
         )
     );
     assert!(code.starts_with("consumer-"), "{code}");

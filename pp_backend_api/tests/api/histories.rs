@@ -21,7 +21,10 @@ fn updated(server: &Server, times: usize) -> Value {
     server.runtime.block_on(async {
         for _ in 0..times {
             let bound = AddUpTo::try_from(6).unwrap();
-            let changed = server.store.update(id, bound, None, Duration::from_secs(60)).await;
+            let changed = server
+                .store
+                .update(id, &bound.args(), None, Duration::from_secs(60))
+                .await;
             assert!(matches!(changed.unwrap(), Changed::Applied(_)));
         }
     });

@@ -1,6 +1,6 @@
 //! `/deadletter`: listed in pages, run again and dropped.
 
-use pp_lib::domain::MessageId;
+use pp_lib::domain::{KindName, MessageId};
 use pp_lib::store::DeadMessage;
 use serde_json::Value;
 
@@ -54,6 +54,7 @@ fn a_letter_names_its_work(server: &Server) {
 
 fn a_letter_quotes_its_message(server: &Server) {
     let message = DeadMessage {
+        kind: KindName::default(),
         message_id: MessageId::try_from("m1".to_owned()).unwrap(),
         properties: None,
         body: "not {JSON".into(),

@@ -1,6 +1,6 @@
 //! Works by id and by code, their history, the index and the health pages.
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Origin};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{Completion, Guard, Outcome};
 use serde_json::Value;
@@ -90,14 +90,17 @@ fn consumed(server: &Embedded) -> Value {
     let completion = Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
-        add_up_to,
+        args: Some(add_up_to.args()),
         guard: Guard::NoRow,
         outcome: Outcome::Done {
-            result: AddUpToSum::sum(add_up_to),
+            result: Json::from(AddUpToSum::sum(add_up_to)),
         },
     };
     let code = completion.work_code.clone();
-    server.runtime.block_on(server.store.complete(&[completion])).unwrap();
+    server
+        .runtime
+        .block_on(server.store.complete(KindName::add_up_to(), &[completion]))
+        .unwrap();
     server.get(&format!("/work/code/{code}")).json()
 }
 

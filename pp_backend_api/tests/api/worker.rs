@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::AddUpToSum;
+use pp_lib::domain::{AddUpTo, AddUpToSum, KindName};
 use pp_lib::store::{Claim, Completed, Completion, Guard, Outcome};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ const HOLD: Duration = Duration::from_secs(60);
 impl Server {
     /// Claims everything that is due.
     pub(crate) fn claimed(&self) -> Vec<Claim> {
-        self.runtime.block_on(self.store.claim(None, HOLD, 1000)).unwrap()
+        self.runtime.block_on(self.store.claim(&[], None, HOLD, 1000)).unwrap()
     }
 
     /// Claims due works until this one is among them. This work's claim is the last.
@@ -38,18 +38,24 @@ impl Server {
         let completion = Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
-            add_up_to: claim.add_up_to,
+            args: Some(claim.args.clone()),
             guard: Guard::Pending(claim.run),
             outcome,
         };
-        self.runtime.block_on(self.store.complete(&[completion])).unwrap()[0]
+        self.runtime
+            .block_on(self.store.complete(KindName::add_up_to(), &[completion]))
+            .unwrap()
+            .remove(0)
     }
 
     /// Computes a due work.
     pub(crate) fn compute(&self, work: &Value) {
         let claim = self.claim_of(work);
-        let result = AddUpToSum::sum(claim.add_up_to);
-        assert_eq!(self.completed(&claim, Outcome::Done { result }), Completed::Applied);
+        let result = AddUpToSum::sum(AddUpTo::of_args(&claim.args).unwrap());
+        assert_eq!(
+            self.completed(&claim, Outcome::Done { result: result.into() }),
+            Completed::Applied
+        );
     }
 
     /// A new work that failed for this reason.

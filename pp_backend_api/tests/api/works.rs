@@ -35,7 +35,7 @@ fn the_answer_has_a_fixed_field_order_and_a_location() {
     assert_eq!(
         answer.body,
         format!(
-            r#"{{"id":{id},"work_code":{code},"add_up_to":100,"done":false,"created_on":{on},"updated_on":{on},"status":"pending","result":null,"version":1}}"#
+            r#"{{"id":{id},"work_code":{code},"add_up_to":100,"done":false,"created_on":{on},"updated_on":{on},"status":"pending","result":null,"version":1,"kind":"add_up_to"}}"#
         )
     );
     assert!(on.as_i64().unwrap() > 1_600_000_000, "{on}");

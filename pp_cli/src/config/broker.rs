@@ -6,6 +6,7 @@ use url::Url;
 use super::parse::is_plain_name;
 use super::{ConfigError, Secret};
 use pp_lib::broker::queues::QueueNames;
+use pp_lib::domain::KindName;
 
 /// The settings of the broker.
 #[derive(Args, Clone, Debug)]
@@ -31,9 +32,14 @@ pub struct BrokerArgs {
     )]
     management_url: Option<Secret>,
 
-    /// The prefix of the queue names: `<prefix>.demand` and `<prefix>.deadletter`.
+    /// The prefix of the queue names: `<prefix>.demand` for sums, `<prefix>.<kind>.demand` for other kinds, and
+    /// `<prefix>.deadletter`.
     #[arg(long = "queue-prefix", env = "PP_QUEUE_PREFIX", default_value = QueueNames::DEFAULT_PREFIX, value_parser = prefix)]
     pub queue_prefix: String,
+
+    /// The queue for sums. A queue that exists is used as it is, whatever its arguments [default: `<prefix>.demand`].
+    #[arg(long = "demand-queue", value_name = "NAME", env = "PP_DEMAND_QUEUE", value_parser = queue)]
+    demand_queue: Option<String>,
 }
 
 impl BrokerArgs {
@@ -63,7 +69,11 @@ impl BrokerArgs {
 
     /// The names of the queues.
     pub fn queue_names(&self) -> QueueNames {
-        QueueNames::new(&self.queue_prefix)
+        let names = QueueNames::new(&self.queue_prefix);
+        match &self.demand_queue {
+            Some(name) => names.with_demand(KindName::default(), name.clone()),
+            None => names,
+        }
     }
 }
 
@@ -102,6 +112,18 @@ fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks the name of a queue.
+fn queue(text: &str) -> Result<String, String> {
+    let long = QueueNames::MAX_LENGTH;
+    if (1..=long).contains(&text.len()) && !text.starts_with("amq.") && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected a name of 1 to {long} bytes, not beginning with `amq.`"
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +134,7 @@ mod tests {
             url: Some(Secret::from(url)),
             management_url: None,
             queue_prefix: "pp.work".into(),
+            demand_queue: None,
         };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
@@ -119,6 +142,7 @@ mod tests {
             url: None,
             management_url: None,
             queue_prefix: "pp.work".into(),
+            demand_queue: None,
         };
         for bad in [
             args("memory:"),

@@ -31,6 +31,7 @@ pub const KNOWN: &[&str] = &[
     "PP_DATABASE_TIMEOUT",
     "PP_DATABASE_URL",
     "PP_DATA_DIR",
+    "PP_DEMAND_QUEUE",
     "PP_DISPATCH",
     "PP_DISPATCH_POLL",
     "PP_DISPATCH_WITHIN",

@@ -2,26 +2,32 @@
 //!
 //! It fulfils the contract of the port, but its messages end with the process. A row must back each of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::window::Window;
 use super::{
     Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent, Result,
     Subscription,
 };
+use crate::domain::KindName;
+
+/// The longest wait for room in a full queue. While one kind waits, the others do.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The broker inside this process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    demands: Arc<Line>,
-    dead_letters: Arc<Line>,
+    capacity: usize,
+    byte_capacity: usize,
+    /// The queues that were used.
+    lines: Arc<Mutex<HashMap<Queue, Arc<Line>>>>,
 }
 
 impl Memory {
@@ -33,31 +39,44 @@ impl Memory {
     /// A broker whose queues hold at most `capacity` messages and `bytes` of bodies each, including unacknowledged
     /// ones. A larger message is held alone.
     ///
-    /// A full queue makes [`Broker::publish`] wait. [`Broker::dead_letter`] then takes none of its letters and answers
+    /// A full queue makes [`Broker::publish`] wait for a moment, and then not confirm. [`Broker::dead_letter`] then takes none of its letters and answers
     /// [`BrokerError::Unavailable`].
     pub fn new(capacity: usize, bytes: usize) -> Self {
         Self {
-            demands: Arc::new(Line::new(capacity, bytes)),
-            dead_letters: Arc::new(Line::new(capacity, bytes)),
+            capacity,
+            byte_capacity: bytes,
+            lines: Arc::default(),
         }
     }
 
-    /// Puts demands into their queue and waits for room.
-    async fn put_all<T: Sync>(&self, messages: &[T], message: fn(&T) -> Message) -> Vec<Published> {
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let put = self.demands.when(|queue| queue.put_what_fits(rest, message)).await;
-            self.demands.changed.notify_waiters();
-            rest = &rest[put..];
+    /// Puts demands into their queue. What finds no room in time is not confirmed.
+    async fn put_all<T: Sync>(&self, kind: &KindName, messages: &[T], message: fn(&T) -> Message) -> Vec<Published> {
+        let line = self.line(&Queue::Demand(kind.clone()));
+        let mut put = 0;
+        while put < messages.len() {
+            let rest = &messages[put..];
+            let room = line.when(|queue| queue.put_what_fits(rest, message));
+            match timeout(ROOM_TIMEOUT, room).await {
+                Ok(more) => put += more,
+                Err(_) => break,
+            }
+            line.changed.notify_waiters();
         }
-        vec![Published::Confirmed; messages.len()]
+        let outcome = |place| match place < put {
+            true => Published::Confirmed,
+            false => Published::Unconfirmed,
+        };
+        (0..messages.len()).map(outcome).collect()
     }
 
-    fn line(&self, queue: Queue) -> &Arc<Line> {
-        match queue {
-            Queue::Demand => &self.demands,
-            Queue::DeadLetter => &self.dead_letters,
+    fn line(&self, queue: &Queue) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(queue) {
+            return Arc::clone(line);
         }
+        let line = Arc::new(Line::new(self.capacity, self.byte_capacity));
+        lines.insert(queue.clone(), Arc::clone(&line));
+        line
     }
 }
 
@@ -69,17 +88,18 @@ impl Default for Memory {
 
 #[async_trait]
 impl Broker for Memory {
-    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
-        Ok(self.put_all(messages, Message::demand).await)
+    async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> Result<Vec<Published>> {
+        Ok(self.put_all(kind, messages, Message::demand).await)
     }
 
-    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>> {
-        Ok(self.put_all(messages, Message::resent).await)
+    async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>> {
+        Ok(self.put_all(kind, messages, Message::resent).await)
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
+        let line = self.line(&Queue::DeadLetter);
         {
-            let mut queue = self.dead_letters.lock();
+            let mut queue = line.lock();
             let bytes = letters.iter().map(|letter| letter.body.len()).sum();
             if queue.room() < letters.len() || !queue.holds(bytes) {
                 return Err(BrokerError::Unavailable("the queue of dead letters is full".into()));
@@ -89,13 +109,13 @@ impl Broker for Memory {
                 .map(Message::dead_letter)
                 .for_each(|letter| queue.push(letter));
         }
-        self.dead_letters.changed.notify_waiters();
+        line.changed.notify_waiters();
         Ok(())
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: &Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
         Ok(Box::new(MemorySubscription {
-            line: self.line(queue).clone(),
+            line: self.line(queue),
             prefetch: usize::from(prefetch.messages.max(1)),
             prefetch_bytes: prefetch.bytes,
             out: BTreeMap::new(),
@@ -106,7 +126,7 @@ impl Broker for Memory {
         }))
     }
 
-    async fn ready_messages(&self, queue: Queue) -> Result<u64> {
+    async fn ready_messages(&self, queue: &Queue) -> Result<u64> {
         Ok(self.line(queue).lock().ready.len() as u64)
     }
 
@@ -168,6 +188,7 @@ impl Message {
     fn dead_letter(letter: &DeadLetter) -> Self {
         let properties = Properties {
             kept: Kept::of(serde_json::to_vec(&letter.properties).unwrap_or_default()),
+            kind: Some(letter.kind.to_string()),
             message_id: Some(letter.message_id.as_str().to_owned()),
             reason: Some(letter.carried_reason().to_owned()),
             ..Properties::default()
@@ -382,13 +403,13 @@ mod tests {
         assert!(!broker.durable());
         let publishing = tokio::spawn({
             let broker = broker.clone();
-            async move { broker.publish(&demands(5)).await }
+            async move { broker.publish(KindName::add_up_to(), &demands(5)).await }
         });
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         for tag in 1..=5 {
             let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
             assert_eq!(received[0].tag, tag);
-            let ready = broker.ready_messages(Queue::Demand).await.unwrap();
+            let ready = broker.ready_messages(&Queue::sums()).await.unwrap();
             assert!(ready < 2, "{ready} wait beside the one that is out");
             assert_eq!(received[0].properties.message_id, Some((tag - 1).to_string()));
             subscription.acknowledge(&[tag]).await.unwrap();
@@ -399,15 +420,14 @@ mod tests {
     #[tokio::test]
     async fn an_unacknowledged_message_takes_room() {
         let broker = Memory::new(2, usize::MAX);
-        broker.publish(&demands(2)).await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        broker.publish(KindName::add_up_to(), &demands(2)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         subscription.next_batch(2, Duration::ZERO).await.unwrap();
         let one = demands(1);
-        let mut publishing = broker.publish(&one);
-        let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
-        assert!(full.is_err());
+        let publish = || async { broker.publish(KindName::add_up_to(), &one).await.unwrap() };
+        assert_eq!(publish().await, [Published::Unconfirmed]);
         subscription.acknowledge(&[1]).await.unwrap();
-        assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
+        assert_eq!(publish().await, [Published::Confirmed]);
     }
 
     #[tokio::test]
@@ -417,25 +437,28 @@ mod tests {
             body: vec![0; size].into(),
             ..demands(1).remove(0)
         };
-        broker.publish(&[of_size(60), of_size(40)]).await.unwrap();
+        broker
+            .publish(KindName::add_up_to(), &[of_size(60), of_size(40)])
+            .await
+            .unwrap();
         for size in [1, 500] {
             let one = [of_size(size)];
-            let mut publishing = broker.publish(&one);
-            let full = tokio::time::timeout(Duration::from_millis(100), &mut publishing).await;
-            assert!(full.is_err(), "{size}");
-            let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+            let publish = || async { broker.publish(KindName::add_up_to(), &one).await.unwrap() };
+            assert_eq!(publish().await, [Published::Unconfirmed], "{size}");
+            let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
             let received = subscription.next_batch(10, Duration::ZERO).await.unwrap();
             let tags: Vec<u64> = received.iter().map(|delivery| delivery.tag).collect();
             subscription.acknowledge(&tags).await.unwrap();
-            assert_eq!(publishing.await.unwrap(), [Published::Confirmed]);
+            assert_eq!(publish().await, [Published::Confirmed]);
         }
-        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 1);
+        assert_eq!(broker.ready_messages(&Queue::sums()).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn dead_letters_without_room_are_refused_together() {
         let broker = Memory::new(2, usize::MAX);
         let letter = DeadLetter {
+            kind: KindName::default(),
             message_id: new_message_id(),
             properties: Properties::default(),
             body: Bytes::new(),
@@ -444,6 +467,22 @@ mod tests {
         broker.dead_letter(std::slice::from_ref(&letter)).await.unwrap();
         let full = broker.dead_letter(&[letter.clone(), letter]).await;
         assert!(matches!(full, Err(BrokerError::Unavailable(_))), "{full:?}");
-        assert_eq!(broker.ready_messages(Queue::DeadLetter).await.unwrap(), 1);
+        assert_eq!(broker.ready_messages(&Queue::DeadLetter).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_of_one_kind_holds_up_no_other() {
+        let broker = Memory::new(2, usize::MAX);
+        let (mail, sums) = ("user.mail".parse().unwrap(), KindName::default());
+        assert_eq!(
+            broker.publish(&mail, &demands(3)).await.unwrap()[2],
+            Published::Unconfirmed
+        );
+        assert_eq!(
+            broker.publish(&sums, &demands(2)).await.unwrap(),
+            [Published::Confirmed; 2]
+        );
+        assert_eq!(broker.ready_messages(&Queue::Demand(mail)).await.unwrap(), 2);
+        assert_eq!(broker.ready_messages(&Queue::sums()).await.unwrap(), 2);
     }
 }

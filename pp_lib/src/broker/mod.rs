@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{DemandedRow, MessageId, WorkCode};
+use crate::domain::{DemandedRow, KindName, MessageId, WorkCode};
 use crate::runtime::Trouble;
 
 /// The error of a broker call.
@@ -115,6 +115,8 @@ impl Kept {
 /// A message that cannot be computed, to be sent to the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// The kind of work that the message asked for.
+    pub kind: KindName,
     /// The message's identity, or a new one if it had none.
     pub message_id: MessageId,
     /// The properties of the message.
@@ -138,13 +140,20 @@ impl DeadLetter {
     }
 }
 
-/// A queue to consume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Queue {
-    /// The queue of demands.
-    Demand,
+    /// The queue of the demands of a kind.
+    Demand(KindName),
     /// The queue of dead letters waiting to be stored.
     DeadLetter,
+}
+
+impl Queue {
+    /// The queue of the built-in kind.
+    pub fn sums() -> Self {
+        Self::Demand(KindName::default())
+    }
 }
 
 /// The limit of a subscription's unacknowledged messages.
@@ -171,6 +180,9 @@ impl Prefetch {
 pub struct Properties {
     /// AMQP's `message_id`.
     pub message_id: Option<String>,
+    /// Header `kind`, of a dead letter.
+    #[serde(skip)]
+    pub kind: Option<String>,
     /// Header `work_code`.
     pub work_code: Option<String>,
     /// Header `new_work_code`.
@@ -212,20 +224,20 @@ pub struct Delivery {
 /// A message broker.
 #[async_trait]
 pub trait Broker: Send + Sync {
-    /// Sends demands and waits for their outcomes, one for each, in order. After an error no demand was sent.
-    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>>;
+    /// Sends demands of a kind and waits for their outcomes, one for each, in order. After an error no demand was sent.
+    async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> Result<Vec<Published>>;
 
     /// Sends messages again with their original properties. The outcomes are those of [`Self::publish`].
-    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>>;
+    async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>>;
 
     /// Stores dead letters. After an error some may have been sent.
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;
 
     /// Subscribes with at most `prefetch` unacknowledged messages.
-    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>>;
+    async fn subscribe(&self, queue: &Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>>;
 
     /// The number of waiting messages in a queue, without unacknowledged ones.
-    async fn ready_messages(&self, queue: Queue) -> Result<u64>;
+    async fn ready_messages(&self, queue: &Queue) -> Result<u64>;
 
     /// Descriptions of the operator's policies that drop confirmed messages; `None` if the broker cannot tell.
     async fn dropping(&self) -> Result<Option<Vec<String>>> {

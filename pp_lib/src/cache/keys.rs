@@ -2,11 +2,12 @@
 //!
 //! A value begins with the part that comparisons need. `3 {…}` is a work at version 3, `~3 {…}` is the same until the
 //! refresher confirms it, `?77` is a lease, `0 ` an unknown work and `x` a deleted one. For a code, `i21` is the id of
-//! its work, and `p4 1634115736 id` is a demand with its bound, time of acceptance and identity. A new form needs a new
-//! number in the keys.
+//! its work, and `p{…}` is a demand. A new form needs a new number in the keys.
+
+use serde::{Deserialize, Serialize};
 
 use super::{ByCode, Entry, EntryOrLease, Lease, Provisional};
-use crate::domain::{AddUpTo, Work, WorkCode, WorkId};
+use crate::domain::{Json, KindName, Work, WorkCode, WorkId};
 
 /// The keys of one deployment.
 #[derive(Clone, Debug)]
@@ -18,16 +19,16 @@ impl Keys {
     }
 
     pub(super) fn work(&self, id: WorkId) -> String {
-        format!("{}:work:v1:{id}", self.0)
+        format!("{}:work:v2:{id}", self.0)
     }
 
     pub(super) fn code(&self, code: &WorkCode) -> String {
-        format!("{}:code:v2:{code}", self.0)
+        format!("{}:code:v3:{code}", self.0)
     }
 
     /// The accepted demands by the time they were listed.
     pub(super) fn accepted(&self) -> String {
-        format!("{}:accepted:v1", self.0)
+        format!("{}:accepted:v2", self.0)
     }
 
     pub(super) fn position(&self) -> String {
@@ -52,7 +53,7 @@ impl Keys {
             }
             literal.push(character);
         }
-        [format!("{literal}:work:v1:*"), format!("{literal}:code:v2:*")]
+        [format!("{literal}:work:v2:*"), format!("{literal}:code:v3:*")]
     }
 }
 
@@ -87,13 +88,26 @@ pub(super) fn found(id: WorkId, lease: Lease, value: &[u8]) -> Option<EntryOrLea
 pub(super) fn code_text(known: &ByCode) -> String {
     match known {
         ByCode::Id(id) => format!("i{id}"),
-        ByCode::Provisional(Provisional {
-            message_id,
-            add_up_to,
-            created_on,
-            ..
-        }) => format!("p{add_up_to} {created_on} {message_id}"),
+        ByCode::Provisional(demand) => {
+            let json = serde_json::to_string(&DemandText {
+                message_id: demand.message_id.as_str().to_owned(),
+                kind: demand.kind.clone(),
+                args: demand.args.clone(),
+                created_on: demand.created_on,
+            });
+            // Serialization cannot fail: all keys are texts.
+            format!("p{}", json.unwrap_or_default())
+        }
     }
+}
+
+/// A demand in its text form.
+#[derive(Deserialize, Serialize)]
+struct DemandText {
+    message_id: String,
+    kind: KindName,
+    args: Json,
+    created_on: i64,
 }
 
 /// The meaning of a code's value; `None` for a foreign value.
@@ -102,13 +116,13 @@ pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
     if let Some(id) = text.strip_prefix('i') {
         return id.parse().ok().map(|id| ByCode::Id(WorkId(id)));
     }
-    let (add_up_to, rest) = text.strip_prefix('p')?.split_once(' ')?;
-    let (created_on, message_id) = rest.split_once(' ')?;
+    let demand: DemandText = serde_json::from_str(text.strip_prefix('p')?).ok()?;
     Some(ByCode::Provisional(Provisional {
-        message_id: message_id.to_owned().try_into().ok()?,
+        message_id: demand.message_id.try_into().ok()?,
         work_code: code.clone(),
-        add_up_to: add_up_to.parse::<AddUpTo>().ok()?,
-        created_on: created_on.parse().ok()?,
+        kind: demand.kind,
+        args: demand.args,
+        created_on: demand.created_on,
     }))
 }
 
@@ -124,13 +138,16 @@ mod tests {
         let work = Work {
             id: WorkId(21),
             work_code: "api-bjq8euwsEA".parse().unwrap(),
-            add_up_to: AddUpTo::MAX,
+            kind: "user.welcome.email".parse().unwrap(),
+            args: Json::accepted(r#"{"b":1.10,"a":"é"}"#),
             created_on: 1_634_115_736,
             updated_on: 1_634_115_737,
             status: Status::Done,
-            result: Some(i64::MAX),
+            result: Some(Json::accepted("1e400")),
             version: 3,
             run_at: Some(1_634_115_730),
+            error: None,
+            attempt: 2,
         };
         for entry in [Entry::Work(work.clone()), Entry::Unknown, Entry::Deleted] {
             let text = entry_text(&entry).unwrap();
@@ -166,12 +183,16 @@ mod tests {
         let provisional = Provisional {
             message_id: "a b".to_owned().try_into().unwrap(),
             work_code: code.clone(),
-            add_up_to: AddUpTo::MIN,
+            kind: KindName::default(),
+            args: Json::accepted(r#"{"add_up_to": 1}"#),
             created_on: -5,
         };
         for (known, text) in [
             (ByCode::Id(WorkId(21)), "i21"),
-            (ByCode::Provisional(provisional), "p1 -5 a b"),
+            (
+                ByCode::Provisional(provisional),
+                r#"p{"message_id":"a b","kind":"add_up_to","args":{"add_up_to": 1},"created_on":-5}"#,
+            ),
         ] {
             assert_eq!(code_text(&known), text);
             assert_eq!(by_code(&code, text.as_bytes()), Some(known));
@@ -185,14 +206,14 @@ mod tests {
             assert_eq!(found(WorkId(1), LEASE, damaged), None, "{damaged:?}");
             assert_eq!(by_code(&code, damaged), None, "{damaged:?}");
         }
-        for damaged in ["i", "ix", "p", "p4", "p4 1", "p4 1 ", "p0 1 a", "p4 x a"] {
+        for damaged in ["i", "ix", "p", "p4", "p{}", "p4 1 a"] {
             assert_eq!(by_code(&code, damaged.as_bytes()), None, "{damaged}");
         }
     }
 
     #[test]
     fn a_prefix_is_literal_in_a_pattern() {
-        assert_eq!(Keys::new("pp").patterns(), ["pp:work:v1:*", "pp:code:v2:*"]);
-        assert_eq!(Keys::new("a*[b]").patterns()[0], r"a\*\[b\]:work:v1:*");
+        assert_eq!(Keys::new("pp").patterns(), ["pp:work:v2:*", "pp:code:v3:*"]);
+        assert_eq!(Keys::new("a*[b]").patterns()[0], r"a\*\[b\]:work:v2:*");
     }
 }

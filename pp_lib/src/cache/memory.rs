@@ -365,7 +365,7 @@ impl<K, T> Expiry<K, Timed<T>> for OwnLifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AddUpTo, Status};
+    use crate::domain::{AddUpTo, KindName, Status};
 
     #[tokio::test]
     async fn a_full_cache_evicts_the_least_recently_used() {
@@ -401,13 +401,16 @@ mod tests {
         Work {
             id: WorkId(id),
             work_code: code(id),
-            add_up_to: AddUpTo::MIN,
+            kind: KindName::default(),
+            args: AddUpTo::MIN.args(),
             created_on: 0,
             updated_on: 0,
             status: Status::Pending,
             result: None,
             version: 1,
             run_at: None,
+            error: None,
+            attempt: 1,
         }
     }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AddUpTo, MessageId, Position, Work, WorkCode, WorkId};
+use crate::domain::{Json, KindName, MessageId, Position, Work, WorkCode, WorkId};
 
 /// The error of a cache call. No result depends on the cache, because the store has the truth.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -116,8 +116,10 @@ pub struct Provisional {
     pub message_id: MessageId,
     /// The code that its work will have.
     pub work_code: WorkCode,
-    /// Its bound.
-    pub add_up_to: AddUpTo,
+    /// Its kind.
+    pub kind: KindName,
+    /// Its arguments.
+    pub args: Json,
     /// The time of acceptance in Unix seconds.
     pub created_on: i64,
 }

@@ -8,10 +8,10 @@
 //! - The future is cancelled by being dropped: when the work is cancelled, its lease is lost or it takes too long.
 //! - What blocks or burns the processor belongs on the bounded pool: see `pp_lib::worker::Blocking`.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 
-use super::{AddUpTo, MessageId, Run};
+use super::{AddUpTo, AddUpToSum, Json, MessageId, Run};
 
 /// One computation to be done.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Task {
     pub message_id: MessageId,
     /// The generation grows when the work is updated or redriven, the attempt with each try at one generation.
     pub run: Run,
-    /// The bound of the sum.
-    pub add_up_to: AddUpTo,
+    /// The arguments of the work.
+    pub args: Json,
 }
 
 /// A computation without a result.
@@ -34,29 +34,17 @@ pub enum ComputeError {
 }
 
 /// A computation under way; dropping it cancels it.
-pub type Computing = Pin<Box<dyn Future<Output = Result<i64, ComputeError>> + Send>>;
+pub type Computing = Pin<Box<dyn Future<Output = Result<Json, ComputeError>> + Send>>;
 
 /// The computation. A panic inside is contained and counts as [`ComputeError::Transient`].
 pub trait Computation: Send + Sync + 'static {
     /// Begins to compute the task. What takes longer than a moment is recorded as `running` meanwhile.
     fn compute(&self, task: &Task) -> Computing;
-}
 
-/// The sum 1 + 2 + … + `add_up_to`, the bound included.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AddUpToSum;
-
-impl AddUpToSum {
-    /// The sum in closed form; the largest, of 2,147,483,647, needs 61 bits.
-    pub const fn sum(add_up_to: AddUpTo) -> i64 {
-        let bound = add_up_to.get() as i64;
-        bound * (bound + 1) / 2
-    }
-}
-
-impl Computation for AddUpToSum {
-    fn compute(&self, task: &Task) -> Computing {
-        Box::pin(ready(Ok(Self::sum(task.add_up_to))))
+    /// True if computing has no effect but its result. A pure computation may run before its work is claimed, and twice;
+    /// every other one runs only after its row says `running` for this very run.
+    fn is_pure(&self) -> bool {
+        false
     }
 }
 
@@ -67,38 +55,21 @@ pub struct FailingExample;
 
 impl Computation for FailingExample {
     fn compute(&self, task: &Task) -> Computing {
-        let (add_up_to, attempt) = (task.add_up_to, task.run.attempt);
+        let (bound, attempt) = (AddUpTo::of_args(&task.args), task.run.attempt);
         Box::pin(async move {
+            let add_up_to = bound.map_err(ComputeError::Transient)?;
             match add_up_to.get() % 10 {
                 3 => Err(ComputeError::Permanent(format!("{add_up_to} ends in 3"))),
                 7 if attempt <= 2 => Err(ComputeError::Transient(format!(
                     "{add_up_to} ends in 7, attempt {attempt}"
                 ))),
                 9 => panic!("{add_up_to} ends in 9"),
-                _ => Ok(AddUpToSum::sum(add_up_to)),
+                _ => Ok(AddUpToSum::sum(add_up_to).into()),
             }
         })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_bound_is_included_and_the_largest_sum_is_exact() {
-        let sum = |n: i64| AddUpToSum::sum(AddUpTo::try_from(n).unwrap());
-        assert_eq!((sum(1), sum(4), sum(100)), (1, 10, 5050));
-        assert_eq!(sum(2_147_483_647), 2_305_843_008_139_952_128);
-    }
-
-    proptest! {
-        #[test]
-        fn each_sum_is_the_one_before_and_its_own_bound(n in 2_i64..=2_147_483_647) {
-            let sum = |n: i64| AddUpToSum::sum(AddUpTo::try_from(n).unwrap());
-            prop_assert_eq!(sum(n), sum(n - 1) + n);
-        }
+    fn is_pure(&self) -> bool {
+        true
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{WorkCode, WorkId};
+use super::{KindName, WorkCode, WorkId};
 
 /// The number of a dead letter, given by the store, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct DeadLetter {
     pub created_on: i64,
     /// True while it is on its way back to the queue.
     pub redriven: bool,
+    /// The kind of work.
+    #[serde(default)]
+    pub kind: KindName,
 }
 
 impl DeadLetter {

@@ -1,22 +1,11 @@
-//! A demand for work: the message body that every client agrees on, and the identity that travels beside it.
+//! A demand for work: the body of its message, and the identity that travels beside it.
 //!
-//! Bytes become a [`WorkDemand`] in `wire`; how identity is put into message properties is the broker adapter's.
+//! The body of a message is the arguments of its kind. How identity is put into message properties is the broker
+//! adapter's.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use super::{AddUpTo, Run, WorkCode};
-
-/// The body of a message: `{"add_up_to":2,"done":false}`. Unknown fields are ignored, `done` may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkDemand {
-    /// The bound of the sum.
-    pub add_up_to: AddUpTo,
-    /// True if the work is done; such a demand asks for nothing.
-    #[serde(default)]
-    pub done: bool,
-}
+use super::{AddUpTo, Json, KindName, Run, WorkCode};
 
 /// The idempotency key of a demand: a text of 1 to 255 bytes, as AMQP's `message_id` can carry.
 ///
@@ -67,6 +56,25 @@ impl fmt::Display for MessageIdError {
 }
 
 impl std::error::Error for MessageIdError {}
+
+/// The body of the message that asks for a work with these arguments.
+pub fn body_of_args(kind: &KindName, args: &Json) -> Vec<u8> {
+    match AddUpTo::of_args(args) {
+        Ok(bound) if kind.is_add_up_to() => bound.body(),
+        _ => args.as_str().into(),
+    }
+}
+
+/// The arguments in the body of a message, of at most `limit` bytes.
+///
+/// # Errors
+/// The body asks for no work of this kind.
+pub fn args_of_body(kind: &KindName, body: &[u8], limit: usize) -> Result<Json, InvalidDemand> {
+    match kind.is_add_up_to() {
+        true => AddUpTo::of_body(body).map(AddUpTo::args),
+        false => Json::parse(body, limit).map_err(|error| InvalidDemand::Malformed(error.to_string())),
+    }
+}
 
 /// The state of a row at the moment its demand was sent; a row that has moved on since needs nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,17 @@
 //! The history of a work. Events are appended together with the change they tell of, and never altered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::WorkCode;
+use super::{AddUpTo, Json, KindName, WorkCode};
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Variable {
-    /// The API took the work in; value: the bound.
+    /// The work was taken in; value: its arguments, or the bound of a sum.
     #[serde(rename = "work/created")]
     WorkCreated,
     /// An attempt began; no value.
@@ -19,13 +20,13 @@ pub enum Variable {
     /// The attempt that finished the work ended; no value.
     #[serde(rename = "compute/stop")]
     ComputeStop,
-    /// The work is done; value: the sum as text.
+    /// The work is done; value: the result as JSON.
     #[serde(rename = "compute/result")]
     ComputeResult,
     /// An attempt failed; value: the reason.
     #[serde(rename = "compute/error")]
     ComputeError,
-    /// The bound was changed; value: the new bound.
+    /// The arguments were changed; value: the new ones, or the new bound of a sum.
     #[serde(rename = "work/updated")]
     WorkUpdated,
     /// The work was cancelled, or deleted, finished or not; no value.
@@ -61,6 +62,14 @@ impl Variable {
             Self::WorkCancelled => "work/cancelled",
             Self::WorkRedriven => "work/redriven",
         }
+    }
+}
+
+/// The value of events that tell of arguments: the bound of a sum, and otherwise the arguments.
+pub fn value_of_args<'a>(kind: &KindName, args: &'a Json) -> Cow<'a, str> {
+    match AddUpTo::of_args(args) {
+        Ok(bound) if kind.is_add_up_to() => bound.to_string().into(),
+        _ => args.as_str().into(),
     }
 }
 

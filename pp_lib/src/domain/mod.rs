@@ -3,6 +3,7 @@
 //! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
 //! in from outside is parsed here once and is right from then on.
 
+mod add_up_to;
 mod computation;
 mod dead_letter;
 mod demand;
@@ -16,15 +17,17 @@ mod stats;
 mod work;
 mod work_code;
 
-pub use computation::{AddUpToSum, Computation, ComputeError, Computing, FailingExample, Task};
+pub use add_up_to::{AddUpTo, AddUpToError, AddUpToSum};
+pub use computation::{Computation, ComputeError, Computing, FailingExample, Task};
 pub use dead_letter::{DeadLetter, DeadLetterId};
-pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, WorkDemand};
-pub use event::{Event, Variable};
+pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, args_of_body, body_of_args};
+pub use event::{Event, Variable, value_of_args};
 pub use json::{Json, JsonError, JsonFault};
 pub use kind::{KindName, KindNameError};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::Problem;
 pub use run::Run;
 pub use stats::{ByOrigin, ByStatus, Latency, Rates, Stats};
-pub use work::{AddUpTo, AddUpToError, Status, Work, WorkId};
+pub(crate) use work::ShownWork;
+pub use work::{Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

@@ -1,15 +1,14 @@
-//! A work as everybody sees it, its bound and its states.
+//! A work as everybody sees it, and its states.
 //!
 //! Storage and ownership (run, lease) are the business of the store.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Unexpected, Visitor};
-use serde::ser::SerializeStruct as _;
+use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::WorkCode;
+use super::{AddUpTo, Json, KindName, WorkCode};
 
 /// The number of a work, given by the store, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,99 +20,6 @@ impl fmt::Display for WorkId {
         self.0.fmt(f)
     }
 }
-
-/// The bound of a sum: 1 to 2,147,483,647.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct AddUpTo(i32);
-
-/// A number outside of [`AddUpTo`]'s range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddUpToError;
-
-impl AddUpTo {
-    /// The smallest bound.
-    pub const MIN: Self = Self(1);
-    /// The largest bound, 2,147,483,647.
-    pub const MAX: Self = Self(i32::MAX);
-
-    /// The bound as a number.
-    pub const fn get(self) -> i32 {
-        self.0
-    }
-}
-
-impl TryFrom<i64> for AddUpTo {
-    type Error = AddUpToError;
-
-    fn try_from(number: i64) -> Result<Self, Self::Error> {
-        i32::try_from(number)
-            .ok()
-            .filter(|number| *number >= Self::MIN.0)
-            .map(Self)
-            .ok_or(AddUpToError)
-    }
-}
-
-impl FromStr for AddUpTo {
-    type Err = AddUpToError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<i64>().map_err(|_| AddUpToError)?.try_into()
-    }
-}
-
-impl<'de> Deserialize<'de> for AddUpTo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Says the bound in every error, also for what is no number at all.
-        struct BoundVisitor;
-
-        impl Visitor<'_> for BoundVisitor {
-            type Value = AddUpTo;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(
-                    f,
-                    "add_up_to as a whole number from {} to {}",
-                    AddUpTo::MIN,
-                    AddUpTo::MAX
-                )
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<AddUpTo, E> {
-                AddUpTo::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<AddUpTo, E> {
-                let bound = i64::try_from(number)
-                    .ok()
-                    .and_then(|number| AddUpTo::try_from(number).ok());
-                bound.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
-            }
-        }
-
-        deserializer.deserialize_i64(BoundVisitor)
-    }
-}
-
-impl fmt::Display for AddUpTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for AddUpToError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "add_up_to must be a whole number from {} to {}",
-            AddUpTo::MIN,
-            AddUpTo::MAX
-        )
-    }
-}
-
-impl std::error::Error for AddUpToError {}
 
 /// The status of a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,28 +79,34 @@ impl fmt::Display for Status {
     }
 }
 
-/// A work, as JSON the nine public fields in their fixed order, and `run_at` where one was asked for.
+/// A work.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Fields")]
 pub struct Work {
     /// The store's number for it.
     pub id: WorkId,
     /// Its unique code.
     pub work_code: WorkCode,
-    /// The bound of the sum.
-    pub add_up_to: AddUpTo,
+    /// Its kind.
+    pub kind: KindName,
+    /// Its arguments.
+    pub args: Json,
     /// Unix second of its creation, by the database's clock.
     pub created_on: i64,
     /// Unix second of its last change, by the database's clock.
     pub updated_on: i64,
     /// Its status.
     pub status: Status,
-    /// The sum, once done.
-    pub result: Option<i64>,
+    /// The result, once done.
+    pub result: Option<Json>,
     /// Grows by one with each change that this JSON shows.
     pub version: i64,
     /// Unix second from which it may run; `None` for a work that was to run at once.
-    #[serde(default)]
     pub run_at: Option<i64>,
+    /// The reason why the last attempt of this generation failed.
+    pub error: Option<String>,
+    /// The current attempt of this generation, or the last one, from 1. The JSON shows it from the second on.
+    pub attempt: i32,
 }
 
 impl Work {
@@ -202,25 +114,130 @@ impl Work {
     pub fn done(&self) -> bool {
         self.status == Status::Done
     }
+
+    /// The bound of a sum; `None` for works of other kinds.
+    pub fn add_up_to(&self) -> Option<AddUpTo> {
+        (self.kind.is_add_up_to().then(|| AddUpTo::of_args(&self.args))?).ok()
+    }
+}
+
+/// The JSON of a work, or of a demand whose work has no row yet. A sum has `add_up_to` where works of other kinds have
+/// `kind` and `args`, and `kind` behind the fields that it had before there were kinds.
+pub(crate) struct ShownWork<'a> {
+    /// `None` while there is no row.
+    pub(crate) id: Option<WorkId>,
+    pub(crate) work_code: &'a WorkCode,
+    pub(crate) kind: &'a KindName,
+    pub(crate) args: &'a Json,
+    pub(crate) created_on: i64,
+    pub(crate) updated_on: i64,
+    pub(crate) status: Status,
+    pub(crate) result: Option<&'a Json>,
+    pub(crate) version: i64,
+    pub(crate) run_at: Option<i64>,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) attempt: i32,
 }
 
 impl Serialize for Work {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut work = serializer.serialize_struct("Work", 9 + usize::from(self.run_at.is_some()))?;
-        work.serialize_field("id", &self.id)?;
-        work.serialize_field("work_code", &self.work_code)?;
-        work.serialize_field("add_up_to", &self.add_up_to)?;
-        work.serialize_field("done", &self.done())?;
-        work.serialize_field("created_on", &self.created_on)?;
-        work.serialize_field("updated_on", &self.updated_on)?;
-        work.serialize_field("status", &self.status)?;
-        work.serialize_field("result", &self.result)?;
-        work.serialize_field("version", &self.version)?;
-        match self.run_at {
-            Some(run_at) => work.serialize_field("run_at", &run_at)?,
-            None => work.skip_field("run_at")?,
+        let shown = ShownWork {
+            id: Some(self.id),
+            work_code: &self.work_code,
+            kind: &self.kind,
+            args: &self.args,
+            created_on: self.created_on,
+            updated_on: self.updated_on,
+            status: self.status,
+            result: self.result.as_ref(),
+            version: self.version,
+            run_at: self.run_at,
+            error: self.error.as_deref(),
+            attempt: self.attempt,
+        };
+        shown.serialize(serializer)
+    }
+}
+
+impl Serialize for ShownWork<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut work = serializer.serialize_map(None)?;
+        work.serialize_entry("id", &self.id)?;
+        work.serialize_entry("work_code", self.work_code)?;
+        let bound = (self.kind.is_add_up_to())
+            .then(|| AddUpTo::of_args(self.args).ok())
+            .flatten();
+        match bound {
+            Some(bound) => work.serialize_entry("add_up_to", &bound)?,
+            None => {
+                work.serialize_entry("kind", self.kind)?;
+                work.serialize_entry("args", self.args)?;
+            }
+        }
+        work.serialize_entry("done", &(self.status == Status::Done))?;
+        work.serialize_entry("created_on", &self.created_on)?;
+        work.serialize_entry("updated_on", &self.updated_on)?;
+        work.serialize_entry("status", &self.status)?;
+        work.serialize_entry("result", &self.result)?;
+        work.serialize_entry("version", &self.version)?;
+        if bound.is_some() {
+            work.serialize_entry("kind", self.kind)?;
+        }
+        if let Some(run_at) = self.run_at {
+            work.serialize_entry("run_at", &run_at)?;
+        }
+        if let Some(error) = self.error {
+            work.serialize_entry("error", error)?;
+        }
+        if self.attempt > 1 {
+            work.serialize_entry("attempt", &self.attempt)?;
         }
         work.end()
+    }
+}
+
+/// The JSON of a work, as far as it is read.
+#[derive(Deserialize)]
+struct Fields {
+    id: WorkId,
+    work_code: WorkCode,
+    add_up_to: Option<AddUpTo>,
+    #[serde(default)]
+    kind: KindName,
+    args: Option<Json>,
+    created_on: i64,
+    updated_on: i64,
+    status: Status,
+    #[serde(default, deserialize_with = "json_of_any")]
+    result: Option<Json>,
+    version: i64,
+    run_at: Option<i64>,
+    error: Option<String>,
+    attempt: Option<i32>,
+}
+
+/// Reads `null` as JSON too, which is a result like any other.
+fn json_of_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
+
+impl From<Fields> for Work {
+    fn from(fields: Fields) -> Self {
+        let null = || Json::accepted("null");
+        Self {
+            id: fields.id,
+            work_code: fields.work_code,
+            kind: fields.kind,
+            args: (fields.args.or(fields.add_up_to.map(AddUpTo::args))).unwrap_or_else(null),
+            created_on: fields.created_on,
+            updated_on: fields.updated_on,
+            result: fields.result.filter(|_| fields.status == Status::Done),
+            status: fields.status,
+            version: fields.version,
+            run_at: fields.run_at,
+            error: fields.error,
+            attempt: fields.attempt.unwrap_or(1),
+        }
     }
 }
 
@@ -233,36 +250,45 @@ mod tests {
         let work = Work {
             id: WorkId(21),
             work_code: "api-bjq8euwsEA".parse().unwrap(),
-            add_up_to: "4".parse().unwrap(),
+            kind: KindName::default(),
+            args: "4".parse::<AddUpTo>().unwrap().args(),
             created_on: 1_634_115_736,
             updated_on: 1_634_115_736,
             status: Status::Pending,
             result: None,
             version: 1,
             run_at: None,
+            error: None,
+            attempt: 1,
         };
         let json = serde_json::to_string(&work).unwrap();
         assert_eq!(
             json,
-            r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":false,"created_on":1634115736,"updated_on":1634115736,"status":"pending","result":null,"version":1}"#
+            r#"{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":false,"created_on":1634115736,"updated_on":1634115736,"status":"pending","result":null,"version":1,"kind":"add_up_to"}"#
         );
         assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), work);
 
         let run_at = Some(1_634_116_000);
         let scheduled = Work { run_at, ..work };
         let longer = serde_json::to_string(&scheduled).unwrap();
-        assert_eq!(longer, json.replace("1}", r#"1,"run_at":1634116000}"#));
+        assert_eq!(longer, json.replace("\"}", r#"","run_at":1634116000}"#));
         assert_eq!(serde_json::from_str::<Work>(&longer).unwrap(), scheduled);
-    }
 
-    #[test]
-    fn bounds_are_1_to_2147483647() {
-        for good in [1_i64, 99, 2_147_483_647] {
-            assert_eq!(AddUpTo::try_from(good).map(|bound| i64::from(bound.get())), Ok(good));
-        }
-        for bad in [0_i64, -1, 2_147_483_648, i64::MAX, i64::MIN] {
-            assert_eq!(AddUpTo::try_from(bad), Err(AddUpToError));
-        }
+        let mail = Work {
+            kind: "user.welcome.email".parse().unwrap(),
+            args: Json::accepted(r#"{"to":"a@b", "n":1.10}"#),
+            status: Status::Done,
+            result: Some(Json::accepted("null")),
+            error: Some("no address".to_owned()),
+            attempt: 2,
+            ..scheduled
+        };
+        let json = serde_json::to_string(&mail).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":21,"work_code":"api-bjq8euwsEA","kind":"user.welcome.email","args":{"to":"a@b", "n":1.10},"done":true,"created_on":1634115736,"updated_on":1634115736,"status":"done","result":null,"version":1,"run_at":1634116000,"error":"no address","attempt":2}"#
+        );
+        assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), mail);
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl DeadLetterDrainer {
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let mut retry = Retry::shown("keeping dead letters", part);
         while !shutdown.is_cancelled() {
-            let error = match self.broker.subscribe(Queue::DeadLetter, self.prefetch).await {
+            let error = match self.broker.subscribe(&Queue::DeadLetter, self.prefetch).await {
                 Ok(subscription) => {
                     retry.recovered();
                     self.drain(subscription, &shutdown).await
@@ -99,8 +99,10 @@ fn fitting(letters: &[Delivery]) -> usize {
 }
 
 fn message(letter: &Delivery) -> DeadMessage {
-    let given = letter.properties.message_id.clone();
+    let (given, kind) = (letter.properties.message_id.clone(), letter.properties.kind.as_deref());
     DeadMessage {
+        // A letter put into the queue by hand may have none.
+        kind: kind.and_then(|kind| kind.parse().ok()).unwrap_or_default(),
         message_id: given
             .and_then(|id| MessageId::try_from(id).ok())
             .unwrap_or_else(new_message_id),

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::{AddUpTo, MessageId, Origin, Work};
+use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Work};
 use crate::runtime::new_work_code;
 use crate::serving::{ActorError, StoreHandle};
 use crate::store::NewWork;
@@ -19,15 +19,66 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A client's request for a new work: the body of `POST /work`, and an item of `POST /work/bulk`. A field may be absent
 /// but not `null`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct CreateWork {
-    /// The bound; by default a random one from 1 to 99.
-    #[serde(default, deserialize_with = "given")]
-    pub add_up_to: Option<AddUpTo>,
+    /// The kind; by default the sum.
+    pub kind: KindName,
+    /// The arguments; by default those of a sum with a random bound from 1 to 99.
+    pub args: Option<Json>,
     /// The scheduled time, in Unix seconds from 0 to [`latest_run_at`]. Absent or past times mean at once.
-    #[serde(default, deserialize_with = "given_moment")]
     pub run_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default, deserialize_with = "given")]
+    add_up_to: Option<AddUpTo>,
+    #[serde(default, deserialize_with = "given")]
+    kind: Option<KindName>,
+    #[serde(default, deserialize_with = "given")]
+    args: Option<Json>,
+    #[serde(default, deserialize_with = "given_moment")]
+    run_at: Option<i64>,
+}
+
+impl TryFrom<Fields> for CreateWork {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        let kind = fields.kind.unwrap_or_default();
+        Ok(Self {
+            args: requested_args(&kind, fields.add_up_to, fields.args)?,
+            kind,
+            run_at: fields.run_at,
+        })
+    }
+}
+
+/// The arguments that a client asks for: `args`, or `add_up_to` for a sum.
+///
+/// # Errors
+/// There is no such kind, the arguments are not those of the kind, or they break a rule for JSON; a sentence for the
+/// client.
+pub fn requested_args(kind: &KindName, add_up_to: Option<AddUpTo>, args: Option<Json>) -> Result<Option<Json>, String> {
+    if !kind.is_add_up_to() {
+        return Err(format!(
+            "there is no kind `{kind}`; the only one is `{}`",
+            KindName::ADD_UP_TO
+        ));
+    }
+    match (add_up_to, args) {
+        (Some(_), Some(_)) => Err("add_up_to and args say the same; give one of them".to_owned()),
+        (Some(bound), None) => Ok(Some(bound.args())),
+        (None, Some(args)) => {
+            let rules = Json::parse(args.as_str().as_bytes(), Json::USUAL_LIMIT);
+            rules.map_err(|error| format!("/args{}: {}", error.pointer, error.fault))?;
+            let bound = AddUpTo::of_args(&args).map_err(|why| format!("/args: {why}"))?;
+            Ok(Some(bound.args()))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// The latest time for which a work may be scheduled, in Unix seconds: 366 days from now.
@@ -57,7 +108,7 @@ impl StoreHandle {
         let mut new = Vec::with_capacity(wanted.len());
         for (place, wanted) in wanted.iter().enumerate() {
             let message_id = MessageId::try_from(format!("{seed}/{place}")).map_err(|_| ActorError::Failed)?;
-            new.push(new_work(*wanted, message_id));
+            new.push(new_work(wanted.clone(), message_id));
         }
         for _ in 0..MOST_TRIES {
             if let Some(works) = self.insert_all(&new).await? {
@@ -75,13 +126,14 @@ fn new_work(wanted: CreateWork, message_id: MessageId) -> NewWork {
     NewWork {
         message_id,
         work_code: new_work_code(Origin::Api),
-        add_up_to: wanted.add_up_to.unwrap_or_else(random_bound),
+        args: wanted.args.unwrap_or_else(|| random_bound().args()),
+        kind: wanted.kind,
         run_at: wanted.run_at,
     }
 }
 
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddUpTo>, D::Error> {
-    AddUpTo::deserialize(deserializer).map(Some)
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn given_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {

@@ -16,7 +16,7 @@ use uuid::Builder;
 
 use crate::broker::AnyBroker;
 use crate::cache::{AnyCache, Provisional};
-use crate::domain::{AddUpTo, MessageId, Origin, Variable, Work, WorkCode};
+use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Variable, Work, WorkCode};
 use crate::enqueue::{BrokerSink, DemandSink, NewDemand, StoreSink};
 use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
@@ -55,7 +55,7 @@ pub enum DemandError {
 pub struct DemandIdentity {
     message_id: MessageId,
     work_code: WorkCode,
-    /// The bound if none is requested.
+    /// The bound of a sum if none is requested.
     bound: AddUpTo,
     /// True if a demand with this identity may have been sent before.
     keyed: bool,
@@ -115,28 +115,30 @@ pub struct DemandService {
 }
 
 impl DemandService {
-    /// Demands a work with this bound, or else with the bound of the identity. On return the demand is confirmed and
+    /// Demands a work of this kind. Without arguments it gets those of the identity. On return the demand is confirmed and
     /// found by its code.
     ///
     /// [`DemandError::OtherDemand`] is best effort. If neither cache nor store know the key's work in time, the key's
     /// first demand wins silently.
     pub async fn demand(
         &self,
-        add_up_to: Option<AddUpTo>,
+        kind: KindName,
+        args: Option<Json>,
         identity: DemandIdentity,
     ) -> Result<Provisional, DemandError> {
         if self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
             return Err(DemandError::NotShared);
         }
-        let add_up_to = add_up_to.unwrap_or(identity.bound);
+        let args = args.unwrap_or_else(|| identity.bound.args());
         let message_id = identity.message_id.clone();
         let known = match identity.keyed {
-            true => self.known(&identity.work_code, add_up_to).await?,
+            true => self.known(&identity.work_code, &kind, &args).await?,
             false => None,
         };
         let offer = self.offers.offer(NewDemand {
+            kind: kind.clone(),
             message_id: identity.message_id,
-            add_up_to,
+            args: args.clone(),
             work_code: Some(identity.work_code.clone()),
         });
         match timeout(CONFIRM_TIMEOUT, offer).await {
@@ -148,7 +150,8 @@ impl DemandService {
         let demand = Provisional {
             message_id,
             work_code: identity.work_code,
-            add_up_to,
+            kind,
+            args,
             created_on: known.unwrap_or_else(now),
         };
         if self.without_row {
@@ -158,11 +161,15 @@ impl DemandService {
     }
 
     /// The time at which a demand with this code was accepted before, if known.
-    async fn known(&self, code: &WorkCode, add_up_to: AddUpTo) -> Result<Option<i64>, DemandError> {
+    async fn known(&self, code: &WorkCode, kind: &KindName, args: &Json) -> Result<Option<i64>, DemandError> {
         let look_up = async {
             match self.works.by_code(code.clone()).await.ok()?.value? {
-                WorkOrDemand::Provisional(demand) => Some((demand.created_on, demand.add_up_to == add_up_to)),
-                WorkOrDemand::Work(work) => Some((work.created_on, self.may_be_of(&work, add_up_to).await)),
+                WorkOrDemand::Provisional(demand) => {
+                    Some((demand.created_on, demand.kind == *kind && demand.args == *args))
+                }
+                WorkOrDemand::Work(work) => {
+                    Some((work.created_on, work.kind == *kind && self.may_be_of(&work, args).await))
+                }
             }
         };
         match timeout(LOOK_UP_TIMEOUT, look_up).await {
@@ -172,9 +179,9 @@ impl DemandService {
         }
     }
 
-    /// True if a work may have been demanded with this bound: it has the bound, or its bound was changed since.
-    async fn may_be_of(&self, work: &Work, add_up_to: AddUpTo) -> bool {
-        if work.add_up_to == add_up_to {
+    /// True if a work may have been demanded with these arguments: it has them, or they were changed since.
+    async fn may_be_of(&self, work: &Work, args: &Json) -> bool {
+        if work.args == *args {
             return true;
         }
         match self.works.events(work.id, 0, MOST_EVENTS).await {

@@ -30,7 +30,7 @@ use crate::runtime::{Health, supervise_part};
 use crate::store::AnyStore;
 
 pub use actors::{Actor, ActorError, CacheAnswer, CacheHandle, DemandHandle, OfferOutcome, StoreHandle, StoreOptions};
-pub use create::{CreateWork, latest_run_at};
+pub use create::{CreateWork, latest_run_at, requested_args};
 pub use demand::{DemandError, DemandIdentity, DemandService, DemandServing};
 pub use idempotency::{IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, Scope, forget_expired_keys};
 pub use provisional::ProvisionalWork;

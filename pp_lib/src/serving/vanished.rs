@@ -4,6 +4,7 @@
 //! exists, no row does and the queue is empty, the message is lost or with a worker right now. It is sent again under
 //! its own identity, so that a worker which already has it creates no second work.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{AnyBroker, BrokerError, Published, Queue};
 use crate::cache::{AnyCache, ByCode, CacheError, Provisional};
+use crate::domain::{KindName, WorkCode};
 use crate::enqueue::{BrokerSink, DemandSink as _, NewDemand, SinkError};
 use crate::store::{AnyStore, StoreError};
 
@@ -62,37 +64,59 @@ impl VanishedDemands {
     /// Resends the vanished demands of at least this age. Returns their number.
     async fn resend(&self, age: Duration) -> Result<usize, CheckError> {
         let mut sent = 0;
-        // Checked in each round: demands that were just resent now wait in the queue.
-        while self.broker.ready_messages(Queue::Demand).await? == 0 {
+        loop {
             let codes = self.cache.take_accepted(age, BATCH).await?;
             if codes.is_empty() {
                 break;
             }
-            let works = self.store.by_codes(&codes).await?;
-            let recorded = |demand: &Provisional| works.iter().any(|work| work.work_code == demand.work_code);
-            let known = self.cache.by_codes(&codes).await?;
-            let missing: Vec<NewDemand> = known
-                .into_iter()
-                .filter_map(|known| match known {
-                    Some(ByCode::Provisional(demand)) if !recorded(&demand) => Some(demand),
-                    _ => None,
-                })
-                .map(|demand| NewDemand {
-                    message_id: demand.message_id,
-                    add_up_to: demand.add_up_to,
-                    work_code: Some(demand.work_code),
-                })
-                .collect();
+            let missing = self.missing(&codes).await?;
             let mut settled = codes;
             settled.retain(|code| missing.iter().all(|demand| demand.work_code.as_ref() != Some(code)));
             self.cache.drop_accepted(&settled).await?;
-            let published = BrokerSink::new(self.broker.clone()).offer(&missing).await?;
-            sent += published
+            let confirmed = self.resend_missing(&missing).await?;
+            if confirmed < missing.len() {
+                // The others are looked at again later.
+                return Ok(sent + confirmed);
+            }
+            sent += confirmed;
+        }
+        Ok(sent)
+    }
+
+    /// The demands behind these codes that have no row.
+    async fn missing(&self, codes: &[WorkCode]) -> Result<Vec<NewDemand>, CheckError> {
+        let works = self.store.by_codes(codes).await?;
+        let recorded = |demand: &Provisional| works.iter().any(|work| work.work_code == demand.work_code);
+        let known = self.cache.by_codes(codes).await?;
+        let missing = known.into_iter().filter_map(|known| match known {
+            Some(ByCode::Provisional(demand)) if !recorded(&demand) => Some(demand),
+            _ => None,
+        });
+        let demands = missing.map(|demand| NewDemand {
+            kind: demand.kind,
+            message_id: demand.message_id,
+            args: demand.args,
+            work_code: Some(demand.work_code),
+        });
+        Ok(demands.collect())
+    }
+
+    /// Sends demands again whose queue is empty. Returns the number of confirmed ones.
+    async fn resend_missing(&self, missing: &[NewDemand]) -> Result<usize, CheckError> {
+        let kinds: BTreeSet<&KindName> = missing.iter().map(|demand| &demand.kind).collect();
+        let mut confirmed = 0;
+        for kind in kinds {
+            if self.broker.ready_messages(&Queue::Demand(kind.clone())).await? > 0 {
+                continue;
+            }
+            let demands: Vec<NewDemand> = missing.iter().filter(|demand| demand.kind == *kind).cloned().collect();
+            let published = BrokerSink::new(self.broker.clone()).offer(&demands).await?;
+            confirmed += published
                 .iter()
                 .filter(|answer| **answer == Published::Confirmed)
                 .count();
         }
-        Ok(sent)
+        Ok(confirmed)
     }
 }
 
@@ -105,7 +129,7 @@ mod tests {
     use crate::broker::{Broker as _, Prefetch};
     use crate::cache::memory::MemoryCache;
     use crate::cache::{Cache as _, CacheOptions};
-    use crate::domain::{Origin, WorkId};
+    use crate::domain::{AddUpTo, KindName, Origin, WorkId};
     use crate::runtime::{new_message_id, new_work_code};
     use crate::store::NewWork;
     use crate::store::sqlite::SqliteStore;
@@ -116,7 +140,8 @@ mod tests {
         Provisional {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
-            add_up_to: "7".parse().unwrap(),
+            kind: KindName::default(),
+            args: AddUpTo::try_from(7).unwrap().args(),
             created_on: 0,
         }
     }
@@ -144,8 +169,9 @@ mod tests {
         }
         let row = NewWork {
             message_id: recorded.message_id.clone(),
+            kind: recorded.kind.clone(),
             work_code: recorded.work_code.clone(),
-            add_up_to: recorded.add_up_to,
+            args: recorded.args.clone(),
             run_at: None,
         };
         vanished.store.create(&[row]).await.unwrap();
@@ -155,7 +181,7 @@ mod tests {
         assert_eq!(vanished.resend(MIN_AGE).await.unwrap(), 0, "none is old enough");
         assert_eq!(vanished.resend(AT_ONCE).await.unwrap(), 1);
         assert_eq!(vanished.resend(AT_ONCE).await.unwrap(), 0, "it waits");
-        let mut queue = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut queue = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         let again = queue.next_batch(10, AT_ONCE).await.unwrap();
         assert_eq!(again.len(), 1);
         let properties = &again[0].properties;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, MessageId, Origin, Stats, Work, WorkCode, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, Event, Json, MessageId, Origin, Stats, Work, WorkCode, WorkId};
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
@@ -117,15 +117,10 @@ impl Works {
         self.0.gates.bulks.run(creating).await
     }
 
-    /// Changes the bound of a work. A given `version` must match.
-    pub async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-    ) -> Result<Changed<Work>, ActorError> {
+    /// Changes the arguments of a work. A given `version` must match.
+    pub async fn update(&self, id: WorkId, args: Json, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
         let inner = Arc::clone(&self.0);
-        let updating = async move { inner.change(id, inner.store.update(id, add_up_to, version)).await };
+        let updating = async move { inner.change(id, inner.store.update(id, &args, version)).await };
         self.0.gates.updates.run(updating).await
     }
 

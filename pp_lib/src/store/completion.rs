@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{AddUpTo, MessageId, Run, Status, Variable, WorkCode};
+use crate::domain::{Json, KindName, MessageId, Run, Status, Variable, WorkCode};
 
 /// Reason of an attempt whose worker fell silent; for events and dead letters.
 pub(crate) const LEASE_LOST: &str = "lease lost";
@@ -20,11 +20,13 @@ pub enum Outcome {
     Running {
         /// Longest silence of the worker.
         lease: Duration,
+        /// A random number for this claim, so that a repetition after a lost reply knows the claim for its own.
+        claim: i64,
     },
     /// Computed.
     Done {
-        /// The sum.
-        result: i64,
+        /// The result.
+        result: Json,
     },
     /// Failed; the next attempt follows after the delay.
     Retry {
@@ -41,6 +43,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The start of an attempt under a lease, by a claim of its own.
+    pub fn running(lease: Duration) -> Self {
+        Self::Running {
+            lease,
+            claim: rand::random(),
+        }
+    }
+
     /// The status of the row afterwards.
     pub fn status(&self) -> Status {
         match self {
@@ -54,18 +64,26 @@ impl Outcome {
     /// Time until the row is due: the end of its lease, or its next attempt.
     pub fn due_in(&self) -> Option<Duration> {
         match self {
-            Self::Running { lease } => Some(*lease),
+            Self::Running { lease, .. } => Some(*lease),
             Self::Retry { delay, .. } => Some(*delay),
             Self::Done { .. } | Self::Failed { .. } => None,
         }
     }
 
-    /// The sum of a computed work.
-    pub fn result(&self) -> Option<i64> {
+    /// The result of a computed work.
+    pub fn result(&self) -> Option<&Json> {
         if let Self::Done { result } = self {
-            Some(*result)
+            Some(result)
         } else {
             None
+        }
+    }
+
+    /// The number of its claim, for a work that is running now.
+    pub fn claim(&self) -> Option<i64> {
+        match self {
+            Self::Running { claim, .. } => Some(*claim),
+            Self::Done { .. } | Self::Retry { .. } | Self::Failed { .. } => None,
         }
     }
 
@@ -124,8 +142,9 @@ pub struct Completion {
     pub message_id: MessageId,
     /// The row's code, for a row that is not there yet.
     pub work_code: WorkCode,
-    /// The bound that was computed; must be the row's.
-    pub add_up_to: AddUpTo,
+    /// The arguments of a row that is not there yet. For [`Guard::Pending`] the arguments that were computed, which must
+    /// be the row's; `None` for any. Of a running row they are known.
+    pub args: Option<Json>,
     /// The state that the row must have.
     pub guard: Guard,
     /// The outcome.
@@ -140,7 +159,7 @@ impl Completion {
         [
             started.then(|| (Variable::ComputeStart, String::new())),
             result.map(|_| (Variable::ComputeStop, String::new())),
-            result.map(|sum| (Variable::ComputeResult, sum.to_string())),
+            result.map(|result| (Variable::ComputeResult, result.to_string())),
             self.outcome
                 .reason()
                 .map(|reason| (Variable::ComputeError, reason.to_owned())),
@@ -151,14 +170,16 @@ impl Completion {
 }
 
 /// The answer to a completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completed {
     /// It took effect, with its events.
     Applied,
+    /// [`Outcome::Running`] took effect: the row is running at this very run, and has these arguments.
+    Started(Json),
     /// The guard did not hold: the row is finished, or has moved on. Nothing changed, and nothing is left to do. The
     /// answer is the same if an earlier try of the call took effect and its reply was lost, except for
-    /// [`Outcome::Running`]: that is [`Self::Applied`], because the work is still to be computed. A new call after
-    /// [`StoreError::Unavailable`] cannot tell, and the row waits for the end of its lease.
+    /// [`Outcome::Running`]: its claim is recognized, because the work is still to be computed. A new call after
+    /// [`StoreError::Unavailable`] with the same claim recognizes it too.
     Superseded,
     /// Another work has the code of the row to be inserted. Nothing changed; a new code is needed.
     CodeTaken,
@@ -173,21 +194,21 @@ pub struct RunningAttempt {
     pub run: Run,
 }
 
-/// The reports of workers.
+/// The reports of workers, each call for works of one kind.
 #[async_trait]
 pub trait Completions: Send + Sync {
     /// Records all outcomes or, on an error, none. Returns one answer for each, in order. Each `message_id` may stand
     /// here once.
-    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>>;
+    async fn complete(&self, kind: &KindName, completions: &[Completion]) -> Result<Vec<Completed>>;
 
     /// Extends the leases of running attempts. Returns for each, in order, whether this worker still holds it.
-    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
+    async fn extend_leases(&self, kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
 
     /// Makes running attempts that this worker still holds pending again: due at once, as the next attempt, counted
     /// neither as failures nor as lost leases. Returns their number.
-    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64>;
+    async fn hand_back(&self, kind: &KindName, attempts: &[RunningAttempt]) -> Result<u64>;
 
-    /// Makes running rows whose lease ran out pending again, due at once, as the next attempt. Rows that lost more than
+    /// Makes running rows of all kinds whose lease ran out pending again, due at once, as the next attempt. Rows that lost more than
     /// `max_lost` leases fail for good. Takes at most `limit` rows; returns their number.
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64>;
 }

@@ -8,12 +8,14 @@ use bytes::Bytes;
 
 use super::dispatch::DueAt;
 use super::error::Result;
-use crate::domain::{DeadLetter, DeadLetterId, MessageId};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId};
 
 /// A message that never became a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadMessage {
-    /// Its identity. One letter is kept for each.
+    /// The kind of work that it asked for.
+    pub kind: KindName,
+    /// Its identity within the kind. One letter is kept for each.
     pub message_id: MessageId,
     /// Its properties as the broker encoded them, to be handed back to it; `None` if they are not known.
     pub properties: Option<Bytes>,
@@ -37,6 +39,8 @@ pub enum Selection {
 pub struct Redriven {
     /// Its letter.
     pub id: DeadLetterId,
+    /// The kind of work that it asks for.
+    pub kind: KindName,
     /// Its identity.
     pub message_id: MessageId,
     /// Its properties as the broker encoded them; `None` where they were not kept.

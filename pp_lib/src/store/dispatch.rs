@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{AddUpTo, MessageId, Run, WorkCode, WorkId};
+use crate::domain::{Json, KindName, MessageId, Run, WorkCode, WorkId};
 
 /// A moment on the clock of the store, to be given back to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +16,14 @@ pub struct DueAt(pub i64);
 pub struct Claim {
     /// The row.
     pub id: WorkId,
-    /// Its idempotency key.
+    /// Its kind.
+    pub kind: KindName,
+    /// Its identity within the kind.
     pub message_id: MessageId,
     /// Its code.
     pub work_code: WorkCode,
-    /// Its bound.
-    pub add_up_to: AddUpTo,
+    /// Its arguments.
+    pub args: Json,
     /// The run it waits for.
     pub run: Run,
     /// Earlier attempts that failed.
@@ -32,12 +34,25 @@ pub struct Claim {
     pub due_at: DueAt,
 }
 
+/// Bytes of arguments that one call claims of a kind; the last row may exceed it.
+pub const CLAIMED_BYTES: i64 = 8 << 20;
+
 /// The outbox: pending rows that are due, on their way to the broker.
 #[async_trait]
 pub trait DispatchRows: Send + Sync {
-    /// Claims due pending rows, longest due first, at most `limit`, and only rows that fell due `within` this time, if
-    /// given. Each is due again after `hold`: no other dispatcher takes it, and none is lost with this one.
-    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>>;
+    /// Claims due pending rows of all kinds but `skipped` ones. Of each kind it takes those that are longest due, at most
+    /// `limit` with about [`CLAIMED_BYTES`] of arguments, and only those that fell due `within` this time, if given. Each
+    /// is due again after `hold`: no other dispatcher takes it, and none is lost with this one.
+    async fn claim(
+        &self,
+        skipped: &[KindName],
+        within: Option<Duration>,
+        hold: Duration,
+        limit: u16,
+    ) -> Result<Vec<Claim>>;
+
+    /// The kinds that have pending rows.
+    async fn pending_kinds(&self) -> Result<Vec<KindName>>;
 
     /// Records that claims were sent, so that nothing is due. Skips rows that moved on since they were claimed.
     async fn mark_sent(&self, claims: &[Claim]) -> Result<()>;
@@ -45,16 +60,17 @@ pub trait DispatchRows: Send + Sync {
     /// Makes claims due again at once that were not sent. Skips rows that moved on.
     async fn give_back(&self, claims: &[Claim]) -> Result<()>;
 
-    /// Makes pending rows due again that were claimed or sent longer ago than this, or in the future because the clock
-    /// was set back. Returns their number.
-    async fn release_sent(&self, longer_than: Duration) -> Result<u64>;
+    /// Makes pending rows of a kind due again that were claimed or sent longer ago than this, or in the future because
+    /// the clock was set back. Returns their number.
+    async fn release_sent(&self, kind: &KindName, longer_than: Duration) -> Result<u64>;
 
-    /// Time until the next unfinished row is due: for its time, a retry, the end of a claim or of a lease. Zero if one
-    /// fell due within the last second, which an earlier look may have missed; `None` if none will.
-    async fn next_due(&self) -> Result<Option<Duration>>;
+    /// Time until the next unfinished row is due, except pending rows of `skipped` kinds: for its time, a retry, the end
+    /// of a claim or of a lease. Zero if one fell due within the last second, which an earlier look may have missed;
+    /// `None` if none will.
+    async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>>;
 
-    /// Takes every pending row that was claimed or sent for one that lost its worker: due at once, as the next attempt.
-    /// Rows that lost more than `max_lost` fail for good. Returns their number. For a broker that ended together with
+    /// Takes every pending row that was claimed or sent for one that lost its worker before its attempt began: due at
+    /// once, as the same attempt. Rows that lost more than `max_lost` fail for good. Returns their number. For a broker that ended together with
     /// the only worker.
     async fn lose_sent(&self, max_lost: i32) -> Result<u64>;
 

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Completion, Guard, NewWork, Outcome, Result, StoreError};
-use crate::domain::{AddUpTo, MessageId, Origin, Run, WorkCode};
+use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Run, WorkCode};
 
 /// A failed call, as far as its error says.
 #[derive(Clone, Debug)]
@@ -56,19 +56,18 @@ where
     Err(StoreError::Rejected(refused))
 }
 
-/// Bounds for trials. One that is taken is proof enough, whatever rules for bounds were added by hand.
-const BOUNDS: [i64; 4] = [1, 2, 99, 1_000_000];
-
 /// The lease of works that are started in a trial, and are gone with it.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Other works of the same form, to be created.
 pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
     let (message_id, work_code) = (beside(&work.message_id), code_beside(&work.work_code));
-    bounds().map(move |add_up_to| NewWork {
+    let kind = work.kind.clone();
+    other_args(&work.args).into_iter().map(move |args| NewWork {
+        kind: kind.clone(),
         message_id: message_id.clone(),
         work_code: work_code.clone(),
-        add_up_to,
+        args,
         run_at: None,
     })
 }
@@ -82,33 +81,40 @@ pub(super) struct Steps {
 }
 
 /// Other completions like this one: with the same guard and the same kind of outcome.
-pub(super) fn like_completed(completion: &Completion) -> impl Iterator<Item = Steps> {
+pub(super) fn like_completed(kind: &KindName, completion: &Completion) -> impl Iterator<Item = Steps> {
     let (message_id, work_code) = (beside(&completion.message_id), code_beside(&completion.work_code));
     let (guard, outcome) = (completion.guard.as_first(), completion.outcome.clone());
-    bounds().map(move |add_up_to| {
-        let complete = |guard, outcome| Completion {
-            message_id: message_id.clone(),
-            work_code: work_code.clone(),
-            add_up_to,
-            guard,
-            outcome,
-        };
-        let created = (guard != Guard::NoRow).then(|| NewWork {
-            message_id: message_id.clone(),
-            work_code: work_code.clone(),
-            add_up_to,
-            run_at: None,
-        });
-        let started = match guard {
-            Guard::Running(run) => Some(complete(Guard::Pending(run), Outcome::Running { lease: LEASE })),
-            Guard::NoRow | Guard::Pending(_) => None,
-        };
-        let last = complete(guard, harmless(&outcome, add_up_to));
-        Steps {
-            created,
-            completed: started.into_iter().chain([last]).collect(),
-        }
-    })
+    let (kind, given) = (kind.clone(), completion.args.clone());
+    other_args(&given.unwrap_or_else(any_args))
+        .into_iter()
+        .map(move |args| {
+            let complete = |guard, outcome| Completion {
+                message_id: message_id.clone(),
+                work_code: work_code.clone(),
+                args: Some(args.clone()),
+                guard,
+                outcome,
+            };
+            let created = (guard != Guard::NoRow).then(|| NewWork {
+                kind: kind.clone(),
+                message_id: message_id.clone(),
+                work_code: work_code.clone(),
+                args: args.clone(),
+                run_at: None,
+            });
+            let started = match guard {
+                Guard::Running(run) => Some(complete(
+                    Guard::Pending(run),
+                    Outcome::Running { lease: LEASE, claim: 0 },
+                )),
+                Guard::NoRow | Guard::Pending(_) => None,
+            };
+            let last = complete(guard, harmless(&outcome));
+            Steps {
+                created,
+                completed: started.into_iter().chain([last]).collect(),
+            }
+        })
 }
 
 /// A completion of a made-up work that writes to all tables that works need.
@@ -117,7 +123,7 @@ pub(super) fn any_completion() -> Completion {
     Completion {
         message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
         work_code: WorkCode::new(Origin::Api, rand::random()),
-        add_up_to: AddUpTo::MIN,
+        args: Some(any_args()),
         guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Failed {
             reason: "a trial".to_owned(),
@@ -125,24 +131,38 @@ pub(super) fn any_completion() -> Completion {
     }
 }
 
-fn bounds() -> impl Iterator<Item = AddUpTo> {
-    BOUNDS.into_iter().filter_map(|bound| AddUpTo::try_from(bound).ok())
+fn any_args() -> Json {
+    AddUpTo::MIN.args()
+}
+
+/// Arguments for trials: a text of the same length, and sums. One that is taken is proof enough, whatever rules for
+/// arguments were added by hand.
+fn other_args(args: &Json) -> Vec<Json> {
+    const BOUNDS: [i64; 4] = [1, 2, 99, 1_000_000];
+    let sums = BOUNDS.into_iter().filter_map(|bound| AddUpTo::try_from(bound).ok());
+    std::iter::once(filled(args)).chain(sums.map(AddUpTo::args)).collect()
+}
+
+/// A JSON text of the same length.
+fn filled(json: &Json) -> Json {
+    let inner = json.as_str().len().saturating_sub(2);
+    Json::accepted(format!("\"{}\"", "-".repeat(inner)))
 }
 
 /// The same kind of outcome without anything of the first one's in it.
-fn harmless(outcome: &Outcome, add_up_to: AddUpTo) -> Outcome {
-    let bound = i64::from(add_up_to.get());
-    let filled = |reason: &str| "-".repeat(reason.len());
+fn harmless(outcome: &Outcome) -> Outcome {
+    let dashes = |reason: &str| "-".repeat(reason.len());
     match outcome {
-        Outcome::Running { lease } => Outcome::Running { lease: *lease },
-        Outcome::Done { .. } => Outcome::Done {
-            result: bound * (bound + 1) / 2,
+        Outcome::Running { lease, claim } => Outcome::Running {
+            lease: *lease,
+            claim: *claim,
         },
+        Outcome::Done { result } => Outcome::Done { result: filled(result) },
         Outcome::Retry { reason, delay } => Outcome::Retry {
-            reason: filled(reason),
+            reason: dashes(reason),
             delay: *delay,
         },
-        Outcome::Failed { reason } => Outcome::Failed { reason: filled(reason) },
+        Outcome::Failed { reason } => Outcome::Failed { reason: dashes(reason) },
     }
 }
 
@@ -211,7 +231,7 @@ mod tests {
         let completion = Completion {
             message_id: MessageId::try_from("m".repeat(255)).unwrap(),
             work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::try_from(13).unwrap(),
+            args: Some(AddUpTo::MAX.args()),
             guard: Guard::Running(Run {
                 generation: 7,
                 attempt: 3,
@@ -220,7 +240,7 @@ mod tests {
                 reason: "a\0b".to_owned(),
             },
         };
-        let Steps { created, mut completed } = like_completed(&completion).next().unwrap();
+        let Steps { created, mut completed } = like_completed(KindName::add_up_to(), &completion).next().unwrap();
         assert_eq!((created.is_some(), completed.len()), (true, 2));
         let other = completed.pop().unwrap();
         assert_eq!(other.message_id.as_str().len(), 255);

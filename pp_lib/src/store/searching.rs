@@ -125,6 +125,7 @@ mod tests {
     fn plan(work_code: &str, status: Option<(Status, bool)>) -> Option<SearchPlan> {
         let search = Search {
             work_code: WorkCodePrefix::parse(work_code),
+            kind: None,
             status,
             since: None,
             before: None,

@@ -13,6 +13,7 @@ use crate::domain::{Latency, Origin, Rates, Stats, Status, Work};
 /// The newest works, as many as the counters show.
 pub(super) const NEWEST: Search = Search {
     work_code: None,
+    kind: None,
     status: None,
     since: None,
     before: None,

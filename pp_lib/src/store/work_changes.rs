@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{AddUpTo, Status, Work, WorkId};
+use crate::domain::{Json, Status, Work, WorkId};
 
 /// The result of a change to a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,21 +35,15 @@ impl<T> Changed<T> {
 /// Works as their owners change them. Attempts at an earlier state of the work take no effect any more.
 ///
 /// A change whose reply is lost is repeated within its call and takes effect once. The repetition recognizes its own
-/// effect: the work is one generation further with its bound, or cancelled one version further, or gone. The same
+/// effect: the work is one generation further with its arguments, or cancelled one version further, or gone. The same
 /// change by somebody else cannot be told apart, and need not be. A new call after [`StoreError::Unavailable`] is
 /// another change: it adds another generation, or finds another version or nothing.
 #[async_trait]
 pub trait WorkChanges: Send + Sync {
-    /// Gives a work another bound and makes it pending, as its next generation. It is due after `pause`, so that a
+    /// Gives a work other arguments and makes it pending, as its next generation. It is due after `pause`, so that a
     /// series of updates computes once; a work that waits for its `run_at` keeps waiting. Removes its dead letter. With
     /// `version`, changes only that version.
-    async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-        pause: Duration,
-    ) -> Result<Changed<Work>>;
+    async fn update(&self, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Result<Changed<Work>>;
 
     /// Ends a pending or running work. It stays readable as `cancelled`. With `version`, changes only that version.
     async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>>;

@@ -3,19 +3,28 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{AddUpTo, MessageId, Status, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::domain::{Json, KindName, MessageId, Status, Work, WorkCode, WorkCodePrefix, WorkId};
 
 /// A work to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewWork {
-    /// The idempotency key, made before the first try.
+    /// Its kind.
+    pub kind: KindName,
+    /// Its identity within the kind, made before the first try.
     pub message_id: MessageId,
     /// Its code; the origin in it decides whether `work/created` is recorded.
     pub work_code: WorkCode,
-    /// Its bound.
-    pub add_up_to: AddUpTo,
+    /// Its arguments.
+    pub args: Json,
     /// Unix second from which it may run; without one, or with one in the past, it runs at once.
     pub run_at: Option<i64>,
+}
+
+impl NewWork {
+    /// Its `message_id` and kind, which together identify it.
+    pub(super) fn key(&self) -> (&str, &str) {
+        (self.message_id.as_str(), self.kind.as_str())
+    }
 }
 
 /// A search for works; the newest come first.
@@ -23,6 +32,8 @@ pub struct NewWork {
 pub struct Search {
     /// Only codes with this prefix.
     pub work_code: Option<WorkCodePrefix>,
+    /// Only works of this kind.
+    pub kind: Option<KindName>,
     /// Only works in (`true`) or not in (`false`) this status.
     pub status: Option<(Status, bool)>,
     /// Only works created at this Unix second or later.
@@ -37,7 +48,7 @@ pub struct Search {
 #[async_trait]
 pub trait WorkRows: Send + Sync {
     /// Inserts works, due at once or at their `run_at`. Returns one answer for each, in order: the work as it now
-    /// stands, inserted now or by an earlier call with the same `message_id`, or `None` where another work has the code
+    /// stands, inserted now or by an earlier call with the same kind and `message_id`, or `None` where another work has the code
     /// and a new code is needed.
     async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
 

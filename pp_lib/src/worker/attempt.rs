@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use rand::RngExt as _;
 
 use crate::broker::Delivery;
-use crate::domain::{AddUpTo, Computation, ComputeError, Computing, DemandedRow, MessageId, Task, WorkCode};
+use crate::domain::{Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Task, WorkCode};
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
@@ -18,9 +18,10 @@ const LONGEST_REASON: usize = 500;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// The computation and its limits.
+/// The computation of a kind and its limits.
 #[derive(Clone)]
 pub(super) struct Attempts {
+    pub(super) kind: KindName,
     pub(super) computation: Arc<dyn Computation>,
     /// The maximum number of failed attempts per work.
     pub(super) max_attempts: i32,
@@ -32,7 +33,8 @@ pub(super) struct Attempts {
 pub(super) struct Attempt {
     pub(super) message_id: MessageId,
     pub(super) work_code: WorkCode,
-    pub(super) add_up_to: AddUpTo,
+    /// The arguments; `None` while only the row has them.
+    pub(super) args: Option<Json>,
     pub(super) guard: Guard,
     failures: i32,
     lost_leases: i32,
@@ -43,11 +45,15 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// The attempt at a work that has no row yet. The row will get this code.
-    pub(super) fn at_new_work(message_id: MessageId, add_up_to: AddUpTo, work_code: WorkCode) -> Self {
+    pub(super) fn at_new_work(message_id: MessageId, args: Json, work_code: WorkCode) -> Self {
+        Self::new(message_id, Some(args), work_code)
+    }
+
+    fn new(message_id: MessageId, args: Option<Json>, work_code: WorkCode) -> Self {
         Self {
             message_id,
             work_code,
-            add_up_to,
+            args,
             guard: Guard::NoRow,
             failures: 0,
             lost_leases: 0,
@@ -56,13 +62,13 @@ impl Attempt {
         }
     }
 
-    /// The attempt that a row demands.
-    pub(super) fn at_row(message_id: MessageId, add_up_to: AddUpTo, row: DemandedRow) -> Self {
+    /// The attempt that a row demands, with the arguments of its message if they are understood.
+    pub(super) fn at_row(message_id: MessageId, args: Option<Json>, row: DemandedRow) -> Self {
         Self {
             guard: Guard::Pending(row.run),
             failures: row.failures,
             lost_leases: row.lost_leases,
-            ..Self::at_new_work(message_id, add_up_to, row.work_code)
+            ..Self::new(message_id, args, row.work_code)
         }
     }
 
@@ -100,10 +106,11 @@ impl Attempt {
         state(self) > state(other)
     }
 
-    /// The same attempt, after its row was recorded as `running`.
-    pub(super) fn running(self) -> Self {
+    /// The same attempt, after its row was recorded as `running` with these arguments.
+    pub(super) fn running(self, args: Json) -> Self {
         Self {
             guard: Guard::Running(self.guard.run()),
+            args: Some(args),
             ..self
         }
     }
@@ -121,6 +128,13 @@ impl Attempt {
         }
     }
 
+    /// A completion that makes its row `running`, whatever arguments a row has.
+    pub(super) fn announcement(&self, running: Outcome) -> Completion {
+        let mut announcement = self.completion(running);
+        announcement.args = announcement.args.filter(|_| self.guard == Guard::NoRow);
+        announcement
+    }
+
     /// A completion of its row with this outcome.
     pub(super) fn completion(&self, outcome: Outcome) -> Completion {
         debug_assert!(
@@ -131,7 +145,7 @@ impl Attempt {
         Completion {
             message_id: self.message_id.clone(),
             work_code: self.work_code.clone(),
-            add_up_to: self.add_up_to,
+            args: self.args.clone(),
             guard: self.guard,
             outcome,
         }
@@ -142,11 +156,11 @@ impl Attempts {
     /// Starts the computation. The future never panics, and fails at the time limit.
     pub(super) fn start(&self, attempt: &Attempt) -> Computing {
         let run = attempt.guard.run();
-        let (message_id, add_up_to) = (attempt.message_id.clone(), attempt.add_up_to);
+        let args = attempt.args.clone();
         let task = Task {
-            message_id,
+            message_id: attempt.message_id.clone(),
             run,
-            add_up_to,
+            args: args.unwrap_or_else(|| unreachable!("an attempt without arguments is announced before it starts")),
         };
         let (computation, limit) = (self.computation.clone(), self.work_timeout);
         Box::pin(async move {
@@ -161,7 +175,7 @@ impl Attempts {
     }
 
     /// Derives the work's outcome from the result of an attempt.
-    pub(super) fn judge(&self, attempt: &Attempt, result: Result<i64, ComputeError>) -> Outcome {
+    pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, ComputeError>) -> Outcome {
         match result {
             Ok(result) => Outcome::Done { result },
             Err(ComputeError::Permanent(reason)) => Outcome::Failed {
@@ -198,11 +212,12 @@ fn storable(reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailingExample, Origin};
+    use crate::domain::{AddUpTo, FailingExample, Origin};
     use crate::runtime::{new_message_id, new_work_code};
 
     fn attempts(max_attempts: i32) -> Attempts {
         Attempts {
+            kind: KindName::default(),
             computation: Arc::new(FailingExample),
             max_attempts,
             work_timeout: Duration::from_secs(1),
@@ -211,7 +226,7 @@ mod tests {
 
     fn attempt(number: i64) -> Attempt {
         let add_up_to = AddUpTo::try_from(number).unwrap();
-        Attempt::at_new_work(new_message_id(), add_up_to, new_work_code(Origin::Consumer))
+        Attempt::at_new_work(new_message_id(), add_up_to.args(), new_work_code(Origin::Consumer))
     }
 
     async fn outcome(attempts: &Attempts, attempt: &Attempt) -> Outcome {
@@ -220,7 +235,10 @@ mod tests {
 
     #[tokio::test]
     async fn results_errors_and_panics_have_their_own_outcomes() {
-        assert_eq!(outcome(&attempts(5), &attempt(4)).await, Outcome::Done { result: 10 });
+        assert_eq!(
+            outcome(&attempts(5), &attempt(4)).await,
+            Outcome::Done { result: 10.into() }
+        );
         assert!(matches!(
             outcome(&attempts(5), &attempt(13)).await,
             Outcome::Failed { .. }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::broker::{DeadLetter, Delivery};
-use crate::domain::MessageId;
+use crate::domain::{KindName, MessageId};
 use crate::log_repeated;
 use crate::worker::attempt::Attempt;
 use crate::worker::decoding;
@@ -18,11 +18,11 @@ pub(super) struct Batch {
 }
 
 /// Sorts a batch.
-pub(super) fn sort(deliveries: &[Delivery]) -> Batch {
+pub(super) fn sort(kind: &KindName, deliveries: &[Delivery]) -> Batch {
     let mut batch = Batch::default();
     let mut attempts: HashMap<MessageId, Attempt> = HashMap::with_capacity(deliveries.len());
     for delivery in deliveries {
-        match decoding::decode(delivery) {
+        match decoding::decode(kind, delivery) {
             Ok(attempt) => add(&mut attempts, attempt, delivery),
             Err(letter) => {
                 log_repeated!(Warn, "a message is a dead letter", "{}", letter.reason);

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
-use crate::domain::{Computation, ComputeError, Computing, Task};
+use crate::domain::{Computation, ComputeError, Computing, Json, Task};
 
 /// A computation in plain, blocking code.
 pub trait BlockingComputation: Send + Sync + 'static {
     /// Computes the task. Implementations should poll `cancelled`: a thread cannot be stopped from outside.
-    fn compute(&self, task: &Task, cancelled: &Cancelled) -> Result<i64, ComputeError>;
+    fn compute(&self, task: &Task, cancelled: &Cancelled) -> Result<Json, ComputeError>;
 }
 
 /// A flag that is set once the result is no longer needed.
@@ -83,13 +83,13 @@ mod tests {
     struct UntilCancelled(Arc<AtomicUsize>, std::sync::mpsc::SyncSender<()>);
 
     impl BlockingComputation for UntilCancelled {
-        fn compute(&self, _: &Task, cancelled: &Cancelled) -> Result<i64, ComputeError> {
+        fn compute(&self, _: &Task, cancelled: &Cancelled) -> Result<Json, ComputeError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             while !cancelled.is_cancelled() {
                 std::thread::yield_now();
             }
             let _ = self.1.send(());
-            Ok(0)
+            Ok(0.into())
         }
     }
 
@@ -100,7 +100,7 @@ mod tests {
         let task = Task {
             message_id: new_message_id(),
             run: Run::FIRST,
-            add_up_to: AddUpTo::MIN,
+            args: AddUpTo::MIN.args(),
         };
         let running: Vec<_> = (0..5).map(|_| tokio::spawn(blocking.compute(&task))).collect();
         while started.load(Ordering::SeqCst) < 2 {

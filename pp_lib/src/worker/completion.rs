@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::{Json, KindName};
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
@@ -13,6 +14,8 @@ use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_giv
 pub(super) enum CompletionResult {
     /// The outcome was recorded.
     Applied,
+    /// The row is running at this very run, and has these arguments.
+    Started(Json),
     /// The row had moved on.
     Superseded,
     /// The store accepts others and will never accept this one, for this reason.
@@ -27,6 +30,7 @@ pub(super) enum CompletionResult {
 pub(super) async fn complete(
     store: &AnyStore,
     feed: &AnyFeed,
+    kind: &KindName,
     all: &mut [Completion],
     abandon: &CancellationToken,
 ) -> Vec<CompletionResult> {
@@ -38,7 +42,7 @@ pub(super) async fn complete(
             continue;
         }
         let batch: Vec<Completion> = part.iter().map(|index| all[*index].clone()).collect();
-        match store.complete(&batch).await {
+        match store.complete(kind, &batch).await {
             Ok(completed) => {
                 retry.recovered();
                 feed.announce();
@@ -51,6 +55,7 @@ pub(super) async fn complete(
                                 log_given_up(&all[index].work_code, reason);
                             }
                         }
+                        Completed::Started(args) => results[index] = CompletionResult::Started(args),
                         Completed::Superseded => results[index] = CompletionResult::Superseded,
                         Completed::CodeTaken => {
                             all[index].work_code = new_work_code(all[index].work_code.origin());

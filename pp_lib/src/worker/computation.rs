@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Computation, ComputeError, Computing, Task};
+use crate::domain::{AddUpTo, Computation, ComputeError, Computing, Task};
 
 /// The maximum duration of a paced work.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -26,7 +26,10 @@ pub fn computation(pace: Duration) -> Arc<dyn Computation> {
 
 impl Computation for Paced {
     fn compute(&self, task: &Task) -> Computing {
-        let additions = task.add_up_to.get().unsigned_abs();
+        let additions = match AddUpTo::of_args(&task.args) {
+            Ok(bound) => bound.get().unsigned_abs(),
+            Err(why) => return Box::pin(std::future::ready(Err(ComputeError::Transient(why)))),
+        };
         let Some(duration) = self.pace.checked_mul(additions).filter(|duration| *duration <= LONGEST) else {
             let reason = format!(
                 "{additions} additions of {:?} each take longer than one hour",
@@ -40,6 +43,10 @@ impl Computation for Paced {
             inner.compute(&task).await
         })
     }
+
+    fn is_pure(&self) -> bool {
+        self.inner.is_pure()
+    }
 }
 
 #[cfg(test)]
@@ -47,15 +54,14 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::domain::{AddUpTo, Run};
+    use crate::domain::Run;
     use crate::runtime::new_message_id;
 
     fn task(bound: i64) -> Task {
-        let add_up_to = AddUpTo::try_from(bound).unwrap();
         Task {
             message_id: new_message_id(),
             run: Run::FIRST,
-            add_up_to,
+            args: AddUpTo::try_from(bound).unwrap().args(),
         }
     }
 
@@ -64,7 +70,7 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(
             computation(Duration::from_millis(10)).compute(&task(100)).await,
-            Ok(5050)
+            Ok(5050.into())
         );
         let taken = begun.elapsed();
         assert!((1000..1010).contains(&taken.as_millis()), "{taken:?}");
@@ -73,7 +79,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn works_longer_than_an_hour_fail_at_once() {
         let paced = computation(Duration::from_secs(1));
-        assert_eq!(paced.compute(&task(3600)).await, Ok(6_481_800));
+        assert_eq!(paced.compute(&task(3600)).await, Ok(6_481_800.into()));
         let begun = Instant::now();
         for bound in [3601, 2_147_483_647] {
             let refused = paced.compute(&task(bound)).await;

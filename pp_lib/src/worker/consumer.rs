@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
-use crate::domain::{Computation, ComputeError};
+use crate::domain::{Computation, ComputeError, Json, KindName};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::runtime::{Part, Retry};
-use crate::store::{AnyStore, Completion, Outcome};
+use crate::store::{AnyStore, Completion, Guard, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::batch::{self, Batch};
 use crate::worker::completion::{CompletionResult, complete};
@@ -106,15 +106,16 @@ impl GroupLock {
 /// The progress of an attempt within its batch.
 enum Progress {
     Ended(Outcome),
-    Slow(JoinHandle<Result<i64, ComputeError>>),
+    Slow(JoinHandle<Result<Json, ComputeError>>),
 }
 
 impl Consumer {
-    /// A consumer that runs `computation` and announces recorded outcomes on the feed.
+    /// A consumer that runs the `computation` of a kind and announces recorded outcomes on the feed.
     pub fn new(
         store: AnyStore,
         broker: AnyBroker,
         feed: AnyFeed,
+        kind: KindName,
         computation: Arc<dyn Computation>,
         settings: ConsumeSettings,
     ) -> Self {
@@ -124,6 +125,7 @@ impl Consumer {
             broker,
             feed,
             attempts: Attempts {
+                kind,
                 computation,
                 max_attempts,
                 work_timeout,
@@ -176,10 +178,24 @@ impl Consumer {
     fn outcome(&self, progress: &Progress) -> Outcome {
         match progress {
             Progress::Ended(outcome) => outcome.clone(),
-            Progress::Slow(_) => Outcome::Running {
-                lease: self.settings.lease,
-            },
+            Progress::Slow(_) => self.running(),
         }
+    }
+
+    fn queue(&self) -> Queue {
+        Queue::Demand(self.attempts.kind.clone())
+    }
+
+    fn running(&self) -> Outcome {
+        Outcome::running(self.settings.lease)
+    }
+
+    /// True if the rows of a group are recorded as `running` before it is computed: computing has effects, a lost worker
+    /// must be counted, or only the rows have the arguments.
+    fn announces(&self, group: &[Attempt]) -> bool {
+        !self.attempts.computation.is_pure()
+            || isolation::is_announced(group)
+            || group.iter().any(|attempt| attempt.args.is_none())
     }
 
     /// Starts all attempts at once. Those that end within [`SLOW_AFTER`] have an outcome; the others continue in tasks.
@@ -225,7 +241,12 @@ impl RunningLane<'_> {
     async fn run(self, part: Part) {
         let mut retry = Retry::shown("taking demands", part);
         while !self.shutdown.is_cancelled() {
-            let error = match self.consumer.broker.subscribe(Queue::Demand, self.lane.prefetch).await {
+            let error = match self
+                .consumer
+                .broker
+                .subscribe(&self.consumer.queue(), self.lane.prefetch)
+                .await
+            {
                 Ok(subscription) => {
                     retry.recovered();
                     self.take(subscription).await
@@ -266,7 +287,7 @@ impl RunningLane<'_> {
             attempts,
             finished,
             dead,
-        } = batch::sort(&deliveries);
+        } = batch::sort(&self.consumer.attempts.kind, &deliveries);
         if !dead.is_empty() {
             self.consumer.broker.dead_letter(&dead).await?;
             // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
@@ -291,77 +312,90 @@ impl RunningLane<'_> {
     /// Computes and records a group. Returns the tags to acknowledge.
     async fn complete_group(&self, group: Vec<Attempt>, deliveries: &[Delivery]) -> broker::Result<Vec<u64>> {
         let mut group_result = GroupResult::default();
-        let announced = isolation::is_announced(&group);
-        let attempts = match announced {
-            true => self.announce(group, &mut group_result).await,
-            false => group,
-        };
+        let (mut unannounced, mut announced) = (group, Vec::new());
+        if self.consumer.announces(&unannounced) {
+            std::mem::swap(&mut unannounced, &mut announced);
+        }
+        // An attempt that was computed with other arguments than the row's is announced, which tells the row's.
+        announced.append(&mut self.record(unannounced, &mut group_result).await);
+        let started = self.announce(announced, &mut group_result).await;
+        self.record(started, &mut group_result).await;
+        if !group_result.refused.is_empty() {
+            let dead: Vec<DeadLetter> = group_result.dead_letters(&self.consumer.attempts.kind, deliveries);
+            self.consumer.broker.dead_letter(&dead).await?;
+        }
+        Ok(group_result.tags)
+    }
+
+    /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
+    async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
         let progress = self.consumer.compute(&attempts).await;
         let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
         for (attempt, progress) in attempts.into_iter().zip(progress) {
-            match progress {
+            match (progress, attempt.guard) {
                 // Its row is already recorded as `running`.
-                Progress::Slow(task) if announced => {
+                (Progress::Slow(task), Guard::Running(_)) => {
                     group_result.finished(&attempt);
                     self.hand_over(attempt, task).await;
                 }
-                progress => {
+                (progress, _) => {
                     completions.push(attempt.completion(self.consumer.outcome(&progress)));
                     unrecorded.push((attempt, progress));
                 }
             }
         }
         let results = self.complete(&mut completions).await;
-        for (((attempt, progress), result), completion) in unrecorded.into_iter().zip(results).zip(&completions) {
-            let continues = result == CompletionResult::Applied && is_running(completion);
-            group_result.add(&attempt, result);
-            match progress {
-                Progress::Slow(task) if continues => self.hand_over(attempt, task).await,
-                Progress::Slow(task) => task.abort(),
-                Progress::Ended(_) => {}
+        let mut superseded = Vec::new();
+        for ((attempt, progress), result) in unrecorded.into_iter().zip(results) {
+            match (progress, result) {
+                (Progress::Slow(task), CompletionResult::Started(args)) => {
+                    group_result.finished(&attempt);
+                    self.hand_over(attempt.running(args), task).await;
+                }
+                (progress, result) => {
+                    if let Progress::Slow(task) = progress {
+                        task.abort();
+                    }
+                    match (result, attempt.guard) {
+                        (CompletionResult::Superseded, Guard::Pending(_)) => superseded.push(attempt),
+                        (result, _) => group_result.add(&attempt, result),
+                    }
+                }
             }
         }
-        if !group_result.refused.is_empty() {
-            let dead: Vec<DeadLetter> = group_result.dead_letters(deliveries);
-            self.consumer.broker.dead_letter(&dead).await?;
-        }
-        Ok(group_result.tags)
+        superseded
     }
 
-    /// Records the attempts as `running` before they start. Returns those that may start.
+    /// Records the attempts as `running` before they start. Returns those that may start, with the arguments of their
+    /// rows.
     async fn announce(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
-        let running = Outcome::Running {
-            lease: self.consumer.settings.lease,
-        };
         let mut completions: Vec<Completion> = attempts
             .iter()
-            .map(|attempt| attempt.completion(running.clone()))
+            .map(|attempt| attempt.announcement(self.consumer.running()))
             .collect();
         let results = self.complete(&mut completions).await;
         let mut started = Vec::new();
-        for ((attempt, result), completion) in attempts.into_iter().zip(results).zip(&completions) {
-            if result == CompletionResult::Applied && is_running(completion) {
-                started.push(attempt.running());
-            } else {
-                group_result.add(&attempt, result);
+        for (attempt, result) in attempts.into_iter().zip(results) {
+            match result {
+                CompletionResult::Started(args) => started.push(attempt.running(args)),
+                result => group_result.add(&attempt, result),
             }
         }
         started
     }
 
     async fn complete(&self, completions: &mut [Completion]) -> Vec<CompletionResult> {
-        complete(&self.consumer.store, &self.consumer.feed, completions, self.abandon).await
+        let Consumer {
+            store, feed, attempts, ..
+        } = self.consumer;
+        complete(store, feed, &attempts.kind, completions, self.abandon).await
     }
 
     /// Hands a work recorded as `running` over to the task that tracks such works.
-    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<i64, ComputeError>>) {
-        let (attempt, place) = (attempt.running(), place(&self.places).await);
+    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<Json, ComputeError>>) {
+        let place = place(&self.places).await;
         let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
     }
-}
-
-fn is_running(completion: &Completion) -> bool {
-    matches!(completion.outcome, Outcome::Running { .. })
 }
 
 /// The result of a group.
@@ -378,7 +412,9 @@ impl GroupResult {
         match result {
             // The broker redelivers it.
             CompletionResult::Abandoned => {}
-            CompletionResult::Applied | CompletionResult::Superseded => self.finished(attempt),
+            CompletionResult::Applied | CompletionResult::Started(_) | CompletionResult::Superseded => {
+                self.finished(attempt);
+            }
             CompletionResult::Refused(reason) => {
                 log_repeated!(Error, "a demand is a dead letter", "{reason}");
                 self.refused.push((attempt.tags.clone(), reason));
@@ -391,12 +427,12 @@ impl GroupResult {
         self.tags.extend(&attempt.tags);
     }
 
-    fn dead_letters(&self, deliveries: &[Delivery]) -> Vec<DeadLetter> {
+    fn dead_letters(&self, kind: &KindName, deliveries: &[Delivery]) -> Vec<DeadLetter> {
         let of_tag = |tag: &u64| deliveries.iter().find(|delivery| delivery.tag == *tag);
         let letters = self.refused.iter().flat_map(|(tags, reason)| {
             tags.iter()
                 .filter_map(of_tag)
-                .map(|delivery| decoding::dead_letter(delivery, reason))
+                .map(|delivery| decoding::dead_letter(kind, delivery, reason))
         });
         letters.collect()
     }
@@ -446,7 +482,7 @@ mod tests {
     async fn a_redelivered_group_runs_alone() {
         let [new, again] = [0, 1].map(|delivery_count| {
             let (id, code) = (new_message_id(), new_work_code(Origin::Consumer));
-            let mut attempt = Attempt::at_new_work(id, AddUpTo::MIN, code);
+            let mut attempt = Attempt::at_new_work(id, AddUpTo::MIN.args(), code);
             attempt.delivery_count = delivery_count;
             vec![attempt]
         });

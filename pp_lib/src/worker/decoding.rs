@@ -1,24 +1,25 @@
 //! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{DemandedRow, InvalidDemand, MessageId, Origin, Run, WorkCode, WorkDemand};
+use crate::domain::{DemandedRow, InvalidDemand, Json, KindName, MessageId, Origin, Run, WorkCode, args_of_body};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
 
 /// Decodes a delivery into the attempt that it demands, or into a dead letter if it cannot be computed. A message
 /// without an id gets a new one, so each copy of it is a work of its own.
-pub(super) fn decode(delivery: &Delivery) -> Result<Attempt, Box<DeadLetter>> {
-    parse(delivery).map_err(|error| Box::new(dead_letter(delivery, &error.to_string())))
+pub(super) fn decode(kind: &KindName, delivery: &Delivery) -> Result<Attempt, Box<DeadLetter>> {
+    parse(kind, delivery).map_err(|error| Box::new(dead_letter(kind, delivery, &error.to_string())))
 }
 
 /// Turns a delivery into a dead letter. Its message id lets it be redriven with its original properties.
-pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
+pub(super) fn dead_letter(kind: &KindName, delivery: &Delivery, reason: &str) -> DeadLetter {
     let given = delivery.properties.message_id.clone();
     let reason = match delivery.properties.kept {
         Kept::TooLong(bytes) => format!("{reason} (its {bytes} bytes of properties are too many to be kept)"),
         Kept::Nothing | Kept::Whole(_) => reason.to_owned(),
     };
     DeadLetter {
+        kind: kind.clone(),
         message_id: given
             .and_then(|id| MessageId::try_from(id).ok())
             .unwrap_or_else(new_message_id),
@@ -28,12 +29,12 @@ pub(super) fn dead_letter(delivery: &Delivery, reason: &str) -> DeadLetter {
     }
 }
 
-fn parse(delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
+fn parse(kind: &KindName, delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
     let properties = &delivery.properties;
     if let Some(name) = properties.malformed {
         return Err(InvalidDemand::BadProperty(name));
     }
-    let add_up_to = decode_demand(&delivery.body)?.add_up_to;
+    let args = args_of_body(kind, &delivery.body, Json::USUAL_LIMIT);
     let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
         Some(id) => MessageId::try_from(id.clone()).map_err(|_| InvalidDemand::BadProperty("message_id"))?,
         None => new_message_id(),
@@ -47,15 +48,14 @@ fn parse(delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
         // No part of PP names a code without the state of its row. The worker writes codes of its own origin only.
         let named = named.filter(|code| code.origin() == Origin::Consumer);
         let work_code = promised.or(named).unwrap_or_else(|| new_work_code(Origin::Consumer));
-        return Ok(Attempt::at_new_work(message_id, add_up_to, work_code));
+        return Ok(Attempt::at_new_work(message_id, args?, work_code));
     };
     let failures = properties.failures.unwrap_or(0);
     // Older dispatchers send no `lost_leases`: every attempt that did not fail had lost its lease.
     let lost_leases = properties
         .lost_leases
         .unwrap_or(attempt.saturating_sub(1).saturating_sub(failures));
-    let before = 0..attempt;
-    if generation < 1 || attempt < 1 || !before.contains(&failures) || !before.contains(&lost_leases) {
+    if generation < 1 || attempt < 1 || !(0..attempt).contains(&failures) || lost_leases < 0 {
         return Err(InvalidDemand::BadProperty(
             "generation, attempt, failures or lost_leases",
         ));
@@ -66,7 +66,7 @@ fn parse(delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
         failures,
         lost_leases,
     };
-    Ok(Attempt::at_row(message_id, add_up_to, row))
+    Ok(Attempt::at_row(message_id, args.ok(), row))
 }
 
 /// The promised code of a work without a row. The consumer will write the row, so the code must be of consumer origin
@@ -83,24 +83,6 @@ fn promised_code(properties: &Properties) -> Result<Option<WorkCode>, InvalidDem
         Some(code) if properties.work_code.is_none() => Ok(Some(code)),
         Some(_) => Err(InvalidDemand::BadProperty("new_work_code, beside work_code")),
         None => Err(InvalidDemand::BadProperty("new_work_code")),
-    }
-}
-
-/// Decodes a message body. Error texts are short, whatever the body.
-fn decode_demand(body: &[u8]) -> Result<WorkDemand, InvalidDemand> {
-    // serde would also read the struct from the array `[2]`.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(InvalidDemand::Malformed("an array, expected an object".to_owned()));
-    }
-    let demand: WorkDemand = serde_json::from_slice(body).map_err(|error| {
-        let mut why = error.to_string();
-        why.truncate(why.floor_char_boundary(200));
-        InvalidDemand::Malformed(why)
-    })?;
-    if demand.done {
-        Err(InvalidDemand::AlreadyDone)
-    } else {
-        Ok(demand)
     }
 }
 
@@ -123,7 +105,10 @@ mod tests {
     #[test]
     fn each_delivery_without_a_message_id_gets_a_new_one() {
         let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
-        let attempts = [decode(&foreign).unwrap(), decode(&foreign).unwrap()];
+        let attempts = [
+            decode(KindName::add_up_to(), &foreign).unwrap(),
+            decode(KindName::add_up_to(), &foreign).unwrap(),
+        ];
         assert!(attempts.iter().all(|attempt| attempt.guard == Guard::NoRow));
         assert_ne!(attempts[0].message_id, attempts[1].message_id);
     }
@@ -139,7 +124,7 @@ mod tests {
             ..Properties::default()
         };
         for (said, understood) in [(None, 3), (Some(1), 1)] {
-            let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties(said))).unwrap();
+            let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties(said))).unwrap();
             assert_eq!(attempt.lost_leases(), understood);
         }
     }
@@ -150,7 +135,7 @@ mod tests {
             new_work_code: Some("consumer-0123456789".to_owned()),
             ..Properties::default()
         };
-        let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+        let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
         assert_eq!(
             (attempt.work_code.as_str(), attempt.guard),
             ("consumer-0123456789", Guard::NoRow)
@@ -165,7 +150,7 @@ mod tests {
                 generation: Some(1),
                 ..Properties::default()
             };
-            let attempt = decode(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+            let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
             assert_eq!(
                 (attempt.work_code.as_str() == named, attempt.guard),
                 (kept, Guard::NoRow)
@@ -214,48 +199,11 @@ mod tests {
             (r#"{"add_up_to":2}"#, counters(0, 1, 0), "generation"),
             (r#"{"add_up_to":2}"#, counters(1, -1, 0), "attempt"),
             (r#"{"add_up_to":2}"#, counters(1, 1, i32::MAX), "failures"),
-            (r#"{"add_up_to":2}"#, lost(2), "lost_leases"),
             (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
-            let letter = decode(&delivery(body, properties)).unwrap_err();
+            let letter = decode(KindName::add_up_to(), &delivery(body, properties)).unwrap_err();
             assert!(letter.reason.contains(reason), "{}", letter.reason);
             assert_eq!(letter.body, body);
         }
-    }
-
-    #[test]
-    fn unknown_fields_are_ignored_and_done_is_optional() {
-        for body in [
-            r#"{"add_up_to":2,"done":false}"#,
-            r#"{"add_up_to":2}"#,
-            r#" {"x":[1],"add_up_to":2} "#,
-        ] {
-            assert_eq!(decode_demand(body.as_bytes()).unwrap().add_up_to.get(), 2, "{body}");
-        }
-    }
-
-    #[test]
-    fn malformed_bodies_are_refused_with_short_errors() {
-        assert_eq!(
-            decode_demand(br#"{"add_up_to":2,"done":true}"#),
-            Err(InvalidDemand::AlreadyDone)
-        );
-        let bad = [
-            "",
-            "{}",
-            "null",
-            "[2]",
-            r#"{"add_up_to":0}"#,
-            r#"{"add_up_to":2147483648}"#,
-            r#"{"add_up_to":"2"}"#,
-        ];
-        for body in bad.iter().map(|body| body.as_bytes()).chain([b"\xff\xfe".as_slice()]) {
-            assert!(
-                matches!(decode_demand(body), Err(InvalidDemand::Malformed(_))),
-                "{body:?}"
-            );
-        }
-        let long = format!(r#"{{"add_up_to":"{}"}}"#, "é".repeat(5_000_000));
-        assert!(decode_demand(long.as_bytes()).unwrap_err().to_string().len() < 250);
     }
 }

@@ -83,7 +83,7 @@ mod tests {
             failures: 2,
             lost_leases,
         };
-        let mut attempt = Attempt::at_row(new_message_id(), "1".parse().unwrap(), row);
+        let mut attempt = Attempt::at_row(new_message_id(), None, row);
         attempt.delivery_count = delivery_count;
         attempt
     }

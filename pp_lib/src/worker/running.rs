@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::ComputeError;
+use crate::domain::{ComputeError, Json};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::store::{AnyStore, Completion, RunningAttempt};
@@ -24,7 +24,7 @@ const BATCH: usize = 1000;
 pub(super) struct SlowAttempt {
     /// The attempt; its row is recorded as `running`.
     pub(super) attempt: Attempt,
-    pub(super) task: tokio::task::JoinHandle<Result<i64, ComputeError>>,
+    pub(super) task: tokio::task::JoinHandle<Result<Json, ComputeError>>,
     /// The lane's place, held until completion.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -46,7 +46,7 @@ struct Entry {
     _place: OwnedSemaphorePermit,
 }
 
-type Ended = JoinSet<Result<i64, ComputeError>>;
+type Ended = JoinSet<Result<Json, ComputeError>>;
 
 impl Running {
     pub(super) async fn run(self, mut incoming: mpsc::Receiver<SlowAttempt>) {
@@ -80,7 +80,7 @@ impl Running {
         self.hand_back_all(entries, incoming).await;
     }
 
-    async fn record(&self, finished: Vec<(Entry, Result<i64, ComputeError>)>) {
+    async fn record(&self, finished: Vec<(Entry, Result<Json, ComputeError>)>) {
         let mut completions: Vec<Completion> = finished
             .iter()
             .map(|(entry, result)| {
@@ -89,7 +89,14 @@ impl Running {
                     .completion(self.attempts.judge(&entry.attempt, result.clone()))
             })
             .collect();
-        let results = complete(&self.store, &self.feed, &mut completions, &self.abandon).await;
+        let results = complete(
+            &self.store,
+            &self.feed,
+            &self.attempts.kind,
+            &mut completions,
+            &self.abandon,
+        )
+        .await;
         let mut unrecorded = Vec::new();
         for ((result, (entry, _)), completion) in results.into_iter().zip(&finished).zip(&completions) {
             match result {
@@ -97,7 +104,7 @@ impl Running {
                     log_repeated!(Error, "a result was refused", "{}: {reason}", completion.work_code);
                 }
                 CompletionResult::Abandoned => unrecorded.push(entry.attempt.lease()),
-                CompletionResult::Applied | CompletionResult::Superseded => {}
+                CompletionResult::Applied | CompletionResult::Started(_) | CompletionResult::Superseded => {}
             }
         }
         self.hand_back(unrecorded).await;
@@ -109,7 +116,7 @@ impl Running {
             .values()
             .map(|entry| (entry.attempt.lease(), &entry.computation))
             .unzip();
-        match self.store.extend_leases(&runs, self.lease).await {
+        match self.store.extend_leases(&self.attempts.kind, &runs, self.lease).await {
             Ok(mine) => mine
                 .iter()
                 .zip(handles)
@@ -140,7 +147,7 @@ impl Running {
         if runs.is_empty() {
             return;
         }
-        match self.store.hand_back(&runs).await {
+        match self.store.hand_back(&self.attempts.kind, &runs).await {
             Ok(rows) => {
                 self.feed.poke();
                 log::info!("{rows} works under way were handed back");

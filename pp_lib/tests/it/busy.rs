@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::{Duration, Instant};
 
     use pp_conformance::store::new_works;
-    use pp_lib::domain::Run;
+    use pp_lib::domain::{Json, KindName, Run};
     use pp_lib::store::{
         Claim, Completed, Completion, Completions as _, DispatchRows as _, Guard, Outcome, StoreError,
         WorkChanges as _, WorkRows as _,
@@ -19,9 +19,9 @@ mod on_servers {
         Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
-            add_up_to: claim.add_up_to,
+            args: Some(claim.args.clone()),
             guard: Guard::Pending(Run::FIRST),
-            outcome: Outcome::Done { result: 1 },
+            outcome: Outcome::Done { result: Json::from(1) },
         }
     }
 
@@ -37,7 +37,7 @@ mod on_servers {
         client.batch_execute(patience).await.unwrap();
         let store = database.store(2).await;
         store.create(&new_works(1..=2)).await.unwrap();
-        let mut claims = store.claim(None, HOLD, 2).await.unwrap();
+        let mut claims = store.claim(&[], None, HOLD, 2).await.unwrap();
         claims.sort_by(|one, other| one.message_id.cmp(&other.message_id));
         let completions: Vec<Completion> = claims.iter().map(done).collect();
         // The store locks rows by message id, the other client in reverse order.
@@ -46,12 +46,12 @@ mod on_servers {
         stranger.execute(touch, &[&claims[1].id.0]).await.unwrap();
         let completing = tokio::spawn({
             let store = store.clone();
-            async move { store.complete(&completions).await }
+            async move { store.complete(KindName::add_up_to(), &completions).await }
         });
         database.until_one_waits().await;
         stranger.execute(touch, &[&claims[0].id.0]).await.unwrap();
         stranger.commit().await.unwrap();
-        assert_eq!(completing.await.unwrap().unwrap(), [Completed::Applied; 2]);
+        assert_eq!(completing.await.unwrap().unwrap(), vec![Completed::Applied; 2]);
         assert_eq!(database.number("SELECT count(*) FROM events").await, 2 + 2 * 3);
         drop(store);
         assert_eq!(database.deadlocks().await, 1);
@@ -109,14 +109,17 @@ mod on_servers {
         let patience = Duration::from_secs(2);
         let store = database.store_by(&database.url, 2, patience).await;
         let works = store.create_all(&new_works(1..=2)).await.unwrap().unwrap();
-        let claim = store.claim(None, HOLD, 1).await.unwrap().remove(0);
+        let claim = store.claim(&[], None, HOLD, 1).await.unwrap().remove(0);
         let other = works.iter().map(|work| work.id).find(|id| *id != claim.id).unwrap();
         let mut client = database.client().await;
         let stranger = client.transaction().await.unwrap();
         stranger.execute("SELECT FROM works FOR UPDATE", &[]).await.unwrap();
         let begun = Instant::now();
         let completion = [done(&claim)];
-        let (completed, deleted) = tokio::join!(store.complete(&completion), store.delete(other, None));
+        let (completed, deleted) = tokio::join!(
+            store.complete(KindName::add_up_to(), &completion),
+            store.delete(other, None)
+        );
         assert!(matches!(completed, Err(StoreError::Unavailable(_))), "{completed:?}");
         assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
         assert!(begun.elapsed() < patience + TIMEOUT / 2);
@@ -124,10 +127,13 @@ mod on_servers {
         assert_eq!(store.lose_sent(1).await.unwrap(), 0);
         stranger.rollback().await.unwrap();
         // The abandoned calls may still take effect now. A repeated call succeeds either way.
-        store.complete(&completion).await.unwrap();
+        store.complete(KindName::add_up_to(), &completion).await.unwrap();
         store.delete(other, None).await.unwrap();
         let results = "SELECT count(*) FROM events WHERE variable IN ('compute/result', 'work/cancelled')";
         assert_eq!(database.number(results).await, 2);
-        assert_eq!(store.by_ids(&[claim.id, other]).await.unwrap()[0].result, Some(1));
+        assert_eq!(
+            store.by_ids(&[claim.id, other]).await.unwrap()[0].result,
+            Some(Json::from(1))
+        );
     }
 }

@@ -7,7 +7,7 @@ mod on_servers {
     use bytes::Bytes;
     use pp_conformance::store::the_counters_are_the_truth;
     use pp_conformance::store::{completion, everything, new_work};
-    use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::store::{
         AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome,
         Selection, WorkChanges as _, WorkRows as _,
@@ -40,9 +40,9 @@ mod on_servers {
                 reason: "not now".to_owned(),
                 delay: AT_ONCE,
             },
-            3 | 4 => Outcome::Running { lease: AT_ONCE },
+            3 | 4 => Outcome::running(AT_ONCE),
             _ => Outcome::Done {
-                result: AddUpToSum::sum(claim.add_up_to),
+                result: Json::from(AddUpToSum::sum(AddUpTo::of_args(&claim.args).unwrap())),
             },
         }
     }
@@ -50,23 +50,27 @@ mod on_servers {
     /// Claims works and completes them with every outcome. Running works are completed again, in reverse order.
     async fn work_off(store: AnyStore, worker: usize) {
         for round in 0..ROUNDS {
-            let mut claims = store.claim(None, HOLD, 12).await.unwrap();
+            let mut claims = store.claim(&[], None, HOLD, 12).await.unwrap();
             let completions = claims.iter().enumerate();
             let first: Vec<Completion> = completions
                 .map(|(index, claim)| completion(claim, outcome(claim, index + round + worker)))
                 .collect();
             if round % 3 == 0 {
-                let (sent, completed) = tokio::join!(store.mark_sent(&claims), store.complete(&first));
+                let (sent, completed) =
+                    tokio::join!(store.mark_sent(&claims), store.complete(KindName::add_up_to(), &first));
                 sent.and(completed.map(drop)).unwrap();
             } else {
-                store.complete(&first).await.unwrap();
+                store.complete(KindName::add_up_to(), &first).await.unwrap();
             }
             claims.reverse();
             let second = claims.iter().map(|claim| Completion {
                 guard: Guard::Running(claim.run),
                 ..completion(claim, outcome(claim, 5 * (round % 2)))
             });
-            store.complete(&second.collect::<Vec<_>>()).await.unwrap();
+            store
+                .complete(KindName::add_up_to(), &second.collect::<Vec<_>>())
+                .await
+                .unwrap();
         }
     }
 
@@ -108,7 +112,7 @@ mod on_servers {
             let version = store.by_ids(&[id]).await.unwrap().pop().map(|work| work.version);
             let number = bound(i64::try_from(round + 1).unwrap());
             store
-                .update(id, number, version.filter(|_| round % 2 == 0), AT_ONCE)
+                .update(id, &number.args(), version.filter(|_| round % 2 == 0), AT_ONCE)
                 .await
                 .unwrap();
         }
@@ -126,6 +130,7 @@ mod on_servers {
     /// Stores the same dead messages, redrives them, and deletes the listed ones.
     async fn bury(store: AnyStore, digger: usize) {
         let message = |number: usize| DeadMessage {
+            kind: KindName::default(),
             message_id: MessageId::try_from(format!("message {number}")).unwrap(),
             properties: None,
             body: Bytes::from_static(b"{"),
@@ -180,7 +185,7 @@ mod on_servers {
         ),
         (
             "the bound is the last one that was told of",
-            "SELECT count(*) FROM works WHERE add_up_to::text <> (SELECT value FROM events
+            "SELECT count(*) FROM works WHERE args ->> 'add_up_to' <> (SELECT value FROM events
                 WHERE work_id = works.id AND variable IN ('work/created', 'work/updated') ORDER BY id DESC LIMIT 1)",
         ),
         (
@@ -222,12 +227,12 @@ mod on_servers {
             store.rescue(i32::MAX, 1000).await.unwrap();
             store.lose_sent(i32::MAX).await.unwrap();
             store.redrive(&Selection::All).await.unwrap();
-            let claims = store.claim(None, HOLD, 1000).await.unwrap();
+            let claims = store.claim(&[], None, HOLD, 1000).await.unwrap();
             let completions: Vec<Completion> = claims
                 .iter()
                 .map(|claim| completion(claim, outcome(claim, 5)))
                 .collect();
-            let completed = store.complete(&completions).await.unwrap();
+            let completed = store.complete(KindName::add_up_to(), &completions).await.unwrap();
             assert!(completed.iter().all(|completed| *completed == Completed::Applied));
             let works = store.search(&all).await.unwrap();
             if works.iter().all(Work::done) {
@@ -304,10 +309,8 @@ mod on_servers {
 
         let left = finish(&stores[0]).await;
         assert_eq!(left.len(), ids.len() - 10);
-        assert!(
-            left.iter()
-                .all(|work| work.status == Status::Done && work.result == Some(AddUpToSum::sum(work.add_up_to)))
-        );
+        assert!(left.iter().all(|work| work.status == Status::Done
+            && work.result == Some(Json::from(AddUpToSum::sum(work.add_up_to().unwrap())))));
         hold_together(&database).await;
         assert_eq!(
             database
@@ -325,10 +328,10 @@ mod on_servers {
         let failing = client.transaction().await.unwrap();
         let fail = "WITH failed AS (
                 UPDATE works SET status = 'failed', due_at = NULL, version = version + 1 WHERE id = $1
-                RETURNING id, generation, message_id
+                RETURNING kind, id, generation, message_id
             )
-            INSERT INTO dead_letters (work_id, generation, message_id, reason)
-            SELECT id, generation, message_id, 'it does' FROM failed";
+            INSERT INTO dead_letters (kind, work_id, generation, message_id, reason)
+            SELECT kind, id, generation, message_id, 'it does' FROM failed";
         assert_eq!(failing.execute(fail, &[&id.0]).await.unwrap(), 1);
         let commit = async {
             database.until_one_waits().await;
@@ -342,7 +345,8 @@ mod on_servers {
         let database = Database::create().await;
         let store = database.store(2).await;
         let works = store.create_all(&[work(1), work(2)]).await.unwrap().unwrap();
-        let update = store.update(works[0].id, bound(3), None, AT_ONCE);
+        let three = bound(3).args();
+        let update = store.update(works[0].id, &three, None, AT_ONCE);
         let updated = change_while_it_fails(&database, works[0].id, update).await.unwrap();
         assert!(
             matches!(updated, Changed::Applied(work) if work.version == 3),

@@ -12,7 +12,7 @@ use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_conformance::store::new_works;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, MessageId, Status, Task, Variable, Work, WorkId,
+    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, KindName, MessageId, Status, Task, Variable, Work, WorkId,
 };
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
@@ -62,6 +62,7 @@ fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) ->
         store,
         broker,
         Arc::new(MemoryFeed::new()),
+        KindName::default(),
         Arc::new(computation),
         settings,
     );
@@ -122,7 +123,7 @@ fn of_row(claim: &Claim) -> Outgoing {
         message_id: claim.message_id.clone(),
         row: Some(row),
         new_work_code: None,
-        body: body(claim.add_up_to),
+        body: body(AddUpTo::of_args(&claim.args).unwrap()),
     }
 }
 
@@ -145,11 +146,11 @@ impl Drop for UnderWay {
 impl Computation for Slow {
     fn compute(&self, task: &Task) -> Computing {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let (under_way, add_up_to) = (UnderWay(self.0.clone()), task.add_up_to);
+        let (under_way, add_up_to) = (UnderWay(self.0.clone()), AddUpTo::of_args(&task.args).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(add_up_to.get().unsigned_abs().into())).await;
             drop(under_way);
-            Ok(AddUpToSum::sum(add_up_to))
+            Ok(AddUpToSum::sum(add_up_to).into())
         })
     }
 }
@@ -167,7 +168,7 @@ mod embedded {
         // The range is empty, so every due work is older.
         store.create(&new_works([1])).await.unwrap();
         let dispatcher = dispatch(store.clone(), broker.clone(), Duration::ZERO);
-        let ready = async || broker.ready_messages(Queue::Demand).await.unwrap();
+        let ready = async || broker.ready_messages(&Queue::sums()).await.unwrap();
         until("sent at start", async || ready().await == 1).await;
         store.create(&new_works([2, 3])).await.unwrap();
         until("sent by the sweep", async || ready().await == 3).await;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pp_conformance::store::{everything, new_works};
 use pp_lib::broker::memory::Memory;
-use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch, Queue};
+use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch};
 use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, MessageId, Origin, Run,
-    Status, Task, Work, WorkId,
+    AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, Json, KindName, MessageId, Origin,
+    Run, Status, Task, Work, WorkId,
 };
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
@@ -79,6 +79,7 @@ impl System {
             self.store.clone(),
             self.broker.clone(),
             self.feed.clone(),
+            KindName::default(),
             Arc::new(computation),
             settings,
         )
@@ -114,7 +115,7 @@ impl System {
     }
 
     async fn send(&self, messages: &[Outgoing]) {
-        self.broker.publish(messages).await.unwrap();
+        self.broker.publish(KindName::add_up_to(), messages).await.unwrap();
     }
 
     /// Waits until all these works are finished.
@@ -182,8 +183,8 @@ fn message(message_id: MessageId, row: Option<DemandedRow>, body: &'static [u8])
     }
 }
 
-fn sum(work: &Work) -> Option<i64> {
-    Some(AddUpToSum::sum(work.add_up_to))
+fn sum(work: &Work) -> Option<Json> {
+    Some(AddUpToSum::sum(work.add_up_to().unwrap()).into())
 }
 
 const DONE: [&str; 4] = ["work/created", "compute/start", "compute/stop", "compute/result"];

@@ -3,6 +3,7 @@
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use pp_lib::broker::Queue;
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use uuid::Uuid;
@@ -39,7 +40,7 @@ impl QueuesOfOneTest {
     /// The adapter on these queues, through another URL of the server.
     pub(crate) async fn broker_at(&self, url: &str) -> RabbitMq {
         let config = RabbitMqConfig {
-            name: self.names.demand.clone(),
+            name: self.names.get(&Queue::sums()),
             ..RabbitMqConfig::default()
         };
         RabbitMq::connect(url, self.names.clone(), config).await.unwrap()
@@ -68,7 +69,7 @@ impl QueuesOfOneTest {
         let channel = connection.create_channel().await.unwrap();
         // Closing the channel may overtake the message, so the confirmation is awaited first.
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let queue = self.names.demand.as_str().into();
+        let queue = self.names.get(&Queue::sums()).into();
         let sent = channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties);
         assert!(sent.await.unwrap().await.unwrap().is_ack());
         channel.close(200, "done".into()).await.unwrap();
@@ -76,16 +77,17 @@ impl QueuesOfOneTest {
 
     /// Declares the demand queue as a classic queue, which PP refuses.
     pub(crate) async fn declare_classic(&self) {
-        self.declare(&self.names.demand, "classic").await;
+        self.declare(&self.names.get(&Queue::sums()), "classic").await;
     }
 
     /// Declares both queues as PP does on a server before 4.0. They stay so after its upgrade.
     pub(crate) async fn declare_as_before_4(&self) {
-        self.declare(&self.names.demand, "quorum").await;
-        self.declare(&self.names.dead_letter, "quorum").await;
+        self.declare(&self.names.get(&Queue::sums()), "quorum").await;
+        self.declare(&self.names.get(&Queue::DeadLetter), "quorum").await;
     }
 
-    async fn declare(&self, queue: &str, kind: &str) {
+    /// Declares a queue of this type.
+    pub(crate) async fn declare(&self, queue: &str, kind: &str) {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
         self.channel()
@@ -105,7 +107,7 @@ impl QueuesOfOneTest {
 
     /// Deletes the queues. Every test ends with this call.
     pub(crate) async fn delete(self) {
-        self.delete_queue(&self.names.demand).await;
-        self.delete_queue(&self.names.dead_letter).await;
+        self.delete_queue(&self.names.get(&Queue::sums())).await;
+        self.delete_queue(&self.names.get(&Queue::DeadLetter)).await;
     }
 }

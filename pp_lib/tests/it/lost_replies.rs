@@ -5,7 +5,7 @@ mod on_servers {
 
     use bytes::Bytes;
     use pp_conformance::store::new_works;
-    use pp_lib::domain::{AddUpTo, MessageId, Origin, Run, Status, Variable, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Run, Status, Variable, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -75,7 +75,7 @@ mod on_servers {
         Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
-            add_up_to: bound(1),
+            args: Some(bound(1).args()),
             guard,
             outcome,
         }
@@ -112,11 +112,11 @@ mod on_servers {
     async fn outcomes_are_recorded_once() {
         let lossy = Lossy::new().await;
         lossy.created(2).await;
-        let claims = lossy.store.claim(None, HOLD, 10).await.unwrap();
+        let claims = lossy.store.claim(&[], None, HOLD, 10).await.unwrap();
         for (guard, outcome) in [
-            (Guard::NoRow, Outcome::Done { result: 1 }),
+            (Guard::NoRow, Outcome::Done { result: Json::from(1) }),
             (Guard::NoRow, failed()),
-            (FIRST, Outcome::Done { result: 1 }),
+            (FIRST, Outcome::Done { result: Json::from(1) }),
             (FIRST, failed()),
         ] {
             let mut batch = [demand(guard, outcome.clone())];
@@ -124,10 +124,13 @@ mod on_servers {
                 let done = matches!(outcome, Outcome::Done { .. });
                 let claim = &claims[usize::from(!done)];
                 batch[0].message_id = claim.message_id.clone();
-                batch[0].add_up_to = claim.add_up_to;
+                batch[0].args = Some(claim.args.clone());
             }
             let words = batch[0].message_id.as_str().to_owned();
-            let completed = lossy.losing(words, lossy.store.complete(&batch)).await.unwrap();
+            let completed = lossy
+                .losing(words, lossy.store.complete(KindName::add_up_to(), &batch))
+                .await
+                .unwrap();
             assert_eq!(
                 completed,
                 [Completed::Superseded],
@@ -145,8 +148,8 @@ mod on_servers {
     async fn the_attempt_that_began_a_work_learns_that_it_is_running() {
         let lossy = Lossy::new().await;
         let ids: Vec<WorkId> = lossy.created(1).await.iter().map(|work| work.id).collect();
-        let claim = lossy.store.claim(None, HOLD, 1).await.unwrap().remove(0);
-        let lease = Outcome::Running { lease: HOLD };
+        let claim = lossy.store.claim(&[], None, HOLD, 1).await.unwrap().remove(0);
+        let lease = Outcome::running(HOLD);
         let with_row = Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code,
@@ -160,11 +163,15 @@ mod on_servers {
             gone,
         ];
         let completed = lossy
-            .losing(batch[2].message_id.as_str(), lossy.store.complete(&batch))
+            .losing(
+                batch[2].message_id.as_str(),
+                lossy.store.complete(KindName::add_up_to(), &batch),
+            )
             .await
             .unwrap();
-        let (applied, superseded) = (Completed::Applied, Completed::Superseded);
-        assert_eq!(completed, [applied, applied, superseded, superseded]);
+        let started = || Completed::Started(bound(1).args());
+        let superseded = Completed::Superseded;
+        assert_eq!(completed, [started(), started(), superseded.clone(), superseded]);
         assert_eq!(
             lossy.history(ids[0]).await,
             [Variable::WorkCreated, Variable::ComputeStart]
@@ -175,20 +182,41 @@ mod on_servers {
             run: Run::FIRST,
         };
         let runs = [run(&batch[0]), run(&batch[1])];
-        assert_eq!(lossy.store.extend_leases(&runs, HOLD).await.unwrap(), [true, true]);
-        // Without a lost reply, the second call is superseded.
         assert_eq!(
-            lossy.store.complete(&batch[..2]).await.unwrap(),
-            [superseded, superseded]
+            lossy
+                .store
+                .extend_leases(KindName::add_up_to(), &runs, HOLD)
+                .await
+                .unwrap(),
+            [true, true]
         );
+        // A second call knows its claims too, and another claim is superseded.
+        let again = lossy.store.complete(KindName::add_up_to(), &batch[..2]).await.unwrap();
+        assert_eq!(again, [started(), started()]);
+        let others = [demand(Guard::NoRow, Outcome::running(HOLD)), batch[1].clone()].map(|one| Completion {
+            outcome: Outcome::running(HOLD),
+            ..one
+        });
+        let [other, second] = others;
+        let other = Completion {
+            message_id: batch[0].message_id.clone(),
+            ..other
+        };
+        let completed = lossy
+            .store
+            .complete(KindName::add_up_to(), &[other, second])
+            .await
+            .unwrap();
+        assert_eq!(completed, [Completed::Superseded, Completed::Superseded]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn dead_letters_are_kept_and_run_again_once() {
         let lossy = Lossy::new().await;
         let batch = [demand(Guard::NoRow, failed())];
-        lossy.store.complete(&batch).await.unwrap();
+        lossy.store.complete(KindName::add_up_to(), &batch).await.unwrap();
         let message = DeadMessage {
+            kind: KindName::default(),
             message_id: MessageId::try_from("a message".to_owned()).unwrap(),
             properties: None,
             body: Bytes::from_static(b"{"),
@@ -211,7 +239,10 @@ mod on_servers {
         assert_eq!((work.status, work.version), (Status::Pending, 2));
         let told = [Variable::ComputeStart, Variable::ComputeError, Variable::WorkRedriven];
         assert_eq!(lossy.history(work.id).await, told);
-        assert_eq!(lossy.store.claim(None, HOLD, 10).await.unwrap()[0].run.generation, 2);
+        assert_eq!(
+            lossy.store.claim(&[], None, HOLD, 10).await.unwrap()[0].run.generation,
+            2
+        );
         assert_eq!(lossy.store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
     }
 
@@ -257,20 +288,25 @@ mod on_servers {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
-            let update = lossy.store.update(work.id, bound(9), version, AT_ONCE);
+            let nine = bound(9).args();
+            let update = lossy.store.update(work.id, &nine, version, AT_ONCE);
             let Changed::Applied(updated) = lossy.losing(*b"COMMIT", update).await.unwrap() else {
                 panic!("it was at version 1");
             };
-            assert_eq!((updated.version, updated.add_up_to), (2, bound(9)));
+            assert_eq!((updated.version, updated.add_up_to().unwrap()), (2, bound(9)));
             assert_eq!(
                 lossy.history(work.id).await,
                 [Variable::WorkCreated, Variable::WorkUpdated]
             );
             // The same call once more is another change.
-            let again = lossy.store.update(work.id, bound(9), version, AT_ONCE).await.unwrap();
+            let again = lossy
+                .store
+                .update(work.id, &bound(9).args(), version, AT_ONCE)
+                .await
+                .unwrap();
             assert_eq!(again == Changed::OtherVersion, version.is_some());
         }
-        let claims = lossy.store.claim(None, HOLD, 10).await.unwrap();
+        let claims = lossy.store.claim(&[], None, HOLD, 10).await.unwrap();
         let generations: Vec<i32> = claims.iter().map(|claim| claim.run.generation).collect();
         assert_eq!(generations.iter().sum::<i32>(), 3 + 2);
     }

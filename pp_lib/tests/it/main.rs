@@ -37,6 +37,7 @@ mod feed;
 mod foreign;
 mod garbled;
 mod idempotency;
+mod kinds;
 mod lost_replies;
 mod pooler;
 mod postgres;

@@ -1,6 +1,7 @@
 //! The store behind PgBouncer: the store suite in transaction mode, and the detection of other modes.
 
 pub(crate) mod on_servers {
+    use pp_lib::domain::{Json, KindName};
     use std::fs;
     use std::net::TcpListener;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -113,7 +114,14 @@ pub(crate) mod on_servers {
     pp_conformance::store_suite!(fresh);
 
     fn demands(count: i64) -> Vec<Completion> {
-        let done = |number| without_row(number, Outcome::Done { result: number });
+        let done = |number| {
+            without_row(
+                number,
+                Outcome::Done {
+                    result: Json::from(number),
+                },
+            )
+        };
         (1..=count).map(done).collect()
     }
 
@@ -134,9 +142,9 @@ pub(crate) mod on_servers {
                         "what is there already is answered"
                     );
                     let demands = demands(3);
-                    let completed = store.complete(&demands).await.unwrap();
+                    let completed = store.complete(KindName::add_up_to(), &demands).await.unwrap();
                     assert!(completed.iter().all(|completed| *completed == Completed::Applied));
-                    let completed = store.complete(&demands).await.unwrap();
+                    let completed = store.complete(KindName::add_up_to(), &demands).await.unwrap();
                     assert!(completed.iter().all(|completed| *completed == Completed::Superseded));
                     store.check().await.unwrap();
                 }
@@ -179,7 +187,7 @@ pub(crate) mod on_servers {
             .batch_execute("BEGIN; SELECT * FROM works FOR UPDATE")
             .await
             .unwrap();
-        let refused = store.update(work.id, work.add_up_to, None, Duration::ZERO).await;
+        let refused = store.update(work.id, &work.args, None, Duration::ZERO).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -189,7 +197,7 @@ pub(crate) mod on_servers {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         client.batch_execute("COMMIT").await.unwrap();
-        let updated = store.update(work.id, work.add_up_to, None, Duration::ZERO).await;
+        let updated = store.update(work.id, &work.args, None, Duration::ZERO).await;
         assert!(updated.is_ok(), "{updated:?}");
     }
 
@@ -261,7 +269,10 @@ pub(crate) mod on_servers {
         store.migrate(TIMEOUT).await.unwrap();
         store.check().await.unwrap();
         assert_eq!(store.create(&new_works(1..=3)).await.unwrap().len(), 3);
-        assert_eq!(store.complete(&demands(3)).await.unwrap(), [Completed::Applied; 3]);
+        assert_eq!(
+            store.complete(KindName::add_up_to(), &demands(3)).await.unwrap(),
+            vec![Completed::Applied; 3]
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

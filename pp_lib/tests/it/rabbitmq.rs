@@ -1,5 +1,6 @@
 //! Cases that need a RabbitMQ server: foreign clients, vanishing queues, broken connections.
 
+use pp_lib::domain::KindName;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ mod on_servers {
         let broker = queues.broker().await;
         let body = br#"{"add_up_to":2,"done":false}"#;
         queues.publish(BasicProperties::default(), body).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         let received = receive(&mut *subscription, 1).await;
         let said = Properties {
             kept: Kept::Nothing,
@@ -118,7 +119,7 @@ mod on_servers {
                 .await;
         }
         publish(&broker, 0..1).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         let received = receive(&mut *subscription, 4).await;
         let malformed: Vec<_> = received.iter().map(|delivery| delivery.properties.malformed).collect();
         assert_eq!(
@@ -133,12 +134,12 @@ mod on_servers {
     async fn a_message_without_its_queue_is_returned_and_the_next_one_is_delivered() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
-        queues.delete_queue(&queues.names.demand).await;
+        queues.delete_queue(&queues.names.get(&Queue::sums())).await;
         let messages: Vec<_> = (0..3_000).map(demand).collect();
-        let published = broker.publish(&messages).await.unwrap();
+        let published = broker.publish(KindName::add_up_to(), &messages).await.unwrap();
         assert_eq!(published, vec![Published::Returned; 3_000]);
         publish(&broker, 0..3_000).await;
-        until_ready(&broker, Queue::Demand, 3_000).await;
+        until_ready(&broker, &Queue::sums(), 3_000).await;
         queues.delete().await;
     }
 
@@ -146,11 +147,14 @@ mod on_servers {
     async fn a_missing_queue_has_nothing_ready_and_is_declared_again() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
-        queues.delete_queue(&queues.names.demand).await;
-        queues.delete_queue(&queues.names.dead_letter).await;
-        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        queues.delete_queue(&queues.names.get(&Queue::sums())).await;
+        queues.delete_queue(&queues.names.get(&Queue::DeadLetter)).await;
+        for queue in [Queue::sums(), Queue::DeadLetter] {
+            assert_eq!(broker.ready_messages(&queue).await.unwrap(), 0);
+        }
         publish(&broker, 0..1).await;
         let letter = DeadLetter {
+            kind: KindName::default(),
             message_id: new_message_id(),
             properties: Properties::default(),
             body: "{}".into(),
@@ -164,8 +168,9 @@ mod on_servers {
     async fn dead_letters_without_their_queue_are_not_confirmed() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
-        queues.delete_queue(&queues.names.dead_letter).await;
+        queues.delete_queue(&queues.names.get(&Queue::DeadLetter)).await;
         let letter = || DeadLetter {
+            kind: KindName::default(),
             message_id: new_message_id(),
             properties: Properties::default(),
             body: "{}".into(),
@@ -175,7 +180,7 @@ mod on_servers {
         let lost = broker.dead_letter(&letters).await;
         assert!(matches!(lost, Err(BrokerError::Unavailable(_))), "{lost:?}");
         broker.dead_letter(&letters).await.unwrap();
-        until_ready(&broker, Queue::DeadLetter, 2).await;
+        until_ready(&broker, &Queue::DeadLetter, 2).await;
         queues.delete().await;
     }
 
@@ -183,10 +188,10 @@ mod on_servers {
     async fn a_subscription_ends_with_its_queue() {
         let queues = QueuesOfOneTest::new().await;
         let broker = queues.broker().await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
-        queues.delete_queue(&queues.names.demand).await;
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
+        queues.delete_queue(&queues.names.get(&Queue::sums())).await;
         assert_over(&mut *subscription).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         publish(&broker, 0..1).await;
         assert_numbers(&receive(&mut *subscription, 1).await, 0..1);
         queues.delete().await;
@@ -198,7 +203,7 @@ mod on_servers {
         let (proxy, url) = Proxy::to_url(&Handle::current(), &server_url()).unwrap();
         let broker = queues.broker_at(&url).await;
         publish(&broker, 0..6).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(5)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(5)).await.unwrap();
         receive(&mut *subscription, 5).await;
         subscription.acknowledge(&[1, 2]).await.unwrap();
         // The next message proves that the acknowledgement arrived.
@@ -208,13 +213,13 @@ mod on_servers {
         // The first publish notices the cut. Its message may or may not have arrived.
         let publishing = timeout(DEADLINE, async {
             let mut number = 6;
-            while broker.publish(&[demand(number)]).await.unwrap() != [Published::Confirmed] {
+            while broker.publish(KindName::add_up_to(), &[demand(number)]).await.unwrap() != [Published::Confirmed] {
                 number += 1;
             }
             number
         });
         let last = publishing.await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(100)).await.unwrap();
         let mut ids: Vec<String> = Vec::new();
         while !ids.contains(&format!("demand-{last}")) {
             let one = receive(&mut *subscription, 1).await;
@@ -232,7 +237,7 @@ mod on_servers {
         let broker = queues.broker_at(&url).await;
         publish(&broker, 0..1).await;
         assert_eq!(proxy.accepted(), 1);
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(1)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(1)).await.unwrap();
         receive(&mut *subscription, 1).await;
         assert_eq!(proxy.accepted(), 2);
         queues.delete().await;
@@ -247,17 +252,17 @@ mod on_servers {
         let cut = async {
             // A separate connection sees the first of them arrive.
             let witness = queues.broker().await;
-            while witness.ready_messages(Queue::Demand).await.unwrap() == 0 {
+            while witness.ready_messages(&Queue::sums()).await.unwrap() == 0 {
                 tokio::task::yield_now().await;
             }
             proxy.cut();
         };
-        let (published, ()) = tokio::join!(broker.publish(&messages), cut);
+        let (published, ()) = tokio::join!(broker.publish(KindName::add_up_to(), &messages), cut);
         let published = published.unwrap();
         assert_eq!(published.len(), messages.len());
         assert!(!published.contains(&Published::Returned));
         let mut subscription = broker
-            .subscribe(Queue::Demand, Prefetch::messages(10_000))
+            .subscribe(&Queue::sums(), Prefetch::messages(10_000))
             .await
             .unwrap();
         let mut missing: BTreeSet<_> = messages
@@ -281,7 +286,7 @@ mod on_servers {
         let broker = queues.broker().await;
         let messages: Vec<_> = (0..2_000).map(demand).collect();
         for _ in 0..3 {
-            let cancelled = timeout(AT_ONCE, broker.publish(&messages)).await;
+            let cancelled = timeout(AT_ONCE, broker.publish(KindName::add_up_to(), &messages)).await;
             assert!(cancelled.is_err());
             publish(&broker, 0..10).await;
         }
@@ -300,17 +305,20 @@ mod on_servers {
         };
         let url = format!("{url}?heartbeat=1");
         let broker = RabbitMq::connect(&url, queues.names.clone(), soon).await.unwrap();
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         proxy.set(Flow::Frozen);
-        assert_eq!(broker.publish(&[demand(0)]).await.unwrap(), [Published::Unconfirmed]);
-        let again = broker.publish(&[demand(0)]).await;
+        assert_eq!(
+            broker.publish(KindName::add_up_to(), &[demand(0)]).await.unwrap(),
+            [Published::Unconfirmed]
+        );
+        let again = broker.publish(KindName::add_up_to(), &[demand(0)]).await;
         assert!(matches!(again, Err(BrokerError::Unavailable(_))), "{again:?}");
         assert!(matches!(
-            broker.ready_messages(Queue::Demand).await,
+            broker.ready_messages(&Queue::sums()).await,
             Err(BrokerError::Unavailable(_))
         ));
         assert!(matches!(
-            broker.subscribe(Queue::Demand, Prefetch::messages(1)).await,
+            broker.subscribe(&Queue::sums(), Prefetch::messages(1)).await,
             Err(BrokerError::Unavailable(_))
         ));
         // Here the missing heartbeat reveals it.
@@ -331,7 +339,63 @@ mod on_servers {
             error.to_string().contains("a queue exists with other arguments"),
             "{error}"
         );
-        assert!(error.to_string().contains(&queues.names.demand), "{error}");
+        assert!(error.to_string().contains(&queues.names.get(&Queue::sums())), "{error}");
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_named_queue_is_used_as_it_is() {
+        let queues = QueuesOfOneTest::new().await;
+        let classic = format!("{}.classic", queues.names.get(&Queue::sums()));
+        queues.declare(&classic, "classic").await;
+        let names = queues.names.clone().with_demand(KindName::default(), classic.clone());
+        let broker = RabbitMq::connect(&server_url(), names, RabbitMqConfig::default())
+            .await
+            .unwrap();
+        publish(&broker, 0..3).await;
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
+        let received = receive(&mut *subscription, 3).await;
+        assert_numbers(&received, 0..3);
+        drop(subscription);
+        // A classic queue counts no deliveries, and says that there was one.
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
+        let again = receive(&mut *subscription, 3).await;
+        assert!(again.iter().all(|delivery| delivery.delivery_count == 1), "{again:?}");
+        subscription.acknowledge(&[1, 2, 3]).await.unwrap();
+        queues.delete_queue(&classic).await;
+        queues.delete().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_queue_of_one_kind_is_no_trouble_of_another() {
+        let queues = QueuesOfOneTest::new().await;
+        let mail: KindName = "user.welcome.email".parse().unwrap();
+        let name = queues.names.get(&Queue::Demand(mail.clone()));
+        queues.declare(&name, "classic").await;
+        let broker = queues.broker().await;
+        let messages = [demand(0)];
+        for _ in 0..2 {
+            let refused = broker.publish(&mail, &messages).await;
+            assert!(
+                matches!(&refused, Err(BrokerError::Rejected(why)) if why.contains(&name)),
+                "{refused:?}"
+            );
+            publish(&broker, 0..1).await;
+        }
+        let refused = broker
+            .subscribe(&Queue::Demand(mail.clone()), Prefetch::messages(1))
+            .await;
+        assert!(matches!(refused.err(), Some(BrokerError::Rejected(_))));
+        until_ready(&broker, &Queue::sums(), 2).await;
+
+        queues.delete_queue(&name).await;
+        assert_eq!(broker.publish(&mail, &messages).await.unwrap(), [Published::Confirmed]);
+        queues.delete_queue(&name).await;
+        assert_eq!(broker.publish(&mail, &messages).await.unwrap(), [Published::Returned]);
+        publish(&broker, 0..1).await;
+        assert_eq!(broker.publish(&mail, &messages).await.unwrap(), [Published::Confirmed]);
+        until_ready(&broker, &Queue::Demand(mail), 1).await;
+        queues.delete_queue(&name).await;
         queues.delete().await;
     }
 
@@ -341,14 +405,14 @@ mod on_servers {
         queues.declare_as_before_4().await;
         let broker = queues.broker().await;
         publish(&broker, 0..3).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         assert_numbers(&receive(&mut *subscription, 3).await, 0..3);
         // A deleted queue is declared with today's arguments, while the other one stays unchanged.
-        queues.delete_queue(&queues.names.demand).await;
+        queues.delete_queue(&queues.names.get(&Queue::sums())).await;
         assert_over(&mut *subscription).await;
-        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        assert_eq!(broker.ready_messages(&Queue::sums()).await.unwrap(), 0);
         let broker = queues.broker().await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
         publish(&broker, 3..4).await;
         assert_numbers(&receive(&mut *subscription, 1).await, 3..4);
         queues.delete().await;

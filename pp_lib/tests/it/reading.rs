@@ -11,7 +11,7 @@ use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
     AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
 };
-use pp_lib::domain::{AddUpTo, Position, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
@@ -80,8 +80,8 @@ impl Rig {
 
     async fn create(&self, add_up_to: i64) -> Work {
         let wanted = CreateWork {
-            add_up_to: AddUpTo::try_from(add_up_to).ok(),
-            run_at: None,
+            args: AddUpTo::try_from(add_up_to).ok().map(AddUpTo::args),
+            ..CreateWork::default()
         };
         self.works.create(wanted, new_message_id()).await.unwrap()
     }
@@ -157,7 +157,7 @@ async fn a_writer_reads_its_own_writes_from_the_cache() {
     let read = rig.read(work.id).await;
     assert_eq!((read.value.as_ref(), read.source), (Some(&work), Source::Cache));
 
-    let Changed::Applied(updated) = rig.works.update(work.id, bound(5), None).await.unwrap() else {
+    let Changed::Applied(updated) = rig.works.update(work.id, bound(5).args(), None).await.unwrap() else {
         panic!("it was not updated")
     };
     let read = rig.read(work.id).await;
@@ -176,10 +176,10 @@ async fn changes_behind_the_cache_reach_it() {
     assert_eq!(first.value.as_ref(), Some(&work));
     rig.store
         .inner()
-        .update(work.id, bound(9), None, Duration::ZERO)
+        .update(work.id, &bound(9).args(), None, Duration::ZERO)
         .await
         .unwrap();
-    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to == bound(9) }).await;
+    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to() == Some(bound(9)) }).await;
     rig.store.inner().delete(work.id, None).await.unwrap();
     eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
 }
@@ -306,7 +306,8 @@ async fn a_demand_is_found_by_its_code_even_if_the_cache_missed_it() {
     let demand = |code: &str| Provisional {
         message_id: code.to_owned().try_into().unwrap(),
         work_code: code.parse().unwrap(),
-        add_up_to: bound(4),
+        kind: KindName::default(),
+        args: bound(4).args(),
         created_on: 1,
     };
     let (told, untold) = (demand("consumer-0000000001"), demand("consumer-0000000002"));
@@ -343,12 +344,12 @@ async fn a_near_cache_answers_first_and_follows_changes() {
     eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
     rig.store
         .inner()
-        .update(work.id, bound(9), None, Duration::ZERO)
+        .update(work.id, &bound(9).args(), None, Duration::ZERO)
         .await
         .unwrap();
-    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to == bound(9) }).await;
+    eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to() == Some(bound(9)) }).await;
     eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
-    let Changed::Applied(updated) = rig.works.update(work.id, bound(5), None).await.unwrap() else {
+    let Changed::Applied(updated) = rig.works.update(work.id, bound(5).args(), None).await.unwrap() else {
         panic!("it was not updated")
     };
     assert_eq!(rig.read(work.id).await.value, Some(updated));

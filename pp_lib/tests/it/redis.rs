@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pp_lib::cache::redis::RedisCache;
 use pp_lib::cache::{ByCode, Cache, CacheError, CacheOptions, Entry, EntryOrLease, Lease, Marked, Moment, Provisional};
-use pp_lib::domain::{AddUpTo, Position, Status, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Status, Work, WorkCode, WorkId};
 use pp_testkit::proxy::{Flow, Proxy};
 use redis::aio::MultiplexedConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -43,13 +43,16 @@ fn work(version: i64) -> Entry {
     Entry::Work(Work {
         id: WorkId(1),
         work_code: code(),
-        add_up_to: AddUpTo::MAX,
+        kind: KindName::default(),
+        args: AddUpTo::MAX.args(),
         created_on: 1_634_115_736,
         updated_on: 1_634_115_736,
         status: Status::Pending,
         result: None,
         version,
         run_at: None,
+        error: None,
+        attempt: 1,
     })
 }
 
@@ -59,7 +62,8 @@ async fn all_errors(cache: &RedisCache) -> Vec<CacheError> {
     let provisional = ByCode::Provisional(Provisional {
         message_id: "demand".to_owned().try_into().unwrap(),
         work_code: code(),
-        add_up_to: AddUpTo::MIN,
+        kind: KindName::default(),
+        args: AddUpTo::MIN.args(),
         created_on: 0,
     });
     vec![
@@ -225,7 +229,7 @@ pub(crate) mod on_servers {
         }
     }
 
-    const WORK: &str = "work:v1:1";
+    const WORK: &str = "work:v2:1";
 
     #[tokio::test(flavor = "multi_thread")]
     async fn foreign_values_count_as_absent() {
@@ -298,7 +302,7 @@ pub(crate) mod on_servers {
         let mut raw = Raw::new(&prefix).await;
         raw.set("feed:v2:position", b"\xff").await;
         raw.set("feed:v1:fresh", b"soon").await;
-        raw.set("code:v2:api-bjq8euwsEA", b"\xff").await;
+        raw.set("code:v3:api-bjq8euwsEA", b"\xff").await;
         assert_eq!(cache.position().await.unwrap(), None);
         assert!(!cache.look_up(&[]).await.unwrap().fresh);
         let now = cache.now().await.unwrap();
@@ -307,7 +311,8 @@ pub(crate) mod on_servers {
         let provisional = ByCode::Provisional(Provisional {
             message_id: "demand".to_owned().try_into().unwrap(),
             work_code: code(),
-            add_up_to: AddUpTo::MIN,
+            kind: KindName::default(),
+            args: AddUpTo::MIN.args(),
             created_on: 5,
         });
         cache.put_codes(&[(code(), provisional.clone())]).await.unwrap();
@@ -341,11 +346,11 @@ pub(crate) mod on_servers {
             "put over the confirmed"
         );
         cache.look_up(&[WorkId(2)]).await.unwrap();
-        let lease = raw.lifetime("work:v1:2").await;
+        let lease = raw.lifetime("work:v2:2").await;
         assert!(lease <= 2_000 && lease != -1, "a lease ends: {lease}");
         let known = ByCode::Id(WorkId(1));
         cache.put_codes(&[(code(), known)]).await.unwrap();
-        assert!(about(raw.lifetime("code:v2:api-bjq8euwsEA").await, 540_000, 660_000));
+        assert!(about(raw.lifetime("code:v3:api-bjq8euwsEA").await, 540_000, 660_000));
     }
 
     #[tokio::test(flavor = "multi_thread")]

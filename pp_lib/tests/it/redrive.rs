@@ -9,7 +9,7 @@ mod on_servers {
     use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
     use pp_conformance::broker::until_ready;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::domain::{AddUpToSum, DeadLetter};
+    use pp_lib::domain::{AddUpToSum, DeadLetter, KindName};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
@@ -78,7 +78,7 @@ mod on_servers {
             };
             let feed = Arc::new(MemoryFeed::new());
             let (store, broker) = (self.store.clone(), self.broker.clone());
-            let consumer = Consumer::new(store, broker, feed, Arc::new(AddUpToSum), settings);
+            let consumer = Consumer::new(store, broker, feed, KindName::default(), Arc::new(AddUpToSum), settings);
             self.start(|part, shutdown| consumer.run(part, shutdown))
         }
 
@@ -121,14 +121,14 @@ mod on_servers {
             let feed = Arc::new(MemoryFeed::new());
             let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), feed, settings);
             let dispatcher = self.start(|part, shutdown| dispatcher.run(part, shutdown));
-            until_ready(&*self.broker, Queue::Demand, sent).await;
+            until_ready(&*self.broker, &Queue::sums(), sent).await;
             dispatcher.stop().await;
         }
 
         /// The message in the demand queue as a client reads it, without the delivery count that the server adds.
         async fn message(&self) -> (BasicProperties, Vec<u8>) {
             let channel = self.queues.channel().await;
-            let queue = self.queues.names.demand.as_str().into();
+            let queue = self.queues.names.get(&Queue::sums()).as_str().into();
             let got = channel
                 .basic_get(queue, BasicGetOptions { no_ack: true })
                 .await
@@ -230,10 +230,11 @@ mod on_servers {
         let came = BasicProperties::default()
             .with_message_id("demand-1".into())
             .with_headers(table(code.clone().into_iter().chain(server)));
-        let (channel, letters) = (system.queues.channel().await, system.queues.names.dead_letter.as_str());
+        let channel = system.queues.channel().await;
+        let letters = system.queues.names.get(&Queue::DeadLetter);
         let options = BasicPublishOptions::default();
         channel
-            .basic_publish("".into(), letters.into(), options, br#"{"add_up_to":2}"#, came)
+            .basic_publish("".into(), letters.as_str().into(), options, br#"{"add_up_to":2}"#, came)
             .await
             .unwrap();
         let drainer = system.drain();

@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::Duration;
 
     use pp_conformance::store::{new_work, without_row};
-    use pp_lib::domain::{AddUpTo, Origin, Run};
+    use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Run};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Store as _,
@@ -23,7 +23,7 @@ mod on_servers {
         Completion {
             message_id: work.message_id.clone(),
             work_code: work.work_code.clone(),
-            add_up_to: work.add_up_to,
+            args: Some(work.args.clone()),
             guard: Guard::Pending(Run::FIRST),
             outcome,
         }
@@ -33,8 +33,8 @@ mod on_servers {
         let reason = || "why".to_owned();
         let second = Duration::from_secs(1);
         [
-            Outcome::Done { result: 1 },
-            Outcome::Running { lease: second },
+            Outcome::Done { result: Json::from(1) },
+            Outcome::running(second),
             Outcome::Retry {
                 reason: reason(),
                 delay: second,
@@ -88,20 +88,23 @@ mod on_servers {
                 Err(error) => panic!("{change}: {what}: {error:?}"),
             };
             for completion in &completions {
-                let completed = self.store.complete(std::slice::from_ref(completion)).await;
+                let completed = self
+                    .store
+                    .complete(KindName::add_up_to(), std::slice::from_ref(completion))
+                    .await;
                 count("complete", completed.map(drop));
             }
             // A batch may be refused as a whole: its caller splits it, and most of it may be accepted.
-            match self.store.complete(&completions).await {
+            match self.store.complete(KindName::add_up_to(), &completions).await {
                 Err(StoreError::Rejected(_)) => {}
                 completed => count("complete", completed.map(drop)),
             }
             count("create", self.store.create(&new).await.map(drop));
             count("create all", self.store.create_all(&new).await.map(drop));
             let five = AddUpTo::try_from(5).unwrap();
-            let updated = self.store.update(other, five, None, Duration::ZERO).await;
+            let updated = self.store.update(other, &five.args(), None, Duration::ZERO).await;
             count("update", updated.map(drop));
-            count("claim", self.store.claim(None, TIMEOUT, 10).await.map(drop));
+            count("claim", self.store.claim(&[], None, TIMEOUT, 10).await.map(drop));
             count("check", self.store.check().await);
             assert!(refused > 0, "{change}: it is as well as before");
             let write = self.store.check_writes().await;
@@ -111,7 +114,7 @@ mod on_servers {
             );
             self.database.run(undo).await;
             self.store.check_writes().await.unwrap();
-            self.store.complete(&completions).await.unwrap();
+            self.store.complete(KindName::add_up_to(), &completions).await.unwrap();
             self.store.create(&new).await.unwrap();
             let letters = self.database.number("SELECT count(*) FROM dead_letters").await;
             assert_eq!(letters, 2, "those that failed, and no trial's");
@@ -165,23 +168,26 @@ mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_single_refused_row_is_refused_permanently() {
         for change in [
-            "ALTER TABLE works ADD CONSTRAINT unlucky CHECK (add_up_to <> 13)",
-            &raise("works", "WHEN (NEW.add_up_to = 13)"),
+            "ALTER TABLE works ADD CONSTRAINT unlucky CHECK (args ->> 'add_up_to' <> '13')",
+            &raise("works", "WHEN (NEW.args ->> 'add_up_to' = '13')"),
         ] {
             let rig = Rig::new().await;
             rig.database.run(change).await;
             let (wrong, right) = (
-                without_row(13, Outcome::Done { result: 91 }),
-                without_row(12, Outcome::Done { result: 78 }),
+                without_row(13, Outcome::Done { result: Json::from(91) }),
+                without_row(12, Outcome::Done { result: Json::from(78) }),
             );
             for refused in [vec![wrong.clone()], vec![wrong, right.clone()]] {
-                let completed = rig.store.complete(&refused).await;
+                let completed = rig.store.complete(KindName::add_up_to(), &refused).await;
                 assert!(
                     matches!(completed, Err(StoreError::Rejected(_))),
                     "{change}: {completed:?}"
                 );
             }
-            assert_eq!(rig.store.complete(&[right]).await.unwrap(), [Completed::Applied]);
+            assert_eq!(
+                rig.store.complete(KindName::add_up_to(), &[right]).await.unwrap(),
+                [Completed::Applied]
+            );
             for refused in [vec![work(13)], vec![work(12), work(13)]] {
                 let created = rig.store.create(&refused).await;
                 assert!(matches!(created, Err(StoreError::Rejected(_))), "{change}: {created:?}");
@@ -216,8 +222,13 @@ mod on_servers {
             ALTER TABLE works RENAME COLUMN result TO outcome";
         rig.database.run(newer).await;
         let outdated = |error: StoreError| matches!(error, StoreError::Outdated(_));
-        let completion = without_row(3, Outcome::Done { result: 6 });
-        assert!(outdated(rig.store.complete(&[completion]).await.unwrap_err()));
+        let completion = without_row(3, Outcome::Done { result: Json::from(6) });
+        assert!(outdated(
+            rig.store
+                .complete(KindName::add_up_to(), &[completion])
+                .await
+                .unwrap_err()
+        ));
         assert!(outdated(rig.store.create(&[work(3)]).await.unwrap_err()));
         assert!(outdated(rig.store.by_ids(&[]).await.unwrap_err()));
         assert!(outdated(rig.store.check().await.unwrap_err()));

@@ -3,7 +3,7 @@
 mod on_servers {
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, AddUpToSum, MessageId, Origin, Position, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Position, Status, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -20,10 +20,10 @@ mod on_servers {
         Completion {
             message_id: message_id.clone(),
             work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::MIN,
+            args: Some(AddUpTo::MIN.args()),
             guard: Guard::NoRow,
             outcome: Outcome::Done {
-                result: AddUpToSum::sum(AddUpTo::MIN),
+                result: Json::from(AddUpToSum::sum(AddUpTo::MIN)),
             },
         }
     }
@@ -35,7 +35,10 @@ mod on_servers {
             let id = new_message_id();
             let completion = demand(&id);
             assert_eq!(
-                store.complete(std::slice::from_ref(&completion)).await.unwrap(),
+                store
+                    .complete(KindName::add_up_to(), std::slice::from_ref(&completion))
+                    .await
+                    .unwrap(),
                 [Completed::Applied]
             );
             let work = store.by_codes(&[completion.work_code]).await.unwrap().remove(0);
@@ -101,7 +104,7 @@ mod on_servers {
 
     /// Makes every look-up of a dead letter wait, then find none: so a purge has its snapshot but no row locked yet.
     const WAITING_LETTERS: &str = "
-        INSERT INTO dead_letters (work_id, generation, reason) SELECT id, 1, 'none' FROM works;
+        INSERT INTO dead_letters (kind, work_id, generation, reason) SELECT kind, id, 1, 'none' FROM works;
         ALTER TABLE dead_letters RENAME TO letters;
         CREATE FUNCTION waited() RETURNS boolean LANGUAGE plpgsql VOLATILE AS
             'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN false; END';
@@ -159,7 +162,7 @@ mod on_servers {
         let changing = tokio::spawn({
             let (store, [(one, _), (other, _)]) = (store.clone(), [works[0].clone(), works[1].clone()]);
             async move {
-                let updated = store.update(one.id, AddUpTo::MIN, None, AT_ONCE).await.unwrap();
+                let updated = store.update(one.id, &AddUpTo::MIN.args(), None, AT_ONCE).await.unwrap();
                 (updated, store.delete(other.id, None).await.unwrap())
             }
         });
@@ -167,7 +170,10 @@ mod on_servers {
             let (store, again) = (store.clone(), demand(&works[0].1));
             async move {
                 (
-                    store.complete(std::slice::from_ref(&again)).await.unwrap(),
+                    store
+                        .complete(KindName::add_up_to(), std::slice::from_ref(&again))
+                        .await
+                        .unwrap(),
                     again.work_code,
                 )
             }
@@ -253,7 +259,7 @@ mod embedded {
 
     use pp_conformance::scripted::{Call, ScriptedStore, Step};
     use pp_lib::broker::memory::Memory;
-    use pp_lib::domain::{AddUpTo, AddUpToSum, Origin};
+    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Origin};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
@@ -273,13 +279,16 @@ mod embedded {
         let works = (0..WORKS).map(|_| Completion {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Consumer),
-            add_up_to: AddUpTo::MIN,
+            args: Some(AddUpTo::MIN.args()),
             guard: Guard::NoRow,
             outcome: Outcome::Done {
-                result: AddUpToSum::sum(AddUpTo::MIN),
+                result: Json::from(AddUpToSum::sum(AddUpTo::MIN)),
             },
         });
-        store.complete(&works.collect::<Vec<_>>()).await.unwrap();
+        store
+            .complete(KindName::add_up_to(), &works.collect::<Vec<_>>())
+            .await
+            .unwrap();
         // The works must be older than the purge's time.
         sleep(Duration::from_millis(2)).await;
     }

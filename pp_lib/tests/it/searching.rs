@@ -11,9 +11,10 @@ mod on_servers {
     const FILL: &str = "
         SET synchronous_commit = off;
         ALTER TABLE works SET (autovacuum_enabled = off);
-        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, due_at, created_on, deleted_on)
-        SELECT origin || '-' || letter(n::bigint * 7919) || letter(n::bigint * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
-            origin::work_origin, 'm' || n, 1, status::work_status, CASE status WHEN 'done' THEN 1 END,
+        INSERT INTO works (kind, work_code, origin, message_id, args, status, result, lease_until, created_on, deleted_on)
+        SELECT 'add_up_to', origin || '-' || letter(n::bigint * 7919) || letter(n::bigint * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
+            origin::work_origin, 'm' || n, json_build_object('add_up_to', 1), status::work_status,
+            CASE status WHEN 'done' THEN '1'::json END,
             CASE status WHEN 'running' THEN now() + interval '1 hour' END,
             to_timestamp(1700000000 + n), CASE WHEN n > 800000 THEN now() END
         FROM generate_series(1, 1000000) AS n, LATERAL (SELECT

@@ -132,7 +132,7 @@ mod on_servers {
             .batch_execute("BEGIN; SELECT pg_current_xact_id()")
             .await
             .unwrap();
-        store.update(work, AddUpTo::MAX, None, TIMEOUT).await.unwrap();
+        store.update(work, &AddUpTo::MAX.args(), None, TIMEOUT).await.unwrap();
         write(&writer, work).await.unwrap();
         writer.batch_execute("COMMIT").await.unwrap();
         for limit in [1, 10] {
@@ -294,12 +294,15 @@ mod on_servers {
             "{hits} hits, {misses} misses, {asked} reads of the store"
         );
         // Changes behind the cache are served within the staleness.
-        let changed = plain.update(work.id, AddUpTo::MAX, None, TIMEOUT).await.unwrap();
+        let changed = plain
+            .update(work.id, &AddUpTo::MAX.args(), None, TIMEOUT)
+            .await
+            .unwrap();
         assert!(matches!(changed, pp_lib::store::Changed::Applied(_)));
         tokio::time::sleep(STALENESS).await;
         assert_eq!(
-            handle.by_id(work.id).await.unwrap().value.unwrap().add_up_to,
-            AddUpTo::MAX
+            handle.by_id(work.id).await.unwrap().value.unwrap().add_up_to(),
+            Some(AddUpTo::MAX)
         );
         client.batch_execute("COMMIT").await.unwrap();
         serving.stop(TIMEOUT).await;
@@ -323,8 +326,8 @@ mod on_servers {
         let store = database.store(1).await;
         let client = database.client().await;
         let fill = "ALTER TABLE events SET (autovacuum_enabled = false);
-            INSERT INTO works (work_code, origin, message_id, add_up_to)
-                SELECT 'api-' || lpad(n::text, 10, '0'), 'api', n::text, 1 FROM generate_series(1, 100000) AS n;
+            INSERT INTO works (kind, work_code, origin, message_id, args)
+                SELECT 'add_up_to', 'api-' || lpad(n::text, 10, '0'), 'api', n::text, '1' FROM generate_series(1, 100000) AS n;
             INSERT INTO events (tx, work_id, generation, variable, status)
                 SELECT (3 + n % 100)::text::xid8, n, 1, 'work/created', 'pending' FROM generate_series(1, 100000) AS n,
                     generate_series(1, 3)";

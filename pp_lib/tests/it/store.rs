@@ -26,7 +26,7 @@ pub(crate) mod on_servers {
     use std::time::Duration;
 
     use pp_conformance::store::{new_works, without_row};
-    use pp_lib::domain::{Origin, Run};
+    use pp_lib::domain::{Json, KindName, Origin, Run};
     use pp_lib::runtime::new_work_code;
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
@@ -82,7 +82,14 @@ pub(crate) mod on_servers {
     pp_conformance::store_suite!(fresh);
 
     fn demands(count: i64) -> Vec<Completion> {
-        let done = |number| without_row(number, Outcome::Done { result: number });
+        let done = |number| {
+            without_row(
+                number,
+                Outcome::Done {
+                    result: Json::from(number),
+                },
+            )
+        };
         (1..=count).map(done).collect()
     }
 
@@ -164,7 +171,7 @@ pub(crate) mod on_servers {
             // Use all connections of the pool, so that all are idle and then terminated.
             let completing = (0..8).map(|_| {
                 let store = store.clone();
-                tokio::spawn(async move { store.complete(&demands(20)).await.unwrap() })
+                tokio::spawn(async move { store.complete(KindName::add_up_to(), &demands(20)).await.unwrap() })
             });
             for completed in completing.collect::<Vec<_>>() {
                 assert_eq!(applied(&completed.await.unwrap()), 20);
@@ -184,7 +191,7 @@ pub(crate) mod on_servers {
                 let store = store.clone();
                 tokio::spawn(async move {
                     for _ in 0..25 {
-                        store.complete(&demands(100)).await.unwrap();
+                        store.complete(KindName::add_up_to(), &demands(100)).await.unwrap();
                     }
                 })
             })
@@ -221,18 +228,21 @@ pub(crate) mod on_servers {
         for _ in 0..10 {
             let works = one.create(&new_works(1..=200)).await.unwrap();
             let mut same = demands(200);
-            for claim in one.claim(None, HOLD, 1000).await.unwrap() {
+            for claim in one.claim(&[], None, HOLD, 1000).await.unwrap() {
                 same.push(Completion {
                     message_id: claim.message_id,
                     work_code: claim.work_code,
-                    add_up_to: claim.add_up_to,
+                    args: Some(claim.args.clone()),
                     guard: Guard::Pending(claim.run),
-                    outcome: Outcome::Done { result: 1 },
+                    outcome: Outcome::Done { result: Json::from(1) },
                 });
             }
             let mut reversed = same.clone();
             reversed.reverse();
-            let (first, second) = tokio::join!(one.complete(&same), two.complete(&reversed));
+            let (first, second) = tokio::join!(
+                one.complete(KindName::add_up_to(), &same),
+                two.complete(KindName::add_up_to(), &reversed)
+            );
             assert_eq!(applied(&first.unwrap()) + applied(&second.unwrap()), 400);
             assert_eq!(works.len(), 200);
         }
@@ -257,7 +267,7 @@ pub(crate) mod on_servers {
             tokio::spawn(async move {
                 let mut mine = Vec::new();
                 loop {
-                    let claims = store.claim(None, HOLD, 50).await.unwrap();
+                    let claims = store.claim(&[], None, HOLD, 50).await.unwrap();
                     if claims.is_empty() {
                         return mine;
                     }
@@ -267,12 +277,15 @@ pub(crate) mod on_servers {
                         .map(|claim| Completion {
                             message_id: claim.message_id.clone(),
                             work_code: claim.work_code.clone(),
-                            add_up_to: claim.add_up_to,
+                            args: Some(claim.args.clone()),
                             guard: Guard::Pending(Run::FIRST),
-                            outcome: Outcome::Done { result: 1 },
+                            outcome: Outcome::Done { result: Json::from(1) },
                         })
                         .collect();
-                    let (sent, completed) = tokio::join!(store.mark_sent(&claims), store.complete(&completions));
+                    let (sent, completed) = tokio::join!(
+                        store.mark_sent(&claims),
+                        store.complete(KindName::add_up_to(), &completions)
+                    );
                     sent.unwrap();
                     assert_eq!(applied(&completed.unwrap()), claims.len());
                     mine.extend(claims.into_iter().map(|claim| claim.id));
@@ -316,16 +329,19 @@ pub(crate) mod on_servers {
         let (store, database) = migrated(1).await;
         let works = store.create_all(&new_works(1..=3)).await.unwrap().unwrap();
         let lease = HOLD;
-        let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
-        let claims = store.claim(None, HOLD, 2).await.unwrap();
+        let outcomes = [Outcome::Done { result: Json::from(1) }, Outcome::running(lease)];
+        let claims = store.claim(&[], None, HOLD, 2).await.unwrap();
         let completions = claims.iter().zip(outcomes).map(|(claim, outcome)| Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
-            add_up_to: claim.add_up_to,
+            args: Some(claim.args.clone()),
             guard: Guard::Pending(Run::FIRST),
             outcome,
         });
-        store.complete(&completions.collect::<Vec<_>>()).await.unwrap();
+        store
+            .complete(KindName::add_up_to(), &completions.collect::<Vec<_>>())
+            .await
+            .unwrap();
         for work in &works {
             assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
         }
@@ -344,7 +360,7 @@ pub(crate) mod on_servers {
         demand[0].outcome = Outcome::Failed {
             reason: "never\0again".to_owned(),
         };
-        store.complete(&demand).await.unwrap();
+        store.complete(KindName::add_up_to(), &demand).await.unwrap();
         let letter = "SELECT reason, attempts, message_id FROM dead_letters JOIN works USING (message_id)
             WHERE dead_letters.work_id = works.id AND dead_letters.generation = works.generation";
         let letter = database.client().await.query_one(letter, &[]).await.unwrap();

@@ -19,24 +19,25 @@ const KINDS: [Call; 3] = [Call::Create, Call::ByIds, Call::ByCodes];
 
 fn wanted(bound: i32) -> (CreateWork, MessageId) {
     let wanted = CreateWork {
-        add_up_to: AddUpTo::try_from(i64::from(bound)).ok(),
-        run_at: None,
+        args: AddUpTo::try_from(i64::from(bound)).ok().map(AddUpTo::args),
+        ..CreateWork::default()
     };
     (wanted, MessageId::try_from(format!("message {bound}")).unwrap())
 }
 
-/// The numbers in a text such as `AddUpTo(4)`.
-fn numbers(text: &str, name: &str) -> Vec<i32> {
-    let begin = format!("{name}(");
-    let found = text.split(&begin).skip(1);
+/// The numbers in a text such as `WorkId(4)` or `"add_up_to":4}`.
+fn numbers(text: &str, begin: &str) -> Vec<i32> {
+    let found = text.split(begin).skip(1);
     found
-        .map(|rest| rest.split(')').next().unwrap().parse().unwrap())
+        .map(|rest| rest.split([')', '}']).next().unwrap().parse().unwrap())
         .collect()
 }
 
+const BOUND: &str = "\"add_up_to\":";
+
 /// The scripted step for creating works with these bounds.
 fn created(asked: &str) -> Step {
-    let bounds = numbers(asked, "AddUpTo");
+    let bounds = numbers(asked, BOUND);
     if bounds.contains(&BROKEN) {
         Step::Panic
     } else if bounds.contains(&UNREACHABLE) {
@@ -89,7 +90,7 @@ impl Rig {
     /// The bounds of each group passed to the store.
     fn groups(&self) -> Vec<Vec<i32>> {
         let asked = self.store.asked(Call::Create);
-        asked.iter().map(|asked| numbers(asked, "AddUpTo")).collect()
+        asked.iter().map(|asked| numbers(asked, BOUND)).collect()
     }
 
     /// Creates a work of each bound. The first one is under way before the others wait.
@@ -124,7 +125,7 @@ async fn works_that_wait_during_a_commit_form_the_next_group() {
     assert_eq!(rig.groups(), [[1]]);
     rig.held.let_go(2);
     for (ask, bound) in asked.into_iter().zip(1..) {
-        assert_eq!(ask.await.unwrap().unwrap().add_up_to.get(), bound);
+        assert_eq!(ask.await.unwrap().unwrap().add_up_to().unwrap().get(), bound);
     }
     assert_eq!(rig.groups(), [vec![1], vec![2, 3, 4]]);
     waiter.changed().await;
@@ -138,7 +139,7 @@ async fn one_bad_work_does_not_fail_its_neighbours() {
     let mut answers = Vec::new();
     for ask in asked {
         answers.push(match ask.await.unwrap() {
-            Ok(work) => work.add_up_to.get().to_string(),
+            Ok(work) => work.add_up_to().unwrap().get().to_string(),
             Err(error) => error.to_string(),
         });
     }
@@ -197,7 +198,7 @@ async fn waiting_reads_share_one_statement_and_each_gets_its_own_work() {
     }
     assert_eq!(ids, [Some(50), Some(7), Some(3), None, Some(7)]);
     let asked = rig.store.asked(Call::ByIds);
-    let ids: Vec<_> = asked.iter().map(|asked| numbers(asked, "WorkId")).collect();
+    let ids: Vec<_> = asked.iter().map(|asked| numbers(asked, "WorkId(")).collect();
     assert_eq!(ids, [vec![50], vec![3, 7, 101]]);
     rig.held.let_go(1);
     let code = work_code.unwrap();

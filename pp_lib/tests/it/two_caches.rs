@@ -48,8 +48,8 @@ mod on_servers {
 
         async fn create(&self) -> WorkId {
             let wanted = CreateWork {
-                add_up_to: Some(AddUpTo::MIN),
-                run_at: None,
+                args: Some(AddUpTo::MIN.args()),
+                ..CreateWork::default()
             };
             self.works.create(wanted, new_message_id()).await.unwrap().id
         }

@@ -10,7 +10,7 @@ mod on_servers {
     use pp_conformance::broker::{demand, publish, receive, until_ready};
     use pp_conformance::store::everything;
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
-    use pp_lib::domain::{AddUpToSum, Status};
+    use pp_lib::domain::{AddUpToSum, KindName, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::runtime::Health;
     use pp_lib::worker::{ConsumeSettings, Consumer};
@@ -55,7 +55,7 @@ mod on_servers {
         publish(&broker, 0..1).await;
         let bodies = publish_garbled(&queues).await;
         publish(&broker, 1..2).await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(100)).await.unwrap();
         let received = receive(&mut *subscription, bodies.len() + 2).await;
         let id = |delivery: &Delivery| delivery.properties.message_id.clone();
         let (first, last) = (received.first().unwrap(), received.last().unwrap());
@@ -69,7 +69,7 @@ mod on_servers {
         }
         subscription.acknowledge(&[1, 2, 3, 4, 5, 6]).await.unwrap();
         drop(subscription);
-        until_ready(&broker, Queue::Demand, 0).await;
+        until_ready(&broker, &Queue::sums(), 0).await;
         queues.delete().await;
     }
 
@@ -96,6 +96,7 @@ mod on_servers {
             store.clone(),
             broker.clone(),
             Arc::new(MemoryFeed::new()),
+            KindName::default(),
             Arc::new(AddUpToSum),
             settings,
         );
@@ -103,7 +104,7 @@ mod on_servers {
         let consuming = tokio::spawn(consumer.run(part, shutdown.clone()));
 
         let mut letters = broker
-            .subscribe(Queue::DeadLetter, Prefetch::messages(100))
+            .subscribe(&Queue::DeadLetter, Prefetch::messages(100))
             .await
             .unwrap();
         let mut received = receive(&mut *letters, bodies.len()).await;
@@ -128,7 +129,7 @@ mod on_servers {
         tokio::time::timeout(Duration::from_secs(30), all_done).await.unwrap();
         shutdown.cancel();
         consuming.await.unwrap();
-        assert_eq!(broker.ready_messages(Queue::Demand).await.unwrap(), 0);
+        assert_eq!(broker.ready_messages(&Queue::sums()).await.unwrap(), 0);
         drop(letters);
         queues.delete().await;
     }

@@ -48,7 +48,7 @@ mod on_servers {
         let (store, writer) = (database.store(2).await, database.client().await);
         create(&store, 2).await;
         let open = "BEGIN;
-            INSERT INTO works (work_code, origin, message_id, add_up_to) VALUES ('api-aaaaaaaaaa', 'api', 'm', 1);
+            INSERT INTO works (kind, work_code, origin, message_id, args) VALUES ('add_up_to', 'api-aaaaaaaaaa', 'api', 'm', '1');
             INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)";
         writer.batch_execute(open).await.unwrap();
         timeout(SOON, store.rebuild()).await.unwrap().unwrap();

@@ -33,11 +33,12 @@ const WRITE: &str = "
         SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8, $9)
             AS input (id, work_code, origin, add_up_to, status, result, attempt, created_on, updated_on)
     ), inserted AS (
-        INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result, attempt, due_at,
+        INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result, attempt, due_at,
             created_on, updated_on)
         SELECT CASE WHEN EXISTS (SELECT FROM works WHERE works.id = input.id)
                 THEN nextval(pg_get_serial_sequence('works', 'id')) ELSE input.id END,
-            work_code, origin, 'import-' || work_code, add_up_to, status, result, attempt,
+            'add_up_to', work_code, origin, 'import-' || work_code,
+            ('{\"add_up_to\":' || add_up_to || '}')::json, status, to_json(result), attempt,
             CASE status WHEN 'pending' THEN now() END,
             'epoch'::timestamptz + created_on * interval '1 microsecond',
             'epoch'::timestamptz + updated_on * interval '1 microsecond'

@@ -34,9 +34,10 @@ pub(super) fn write(connection: &mut SqliteConnection, rows: &[Row]) -> QueryRes
 
 fn insert(connection: &mut SqliteConnection, row: &Row) -> QueryResult<Option<i64>> {
     let inserted: Vec<Inserted> = sql_query(
-        "INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result, attempt, due_at,
+        "INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result, attempt, due_at,
              created_on, updated_on)
-         SELECT iif(EXISTS (SELECT 1 FROM works WHERE id = ?1), NULL, ?1), ?2, ?3, 'import-' || ?2, ?4, ?5, ?6, ?7,
+         SELECT iif(EXISTS (SELECT 1 FROM works WHERE id = ?1), NULL, ?1), 'add_up_to', ?2, ?3, 'import-' || ?2,
+             '{\"add_up_to\":' || ?4 || '}', ?5, CAST(?6 AS TEXT), ?7,
              iif(?5 = 'pending', CAST(unixepoch('subsec') * 1000 AS INTEGER), NULL), ?8, ?9
          WHERE true
          ON CONFLICT DO NOTHING RETURNING id",

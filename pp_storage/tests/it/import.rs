@@ -125,7 +125,7 @@ mod on_servers {
         let mut connection = PgConnection::establish(into.url.as_str()).unwrap();
         let works = lines(
             &mut connection,
-            "SELECT concat_ws(' ', id, work_code, add_up_to, status, coalesce(result::text, '-'),
+            "SELECT concat_ws(' ', id, work_code, args ->> 'add_up_to', status, coalesce(result::text, '-'),
                 floor(extract(epoch FROM created_on))::bigint, floor(extract(epoch FROM updated_on))::bigint,
                 (due_at IS NOT NULL)::text) AS line FROM works ORDER BY id",
         );
@@ -139,7 +139,7 @@ mod on_servers {
         // New works of services get other ids.
         connection
             .batch_execute(
-                "INSERT INTO works (work_code, origin, message_id, add_up_to) VALUES ('api-zzzzzzzzzz', 'api', 'z', 1)",
+                "INSERT INTO works (kind, work_code, origin, message_id, args) VALUES ('add_up_to', 'api-zzzzzzzzzz', 'api', 'z', '1')",
             )
             .unwrap();
         let newest = lines(&mut connection, "SELECT max(id)::text AS line FROM works");
@@ -162,7 +162,7 @@ mod on_servers {
         let mut connection = SqliteConnection::establish(&file).unwrap();
         let works = lines(
             &mut connection,
-            "SELECT id || ' ' || work_code || ' ' || add_up_to || ' ' || status || ' ' || coalesce(result, '-') || ' ' ||
+            "SELECT id || ' ' || work_code || ' ' || (args ->> 'add_up_to') || ' ' || status || ' ' || coalesce(result, '-') || ' ' ||
                 (created_on / 1000) || ' ' || (updated_on / 1000) || ' ' || iif(due_at IS NULL, 'false', 'true') AS line
              FROM works ORDER BY id",
         );
@@ -182,7 +182,7 @@ mod on_servers {
         let mut connection = PgConnection::establish(into.url.as_str()).unwrap();
         connection
             .batch_execute(
-                "INSERT INTO works (work_code, origin, message_id, add_up_to) VALUES ('api-zzzzzzzzzz', 'api', 'z', 1)",
+                "INSERT INTO works (kind, work_code, origin, message_id, args) VALUES ('add_up_to', 'api-zzzzzzzzzz', 'api', 'z', '1')",
             )
             .unwrap();
         assert_eq!(

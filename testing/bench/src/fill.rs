@@ -46,11 +46,11 @@ const INDEXES: &str = "
     WHERE indrelid IN ('works'::regclass, 'events'::regclass)";
 
 /// Codes are random in their first four digits and counted in the others, which keeps them different.
-const WORKS: &str = "
-    INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result, version, created_on, updated_on)
-    SELECT g, CASE WHEN g <= $1 / 10 THEN 'api-' ELSE 'consumer-' END || substr(md5(g::text), 1, 4) || lpad(to_hex(g), 6, '0'),
-        CASE WHEN g <= $1 / 10 THEN 'api' ELSE 'consumer' END::work_origin, md5(g::text), 10, 'done', 55, 2, at, at
-    FROM generate_series(1, $1::bigint) AS g, LATERAL (SELECT now() - ($1 - g) * interval '1 ms' AS at) AS moment";
+const WORKS: &str = r#"
+    INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result, version, created_on, updated_on)
+    SELECT g, 'add_up_to', CASE WHEN g <= $1 / 10 THEN 'api-' ELSE 'consumer-' END || substr(md5(g::text), 1, 4) || lpad(to_hex(g), 6, '0'),
+        CASE WHEN g <= $1 / 10 THEN 'api' ELSE 'consumer' END::work_origin, md5(g::text), '{"add_up_to":10}', 'done', '55', 2, at, at
+    FROM generate_series(1, $1::bigint) AS g, LATERAL (SELECT now() - ($1 - g) * interval '1 ms' AS at) AS moment"#;
 
 const EVENTS: &str = "
     INSERT INTO events (work_id, created_on, generation, variable, value, status)

@@ -102,7 +102,7 @@ fn dispatch(stand: &Stand, place: &Place) -> Result<f64> {
 }
 
 /// Their codes have a letter that those of `fill` do not have.
-const DUE_WORKS: &str = "
-    INSERT INTO works (work_code, origin, message_id, add_up_to, due_at)
-    SELECT 'api-D' || substr(md5(random()::text), 1, 3) || lpad(to_hex(g), 6, '0'), 'api', gen_random_uuid()::text, 10, now()
-    FROM generate_series(1, $1::bigint) AS g";
+const DUE_WORKS: &str = r#"
+    INSERT INTO works (kind, work_code, origin, message_id, args, due_at)
+    SELECT 'add_up_to', 'api-D' || substr(md5(random()::text), 1, 3) || lpad(to_hex(g), 6, '0'), 'api', gen_random_uuid()::text, '{"add_up_to":10}', now()
+    FROM generate_series(1, $1::bigint) AS g"#;

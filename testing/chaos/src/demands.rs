@@ -5,6 +5,7 @@ use bytes::Bytes;
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::broker::rabbitmq::{RabbitMq, RabbitMqConfig};
 use pp_lib::broker::{Broker as _, Outgoing, Published, Queue};
+use pp_lib::domain::KindName;
 use pp_lib::runtime::new_message_id;
 
 /// The queues of RabbitMQ under a prefix of its own.
@@ -31,7 +32,7 @@ impl Demands {
         let mut ids = Vec::with_capacity(count);
         while ids.len() < count {
             let window: Vec<Outgoing> = (ids.len()..count.min(ids.len() + 2000)).map(demand).collect();
-            let published = self.broker.publish(&window).await?;
+            let published = self.broker.publish(KindName::add_up_to(), &window).await?;
             ensure!(
                 published.iter().all(|one| *one == Published::Confirmed),
                 "not every demand was confirmed"
@@ -46,7 +47,7 @@ impl Demands {
     /// # Errors
     /// When the broker does not answer.
     pub async fn waiting(&self) -> Result<u64> {
-        Ok(self.broker.ready_messages(Queue::Demand).await?)
+        Ok(self.broker.ready_messages(&Queue::sums()).await?)
     }
 
     /// How many dead letters wait in their queue.
@@ -54,7 +55,7 @@ impl Demands {
     /// # Errors
     /// When the broker does not answer.
     pub async fn dead(&self) -> Result<u64> {
-        Ok(self.broker.ready_messages(Queue::DeadLetter).await?)
+        Ok(self.broker.ready_messages(&Queue::DeadLetter).await?)
     }
 }
 

@@ -155,7 +155,7 @@ impl Distributed {
     /// Messages that wait in both queues.
     async fn ready_messages(&self) -> Result<u64> {
         let broker = RabbitMq::connect(&self.rabbitmq, QueueNames::new(PREFIX), RabbitMqConfig::default()).await?;
-        Ok(broker.ready_messages(QueueKind::Demand).await? + broker.ready_messages(QueueKind::DeadLetter).await?)
+        Ok(broker.ready_messages(&QueueKind::sums()).await? + broker.ready_messages(&QueueKind::DeadLetter).await?)
     }
 }
 

@@ -144,8 +144,8 @@ impl Ledger {
                    (SELECT count(*) FROM events WHERE work_id > $1)
             FROM (
                 SELECT id, starts_with(work_code, 'api-') AS from_api,
-                       status = 'done' AND result = add_up_to::bigint * (add_up_to::bigint + 1) / 2 AS right_sum
-                FROM works WHERE id > $1
+                       status = 'done' AND (result #>> '{}')::bigint = bound * (bound + 1) / 2 AS right_sum
+                FROM works CROSS JOIN LATERAL (SELECT (args ->> 'add_up_to')::bigint) AS asked (bound) WHERE id > $1
             ) AS works LEFT JOIN history ON history.work_id = works.id";
         let row = self.client.query_one(sql, &[&id]).await?;
         Ok(Account {

@@ -124,7 +124,7 @@ impl Tables {
 
     async fn page(&self, above: i64) -> Result<Vec<Row>> {
         let sql = "
-            SELECT id, message_id, add_up_to::bigint, status::text, result, generation,
+            SELECT id, message_id, (args ->> 'add_up_to')::bigint, status::text, (result #>> '{}')::bigint, generation,
                    extract(epoch FROM updated_on)::float8,
                    (SELECT array_agg(events.generation ORDER BY events.id) FROM events WHERE work_id = works.id),
                    (SELECT array_agg(

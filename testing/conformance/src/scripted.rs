@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Position, Stats, Work, WorkCode, WorkId};
+use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
     DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven,
@@ -244,7 +244,7 @@ every_call! {
         Search search(search: &Search) -> Vec<Work>;
     }
     WorkChanges {
-        Update update(id: WorkId, add_up_to: AddUpTo, version: Option<i64>, pause: Duration) -> Changed<Work>;
+        Update update(id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Changed<Work>;
         Cancel cancel(id: WorkId, version: Option<i64>) -> Changed<Work>;
         Retry retry(id: WorkId, version: Option<i64>) -> Changed<Work>;
         Delete delete(id: WorkId, version: Option<i64>) -> Changed<()>;
@@ -258,20 +258,21 @@ every_call! {
         Touched touched(after: &Position, limit: u16) -> Option<Page<WorkId>>;
     }
     DispatchRows {
-        Claim claim(within: Option<Duration>, hold: Duration, limit: u16) -> Vec<Claim>;
+        Claim claim(skipped: &[KindName], within: Option<Duration>, hold: Duration, limit: u16) -> Vec<Claim>;
+        PendingKinds pending_kinds() -> Vec<KindName>;
         MarkSent mark_sent(claims: &[Claim]) -> ();
         GiveBack give_back(claims: &[Claim]) -> ();
-        ReleaseSent release_sent(longer_than: Duration) -> u64;
-        NextDue next_due() -> Option<Duration>;
+        ReleaseSent release_sent(kind: &KindName, longer_than: Duration) -> u64;
+        NextDue next_due(skipped: &[KindName]) -> Option<Duration>;
         LoseSent lose_sent(max_lost: i32) -> u64;
         LoseRunning lose_running(max_lost: i32) -> u64;
         Clock clock() -> Duration;
         ShortenWaits shorten_waits(most: Option<u32>) -> u64;
     }
     Completions {
-        Complete complete(completions: &[Completion]) -> Vec<Completed>;
-        ExtendLeases extend_leases(attempts: &[RunningAttempt], lease: Duration) -> Vec<bool>;
-        HandBack hand_back(attempts: &[RunningAttempt]) -> u64;
+        Complete complete(kind: &KindName, completions: &[Completion]) -> Vec<Completed>;
+        ExtendLeases extend_leases(kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Vec<bool>;
+        HandBack hand_back(kind: &KindName, attempts: &[RunningAttempt]) -> u64;
         Rescue rescue(max_lost: i32, limit: u16) -> u64;
     }
     DeadLetters {

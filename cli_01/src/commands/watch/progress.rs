@@ -44,7 +44,7 @@ impl Progress {
 
     /// Shows the current state of the work.
     pub(super) fn work(&mut self, work: &Work, works: &dyn Works) {
-        self.add_up_to = Some(work.add_up_to);
+        self.add_up_to = work.add_up_to();
         self.spin(work.status.as_str());
         if work.status == Status::Running && !self.bar.is_hidden() {
             let events = works.events(work.id).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! A connection with one channel and declared queues.
+//! A connection with one channel, over which queues are declared before their first use.
 //!
 //! It does not recover. After an error the caller drops the link and opens another one when it needs it.
 
+use std::collections::HashSet;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +26,7 @@ const ACCESS_REFUSED: u16 = 403;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 
-/// The address of the server and the queues it must have.
+/// The address of the server and the names of its queues.
 pub(super) struct Server {
     uri: AMQPUri,
     pub(super) names: QueueNames,
@@ -40,7 +41,9 @@ pub(super) struct Server {
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) channel: Channel,
-    pub(super) version: MajorVersion,
+    version: MajorVersion,
+    /// The queues that were declared or found over it.
+    declared: HashSet<Queue>,
 }
 
 /// The purpose of a link. The server's operator sees it in the connection's name.
@@ -64,13 +67,8 @@ impl Server {
         if let Some(url::Host::Ipv6(address)) = parsed.host() {
             uri.authority.host = address.to_string();
         }
-        if let Some(name) = [&names.demand, &names.dead_letter]
-            .into_iter()
-            .find(|name| name.len() > 255)
-        {
-            return Err(BrokerError::Rejected(format!(
-                "a queue's name may have at most 255 bytes: {name}"
-            )));
+        for queue in [Queue::sums(), Queue::DeadLetter] {
+            allowed(&names.get(&queue))?;
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(Self {
@@ -118,7 +116,6 @@ impl Server {
             .map_err(|error| self.refused(&error))?;
         // Every login has a greeting before it.
         let version = greeted.get().copied().unwrap_or(MajorVersion(0));
-        self.declare(&connection, version).await?;
         let channel = connection
             .create_channel()
             .await
@@ -131,30 +128,42 @@ impl Server {
             connection,
             channel,
             version,
+            declared: HashSet::new(),
         })
     }
 
-    /// Declares the queues. It warns once if they are older than the server's upgrade to 4.0: such queues work, except
-    /// for the new default limit.
-    pub(super) async fn declare(&self, connection: &Connection, version: MajorVersion) -> Result<()> {
-        let arguments = Arguments::of(version);
-        let mut before = Vec::new();
-        for queue in [Queue::Demand, Queue::DeadLetter] {
-            let name = self.names.get(queue);
-            if self.declare_one(connection, name, arguments).await? != arguments {
-                before.push(name);
-            }
+    /// Declares a queue unless it was declared over this link. It warns once about a queue that is older than the server's
+    /// upgrade to 4.0: such a queue works, except for the new default limit.
+    pub(super) async fn declare(&self, link: &mut Link, queue: &Queue) -> Result<()> {
+        if link.declared.contains(queue) {
+            return Ok(());
         }
-        if !before.is_empty() {
+        let (name, arguments) = (self.names.get(queue), Arguments::of(link.version));
+        allowed(&name)?;
+        let declaring = async {
+            // A queue that a user has named is used as it is.
+            match self.names.is_own(queue) || !self.is_there(&link.connection, &name).await? {
+                true => self.declare_one(&link.connection, &name, arguments).await,
+                false => Ok(arguments),
+            }
+        };
+        let declared = timeout(self.config.answer_timeout, declaring).await;
+        if declared.unwrap_or_else(|_| Err(self.no_answer("to the declaration of a queue")))? != arguments {
             self.limit_told.call_once(|| {
                 log::warn!(
                     "made before the server's upgrade to 4.0, which drops a message after 20 failed deliveries unless a \
-                     policy sets delivery-limit: {}",
-                    before.join(", ")
+                     policy sets delivery-limit: {name}"
                 );
             });
         }
+        link.declared.insert(queue.clone());
         Ok(())
+    }
+
+    async fn is_there(&self, connection: &Connection, name: &str) -> Result<bool> {
+        topology::exists(connection, name)
+            .await
+            .map_err(|error| self.refused(&error))
     }
 
     /// Declares a queue and answers its arguments. Old and new queues may exist side by side. A user without the right
@@ -180,13 +189,12 @@ impl Server {
 
     /// Finds a queue that another user declared.
     async fn find_one(&self, connection: &Connection, name: &str) -> Result<()> {
-        match topology::exists(connection, name).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(BrokerError::Rejected(format!(
+        match self.is_there(connection, name).await? {
+            true => Ok(()),
+            false => Err(BrokerError::Rejected(format!(
                 "there is no queue {name}, and this user may not declare it ({})",
                 self.address()
             ))),
-            Err(error) => Err(self.refused(&error)),
         }
     }
 
@@ -217,7 +225,23 @@ impl Server {
     }
 }
 
+/// Refuses a name that is too long for a queue.
+fn allowed(name: &str) -> Result<()> {
+    match name.len() <= QueueNames::MAX_LENGTH {
+        true => Ok(()),
+        false => Err(BrokerError::Rejected(format!(
+            "a queue's name may have at most {} bytes: {name}",
+            QueueNames::MAX_LENGTH
+        ))),
+    }
+}
+
 impl Link {
+    /// Forgets that a queue was declared.
+    pub(super) fn forget(&mut self, queue: &Queue) {
+        self.declared.remove(queue);
+    }
+
     /// True if it looks usable. The server may be gone without a sign.
     pub(super) fn connected(&self) -> bool {
         self.connection.status().connected() && self.channel.status().connected()

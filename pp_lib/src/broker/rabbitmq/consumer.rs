@@ -56,9 +56,10 @@ impl RabbitSubscription {
         let (gate, scales) = budget(prefetch.bytes);
         // RabbitMQ takes zero as unlimited.
         let prefetch = prefetch.messages.max(1);
-        let link = server.open(Purpose::Consume(gate)).await?;
+        let mut link = server.open(Purpose::Consume(gate)).await?;
+        server.declare(&mut link, &queue).await?;
         let window = prefetch.min(FIRST_WINDOW);
-        let consumer = consume(&server, &link.channel, server.names.get(queue).into(), window).await?;
+        let consumer = consume(&server, &link.channel, server.names.get(&queue).into(), window).await?;
         Ok(Self {
             consumer,
             ended: false,
@@ -107,7 +108,7 @@ impl RabbitSubscription {
         let weight = self.scales.next_weight();
         self.held += weight;
         self.out.push_back((message.acker.clone(), weight));
-        self.taken.push(message::delivery(self.queue, message));
+        self.taken.push(message::delivery(&self.queue, message));
     }
 
     /// True if the rest of the prefetch probably has room, judging by the size of the first messages.

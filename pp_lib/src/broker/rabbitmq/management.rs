@@ -67,7 +67,7 @@ impl Management {
         let _ = (base.set_username(""), base.set_password(None));
         let root = base.as_str().trim_end_matches('/').to_owned();
         let queue = |queue: Queue| {
-            let name = names.get(queue).to_owned();
+            let name = names.get(&queue);
             let url = Url::parse(&format!("{root}/api/queues/{virtual_host}/{name}"));
             url.map(|url| (name, url)).map_err(|error| wrong(&error.to_string()))
         };
@@ -78,7 +78,7 @@ impl Management {
             .build();
         Ok(Self {
             agent: agent.into(),
-            queues: [queue(Queue::Demand)?, queue(Queue::DeadLetter)?],
+            queues: [queue(Queue::sums())?, queue(Queue::DeadLetter)?],
             authorization: format!("Basic {login}"),
         })
     }

@@ -18,6 +18,7 @@ const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
 const LOST_LEASES: &str = "lost_leases";
 const REASON: &str = "reason";
+const KIND: &str = "kind";
 /// The encoded properties of a dead letter's message; empty if they were not kept.
 const KEPT: &str = "kept_properties";
 /// Headers that belong to the server: a message's history, its counts and its further queues.
@@ -73,6 +74,7 @@ pub(super) fn resent(message: &Resent) -> (BasicProperties, Bytes) {
 pub(super) fn dead_letter(letter: &DeadLetter) -> (BasicProperties, Bytes) {
     let mut headers = FieldTable::default();
     headers.insert(REASON.into(), AMQPValue::LongString(letter.carried_reason().into()));
+    headers.insert(KIND.into(), AMQPValue::LongString(letter.kind.as_str().into()));
     let kept = letter.properties.kept.whole().map(|kept| kept.to_vec());
     headers.insert(KEPT.into(), AMQPValue::LongString(kept.unwrap_or_default().into()));
     (of_pp(&letter.message_id, headers), letter.body.clone())
@@ -136,11 +138,11 @@ fn decode(kept: &[u8]) -> Option<BasicProperties> {
     }
 }
 
-pub(super) fn delivery(queue: Queue, message: lapin::message::Delivery) -> Delivery {
+pub(super) fn delivery(queue: &Queue, message: lapin::message::Delivery) -> Delivery {
     let kept = match queue {
         // The mark replaces the sender's properties, which are lost.
-        Queue::Demand if is_unreadable(&message.properties) => Kept::Nothing,
-        Queue::Demand => Kept::of(encode(&message.properties)),
+        Queue::Demand(_) if is_unreadable(&message.properties) => Kept::Nothing,
+        Queue::Demand(_) => Kept::of(encode(&message.properties)),
         Queue::DeadLetter => kept_by_letter(&message.properties),
     };
     Delivery {
@@ -162,7 +164,7 @@ fn kept_by_letter(letter: &BasicProperties) -> Kept {
         return Kept::of(kept.as_bytes().to_vec());
     }
     match letter.headers() {
-        Some(headers) => Kept::of(encode(&letter.clone().with_headers(without(headers, &[REASON])))),
+        Some(headers) => Kept::of(encode(&letter.clone().with_headers(without(headers, &[REASON, KIND])))),
         None => Kept::of(encode(letter)),
     }
 }
@@ -203,7 +205,8 @@ fn properties(properties: &BasicProperties) -> Properties {
         attempt,
         failures,
         lost_leases,
-        // A reason of any form is accepted, because a dead letter is already dead.
+        // A kind or reason of any form is accepted, because a dead letter is already dead.
+        kind: header(KIND).as_long_string().map(ToString::to_string),
         reason: header(REASON).as_long_string().map(ToString::to_string),
         kept: Kept::Nothing,
         malformed,

@@ -26,6 +26,7 @@ pub use self::management::Management;
 use self::publisher::Publisher;
 use super::queues::QueueNames;
 use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
+use crate::domain::KindName;
 
 /// The behaviour towards the server.
 #[derive(Clone, Debug)]
@@ -62,13 +63,17 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects once and declares the queues. It needs a Tokio runtime that outlives the broker.
+    /// Connects once and declares the queues of sums and of dead letters; those of other kinds are declared with their
+    /// first use. It needs a Tokio runtime that outlives the broker.
     ///
     /// [`BrokerError::Unavailable`] is worth a retry, because a server may start late. [`BrokerError::Rejected`] is
     /// not: the URL is invalid, the login is refused, or a queue exists with other arguments.
     pub async fn connect(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let broker = Self::without_connection(url, names, config)?;
-        let link = broker.server.open(Purpose::Publish).await?;
+        let mut link = broker.server.open(Purpose::Publish).await?;
+        for queue in [Queue::sums(), Queue::DeadLetter] {
+            broker.server.declare(&mut link, &queue).await?;
+        }
         broker.publisher.begin_with(link).await;
         Ok(broker)
     }
@@ -92,19 +97,19 @@ impl RabbitMq {
 
 #[async_trait]
 impl Broker for RabbitMq {
-    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>> {
+    async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> Result<Vec<Published>> {
         let messages: Vec<_> = messages.iter().map(message::demand).collect();
-        self.publisher.publish(Queue::Demand, &messages).await
+        self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await
     }
 
-    async fn resend(&self, messages: &[Resent]) -> Result<Vec<Published>> {
+    async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>> {
         let messages: Vec<_> = messages.iter().map(message::resent).collect();
-        self.publisher.publish(Queue::Demand, &messages).await
+        self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
         let messages: Vec<_> = letters.iter().map(message::dead_letter).collect();
-        let published = self.publisher.publish(Queue::DeadLetter, &messages).await?;
+        let published = self.publisher.publish(&Queue::DeadLetter, &messages).await?;
         let safe = published
             .iter()
             .filter(|published| **published == Published::Confirmed)
@@ -118,13 +123,13 @@ impl Broker for RabbitMq {
         )))
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: &Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
         Ok(Box::new(
-            RabbitSubscription::begin(self.server.clone(), queue, prefetch).await?,
+            RabbitSubscription::begin(self.server.clone(), queue.clone(), prefetch).await?,
         ))
     }
 
-    async fn ready_messages(&self, queue: Queue) -> Result<u64> {
+    async fn ready_messages(&self, queue: &Queue) -> Result<u64> {
         self.publisher.ready_messages(queue).await
     }
 

@@ -45,12 +45,17 @@ impl Publisher {
     }
 
     /// Sends messages to a queue: properties, each with a message id, and bodies. After an error none was sent.
-    pub(super) async fn publish(&self, queue: Queue, messages: &[(BasicProperties, Bytes)]) -> Result<Vec<Published>> {
+    pub(super) async fn publish(&self, queue: &Queue, messages: &[(BasicProperties, Bytes)]) -> Result<Vec<Published>> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
         let mut place = self.turn().await?;
-        let link = self.take_link(&mut place).await?;
+        let mut link = self.take_link(&mut place).await?;
+        if let Err(error) = self.server.declare(&mut link, queue).await {
+            // A refusal concerns this queue only.
+            *place = Some(link).filter(Link::connected);
+            return Err(error);
+        }
         let mut outcomes = Vec::with_capacity(messages.len());
         for window in windows(messages) {
             let (published, healthy) = self.send(&link, queue, window).await;
@@ -74,12 +79,12 @@ impl Publisher {
     }
 
     /// The number of waiting messages in a queue. A missing queue counts as empty and is declared again.
-    pub(super) async fn ready_messages(&self, queue: Queue) -> Result<u64> {
+    pub(super) async fn ready_messages(&self, queue: &Queue) -> Result<u64> {
         let mut place = self.turn().await?;
         let link = self.take_link(&mut place).await?;
         let ask = async {
             let channel = link.connection.create_channel().await?;
-            topology::ready_messages(&channel, self.server.names.get(queue)).await
+            topology::ready_messages(&channel, &self.server.names.get(queue)).await
         };
         let ready = timeout(self.server.config.answer_timeout, ask)
             .await
@@ -112,7 +117,7 @@ impl Publisher {
     }
 
     /// Sends a window. Answers the outcomes, and `true` if the link is still good.
-    async fn send(&self, link: &Link, queue: Queue, window: &[(BasicProperties, Bytes)]) -> (Vec<Published>, bool) {
+    async fn send(&self, link: &Link, queue: &Queue, window: &[(BasicProperties, Bytes)]) -> (Vec<Published>, bool) {
         let name = ShortString::from(self.server.names.get(queue));
         let mandatory = BasicPublishOptions {
             mandatory: true,
@@ -168,29 +173,20 @@ impl Publisher {
         (outcomes, lost.is_none())
     }
 
-    /// Declares the queues for the next call. After a failure the answer is `None`, and the next connect declares them.
-    async fn declared_again(&self, link: Link, missing: Queue, returned: usize) -> Option<Link> {
-        let name = self.server.names.get(missing);
-        let declare = self.server.declare(&link.connection, link.version);
-        match timeout(self.server.config.answer_timeout, declare).await {
-            Ok(Ok(())) => {
-                log_repeated!(
-                    Warn,
-                    format!("there was no queue {name}"),
-                    "it is declared again; {returned} messages came back"
-                );
-                Some(link)
-            }
-            Ok(Err(error)) => {
-                log_repeated!(
-                    Warn,
-                    format!("there was no queue {name}"),
-                    "{returned} messages came back; {error}"
-                );
-                None
-            }
-            Err(_) => None,
-        }
+    /// Declares a missing queue for the next call. After a failure that call tries again.
+    async fn declared_again(&self, mut link: Link, missing: &Queue, returned: usize) -> Option<Link> {
+        link.forget(missing);
+        let declared = self.server.declare(&mut link, missing).await;
+        let then = match &declared {
+            Ok(()) => "it is declared again".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        log_repeated!(
+            Warn,
+            format!("there was no queue {}", self.server.names.get(missing)),
+            "{returned} messages came back; {then}"
+        );
+        Some(link).filter(Link::connected)
     }
 }
 

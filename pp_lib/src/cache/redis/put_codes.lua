@@ -5,7 +5,7 @@ local accepted = false
 for i = 2, #KEYS do
   local key, at = KEYS[i], 3 * i - 3
   local value, present = ARGV[at], get(key)
-  local known = present and (string.find(present, '^i%d+$') or string.find(present, '^p%d+ %-?%d+ .+$'))
+  local known = present and (string.find(present, '^i%d+$') or string.find(present, '^p{.*}$'))
   if not known or string.sub(value, 1, 1) == 'i' then
     set(key, value, ARGV[at + 1])
     if string.sub(value, 1, 1) == 'p' then

@@ -3,6 +3,7 @@
 //!
 //! A crash between two of these steps causes at most a second message, whose row is then already completed.
 
+mod blocked;
 mod clock;
 mod send;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::blocked::Blocked;
 use self::clock::{Clock, Direction};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
@@ -66,9 +68,6 @@ enum DispatchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The broker accepted only some of the messages.
-    #[error("{0} of {1} messages were not taken by the broker")]
-    NotTaken(usize, usize),
 }
 
 impl Trouble for DispatchError {
@@ -76,7 +75,6 @@ impl Trouble for DispatchError {
         match self {
             Self::Store(error) => error.summary(),
             Self::Broker(error) => error.summary(),
-            Self::NotTaken(..) => "the broker did not take all messages",
         }
     }
 }
@@ -100,6 +98,8 @@ struct Timetable {
     next_chores: Instant,
     /// True if a poke ended the last pause.
     poked: bool,
+    /// The kinds whose demands were not taken lately.
+    blocked: Blocked,
 }
 
 type Result<T> = std::result::Result<T, DispatchError>;
@@ -141,6 +141,7 @@ impl Dispatcher {
             next_sweep: Instant::now(),
             next_chores: Instant::now(),
             poked: false,
+            blocked: Blocked::default(),
         };
         while let Some(outcome) = self.round_or_stop(&mut timetable, shutdown).await {
             match outcome {
@@ -189,20 +190,21 @@ impl Dispatcher {
             timetable.next_look = Instant::now() + CLOCK_INTERVAL;
         }
         if Instant::now() >= timetable.next_sweep {
-            self.sweep(shutdown).await?;
+            self.sweep(&mut timetable.blocked, shutdown).await?;
             timetable.next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
         // Pokes may come every few milliseconds, mostly for new works.
         let skipped = timetable.poked && Instant::now() < timetable.next_chores;
         if !skipped {
             self.rescue().await?;
-            self.send_redriven().await?;
+            self.send_redriven(&mut timetable.blocked).await?;
             timetable.next_chores = Instant::now() + CHORE_INTERVAL;
         }
-        if !self.send_due(Some(self.settings.within), shutdown).await? {
+        let within = Some(self.settings.within);
+        if !self.send_due(&mut timetable.blocked, within, shutdown).await? {
             return Ok(Due::More);
         }
-        let pause = self.idle_for().await?;
+        let pause = self.idle_for(&mut timetable.blocked).await?;
         let until_chores = timetable.next_chores - Instant::now();
         Ok(Due::Nothing {
             pause: if skipped { pause.min(until_chores) } else { pause },
@@ -210,24 +212,31 @@ impl Dispatcher {
     }
 
     /// The time until the next row is due, because of its start time, a retry or the end of its lease.
-    async fn idle_for(&self) -> Result<Duration> {
-        let next = self.store.next_due().await?;
+    async fn idle_for(&self, blocked: &mut Blocked) -> Result<Duration> {
+        let next = self.store.next_due(&blocked.kinds()).await?;
+        let next = [next, blocked.next()].into_iter().flatten().min();
         Ok(next.map_or(self.settings.poll, |next| {
             next.clamp(SHORTEST_PAUSE, self.settings.poll)
         }))
     }
 
     /// Finds due rows of any age, and rows whose messages must be lost because they were sent a while ago and the queue
-    /// is empty. A row that a worker is running is sent twice, which does no harm.
-    async fn sweep(&self, shutdown: &CancellationToken) -> Result<()> {
-        if self.broker.ready_messages(Queue::Demand).await? == 0 {
-            let released = self.store.release_sent(SWEEP_INTERVAL).await?;
-            if released > 0 {
-                log::info!("{released} works were sent without a result and are sent again");
+    /// of their kind is empty. A row that a worker is running is sent twice, which does no harm.
+    async fn sweep(&self, blocked: &mut Blocked, shutdown: &CancellationToken) -> Result<()> {
+        for kind in self.store.pending_kinds().await? {
+            match self.broker.ready_messages(&Queue::Demand(kind.clone())).await {
+                Ok(0) => {
+                    let released = self.store.release_sent(&kind, SWEEP_INTERVAL).await?;
+                    if released > 0 {
+                        log::info!("{released} works of kind {kind} were sent without a result and are sent again");
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => blocked.failed(&kind, error)?,
             }
         }
         self.shorten_waits(Some(SWEPT_WAITS)).await?;
-        while !self.send_due(None, shutdown).await? {
+        while !self.send_due(blocked, None, shutdown).await? {
             self.rescue().await?;
         }
         Ok(())
@@ -270,10 +279,18 @@ impl Dispatcher {
 
     /// Takes back the works in memory at a regular end. They are not lost, and are due at the next start.
     async fn take_back(&self) {
-        match self.store.release_sent(Duration::ZERO).await {
+        match self.release_all().await {
             Ok(released) => log::debug!("{released} works in the queue are due at the next start"),
             Err(error) => log::warn!("works in the queue were not taken back: {error}"),
         }
+    }
+
+    async fn release_all(&self) -> Result<u64> {
+        let mut released = 0;
+        for kind in self.store.pending_kinds().await? {
+            released += self.store.release_sent(&kind, Duration::ZERO).await?;
+        }
+        Ok(released)
     }
 
     async fn rescue(&self) -> Result<()> {

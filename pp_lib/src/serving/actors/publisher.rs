@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::broker::BrokerError;
-    use crate::domain::MessageId;
+    use crate::domain::{AddUpTo, KindName, MessageId};
     use crate::enqueue::SinkError;
 
     /// Records each offer. Answering takes a permit.
@@ -146,7 +146,8 @@ mod tests {
     fn demand(id: &str, bound: &str) -> NewDemand {
         NewDemand {
             message_id: MessageId::try_from(id.to_owned()).unwrap(),
-            add_up_to: bound.parse().unwrap(),
+            kind: KindName::default(),
+            args: bound.parse::<AddUpTo>().unwrap().args(),
             work_code: None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, ActorError};
-use crate::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Stats, Work, WorkCode, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
@@ -140,14 +140,9 @@ impl StoreHandle {
         self.due("store: create all", self.store.create_all(works)).await
     }
 
-    /// Changes the bound of a work. A given `version` must match.
-    pub async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-    ) -> Result<Changed<Work>, ActorError> {
-        let update = self.store.update(id, add_up_to, version, UPDATE_PAUSE);
+    /// Changes the arguments of a work. A given `version` must match.
+    pub async fn update(&self, id: WorkId, args: &Json, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let update = self.store.update(id, args, version, UPDATE_PAUSE);
         self.due("store: update", update).await
     }
 

@@ -1,21 +1,35 @@
 //! The statements that end attempts: with an outcome, or because the worker is lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
-use diesel::{QueryResult, RunQueryDsl as _, sql_query};
+use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use super::rows::{Freed, MessageIdRow, column, microseconds, without_nul};
-use crate::domain::Status;
+use crate::domain::{Json, KindName, Status};
 use crate::store::{Completion, Guard, LEASE_LOST};
 
 type MessageIds = HashSet<String>;
 
-fn message_ids(found: Vec<MessageIdRow>) -> MessageIds {
-    found.into_iter().map(|found| found.message_id).collect()
+/// The arguments of the rows that were changed, of those that are running now.
+pub(super) type Applied = HashMap<String, Option<Json>>;
+
+/// A row that an outcome changed.
+#[derive(QueryableByName)]
+struct Changed {
+    #[diesel(sql_type = Text)]
+    message_id: String,
+    /// Of a row that is running now.
+    #[diesel(sql_type = Nullable<Text>)]
+    args: Option<String>,
+}
+
+fn applied_of(changed: Vec<Changed>) -> Applied {
+    let entry = |row: Changed| (row.message_id, row.args.map(Json::accepted));
+    changed.into_iter().map(entry).collect()
 }
 
 /// Events follow from the rows that changed: a start if the attempt was not announced as running, then its end. So do
@@ -23,45 +37,49 @@ fn message_ids(found: Vec<MessageIdRow>) -> MessageIds {
 /// because it is not known when a later one was asked for.
 const COMPLETE: &str = "
     WITH input AS MATERIALIZED (
-        SELECT * FROM unnest($1, $2, $3::work_origin[], $4, $5::work_status[], $6, $7, $8::work_status[], $9, $10, $11)
-            AS input (message_id, work_code, origin, add_up_to, was, generation, attempt, status, result, due, reason)
+        SELECT *, now() + due * interval '1 microsecond' AS until, CASE WHEN due IS NULL THEN NULL ELSE now() END AS since
+        FROM unnest($2, $3, $4::work_origin[], $5, $6::work_status[], $7, $8, $9::work_status[], $10, $11, $12, $13)
+            AS input (message_id, work_code, origin, args, was, generation, attempt, status, result, due, claim, reason)
     ), inserted AS (
-        INSERT INTO works
-            (work_code, origin, message_id, add_up_to, status, result, attempt, failures, due_at, due_set_on)
-        SELECT work_code, origin, message_id, add_up_to, status, result,
-            CASE status WHEN 'pending' THEN 2 ELSE 1 END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
-            now() + due * interval '1 microsecond', CASE WHEN due IS NULL THEN NULL ELSE now() END
+        INSERT INTO works (kind, work_code, origin, message_id, args, status, result, attempt, failures, error,
+            due_at, lease_until, due_set_on, claim)
+        SELECT $1, work_code, origin, message_id, args::json, status, result::json,
+            CASE status WHEN 'pending' THEN 2 ELSE 1 END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END, reason,
+            CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
-        RETURNING id, message_id, origin, generation, status, result
+        RETURNING id, message_id, origin, generation, status, args, result
     ), held AS MATERIALIZED (
-        SELECT works.id, input.was, input.status, input.result, input.due, input.reason
-        FROM input JOIN works USING (message_id, generation, attempt, add_up_to)
-        WHERE input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
+        SELECT works.id, input.was, input.status, input.result, input.until, input.since, input.claim, input.reason
+        FROM input JOIN works USING (message_id, generation, attempt)
+        WHERE works.kind = $1 AND input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
+            AND (input.args IS NULL OR works.args::text = input.args)
         ORDER BY works.message_id
         FOR NO KEY UPDATE OF works
     ), updated AS (
         UPDATE works SET
-            status = held.status, result = held.result,
+            status = held.status, result = held.result::json,
             attempt = attempt + CASE held.status WHEN 'pending' THEN 1 ELSE 0 END,
             failures = failures + CASE WHEN held.reason IS NULL THEN 0 ELSE 1 END,
-            due_at = now() + held.due * interval '1 microsecond',
-            due_set_on = CASE WHEN held.due IS NULL THEN NULL ELSE now() END, sent_at = NULL,
+            error = CASE held.status WHEN 'running' THEN error ELSE held.reason END,
+            due_at = CASE held.status WHEN 'pending' THEN held.until END,
+            lease_until = CASE held.status WHEN 'running' THEN held.until END,
+            due_set_on = held.since, claim = held.claim, sent_at = NULL,
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
         RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,
-            works.result, held.was, held.reason, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
+            works.args, works.result, held.was, held.reason, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
                 least(255, floor(8 / ln(2.0::float8) * ln(greatest(1,
                     1000 * date_part('epoch', now() - greatest(works.created_on, works.run_at))))))::smallint
             END AS latency
     ), changed AS (
-        SELECT inserted.id, message_id, origin, generation, 1 AS attempt, inserted.status, inserted.result,
-            NULL::work_status AS was, failed.reason, NULL::smallint AS latency
+        SELECT inserted.id, message_id, origin, generation, 1 AS attempt, inserted.status, inserted.args,
+            inserted.result, NULL::work_status AS was, failed.reason, NULL::smallint AS latency
         FROM inserted
         LEFT JOIN (SELECT message_id, reason FROM input WHERE was IS NULL AND reason IS NOT NULL) AS failed
             USING (message_id)
         UNION ALL
-        SELECT id, message_id, origin, generation, attempt, status, result, was, reason, latency FROM updated
+        SELECT id, message_id, origin, generation, attempt, status, args, result, was, reason, latency FROM updated
     ), logged AS (
         INSERT INTO events (work_id, generation, variable, value, status)
         SELECT id, generation,
@@ -78,63 +96,69 @@ const COMPLETE: &str = "
         SELECT origin, was, status, latency, count(*) FROM changed WHERE was IS DISTINCT FROM status
         GROUP BY origin, was, status, latency
     ), given_up AS (
-        INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-        SELECT id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'
+        INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
+        SELECT $1, id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'
         ON CONFLICT DO NOTHING
     )
-    SELECT message_id FROM changed";
+    SELECT message_id, CASE status WHEN 'running' THEN args::text END AS args FROM changed";
 
 /// Records outcomes that are sorted by `message_id`; returns those that took effect, and those of the others that have
 /// a row.
 pub(super) fn complete(
     connection: &mut PgConnection,
+    kind: &KindName,
     completions: &[Completion],
-) -> Result<(MessageIds, MessageIds), Failure> {
+) -> Result<(Applied, MessageIds), Failure> {
     let usual = |one: &Completion| one.guard == Guard::NoRow && one.outcome.result().is_some();
-    let applied = message_ids(if completions.iter().all(usual) {
+    let applied = applied_of(if completions.iter().all(usual) {
         skipping_at_need(connection, |connection, on_conflict| {
-            complete_done(connection, completions, on_conflict)
+            complete_done(connection, kind, completions, on_conflict)
         })?
     } else {
         let reason = |one: &Completion| one.outcome.reason().map(without_nul);
         sql_query(COMPLETE)
+            .bind::<Text, _>(kind.as_str())
             .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
             .bind::<Array<Text>, _>(column(completions, |one| one.work_code.as_str()))
             .bind::<Array<Text>, _>(column(completions, |one| one.work_code.origin().as_str()))
-            .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, compared_args))
             .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.guard.status().map(Status::as_str)))
             .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().generation))
             .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().attempt))
             .bind::<Array<Text>, _>(column(completions, |one| one.outcome.status().as_str()))
-            .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.result()))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.outcome.result().map(Json::as_str)))
             .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.due_in().map(microseconds)))
+            .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.claim()))
             .bind::<Array<Nullable<Text>>, _>(column(completions, reason))
             .load(connection)?
     });
     let skipped: Vec<&str> = (completions.iter())
-        .filter(|one| one.guard == Guard::NoRow && !applied.contains(one.message_id.as_str()))
+        .filter(|one| one.guard == Guard::NoRow && !applied.contains_key(one.message_id.as_str()))
         .map(|one| one.message_id.as_str())
         .collect();
     if skipped.is_empty() {
         return Ok((applied, MessageIds::new()));
     }
-    let present = sql_query("SELECT message_id FROM works WHERE message_id = ANY($1)")
+    let present = sql_query("SELECT message_id FROM works WHERE kind = $1 AND message_id = ANY($2)")
+        .bind::<Text, _>(kind.as_str())
         .bind::<Array<Text>, _>(skipped)
         .load(connection)?;
-    Ok((applied, message_ids(present)))
+    let present: Vec<MessageIdRow> = present;
+    Ok((applied, present.into_iter().map(|found| found.message_id).collect()))
 }
 
 /// Records the usual batch, demands without a row and all computed, in a third less of the server's time.
 fn complete_done(
     connection: &mut PgConnection,
+    kind: &KindName,
     completions: &[Completion],
     on_conflict: OnConflict,
-) -> QueryResult<Vec<MessageIdRow>> {
+) -> QueryResult<Vec<Changed>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
-            INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
-            SELECT work_code, origin, message_id, add_up_to, 'done', result
-            FROM unnest($1, $2, $3::work_origin[], $4, $5) AS input (message_id, work_code, origin, add_up_to, result)
+            INSERT INTO works (kind, work_code, origin, message_id, args, status, result)
+            SELECT $1, work_code, origin, message_id, args::json, 'done', result::json
+            FROM unnest($2, $3, $4::work_origin[], $5, $6) AS input (message_id, work_code, origin, args, result)
             {}
             RETURNING id, message_id, origin, generation, result
         ), logged AS (
@@ -146,32 +170,50 @@ fn complete_done(
             INSERT INTO stat_deltas (origin, status, works)
             SELECT origin, 'done', count(*) FROM inserted GROUP BY origin
         )
-        SELECT message_id FROM inserted",
+        SELECT message_id, NULL::text AS args FROM inserted",
         on_conflict.clause()
     ))
+    .bind::<Text, _>(kind.as_str())
     .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
     .bind::<Array<Text>, _>(column(completions, |one| one.work_code.as_str()))
     .bind::<Array<Text>, _>(column(completions, |one| one.work_code.origin().as_str()))
-    .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
-    .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.result()));
+    .bind::<Array<Nullable<Text>>, _>(column(completions, compared_args))
+    .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.outcome.result().map(Json::as_str)));
     Prepared(statement).load(connection)
 }
 
-/// Returns those that were to be running and are, at the run that they were recorded for.
-pub(super) fn running(connection: &mut PgConnection, completions: &[Completion]) -> Result<MessageIds, Failure> {
-    let running = sql_query(
-        "SELECT message_id
-        FROM unnest($1, $2, $3, $4, $5::work_status[]) AS input (message_id, generation, attempt, add_up_to, status)
-        JOIN works USING (message_id, generation, attempt, add_up_to, status)
-        WHERE status = 'running' AND deleted_on IS NULL",
+/// The arguments of a row to insert, or those that the row must have.
+fn compared_args(one: &Completion) -> Option<&str> {
+    let compared = !matches!(one.guard, Guard::Running(_));
+    one.args.as_ref().filter(|_| compared).map(Json::as_str)
+}
+
+/// Adds those that were to be running and are, by the very claim that they were recorded with.
+pub(super) fn add_claimed(
+    connection: &mut PgConnection,
+    kind: &KindName,
+    completions: &[Completion],
+    applied: &mut Applied,
+) -> Result<(), Failure> {
+    let doubtful = |one: &&Completion| one.outcome.claim().is_some() && !applied.contains_key(one.message_id.as_str());
+    let claims: Vec<&Completion> = completions.iter().filter(doubtful).collect();
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let running: Vec<Changed> = sql_query(
+        "SELECT message_id, args::text AS args
+        FROM unnest($2, $3, $4, $5) AS input (message_id, generation, attempt, claim)
+        JOIN works USING (message_id, generation, attempt, claim)
+        WHERE kind = $1 AND status = 'running' AND deleted_on IS NULL",
     )
-    .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
-    .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().generation))
-    .bind::<Array<Integer>, _>(column(completions, |one| one.guard.run().attempt))
-    .bind::<Array<Integer>, _>(column(completions, |one| one.add_up_to.get()))
-    .bind::<Array<Text>, _>(column(completions, |one| one.outcome.status().as_str()))
+    .bind::<Text, _>(kind.as_str())
+    .bind::<Array<Text>, _>(column(&claims, |one| one.message_id.as_str()))
+    .bind::<Array<Integer>, _>(column(&claims, |one| one.guard.run().generation))
+    .bind::<Array<Integer>, _>(column(&claims, |one| one.guard.run().attempt))
+    .bind::<Array<Nullable<BigInt>>, _>(column(&claims, |one| one.outcome.claim()))
     .load(connection)?;
-    Ok(message_ids(running))
+    applied.extend(applied_of(running));
+    Ok(())
 }
 
 /// Makes running rows for which the condition holds pending again, or fails them.
@@ -185,17 +227,17 @@ pub(super) fn rescue(
         "WITH lost AS MATERIALIZED (
             SELECT id FROM works
             WHERE status = 'running' AND {lost}
-            ORDER BY due_at LIMIT $2
+            LIMIT $2
             FOR NO KEY UPDATE SKIP LOCKED
         ), freed AS (
             UPDATE works SET
                 status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
                 attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
-                due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
-                lost_leases = lost_leases + 1, sent_at = NULL,
+                due_at = CASE WHEN lost_leases < $1 THEN now() END, lease_until = NULL, due_set_on = NULL, claim = NULL,
+                error = '{LEASE_LOST}', lost_leases = lost_leases + 1, sent_at = NULL,
                 version = version + 1, updated_on = now()
             FROM lost WHERE works.id = lost.id
-            RETURNING works.id, works.generation, works.attempt, works.message_id, works.origin, works.status,
+            RETURNING works.id, works.kind, works.generation, works.attempt, works.message_id, works.origin, works.status,
                 works.work_code
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
@@ -204,8 +246,8 @@ pub(super) fn rescue(
             INSERT INTO stat_deltas (origin, was, status, works)
             SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
         ), given_up AS (
-            INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-            SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
+            INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
+            SELECT kind, id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
             ON CONFLICT DO NOTHING
         )
         SELECT {} FROM freed",

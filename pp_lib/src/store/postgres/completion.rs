@@ -1,7 +1,6 @@
 //! Reports of workers: completions, leases, attempts handed back, rescue.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,10 +8,9 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::failure::Failure;
 use super::rows::{Freed, MessageIdRow, column, microseconds, sorted};
 use super::{PostgresStore, complete, trial};
-use crate::domain::Run;
+use crate::domain::{KindName, Run};
 use crate::store::{Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
 
 /// A running row that is still the worker's.
@@ -36,67 +34,60 @@ impl Extended {
     }
 }
 
-/// The rows that are still running as these attempts, given as three columns, locked in the order of all.
+/// The rows that are still running as these attempts, given as a kind and three columns, locked in the order of all.
 const HELD: &str = "held AS MATERIALIZED (
     SELECT works.id
-    FROM unnest($1, $2, $3) AS run (message_id, generation, attempt)
+    FROM unnest($2, $3, $4) AS run (message_id, generation, attempt)
     JOIN works USING (message_id, generation, attempt)
-    WHERE works.status = 'running'
+    WHERE works.kind = $1 AND works.status = 'running'
     ORDER BY works.message_id
     FOR NO KEY UPDATE OF works
 )";
 
 #[async_trait]
 impl Completions for PostgresStore {
-    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
+    async fn complete(&self, kind: &KindName, completions: &[Completion]) -> Result<Vec<Completed>> {
         let Some(first) = completions.first().cloned() else {
             return Ok(Vec::new());
         };
         let rows = sorted(completions, |one| &one.message_id);
-        let lost = AtomicBool::new(false);
+        let (kind, of_trial) = (kind.clone(), kind.clone());
         let complete = move |connection: &mut PgConnection| {
-            let (mut applied, present) = complete::complete(connection, &rows).inspect_err(|failure| {
-                if !matches!(failure, Failure::Violated(_)) {
-                    lost.store(true, Ordering::Relaxed);
-                }
-            })?;
-            // An earlier try may have taken effect without a reply. A row that runs as this very attempt counts as its
-            // effect: at worst two workers compute it, and the first result counts.
-            if lost.load(Ordering::Relaxed) {
-                applied.extend(complete::running(connection, &rows)?);
-            }
+            let (mut applied, present) = complete::complete(connection, &kind, &rows)?;
+            // An earlier try may have taken effect without a reply. A row with the same claim is its effect.
+            complete::add_claimed(connection, &kind, &rows, &mut applied)?;
             Ok((applied, present))
         };
-        let trial = move |connection: &mut PgConnection| trial::complete(connection, &first);
-        let (applied, present) = self.run_proved(completions.len(), complete, trial).await?;
+        let trial = move |connection: &mut PgConnection| trial::complete(connection, &of_trial, &first);
+        let (mut applied, present) = self.run_proved(completions.len(), complete, trial).await?;
         Ok(completions
             .iter()
             .map(|completion| {
-                let among = |found: &HashSet<String>| found.contains(completion.message_id.as_str());
-                if among(&applied) {
-                    Completed::Applied
-                } else if completion.guard != Guard::NoRow || among(&present) {
-                    Completed::Superseded
-                } else {
-                    Completed::CodeTaken
+                let message_id = completion.message_id.as_str();
+                match applied.remove(message_id) {
+                    Some(Some(args)) => Completed::Started(args),
+                    Some(None) => Completed::Applied,
+                    None if completion.guard != Guard::NoRow || present.contains(message_id) => Completed::Superseded,
+                    None => Completed::CodeTaken,
                 }
             })
             .collect())
     }
 
-    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+    async fn extend_leases(&self, kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
         if attempts.is_empty() {
             return Ok(Vec::new());
         }
-        let (rows, lease) = (attempts.to_vec(), microseconds(lease));
+        let (kind, rows, lease) = (kind.clone(), attempts.to_vec(), microseconds(lease));
         let extended = self
             .run(move |connection| {
                 let extended: Vec<Extended> = sql_query(format!(
                     "WITH {HELD}
-                    UPDATE works SET due_at = now() + $4 * interval '1 microsecond', due_set_on = now()
+                    UPDATE works SET lease_until = now() + $5 * interval '1 microsecond', due_set_on = now()
                     FROM held WHERE works.id = held.id
                     RETURNING works.message_id, works.generation, works.attempt",
                 ))
+                .bind::<Text, _>(kind.as_str())
                 .bind::<Array<Text>, _>(column(&rows, |row| row.message_id.as_str()))
                 .bind::<Array<Integer>, _>(column(&rows, |row| row.run.generation))
                 .bind::<Array<Integer>, _>(column(&rows, |row| row.run.attempt))
@@ -110,16 +101,17 @@ impl Completions for PostgresStore {
         Ok(attempts.iter().map(still).collect())
     }
 
-    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
+    async fn hand_back(&self, kind: &KindName, attempts: &[RunningAttempt]) -> Result<u64> {
         if attempts.is_empty() {
             return Ok(0);
         }
-        let rows = attempts.to_vec();
+        let (kind, rows) = (kind.clone(), attempts.to_vec());
         self.run(move |connection| {
             let freed = sql_query(format!(
                 "WITH {HELD}, freed AS (
                     UPDATE works SET
-                        status = 'pending', attempt = attempt + 1, due_at = now(), due_set_on = NULL, sent_at = NULL,
+                        status = 'pending', attempt = attempt + 1, due_at = now(), lease_until = NULL,
+                        due_set_on = NULL, claim = NULL, sent_at = NULL,
                         version = version + 1, updated_on = now()
                     FROM held WHERE works.id = held.id
                     RETURNING works.id, works.generation, works.message_id, works.origin, works.status
@@ -132,6 +124,7 @@ impl Completions for PostgresStore {
                 )
                 SELECT message_id FROM freed",
             ))
+            .bind::<Text, _>(kind.as_str())
             .bind::<Array<Text>, _>(column(&rows, |row| row.message_id.as_str()))
             .bind::<Array<Integer>, _>(column(&rows, |row| row.run.generation))
             .bind::<Array<Integer>, _>(column(&rows, |row| row.run.attempt))
@@ -143,7 +136,7 @@ impl Completions for PostgresStore {
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
         let rescued = self
-            .run(move |connection| complete::rescue(connection, "due_at <= now()", max_lost, i64::from(limit)))
+            .run(move |connection| complete::rescue(connection, "lease_until <= now()", max_lost, i64::from(limit)))
             .await?;
         Ok(Freed::log(&rescued))
     }

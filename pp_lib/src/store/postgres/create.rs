@@ -3,19 +3,19 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
 use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use super::rows::{WORK, WorkRow, column, from_unix_seconds};
-use crate::domain::Work;
+use crate::domain::{Work, value_of_args};
 use crate::store::NewWork;
 
-/// Works by their `message_id`.
-type Created = HashMap<String, Work>;
+/// Works by their `message_id` and kind.
+type Created = HashMap<(String, String), Work>;
 
-/// Inserts works that are sorted by `message_id`; returns the works there are then, inserted now or before.
+/// Inserts works that are sorted by `message_id` and kind; returns the works there are then, inserted now or before.
 pub(super) fn create(connection: &mut PgConnection, works: &[NewWork]) -> Result<Created, Failure> {
     let inserted = skipping_at_need(connection, |connection, on_conflict| {
         insert(connection, works, on_conflict)
@@ -45,14 +45,17 @@ pub(super) fn create_all(connection: &mut PgConnection, works: &[NewWork]) -> Re
 fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConflict) -> QueryResult<Vec<WorkRow>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
-            INSERT INTO works (work_code, origin, message_id, add_up_to, run_at, due_at)
-            SELECT work_code, origin, message_id, add_up_to, run_at, greatest(now(), run_at)
-            FROM unnest($1, $2, $3::work_origin[], $4, $5) AS input (message_id, work_code, origin, add_up_to, run_at)
+            INSERT INTO works (kind, work_code, origin, message_id, args, run_at, due_at)
+            SELECT kind, work_code, origin, message_id, args::json, run_at, greatest(now(), run_at)
+            FROM unnest($1, $2, $3, $4::work_origin[], $5, $6)
+                AS input (message_id, kind, work_code, origin, args, run_at)
             {}
             RETURNING *
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
-            SELECT id, generation, 'work/created', add_up_to::text, status FROM inserted WHERE origin = 'api'
+            SELECT id, generation, 'work/created', value, status
+            FROM inserted JOIN unnest($1, $2, $7) AS told (message_id, kind, value) USING (message_id, kind)
+            WHERE origin = 'api'
         ), counted AS (
             INSERT INTO stat_deltas (origin, status, works)
             SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
@@ -61,10 +64,12 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
         on_conflict.clause()
     ))
     .bind::<Array<Text>, _>(column(works, |work| work.message_id.as_str()))
+    .bind::<Array<Text>, _>(column(works, |work| work.kind.as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.origin().as_str()))
-    .bind::<Array<Integer>, _>(column(works, |work| work.add_up_to.get()))
-    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)));
+    .bind::<Array<Text>, _>(column(works, |work| work.args.as_str()))
+    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)))
+    .bind::<Array<Text>, _>(column(works, |work| value_of_args(&work.kind, &work.args)));
     Prepared(statement).load(connection)
 }
 
@@ -75,17 +80,23 @@ fn with_present(
     mut created: Vec<WorkRow>,
 ) -> Result<Created, Failure> {
     if created.len() < works.len() {
-        let inserted: HashSet<&str> = created.iter().map(|row| row.message_id.as_str()).collect();
-        let mut skipped = column(works, |work| work.message_id.as_str());
-        skipped.retain(|message_id| !inserted.contains(message_id));
-        let present: Vec<WorkRow> = sql_query(format!("SELECT {WORK} FROM works WHERE message_id = ANY($1)"))
-            .bind::<Array<Text>, _>(skipped)
-            .load(connection)?;
+        let inserted: HashSet<(&str, &str)> = created.iter().map(WorkRow::key).collect();
+        let mut skipped = column(works, NewWork::key);
+        skipped.retain(|key| !inserted.contains(key));
+        let present: Vec<WorkRow> = sql_query(format!(
+            "SELECT {WORK} FROM works JOIN unnest($1, $2) AS skipped (message_id, kind) USING (message_id, kind)"
+        ))
+        .bind::<Array<Text>, _>(column(&skipped, |(message_id, _)| *message_id))
+        .bind::<Array<Text>, _>(column(&skipped, |(_, kind)| *kind))
+        .load(connection)?;
         created.extend(present);
     }
     created
         .into_iter()
-        .map(|mut row| Ok((std::mem::take(&mut row.message_id), row.into_work()?)))
+        .map(|row| {
+            let (message_id, kind) = row.key();
+            Ok(((message_id.to_owned(), kind.to_owned()), row.into_work()?))
+        })
         .collect()
 }
 

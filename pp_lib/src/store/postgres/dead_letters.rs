@@ -23,6 +23,8 @@ const AT_ONCE: usize = 2_000;
 struct LetterRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Nullable<BigInt>)]
     work_id: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -50,6 +52,7 @@ impl LetterRow {
         let work_code = self.work_code.map(|code| parsed(self.id, code.parse())).transpose()?;
         Ok(DeadLetter {
             id: DeadLetterId(self.id),
+            kind: parsed(self.id, self.kind.parse())?,
             work_id: self.work_id.map(WorkId),
             work_code,
             message_id: self.message_id,
@@ -68,6 +71,8 @@ impl LetterRow {
 struct RedrivenRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Text)]
     message_id: String,
     #[diesel(sql_type = Bytea)]
@@ -88,18 +93,19 @@ struct Id {
 impl DeadLetters for PostgresStore {
     async fn add_dead_letters(&self, messages: &[DeadMessage]) -> Result<()> {
         // One for each, and sorted.
-        let messages: BTreeMap<&str, &DeadMessage> = messages
+        let messages: BTreeMap<(&str, &str), &DeadMessage> = messages
             .iter()
-            .map(|message| (message.message_id.as_str(), message))
+            .map(|message| ((message.message_id.as_str(), message.kind.as_str()), message))
             .collect();
         let messages: Vec<DeadMessage> = messages.into_values().cloned().collect();
         self.run(move |connection| {
             sql_query(
-                "INSERT INTO dead_letters (message_id, body, reason, properties)
-                SELECT * FROM unnest($1, $2, $3, $4)
-                ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
+                "INSERT INTO dead_letters (kind, message_id, body, reason, properties)
+                SELECT * FROM unnest($1, $2, $3, $4, $5)
+                ON CONFLICT (message_id, kind) WHERE work_id IS NULL DO UPDATE SET
                     body = excluded.body, properties = excluded.properties, reason = excluded.reason, created_on = now(), due_at = NULL",
             )
+            .bind::<Array<Text>, _>(column(&messages, |message| message.kind.as_str()))
             .bind::<Array<Text>, _>(column(&messages, |message| message.message_id.as_str()))
             .bind::<Array<Bytea>, _>(column(&messages, |message| &message.body[..]))
             .bind::<Array<Text>, _>(column(&messages, |message| without_nul(&message.reason)))
@@ -112,7 +118,7 @@ impl DeadLetters for PostgresStore {
 
     async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
         let sql = format!(
-            "SELECT letter.id, letter.work_id, works.work_code, letter.message_id,
+            "SELECT letter.id, letter.kind, letter.work_id, works.work_code, letter.message_id,
                 substring(letter.body FROM 1 FOR {}) AS body, octet_length(letter.body)::bigint AS body_bytes,
                 letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
                 letter.due_at IS NOT NULL AS redriven
@@ -150,7 +156,8 @@ impl DeadLetters for PostgresStore {
             ), revived AS (
                 UPDATE works SET
                     status = 'pending', generation = works.generation + 1, attempt = 1,
-                    failures = 0, lost_leases = 0, due_at = now(), due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = now()
+                    failures = 0, lost_leases = 0, error = NULL, due_at = now(), due_set_on = NULL, sent_at = NULL,
+                    version = version + 1, updated_on = now()
                 FROM held WHERE works.id = held.id
                 RETURNING works.id, works.generation, works.origin, works.status
             ), logged AS (
@@ -201,7 +208,7 @@ impl DeadLetters for PostgresStore {
                 )
                 UPDATE dead_letters SET due_at = now() + $1 * interval '1 microsecond'
                 WHERE id = ANY(ARRAY(SELECT id FROM sized WHERE before < $3))
-                RETURNING id, message_id, body, properties, due_at",
+                RETURNING id, kind, message_id, body, properties, due_at",
             )
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
@@ -210,6 +217,7 @@ impl DeadLetters for PostgresStore {
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),
+                    kind: parsed(row.id, row.kind.parse())?,
                     message_id: parsed(row.id, row.message_id.try_into())?,
                     properties: row.properties.map(Into::into),
                     body: row.body.into(),

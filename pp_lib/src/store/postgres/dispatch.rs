@@ -4,21 +4,47 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::rows::{CLAIM, ClaimRow, Freed, column, from_unix_microseconds, microseconds};
+use super::rows::{CLAIM, ClaimRow, Freed, column, from_unix_microseconds, microseconds, parsed};
 use super::{PostgresStore, complete, waits};
-use crate::store::{Claim, DispatchRows, LEASE_LOST, Result};
+use crate::domain::KindName;
+use crate::store::{CLAIMED_BYTES, Claim, DispatchRows, LEASE_LOST, Result};
 
 /// Rows that one statement changes: few enough to finish well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
+
+/// The kinds that have pending rows, found by as many steps in the index as there are, and one NULL behind them.
+const PENDING_KINDS: &str = "pending_kinds AS (
+    (SELECT kind FROM works WHERE status = 'pending' ORDER BY kind LIMIT 1)
+    UNION ALL
+    SELECT (SELECT works.kind FROM works WHERE status = 'pending' AND works.kind > pending_kinds.kind
+        ORDER BY works.kind LIMIT 1)
+    FROM pending_kinds WHERE pending_kinds.kind IS NOT NULL
+)";
+
+#[derive(QueryableByName)]
+struct Kind {
+    #[diesel(sql_type = Text)]
+    kind: String,
+}
+
+fn names(kinds: &[KindName]) -> Vec<String> {
+    kinds.iter().map(ToString::to_string).collect()
+}
 
 #[derive(QueryableByName)]
 struct Millis {
     #[diesel(sql_type = BigInt)]
     millis: i64,
+}
+
+#[derive(QueryableByName)]
+struct NextDue {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    millis: Option<i64>,
 }
 
 impl From<Millis> for Duration {
@@ -29,25 +55,49 @@ impl From<Millis> for Duration {
 
 #[async_trait]
 impl DispatchRows for PostgresStore {
-    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        skipped: &[KindName],
+        within: Option<Duration>,
+        hold: Duration,
+        limit: u16,
+    ) -> Result<Vec<Claim>> {
+        let skipped = names(skipped);
         let (within, hold) = (within.map(microseconds), microseconds(hold));
         self.run(move |connection| {
             let rows: Vec<ClaimRow> = sql_query(format!(
-                "UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
+                "WITH RECURSIVE {PENDING_KINDS}
+                UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
                 WHERE id = ANY(ARRAY(
-                    SELECT id FROM works
-                    WHERE status = 'pending' AND due_at <= now()
-                        AND ($1 IS NULL OR due_at > now() - $1 * interval '1 microsecond')
-                    ORDER BY due_at LIMIT $3
-                    FOR NO KEY UPDATE SKIP LOCKED
+                    SELECT due.id FROM pending_kinds CROSS JOIN LATERAL (
+                        SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
+                            SELECT id, due_at, octet_length(args::text) AS bytes FROM works
+                            WHERE status = 'pending' AND works.kind = pending_kinds.kind AND due_at <= now()
+                                AND ($1 IS NULL OR due_at > now() - $1 * interval '1 microsecond')
+                            ORDER BY due_at LIMIT $3
+                            FOR NO KEY UPDATE SKIP LOCKED
+                        ) AS held
+                    ) AS due
+                    WHERE pending_kinds.kind <> ALL($4) AND due.before < {CLAIMED_BYTES}
                 ))
                 RETURNING {CLAIM}",
             ))
             .bind::<Nullable<BigInt>, _>(within)
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
+            .bind::<Array<Text>, _>(&skipped)
             .load(connection)?;
             rows.into_iter().map(ClaimRow::into_claim).collect()
+        })
+        .await
+    }
+
+    async fn pending_kinds(&self) -> Result<Vec<KindName>> {
+        self.run(|connection| {
+            let select =
+                format!("WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL");
+            let kinds: Vec<Kind> = sql_query(select).load(connection)?;
+            kinds.into_iter().map(|row| parsed(0, row.kind.parse())).collect()
         })
         .await
     }
@@ -61,17 +111,18 @@ impl DispatchRows for PostgresStore {
             .await
     }
 
-    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+    async fn release_sent(&self, kind: &KindName, longer_than: Duration) -> Result<u64> {
         let longer_than = microseconds(longer_than);
         let mut released = 0;
         loop {
+            let kind = kind.clone();
             let some = self
                 .run(move |connection| {
                     let released = sql_query(
                         "UPDATE works SET due_at = now(), due_set_on = NULL, sent_at = NULL
                         WHERE id = ANY(ARRAY(
                             SELECT id FROM works
-                            WHERE status = 'pending' AND (sent_at <= now() - $1 * interval '1 microsecond'
+                            WHERE status = 'pending' AND kind = $3 AND (sent_at <= now() - $1 * interval '1 microsecond'
                                 OR sent_at > now() + interval '1 second')
                             LIMIT $2
                             FOR NO KEY UPDATE SKIP LOCKED
@@ -79,6 +130,7 @@ impl DispatchRows for PostgresStore {
                     )
                     .bind::<BigInt, _>(longer_than)
                     .bind::<BigInt, _>(RELEASED_AT_ONCE)
+                    .bind::<Text, _>(kind.as_str())
                     .execute(connection)?;
                     Ok(released)
                 })
@@ -90,16 +142,27 @@ impl DispatchRows for PostgresStore {
         }
     }
 
-    async fn next_due(&self) -> Result<Option<Duration>> {
-        self.run(|connection| {
-            let next: Option<Millis> = sql_query(
-                "SELECT (extract(epoch FROM due_at - now()) * 1000)::bigint AS millis FROM works
-                WHERE status IN ('pending', 'running') AND due_at > now() - interval '1 second'
-                ORDER BY due_at LIMIT 1",
-            )
-            .load(connection)?
-            .pop();
-            Ok(next.map(Duration::from))
+    async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>> {
+        let skipped = names(skipped);
+        self.run(move |connection| {
+            let next: NextDue = sql_query(format!(
+                "WITH RECURSIVE {PENDING_KINDS}
+                SELECT (extract(epoch FROM least(
+                    (SELECT min(next.due_at) FROM pending_kinds CROSS JOIN LATERAL (
+                        SELECT due_at FROM works
+                        WHERE status = 'pending' AND works.kind = pending_kinds.kind
+                            AND due_at > now() - interval '1 second'
+                        ORDER BY due_at LIMIT 1
+                    ) AS next WHERE pending_kinds.kind <> ALL($1)),
+                    (SELECT min(lease_until) FROM works
+                        WHERE status = 'running' AND lease_until > now() - interval '1 second')
+                ) - now()) * 1000)::bigint AS millis",
+            ))
+            .bind::<Array<Text>, _>(&skipped)
+            .get_result(connection)?;
+            Ok(next
+                .millis
+                .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())))
         })
         .await
     }
@@ -151,22 +214,22 @@ impl DispatchRows for PostgresStore {
     }
 }
 
-/// An attempt that only its message told of leaves no events unless it was the last.
+/// The attempt did not begin, so nothing that is shown changes unless the work is given up.
 fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Result<Vec<Freed>, Failure> {
     let lost = sql_query(format!(
         "WITH freed AS (
             UPDATE works SET
                 status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
-                attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
                 due_at = CASE WHEN lost_leases < $1 THEN now() END, due_set_on = NULL,
                 version = version + CASE WHEN lost_leases < $1 THEN 0 ELSE 1 END,
                 updated_on = CASE WHEN lost_leases < $1 THEN updated_on ELSE now() END,
+                error = CASE WHEN lost_leases < $1 THEN error ELSE '{LEASE_LOST}' END,
                 lost_leases = lost_leases + 1, sent_at = NULL
             WHERE id = ANY(ARRAY(
                 SELECT id FROM works WHERE status = 'pending' AND sent_at IS NOT NULL LIMIT $2
                 FOR NO KEY UPDATE SKIP LOCKED
             ))
-            RETURNING id, generation, attempt, message_id, origin, status, work_code
+            RETURNING id, kind, generation, attempt, message_id, origin, status, work_code
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, unnest('{{compute/start,compute/error}}'::event_variable[]),
@@ -176,8 +239,8 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
             INSERT INTO stat_deltas (origin, was, status, works)
             SELECT origin, 'pending', status, count(*) FROM freed WHERE status = 'failed' GROUP BY origin, status
         ), given_up AS (
-            INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-            SELECT id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
+            INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
+            SELECT kind, id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'
             ON CONFLICT DO NOTHING
         )
         SELECT {} FROM freed",

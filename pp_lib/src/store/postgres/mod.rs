@@ -136,7 +136,7 @@ impl PostgresStore {
         let sessions = self.direct.clone();
         let migrating = spawn_blocking(move || {
             let mut connection = sessions.connect_plainly().map_err(StoreError::Unavailable)?;
-            pp_storage::migrate_postgres(&mut connection, max_wait)
+            pp_storage::migrate_postgres(&mut connection, max_wait, &mut |line| log::info!("{line}"))
                 .map_err(|error| migration_error(&mut connection, error))?;
             feed_epoch::ensure(&mut connection).map_err(|error| StoreError::Unavailable(error.to_string()))
         });

@@ -8,7 +8,7 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
 use super::failure::Failure;
-use crate::domain::{Run, Status, Work, WorkId};
+use crate::domain::{Json, Run, Status, Work, WorkId};
 use crate::store::{Claim, DueAt, LEASE_LOST, log_given_up};
 
 /// Seconds from the Unix epoch to PostgreSQL's, the first day of 2000.
@@ -16,7 +16,8 @@ const EPOCH_SECONDS: i64 = 946_684_800;
 
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
-    "id, message_id, work_code, add_up_to, status::text AS status, result, version, created_on, updated_on, run_at";
+    "id, kind, message_id, work_code, args::text AS args, status::text AS status, result::text AS result, version,
+    created_on, updated_on, run_at, error, attempt";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -24,15 +25,17 @@ pub(super) struct WorkRow {
     #[diesel(sql_type = BigInt)]
     pub(super) id: i64,
     #[diesel(sql_type = Text)]
+    pub(super) kind: String,
+    #[diesel(sql_type = Text)]
     pub(super) message_id: String,
     #[diesel(sql_type = Text)]
     work_code: String,
-    #[diesel(sql_type = Integer)]
-    pub(super) add_up_to: i32,
+    #[diesel(sql_type = Text)]
+    pub(super) args: String,
     #[diesel(sql_type = Text)]
     pub(super) status: String,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    result: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    result: Option<String>,
     #[diesel(sql_type = BigInt)]
     pub(super) version: i64,
     #[diesel(sql_type = Timestamptz)]
@@ -41,9 +44,18 @@ pub(super) struct WorkRow {
     updated_on: PgTimestamp,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     run_at: Option<PgTimestamp>,
+    #[diesel(sql_type = Nullable<Text>)]
+    error: Option<String>,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
 }
 
 impl WorkRow {
+    /// Its `message_id` and kind.
+    pub(super) fn key(&self) -> (&str, &str) {
+        (&self.message_id, &self.kind)
+    }
+
     pub(super) fn status(&self) -> Result<Status, Failure> {
         parsed(self.id, self.status.parse())
     }
@@ -53,13 +65,16 @@ impl WorkRow {
         Ok(Work {
             id: WorkId(id),
             work_code: parsed(id, self.work_code.parse())?,
-            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
+            kind: parsed(id, self.kind.parse())?,
+            args: Json::accepted(self.args),
             created_on: unix_seconds(self.created_on),
             updated_on: unix_seconds(self.updated_on),
-            status: self.status()?,
-            result: self.result,
+            status: parsed(id, self.status.parse())?,
+            result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
+            error: self.error,
+            attempt: self.attempt,
         })
     }
 }
@@ -71,7 +86,7 @@ pub(super) fn works(rows: Vec<WorkRow>) -> Result<Vec<Work>, Failure> {
 
 /// The columns of a [`ClaimRow`].
 pub(super) const CLAIM: &str =
-    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
+    "id, kind, message_id, work_code, args::text AS args, generation, attempt, failures, lost_leases, due_at";
 
 /// A pending work with what a dispatcher needs of it.
 #[derive(QueryableByName)]
@@ -79,11 +94,13 @@ pub(super) struct ClaimRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
     message_id: String,
     #[diesel(sql_type = Text)]
     work_code: String,
-    #[diesel(sql_type = Integer)]
-    add_up_to: i32,
+    #[diesel(sql_type = Text)]
+    args: String,
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Integer)]
@@ -103,7 +120,8 @@ impl ClaimRow {
             id: WorkId(id),
             message_id: parsed(id, self.message_id.try_into())?,
             work_code: parsed(id, self.work_code.parse())?,
-            add_up_to: parsed(id, i64::from(self.add_up_to).try_into())?,
+            kind: parsed(id, self.kind.parse())?,
+            args: Json::accepted(self.args),
             run: Run {
                 generation: self.generation,
                 attempt: self.attempt,
@@ -158,10 +176,10 @@ pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T>
 }
 
 /// The rows in the order of their keys, in which statements that wait for locks take them.
-pub(super) fn sorted<R: Clone, K: Ord + ?Sized>(rows: &[R], key: impl Fn(&R) -> &K) -> Vec<R> {
-    let mut rows = rows.to_vec();
-    rows.sort_unstable_by(|one, other| key(one).cmp(key(other)));
-    rows
+pub(super) fn sorted<'a, R: Clone, K: Ord>(rows: &'a [R], key: impl Fn(&'a R) -> K) -> Vec<R> {
+    let mut rows: Vec<&R> = rows.iter().collect();
+    rows.sort_unstable_by_key(|row| key(row));
+    rows.into_iter().cloned().collect()
 }
 
 /// Text without NUL, the one character that PostgreSQL keeps in no text.

@@ -71,6 +71,9 @@ fn statement(
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
     }
+    if let Some(kind) = &search.kind {
+        conditions.and("kind =", Value::Text(kind.to_string()));
+    }
     if let Some(since) = since {
         conditions.and("created_on >=", Value::Time(since));
     }

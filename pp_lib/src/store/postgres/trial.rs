@@ -7,6 +7,7 @@ use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 use super::{complete, create};
+use crate::domain::KindName;
 use crate::store::refusal::{Steps, like_completed, like_new};
 use crate::store::{Completion, NewWork};
 
@@ -20,15 +21,15 @@ pub(super) fn create(connection: &mut PgConnection, work: &NewWork) -> Tried {
 }
 
 /// Completes another work like this one, which is created and started first where the guard asks for that.
-pub(super) fn complete(connection: &mut PgConnection, completion: &Completion) -> Tried {
-    any(like_completed(completion), |Steps { created, completed }| {
+pub(super) fn complete(connection: &mut PgConnection, kind: &KindName, completion: &Completion) -> Tried {
+    any(like_completed(kind, completion), |Steps { created, completed }| {
         taken_back(connection, |connection| {
             if let Some(work) = created {
                 create::create(connection, &[work])?;
             }
             completed
                 .into_iter()
-                .try_for_each(|step| complete::complete(connection, &[step]).map(drop))
+                .try_for_each(|step| complete::complete(connection, kind, &[step]).map(drop))
         })
     })
 }
@@ -44,15 +45,16 @@ pub(super) fn writes(connection: &mut PgConnection) -> Tried {
     taken_back(connection, |connection| {
         sql_query(
             "WITH work AS (
-                INSERT INTO works (id, work_code, origin, message_id, add_up_to, due_at)
-                VALUES ($1, $3, 'api', $2, 1, now())
+                INSERT INTO works (id, kind, work_code, origin, message_id, args, due_at)
+                VALUES ($1, 'add_up_to', $3, 'api', $2, '{\"add_up_to\":1}', now())
             ), event AS (
                 INSERT INTO events (id, work_id, generation, variable, value, status)
                 VALUES ($1, $1, 1, 'work/created', '1', 'pending')
             ), delta AS (
                 INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)
             ), letter AS (
-                INSERT INTO dead_letters (id, work_id, generation, message_id, reason) VALUES ($1, $1, 1, $2, 'a trial')
+                INSERT INTO dead_letters (id, kind, work_id, generation, message_id, reason)
+                VALUES ($1, 'add_up_to', $1, 1, $2, 'a trial')
             )
             INSERT INTO idempotency_keys (scope, key, fingerprint, seed, held_until, expires_on)
             VALUES ($2, $2, '', $2, now(), now())",

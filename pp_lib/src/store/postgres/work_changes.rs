@@ -1,17 +1,17 @@
-//! Works as their owners change them: another bound, cancelled, started over, or removed.
+//! Works as their owners change them: other arguments, cancelled, started over, or removed.
 
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
-use super::rows::{WORK, WorkRow, microseconds};
-use crate::domain::{AddUpTo, Status, Work, WorkId};
+use super::rows::{WORK, WorkRow, microseconds, parsed};
+use crate::domain::{Json, KindName, Status, Variable, Work, WorkId, value_of_args};
 use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it, held until the change is committed.
@@ -29,8 +29,10 @@ struct Change<M> {
     set: String,
     /// The statuses it is for.
     allowed: fn(Status) -> bool,
-    /// Its event: variable and value, as SQL.
-    event: &'static str,
+    /// Its event.
+    variable: Variable,
+    /// New arguments, of which the event tells.
+    args: Option<Json>,
     /// True if an earlier try, which found the first, left the second behind. See [`PostgresStore::change_work`].
     mine: M,
 }
@@ -43,24 +45,20 @@ struct Before {
 
 #[async_trait]
 impl WorkChanges for PostgresStore {
-    async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-        pause: Duration,
-    ) -> Result<Changed<Work>> {
-        let pause = microseconds(pause);
+    async fn update(&self, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Result<Changed<Work>> {
+        let (pause, args) = (microseconds(pause), args.clone());
+        let wanted = args.clone();
         let update = Change {
             set: format!(
-                "add_up_to = {add_up_to}, result = NULL, {START_OVER},
+                "result = NULL, {START_OVER},
                 due_at = greatest(run_at, least(now() + {pause} * interval '1 microsecond',
                     CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END))"
             ),
             allowed: |_| true,
-            event: "'work/updated', add_up_to::text",
+            variable: Variable::WorkUpdated,
+            args: Some(args),
             mine: move |before: &Before, now: Option<&Held>| {
-                now.is_some_and(|now| now.generation == before.generation + 1 && now.work.add_up_to == add_up_to.get())
+                now.is_some_and(|now| now.generation == before.generation + 1 && now.work.args == wanted.as_str())
             },
         };
         self.change_work(id, version, update, read).await
@@ -68,9 +66,10 @@ impl WorkChanges for PostgresStore {
 
     async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let cancel = Change {
-            set: "status = 'cancelled', due_at = NULL, due_set_on = NULL".to_owned(),
+            set: format!("status = 'cancelled', {NO_WAIT}"),
             allowed: |status| status.may_become(Status::Cancelled),
-            event: "'work/cancelled', ''",
+            variable: Variable::WorkCancelled,
+            args: None,
             mine: |before: &Before, now: Option<&Held>| {
                 let cancelled = |now: &Held| now.work.status == Status::Cancelled.as_str();
                 now.is_some_and(|now| now.work.version == before.version + 1 && cancelled(now))
@@ -83,7 +82,8 @@ impl WorkChanges for PostgresStore {
         let retry = Change {
             set: format!("{START_OVER}, due_at = greatest(run_at, now())"),
             allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
-            event: "'work/redriven', ''",
+            variable: Variable::WorkRedriven,
+            args: None,
             mine: |before: &Before, now: Option<&Held>| now.is_some_and(|now| now.generation == before.generation + 1),
         };
         self.change_work(id, version, retry, read).await
@@ -91,11 +91,13 @@ impl WorkChanges for PostgresStore {
 
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         let delete = Change {
-            set: "status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
-                due_at = NULL, deleted_on = now()"
-                .to_owned(),
+            set: format!(
+                "status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
+                {NO_WAIT}, deleted_on = now()"
+            ),
             allowed: |_| true,
-            event: "'work/cancelled', ''",
+            variable: Variable::WorkCancelled,
+            args: None,
             mine: |_: &Before, now: Option<&Held>| now.is_none(),
         };
         self.change_work(id, version, delete, |_| Ok(Some(()))).await
@@ -104,7 +106,10 @@ impl WorkChanges for PostgresStore {
 
 /// The columns of a work that is computed anew.
 const START_OVER: &str = "status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
-    due_set_on = NULL";
+    lease_until = NULL, due_set_on = NULL, claim = NULL, error = NULL";
+
+/// The columns of a work that waits for nothing.
+const NO_WAIT: &str = "due_at = NULL, lease_until = NULL, due_set_on = NULL, claim = NULL";
 
 type Read<T> = fn(Option<WorkRow>) -> std::result::Result<Option<T>, Failure>;
 
@@ -155,15 +160,20 @@ impl PostgresStore {
                 }
                 generation.store(held.generation, Ordering::Relaxed);
                 found_version.store(held.work.version, Ordering::Relaxed);
-                let Change { set, event, .. } = &change;
+                let Change {
+                    set, variable, args, ..
+                } = &change;
+                let kind: KindName = parsed(id.0, held.work.kind.parse())?;
+                let value = args.as_ref().map(|args| value_of_args(&kind, args)).unwrap_or_default();
                 let changed: WorkRow = sql_query(format!(
                     "WITH changed AS (
-                        UPDATE works SET {set}, sent_at = NULL, version = version + 1, updated_on = now()
+                        UPDATE works SET {set}, args = coalesce($3::json, args), sent_at = NULL,
+                             version = version + 1, updated_on = now()
                         WHERE id = $1
                         RETURNING *
                     ), logged AS (
                         INSERT INTO events (work_id, generation, variable, value, status)
-                        SELECT id, generation, {event}, status FROM changed
+                        SELECT id, generation, '{variable}', $4, status FROM changed
                     ), counted AS (
                         INSERT INTO stat_deltas (origin, was, status, works)
                         SELECT origin, $2::work_status, CASE WHEN deleted_on IS NULL THEN status END, 1 FROM changed
@@ -171,10 +181,12 @@ impl PostgresStore {
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1
                     )
-                    SELECT {WORK} FROM changed"
+                    SELECT {WORK} FROM changed "
                 ))
                 .bind::<BigInt, _>(id.0)
                 .bind::<Text, _>(&held.work.status)
+                .bind::<Nullable<Text>, _>(args.as_ref().map(Json::as_str))
+                .bind::<Text, _>(value.as_ref())
                 .get_result(connection)?;
                 Ok(read(Some(changed))?.map_or(Changed::Missing, Changed::Applied))
             })

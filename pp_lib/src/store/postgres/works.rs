@@ -16,7 +16,7 @@ impl WorkRows for PostgresStore {
         let Some(first) = new.first().cloned() else {
             return Ok(Vec::new());
         };
-        let rows = sorted(new, |new| &new.message_id);
+        let rows = sorted(new, NewWork::key);
         let works = self
             .run_proved(
                 new.len(),
@@ -24,17 +24,14 @@ impl WorkRows for PostgresStore {
                 move |connection| trial::create(connection, &first),
             )
             .await?;
-        Ok(new
-            .iter()
-            .map(|new| works.get(new.message_id.as_str()).cloned())
-            .collect())
+        Ok(new.iter().map(|new| works.get(&key_of(new)).cloned()).collect())
     }
 
     async fn create_all(&self, new: &[NewWork]) -> Result<Option<Vec<Work>>> {
         let Some(first) = new.first().cloned() else {
             return Ok(Some(Vec::new()));
         };
-        let rows = sorted(new, |new| &new.message_id);
+        let rows = sorted(new, NewWork::key);
         let works = self
             .run_proved(
                 1,
@@ -44,7 +41,7 @@ impl WorkRows for PostgresStore {
             .await?;
         // Without a work for each there is none.
         Ok(works.and_then(|works| {
-            let work = |new: &NewWork| works.get(new.message_id.as_str()).cloned();
+            let work = |new: &NewWork| works.get(&key_of(new)).cloned();
             new.iter().map(work).collect()
         }))
     }
@@ -73,4 +70,9 @@ impl WorkRows for PostgresStore {
         let search = search.clone();
         self.run(move |connection| search::search(connection, &search)).await
     }
+}
+
+fn key_of(new: &NewWork) -> (String, String) {
+    let (message_id, kind) = new.key();
+    (message_id.to_owned(), kind.to_owned())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::rows::{NOW, json_rows, millis};
 use super::{SqliteStore, complete, trial};
-use crate::domain::Run;
+use crate::domain::{KindName, Run, Status};
 use crate::store::{Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
 
 #[derive(QueryableByName)]
@@ -35,8 +35,8 @@ impl Extended {
 }
 
 /// The rows of [`run_rows`] that are still running as these attempts.
-const OF_RUNS: &str = "FROM json_each(?) AS input
-    WHERE works.message_id = input.value ->> 0 AND works.status = 'running'
+const OF_RUNS: &str = "FROM json_each(?2) AS input
+    WHERE works.message_id = input.value ->> 0 AND works.kind = ?1 AND works.status = 'running'
       AND works.generation = input.value ->> 1 AND works.attempt = input.value ->> 2";
 
 fn run_rows(attempts: &[RunningAttempt]) -> String {
@@ -49,28 +49,30 @@ fn run_rows(attempts: &[RunningAttempt]) -> String {
 
 #[async_trait]
 impl Completions for SqliteStore {
-    async fn complete(&self, completions: &[Completion]) -> Result<Vec<Completed>> {
+    async fn complete(&self, kind: &KindName, completions: &[Completion]) -> Result<Vec<Completed>> {
         let Some(first) = completions.first().cloned() else {
             return Ok(Vec::new());
         };
         let completions = completions.to_vec();
+        let (kind, of_trial) = (kind.clone(), kind.clone());
         self.write_proved(
             completions.len(),
-            move |connection| complete::complete(connection, &completions),
-            move |connection| trial::complete(connection, &first),
+            move |connection| complete::complete(connection, &kind, &completions),
+            move |connection| trial::complete(connection, &of_trial, &first),
         )
         .await
     }
 
-    async fn extend_leases(&self, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
-        let attempts = attempts.to_vec();
+    async fn extend_leases(&self, kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {
+        let (kind, attempts) = (kind.clone(), attempts.to_vec());
         self.write(move |connection| {
             let mine: Vec<Extended> = sql_query(format!(
-                "UPDATE works SET due_at = {NOW} + ?, due_set_on = {NOW} {OF_RUNS}
+                "UPDATE works SET lease_until = {NOW} + ?3, due_set_on = {NOW} {OF_RUNS}
                  RETURNING works.message_id, works.generation, works.attempt"
             ))
-            .bind::<BigInt, _>(millis(lease))
+            .bind::<Text, _>(kind.as_str())
             .bind::<Text, _>(run_rows(&attempts))
+            .bind::<BigInt, _>(millis(lease))
             .load(connection)?;
             let mine: HashSet<(&str, Run)> = mine.iter().map(Extended::key).collect();
             let still = |one: &RunningAttempt| mine.contains(&(one.message_id.as_str(), one.run));
@@ -79,28 +81,32 @@ impl Completions for SqliteStore {
         .await
     }
 
-    async fn hand_back(&self, attempts: &[RunningAttempt]) -> Result<u64> {
-        let attempts = attempts.to_vec();
-        self.write(move |connection| hand_back(connection, &attempts)).await
+    async fn hand_back(&self, kind: &KindName, attempts: &[RunningAttempt]) -> Result<u64> {
+        let (kind, attempts) = (kind.clone(), attempts.to_vec());
+        self.write(move |connection| hand_back(connection, &kind, &attempts))
+            .await
     }
 
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64> {
         let rescued = self
-            .write(move |connection| complete::rescue(connection, &format!("due_at <= {NOW}"), max_lost, limit.into()))
+            .write(move |connection| {
+                complete::rescue(connection, &format!("lease_until <= {NOW}"), max_lost, limit.into())
+            })
             .await?;
         Ok(complete::Freed::log(&rescued))
     }
 }
 
-fn hand_back(connection: &mut SqliteConnection, attempts: &[RunningAttempt]) -> QueryResult<u64> {
+fn hand_back(connection: &mut SqliteConnection, kind: &KindName, attempts: &[RunningAttempt]) -> QueryResult<u64> {
     let freed: Vec<complete::Freed> = sql_query(format!(
-        "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, due_set_on = NULL,
-                sent_at = NULL, version = version + 1, updated_on = {NOW}
+        "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, lease_until = NULL,
+                due_set_on = NULL, claim = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
          {OF_RUNS}
-         RETURNING works.id, works.status, works.work_code"
+         RETURNING works.id, works.generation, works.status, works.work_code"
     ))
+    .bind::<Text, _>(kind.as_str())
     .bind::<Text, _>(run_rows(attempts))
     .load(connection)?;
-    complete::tell_of_end(connection, &freed, HANDED_BACK)?;
+    complete::tell_of_end(connection, freed.iter().collect(), Status::Running, HANDED_BACK)?;
     Ok(freed.len() as u64)
 }

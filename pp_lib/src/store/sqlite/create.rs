@@ -8,8 +8,8 @@ use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::deltas::{self, Moved};
-use super::rows::{NOW, WORK, WorkRow, json_rows};
-use crate::domain::Work;
+use super::rows::{NOW, WORK, WorkRow, insert_events, json_rows};
+use crate::domain::{Origin, Variable, Work, value_of_args};
 use crate::store::NewWork;
 
 /// Inserts works; returns, in their order, the works there are then, inserted now or before, and nothing where another
@@ -20,47 +20,60 @@ pub(super) fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> Qu
             work.work_code,
             work.work_code.origin().as_str(),
             work.message_id.as_str(),
-            work.add_up_to,
-            work.run_at.map(|run_at| run_at.saturating_mul(1000))
+            work.args.as_str(),
+            work.run_at.map(|run_at| run_at.saturating_mul(1000)),
+            work.kind
         ])
     }));
     // `WHERE true` tells the parser that ON CONFLICT is not a join's ON.
     let inserted: Vec<WorkRow> = sql_query(format!(
-        "INSERT INTO works (work_code, origin, message_id, add_up_to, run_at, due_at)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, max({NOW}, coalesce(value ->> 4, 0))
+        "INSERT INTO works (work_code, origin, message_id, args, run_at, due_at, kind)
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, max({NOW}, coalesce(value ->> 4, 0)),
+                value ->> 5
          FROM json_each(?) WHERE true
          ON CONFLICT DO NOTHING RETURNING {WORK}"
     ))
     .bind::<Text, _>(input)
     .load(connection)?;
-    sql_query(
-        "INSERT INTO events (work_id, generation, variable, value, status)
-         SELECT works.id, generation, 'work/created', add_up_to, status
-         FROM json_each(?) AS input JOIN works ON works.id = input.value WHERE origin = 'api' ORDER BY works.id",
-    )
-    .bind::<Text, _>(json_rows(inserted.iter().map(|row| json!(row.id))))
-    .execute(connection)?;
     deltas::record(connection, inserted.iter().map(|row| Moved::new(row.id)))?;
-
-    let mut rows: HashMap<String, WorkRow> = by_message_id(inserted);
+    let mut rows = by_key(inserted);
+    record_created(connection, works, &rows)?;
     if rows.len() < works.len() {
-        let skipped = works.iter().filter(|work| !rows.contains_key(work.message_id.as_str()));
-        let skipped = json_rows(skipped.map(|work| json!(work.message_id.as_str())));
+        let skipped = works.iter().filter(|work| !rows.contains_key(&key_of(work)));
+        let skipped = json_rows(skipped.map(|work| json!([work.message_id.as_str(), work.kind])));
         let present = sql_query(format!(
-            "SELECT {WORK} FROM works WHERE message_id IN (SELECT value FROM json_each(?))"
+            "SELECT {WORK} FROM works
+             WHERE (message_id, kind) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
         ));
-        rows.extend(by_message_id(present.bind::<Text, _>(skipped).load(connection)?));
+        rows.extend(by_key(present.bind::<Text, _>(skipped).load(connection)?));
     }
     works
         .iter()
-        .map(|work| {
-            rows.remove(work.message_id.as_str())
-                .map(WorkRow::into_work)
-                .transpose()
-        })
+        .map(|work| rows.remove(&key_of(work)).map(WorkRow::into_work).transpose())
         .collect()
 }
 
-fn by_message_id(rows: Vec<WorkRow>) -> HashMap<String, WorkRow> {
-    rows.into_iter().map(|row| (row.message_id.clone(), row)).collect()
+/// Records that works of the API were created, in the order of their ids.
+fn record_created(connection: &mut SqliteConnection, works: &[NewWork], rows: &Rows) -> QueryResult<()> {
+    let of_api = works.iter().filter(|work| work.work_code.origin() == Origin::Api);
+    let inserted = of_api.filter_map(|work| Some((rows.get(&key_of(work))?.id, work)));
+    let mut created: Vec<(i64, &NewWork)> = inserted.collect();
+    created.sort_unstable_by_key(|(id, _)| *id);
+    let event = |(id, work): (i64, &NewWork)| {
+        let value = value_of_args(&work.kind, &work.args);
+        json!([id, 1, Variable::WorkCreated.as_str(), value])
+    };
+    insert_events(connection, json_rows(created.into_iter().map(event)))
+}
+
+/// Rows by their `message_id` and kind.
+type Rows = HashMap<(String, String), WorkRow>;
+
+fn by_key(rows: Vec<WorkRow>) -> Rows {
+    rows.into_iter().map(|row| (row.key(), row)).collect()
+}
+
+fn key_of(work: &NewWork) -> (String, String) {
+    let (message_id, kind) = work.key();
+    (message_id.to_owned(), kind.to_owned())
 }

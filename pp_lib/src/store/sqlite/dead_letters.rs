@@ -18,6 +18,8 @@ use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Re
 struct LetterRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Nullable<BigInt>)]
     work_id: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -45,6 +47,7 @@ impl LetterRow {
         let work_code = self.work_code.map(|code| parsed("work_code", code.parse()));
         Ok(DeadLetter {
             id: DeadLetterId(self.id),
+            kind: parsed("kind", self.kind.parse())?,
             work_id: self.work_id.map(WorkId),
             work_code: work_code.transpose()?,
             message_id: self.message_id,
@@ -63,6 +66,8 @@ impl LetterRow {
 struct RedrivenRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Text)]
     message_id: String,
     #[diesel(sql_type = Binary)]
@@ -88,11 +93,12 @@ impl DeadLetters for SqliteStore {
         self.write(move |connection| {
             messages.iter().try_for_each(|message| {
                 sql_query(format!(
-                    "INSERT INTO dead_letters (message_id, body, properties, reason) VALUES (?, ?, ?, ?)
-                     ON CONFLICT (message_id) WHERE work_id IS NULL DO UPDATE SET
+                    "INSERT INTO dead_letters (kind, message_id, body, properties, reason) VALUES (?, ?, ?, ?, ?)
+                     ON CONFLICT (message_id, kind) WHERE work_id IS NULL DO UPDATE SET
                          body = excluded.body, properties = excluded.properties, reason = excluded.reason,
                          created_on = {NOW}, due_at = NULL"
                 ))
+                .bind::<Text, _>(message.kind.as_str())
                 .bind::<Text, _>(message.message_id.as_str())
                 .bind::<Binary, _>(&message.body[..])
                 .bind::<Nullable<Binary>, _>(message.properties.as_deref())
@@ -108,7 +114,7 @@ impl DeadLetters for SqliteStore {
         self.read(move |connection| {
             // Of a blob that is empty, SQLite's `substr` makes NULL.
             let rows: Vec<LetterRow> = sql_query(
-                "SELECT letter.id, letter.work_id, works.work_code, letter.message_id,
+                "SELECT letter.id, letter.kind, letter.work_id, works.work_code, letter.message_id,
                         coalesce(substr(letter.body, 1, ?), letter.body) AS body, length(letter.body) AS body_bytes,
                         letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
                         letter.due_at IS NOT NULL AS redriven
@@ -152,7 +158,7 @@ impl DeadLetters for SqliteStore {
                              WHERE due_at IS NOT NULL AND (due_at <= {NOW} OR due_at > {NOW} + ?1)
                              ORDER BY due_at LIMIT ?2))
                      WHERE before < ?3)
-                 RETURNING id, message_id, body, properties, due_at"
+                 RETURNING id, kind, message_id, body, properties, due_at"
             ))
             .bind::<BigInt, _>(millis(hold))
             .bind::<Integer, _>(i32::from(limit))
@@ -161,6 +167,7 @@ impl DeadLetters for SqliteStore {
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),
+                    kind: parsed("kind", row.kind.parse())?,
                     message_id: parsed("message_id", row.message_id.try_into())?,
                     properties: row.properties.map(Into::into),
                     body: row.body.into(),
@@ -193,7 +200,8 @@ fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<
     let (these, ids) = selected(which);
     let revived: Vec<Revived> = sql_query(format!(
         "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1,
-                failures = 0, lost_leases = 0, due_at = {NOW}, due_set_on = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
+                failures = 0, lost_leases = 0, error = NULL, due_at = {NOW}, due_set_on = NULL, sent_at = NULL,
+                version = version + 1, updated_on = {NOW}
          FROM (SELECT work_id, generation FROM dead_letters WHERE {these}) AS letter
          WHERE works.id = letter.work_id AND works.generation = letter.generation
            AND works.status = 'failed' AND works.deleted_on IS NULL

@@ -3,21 +3,50 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::deltas::{self, Moved};
-use super::rows::{CLAIM, ClaimRow, NOW, insert_dead_letters, insert_events, json_rows, millis};
+use super::rows::{CLAIM, ClaimRow, NOW, insert_events, json_rows, millis, parsed};
 use super::{SqliteStore, complete, waits};
-use crate::domain::{Status, Variable};
-use crate::store::{Claim, DispatchRows, LEASE_LOST, Result, log_given_up};
+use crate::domain::{KindName, Status, Variable};
+use crate::store::{CLAIMED_BYTES, Claim, DispatchRows, LEASE_LOST, Result};
+
+#[derive(QueryableByName)]
+struct Kind {
+    #[diesel(sql_type = Text)]
+    kind: String,
+}
+
+/// The kinds that have pending rows, found by as many steps in the index as there are.
+fn pending_kinds(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    let kinds: Vec<Kind> = sql_query(
+        "WITH RECURSIVE pending_kinds (kind) AS (
+             SELECT min(kind) FROM works WHERE status = 'pending'
+             UNION ALL
+             SELECT (SELECT min(works.kind) FROM works WHERE status = 'pending' AND works.kind > pending_kinds.kind)
+             FROM pending_kinds WHERE kind IS NOT NULL)
+         SELECT kind FROM pending_kinds WHERE kind IS NOT NULL",
+    )
+    .load(connection)?;
+    Ok(kinds.into_iter().map(|row| row.kind).collect())
+}
+
+fn names(kinds: &[KindName]) -> Vec<String> {
+    kinds.iter().map(ToString::to_string).collect()
+}
 
 #[derive(QueryableByName)]
 struct Millis {
     #[diesel(sql_type = BigInt)]
     millis: i64,
+}
+
+#[derive(QueryableByName)]
+struct NextDue {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    millis: Option<i64>,
 }
 
 impl From<Millis> for Duration {
@@ -26,34 +55,48 @@ impl From<Millis> for Duration {
     }
 }
 
-#[derive(QueryableByName)]
-struct Lost {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Integer)]
-    generation: i32,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-}
-
 #[async_trait]
 impl DispatchRows for SqliteStore {
-    async fn claim(&self, within: Option<Duration>, hold: Duration, limit: u16) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        skipped: &[KindName],
+        within: Option<Duration>,
+        hold: Duration,
+        limit: u16,
+    ) -> Result<Vec<Claim>> {
+        let skipped = names(skipped);
         let oldest = within.map_or(i64::MAX, millis);
         self.write(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(format!(
-                "UPDATE works SET due_at = {NOW} + ?, sent_at = {NOW} WHERE id IN (
-                     SELECT id FROM works
-                     WHERE status IN ('pending', 'running') AND status = 'pending'
-                       AND due_at <= {NOW} AND due_at > {NOW} - ?
-                     ORDER BY due_at LIMIT ?)
-                 RETURNING {CLAIM}"
-            ))
-            .bind::<BigInt, _>(millis(hold))
-            .bind::<BigInt, _>(oldest)
-            .bind::<Integer, _>(i32::from(limit))
-            .load(connection)?;
-            rows.into_iter().map(ClaimRow::into_claim).collect()
+            let mut claims = Vec::new();
+            for kind in pending_kinds(connection)?.iter().filter(|kind| !skipped.contains(kind)) {
+                let rows: Vec<ClaimRow> = sql_query(format!(
+                    "UPDATE works SET due_at = {NOW} + ?1, sent_at = {NOW} WHERE id IN (
+                         SELECT id FROM (
+                             SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
+                                 SELECT id, due_at, octet_length(args) AS bytes FROM works
+                                 WHERE status = 'pending' AND kind = ?4 AND due_at <= {NOW} AND due_at > {NOW} - ?2
+                                 ORDER BY due_at LIMIT ?3))
+                         WHERE before < {CLAIMED_BYTES})
+                     RETURNING {CLAIM}"
+                ))
+                .bind::<BigInt, _>(millis(hold))
+                .bind::<BigInt, _>(oldest)
+                .bind::<Integer, _>(i32::from(limit))
+                .bind::<Text, _>(kind)
+                .load(connection)?;
+                for row in rows {
+                    claims.push(row.into_claim()?);
+                }
+            }
+            Ok(claims)
+        })
+        .await
+    }
+
+    async fn pending_kinds(&self) -> Result<Vec<KindName>> {
+        self.read(|connection| {
+            let kinds = pending_kinds(connection)?;
+            kinds.iter().map(|kind| parsed("kind", kind.parse())).collect()
         })
         .await
     }
@@ -67,49 +110,47 @@ impl DispatchRows for SqliteStore {
             .await
     }
 
-    async fn release_sent(&self, longer_than: Duration) -> Result<u64> {
+    async fn release_sent(&self, kind: &KindName, longer_than: Duration) -> Result<u64> {
+        let kind = kind.clone();
         self.write(move |connection| {
             sql_query(format!(
                 "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL
-                 WHERE status IN ('pending', 'running') AND status = 'pending'
-                   AND (sent_at <= {NOW} - ? OR sent_at > {NOW} + 1000)"
+                 WHERE status = 'pending'
+                   AND (sent_at <= {NOW} - ? OR sent_at > {NOW} + 1000) AND kind = ?"
             ))
             .bind::<BigInt, _>(millis(longer_than))
+            .bind::<Text, _>(kind.as_str())
             .execute(connection)
             .map(|rows| rows as u64)
         })
         .await
     }
 
-    async fn next_due(&self) -> Result<Option<Duration>> {
-        self.read(|connection| {
-            let next: Option<Millis> = sql_query(format!(
-                "SELECT due_at - {NOW} AS millis FROM works
-                 WHERE status IN ('pending', 'running') AND due_at > {NOW} - 1000 ORDER BY due_at LIMIT 1"
+    async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>> {
+        let skipped = names(skipped);
+        self.read(move |connection| {
+            let mut kinds = pending_kinds(connection)?;
+            kinds.retain(|kind| !skipped.contains(kind));
+            let next: NextDue = sql_query(format!(
+                "SELECT min(until) - {NOW} AS millis FROM (
+                     SELECT (SELECT due_at FROM works WHERE status = 'pending' AND kind = input.value
+                             AND due_at > {NOW} - 1000 ORDER BY due_at LIMIT 1) AS until
+                     FROM json_each(?) AS input
+                     UNION ALL
+                     SELECT min(lease_until) FROM works WHERE status = 'running' AND lease_until > {NOW} - 1000)"
             ))
-            .load(connection)?
-            .pop();
-            Ok(next.map(Duration::from))
+            .bind::<Text, _>(json_rows(kinds.iter().map(|kind| json!(kind))))
+            .get_result(connection)?;
+            Ok(next
+                .millis
+                .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())))
         })
         .await
     }
 
     async fn lose_sent(&self, max_lost: i32) -> Result<u64> {
-        let lost = self.write(move |connection| {
-            let given_up = give_up_sent(connection, max_lost)?;
-            let due_again = sql_query(format!(
-                "UPDATE works SET due_at = {NOW}, due_set_on = NULL, sent_at = NULL, attempt = attempt + 1,
-                     lost_leases = lost_leases + 1
-                 WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL"
-            ))
-            .execute(connection)?;
-            Ok((given_up, due_again))
-        });
-        let (given_up, due_again) = lost.await?;
-        for row in &given_up {
-            log_given_up(&row.work_code, LEASE_LOST);
-        }
-        Ok((given_up.len() + due_again) as u64)
+        let lost = self.write(move |connection| lose_sent(connection, max_lost)).await?;
+        Ok(complete::Freed::log(&lost))
     }
 
     async fn lose_running(&self, max_lost: i32) -> Result<u64> {
@@ -160,29 +201,25 @@ impl SqliteStore {
     }
 }
 
-/// Fails the rows that were lost too often, and returns them. An attempt that only its message told of leaves no events
-/// unless it was the last.
-fn give_up_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<Vec<Lost>> {
-    let lost: Vec<Lost> = sql_query(format!(
-        "UPDATE works SET status = 'failed', due_at = NULL, sent_at = NULL, lost_leases = lost_leases + 1,
-                version = version + 1, updated_on = {NOW}
-         WHERE status IN ('pending', 'running') AND status = 'pending' AND sent_at IS NOT NULL AND lost_leases >= ?
-         RETURNING id, generation, work_code"
+/// Makes sent rows due again, or fails them. The attempt did not begin, so nothing that is shown changes unless the work is
+/// given up.
+fn lose_sent(connection: &mut SqliteConnection, max_lost: i32) -> QueryResult<Vec<complete::Freed>> {
+    let lost: Vec<complete::Freed> = sql_query(format!(
+        "UPDATE works SET lost_leases = lost_leases + 1, sent_at = NULL, due_set_on = NULL,
+                status = iif(lost_leases < ?1, 'pending', 'failed'), due_at = iif(lost_leases < ?1, {NOW}, NULL),
+                version = iif(lost_leases < ?1, version, version + 1),
+                updated_on = iif(lost_leases < ?1, updated_on, {NOW}),
+                error = iif(lost_leases < ?1, error, '{LEASE_LOST}')
+         WHERE status = 'pending' AND sent_at IS NOT NULL
+         RETURNING id, generation, status, work_code"
     ))
     .bind::<Integer, _>(max_lost)
     .load(connection)?;
-    let events = lost.iter().flat_map(|row| {
-        let event = |variable: Variable, value| json!([row.id, row.generation, variable.as_str(), value]);
-        [
-            event(Variable::ComputeStart, ""),
-            event(Variable::ComputeError, LEASE_LOST),
-        ]
-    });
-    insert_events(connection, json_rows(events))?;
-    deltas::record(connection, lost.iter().map(|row| Moved::from(Status::Pending, row.id)))?;
-    insert_dead_letters(
-        connection,
-        json_rows(lost.iter().map(|row| json!([row.id, LEASE_LOST]))),
-    )?;
+    let given_up: Vec<&complete::Freed> = lost.iter().filter(|row| row.is_given_up()).collect();
+    let starts = given_up
+        .iter()
+        .map(|row| json!([row.id, row.generation, Variable::ComputeStart.as_str(), ""]));
+    insert_events(connection, json_rows(starts))?;
+    complete::tell_of_end(connection, given_up, Status::Pending, LEASE_LOST)?;
     Ok(lost)
 }

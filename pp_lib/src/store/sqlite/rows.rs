@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
-use crate::domain::{Run, Work, WorkId};
+use crate::domain::{Json, Run, Work, WorkId};
 use crate::store::{Claim, DueAt};
 
 /// Now, as this store keeps time: Unix milliseconds.
@@ -15,7 +15,7 @@ pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
-    "id, work_code, message_id, add_up_to, created_on, updated_on, status, result, version, run_at";
+    "id, kind, work_code, message_id, args, created_on, updated_on, status, result, version, run_at, error, attempt";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -23,44 +23,58 @@ pub(super) struct WorkRow {
     #[diesel(sql_type = BigInt)]
     pub(super) id: i64,
     #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
     work_code: String,
     #[diesel(sql_type = Text)]
-    pub(super) message_id: String,
-    #[diesel(sql_type = Integer)]
-    add_up_to: i32,
+    message_id: String,
+    #[diesel(sql_type = Text)]
+    args: String,
     #[diesel(sql_type = BigInt)]
     created_on: i64,
     #[diesel(sql_type = BigInt)]
     updated_on: i64,
     #[diesel(sql_type = Text)]
     status: String,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    result: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    result: Option<String>,
     #[diesel(sql_type = BigInt)]
     version: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     run_at: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    error: Option<String>,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
 }
 
 impl WorkRow {
+    /// Its `message_id` and kind.
+    pub(super) fn key(&self) -> (String, String) {
+        (self.message_id.clone(), self.kind.clone())
+    }
+
     pub(super) fn into_work(self) -> QueryResult<Work> {
         Ok(Work {
             id: WorkId(self.id),
             work_code: parsed("work_code", self.work_code.parse())?,
-            add_up_to: parsed("add_up_to", i64::from(self.add_up_to).try_into())?,
+            kind: parsed("kind", self.kind.parse())?,
+            args: Json::accepted(self.args),
             created_on: unix_seconds(self.created_on),
             updated_on: unix_seconds(self.updated_on),
             status: parsed("status", self.status.parse())?,
-            result: self.result,
+            result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
+            error: self.error,
+            attempt: self.attempt,
         })
     }
 }
 
 /// The columns of a [`ClaimRow`].
 pub(super) const CLAIM: &str =
-    "id, message_id, work_code, add_up_to, generation, attempt, failures, lost_leases, due_at";
+    "id, kind, message_id, work_code, args, generation, attempt, failures, lost_leases, due_at";
 
 /// A pending work with what a dispatcher needs of it.
 #[derive(QueryableByName)]
@@ -68,11 +82,13 @@ pub(super) struct ClaimRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
     message_id: String,
     #[diesel(sql_type = Text)]
     work_code: String,
-    #[diesel(sql_type = Integer)]
-    add_up_to: i32,
+    #[diesel(sql_type = Text)]
+    args: String,
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Integer)]
@@ -91,7 +107,8 @@ impl ClaimRow {
             id: WorkId(self.id),
             message_id: parsed("message_id", self.message_id.try_into())?,
             work_code: parsed("work_code", self.work_code.parse())?,
-            add_up_to: parsed("add_up_to", i64::from(self.add_up_to).try_into())?,
+            kind: parsed("kind", self.kind.parse())?,
+            args: Json::accepted(self.args),
             run: Run {
                 generation: self.generation,
                 attempt: self.attempt,
@@ -156,8 +173,8 @@ pub(super) fn insert_dead_letters(connection: &mut SqliteConnection, input: Stri
         return Ok(());
     }
     sql_query(
-        "INSERT INTO dead_letters (work_id, generation, message_id, reason, attempts)
-         SELECT works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
+        "INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
+         SELECT works.kind, works.id, works.generation, works.message_id, input.value ->> 1, works.attempt
          FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0 WHERE true
          ON CONFLICT DO NOTHING",
     )

@@ -65,6 +65,9 @@ fn text(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since) ->
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
     }
+    if let Some(kind) = &search.kind {
+        conditions.and("kind =", Value::Text(kind.to_string()));
+    }
     if let Some(since) = since {
         conditions.and(&format!("{plus}created_on >="), Value::Number(since));
     }
@@ -174,6 +177,7 @@ mod tests {
                         let work_code = WorkCodePrefix::parse(code);
                         searches.push(Search {
                             work_code,
+                            kind: None,
                             status,
                             since,
                             before,

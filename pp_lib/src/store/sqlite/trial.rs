@@ -8,6 +8,7 @@ use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
 use super::rows::NOW;
 use super::{complete, create};
+use crate::domain::KindName;
 use crate::store::refusal::{Steps, any_completion, like_completed, like_new};
 use crate::store::{Completion, NewWork};
 
@@ -19,21 +20,21 @@ pub(super) fn create(connection: &mut SqliteConnection, work: &NewWork) -> Query
 }
 
 /// Completes another work like this one, which is created and started first where the guard asks for that.
-pub(super) fn complete(connection: &mut SqliteConnection, completion: &Completion) -> QueryResult<()> {
-    any(connection, like_completed(completion), |connection, steps| {
+pub(super) fn complete(connection: &mut SqliteConnection, kind: &KindName, completion: &Completion) -> QueryResult<()> {
+    any(connection, like_completed(kind, completion), |connection, steps| {
         let Steps { created, completed } = steps;
         if let Some(work) = created {
             create::create(connection, &[work])?;
         }
         completed
             .into_iter()
-            .try_for_each(|step| complete::complete(connection, &[step]).map(drop))
+            .try_for_each(|step| complete::complete(connection, kind, &[step]).map(drop))
     })
 }
 
 /// Inserts into the tables that works need, and changes what it inserted.
 pub(super) fn writes(connection: &mut SqliteConnection) -> QueryResult<()> {
-    complete(connection, &any_completion())
+    complete(connection, KindName::add_up_to(), &any_completion())
 }
 
 /// Takes the first of these that the file takes back, and leaves a mark; or fails as the last one did.

@@ -8,7 +8,7 @@ use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 use diesel::sqlite::SqliteConnection;
 
-use crate::domain::{AddUpTo, Origin};
+use crate::domain::{AddUpTo, Json, KindName, Origin};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
@@ -50,7 +50,8 @@ fn work(bound: i64) -> NewWork {
     NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::try_from(bound).unwrap(),
+        kind: KindName::default(),
+        args: AddUpTo::try_from(bound).unwrap().args(),
         run_at: None,
     }
 }
@@ -59,15 +60,16 @@ fn demand(bound: i64) -> Completion {
     Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
-        add_up_to: AddUpTo::try_from(bound).unwrap(),
+        args: Some(AddUpTo::try_from(bound).unwrap().args()),
         guard: Guard::NoRow,
-        outcome: Outcome::Done { result: 1 },
+        outcome: Outcome::Done { result: Json::from(1) },
     }
 }
 
 fn everything() -> Search {
     Search {
         work_code: None,
+        kind: None,
         status: None,
         since: None,
         before: None,
@@ -91,8 +93,14 @@ async fn a_file_that_refuses_everything_refuses_no_work() {
         let rig = Rig::new().await;
         rig.run(change);
         for error in [
-            rig.store.complete(&[demand(3)]).await.unwrap_err(),
-            rig.store.complete(&[demand(3), demand(4)]).await.unwrap_err(),
+            rig.store
+                .complete(KindName::add_up_to(), &[demand(3)])
+                .await
+                .unwrap_err(),
+            rig.store
+                .complete(KindName::add_up_to(), &[demand(3), demand(4)])
+                .await
+                .unwrap_err(),
             rig.store.create(&[work(3)]).await.unwrap_err(),
             rig.store.create_all(&[work(3), work(4)]).await.unwrap_err(),
             rig.store.check_writes().await.unwrap_err(),
@@ -101,7 +109,10 @@ async fn a_file_that_refuses_everything_refuses_no_work() {
         }
         rig.run(undo);
         rig.store.check_writes().await.unwrap();
-        assert_eq!(rig.store.complete(&[demand(3)]).await.unwrap(), [Completed::Applied]);
+        assert_eq!(
+            rig.store.complete(KindName::add_up_to(), &[demand(3)]).await.unwrap(),
+            [Completed::Applied]
+        );
         let works = rig.store.search(&everything()).await.unwrap();
         assert_eq!(
             (works.len(), works[0].id.0),
@@ -115,16 +126,19 @@ async fn a_file_that_refuses_everything_refuses_no_work() {
 async fn a_row_that_alone_is_refused_is_refused_for_good() {
     let rig = Rig::new().await;
     rig.run(
-        "CREATE TRIGGER unlucky BEFORE INSERT ON works WHEN NEW.add_up_to = 13
+        "CREATE TRIGGER unlucky BEFORE INSERT ON works WHEN NEW.args ->> 'add_up_to' = 13
         BEGIN SELECT RAISE(ABORT, 'heute nicht'); END",
     );
     for refused in [vec![demand(13)], vec![demand(13), demand(12)]] {
-        let completed = rig.store.complete(&refused).await;
+        let completed = rig.store.complete(KindName::add_up_to(), &refused).await;
         assert!(matches!(completed, Err(StoreError::Rejected(_))), "{completed:?}");
     }
     let created = rig.store.create(&[work(13)]).await;
     assert!(matches!(created, Err(StoreError::Rejected(_))), "{created:?}");
-    assert_eq!(rig.store.complete(&[demand(12)]).await.unwrap(), [Completed::Applied]);
+    assert_eq!(
+        rig.store.complete(KindName::add_up_to(), &[demand(12)]).await.unwrap(),
+        [Completed::Applied]
+    );
 }
 
 #[tokio::test]
@@ -168,6 +182,10 @@ async fn a_newer_schema_is_noticed() {
     let error = rig.store.check().await.unwrap_err();
     assert!(matches!(error, StoreError::Outdated(_)), "{error:?}");
     rig.run("ALTER TABLE works RENAME COLUMN result TO outcome");
-    let error = rig.store.complete(&[demand(3)]).await.unwrap_err();
+    let error = rig
+        .store
+        .complete(KindName::add_up_to(), &[demand(3)])
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::Outdated(_)), "{error:?}");
 }

@@ -17,16 +17,20 @@ const SINCE: &str = "CASE
     WHEN due_at IS NOT run_at THEN coalesce(due_set_on, due_at)
 END";
 
-/// Makes rows that began to wait in the future wait as long as they did then, from now on. Looks at the first `most`
-/// rows in the order of `due_at`; returns how many of them it changed, at most [`AT_ONCE`].
+/// Makes rows that began to wait in the future wait as long as they did then, from now on. Looks at all running rows and
+/// the first `most` pending ones in the order of kind and `due_at`; returns how many of them it changed, at most [`AT_ONCE`].
 pub(super) fn shorten(connection: &mut SqliteConnection, most: Option<i64>) -> QueryResult<usize> {
     sql_query(format!(
         "UPDATE works SET
-             due_at = {NOW} + (due_at - ({SINCE})), due_set_on = {NOW}, sent_at = iif(sent_at IS NULL, NULL, {NOW})
+             due_at = {NOW} + (due_at - ({SINCE})), lease_until = {NOW} + (lease_until - ({SINCE})), due_set_on = {NOW}, sent_at = iif(sent_at IS NULL, NULL, {NOW})
          WHERE id IN (
              SELECT id FROM (
+                 SELECT * FROM (
+                     SELECT id, status, due_at, due_set_on, sent_at, run_at, updated_on FROM works
+                     WHERE status = 'pending' AND due_at > {NOW} ORDER BY kind, due_at LIMIT ?)
+                 UNION ALL
                  SELECT id, status, due_at, due_set_on, sent_at, run_at, updated_on FROM works
-                 WHERE status IN ('pending', 'running') AND due_at > {NOW} ORDER BY due_at LIMIT ?)
+                 WHERE status = 'running' AND lease_until > {NOW})
              WHERE ({SINCE}) > {NOW} + 1000 LIMIT ?)"
     ))
     .bind::<BigInt, _>(most.unwrap_or(-1))

@@ -1,9 +1,9 @@
-//! Works as their owners change them: another bound, cancelled, started over, or removed.
+//! Works as their owners change them: other arguments, cancelled, started over, or removed.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
@@ -11,12 +11,14 @@ use serde_json::json;
 use super::SqliteStore;
 use super::deltas::{self, Moved};
 use super::rows::{NOW, WORK, WorkRow, insert_events, json_rows, millis, parsed};
-use crate::domain::{AddUpTo, Status, Variable, Work, WorkId};
+use crate::domain::{Json, KindName, Status, Variable, Work, WorkId, value_of_args};
 use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it.
 #[derive(QueryableByName)]
 struct Held {
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Text)]
@@ -35,40 +37,35 @@ struct Change {
     starts_over: bool,
     /// Its event.
     variable: Variable,
-    value: String,
+    /// New arguments, of which the event tells.
+    args: Option<Json>,
 }
 
 #[async_trait]
 impl WorkChanges for SqliteStore {
-    async fn update(
-        &self,
-        id: WorkId,
-        add_up_to: AddUpTo,
-        version: Option<i64>,
-        pause: Duration,
-    ) -> Result<Changed<Work>> {
+    async fn update(&self, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Result<Changed<Work>> {
         let pause = millis(pause);
         let update = Change {
             set: format!(
-                "add_up_to = {add_up_to}, result = NULL, {START_OVER},
+                "result = NULL, {START_OVER},
                  due_at = max(coalesce(run_at, 0), min({NOW} + {pause},
                      coalesce(iif(status = 'pending' AND sent_at IS NULL, due_at, NULL), {NOW} + {pause})))"
             ),
             allowed: |_| true,
             starts_over: true,
             variable: Variable::WorkUpdated,
-            value: add_up_to.to_string(),
+            args: Some(args.clone()),
         };
         self.change_work(id, version, update, WorkRow::into_work).await
     }
 
     async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let cancel = Change {
-            set: "status = 'cancelled', due_at = NULL, due_set_on = NULL".to_owned(),
+            set: format!("status = 'cancelled', {NO_WAIT}"),
             allowed: |status| status.may_become(Status::Cancelled),
             starts_over: false,
             variable: Variable::WorkCancelled,
-            value: String::new(),
+            args: None,
         };
         self.change_work(id, version, cancel, WorkRow::into_work).await
     }
@@ -79,7 +76,7 @@ impl WorkChanges for SqliteStore {
             allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
             starts_over: true,
             variable: Variable::WorkRedriven,
-            value: String::new(),
+            args: None,
         };
         self.change_work(id, version, retry, WorkRow::into_work).await
     }
@@ -87,12 +84,12 @@ impl WorkChanges for SqliteStore {
     async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         let delete = Change {
             set: format!(
-                "status = iif(status IN ('pending', 'running'), 'cancelled', status), due_at = NULL, deleted_on = {NOW}"
+                "status = iif(status IN ('pending', 'running'), 'cancelled', status), {NO_WAIT}, deleted_on = {NOW}"
             ),
             allowed: |_| true,
             starts_over: false,
             variable: Variable::WorkCancelled,
-            value: String::new(),
+            args: None,
         };
         self.change_work(id, version, delete, |_| Ok(())).await
     }
@@ -100,7 +97,10 @@ impl WorkChanges for SqliteStore {
 
 /// The columns of a work that is computed anew.
 const START_OVER: &str = "status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
-     due_set_on = NULL";
+     lease_until = NULL, due_set_on = NULL, claim = NULL, error = NULL";
+
+/// The columns of a work that waits for nothing.
+const NO_WAIT: &str = "due_at = NULL, lease_until = NULL, due_set_on = NULL, claim = NULL";
 
 impl SqliteStore {
     /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event
@@ -124,14 +124,22 @@ impl SqliteStore {
                 return Ok(Changed::WrongStatus(was));
             }
             let changed: WorkRow = sql_query(format!(
-                "UPDATE works SET {}, sent_at = NULL, version = version + 1, updated_on = {NOW}
-                 WHERE id = ? RETURNING {WORK}",
+                "UPDATE works SET {}, args = coalesce(?2, args), sent_at = NULL, version = version + 1,
+                     updated_on = {NOW}
+                 WHERE id = ?1 RETURNING {WORK}",
                 change.set
             ))
             .bind::<BigInt, _>(id.0)
+            .bind::<Nullable<Text>, _>(change.args.as_ref().map(Json::as_str))
             .get_result(connection)?;
             let generation = held.generation + i32::from(change.starts_over);
-            let event = json!([id, generation, change.variable.as_str(), change.value]);
+            let kind: KindName = parsed("kind", held.kind.parse())?;
+            let value = change
+                .args
+                .as_ref()
+                .map(|args| value_of_args(&kind, args))
+                .unwrap_or_default();
+            let event = json!([id, generation, change.variable.as_str(), value]);
             insert_events(connection, json_rows([event]))?;
             deltas::record(connection, [Moved::from(was, id.0)])?;
             sql_query("DELETE FROM dead_letters WHERE work_id = ?")
@@ -145,7 +153,7 @@ impl SqliteStore {
 
 /// The row of a work that is not deleted.
 fn held(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Held>> {
-    sql_query("SELECT generation, status, version FROM works WHERE id = ? AND deleted_on IS NULL")
+    sql_query("SELECT kind, generation, status, version FROM works WHERE id = ? AND deleted_on IS NULL")
         .bind::<BigInt, _>(id.0)
         .get_result(connection)
         .optional()
@@ -154,7 +162,7 @@ fn held(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<Option<Hel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Origin, Run};
+    use crate::domain::{AddUpTo, Origin, Run};
     use crate::runtime::{new_message_id, new_work_code};
     use crate::store::{Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, WorkRows as _};
 
@@ -175,21 +183,25 @@ mod tests {
         let new = || NewWork {
             message_id: new_message_id(),
             work_code: new_work_code(Origin::Api),
-            add_up_to: AddUpTo::MIN,
+            kind: KindName::default(),
+            args: AddUpTo::MIN.args(),
             run_at: None,
         };
         let works = store.create_all(&[new(), new(), new()]).await.unwrap().unwrap();
-        let claims = store.claim(None, Duration::from_secs(30), 2).await.unwrap();
+        let claims = store.claim(&[], None, Duration::from_secs(30), 2).await.unwrap();
         let lease = Duration::from_secs(30);
-        let outcomes = [Outcome::Done { result: 1 }, Outcome::Running { lease }];
+        let outcomes = [Outcome::Done { result: Json::from(1) }, Outcome::running(lease)];
         let completions = claims.iter().zip(outcomes).map(|(claim, outcome)| Completion {
             message_id: claim.message_id.clone(),
             work_code: claim.work_code.clone(),
-            add_up_to: claim.add_up_to,
+            args: Some(claim.args.clone()),
             guard: Guard::Pending(Run::FIRST),
             outcome,
         });
-        store.complete(&completions.collect::<Vec<_>>()).await.unwrap();
+        store
+            .complete(KindName::add_up_to(), &completions.collect::<Vec<_>>())
+            .await
+            .unwrap();
         for work in &works {
             assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
         }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Prefetch, Published, Queue, Subscription,
 };
+use pp_lib::domain::KindName;
 
 /// The counts of a [`CountingBroker`], and its fault.
 #[derive(Default)]
@@ -41,28 +42,28 @@ impl CountingBroker {
 
 #[async_trait]
 impl Broker for CountingBroker {
-    async fn publish(&self, messages: &[Outgoing]) -> broker::Result<Vec<Published>> {
-        let published = self.inner.publish(messages).await?;
+    async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> broker::Result<Vec<Published>> {
+        let published = self.inner.publish(kind, messages).await?;
         let confirmed = published.iter().filter(|one| **one == Published::Confirmed).count();
         self.traffic.confirmed.fetch_add(confirmed, Ordering::SeqCst);
         Ok(published)
     }
 
-    async fn resend(&self, messages: &[broker::Resent]) -> broker::Result<Vec<Published>> {
-        self.inner.resend(messages).await
+    async fn resend(&self, kind: &KindName, messages: &[broker::Resent]) -> broker::Result<Vec<Published>> {
+        self.inner.resend(kind, messages).await
     }
 
     async fn dead_letter(&self, letters: &[broker::DeadLetter]) -> broker::Result<()> {
         self.inner.dead_letter(letters).await
     }
 
-    async fn subscribe(&self, queue: Queue, prefetch: Prefetch) -> broker::Result<Box<dyn Subscription>> {
+    async fn subscribe(&self, queue: &Queue, prefetch: Prefetch) -> broker::Result<Box<dyn Subscription>> {
         let (inner, traffic) = (self.inner.subscribe(queue, prefetch).await?, self.traffic.clone());
         traffic.subscribed.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(CountingSubscription { inner, traffic }))
     }
 
-    async fn ready_messages(&self, queue: Queue) -> broker::Result<u64> {
+    async fn ready_messages(&self, queue: &Queue) -> broker::Result<u64> {
         self.inner.ready_messages(queue).await
     }
 

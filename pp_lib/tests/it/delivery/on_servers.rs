@@ -4,6 +4,8 @@ use super::counting_broker::CountingBroker;
 use super::*;
 use crate::foreign::QueuesOfOneTest;
 use crate::postgres::Database;
+use pp_lib::broker::Queue;
+use pp_lib::domain::{Json, KindName};
 
 const RANGE: Duration = Duration::from_secs(6 * 3600);
 
@@ -35,7 +37,7 @@ impl Place {
     /// Demands for rows that are marked as sent.
     async fn demanded_rows(&self, count: i64) -> Vec<Outgoing> {
         self.create(1..=count).await;
-        let claims = self.store.claim(None, HOLD, 1000).await.unwrap();
+        let claims = self.store.claim(&[], None, HOLD, 1000).await.unwrap();
         self.store.mark_sent(&claims).await.unwrap();
         claims.iter().map(of_row).collect()
     }
@@ -62,7 +64,7 @@ impl Place {
     }
 
     async fn assert_queues_are_empty(&self) {
-        for queue in [Queue::Demand, Queue::DeadLetter] {
+        for queue in [&Queue::sums(), &Queue::DeadLetter] {
             assert_eq!(self.broker.ready_messages(queue).await.unwrap(), 0, "{queue:?}");
         }
     }
@@ -116,7 +118,7 @@ async fn the_same_demands_at_two_workers_take_effect_once_and_meet_no_deadlock()
         // An odd number per round: the broker alternates, so the second copies go to the other worker.
         for some in demands.chunks(25) {
             for _ in 0..2 {
-                place.broker.publish(some).await.unwrap();
+                place.broker.publish(KindName::add_up_to(), some).await.unwrap();
             }
         }
         place.until_done(count).await;
@@ -151,7 +153,7 @@ async fn a_committed_but_unacknowledged_demand_is_redelivered_without_effect() {
     let place = Place::new().await;
     let mut demands: Vec<Outgoing> = (1..=50).map(foreign).collect();
     demands.extend(place.demanded_rows(50).await);
-    place.broker.publish(&demands).await.unwrap();
+    place.broker.publish(KindName::add_up_to(), &demands).await.unwrap();
     let between = CountingBroker::new(place.broker.clone());
     let traffic = between.traffic.clone();
     traffic.losing.store(true, Ordering::SeqCst);
@@ -208,7 +210,7 @@ async fn a_sent_but_unmarked_demand_is_sent_again_and_takes_effect_once() {
             == 100
     })
     .await;
-    let ready = place.broker.ready_messages(Queue::Demand).await.unwrap();
+    let ready = place.broker.ready_messages(&Queue::sums()).await.unwrap();
     assert_eq!(ready, u64::try_from(sent + 100).unwrap());
     let between = CountingBroker::new(place.broker.clone());
     let traffic = between.traffic.clone();
@@ -230,7 +232,7 @@ async fn after_an_outage_longer_than_the_range_everything_is_dispatched() {
     let ids = place.create(1..=2_500).await;
     let long_ago = "UPDATE works SET due_at = now() - interval '7 hours'";
     place.database.client().await.batch_execute(long_ago).await.unwrap();
-    assert!(place.store.claim(Some(RANGE), HOLD, 10).await.unwrap().is_empty());
+    assert!(place.store.claim(&[], Some(RANGE), HOLD, 10).await.unwrap().is_empty());
     let (flows, _) = place.flows(AddUpToSum);
     place.until_done(2_500).await;
     assert_eq!(place.history(ids[0]).await[1..], DONE);
@@ -245,12 +247,16 @@ async fn a_work_changed_before_completion_is_computed_with_the_newest_bound() {
     let completes = between.hold(&[Call::Complete]);
     let id = place.create([3]).await[0];
     timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
-    let updated = place.store.update(id, bound(100), None, Duration::ZERO).await.unwrap();
+    let updated = place
+        .store
+        .update(id, &bound(100).args(), None, Duration::ZERO)
+        .await
+        .unwrap();
     assert!(matches!(updated, Changed::Applied(_)));
     completes.end();
     until("done", async || work(&place.store, id).await.done()).await;
     let done = work(&place.store, id).await;
-    assert_eq!((done.result, done.version), (Some(5050), 3));
+    assert_eq!((done.result, done.version), (Some(Json::from(5050)), 3));
     let expected = [&[Variable::WorkCreated, Variable::WorkUpdated], &DONE[..]].concat();
     assert_eq!(place.history(id).await, expected);
     place.leave(flows).await;
@@ -263,7 +269,11 @@ async fn a_work_deleted_before_completion_does_not_come_back() {
     let completes = between.hold(&[Call::Complete]);
     let id = place.create([3]).await[0];
     let foreign = foreign(4);
-    place.broker.publish(std::slice::from_ref(&foreign)).await.unwrap();
+    place
+        .broker
+        .publish(KindName::add_up_to(), std::slice::from_ref(&foreign))
+        .await
+        .unwrap();
     timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
     assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
     completes.end();
@@ -282,12 +292,12 @@ async fn a_work_deleted_before_completion_does_not_come_back() {
         message_id: MessageId::try_from(message_id).unwrap(),
         ..foreign
     };
-    place.broker.publish(&[late]).await.unwrap();
+    place.broker.publish(KindName::add_up_to(), &[late]).await.unwrap();
     let last = Outgoing {
         message_id: new_message_id(),
         ..super::foreign(5)
     };
-    place.broker.publish(&[last]).await.unwrap();
+    place.broker.publish(KindName::add_up_to(), &[last]).await.unwrap();
     place.until_done(2).await;
     assert!(place.store.by_ids(&[id]).await.unwrap().is_empty());
     let told = format!("SELECT count(*) FROM events WHERE work_id = {id}");
@@ -311,13 +321,13 @@ async fn a_work_changed_while_running_is_computed_with_the_newest_bound() {
     .await;
     let updated = place
         .store
-        .update(id, bound(4), None, Duration::from_millis(100))
+        .update(id, &bound(4).args(), None, Duration::from_millis(100))
         .await
         .unwrap();
     assert!(matches!(updated, Changed::Applied(_)));
     until("done", async || work(&place.store, id).await.done()).await;
     until("the old one has ended", async || slow.0.load(Ordering::SeqCst) == 0).await;
-    assert_eq!(work(&place.store, id).await.result, Some(10));
+    assert_eq!(work(&place.store, id).await.result, Some(Json::from(10)));
     let changed = [Variable::WorkCreated, Variable::ComputeStart, Variable::WorkUpdated];
     assert_eq!(place.history(id).await, [&changed[..], &DONE[..]].concat());
     place.leave(flows).await;

@@ -1,13 +1,15 @@
 //! Each demand is computed once, is retried or becomes a dead letter, and its neighbours finish.
 
 use super::*;
+use pp_lib::broker::Queue;
+use pp_lib::domain::AddUpTo;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_created_work_is_computed_with_its_events_once() {
     let system = System::computing(AddUpToSum).await;
     let ids = system.create(1..=500).await;
     for (id, work) in system.finished(&ids).await {
-        assert_eq!((work.status, work.result), (Status::Done, sum(&work)));
+        assert_eq!((work.status, &work.result), (Status::Done, &sum(&work)));
         assert_eq!(system.history(id).await, DONE);
     }
     system.stop().await;
@@ -35,7 +37,7 @@ async fn failures_are_retried_and_given_up_and_their_neighbours_finish() {
     ];
     for ((bound, status, events), id) in told.into_iter().zip(ids) {
         let work = &works[&id];
-        assert_eq!((work.add_up_to.get(), work.status), (bound, status));
+        assert_eq!((work.add_up_to().unwrap().get(), work.status), (bound, status));
         let history: Vec<String> = system.history(id).await.split_off(1);
         let expected: Vec<String> = events.into_iter().map(|name| format!("compute/{name}")).collect();
         assert_eq!(history, expected, "of {bound}");
@@ -65,11 +67,15 @@ async fn copies_of_a_demand_without_a_row_become_one_consumer_work() {
     let last = message(new_message_id(), None, br#"{"add_up_to":9}"#);
     system.send(&[last]).await;
     let works = system
-        .until(|works| works.values().any(|work| work.add_up_to.get() == 9 && work.done()))
+        .until(|works| {
+            works
+                .values()
+                .any(|work| work.add_up_to().unwrap().get() == 9 && work.done())
+        })
         .await;
     assert_eq!(works.len(), 3);
     for (id, work) in works {
-        assert_eq!((work.work_code.origin(), work.result), (Origin::Consumer, sum(&work)));
+        assert_eq!((work.work_code.origin(), &work.result), (Origin::Consumer, &sum(&work)));
         assert_eq!(
             system.history(id).await,
             ["compute/start", "compute/stop", "compute/result"]
@@ -101,7 +107,7 @@ async fn an_undecodable_message_is_a_dead_letter_and_its_neighbours_finish() {
         .await;
     let mut dead = system
         .broker
-        .subscribe(Queue::DeadLetter, Prefetch::messages(100))
+        .subscribe(&Queue::DeadLetter, Prefetch::messages(100))
         .await
         .unwrap();
     let mut letters = Vec::new();
@@ -141,7 +147,7 @@ async fn a_demand_that_names_a_row_is_computed_with_the_rows_own_bound() {
     system.consume(AddUpToSum, Duration::from_secs(10));
     system.dispatch();
     let works = system.finished(&ids).await;
-    assert_eq!((works.len(), works[&ids[0]].result), (1, Some(15)));
+    assert_eq!((works.len(), &works[&ids[0]].result), (1, &Some(Json::from(15))));
     assert_eq!(system.history(ids[0]).await, DONE);
     system.stop().await;
 }
@@ -150,18 +156,18 @@ async fn a_demand_that_names_a_row_is_computed_with_the_rows_own_bound() {
 async fn the_demand_with_the_rows_state_wins_over_one_without() {
     let mut system = System::idle().await;
     let ids = system.create([5]).await;
-    let first = system.store.claim(None, LEASE, 1).await.unwrap().remove(0);
+    let first = system.store.claim(&[], None, LEASE, 1).await.unwrap().remove(0);
     let retry = Completion {
         message_id: first.message_id.clone(),
         work_code: first.work_code.clone(),
-        add_up_to: first.add_up_to,
+        args: Some(first.args.clone()),
         guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Retry {
             reason: "not now".to_owned(),
             delay: Duration::from_secs(600),
         },
     };
-    system.store.complete(&[retry]).await.unwrap();
+    system.store.complete(KindName::add_up_to(), &[retry]).await.unwrap();
     let demand = |attempt| {
         let work_code = first.work_code.clone();
         let row = DemandedRow {
@@ -176,7 +182,7 @@ async fn the_demand_with_the_rows_state_wins_over_one_without() {
         system.send(&[demand(attempt)]).await;
     }
     system.consume(AddUpToSum, Duration::from_secs(10));
-    assert_eq!(system.finished(&ids).await[&ids[0]].result, Some(15));
+    assert_eq!(system.finished(&ids).await[&ids[0]].result, Some(Json::from(15)));
     system.stop().await;
 }
 
@@ -185,7 +191,8 @@ struct Deadly(Arc<Notify>);
 
 impl Computation for Deadly {
     fn compute(&self, task: &Task) -> Computing {
-        let (deadly, add_up_to) = (task.add_up_to.get() == 666, task.add_up_to);
+        let add_up_to = AddUpTo::of_args(&task.args).unwrap();
+        let deadly = add_up_to.get() == 666;
         let killed = self.0.clone();
         Box::pin(async move {
             if deadly {
@@ -194,8 +201,12 @@ impl Computation for Deadly {
                 std::thread::sleep(Duration::from_millis(200));
                 std::future::pending::<()>().await;
             }
-            Ok(AddUpToSum::sum(add_up_to))
+            Ok(AddUpToSum::sum(add_up_to).into())
         })
+    }
+
+    fn is_pure(&self) -> bool {
+        true
     }
 }
 
@@ -246,7 +257,7 @@ async fn a_demand_that_kills_its_workers_becomes_a_dead_letter_and_its_neighbour
     }
     let works = system.works().await;
     let failed: Vec<&Work> = works.iter().filter(|work| work.status == Status::Failed).collect();
-    assert_eq!((failed.len(), failed[0].add_up_to.get()), (1, 666));
+    assert_eq!((failed.len(), failed[0].add_up_to().unwrap().get()), (1, 666));
     // It runs with all others, then in smaller groups, then alone until it has lost too many leases.
     assert!((5..=i64::from(MAX_LOST) + 5).contains(&kills), "{kills} kills");
     let told = system.history(failed[0].id).await;
@@ -276,11 +287,15 @@ async fn scheduled_works_do_not_wait_for_the_poll() {
     let ids = system.create([17]).await;
     system.finished(&ids).await;
     let pause = Duration::from_millis(300);
-    let changed = system.store.update(ids[0], AddUpTo::MIN, None, pause).await.unwrap();
+    let changed = system
+        .store
+        .update(ids[0], &AddUpTo::MIN.args(), None, pause)
+        .await
+        .unwrap();
     assert!(matches!(changed, Changed::Applied(_)));
     system.feed.poke();
     let works = system.until(|works| works[&ids[0]].done()).await;
-    assert_eq!(works[&ids[0]].result, Some(1));
+    assert_eq!(works[&ids[0]].result, Some(Json::from(1)));
     system.stop().await;
 }
 
@@ -288,7 +303,11 @@ async fn scheduled_works_do_not_wait_for_the_poll() {
 async fn demands_lost_by_the_broker_are_sent_again_at_start() {
     let mut system = System::idle().await;
     let ids = system.create(1..=20).await;
-    let claims = system.store.claim(None, Duration::from_secs(30), 100).await.unwrap();
+    let claims = system
+        .store
+        .claim(&[], None, Duration::from_secs(30), 100)
+        .await
+        .unwrap();
     system.store.mark_sent(&claims).await.unwrap();
     // The broker has lost the demands, as after the end of its process.
     system.consume(AddUpToSum, Duration::from_secs(10));

@@ -1,6 +1,8 @@
 //! Dead letters that are sent again.
 
 use super::*;
+use pp_lib::broker::Queue;
+use pp_lib::domain::{Json, KindName};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redriven_dead_message_returns_if_it_fails_again() {
@@ -52,11 +54,12 @@ async fn a_redriven_demand_keeps_its_promised_code() {
     system.send(std::slice::from_ref(&demand)).await;
     let mut demands = system
         .broker
-        .subscribe(Queue::Demand, Prefetch::messages(1))
+        .subscribe(&Queue::sums(), Prefetch::messages(1))
         .await
         .unwrap();
     let came = demands.next_batch(1, Duration::ZERO).await.unwrap().remove(0);
     let letter = broker::DeadLetter {
+        kind: KindName::default(),
         message_id: demand.message_id.clone(),
         properties: came.properties,
         body: came.body,
@@ -73,7 +76,7 @@ async fn a_redriven_demand_keeps_its_promised_code() {
     system.feed.poke();
     let works = system.until(|works| works.values().any(Work::done)).await;
     let work = works.into_values().next().unwrap();
-    assert_eq!((work.work_code, work.result), (promised, Some(10)));
+    assert_eq!((work.work_code, work.result), (promised, Some(Json::from(10))));
     system.letters(<[DeadLetter]>::is_empty).await;
     system.stop().await;
 }
@@ -102,7 +105,7 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     );
     system.feed.poke();
     let works = system.until(|works| works[&ids[0]].done()).await;
-    assert_eq!(works[&ids[0]].result, Some(91));
+    assert_eq!(works[&ids[0]].result, Some(Json::from(91)));
     assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
     system.stop().await;
 }

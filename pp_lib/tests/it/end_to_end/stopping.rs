@@ -1,16 +1,17 @@
 //! Slow works keep their lease, and a stop finishes them or hands them back.
 
 use super::*;
+use pp_lib::domain::AddUpTo;
 
 /// A computation that takes its bound in milliseconds.
 struct Slow;
 
 impl Computation for Slow {
     fn compute(&self, task: &Task) -> Computing {
-        let add_up_to = task.add_up_to;
+        let add_up_to = AddUpTo::of_args(&task.args).unwrap();
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(u64::from(add_up_to.get().unsigned_abs()))).await;
-            Ok(AddUpToSum::sum(add_up_to))
+            Ok(AddUpToSum::sum(add_up_to).into())
         })
     }
 }
@@ -23,7 +24,7 @@ async fn a_slow_work_is_running_and_keeps_its_lease() {
     let works = system.until(|works| works[&ids[3]].status == Status::Running).await;
     assert_eq!(works[&ids[3]].version, 2);
     for (id, work) in system.finished(&ids).await {
-        assert_eq!((work.status, work.result), (Status::Done, sum(&work)));
+        assert_eq!((work.status, &work.result), (Status::Done, &sum(&work)));
         assert_eq!(system.history(id).await, DONE, "its lease was never lost");
     }
     system.stop().await;
@@ -80,7 +81,7 @@ async fn a_work_survives_any_number_of_stops_under_it() {
         let work = system.store.by_ids(&ids).await.unwrap().remove(0);
         assert_eq!(work.status, Status::Pending, "handed back");
     }
-    let claim = system.store.claim(None, Duration::from_millis(1), 1).await;
+    let claim = system.store.claim(&[], None, Duration::from_millis(1), 1).await;
     let claim = claim.unwrap().remove(0);
     let stops = i32::try_from(STOPS).unwrap();
     assert_eq!(

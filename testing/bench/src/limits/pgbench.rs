@@ -19,8 +19,9 @@ const CLIENTS: &str = "16";
 /// Works inserted a second, into an empty table.
 pub(in super::super) fn inserts(stand: &Stand, time: Duration) -> Result<f64> {
     let place = stand.place("pgbench")?;
-    let script = "INSERT INTO works (work_code, origin, message_id, add_up_to, due_at) VALUES ('api-' || \
-                  substr(md5(random()::text), 1, 10), 'api', gen_random_uuid()::text, 42, now()) ON CONFLICT DO NOTHING;\n";
+    let script = "INSERT INTO works (kind, work_code, origin, message_id, args, due_at) VALUES ('add_up_to', 'api-' || \
+                  substr(md5(random()::text), 1, 10), 'api', gen_random_uuid()::text, '{\"add_up_to\":42}', now()) \
+                  ON CONFLICT DO NOTHING;\n";
     let rate = run(stand, &place, time, script)?;
     stand.leave(place)?;
     Ok(rate)
@@ -28,7 +29,7 @@ pub(in super::super) fn inserts(stand: &Stand, time: Duration) -> Result<f64> {
 
 /// Works read a second by their ids, of 1 to this.
 pub(in super::super) fn selects(stand: &Stand, place: &Place, time: Duration, highest: i64) -> Result<f64> {
-    let columns = "id, work_code, add_up_to, status, result, version, created_on, updated_on";
+    let columns = "id, work_code, kind, args, status, result, version, created_on, updated_on";
     let script = format!("\\set id random(1, {highest})\nSELECT {columns} FROM works WHERE id = :id;\n");
     run(stand, place, time, &script)
 }

@@ -13,9 +13,9 @@ pub(in super::super) const WHAT: &str = "raw SQL, 500 works a transaction";
 const BATCH: usize = 500;
 const INSERT: &str = "
     WITH inserted AS (
-        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result)
-        SELECT code, 'consumer', id, bound, 'done', result FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[])
-            AS input (code, id, bound, result)
+        INSERT INTO works (kind, work_code, origin, message_id, args, status, result)
+        SELECT 'add_up_to', code, 'consumer', id, args::json, 'done', result::json
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS input (code, id, args, result)
         RETURNING id, result
     )
     INSERT INTO events (work_id, generation, variable, value, status)
@@ -40,7 +40,7 @@ async fn insert(database: &str, works: usize) -> Result<f64> {
     let begun = Instant::now();
     for batch in &batches {
         client
-            .execute(&statement, &[&batch.codes, &batch.ids, &batch.bounds, &batch.results])
+            .execute(&statement, &[&batch.codes, &batch.ids, &batch.args, &batch.results])
             .await?;
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -60,8 +60,8 @@ async fn insert(database: &str, works: usize) -> Result<f64> {
 struct Batch {
     codes: Vec<String>,
     ids: Vec<String>,
-    bounds: Vec<i32>,
-    results: Vec<i64>,
+    args: Vec<String>,
+    results: Vec<String>,
 }
 
 impl Batch {
@@ -71,8 +71,8 @@ impl Batch {
             let (random, bound) = (rand::random::<u128>(), number % 99 + 1);
             batch.codes.push(format!("consumer-{:04x}{number:06x}", random as u16));
             batch.ids.push(format!("{random:032x}"));
-            batch.bounds.push(bound as i32);
-            batch.results.push((bound * (bound + 1) / 2) as i64);
+            batch.args.push(format!("{{\"add_up_to\":{bound}}}"));
+            batch.results.push((bound * (bound + 1) / 2).to_string());
         }
         batch
     }

@@ -1,5 +1,6 @@
 //! How each fault happens to the distributed system, and how it is undone.
 
+use pp_lib::broker::Queue;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,11 @@ impl Distributed {
 
     /// Messages gather in the queue while the consumers are frozen, and then are gone.
     fn emptied_queue(&mut self, fault: Fault, pause: impl FnOnce() -> Result<()>) -> Result<()> {
-        let (runtime, url, queue) = (&self.runtime, &self.rabbitmq, QueueNames::new(PREFIX).demand);
+        let (runtime, url, queue) = (
+            &self.runtime,
+            &self.rabbitmq,
+            QueueNames::new(PREFIX).get(&Queue::sums()),
+        );
         let services = &mut self.consumers.each_mut().map(|part| &mut part.service);
         frozen(services, || {
             pause()?;

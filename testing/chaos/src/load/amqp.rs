@@ -1,6 +1,7 @@
 //! A producer of demands with message ids: what is not confirmed is published again under the same ids, and now and
 //! then also what is. A few of its messages cannot be read by anybody.
 
+use pp_lib::domain::KindName;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,7 +66,10 @@ async fn confirmed(shared: &Shared, queue: &Queue, broker: &mut Option<RabbitMq>
                 .ok();
         }
         let published = match broker {
-            Some(broker) => broker.publish(&outgoing).await.unwrap_or_default(),
+            Some(broker) => broker
+                .publish(KindName::add_up_to(), &outgoing)
+                .await
+                .unwrap_or_default(),
             None => Vec::new(),
         };
         let mut outcomes = published.iter();

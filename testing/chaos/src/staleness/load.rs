@@ -64,7 +64,7 @@ impl<'a> Writers<'a> {
         let work = rand::rng().random_range(0..self.works.len());
         let bound = AddUpTo::try_from(rand::rng().random_range(1..=1000_i64)).unwrap_or(AddUpTo::MIN);
         let id = WorkId(self.works[work]);
-        match self.store.update(id, bound, None, Duration::ZERO).await? {
+        match self.store.update(id, &bound.args(), None, Duration::ZERO).await? {
             Changed::Applied(changed) => self.judge.acknowledged(work, changed.version),
             other => bail!("work {id} cannot be changed: {other:?}"),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pp_lib::broker::{AnyBroker, DeadLetter, Delivery, Outgoing, Prefetch, Properties, Published, Queue, Resent};
-use pp_lib::domain::{DemandedRow, Run};
+use pp_lib::domain::{DemandedRow, KindName, Run};
 use pp_lib::runtime::new_message_id;
 
 use super::{assert_numbers, body, demand, message_id, receive, until_ready};
@@ -10,6 +10,7 @@ use super::{assert_numbers, body, demand, message_id, receive, until_ready};
 /// Whatever the message was, it arrives; only a reason without end is cut.
 pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
     let letter = |body: &'static [u8], reason: &str| DeadLetter {
+        kind: KindName::default(),
         message_id: new_message_id(),
         properties: Properties::default(),
         body: Bytes::from_static(body),
@@ -22,9 +23,9 @@ pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
         letter(b"{}", &endless),
     ];
     broker.dead_letter(&letters).await.unwrap();
-    until_ready(&*broker, Queue::Demand, 0).await;
+    until_ready(&*broker, &Queue::sums(), 0).await;
     let mut subscription = broker
-        .subscribe(Queue::DeadLetter, Prefetch::messages(10))
+        .subscribe(&Queue::DeadLetter, Prefetch::messages(10))
         .await
         .unwrap();
     let received = receive(&mut *subscription, 3).await;
@@ -60,10 +61,14 @@ pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBro
         new_work_code: Some("consumer-0123456789".parse().unwrap()),
         ..demand(2)
     };
-    broker.publish(&[with_row, with_code]).await.unwrap();
-    let mut demands = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+    broker
+        .publish(KindName::add_up_to(), &[with_row, with_code])
+        .await
+        .unwrap();
+    let mut demands = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
     let first = receive(&mut *demands, 2).await;
     let letters = first.iter().map(|delivery| DeadLetter {
+        kind: KindName::default(),
         message_id: delivery.properties.message_id.clone().unwrap().try_into().unwrap(),
         properties: delivery.properties.clone(),
         body: delivery.body.clone(),
@@ -72,12 +77,12 @@ pub async fn a_dead_letter_that_is_sent_again_is_the_same_message(broker: AnyBro
     broker.dead_letter(&letters.collect::<Vec<_>>()).await.unwrap();
     demands.acknowledge(&[1, 2]).await.unwrap();
     let mut letters = broker
-        .subscribe(Queue::DeadLetter, Prefetch::messages(10))
+        .subscribe(&Queue::DeadLetter, Prefetch::messages(10))
         .await
         .unwrap();
     let letters = receive(&mut *letters, 2).await;
     broker
-        .resend(&letters.iter().map(resent).collect::<Vec<_>>())
+        .resend(KindName::add_up_to(), &letters.iter().map(resent).collect::<Vec<_>>())
         .await
         .unwrap();
     let again = receive(&mut *demands, 2).await;
@@ -94,8 +99,11 @@ pub async fn a_dead_letter_without_properties_is_sent_again_as_a_demand(broker: 
         properties: None,
         body: body(7),
     };
-    assert_eq!(broker.resend(&[old]).await.unwrap(), [Published::Confirmed]);
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+    assert_eq!(
+        broker.resend(KindName::add_up_to(), &[old]).await.unwrap(),
+        [Published::Confirmed]
+    );
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
     let received = receive(&mut *subscription, 1).await;
     assert_numbers(&received, 7..8);
     assert_eq!(received[0].properties.malformed, None);

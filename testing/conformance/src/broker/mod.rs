@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use pp_lib::broker::{AnyBroker, Broker, Delivery, Outgoing, Published, Queue, Subscription};
-use pp_lib::domain::MessageId;
+use pp_lib::domain::{KindName, MessageId};
 
 pub use dead_letters::*;
 pub use receiving::*;
@@ -100,7 +100,10 @@ pub fn demand(number: usize) -> Outgoing {
 /// Publishes the demands with these numbers, all of which must be confirmed.
 pub async fn publish(broker: &dyn Broker, numbers: impl IntoIterator<Item = usize>) {
     let messages: Vec<_> = numbers.into_iter().map(demand).collect();
-    let published = timeout(DEADLINE, broker.publish(&messages)).await.unwrap().unwrap();
+    let published = timeout(DEADLINE, broker.publish(KindName::add_up_to(), &messages))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(published, vec![Published::Confirmed; messages.len()]);
 }
 
@@ -136,7 +139,7 @@ pub fn assert_numbers(received: &[Delivery], numbers: impl IntoIterator<Item = u
 }
 
 /// Waits until a queue has this many ready messages.
-pub async fn until_ready(broker: &dyn Broker, queue: Queue, expected: u64) {
+pub async fn until_ready(broker: &dyn Broker, queue: &Queue, expected: u64) {
     let mut last = 0;
     let reached = timeout(DEADLINE, async {
         loop {
@@ -176,6 +179,9 @@ async fn publish_sizes(broker: &dyn Broker, sizes: &[usize]) {
             ..demand(number)
         })
         .collect();
-    let published = timeout(DEADLINE, broker.publish(&messages)).await.unwrap().unwrap();
+    let published = timeout(DEADLINE, broker.publish(KindName::add_up_to(), &messages))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(published, vec![Published::Confirmed; messages.len()]);
 }

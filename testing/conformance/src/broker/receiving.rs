@@ -10,14 +10,14 @@ use super::{
 /// The prefetch is the backpressure.
 pub async fn no_more_than_the_prefetch_is_out(broker: AnyBroker) {
     publish(&*broker, 0..10).await;
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(4)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(4)).await.unwrap();
     assert_numbers(&receive(&mut *subscription, 4).await, 0..4);
     nothing_comes(&mut *subscription).await;
-    until_ready(&*broker, Queue::Demand, 6).await;
+    until_ready(&*broker, &Queue::sums(), 6).await;
     subscription.acknowledge(&[1, 2]).await.unwrap();
     assert_numbers(&receive(&mut *subscription, 2).await, 4..6);
     nothing_comes(&mut *subscription).await;
-    until_ready(&*broker, Queue::Demand, 4).await;
+    until_ready(&*broker, &Queue::sums(), 4).await;
 }
 
 /// The prefetch bounds what a process has to hold in memory; a message that is larger comes alone.
@@ -28,7 +28,7 @@ pub async fn no_more_bytes_than_the_prefetch_are_out(broker: AnyBroker) {
         messages: 100,
         bytes: 250_000,
     };
-    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), prefetch).await.unwrap();
     let mut tag = 0;
     for together in [&sizes[..2], &sizes[2..3], &sizes[3..4], &sizes[4..]] {
         let received = receive(&mut *subscription, together.len()).await;
@@ -53,7 +53,7 @@ pub async fn large_messages_behind_small_ones_lose_nothing(broker: AnyBroker) {
         messages: 200,
         bytes: 500_000,
     };
-    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), prefetch).await.unwrap();
     let mut received: Vec<usize> = Vec::new();
     while received.len() < sizes.len() {
         let batch = timeout(DEADLINE, subscription.next_batch(50, AT_ONCE)).await;
@@ -65,16 +65,16 @@ pub async fn large_messages_behind_small_ones_lose_nothing(broker: AnyBroker) {
         subscription.acknowledge(&tags(&batch)).await.unwrap();
     }
     assert!(received == sizes);
-    until_ready(&*broker, Queue::Demand, 0).await;
+    until_ready(&*broker, &Queue::sums(), 0).await;
     drop(subscription);
-    let mut subscription = broker.subscribe(Queue::Demand, prefetch).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), prefetch).await.unwrap();
     nothing_comes(&mut *subscription).await;
 }
 
 /// Never more than asked for, and what is there comes without a wait.
 pub async fn a_batch_has_at_most_its_maximum(broker: AnyBroker) {
     publish(&*broker, 0..10).await;
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(100)).await.unwrap();
     let mut received = Vec::new();
     while received.len() < 9 {
         let batch = timeout(DEADLINE, subscription.next_batch(3, DEADLINE))
@@ -94,7 +94,7 @@ pub async fn a_batch_has_at_most_its_maximum(broker: AnyBroker) {
 
 /// What comes within the time belongs to the batch.
 pub async fn a_batch_waits_for_what_else_comes(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(100)).await.unwrap();
     let publishing = async {
         publish(&*broker, 0..1).await;
         publish(&*broker, 1..2).await;
@@ -107,7 +107,7 @@ pub async fn a_batch_waits_for_what_else_comes(broker: AnyBroker) {
 
 /// What a cancelled call had taken comes with the next ones, once and in order.
 pub async fn a_cancelled_batch_loses_nothing(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(100)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(100)).await.unwrap();
     for numbers in [0..20, 20..40] {
         publish(&*broker, numbers).await;
         // More than there are, so that it has to go on waiting.

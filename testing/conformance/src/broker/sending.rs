@@ -1,7 +1,7 @@
 //! Messages arrive as they were sent, in order, of any size and number.
 
 use pp_lib::broker::{AnyBroker, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue};
-use pp_lib::domain::{DemandedRow, Run};
+use pp_lib::domain::{DemandedRow, KindName, Run};
 
 use super::{assert_numbers, body, demand, publish, receive, tags, until_ready};
 
@@ -24,9 +24,12 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
         new_work_code: Some("consumer-0123456789".parse().unwrap()),
         ..demand(3)
     };
-    let published = broker.publish(&[with_row, demand(2), with_code]).await.unwrap();
+    let published = broker
+        .publish(KindName::add_up_to(), &[with_row, demand(2), with_code])
+        .await
+        .unwrap();
     assert_eq!(published, [Published::Confirmed; 3]);
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
     let received = receive(&mut *subscription, 3).await;
     let expected = |tag: u64, properties| Delivery {
         tag,
@@ -66,7 +69,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
 
 /// First in, first out, and tags that grow by one from 1.
 pub async fn messages_arrive_in_order(broker: AnyBroker) {
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(500)).await.unwrap();
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(500)).await.unwrap();
     publish(&*broker, 0..200).await;
     publish(&*broker, 200..500).await;
     let received = receive(&mut *subscription, 500).await;
@@ -85,8 +88,11 @@ pub async fn bodies_may_be_empty_or_large(broker: AnyBroker) {
             ..demand(number)
         })
         .collect();
-    assert_eq!(broker.publish(&messages).await.unwrap(), [Published::Confirmed; 5]);
-    let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(10)).await.unwrap();
+    assert_eq!(
+        broker.publish(KindName::add_up_to(), &messages).await.unwrap(),
+        [Published::Confirmed; 5]
+    );
+    let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(10)).await.unwrap();
     for (received, sent) in receive(&mut *subscription, 5).await.iter().zip(&messages) {
         assert!(received.body == sent.body, "{} bytes", sent.body.len());
     }
@@ -94,16 +100,16 @@ pub async fn bodies_may_be_empty_or_large(broker: AnyBroker) {
 
 /// No message, no answer, no error.
 pub async fn publishing_nothing_is_nothing(broker: AnyBroker) {
-    assert_eq!(broker.publish(&[]).await.unwrap(), []);
+    assert_eq!(broker.publish(KindName::add_up_to(), &[]).await.unwrap(), []);
     broker.dead_letter(&[]).await.unwrap();
 }
 
 /// Each has its confirmation and each is there.
 pub async fn thousands_are_published_at_once(broker: AnyBroker) {
     publish(&*broker, 0..5_000).await;
-    until_ready(&*broker, Queue::Demand, 5_000).await;
+    until_ready(&*broker, &Queue::sums(), 5_000).await;
     let mut subscription = broker
-        .subscribe(Queue::Demand, Prefetch::messages(1_000))
+        .subscribe(&Queue::sums(), Prefetch::messages(1_000))
         .await
         .unwrap();
     let mut received = Vec::new();

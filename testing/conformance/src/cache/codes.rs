@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::fixtures::*;
 use pp_lib::cache::{AnyCache, ByCode, CacheOptions, Provisional};
-use pp_lib::domain::{AddUpTo, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, WorkId};
 
 fn provisional(id: i64, add_up_to: AddUpTo) -> ByCode {
     ByCode::Provisional(Provisional {
         message_id: format!("demand {id}").try_into().unwrap(),
         work_code: code(id),
-        add_up_to,
+        kind: KindName::default(),
+        args: add_up_to.args(),
         created_on: 1_634_115_736 + id,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pp_lib::cache::{AnyCache, CacheOptions, Entry, EntryOrLease, Lease, Marked, Moment};
-use pp_lib::domain::{AddUpTo, Position, Snapshot, Status, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Snapshot, Status, Work, WorkCode, WorkId};
 
 /// Makes an empty cache.
 pub type Fresh = fn(CacheOptions) -> AnyCache;
@@ -34,13 +34,16 @@ pub(super) fn work(id: i64, version: i64) -> Entry {
     Entry::Work(Work {
         id: WorkId(id),
         work_code: code(id),
-        add_up_to: AddUpTo::MAX,
+        kind: KindName::default(),
+        args: AddUpTo::MAX.args(),
         created_on: 1_634_115_736,
         updated_on: 1_634_115_736 + version,
         status: Status::Done,
-        result: Some(i64::MAX),
+        result: Some(i64::MAX.into()),
         version,
         run_at: (version % 2 == 0).then_some(1_634_115_000),
+        error: None,
+        attempt: 1,
     })
 }
 

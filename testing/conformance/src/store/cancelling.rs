@@ -9,7 +9,7 @@ use super::fixtures::{
     HOLD, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids, letters,
     new_work, now, pending_guard, work_of,
 };
-use pp_lib::domain::{Origin, Status, Variable, Work, WorkId};
+use pp_lib::domain::{KindName, Origin, Status, Variable, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Search, Selection};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
@@ -82,9 +82,9 @@ pub async fn a_cancelled_work_stays_readable_with_its_events(store: AnyStore) {
     assert_eq!(ended.len(), 5, "running, to be retried, claimed, sent, and scheduled");
     assert_eq!(ids(&store, with_status(Status::Cancelled)).await, ended);
     assert!(claim(&store).await.is_empty());
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(&[]).await.unwrap(), None);
     assert_eq!(store.rescue(3, 100).await.unwrap(), 0);
-    assert_eq!(store.release_sent(AT_ONCE).await.unwrap(), 0);
+    assert_eq!(store.release_sent(KindName::add_up_to(), AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
     assert_eq!(store.stats().await.unwrap().works.api.cancelled, 5);
 }
@@ -129,6 +129,8 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
             status: Status::Pending,
             version: before.version + 1,
             updated_on: after.updated_on,
+            error: None,
+            attempt: 1,
             ..before.clone()
         };
         assert_eq!(after, expected);
@@ -143,7 +145,7 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
             ..completion(&claims[0], done(9))
         };
         assert_eq!(complete_one(&store, old).await, Completed::Superseded);
-        let number = i64::from(work.add_up_to.get());
+        let number = i64::from(work.add_up_to().unwrap().get());
         assert_eq!(
             complete_one(&store, completion(&claims[0], done(number))).await,
             Completed::Applied
@@ -157,7 +159,7 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
 pub async fn a_cancelled_work_is_given_another_bound_like_any_other(store: AnyStore) {
     let work = created(&store, &[4]).await.remove(0);
     cancelled(&store, work.id).await;
-    let after = applied(store.update(work.id, bound(5), None, AT_ONCE).await.unwrap());
+    let after = applied(store.update(work.id, &bound(5).args(), None, AT_ONCE).await.unwrap());
     assert_eq!((after.status, after.version), (Status::Pending, 3));
     let claims = claim(&store).await;
     assert_eq!((claims[0].id, claims[0].run.generation), (work.id, 2));
@@ -174,7 +176,7 @@ pub async fn a_work_that_is_started_over_goes_on_waiting_for_its_run_at(store: A
     let after = retried(&store, work.id).await;
     assert_eq!((after.run_at, after.status), (Some(run_at), Status::Pending));
     assert!(claim(&store).await.is_empty());
-    let wait = store.next_due().await.unwrap().unwrap();
+    let wait = store.next_due(&[]).await.unwrap().unwrap();
     assert!(wait > Duration::from_secs(3590), "{wait:?}");
 }
 
@@ -247,7 +249,7 @@ pub async fn a_cancelled_work_that_is_deleted_is_gone(store: AnyStore) {
     assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
     assert!(ids(&store, with_status(Status::Cancelled)).await.is_empty());
     assert_eq!(store.retry(work.id, None).await.unwrap(), Changed::Missing);
-    assert!(store.claim(None, HOLD, 10).await.unwrap().is_empty());
+    assert!(store.claim(&[], None, HOLD, 10).await.unwrap().is_empty());
 }
 
 pub async fn what_was_cancelled_long_ago_goes_with_its_events(store: AnyStore) {

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
-    letters, new_work, now, pending_guard, retry, running_guard, without_row, work_of,
+    HOLD, LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history,
+    ids, letters, new_work, now, pending_guard, retry, running_guard, without_row, work_of,
 };
-use pp_lib::domain::{Origin, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{
     AnyStore, Changed, Claim, Completed, Completion, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
@@ -19,7 +19,7 @@ const PAUSE: Duration = LEASE;
 pub(super) const AT_ONCE: Duration = Duration::ZERO;
 
 async fn updated(store: &AnyStore, id: WorkId, number: i64, pause: Duration) -> Work {
-    match store.update(id, bound(number), None, pause).await.unwrap() {
+    match store.update(id, &bound(number).args(), None, pause).await.unwrap() {
         Changed::Applied(work) => work,
         other => panic!("{other:?}"),
     }
@@ -37,10 +37,11 @@ pub(super) async fn works_in_every_state(store: &AnyStore) -> Vec<(Work, Claim)>
     let batch = [
         completion(&claims[0], done(10)),
         completion(&claims[1], failed("never")),
-        completion(&claims[2], Outcome::Running { lease: LEASE }),
+        completion(&claims[2], Outcome::running(LEASE)),
         completion(&claims[3], retry(LEASE)),
     ];
-    assert_eq!(store.complete(&batch).await.unwrap(), [Completed::Applied; 4]);
+    let completed = store.complete(KindName::add_up_to(), &batch).await.unwrap();
+    assert!(completed.iter().all(applied), "{completed:?}");
     store.mark_sent(&claims[5..]).await.unwrap();
     works.into_iter().zip(claims).collect()
 }
@@ -53,12 +54,7 @@ pub(super) async fn assert_all_late_is_superseded(store: &AnyStore, claim: &Clai
         running_guard(1, 1),
         pending_guard(1, 2),
     ] {
-        for outcome in [
-            done(10),
-            failed("late"),
-            retry(AT_ONCE),
-            Outcome::Running { lease: AT_ONCE },
-        ] {
+        for outcome in [done(10), failed("late"), retry(AT_ONCE), Outcome::running(AT_ONCE)] {
             let late = Completion {
                 guard,
                 ..completion(claim, outcome)
@@ -70,7 +66,10 @@ pub(super) async fn assert_all_late_is_superseded(store: &AnyStore, claim: &Clai
         message_id: claim.message_id.clone(),
         run: Run::FIRST,
     };
-    assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+    assert_eq!(
+        store.extend_leases(KindName::add_up_to(), &[run], LEASE).await.unwrap(),
+        [false]
+    );
 }
 
 pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) {
@@ -80,11 +79,13 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
         let before = work_of(&store, before.id).await;
         let after = updated(&store, before.id, 20, AT_ONCE).await;
         let expected = Work {
-            add_up_to: bound(20),
+            args: bound(20).args(),
             status: Status::Pending,
             result: None,
             version: before.version + 1,
             updated_on: after.updated_on,
+            error: None,
+            attempt: 1,
             ..before.clone()
         };
         assert_eq!(after, expected);
@@ -103,7 +104,12 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
         claims.len() == works.len()
     });
     for claim in &claims {
-        let state = (claim.run.generation, claim.run.attempt, claim.failures, claim.add_up_to);
+        let state = (
+            claim.run.generation,
+            claim.run.attempt,
+            claim.failures,
+            AddUpTo::of_args(&claim.args).unwrap(),
+        );
         assert_eq!(state, (2, 1, 0, bound(20)));
         assert_eq!(
             complete_one(&store, completion(claim, done(20))).await,
@@ -112,7 +118,7 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
     }
     for (work, _) in works {
         let after = work_of(&store, work.id).await;
-        assert_eq!((after.status, after.result), (Status::Done, Some(210)));
+        assert_eq!((after.status, after.result), (Status::Done, Some(Json::from(210))));
     }
 }
 
@@ -125,7 +131,7 @@ pub async fn an_update_waits_for_its_pause(store: AnyStore) {
     for (work, _) in &works {
         updated(&store, work.id, 21, AT_ONCE).await;
     }
-    eventually!(store.claim(None, HOLD, 1000).await.unwrap().len() == works.len());
+    eventually!(store.claim(&[], None, HOLD, 1000).await.unwrap().len() == works.len());
 }
 
 pub async fn a_series_of_updates_is_due_when_the_first_one_was(store: AnyStore) {
@@ -134,11 +140,11 @@ pub async fn a_series_of_updates_is_due_when_the_first_one_was(store: AnyStore) 
     for number in 10..20 {
         updated(&store, fresh.id, number, PAUSE).await;
     }
-    let first = store.claim(None, HOLD, 1000).await.unwrap();
+    let first = store.claim(&[], None, HOLD, 1000).await.unwrap();
     let first = first.iter().find(|claim| claim.id == fresh.id);
     let first = first.expect("due since it was created, and not put off");
     assert_eq!(
-        (first.run.generation, first.add_up_to),
+        (first.run.generation, AddUpTo::of_args(&first.args).unwrap()),
         (11, bound(19)),
         "computed once, the newest"
     );
@@ -155,7 +161,10 @@ pub async fn a_series_of_updates_is_due_when_the_first_one_was(store: AnyStore) 
         claims.extend(claim(&store).await);
         !claims.is_empty()
     });
-    assert_eq!((claims[0].id, claims[0].add_up_to), (fresh.id, bound(31)));
+    assert_eq!(
+        (claims[0].id, AddUpTo::of_args(&claims[0].args).unwrap()),
+        (fresh.id, bound(31))
+    );
 }
 
 pub async fn an_updated_work_goes_on_waiting_for_its_run_at(store: AnyStore) {
@@ -168,7 +177,7 @@ pub async fn an_updated_work_goes_on_waiting_for_its_run_at(store: AnyStore) {
     let after = updated(&store, work.id, 5, AT_ONCE).await;
     assert_eq!((after.run_at, after.status), (run_at, Status::Pending));
     assert!(claim(&store).await.is_empty());
-    let wait = store.next_due().await.unwrap().unwrap();
+    let wait = store.next_due(&[]).await.unwrap().unwrap();
     assert!(wait > Duration::from_secs(3590), "{wait:?}");
 }
 
@@ -197,16 +206,19 @@ pub async fn what_is_under_way_for_an_older_generation_has_no_effect(store: AnyS
 pub async fn a_change_is_guarded_by_the_version_it_names(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     for stale in [0, 2, -1, i64::MAX] {
-        let update = store.update(work.id, bound(5), Some(stale), AT_ONCE).await.unwrap();
+        let update = store
+            .update(work.id, &bound(5).args(), Some(stale), AT_ONCE)
+            .await
+            .unwrap();
         assert_eq!(update, Changed::OtherVersion);
         assert_eq!(store.delete(work.id, Some(stale)).await.unwrap(), Changed::OtherVersion);
     }
     assert_eq!(work_of(&store, work.id).await, work);
-    let Changed::Applied(second) = store.update(work.id, bound(5), Some(1), AT_ONCE).await.unwrap() else {
+    let Changed::Applied(second) = store.update(work.id, &bound(5).args(), Some(1), AT_ONCE).await.unwrap() else {
         panic!("version 1 is what it is at");
     };
-    assert_eq!((second.version, second.add_up_to), (2, bound(5)));
-    let again = store.update(work.id, bound(6), Some(1), AT_ONCE).await.unwrap();
+    assert_eq!((second.version, second.add_up_to().unwrap()), (2, bound(5)));
+    let again = store.update(work.id, &bound(6).args(), Some(1), AT_ONCE).await.unwrap();
     assert_eq!(again, Changed::OtherVersion);
     assert_eq!(store.delete(work.id, Some(2)).await.unwrap(), Changed::Applied(()));
 }
@@ -220,7 +232,7 @@ pub async fn of_many_changes_of_one_version_one_takes_effect(store: AnyStore) {
                 matches!(store.delete(id, Some(1)).await.unwrap(), Changed::Applied(()))
             } else {
                 matches!(
-                    store.update(id, bound(number), Some(1), AT_ONCE).await.unwrap(),
+                    store.update(id, &bound(number).args(), Some(1), AT_ONCE).await.unwrap(),
                     Changed::Applied(_)
                 )
             }
@@ -238,7 +250,7 @@ pub async fn what_is_not_there_cannot_be_changed(store: AnyStore) {
     deleted(&store, work.id).await;
     for id in [work.id, WorkId(i64::MAX), WorkId(0), WorkId(-1)] {
         for version in [None, Some(1), Some(2)] {
-            let update = store.update(id, bound(5), version, AT_ONCE).await.unwrap();
+            let update = store.update(id, &bound(5).args(), version, AT_ONCE).await.unwrap();
             assert_eq!(update, Changed::Missing);
             assert_eq!(
                 store.delete(id, version).await.unwrap(),
@@ -281,7 +293,7 @@ pub async fn a_deleted_work_is_hidden_from_everything_that_reads(store: AnyStore
 }
 
 pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
-    let silent = without_row(7, Outcome::Running { lease: AT_ONCE });
+    let silent = without_row(7, Outcome::running(AT_ONCE));
     complete_one(&store, silent.clone()).await;
     let silent = by_code(&store, &silent.work_code).await.unwrap();
     let due = created(&store, &[8]).await.remove(0);
@@ -307,7 +319,7 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
     assert_eq!((claims.len(), &claims[0].work_code), (1, &witness.work_code));
     assert_eq!(store.rescue(3, 100).await.unwrap(), 0);
     complete_one(&store, completion(&claims[0], done(5))).await;
-    assert_eq!(store.release_sent(AT_ONCE).await.unwrap(), 0);
+    assert_eq!(store.release_sent(KindName::add_up_to(), AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
     assert_eq!(store.redrive(&Selection::All).await.unwrap(), 0);
 }

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::fixtures::{
-    LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids, names,
-    retry, running, without_row, work_of,
+    LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
+    names, retry, running, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, AddUpToSum, Origin, Run, Status, Variable};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Origin, Run, Status, Variable};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Claim, Completed, Completion, Guard, Outcome, RunningAttempt, Search};
 
@@ -22,7 +22,10 @@ pub async fn completes_a_demand_without_a_row_once(store: AnyStore) {
     assert_eq!(complete_one(&store, redelivered.clone()).await, Completed::Superseded);
     assert_eq!(by_code(&store, &redelivered.work_code).await, None);
     let work = by_code(&store, &demand.work_code).await.unwrap();
-    assert_eq!((work.status, work.result, work.version), (Status::Done, Some(5050), 1));
+    assert_eq!(
+        (work.status, work.result, work.version),
+        (Status::Done, Some(Json::from(5050)), 1)
+    );
     let expected = [
         (Variable::ComputeStart, ""),
         (Variable::ComputeStop, ""),
@@ -50,7 +53,7 @@ pub async fn completes_a_pending_row_once(store: AnyStore) {
     let after = work_of(&store, work.id).await;
     assert_eq!(
         (after.status, after.result, after.version),
-        (Status::Done, Some(5050), 2)
+        (Status::Done, Some(Json::from(5050)), 2)
     );
     let events = history(&store, work.id).await;
     assert_eq!(
@@ -95,7 +98,7 @@ pub async fn a_completion_with_another_bound_changes_nothing(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
     let forged = Completion {
-        add_up_to: bound(4),
+        args: Some(bound(4).args()),
         ..completion(&claim, done(4))
     };
     assert_eq!(complete_one(&store, forged).await, Completed::Superseded);
@@ -120,11 +123,20 @@ pub async fn a_taken_code_of_a_completion_is_said(store: AnyStore) {
 pub async fn running_then_done_has_each_event_once(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     let claim = claim(&store).await.remove(0);
-    let start = completion(&claim, Outcome::Running { lease: LEASE });
-    assert_eq!(complete_one(&store, start.clone()).await, Completed::Applied);
+    let start = completion(&claim, Outcome::running(LEASE));
+    assert_eq!(
+        complete_one(&store, start.clone()).await,
+        Completed::Started(claim.args.clone())
+    );
     assert_eq!(work_of(&store, work.id).await.status, Status::Running);
     assert_eq!(
         complete_one(&store, start).await,
+        Completed::Started(claim.args.clone()),
+        "a repeated call knows its own claim"
+    );
+    let second = completion(&claim, Outcome::running(LEASE));
+    assert_eq!(
+        complete_one(&store, second).await,
         Completed::Superseded,
         "a second delivery finds it running"
     );
@@ -140,7 +152,10 @@ pub async fn running_then_done_has_each_event_once(store: AnyStore) {
         ..run.clone()
     };
     assert_eq!(
-        store.extend_leases(&[stranger, run.clone()], LEASE).await.unwrap(),
+        store
+            .extend_leases(KindName::add_up_to(), &[stranger, run.clone()], LEASE)
+            .await
+            .unwrap(),
         [false, true]
     );
     assert_eq!(complete_one(&store, running(&claim, done(3))).await, Completed::Applied);
@@ -148,9 +163,15 @@ pub async fn running_then_done_has_each_event_once(store: AnyStore) {
         complete_one(&store, running(&claim, done(3))).await,
         Completed::Superseded
     );
-    assert_eq!(store.extend_leases(&[run], LEASE).await.unwrap(), [false]);
+    assert_eq!(
+        store.extend_leases(KindName::add_up_to(), &[run], LEASE).await.unwrap(),
+        [false]
+    );
     let after = work_of(&store, work.id).await;
-    assert_eq!((after.status, after.result, after.version), (Status::Done, Some(6), 3));
+    assert_eq!(
+        (after.status, after.result, after.version),
+        (Status::Done, Some(Json::from(6)), 3)
+    );
     let events = history(&store, work.id).await;
     assert_eq!(
         names(&events),
@@ -192,7 +213,7 @@ pub async fn a_failure_is_final_and_a_dead_letter(store: AnyStore) {
     );
     assert_eq!(complete_one(&store, demand.clone()).await, Completed::Applied);
     let work = by_code(&store, &demand.work_code).await.unwrap();
-    assert_eq!((work.status, work.result, work.done()), (Status::Failed, None, false));
+    assert_eq!((work.status, work.done(), work.result), (Status::Failed, false, None));
     assert_eq!(
         names(&history(&store, work.id).await),
         ["compute/start", "compute/error"]
@@ -215,9 +236,12 @@ pub async fn a_batch_completes_everything_in_it(store: AnyStore) {
     created(&store, &(1..=50).collect::<Vec<i64>>()).await;
     let mut completions: Vec<Completion> = (1..=50).map(|number| without_row(number, done(number))).collect();
     for claim in claim(&store).await {
-        completions.push(completion(&claim, done(i64::from(claim.add_up_to.get()))));
+        completions.push(completion(
+            &claim,
+            done(i64::from(AddUpTo::of_args(&claim.args).unwrap().get())),
+        ));
     }
-    completions.push(without_row(51, Outcome::Running { lease: LEASE }));
+    completions.push(without_row(51, Outcome::running(LEASE)));
     completions.push(without_row(
         52,
         Outcome::Failed {
@@ -226,19 +250,19 @@ pub async fn a_batch_completes_everything_in_it(store: AnyStore) {
     ));
     assert!(
         store
-            .complete(&completions)
+            .complete(KindName::add_up_to(), &completions)
             .await
             .unwrap()
             .iter()
-            .all(|completed| *completed == Completed::Applied)
+            .all(applied)
     );
     assert!(
         store
-            .complete(&completions)
+            .complete(KindName::add_up_to(), &completions)
             .await
             .unwrap()
             .iter()
-            .all(|completed| *completed == Completed::Superseded)
+            .all(|completed| matches!(completed, Completed::Superseded | Completed::Started(_)))
     );
     for work in store.search(&everything()).await.unwrap() {
         let api = work.work_code.origin() == Origin::Api;
@@ -250,34 +274,35 @@ pub async fn a_batch_completes_everything_in_it(store: AnyStore) {
             other => panic!("{other} is not what was recorded"),
         };
         assert_eq!(names(&history(&store, work.id).await), expected);
-        assert_eq!(work.result, work.done().then(|| AddUpToSum::sum(work.add_up_to)));
+        assert_eq!(
+            work.result,
+            work.done().then(|| AddUpToSum::sum(work.add_up_to().unwrap()).into())
+        );
     }
-    assert!(store.complete(&[]).await.unwrap().is_empty());
+    assert!(store.complete(KindName::add_up_to(), &[]).await.unwrap().is_empty());
 }
 
 pub async fn two_complete_the_same_demands_at_once(store: AnyStore) {
     created(&store, &(1..=100).collect::<Vec<i64>>()).await;
     let mut demands: Vec<Completion> = (1..=100).map(|number| without_row(number, done(number))).collect();
     for claim in claim(&store).await {
-        demands.push(completion(&claim, done(i64::from(claim.add_up_to.get()))));
+        demands.push(completion(
+            &claim,
+            done(i64::from(AddUpTo::of_args(&claim.args).unwrap().get())),
+        ));
     }
     let workers = [false, true].map(|reversed| {
         let (store, mut mine) = (store.clone(), demands.clone());
         if reversed {
             mine.reverse();
         }
-        tokio::spawn(async move { store.complete(&mine).await.unwrap() })
+        tokio::spawn(async move { store.complete(KindName::add_up_to(), &mine).await.unwrap() })
     });
-    let mut applied = 0;
+    let mut recorded = 0;
     for worker in workers {
-        applied += worker
-            .await
-            .unwrap()
-            .into_iter()
-            .filter(|completed| *completed == Completed::Applied)
-            .count();
+        recorded += worker.await.unwrap().iter().filter(|one| applied(one)).count();
     }
-    assert_eq!(applied, 200);
+    assert_eq!(recorded, 200);
     for work in store.search(&everything()).await.unwrap() {
         let compute = history(&store, work.id).await.len() - usize::from(work.work_code.origin() == Origin::Api);
         assert_eq!((work.status, compute), (Status::Done, 3));
@@ -285,15 +310,10 @@ pub async fn two_complete_the_same_demands_at_once(store: AnyStore) {
 }
 
 pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
-    let demand = without_row(
-        3,
-        Outcome::Running {
-            lease: Duration::from_millis(20),
-        },
-    );
+    let demand = without_row(3, Outcome::running(Duration::from_millis(20)));
     complete_one(&store, demand.clone()).await;
     let work = by_code(&store, &demand.work_code).await.unwrap();
-    let kept = without_row(4, Outcome::Running { lease: LEASE });
+    let kept = without_row(4, Outcome::running(LEASE));
     complete_one(&store, kept).await;
     eventually!(store.rescue(3, 100).await.unwrap() == 1);
     let claims = claim(&store).await;
@@ -328,14 +348,14 @@ pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
 }
 
 pub async fn too_many_lost_leases_fail(store: AnyStore) {
-    let demand = without_row(3, Outcome::Running { lease: Duration::ZERO });
+    let demand = without_row(3, Outcome::running(Duration::ZERO));
     complete_one(&store, demand.clone()).await;
     for attempt in 2..=3 {
         eventually!(store.rescue(2, 100).await.unwrap() == 1);
         let again = claim(&store).await.remove(0);
         assert_eq!(again.run.attempt, attempt);
-        let again = completion(&again, Outcome::Running { lease: Duration::ZERO });
-        assert_eq!(complete_one(&store, again).await, Completed::Applied);
+        let again = completion(&again, Outcome::running(Duration::ZERO));
+        assert!(applied(&complete_one(&store, again).await));
     }
     eventually!(store.rescue(2, 100).await.unwrap() == 1);
     let work = by_code(&store, &demand.work_code).await.unwrap();
@@ -352,8 +372,11 @@ pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) 
     let claims = claim(&store).await;
     let started = claims[..2]
         .iter()
-        .map(|claim| completion(claim, Outcome::Running { lease: LEASE }));
-    store.complete(&started.collect::<Vec<_>>()).await.unwrap();
+        .map(|claim| completion(claim, Outcome::running(LEASE)));
+    store
+        .complete(KindName::add_up_to(), &started.collect::<Vec<_>>())
+        .await
+        .unwrap();
     assert_eq!(store.lose_running(1).await.unwrap(), 2, "the third one is only claimed");
     let again = claim(&store).await;
     assert_eq!(again.len(), 2);
@@ -362,7 +385,7 @@ pub async fn every_running_row_is_lost_where_all_workers_ended(store: AnyStore) 
         let events = history(&store, claim.id).await;
         assert_eq!(events.last().unwrap().1, "lease lost");
     }
-    complete_one(&store, completion(&again[0], Outcome::Running { lease: LEASE })).await;
+    complete_one(&store, completion(&again[0], Outcome::running(LEASE))).await;
     assert_eq!(store.lose_running(1).await.unwrap(), 1);
     assert_eq!(
         work_of(&store, again[0].id).await.status,
@@ -387,9 +410,9 @@ fn counted(claim: &Claim) -> (i32, i32, i32) {
 pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store: AnyStore) {
     created(&store, &[3, 4]).await;
     let claims = claim(&store).await;
-    let lease = Outcome::Running { lease: LEASE };
+    let lease = Outcome::running(LEASE);
     let started: Vec<Completion> = claims.iter().map(|claim| completion(claim, lease.clone())).collect();
-    store.complete(&started).await.unwrap();
+    store.complete(KindName::add_up_to(), &started).await.unwrap();
     let (mine, other) = (&claims[0], &claims[1]);
     let late = RunningAttempt {
         run: Run {
@@ -398,10 +421,16 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
         },
         ..run_of(other)
     };
-    assert_eq!(store.hand_back(&[]).await.unwrap(), 0);
-    assert_eq!(store.hand_back(&[run_of(mine), late]).await.unwrap(), 1);
+    assert_eq!(store.hand_back(KindName::add_up_to(), &[]).await.unwrap(), 0);
     assert_eq!(
-        store.hand_back(&[run_of(mine)]).await.unwrap(),
+        store
+            .hand_back(KindName::add_up_to(), &[run_of(mine), late])
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        store.hand_back(KindName::add_up_to(), &[run_of(mine)]).await.unwrap(),
         0,
         "it is handed back already"
     );
@@ -417,8 +446,14 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
             Completed::Superseded
         );
     }
-    assert_eq!(store.extend_leases(&[run_of(mine)], LEASE).await.unwrap(), [false]);
-    let sum = done(i64::from(again.add_up_to.get()));
+    assert_eq!(
+        store
+            .extend_leases(KindName::add_up_to(), &[run_of(mine)], LEASE)
+            .await
+            .unwrap(),
+        [false]
+    );
+    let sum = done(i64::from(AddUpTo::of_args(&again.args).unwrap().get()));
     assert_eq!(complete_one(&store, completion(&again, sum)).await, Completed::Applied);
     let events = history(&store, mine.id).await;
     let told = ["start", "error", "start", "stop", "result"].map(|word| format!("compute/{word}"));
@@ -428,7 +463,7 @@ pub async fn what_is_handed_back_runs_again_at_once_and_nothing_is_counted(store
 
 pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
-    let at_once = Outcome::Running { lease: Duration::ZERO };
+    let at_once = Outcome::running(Duration::ZERO);
     let mut expected = (1, 0, 0);
     for end in [
         "failure",
@@ -447,7 +482,7 @@ pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore
                 expected.1 += 1;
             }
             "failure while running" => {
-                running_now(Outcome::Running { lease: LEASE }).await;
+                running_now(Outcome::running(LEASE)).await;
                 complete_one(&store, running(&row, retry(Duration::ZERO))).await;
                 expected.1 += 1;
             }
@@ -459,16 +494,24 @@ pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore
             "lost message" => {
                 store.lose_sent(9).await.unwrap();
                 expected.2 += 1;
+                // Its attempt did not begin.
+                expected.0 -= 1;
             }
             _ => {
-                running_now(Outcome::Running { lease: LEASE }).await;
-                assert_eq!(store.hand_back(&[run_of(&row)]).await.unwrap(), 1);
+                running_now(Outcome::running(LEASE)).await;
+                assert_eq!(
+                    store.hand_back(KindName::add_up_to(), &[run_of(&row)]).await.unwrap(),
+                    1
+                );
             }
         }
         expected.0 += 1;
     }
-    assert_eq!((counted(&claim(&store).await[0]), expected), (expected, (7, 2, 2)));
-    let changed = store.update(work.id, bound(5), None, Duration::ZERO).await.unwrap();
+    assert_eq!((counted(&claim(&store).await[0]), expected), (expected, (6, 2, 2)));
+    let changed = store
+        .update(work.id, &bound(5).args(), None, Duration::ZERO)
+        .await
+        .unwrap();
     assert!(matches!(changed, Changed::Applied(_)));
     assert_eq!(counted(&claim(&store).await[0]), (1, 0, 0), "a new generation");
 }
@@ -479,8 +522,8 @@ pub async fn the_largest_sum_is_kept_exactly(store: AnyStore) {
     complete_one(&store, demand.clone()).await;
     let work = by_code(&store, &demand.work_code).await.unwrap();
     assert_eq!(
-        (work.add_up_to, work.result),
-        (AddUpTo::MAX, Some(2_305_843_008_139_952_128))
+        (work.add_up_to().unwrap(), work.result),
+        (AddUpTo::MAX, Some(Json::from(2_305_843_008_139_952_128)))
     );
     assert_eq!(history(&store, work.id).await[2].1, "2305843008139952128");
 }

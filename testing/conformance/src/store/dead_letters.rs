@@ -10,13 +10,14 @@ use super::fixtures::{
     HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, history, letters, names, now,
     pending_guard, work_of,
 };
-use pp_lib::domain::{DeadLetter, DeadLetterId, MessageId, Status, Work};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, KindName, MessageId, Status, Work};
 use pp_lib::store::{AnyStore, Completed, Completion, DeadMessage, Redriven, Selection};
 
 const NEVER: &str = "never";
 
 fn message(id: &str, body: &'static [u8], reason: &str) -> DeadMessage {
     DeadMessage {
+        kind: KindName::default(),
         message_id: MessageId::try_from(id.to_owned()).unwrap(),
         properties: None,
         body: Bytes::from_static(body),
@@ -37,7 +38,7 @@ async fn failed_works(store: &AnyStore, numbers: &[i64]) -> Vec<(Work, DeadLette
         .iter()
         .map(|claim| completion(claim, failed(NEVER)))
         .collect();
-    let completed = store.complete(&failing).await.unwrap();
+    let completed = store.complete(KindName::add_up_to(), &failing).await.unwrap();
     assert!(completed.iter().all(|completed| *completed == Completed::Applied));
     let mut works = Vec::new();
     for letter in letters(store).await {
@@ -120,6 +121,7 @@ pub async fn a_letter_tells_of_its_work(store: AnyStore) {
     let (work, letter) = failed_works(&store, &[13]).await.remove(0);
     let expected = DeadLetter {
         id: letter.id,
+        kind: KindName::default(),
         work_id: Some(work.id),
         work_code: Some(work.work_code),
         message_id: letter.message_id.clone(),
@@ -203,6 +205,8 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
         status: Status::Pending,
         version: work.version + 1,
         updated_on: after.updated_on,
+        error: None,
+        attempt: 1,
         ..work
     };
     assert_eq!(after, expected);
@@ -228,7 +232,7 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
         };
         assert_eq!(complete_one(&store, late).await, Completed::Superseded);
     }
-    let sum = done(i64::from(after.add_up_to.get()));
+    let sum = done(i64::from(AddUpTo::of_args(&after.args).unwrap().get()));
     assert_eq!(
         complete_one(&store, completion(&claims[0], sum)).await,
         Completed::Applied
@@ -292,7 +296,7 @@ pub async fn letters_of_works_that_moved_on_are_gone_and_not_counted(store: AnyS
     let works = failed_works(&store, &[13, 14, 15]).await;
     let all = Selection::Ids(works.iter().map(|(_, letter)| letter.id).collect());
     let [updated, deleted, failed] = [&works[0].0, &works[1].0, &works[2].0];
-    store.update(updated.id, bound(5), None, LEASE).await.unwrap();
+    store.update(updated.id, &bound(5).args(), None, LEASE).await.unwrap();
     store.delete(deleted.id, None).await.unwrap();
     assert_eq!(letters(&store).await, [works[2].1.clone()]);
     let after = work_of(&store, updated.id).await;
@@ -306,6 +310,7 @@ pub async fn letters_of_works_that_moved_on_are_gone_and_not_counted(store: AnyS
 
 pub async fn large_redriven_messages_are_claimed_in_parts(store: AnyStore) {
     let large = |id: &str| DeadMessage {
+        kind: KindName::default(),
         message_id: MessageId::try_from(id.to_owned()).unwrap(),
         properties: None,
         body: vec![b'x'; 5 << 20].into(),

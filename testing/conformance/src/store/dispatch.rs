@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::fixtures::{
     HOLD, LEASE, claim, complete_one, completion, created, done, history, letters, names, retry, running_guard, work_of,
 };
-use pp_lib::domain::{Run, Status, Work, WorkId};
-use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, Outcome};
+use pp_lib::domain::{AddUpTo, KindName, Run, Status, Work, WorkId};
+use pp_lib::store::{AnyStore, Claim, Completed, Completion, Outcome};
 
 pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
-    let first = store.claim(None, HOLD, 2).await.unwrap();
+    let first = store.claim(&[], None, HOLD, 2).await.unwrap();
     assert_eq!(first.len(), 2);
     assert_eq!((first[0].run.generation, first[0].run.attempt), (1, 1));
     let second = claim(&store).await;
@@ -31,11 +31,11 @@ pub async fn claims_each_due_row_once_and_marks_it_sent(store: AnyStore) {
 
 pub async fn a_claim_that_is_not_marked_runs_out(store: AnyStore) {
     created(&store, &[1]).await;
-    let lost = store.claim(None, Duration::from_millis(20), 10).await.unwrap();
-    eventually!(!store.claim(None, HOLD, 10).await.unwrap().is_empty());
+    let lost = store.claim(&[], None, Duration::from_millis(20), 10).await.unwrap();
+    eventually!(!store.claim(&[], None, HOLD, 10).await.unwrap().is_empty());
     // The first dispatcher comes too late to say that its message is the one on its way.
     store.mark_sent(&lost).await.unwrap();
-    let due = store.next_due().await.unwrap();
+    let due = store.next_due(&[]).await.unwrap();
     assert!(
         due.is_some_and(|due| due > HOLD / 2),
         "held by the second claim, not sent: {due:?}"
@@ -47,7 +47,10 @@ pub async fn claims_that_are_given_back_are_due_at_once(store: AnyStore) {
     let claims = claim(&store).await;
     complete_one(
         &store,
-        completion(&claims[0], done(i64::from(claims[0].add_up_to.get()))),
+        completion(
+            &claims[0],
+            done(i64::from(AddUpTo::of_args(&claims[0].args).unwrap().get())),
+        ),
     )
     .await;
     store.give_back(&claims).await.unwrap();
@@ -67,7 +70,7 @@ pub async fn concurrent_claims_share_the_rows(store: AnyStore) {
         tokio::spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let claims = store.claim(None, HOLD, 7).await.unwrap();
+                let claims = store.claim(&[], None, HOLD, 7).await.unwrap();
                 if claims.is_empty() {
                     return mine;
                 }
@@ -84,7 +87,7 @@ pub async fn concurrent_claims_share_the_rows(store: AnyStore) {
 
 pub async fn the_time_range_bounds_only_the_fast_claim(store: AnyStore) {
     created(&store, &[1, 2]).await;
-    let within = async |range| store.claim(Some(range), HOLD, 1).await.unwrap().len();
+    let within = async |range| store.claim(&[], Some(range), HOLD, 1).await.unwrap().len();
     assert_eq!(within(Duration::ZERO).await, 0, "nothing fell due within no time");
     assert_eq!(within(Duration::from_secs(3600)).await, 1);
     assert_eq!(claim(&store).await.len(), 1, "whenever it fell due");
@@ -92,14 +95,17 @@ pub async fn the_time_range_bounds_only_the_fast_claim(store: AnyStore) {
 
 pub async fn sent_rows_are_released(store: AnyStore) {
     created(&store, &[1, 2, 3]).await;
-    let claims = store.claim(None, HOLD, 2).await.unwrap();
+    let claims = store.claim(&[], None, HOLD, 2).await.unwrap();
     store.mark_sent(&claims[..1]).await.unwrap();
     assert_eq!(
-        store.release_sent(Duration::from_secs(60)).await.unwrap(),
+        store
+            .release_sent(KindName::add_up_to(), Duration::from_secs(60))
+            .await
+            .unwrap(),
         0,
         "sent just now"
     );
-    let released = store.release_sent(Duration::ZERO).await.unwrap();
+    let released = store.release_sent(KindName::add_up_to(), Duration::ZERO).await.unwrap();
     assert_eq!(
         released, 2,
         "the one that was sent and the one whose claim is still held"
@@ -108,29 +114,32 @@ pub async fn sent_rows_are_released(store: AnyStore) {
 }
 
 pub async fn the_next_moment_something_falls_due_is_known(store: AnyStore) {
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(&[]).await.unwrap(), None);
     created(&store, &[1]).await;
-    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO), "due just now");
+    assert_eq!(store.next_due(&[]).await.unwrap(), Some(Duration::ZERO), "due just now");
     let held = claim(&store).await.remove(0);
-    let next = store.next_due().await.unwrap().unwrap();
+    let next = store.next_due(&[]).await.unwrap().unwrap();
     assert!(next <= HOLD && next > HOLD / 2, "the claim: {next:?}");
     let lease = HOLD / 10;
-    let running_now = completion(&held, Outcome::Running { lease });
-    assert_eq!(complete_one(&store, running_now).await, Completed::Applied);
-    let next = store.next_due().await.unwrap().unwrap();
+    let running_now = completion(&held, Outcome::running(lease));
+    assert_eq!(
+        complete_one(&store, running_now).await,
+        Completed::Started(held.args.clone())
+    );
+    let next = store.next_due(&[]).await.unwrap().unwrap();
     assert!(next <= lease && next > lease / 2, "the lease: {next:?}");
     let finished = Completion {
         guard: running_guard(held.run.generation, held.run.attempt),
         ..completion(&held, done(1))
     };
     assert_eq!(complete_one(&store, finished).await, Completed::Applied);
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(&[]).await.unwrap(), None);
 }
 
 /// A work that was sent, and one that was claimed, beside one that nobody took.
 async fn sent_claimed_and_waiting(store: &AnyStore) -> [WorkId; 3] {
     let works = created(store, &[1, 2, 3]).await;
-    let claims = store.claim(None, HOLD, 2).await.unwrap();
+    let claims = store.claim(&[], None, HOLD, 2).await.unwrap();
     store.mark_sent(&claims[..1]).await.unwrap();
     let waiting = works.iter().find(|work| claims.iter().all(|claim| claim.id != work.id));
     [claims[0].id, claims[1].id, waiting.unwrap().id]
@@ -146,24 +155,13 @@ pub async fn what_was_sent_is_lost_as_the_next_attempt(store: AnyStore) {
     let claims = claim(&store).await;
     assert_eq!(claims.len(), 3);
     for claim in claims {
-        let attempt = if claim.id == waiting { 1 } else { 2 };
-        assert_eq!(
-            (claim.run.attempt, claim.run.generation, claim.failures),
-            (attempt, 1, 0)
-        );
+        let lost = i32::from(claim.id != waiting);
+        assert_eq!((claim.run, claim.failures, claim.lost_leases), (Run::FIRST, 0, lost));
         assert_eq!(
             names(&history(&store, claim.id).await),
             ["work/created"],
             "an attempt that left no trace"
         );
-        let late = Completion {
-            guard: Guard::Pending(Run {
-                generation: 1,
-                attempt: 3 - attempt,
-            }),
-            ..completion(&claim, done(1))
-        };
-        assert_eq!(complete_one(&store, late).await, Completed::Superseded);
     }
 }
 
@@ -178,7 +176,7 @@ pub async fn what_is_lost_too_often_is_given_up(store: AnyStore) {
     assert_eq!(store.lose_sent(1).await.unwrap(), 3);
     for (id, letter) in [(claimed, &letters(&store).await[0]), (sent, &letters(&store).await[1])] {
         assert!([sent, claimed].contains(&letter.work_id.unwrap()));
-        assert_eq!((letter.reason.as_str(), letter.attempts), ("lease lost", 2));
+        assert_eq!((letter.reason.as_str(), letter.attempts), ("lease lost", 1));
         let work = work_of(&store, id).await;
         assert_eq!((work.status, work.result), (Status::Failed, None));
         assert_eq!(work.version, held[0].version + 1);
@@ -188,7 +186,7 @@ pub async fn what_is_lost_too_often_is_given_up(store: AnyStore) {
     }
     assert_eq!(letters(&store).await.len(), 2);
     let rest = claim(&store).await;
-    assert_eq!((rest.len(), rest[0].id, rest[0].run.attempt), (1, waiting, 2));
+    assert_eq!((rest.len(), rest[0].id, rest[0].lost_leases), (1, waiting, 1));
 }
 
 pub async fn only_what_was_sent_is_lost(store: AnyStore) {
@@ -197,11 +195,11 @@ pub async fn only_what_was_sent_is_lost(store: AnyStore) {
     let of = |work: &Work| claims.iter().find(|claim| claim.id == work.id).unwrap();
     let batch = [
         completion(of(&works[0]), done(1)),
-        completion(of(&works[1]), Outcome::Running { lease: LEASE }),
+        completion(of(&works[1]), Outcome::running(LEASE)),
         completion(of(&works[2]), retry(Duration::ZERO)),
         completion(of(&works[3]), retry(LEASE)),
     ];
-    store.complete(&batch).await.unwrap();
+    store.complete(KindName::add_up_to(), &batch).await.unwrap();
     assert_eq!(store.lose_sent(5).await.unwrap(), 0);
     let due = claim(&store).await;
     let counted = (due[0].id, due[0].run.attempt, due[0].failures, due[0].lost_leases);
@@ -216,5 +214,5 @@ pub async fn what_failed_of_itself_and_was_lost_counts_apart(store: AnyStore) {
     eventually!(!claim(&store).await.is_empty());
     store.lose_sent(5).await.unwrap();
     let again = claim(&store).await.remove(0);
-    assert_eq!((again.run.attempt, again.failures), (3, 1));
+    assert_eq!((again.run.attempt, again.failures, again.lost_leases), (2, 1, 1));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::fixtures::{
     HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, retry, running, without_row,
 };
-use pp_lib::domain::{Position, Snapshot, Status, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Snapshot, Status, WorkId};
 use pp_lib::store::{AnyStore, Change, Outcome, Page, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -61,21 +61,24 @@ pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
     let mut claims = claim(&store).await;
     claims.sort_by_key(|claim| claim.id);
     let batch = [
-        completion(&claims[0], Outcome::Running { lease: LEASE }),
+        completion(&claims[0], Outcome::running(LEASE)),
         completion(&claims[1], failed("never")),
-        completion(&claims[2], Outcome::Running { lease: AT_ONCE }),
+        completion(&claims[2], Outcome::running(AT_ONCE)),
         completion(&claims[3], retry(LEASE)),
         without_row(5, done(5)),
         without_row(6, done(6)),
     ];
-    store.complete(&batch[..5]).await.unwrap();
+    store.complete(KindName::add_up_to(), &batch[..5]).await.unwrap();
     complete_one(&store, batch[5].clone()).await;
     complete_one(&store, running(&claims[0], done(1))).await;
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
-    assert_eq!(store.claim(None, HOLD, 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim(&[], None, HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.lose_sent(0).await.unwrap(), 1);
     store.redrive(&Selection::All).await.unwrap();
-    store.update(works[1].id, bound(9), None, AT_ONCE).await.unwrap();
+    store
+        .update(works[1].id, &bound(9).args(), None, AT_ONCE)
+        .await
+        .unwrap();
     store.delete(works[0].id, None).await.unwrap();
     store.delete(works[1].id, None).await.unwrap();
 
@@ -222,8 +225,11 @@ pub async fn the_works_that_changes_touch_come_once_each(store: AnyStore) {
     let claims = claim(&store).await;
     let outcomes = claims
         .iter()
-        .map(|claim| completion(claim, done(claim.add_up_to.get().into())));
-    store.complete(&outcomes.collect::<Vec<_>>()).await.unwrap();
+        .map(|claim| completion(claim, done(AddUpTo::of_args(&claim.args).unwrap().get().into())));
+    store
+        .complete(KindName::add_up_to(), &outcomes.collect::<Vec<_>>())
+        .await
+        .unwrap();
     store.delete(works[1].id, None).await.unwrap();
     let mut after = begin;
     loop {
@@ -250,7 +256,10 @@ pub async fn a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice(
             for number in 1..=BATCHES {
                 created(&store, &[number, number]).await;
                 store
-                    .complete(&[without_row(number, done(number)), without_row(number, failed("no"))])
+                    .complete(
+                        KindName::add_up_to(),
+                        &[without_row(number, done(number)), without_row(number, failed("no"))],
+                    )
                     .await
                     .unwrap();
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Origin, Run, Variable, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Json, KindName, Origin, Run, Variable, Work, WorkCode, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, NewWork, Outcome, Search};
 
@@ -19,7 +19,8 @@ pub fn new_work(origin: Origin, number: i64) -> NewWork {
     NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(origin),
-        add_up_to: bound(number),
+        kind: KindName::default(),
+        args: bound(number).args(),
         run_at: None,
     }
 }
@@ -58,7 +59,7 @@ pub(super) async fn work_of(store: &AnyStore, id: WorkId) -> Work {
 }
 
 pub(super) async fn claim(store: &AnyStore) -> Vec<Claim> {
-    store.claim(None, HOLD, 1000).await.unwrap()
+    store.claim(&[], None, HOLD, 1000).await.unwrap()
 }
 
 /// The completion of a claimed work.
@@ -66,7 +67,7 @@ pub fn completion(claim: &Claim, outcome: Outcome) -> Completion {
     Completion {
         message_id: claim.message_id.clone(),
         work_code: claim.work_code.clone(),
-        add_up_to: claim.add_up_to,
+        args: Some(claim.args.clone()),
         guard: Guard::Pending(claim.run),
         outcome,
     }
@@ -85,7 +86,7 @@ pub fn without_row(number: i64, outcome: Outcome) -> Completion {
     Completion {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Consumer),
-        add_up_to: bound(number),
+        args: Some(bound(number).args()),
         guard: Guard::NoRow,
         outcome,
     }
@@ -93,7 +94,7 @@ pub fn without_row(number: i64, outcome: Outcome) -> Completion {
 
 pub(super) fn done(number: i64) -> Outcome {
     Outcome::Done {
-        result: AddUpToSum::sum(bound(number)),
+        result: Json::from(AddUpToSum::sum(bound(number))),
     }
 }
 
@@ -129,8 +130,17 @@ pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
     store.dead_letters(None, 1000).await.unwrap()
 }
 
+/// True if a completion took effect.
+pub(super) fn applied(completed: &Completed) -> bool {
+    matches!(completed, Completed::Applied | Completed::Started(_))
+}
+
 pub(super) async fn complete_one(store: &AnyStore, completion: Completion) -> Completed {
-    store.complete(&[completion]).await.unwrap()[0]
+    store
+        .complete(KindName::add_up_to(), &[completion])
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 pub(super) async fn by_code(store: &AnyStore, code: &WorkCode) -> Option<Work> {
@@ -141,6 +151,7 @@ pub(super) async fn by_code(store: &AnyStore, code: &WorkCode) -> Option<Work> {
 pub fn everything() -> Search {
     Search {
         work_code: None,
+        kind: None,
         status: None,
         since: None,
         before: None,

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::fixtures::{
-    HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, ids, letters,
-    new_work, now, retry, without_row, work_of,
+    HOLD, LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, everything, failed, ids,
+    letters, new_work, now, retry, without_row, work_of,
 };
-use pp_lib::domain::{Origin, Position, WorkId};
+use pp_lib::domain::{KindName, Origin, Position, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Change, Changed, Completed, Completion, NewWork, Outcome, Purged, Selection};
 
@@ -45,7 +45,7 @@ async fn purge_all(store: &AnyStore, works: u64, events: u64) {
 /// So many works that are done, by themselves.
 async fn finished(store: &AnyStore, count: i64) -> Vec<Completion> {
     let demands: Vec<Completion> = (1..=count).map(|number| without_row(number, done(number))).collect();
-    let completed = store.complete(&demands).await.unwrap();
+    let completed = store.complete(KindName::add_up_to(), &demands).await.unwrap();
     assert!(completed.iter().all(|completed| *completed == Completed::Applied));
     demands
 }
@@ -53,7 +53,7 @@ async fn finished(store: &AnyStore, count: i64) -> Vec<Completion> {
 async fn is_gone(store: &AnyStore, id: WorkId) {
     assert!(store.by_ids(&[id]).await.unwrap().is_empty());
     assert_eq!(store.events(id).await.unwrap(), None);
-    let late = store.update(id, bound(1), None, AT_ONCE).await.unwrap();
+    let late = store.update(id, &bound(1).args(), None, AT_ONCE).await.unwrap();
     assert_eq!(late, Changed::Missing);
     assert_eq!(store.delete(id, None).await.unwrap(), Changed::Missing);
 }
@@ -88,15 +88,16 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
         completion(&claims[1], failed("its letter is dropped")),
         completion(&claims[2], done(3)),
         completion(&claims[3], failed("its letter stays")),
-        completion(&claims[4], Outcome::Running { lease: LEASE }),
+        completion(&claims[4], Outcome::running(LEASE)),
         completion(&claims[5], retry(LEASE)),
         completion(&claims[6], done(7)),
-        completion(&claims[7], Outcome::Running { lease: lost }),
+        completion(&claims[7], Outcome::running(lost)),
     ];
-    assert_eq!(store.complete(&batch).await.unwrap(), [Completed::Applied; 8]);
+    let completed = store.complete(KindName::add_up_to(), &batch).await.unwrap();
+    assert!(completed.iter().all(applied), "{completed:?}");
     store.delete(works[2].id, None).await.unwrap();
     store.delete(works[5].id, None).await.unwrap();
-    store.update(works[6].id, bound(70), None, LEASE).await.unwrap();
+    store.update(works[6].id, &bound(70).args(), None, LEASE).await.unwrap();
     let dropped = letters(&store)
         .await
         .into_iter()
@@ -292,7 +293,7 @@ pub async fn who_changes_a_work_that_is_being_purged_wins_or_is_told(store: AnyS
             let mut changed = HashSet::new();
             for id in some {
                 let mut there = matches!(
-                    store.update(WorkId(id), bound(7), None, HOLD).await.unwrap(),
+                    store.update(WorkId(id), &bound(7).args(), None, HOLD).await.unwrap(),
                     Changed::Applied(_)
                 );
                 if id % 3 == 0 {

@@ -10,7 +10,7 @@ use super::fixtures::{
     LEASE, bound, claim, complete_one, completion, created, done, everything, failed, letters, new_work, now, retry,
     running, without_row, work_of,
 };
-use pp_lib::domain::{ByOrigin, ByStatus, Origin, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, ByOrigin, ByStatus, KindName, Origin, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -75,12 +75,12 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
     let batch = [
         completion(&claims[0], done(1)),
         completion(&claims[1], failed("never")),
-        completion(&claims[2], Outcome::Running { lease: LEASE }),
-        completion(&claims[3], Outcome::Running { lease: AT_ONCE }),
+        completion(&claims[2], Outcome::running(LEASE)),
+        completion(&claims[3], Outcome::running(AT_ONCE)),
         completion(&claims[4], retry(LEASE)),
     ];
-    store.complete(&batch).await.unwrap();
-    store.complete(&batch).await.unwrap();
+    store.complete(KindName::add_up_to(), &batch).await.unwrap();
+    store.complete(KindName::add_up_to(), &batch).await.unwrap();
     (expected.pending, expected.running, expected.done, expected.failed) = (1, 2, 1, 1);
     assert_eq!(api(&store).await, expected, "each change once");
 
@@ -95,7 +95,7 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
 
     // One that is done already, and one that is pending.
     for work in [&works[0], &works[1]] {
-        store.update(work.id, bound(9), None, AT_ONCE).await.unwrap();
+        store.update(work.id, &bound(9).args(), None, AT_ONCE).await.unwrap();
     }
     (expected.pending, expected.done) = (4, 1);
     assert_eq!(api(&store).await, expected);
@@ -123,11 +123,11 @@ pub async fn counters_tell_origins_apart(store: AnyStore) {
         without_row(1, done(1)),
         without_row(2, done(2)),
         without_row(3, failed("never")),
-        without_row(4, Outcome::Running { lease: LEASE }),
+        without_row(4, Outcome::running(LEASE)),
         without_row(5, retry(LEASE)),
     ];
-    store.complete(&demands[..2]).await.unwrap();
-    store.complete(&demands).await.unwrap();
+    store.complete(KindName::add_up_to(), &demands[..2]).await.unwrap();
+    store.complete(KindName::add_up_to(), &demands).await.unwrap();
     let works = store.stats().await.unwrap().works;
     let (pending, running, done, failed, cancelled) = (2, 1, 2, 1, 0);
     let consumer = ByStatus {
@@ -161,7 +161,14 @@ pub async fn the_newest_works_are_shown(store: AnyStore) {
 pub async fn folding_changes_no_counter(store: AnyStore) {
     let works = created(&store, &[1, 2, 3]).await;
     let claims = claim(&store).await;
-    complete_one(&store, completion(&claims[0], done(claims[0].add_up_to.get().into()))).await;
+    complete_one(
+        &store,
+        completion(
+            &claims[0],
+            done(AddUpTo::of_args(&claims[0].args).unwrap().get().into()),
+        ),
+    )
+    .await;
     store.delete(works[2].id, None).await.unwrap();
     let before = store.stats().await.unwrap();
     assert!(store.roll_up().await.unwrap() > 0);
@@ -227,7 +234,7 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
 
 pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
-    store.update(work.id, bound(4), None, AT_ONCE).await.unwrap();
+    store.update(work.id, &bound(4).args(), None, AT_ONCE).await.unwrap();
     let mut claims = Vec::new();
     eventually!({
         claims.extend(claim(&store).await);
@@ -241,7 +248,14 @@ pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
 pub async fn a_rebuild_changes_no_counter_and_no_rate(store: AnyStore) {
     created(&store, &[1, 2, 3]).await;
     let claims = claim(&store).await;
-    complete_one(&store, completion(&claims[0], done(claims[0].add_up_to.get().into()))).await;
+    complete_one(
+        &store,
+        completion(
+            &claims[0],
+            done(AddUpTo::of_args(&claims[0].args).unwrap().get().into()),
+        ),
+    )
+    .await;
     eventually!(per_minute(&store).await == 1.0);
     for _ in 0..2 {
         store.rebuild().await.unwrap();
@@ -305,32 +319,45 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         2 => drop(store.create_all(&[new_work(Origin::Consumer, 5)]).await.unwrap()),
         3 => drop(
             store
-                .complete(&[without_row(6, done(6)), without_row(7, random_outcome(7))])
+                .complete(
+                    KindName::add_up_to(),
+                    &[without_row(6, done(6)), without_row(7, random_outcome(7))],
+                )
                 .await
                 .unwrap(),
         ),
         4 => {
-            held.extend(store.claim(None, AT_ONCE, 5).await.unwrap());
+            held.extend(store.claim(&[], None, AT_ONCE, 5).await.unwrap());
             held.sort_by_key(|claim| claim.id);
             held.dedup_by_key(|claim| claim.id);
         }
         5 | 6 => {
             let batch: Vec<_> = held
                 .iter()
-                .map(|claim| completion(claim, random_outcome(claim.add_up_to.get().into())))
+                .map(|claim| {
+                    completion(
+                        claim,
+                        random_outcome(AddUpTo::of_args(&claim.args).unwrap().get().into()),
+                    )
+                })
                 .collect();
-            store.complete(&batch).await.unwrap();
+            store.complete(KindName::add_up_to(), &batch).await.unwrap();
         }
         7 => {
             let batch: Vec<_> = held
                 .drain(..)
-                .map(|claim| running(&claim, random_outcome(claim.add_up_to.get().into())))
+                .map(|claim| {
+                    running(
+                        &claim,
+                        random_outcome(AddUpTo::of_args(&claim.args).unwrap().get().into()),
+                    )
+                })
                 .collect();
-            store.complete(&batch).await.unwrap();
+            store.complete(KindName::add_up_to(), &batch).await.unwrap();
         }
         8 => drop(store.rescue(dice(2), 10).await.unwrap()),
         9 => drop(store.lose_sent(dice(2)).await.unwrap()),
-        10 => drop(store.update(id, bound(8), None, AT_ONCE).await.unwrap()),
+        10 => drop(store.update(id, &bound(8).args(), None, AT_ONCE).await.unwrap()),
         11 => assert_ne!(store.delete(id, None).await.unwrap(), Changed::OtherVersion),
         12 => {
             let some = letters(store).await.into_iter().take(3).map(|letter| letter.id);
@@ -348,6 +375,6 @@ fn random_outcome(number: i64) -> Outcome {
         0 => done(number),
         1 => failed("never"),
         2 => retry(AT_ONCE),
-        _ => Outcome::Running { lease: AT_ONCE },
+        _ => Outcome::running(AT_ONCE),
     }
 }

@@ -8,7 +8,7 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
     names, new_work, now, without_row, work_of,
 };
-use pp_lib::domain::{Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Outcome, Search};
 
@@ -26,8 +26,11 @@ pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
         .map(Option::unwrap)
         .collect();
     for (work, wanted) in works.iter().zip(&wanted) {
-        assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
-        assert_eq!((work.status, work.result, work.version), (Status::Pending, None, 1));
+        assert_eq!(
+            (&work.work_code, work.add_up_to().unwrap()),
+            (&wanted.work_code, AddUpTo::of_args(&wanted.args).unwrap())
+        );
+        assert_eq!((work.status, &work.result, work.version), (Status::Pending, &None, 1));
         assert_eq!(work.created_on, work.updated_on);
         assert!(
             (now() - 60..=now() + 60).contains(&work.created_on),
@@ -74,8 +77,11 @@ pub async fn a_taken_code_is_said_and_changes_nothing(store: AnyStore) {
     let third = new_work(Origin::Api, 6);
     let answers = store.create(&[other, third]).await.unwrap();
     assert!(answers[0].is_none());
-    assert_eq!(answers[1].as_ref().unwrap().add_up_to, bound(6));
-    assert_eq!(by_code(&store, &first.work_code).await.unwrap().add_up_to, bound(4));
+    assert_eq!(answers[1].as_ref().unwrap().add_up_to(), Some(bound(6)));
+    assert_eq!(
+        by_code(&store, &first.work_code).await.unwrap().add_up_to(),
+        Some(bound(4))
+    );
 }
 
 pub async fn reads_by_id_and_code_leave_out_what_is_not_there(store: AnyStore) {
@@ -94,7 +100,10 @@ pub async fn a_history_is_read_in_parts(store: AnyStore) {
     let works = created(&store, &[1, 2]).await;
     let id = works[0].id;
     for number in 2..=5 {
-        let changed = store.update(id, bound(number), None, Duration::ZERO).await.unwrap();
+        let changed = store
+            .update(id, &bound(number).args(), None, Duration::ZERO)
+            .await
+            .unwrap();
         assert!(matches!(changed, Changed::Applied(_)));
     }
     let all = store.events(id).await.unwrap().unwrap();
@@ -239,7 +248,10 @@ pub async fn a_work_scheduled_for_the_past_is_due_at_once(store: AnyStore) {
     let created = store.create(&works).await.unwrap();
     assert!(created.iter().all(Option::is_some));
     // Nothing of it counts as long overdue.
-    let within = store.claim(Some(Duration::from_secs(60)), HOLD, 1000).await.unwrap();
+    let within = store
+        .claim(&[], Some(Duration::from_secs(60)), HOLD, 1000)
+        .await
+        .unwrap();
     assert_eq!(within.len(), moments.len());
 }
 
@@ -259,7 +271,10 @@ pub async fn all_of_several_works_are_created_in_their_order(store: AnyStore) {
     let wanted: Vec<NewWork> = (1..=50).rev().map(|number| new_work(Origin::Api, number)).collect();
     let works = store.create_all(&wanted).await.unwrap().unwrap();
     for (work, wanted) in works.iter().zip(&wanted) {
-        assert_eq!((&work.work_code, work.add_up_to), (&wanted.work_code, wanted.add_up_to));
+        assert_eq!(
+            (&work.work_code, work.add_up_to().unwrap()),
+            (&wanted.work_code, AddUpTo::of_args(&wanted.args).unwrap())
+        );
         assert_eq!(names(&history(&store, work.id).await), ["work/created"]);
     }
     assert_eq!((works.len(), claim(&store).await.len()), (50, 50));
@@ -314,17 +329,17 @@ async fn a_mix(store: &AnyStore) -> Vec<Work> {
     let mut claims = claim(store).await;
     claims.sort_by_key(|claim| claim.id);
     let outcome = |index: usize| match index % 5 {
-        0 => Some(done(i64::from(claims[index].add_up_to.get()))),
+        0 => Some(done(i64::from(AddUpTo::of_args(&claims[index].args).unwrap().get()))),
         1 => Some(failed("no luck")),
-        2 => Some(Outcome::Running { lease: LEASE }),
+        2 => Some(Outcome::running(LEASE)),
         _ => None,
     };
     let completions: Vec<Completion> = (0..claims.len())
         .filter_map(|index| Some(completion(&claims[index], outcome(index)?)))
         .collect();
-    store.complete(&completions).await.unwrap();
+    store.complete(KindName::add_up_to(), &completions).await.unwrap();
     let by_themselves: Vec<Completion> = (1..=600).map(|number| without_row(number, done(number))).collect();
-    store.complete(&by_themselves).await.unwrap();
+    store.complete(KindName::add_up_to(), &by_themselves).await.unwrap();
     for (index, claim) in claims.iter().enumerate() {
         match index % 14 {
             3 | 8 => drop(store.cancel(claim.id, None).await.unwrap()),
@@ -362,6 +377,7 @@ pub async fn a_search_finds_what_a_look_at_every_work_finds(store: AnyStore) {
                 for before in [None, Some(works[40].id), Some(WorkId(i64::MIN)), Some(WorkId(i64::MAX))] {
                     let search = Search {
                         work_code: WorkCodePrefix::parse(prefix),
+                        kind: None,
                         status: *status,
                         since,
                         before,

@@ -25,13 +25,17 @@ fn four_faults_lose_nothing_and_repeat_nothing() {
 /// was demanded, and a message could not be read.
 const RIGHT: &str = "
     TRUNCATE works, events, dead_letters;
-    INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result, generation, deleted_on) VALUES
+    INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result, generation, deleted_on)
+    SELECT id, 'add_up_to', work_code, origin::work_origin, message_id, json_build_object('add_up_to', bound),
+        status::work_status, to_json(result), generation, deleted_on::timestamptz
+    FROM (VALUES
         (1, 'api-0000000001', 'api', 'a', 4, 'done', 10, 1, NULL),
         (2, 'consumer-0000000002', 'consumer', 'm', 100, 'done', 5050, 1, NULL),
         (3, 'api-0000000003', 'api', 'f', 2147483647, 'failed', NULL, 1, NULL),
         (4, 'api-0000000004', 'api', 'p', 3, 'done', 6, 2, NULL),
         (5, 'api-0000000005', 'api', 'd', 9, 'cancelled', NULL, 1, now()),
-        (6, 'consumer-0000000006', 'consumer', 'c', 4, 'done', 10, 1, NULL);
+        (6, 'consumer-0000000006', 'consumer', 'c', 4, 'done', 10, 1, NULL)
+    ) AS works (id, work_code, origin, message_id, bound, status, result, generation, deleted_on);
     INSERT INTO events (work_id, generation, variable, value) VALUES
         (1, 1, 'work/created', ''), (1, 1, 'compute/start', ''), (1, 1, 'compute/stop', ''), (1, 1, 'compute/result', '10'),
         (2, 1, 'compute/start', ''), (2, 1, 'compute/stop', ''), (2, 1, 'compute/result', '5050'),
@@ -40,19 +44,23 @@ const RIGHT: &str = "
         (4, 2, 'compute/stop', ''), (4, 2, 'compute/result', '6'),
         (5, 1, 'work/created', ''), (5, 1, 'work/cancelled', ''),
         (6, 1, 'compute/start', ''), (6, 1, 'compute/stop', ''), (6, 1, 'compute/result', '10');
-    INSERT INTO dead_letters (work_id, generation, message_id, reason) VALUES (3, 1, 'f', 'too long');
-    INSERT INTO dead_letters (message_id, body, reason) VALUES ('u', '{', 'not JSON')";
+    INSERT INTO dead_letters (kind, work_id, generation, message_id, reason)
+        VALUES ('add_up_to', 3, 1, 'f', 'too long');
+    INSERT INTO dead_letters (kind, message_id, body, reason) VALUES ('add_up_to', 'u', '{', 'not JSON')";
 
 /// What may have happened to them, and whether that is a loss; else it is a duplicate.
 const DAMAGES: [(&str, bool); 25] = [
-    ("UPDATE works SET add_up_to = 9, result = 45 WHERE id = 4", true),
+    (
+        "UPDATE works SET args = json_build_object('add_up_to', 9), result = '45' WHERE id = 4",
+        true,
+    ),
     (
         "DELETE FROM events WHERE work_id = 4 AND variable = 'work/updated'",
         true,
     ),
     ("UPDATE works SET deleted_on = NULL WHERE id = 5", true),
     (
-        "UPDATE works SET deleted_on = NULL, status = 'done', result = 45 WHERE id = 5",
+        "UPDATE works SET deleted_on = NULL, status = 'done', result = '45' WHERE id = 5",
         true,
     ),
     (
@@ -73,12 +81,15 @@ const DAMAGES: [(&str, bool); 25] = [
         "DELETE FROM works WHERE id = 2; DELETE FROM events WHERE work_id = 2",
         true,
     ),
-    ("UPDATE works SET result = 11 WHERE id = 1", true),
+    ("UPDATE works SET result = '11' WHERE id = 1", true),
     (
         "UPDATE works SET status = 'pending', result = NULL, due_at = now() WHERE id = 2",
         true,
     ),
-    ("UPDATE works SET add_up_to = 5 WHERE id = 1", true),
+    (
+        "UPDATE works SET args = json_build_object('add_up_to', 5) WHERE id = 1",
+        true,
+    ),
     (
         "DELETE FROM events WHERE work_id = 1 AND variable = 'work/created'",
         true,
@@ -108,12 +119,13 @@ const DAMAGES: [(&str, bool); 25] = [
         false,
     ),
     (
-        "INSERT INTO works (id, work_code, origin, message_id, add_up_to, status, result)
-         VALUES (7, 'api-0000000007', 'api', 'b', 4, 'done', 10)",
+        "INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result)
+         VALUES (7, 'add_up_to', 'api-0000000007', 'api', 'b', json_build_object('add_up_to', 4), 'done', '10')",
         false,
     ),
     (
-        "INSERT INTO dead_letters (work_id, generation, message_id, reason) VALUES (3, 2, 'f', 'too long')",
+        "INSERT INTO dead_letters (kind, work_id, generation, message_id, reason)
+         VALUES ('add_up_to', 3, 2, 'f', 'too long')",
         false,
     ),
 ];

@@ -11,10 +11,10 @@ use crate::program::Program;
 /// Two works that are done and one that is not, in tables that an older program might have written: without a word for
 /// the counters.
 const WORKS: &str = "
-    INSERT INTO works (work_code, origin, message_id, add_up_to, status, result) VALUES
-        ('api-aaaaaaaaaa', 'api', 'a', 1, 'done', 1),
-        ('api-bbbbbbbbbb', 'api', 'b', 1, 'done', 1),
-        ('api-cccccccccc', 'api', 'c', 1, 'pending', NULL)";
+    INSERT INTO works (kind, work_code, origin, message_id, args, status, result) VALUES
+        ('add_up_to', 'api-aaaaaaaaaa', 'api', 'a', '1', 'done', '1'),
+        ('add_up_to', 'api-bbbbbbbbbb', 'api', 'b', '1', 'done', '1'),
+        ('add_up_to', 'api-cccccccccc', 'api', 'c', '1', 'pending', NULL)";
 const DAMAGE: &str = "
     INSERT INTO stat_totals VALUES ('api', 'done', 40), ('consumer', 'running', -1)
     ON CONFLICT (origin, status) DO UPDATE SET works = excluded.works";

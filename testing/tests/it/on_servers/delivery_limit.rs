@@ -42,7 +42,7 @@ async fn the_policy_in_the_manual_keeps_what_is_in_queues_of_old() {
         .await
         .unwrap();
     let channel = connection.create_channel().await.unwrap();
-    for name in [&names.demand, &names.dead_letter] {
+    for name in [&names.get(&Queue::sums()), &names.get(&Queue::DeadLetter)] {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         let declared = channel.queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), arguments);
@@ -58,7 +58,7 @@ async fn the_policy_in_the_manual_keeps_what_is_in_queues_of_old() {
             demands.waiting().await.unwrap() == 1
         })
         .await;
-        let mut subscription = broker.subscribe(Queue::Demand, Prefetch::messages(1)).await.unwrap();
+        let mut subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(1)).await.unwrap();
         let received = subscription.next_batch(1, Duration::ZERO).await.unwrap();
         assert_eq!(received[0].delivery_count, delivery);
     }

@@ -152,7 +152,7 @@ async fn a_demand_that_the_database_refused_is_found_at_its_location_after_it_is
     let place = Place::new().await;
     let (api, service) = sharing(&place).start_ready();
     let worker = place.service("task_consumer").start();
-    let refuse = "ALTER TABLE works ADD CONSTRAINT no_sevens CHECK (add_up_to <> 7)";
+    let refuse = "ALTER TABLE works ADD CONSTRAINT no_sevens CHECK (args ->> 'add_up_to' <> '7')";
     let client = place.client().await;
     client.batch_execute(refuse).await.unwrap();
     let demands = [(); 2].map(|()| api.demand(r#"{"add_up_to":7}"#, None));

@@ -52,18 +52,18 @@ async fn killed_while_draining(place: &Place, demands: usize, kills: usize, sett
         .await
         .unwrap();
     until("the queue is empty", LIMIT, async || {
-        broker.ready_messages(Queue::Demand).await.unwrap() == 0
+        broker.ready_messages(&Queue::sums()).await.unwrap() == 0
     })
     .await;
     let ended = last.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
-        broker.ready_messages(Queue::Demand).await.unwrap(),
+        broker.ready_messages(&Queue::sums()).await.unwrap(),
         0,
         "messages came back"
     );
     assert_eq!(
-        broker.ready_messages(Queue::DeadLetter).await.unwrap(),
+        broker.ready_messages(&Queue::DeadLetter).await.unwrap(),
         0,
         "dead letters"
     );

@@ -1,5 +1,6 @@
 //! A place of one test on the servers of all: a database, two queues, and the programs that use them.
 
+use pp_lib::broker::Queue;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -127,7 +128,7 @@ impl Place {
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         for (properties, body) in messages {
-            let (queue, options) = (self.queues().demand, BasicPublishOptions::default());
+            let (queue, options) = (self.queues().get(&Queue::sums()), BasicPublishOptions::default());
             let sent = channel.basic_publish("".into(), queue.into(), options, body, properties);
             let confirmed = sent.await.unwrap().await.unwrap();
             assert!(confirmed.is_ack(), "{confirmed:?}");
@@ -137,7 +138,7 @@ impl Place {
 
     /// How many demands wait in its queue.
     pub(crate) async fn waiting(&self) -> u32 {
-        let (connection, queue) = (self.connect().await, self.queues().demand);
+        let (connection, queue) = (self.connect().await, self.queues().get(&Queue::sums()));
         let channel = connection.create_channel().await.unwrap();
         let passive = QueueDeclareOptions {
             passive: true,
@@ -165,7 +166,7 @@ impl Place {
     /// Gives everything back.
     pub(crate) async fn leave(self) {
         let channel = self.connect().await.create_channel().await.unwrap();
-        for queue in [self.queues().demand, self.queues().dead_letter] {
+        for queue in [self.queues().get(&Queue::sums()), self.queues().get(&Queue::DeadLetter)] {
             let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
             deleted.await.unwrap();
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pp_chaos::demands::Demands;
-use pp_lib::domain::{AddUpTo, Origin};
+use pp_lib::domain::{AddUpTo, KindName, Origin};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{NewWork, WorkRows as _};
 
@@ -45,7 +45,8 @@ async fn a_work_that_lost_its_workers_too_often_is_one_line_with_its_code() {
     let work = NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::try_from(7).unwrap(),
+        kind: KindName::default(),
+        args: AddUpTo::try_from(7).unwrap().args(),
         run_at: None,
     };
     place.store().await.create(std::slice::from_ref(&work)).await.unwrap();

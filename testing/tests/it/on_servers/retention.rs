@@ -14,11 +14,11 @@ const WORKS: i64 = 3000;
 /// Works of 30 days ago that are done, failed without a letter, deleted; with one event each and one more for each status.
 const OLD: &str = "
     WITH old AS (
-        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, created_on, updated_on, deleted_on)
-        SELECT 'consumer-' || kind || lpad(n::text, 9, '0'), 'consumer', kind || n, 1, status, result,
+        INSERT INTO works (kind, work_code, origin, message_id, args, status, result, created_on, updated_on, deleted_on)
+        SELECT 'add_up_to', 'consumer-' || kind || lpad(n::text, 9, '0'), 'consumer', kind || n, '1', status, result,
             now() - interval '30 days', now() - interval '30 days', deleted_on
         FROM generate_series(1, 3000) AS n, (VALUES
-            ('a', 'done'::work_status, 1::bigint, NULL::timestamptz),
+            ('a', 'done'::work_status, '1'::json, NULL::timestamptz),
             ('b', 'failed', NULL, NULL),
             ('c', 'cancelled', NULL, now() - interval '30 days')
         ) AS kinds (kind, status, result, deleted_on)
@@ -33,17 +33,18 @@ const OLD: &str = "
 /// What is as old and stays: a failed work with its letter, one that waits for its time, one that was changed lately.
 const STAYS: &str = "
     WITH stays AS (
-        INSERT INTO works (work_code, origin, message_id, add_up_to, status, result, due_at, run_at, created_on, updated_on)
+        INSERT INTO works (kind, work_code, origin, message_id, args, status, result, due_at, run_at, created_on,
+            updated_on)
         VALUES
-            ('api-aaaaaaaaaa', 'api', 'x', 1, 'failed', NULL, NULL, NULL, now() - interval '30 days',
+            ('add_up_to', 'api-aaaaaaaaaa', 'api', 'x', '1', 'failed', NULL, NULL, NULL, now() - interval '30 days',
                 now() - interval '30 days'),
-            ('api-bbbbbbbbbb', 'api', 'y', 1, 'pending', NULL, now() + interval '1 day', now() + interval '1 day',
+            ('add_up_to', 'api-bbbbbbbbbb', 'api', 'y', '1', 'pending', NULL, now() + interval '1 day', now() + interval '1 day',
                 now() - interval '30 days', now() - interval '30 days'),
-            ('api-cccccccccc', 'api', 'z', 1, 'done', 1, NULL, NULL, now() - interval '30 days', now())
+            ('add_up_to', 'api-cccccccccc', 'api', 'z', '1', 'done', '1', NULL, NULL, now() - interval '30 days', now())
         RETURNING id, generation, message_id, origin, status
     ), letter AS (
-        INSERT INTO dead_letters (work_id, generation, message_id, reason)
-        SELECT id, generation, message_id, 'it does' FROM stays WHERE status = 'failed'
+        INSERT INTO dead_letters (kind, work_id, generation, message_id, reason)
+        SELECT 'add_up_to', id, generation, message_id, 'it does' FROM stays WHERE status = 'failed'
     )
     INSERT INTO stat_deltas (origin, status, works) SELECT origin, status, count(*) FROM stays GROUP BY origin, status";
 

@@ -56,7 +56,10 @@ impl Shared {
     pub(super) async fn change_behind(&mut self) {
         self.add_up_to += 1;
         let bound = AddUpTo::try_from(self.add_up_to).unwrap();
-        let changed = self.store.update(WorkId(self.work), bound, None, Duration::ZERO).await;
+        let changed = self
+            .store
+            .update(WorkId(self.work), &bound.args(), None, Duration::ZERO)
+            .await;
         assert!(matches!(changed, Ok(Changed::Applied(_))), "{changed:?}");
     }
 

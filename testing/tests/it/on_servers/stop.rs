@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pp_chaos::demands::Demands;
-use pp_lib::domain::{AddUpTo, Origin};
+use pp_lib::domain::{AddUpTo, KindName, Origin};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{NewWork, WorkRows as _};
 use pp_testkit::ports;
@@ -146,7 +146,8 @@ async fn a_busy_dispatcher_leaves_nothing_half_sent() {
     let work = |number: usize| NewWork {
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
-        add_up_to: AddUpTo::try_from(1 + (number % 99) as i64).unwrap(),
+        kind: KindName::default(),
+        args: AddUpTo::try_from(1 + (number % 99) as i64).unwrap().args(),
         run_at: None,
     };
     let works: Vec<NewWork> = (0..WORKS).map(work).collect();

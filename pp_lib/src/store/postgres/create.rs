@@ -9,7 +9,7 @@ use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use super::rows::{WORK, WorkRow, column, from_unix_seconds};
-use crate::domain::{Work, value_of_args};
+use crate::domain::Work;
 use crate::store::NewWork;
 
 /// Works by their `message_id` and kind.
@@ -53,9 +53,9 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
             RETURNING *
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
-            SELECT id, generation, 'work/created', value, status
-            FROM inserted JOIN unnest($1, $2, $7) AS told (message_id, kind, value) USING (message_id, kind)
-            WHERE origin = 'api'
+            SELECT id, generation, 'work/created',
+                CASE kind WHEN 'add_up_to' THEN args ->> 'add_up_to' ELSE args::text END, status
+            FROM inserted WHERE origin = 'api'
         ), counted AS (
             INSERT INTO stat_deltas (origin, status, works)
             SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
@@ -68,8 +68,7 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.origin().as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.args.as_str()))
-    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)))
-    .bind::<Array<Text>, _>(column(works, |work| value_of_args(&work.kind, &work.args)));
+    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)));
     Prepared(statement).load(connection)
 }
 

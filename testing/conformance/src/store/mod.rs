@@ -28,6 +28,7 @@ mod dispatch;
 mod feed;
 mod fixtures;
 mod keys;
+mod kinds;
 mod leases;
 mod retention;
 mod views;
@@ -41,6 +42,7 @@ pub use dispatch::*;
 pub use feed::*;
 pub use fixtures::{completion, everything, new_work, new_works, without_row};
 pub use keys::*;
+pub use kinds::*;
 pub use leases::*;
 pub use retention::*;
 pub use views::*;
@@ -177,6 +179,21 @@ macro_rules! store_suite {
             a_reader_that_is_purged_away_is_told_so
             who_changes_a_work_that_is_being_purged_wins_or_is_told
             many_purge_at_once_and_each_work_goes_once
+            two_kinds_use_one_message_id_for_two_works
+            a_completion_leaves_the_other_kinds_row_alone
+            dead_messages_of_two_kinds_are_two_letters
+            arguments_and_results_are_kept_byte_for_byte
+            outcomes_without_a_row_are_kept_byte_for_byte
+            a_result_may_be_null
+            an_error_lasts_until_success_or_a_new_start
+            a_failed_first_attempt_shows_its_error
+            skipped_kinds_are_not_claimed_and_stay_due
+            a_flood_of_one_kind_keeps_no_other_out
+            one_claim_is_bounded_by_the_bytes_of_its_arguments
+            sent_rows_are_released_by_kind
+            other_arguments_of_a_pending_row_are_superseded
+            a_claim_knows_its_own_start_and_no_other
+            a_search_for_a_kind_shows_no_other
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

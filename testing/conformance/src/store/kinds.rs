@@ -1,0 +1,699 @@
+//! Works of several kinds beside each other: what identifies them, the JSON that is kept as it came, the reason of the
+//! last failure, and dispatch by kind.
+
+#![allow(missing_docs, reason = "each case is named after what it shows")]
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::fixtures::{
+    HOLD, LEASE, applied, bound, by_code, claim, completion, everything, failed, history, ids, letters, pending_guard,
+    retry, running, running_guard, work_of,
+};
+use bytes::Bytes;
+use pp_lib::domain::{Json, KindName, MessageId, Origin, Run, Status, Variable, Work, WorkCodePrefix};
+use pp_lib::runtime::{new_message_id, new_work_code};
+use pp_lib::store::{
+    AnyStore, CLAIMED_BYTES, Changed, Claim, Completed, Completion, DeadMessage, Guard, NewWork, Outcome,
+    RunningAttempt, Search, Selection,
+};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+fn kind(name: &str) -> KindName {
+    name.parse().unwrap()
+}
+
+/// Two kinds and the built-in one.
+fn kinds() -> [KindName; 3] {
+    [kind("mail.welcome"), kind("report"), KindName::default()]
+}
+
+fn json(text: &str) -> Json {
+    Json::parse(text.as_bytes(), Json::USUAL_LIMIT).unwrap()
+}
+
+/// A new work of the API with these arguments.
+fn wanted(kind: &KindName, args: &Json) -> NewWork {
+    NewWork {
+        kind: kind.clone(),
+        message_id: new_message_id(),
+        work_code: new_work_code(Origin::Api),
+        args: args.clone(),
+        run_at: None,
+    }
+}
+
+async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
+    let works = store.create(new).await.unwrap();
+    works.into_iter().map(Option::unwrap).collect()
+}
+
+/// Works of this kind with small arguments.
+async fn some(store: &AnyStore, kind: &KindName, count: usize) -> Vec<Work> {
+    let new: Vec<NewWork> = (0..count).map(|_| wanted(kind, &bound(3).args())).collect();
+    create(store, &new).await
+}
+
+fn demand(kind_of: &NewWork, guard: Guard, outcome: Outcome) -> Completion {
+    Completion {
+        message_id: kind_of.message_id.clone(),
+        work_code: kind_of.work_code.clone(),
+        args: Some(kind_of.args.clone()),
+        guard,
+        outcome,
+    }
+}
+
+fn done(result: &Json) -> Outcome {
+    Outcome::Done { result: result.clone() }
+}
+
+async fn complete(store: &AnyStore, kind: &KindName, completion: Completion) -> Completed {
+    store.complete(kind, &[completion]).await.unwrap().remove(0)
+}
+
+fn of_kind(kind: &KindName) -> Search {
+    Search {
+        kind: Some(kind.clone()),
+        ..everything()
+    }
+}
+
+pub async fn two_kinds_use_one_message_id_for_two_works(store: AnyStore) {
+    let message_id = new_message_id();
+    let new = kinds().map(|kind| NewWork {
+        message_id: message_id.clone(),
+        ..wanted(&kind, &bound(3).args())
+    });
+    // Two of them in one call, the third one later.
+    let mut works = create(&store, &new[..2]).await;
+    works.extend(create(&store, &new[2..]).await);
+    let ids: HashSet<i64> = works.iter().map(|work| work.id.0).collect();
+    assert_eq!(ids.len(), 3);
+    for (new, work) in new.iter().zip(&works) {
+        assert_eq!((&work.kind, &work.work_code), (&new.kind, &new.work_code));
+        assert_eq!(
+            create(&store, std::slice::from_ref(new)).await,
+            std::slice::from_ref(work)
+        );
+    }
+    assert_eq!(create(&store, &new).await, works, "each its own, in their order");
+    let all = store.create_all(&new).await.unwrap();
+    assert_eq!(all, Some(works.clone()));
+    for work in &works {
+        assert_eq!(history(&store, work.id).await.len(), 1, "created once");
+    }
+    let claims = claim(&store).await;
+    let claimed: HashSet<(&KindName, &MessageId)> = claims.iter().map(|one| (&one.kind, &one.message_id)).collect();
+    assert_eq!((claims.len(), claimed.len()), (3, 3));
+}
+
+pub async fn a_completion_leaves_the_other_kinds_row_alone(store: AnyStore) {
+    let [one, two, _] = kinds();
+    let first = wanted(&one, &json("[1]"));
+    let second = NewWork {
+        kind: two.clone(),
+        work_code: new_work_code(Origin::Consumer),
+        ..first.clone()
+    };
+    let work = create(&store, std::slice::from_ref(&first)).await.remove(0);
+
+    // A row of the first kind is none of the second: an outcome inserts it.
+    for guard in [pending_guard(1, 1), running_guard(1, 1)] {
+        let missing = demand(&second, guard, done(&json("2")));
+        assert_eq!(complete(&store, &two, missing).await, Completed::Superseded);
+    }
+    let inserted = demand(&second, Guard::NoRow, done(&json("2")));
+    assert_eq!(complete(&store, &two, inserted.clone()).await, Completed::Applied);
+    assert_eq!(complete(&store, &two, inserted).await, Completed::Superseded);
+    assert_eq!(work_of(&store, work.id).await, work);
+    let other = by_code(&store, &second.work_code).await.unwrap();
+    assert_eq!(
+        (&other.kind, other.status, &other.result),
+        (&two, Status::Done, &Some(json("2")))
+    );
+
+    // Without a row of its kind, but with the code of the other kind's row.
+    let third = NewWork {
+        kind: kind("third"),
+        ..first.clone()
+    };
+    let taken = demand(&third, Guard::NoRow, done(&json("3")));
+    assert_eq!(complete(&store, &third.kind, taken).await, Completed::CodeTaken);
+    assert_eq!(store.create(std::slice::from_ref(&third)).await.unwrap(), [None]);
+
+    // The same run of both: what holds one of them does not hold the other.
+    let third = NewWork {
+        work_code: new_work_code(Origin::Api),
+        ..third
+    };
+    let beside = create(&store, std::slice::from_ref(&third)).await.remove(0);
+    let started = demand(&first, pending_guard(1, 1), Outcome::running(LEASE));
+    assert_eq!(
+        complete(&store, &one, started).await,
+        Completed::Started(first.args.clone())
+    );
+    let attempt = RunningAttempt {
+        message_id: first.message_id.clone(),
+        run: Run::FIRST,
+    };
+    let attempts = std::slice::from_ref(&attempt);
+    for other in [&third.kind, &two, &kind("unheard_of")] {
+        assert_eq!(store.extend_leases(other, attempts, LEASE).await.unwrap(), [false]);
+        assert_eq!(store.hand_back(other, attempts).await.unwrap(), 0);
+        let late = demand(&first, running_guard(1, 1), done(&json("0")));
+        assert_eq!(complete(&store, other, late).await, Completed::Superseded);
+    }
+    assert_eq!(work_of(&store, beside.id).await, beside);
+    assert_eq!(work_of(&store, other.id).await, other);
+    assert_eq!(store.extend_leases(&one, attempts, LEASE).await.unwrap(), [true]);
+    let ended = demand(&first, running_guard(1, 1), done(&json("1")));
+    assert_eq!(complete(&store, &one, ended).await, Completed::Applied);
+    assert_eq!(work_of(&store, work.id).await.result, Some(json("1")));
+    assert_eq!(work_of(&store, beside.id).await, beside);
+    assert_eq!(history(&store, beside.id).await.len(), 1);
+}
+
+pub async fn dead_messages_of_two_kinds_are_two_letters(store: AnyStore) {
+    let [one, two, _] = kinds();
+    let message_id = new_message_id();
+    let message = |kind: &KindName, body: &'static [u8]| DeadMessage {
+        kind: kind.clone(),
+        message_id: message_id.clone(),
+        properties: None,
+        body: Bytes::from_static(body),
+        reason: format!("of {kind}"),
+    };
+    store
+        .add_dead_letters(&[message(&one, b"1"), message(&two, b"2")])
+        .await
+        .unwrap();
+    store.add_dead_letters(&[message(&two, b"two")]).await.unwrap();
+    let mut kept = letters(&store).await;
+    kept.sort_by(|left, right| left.kind.cmp(&right.kind));
+    assert_eq!(kept.len(), 2);
+    for (letter, (kind, body)) in kept.iter().zip([(&one, "1"), (&two, "two")]) {
+        assert_eq!(
+            (&letter.kind, letter.body.as_deref(), &letter.reason),
+            (kind, Some(body), &format!("of {kind}"))
+        );
+        assert_eq!(letter.message_id.as_deref(), Some(message_id.as_str()));
+    }
+    // Letters of works have their kind as well, and are apart from those of messages.
+    let dead = NewWork {
+        message_id: message_id.clone(),
+        ..wanted(&two, &json("[]"))
+    };
+    let failing = demand(&dead, Guard::NoRow, failed("never"));
+    assert_eq!(complete(&store, &two, failing).await, Completed::Applied);
+    let newest = letters(&store).await.remove(0);
+    assert_eq!((&newest.kind, newest.work_id.is_some()), (&two, true));
+
+    assert_eq!(store.redrive(&Selection::Ids(vec![kept[1].id])).await.unwrap(), 1);
+    let redriven = store.claim_redriven(HOLD, 10).await.unwrap();
+    let back = (&redriven[0].kind, &redriven[0].message_id, &redriven[0].body[..]);
+    assert_eq!((redriven.len(), back), (1, (&two, &message_id, &b"two"[..])));
+    store.end_redriven(&redriven).await.unwrap();
+    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 2);
+    let redriven = store.claim_redriven(HOLD, 10).await.unwrap();
+    assert_eq!((redriven.len(), &redriven[0].kind), (1, &one));
+    let claims = claim(&store).await;
+    assert_eq!((claims.len(), &claims[0].kind, claims[0].run.generation), (1, &two, 2));
+}
+
+/// Texts that some reader of JSON would change.
+fn texts() -> Vec<Json> {
+    let digits = "1234567890".repeat(4);
+    let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    let long = format!("\"{}\"", "ü".repeat((Json::USUAL_LIMIT - 2) / 2));
+    assert_eq!(long.len(), Json::USUAL_LIMIT);
+    let several = [
+        "\"🧾 Ω \\ud83e\\uddfe \\u00e9 \\/\"",
+        "1.10",
+        "1e400",
+        "-0",
+        "[0.0000000000000000000000001,1E+2]",
+        r#"{"b":1,"a":2}"#,
+        "{ \"b\" : [ 1 ,\t2 ],\n \"\": { } }",
+        "null",
+        "\"null\"",
+        "false",
+        "\"it's \\\"quoted\\\", {1,2} and \\\\\"",
+    ];
+    let several = several.into_iter().map(json);
+    several.chain([json(&digits), json(&deep), json(&long)]).collect()
+}
+
+pub async fn arguments_and_results_are_kept_byte_for_byte(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let texts = texts();
+    let new: Vec<NewWork> = texts.iter().map(|text| wanted(&mail, text)).collect();
+    let works = create(&store, &new).await;
+    let codes: Vec<_> = new.iter().map(|new| new.work_code.clone()).collect();
+    let numbers: Vec<_> = works.iter().map(|work| work.id).collect();
+    assert_all_kept(&works, &texts, None);
+    assert_all_kept(&sorted(store.by_ids(&numbers).await.unwrap()), &texts, None);
+    assert_all_kept(&sorted(store.by_codes(&codes).await.unwrap()), &texts, None);
+    assert_all_kept(&sorted(store.search(&of_kind(&mail)).await.unwrap()), &texts, None);
+    for (work, text) in works.iter().zip(&texts) {
+        let created = (Variable::WorkCreated, text.to_string());
+        assert_eq!(history(&store, work.id).await, [created]);
+    }
+
+    let mut claims = claim(&store).await;
+    claims.sort_by_key(|claim| claim.id);
+    for (claim, text) in claims.iter().zip(&texts) {
+        assert_eq!((&claim.args, &claim.kind), (text, &mail));
+        let started = completion(claim, Outcome::running(LEASE));
+        assert_eq!(complete(&store, &mail, started).await, Completed::Started(text.clone()));
+    }
+    // The other way round, so that no result stands where an argument would.
+    let results: Vec<&Json> = texts.iter().rev().collect();
+    let ended: Vec<Completion> = (claims.iter().zip(&results))
+        .map(|(claim, result)| running(claim, done(result)))
+        .collect();
+    assert!(store.complete(&mail, &ended).await.unwrap().iter().all(applied));
+    let after = sorted(store.by_ids(&numbers).await.unwrap());
+    assert_all_kept(&after, &texts, Some(&results));
+    assert_all_kept(&sorted(store.by_codes(&codes).await.unwrap()), &texts, Some(&results));
+    assert_all_kept(
+        &sorted(store.search(&of_kind(&mail)).await.unwrap()),
+        &texts,
+        Some(&results),
+    );
+    for (work, result) in after.iter().zip(&results) {
+        let events = history(&store, work.id).await;
+        assert_eq!(events.last(), Some(&(Variable::ComputeResult, result.to_string())));
+    }
+
+    for (work, args) in after.iter().zip(&results) {
+        let Changed::Applied(updated) = store.update(work.id, args, None, AT_ONCE).await.unwrap() else {
+            panic!("work {} is there", work.id);
+        };
+        assert_eq!((&updated.args, &updated.result), (*args, &None));
+        assert_eq!(work_of(&store, work.id).await, updated);
+        let events = history(&store, work.id).await;
+        assert_eq!(events.last(), Some(&(Variable::WorkUpdated, args.to_string())));
+    }
+}
+
+fn sorted(mut works: Vec<Work>) -> Vec<Work> {
+    works.sort_by_key(|work| work.id);
+    works
+}
+
+fn assert_all_kept(works: &[Work], args: &[Json], results: Option<&[&Json]>) {
+    assert_eq!(works.len(), args.len());
+    for (index, work) in works.iter().enumerate() {
+        assert_eq!(work.args, args[index]);
+        assert_eq!(work.result.as_ref(), results.map(|results| results[index]));
+    }
+}
+
+pub async fn outcomes_without_a_row_are_kept_byte_for_byte(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let texts = texts();
+    let new = |text: &Json| NewWork {
+        work_code: new_work_code(Origin::Consumer),
+        ..wanted(&mail, text)
+    };
+    // All computed, which is a statement of its own, and with one among them that is not.
+    for mixed in [false, true] {
+        let new: Vec<NewWork> = texts.iter().map(new).collect();
+        let results = texts.iter().rev();
+        let mut demands: Vec<Completion> = (new.iter().zip(results.clone()))
+            .map(|(new, result)| demand(new, Guard::NoRow, done(result)))
+            .collect();
+        let last = new.len() - 1;
+        if mixed {
+            demands[last].outcome = Outcome::running(LEASE);
+        }
+        let completed = store.complete(&mail, &demands).await.unwrap();
+        assert_eq!(
+            completed[last],
+            match mixed {
+                true => Completed::Started(texts[last].clone()),
+                false => Completed::Applied,
+            }
+        );
+        for (index, (new, result)) in new.iter().zip(results).enumerate() {
+            let work = by_code(&store, &new.work_code).await.unwrap();
+            let is_running = mixed && index == last;
+            let expected = (!is_running).then_some(result);
+            assert_eq!((&work.args, work.result.as_ref()), (&texts[index], expected));
+            let events = history(&store, work.id).await;
+            let told = expected.map_or(Variable::ComputeStart, |_| Variable::ComputeResult);
+            let value = expected.map(ToString::to_string).unwrap_or_default();
+            assert_eq!(events.last(), Some(&(told, value)));
+        }
+    }
+}
+
+pub async fn a_result_may_be_null(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let new = wanted(&mail, &json("null"));
+    let work = create(&store, std::slice::from_ref(&new)).await.remove(0);
+    let ended = demand(&new, pending_guard(1, 1), done(&json("null")));
+    assert_eq!(complete(&store, &mail, ended).await, Completed::Applied);
+    let after = work_of(&store, work.id).await;
+    assert_eq!(
+        (after.status, after.result.as_ref().map(Json::as_str)),
+        (Status::Done, Some("null"))
+    );
+    let done_works = Search {
+        status: Some((Status::Done, true)),
+        ..everything()
+    };
+    assert_eq!(store.search(&done_works).await.unwrap(), [after]);
+}
+
+/// The error and the attempt that a work shows.
+async fn shown(store: &AnyStore, work: &Work) -> (Option<String>, i32) {
+    let work = work_of(store, work.id).await;
+    (work.error, work.attempt)
+}
+
+async fn claimed(store: &AnyStore) -> Claim {
+    let mut claims = Vec::new();
+    eventually!({
+        claims.extend(claim(store).await);
+        !claims.is_empty()
+    });
+    assert_eq!(claims.len(), 1);
+    claims.remove(0)
+}
+
+pub async fn an_error_lasts_until_success_or_a_new_start(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let error = |reason: &str| Some(reason.to_owned());
+    let work = some(&store, &mail, 1).await.remove(0);
+    assert_eq!((&work.error, work.attempt), (&None, 1));
+
+    // Attempts fail, pending and running, and the next one begins with what the last one left.
+    let first = claimed(&store).await;
+    complete(&store, &mail, completion(&first, retry(AT_ONCE))).await;
+    assert_eq!(shown(&store, &work).await, (error("not now"), 2));
+    let second = claimed(&store).await;
+    complete(&store, &mail, completion(&second, Outcome::running(LEASE))).await;
+    assert_eq!(
+        shown(&store, &work).await,
+        (error("not now"), 2),
+        "of the attempt before"
+    );
+    let other_reason = Outcome::Retry {
+        reason: "nor now".to_owned(),
+        delay: AT_ONCE,
+    };
+    complete(&store, &mail, running(&second, other_reason)).await;
+    assert_eq!(shown(&store, &work).await, (error("nor now"), 3));
+    let third = claimed(&store).await;
+    assert_eq!((third.run.attempt, third.failures), (3, 2));
+    complete(&store, &mail, completion(&third, done(&json("1")))).await;
+    assert_eq!(shown(&store, &work).await, (None, 3), "cleared by success");
+
+    // What fails for good keeps it until it is started over.
+    let fail_anew = async |reason: &str| {
+        let Changed::Applied(updated) = store.update(work.id, &bound(4).args(), None, AT_ONCE).await.unwrap() else {
+            panic!("work {} is there", work.id);
+        };
+        assert_eq!((updated.error, updated.attempt), (None, 1), "cleared by an update");
+        let claim = claimed(&store).await;
+        complete(&store, &mail, completion(&claim, failed(reason))).await;
+        assert_eq!(shown(&store, &work).await, (error(reason), 1));
+    };
+    fail_anew("never").await;
+    fail_anew("never more").await;
+    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
+        panic!("it had failed");
+    };
+    assert_eq!((retried.error, retried.attempt), (None, 1), "cleared by a retry");
+    fail_anew("once more").await;
+    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(shown(&store, &work).await, (None, 1), "cleared by a redrive");
+
+    // What is cancelled shows why it had not succeeded yet.
+    let claim = claimed(&store).await;
+    complete(&store, &mail, completion(&claim, retry(LEASE))).await;
+    let Changed::Applied(cancelled) = store.cancel(work.id, None).await.unwrap() else {
+        panic!("it was pending");
+    };
+    assert_eq!((cancelled.error, cancelled.attempt), (error("not now"), 2));
+    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
+        panic!("it was cancelled");
+    };
+    assert_eq!((retried.error, retried.attempt), (None, 1));
+}
+
+pub async fn a_failed_first_attempt_shows_its_error(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let new = [(); 3].map(|()| wanted(&mail, &json("1")));
+    let outcomes = [retry(LEASE), failed("never"), Outcome::running(AT_ONCE)];
+    let demands: Vec<Completion> = (new.iter().zip(outcomes))
+        .map(|(new, outcome)| demand(new, Guard::NoRow, outcome))
+        .collect();
+    assert!(store.complete(&mail, &demands).await.unwrap().iter().all(applied));
+    eventually!(store.rescue(3, 10).await.unwrap() == 1);
+    let expected = [("not now", 2), ("never", 1), ("lease lost", 2)];
+    for (new, (error, attempt)) in new.iter().zip(expected) {
+        let work = by_code(&store, &new.work_code).await.unwrap();
+        assert_eq!((work.error.as_deref(), work.attempt), (Some(error), attempt));
+    }
+}
+
+pub async fn skipped_kinds_are_not_claimed_and_stay_due(store: AnyStore) {
+    let [mail, report, sum] = kinds();
+    let skipped = [mail.clone()];
+    some(&store, &mail, 2).await;
+    assert_eq!(store.next_due(&skipped).await.unwrap(), None);
+    assert_eq!(store.next_due(&[]).await.unwrap(), Some(AT_ONCE));
+    assert!(store.claim(&skipped, None, HOLD, 10).await.unwrap().is_empty());
+    some(&store, &report, 1).await;
+    some(&store, &sum, 1).await;
+    let rest = store.claim(&skipped, None, HOLD, 10).await.unwrap();
+    let rest: HashSet<&KindName> = rest.iter().map(|claim| &claim.kind).collect();
+    assert_eq!(rest, HashSet::from([&report, &sum]));
+    let held = store.next_due(&skipped).await.unwrap().unwrap();
+    assert!(held > HOLD / 2, "the claims of the others: {held:?}");
+    assert_eq!(store.next_due(&[mail.clone(), report, sum]).await.unwrap(), None);
+
+    let due = store.claim(&[], None, HOLD, 10).await.unwrap();
+    assert_eq!(due.len(), 2, "what was skipped stayed due");
+    assert!(due.iter().all(|claim| claim.kind == mail));
+    // A lease is waited for, whatever is not sent at the moment.
+    complete(&store, &mail, completion(&due[0], Outcome::running(HOLD / 10))).await;
+    let lease = store.next_due(&skipped).await.unwrap().unwrap();
+    assert!(lease <= HOLD / 10 && lease > AT_ONCE, "{lease:?}");
+}
+
+pub async fn a_flood_of_one_kind_keeps_no_other_out(store: AnyStore) {
+    let [mail, report, _] = kinds();
+    for _ in 0..4 {
+        some(&store, &mail, 500).await;
+    }
+    let one = some(&store, &report, 1).await.remove(0);
+    let claims = store.claim(&[], None, HOLD, 10).await.unwrap();
+    let (of_report, of_mail): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.kind == report);
+    assert_eq!((of_report.len(), of_report[0].id, of_mail.len()), (1, one.id, 10));
+    // Nor the one that comes first by its name.
+    let first = some(&store, &kind("a"), 1).await.remove(0);
+    let claims = store.claim(&[], None, HOLD, 10).await.unwrap();
+    assert_eq!(claims.len(), 11);
+    assert!(claims.iter().any(|claim| claim.id == first.id));
+}
+
+pub async fn one_claim_is_bounded_by_the_bytes_of_its_arguments(store: AnyStore) {
+    const BYTES: usize = 60 << 10;
+    const WORKS: usize = 200;
+    let [mail, report, _] = kinds();
+    let large = json(&format!("\"{}\"", "x".repeat(BYTES - 2)));
+    for _ in 0..4 {
+        let new = [(); WORKS / 4].map(|()| wanted(&mail, &large));
+        create(&store, &new).await;
+    }
+    some(&store, &report, 1).await;
+    let most = usize::try_from(CLAIMED_BYTES).unwrap().div_ceil(BYTES);
+    let mut claimed = Vec::new();
+    let mut ids = HashSet::new();
+    loop {
+        let claims = store.claim(&[], None, HOLD, 1000).await.unwrap();
+        if claims.is_empty() {
+            break;
+        }
+        ids.extend(claims.iter().map(|claim| claim.id));
+        claimed.push(claims.iter().filter(|claim| claim.kind == mail).count());
+    }
+    assert_eq!(claimed, [most, WORKS - most]);
+    assert_eq!(ids.len(), WORKS + 1, "and the other kind's");
+}
+
+pub async fn sent_rows_are_released_by_kind(store: AnyStore) {
+    let [mail, report, sum] = kinds();
+    assert!(store.pending_kinds().await.unwrap().is_empty());
+    some(&store, &report, 2).await;
+    some(&store, &mail, 3).await;
+    some(&store, &sum, 1).await;
+    let pending = async || {
+        let kinds = store.pending_kinds().await.unwrap();
+        let distinct: HashSet<KindName> = kinds.iter().cloned().collect();
+        assert_eq!(distinct.len(), kinds.len(), "each once");
+        distinct
+    };
+    let all = HashSet::from(kinds());
+    assert_eq!(pending().await, all);
+    let claims = claim(&store).await;
+    store.mark_sent(&claims).await.unwrap();
+    assert_eq!(pending().await, all, "what was sent is pending");
+    assert_eq!(store.release_sent(&kind("unheard_of"), AT_ONCE).await.unwrap(), 0);
+    assert_eq!(store.release_sent(&mail, AT_ONCE).await.unwrap(), 3);
+    assert_eq!(store.release_sent(&mail, AT_ONCE).await.unwrap(), 0, "none is sent now");
+    let again = claim(&store).await;
+    assert_eq!(again.len(), 3);
+    for claim in &again {
+        assert_eq!(claim.kind, mail);
+        let ended = completion(claim, done(&json("1")));
+        assert_eq!(complete(&store, &mail, ended).await, Completed::Applied);
+    }
+    assert_eq!(pending().await, HashSet::from([report.clone(), sum]));
+    assert_eq!(store.release_sent(&report, AT_ONCE).await.unwrap(), 2);
+}
+
+pub async fn other_arguments_of_a_pending_row_are_superseded(store: AnyStore) {
+    let [mail, ..] = kinds();
+    let new = wanted(&mail, &json(r#"{"b":1,"a":2}"#));
+    let work = create(&store, std::slice::from_ref(&new)).await.remove(0);
+    for other in [r#"{"a":2,"b":1}"#, r#"{"b":1, "a":2}"#, r#"{"b":1.0,"a":2}"#, "null"] {
+        let outcomes = [
+            done(&json("1")),
+            failed("never"),
+            retry(AT_ONCE),
+            Outcome::running(LEASE),
+        ];
+        for outcome in outcomes {
+            let forged = Completion {
+                args: Some(json(other)),
+                ..demand(&new, pending_guard(1, 1), outcome)
+            };
+            assert_eq!(complete(&store, &mail, forged).await, Completed::Superseded, "{other}");
+        }
+    }
+    assert_eq!(work_of(&store, work.id).await, work);
+    assert_eq!(history(&store, work.id).await.len(), 1);
+    assert!(letters(&store).await.is_empty());
+    assert_eq!(claim(&store).await.len(), 1, "still due");
+    let any = Completion {
+        args: None,
+        ..demand(&new, pending_guard(1, 1), done(&json("1")))
+    };
+    assert_eq!(complete(&store, &mail, any).await, Completed::Applied);
+}
+
+pub async fn a_claim_knows_its_own_start_and_no_other(store: AnyStore) {
+    let [mail, report, _] = kinds();
+    let with = |claim| Outcome::Running { lease: LEASE, claim };
+    let existing = wanted(&mail, &json("[1]"));
+    create(&store, std::slice::from_ref(&existing)).await;
+    let inserted = wanted(&mail, &json("[2]"));
+    // The same identity in another kind, with another claim.
+    let beside = NewWork {
+        kind: report.clone(),
+        work_code: new_work_code(Origin::Api),
+        ..inserted.clone()
+    };
+    complete(&store, &report, demand(&beside, Guard::NoRow, with(8))).await;
+    for (new, guard) in [(&existing, pending_guard(1, 1)), (&inserted, Guard::NoRow)] {
+        let started = Completed::Started(new.args.clone());
+        for claim in [7, i64::MIN, i64::MAX] {
+            let expected = match claim {
+                7 => &started,
+                _ => &Completed::Superseded,
+            };
+            for _ in 0..2 {
+                let completed = complete(&store, &mail, demand(new, guard, with(claim))).await;
+                assert_eq!(completed, *expected, "{guard:?} {claim}");
+            }
+        }
+        assert_eq!(
+            complete(&store, &mail, demand(new, guard, with(8))).await,
+            Completed::Superseded,
+            "another kind's claim"
+        );
+        let work = by_code(&store, &new.work_code).await.unwrap();
+        assert_eq!(work.status, Status::Running);
+        let starts = history(&store, work.id).await;
+        let starts = starts
+            .iter()
+            .filter(|(variable, _)| *variable == Variable::ComputeStart);
+        assert_eq!(starts.count(), 1);
+        complete(&store, &mail, demand(new, running_guard(1, 1), done(&json("1")))).await;
+        assert_eq!(
+            complete(&store, &mail, demand(new, guard, with(7))).await,
+            Completed::Superseded,
+            "of a work that is done"
+        );
+    }
+}
+
+pub async fn a_search_for_a_kind_shows_no_other(store: AnyStore) {
+    let [mail, report, sum] = kinds();
+    let mut works = Vec::new();
+    for _ in 0..4 {
+        for kind in [&mail, &report, &sum] {
+            works.extend(some(&store, kind, 1).await);
+        }
+    }
+    let demands = [(&mail, 1), (&report, 2)].map(|(kind, _)| NewWork {
+        work_code: new_work_code(Origin::Consumer),
+        ..wanted(kind, &json("1"))
+    });
+    for new in &demands {
+        complete(&store, &new.kind, demand(new, Guard::NoRow, done(&json("1")))).await;
+        works.push(by_code(&store, &new.work_code).await.unwrap());
+    }
+    let cancelled = works.iter().filter(|work| work.kind != sum).take(3);
+    for id in cancelled.map(|work| work.id).collect::<Vec<_>>() {
+        assert!(matches!(store.cancel(id, None).await.unwrap(), Changed::Applied(_)));
+    }
+    let mut works = store.search(&everything()).await.unwrap();
+    assert_eq!(works.len(), 14);
+    let gone = works.remove(works.iter().position(|work| work.kind == report).unwrap());
+    store.delete(gone.id, None).await.unwrap();
+
+    let prefixes = [
+        "",
+        "api-",
+        "consumer-",
+        works[1].work_code.as_str(),
+        &works[2].work_code.as_str()[..6],
+    ];
+    let statuses = [None, Some((Status::Cancelled, true)), Some((Status::Done, false))];
+    let befores = [None, Some(works[5].id), Some(works[9].id)];
+    let unheard_of = kind("unheard_of");
+    for kind in [&mail, &report, &sum, &unheard_of] {
+        for prefix in prefixes {
+            for status in statuses {
+                for before in befores {
+                    for since in [None, Some(works[0].created_on - 3600)] {
+                        let shown = works.iter().filter(|work| {
+                            work.kind == *kind
+                                && work.work_code.as_str().starts_with(prefix)
+                                && status.is_none_or(|(named, within)| (work.status == named) == within)
+                                && before.is_none_or(|before| work.id < before)
+                        });
+                        let expected: Vec<i64> = shown.map(|work| work.id.0).collect();
+                        let search = Search {
+                            work_code: WorkCodePrefix::parse(prefix),
+                            status,
+                            before,
+                            since,
+                            ..of_kind(kind)
+                        };
+                        assert_eq!(ids(&store, search.clone()).await, expected, "{search:?}");
+                        let page = Search { limit: 1, ..search };
+                        assert_eq!(ids(&store, page).await, expected[..expected.len().min(1)]);
+                    }
+                }
+            }
+        }
+    }
+}

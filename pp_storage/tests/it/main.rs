@@ -7,3 +7,4 @@
 
 mod import;
 mod store_schema;
+mod upgrade;

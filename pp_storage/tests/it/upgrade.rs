@@ -446,9 +446,10 @@ mod embedded {
 
 mod on_servers {
     use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
     use diesel::pg::PgConnection;
 
-    use super::{Database as _, assert_upgraded, of_the_version_before};
+    use super::{Database as _, OLD_WORK, assert_upgraded, next_id, of_the_version_before};
     use crate::store_schema::on_servers::Missing;
 
     fn in_a_database(name: &str, check: impl Fn(&mut PgConnection)) {
@@ -496,6 +497,31 @@ mod on_servers {
                 "each part is kept"
             );
             connection.run("DROP TRIGGER refuse ON works; DROP FUNCTION refuse");
+            assert_eq!(connection.migrate().unwrap(), ["0010_kinds_filled"]);
+            assert_upgraded(connection);
+        });
+    }
+
+    #[test]
+    fn programs_of_the_version_before_change_nothing_during_the_fill() {
+        // What a worker with running works says: they go on, they are handed back, others are lost.
+        let said = [
+            "UPDATE works SET due_at = now() + interval '30 seconds', due_set_on = now() WHERE status = 'running' AND id = 7",
+            "UPDATE works SET status = 'pending', attempt = attempt + 1, due_at = now(), due_set_on = NULL, sent_at = NULL,
+                version = version + 1, updated_on = now() WHERE status = 'running' AND id = 12",
+            "UPDATE works SET status = 'failed', due_at = NULL, due_set_on = NULL, lost_leases = lost_leases + 1,
+                sent_at = NULL, version = version + 1, updated_on = now() WHERE status = 'running' AND id = 17",
+            OLD_WORK,
+        ];
+        in_a_database("upgrade_old_programs", |connection| {
+            of_the_version_before(connection, 1000);
+            for statement in said {
+                next_id(connection, statement).unwrap();
+            }
+            connection.up_to("0009");
+            for statement in said {
+                connection.batch_execute(statement).expect_err(statement);
+            }
             assert_eq!(connection.migrate().unwrap(), ["0010_kinds_filled"]);
             assert_upgraded(connection);
         });

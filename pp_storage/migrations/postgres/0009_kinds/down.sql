@@ -4,6 +4,9 @@ DROP INDEX dead_letters_message;
 ALTER TABLE dead_letters DROP COLUMN kind;
 CREATE UNIQUE INDEX dead_letters_message ON dead_letters (message_id) WHERE work_id IS NULL;
 
+ALTER TABLE works
+    DROP CONSTRAINT works_running_has_lease,
+    DROP CONSTRAINT works_pending_is_due;
 UPDATE works SET due_at = lease_until WHERE status = 'running';
 
 DROP INDEX works_running;

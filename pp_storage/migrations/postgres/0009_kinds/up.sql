@@ -26,6 +26,11 @@ ALTER TABLE works
 ALTER TABLE works ALTER COLUMN kind DROP DEFAULT;
 
 UPDATE works SET lease_until = due_at, due_at = NULL WHERE status = 'running';
+-- Programs of the version before extend leases and hand works back without a word about the old columns. These refuse
+-- it. The next migration checks the rows that are there.
+ALTER TABLE works
+    ADD CONSTRAINT works_pending_is_due CHECK (due_at IS NULL OR status = 'pending') NOT VALID,
+    ADD CONSTRAINT works_running_has_lease CHECK ((lease_until IS NOT NULL) = (status = 'running')) NOT VALID;
 
 -- What the dispatcher looks for, by kind.
 DROP INDEX works_unfinished;

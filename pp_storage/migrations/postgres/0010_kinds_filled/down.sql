@@ -11,8 +11,6 @@ $$;
 DROP INDEX works_kind;
 DROP INDEX works_message_id_key;
 ALTER TABLE works
-    DROP CONSTRAINT works_running_has_lease,
-    DROP CONSTRAINT works_pending_is_due,
     DROP CONSTRAINT works_result_when_done,
     DROP CONSTRAINT works_kind_form,
     ALTER COLUMN args DROP NOT NULL,

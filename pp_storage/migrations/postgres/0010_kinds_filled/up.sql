@@ -10,8 +10,8 @@ ALTER TABLE works
     ALTER COLUMN args SET NOT NULL,
     ADD CONSTRAINT works_kind_form CHECK (kind ~ '^[a-z0-9_]+(\.[a-z0-9_]+)*$' AND length(kind) <= 100),
     ADD CONSTRAINT works_result_when_done CHECK ((status = 'done') = (result IS NOT NULL)),
-    ADD CONSTRAINT works_pending_is_due CHECK (due_at IS NULL OR status = 'pending'),
-    ADD CONSTRAINT works_running_has_lease CHECK ((lease_until IS NOT NULL) = (status = 'running'));
+    VALIDATE CONSTRAINT works_pending_is_due,
+    VALIDATE CONSTRAINT works_running_has_lease;
 -- Two kinds may use the same ids.
 CREATE UNIQUE INDEX works_message_id_key ON works (message_id, kind);
 -- Searches for works of one kind, newest first. Sums are found by the indexes that have all works.

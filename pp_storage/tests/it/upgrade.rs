@@ -371,7 +371,8 @@ fn the_way_back_is_refused_while_there_are_other_kinds<C: Database>(connection: 
     ];
     for (insert, delete) in other_kinds {
         connection.run(insert);
-        connection.down_to(BEFORE).unwrap_err();
+        let refused = connection.down_to(BEFORE).unwrap_err().to_string();
+        assert!(refused.contains("kinds") && refused.contains("add_up_to"), "{refused}");
         assert_eq!(connection.versions(), versions);
         assert_eq!(connection.schema(), schema);
         let others =

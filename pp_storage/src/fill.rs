@@ -33,8 +33,9 @@ pub(super) fn fill(connection: &mut PgConnection, progress: &mut dyn FnMut(Strin
             ), filled AS (
                 UPDATE works SET
                     args = ('{\"add_up_to\":' || old_add_up_to || '}')::json, result = to_json(old_result)
-                FROM part WHERE works.id = part.id AND works.args IS NULL
-                RETURNING works.id
+                -- A range rather than a join: a join may read all works before these, for each part.
+                WHERE id > $1 AND id <= (SELECT max(id) FROM part) AND args IS NULL
+                RETURNING id
             )
             SELECT (SELECT max(id) FROM part) AS last, (SELECT count(*) FROM filled) AS filled",
         )

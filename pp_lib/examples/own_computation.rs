@@ -19,6 +19,7 @@ use pp_lib::domain::{
 };
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::sqlite::SqliteStore;
@@ -91,16 +92,19 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
         within: Duration::from_secs(3600),
         poll: Duration::from_millis(100),
         max_lost_leases: 100,
-        retain: None,
+        retain: Duration::MAX,
     };
     let consuming = ConsumeSettings {
         prefetch: 16,
         prefetch_bytes: 64 << 20,
-        batch: 8,
         batch_wait: Duration::from_millis(5),
-        max_attempts: 3,
-        lease: Duration::from_secs(4),
-        work_timeout: Duration::from_secs(60),
+        policy: Policy {
+            places: 8,
+            max_attempts: 3,
+            lease: Duration::from_secs(4),
+            timeout: Duration::from_secs(60),
+            ..Policy::DEFAULT
+        },
         grace: Duration::from_secs(5),
     };
     let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), dispatching);

@@ -13,6 +13,7 @@ pub mod store;
 pub mod runtime;
 
 pub mod enqueue;
+pub mod kinds;
 pub mod maintenance;
 pub mod serving;
 pub mod streams;

@@ -69,7 +69,15 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     };
     let producer = producer(produce, &adapters, shutdown.clone());
     let api = pp_backend_api::serve(&args.api, grace, listener, ports, &health, shutdown.clone());
-    let worker = task_consumer::run(&args.consumer, grace, adapters.clone(), &health, shutdown.clone());
+    let handlers = vec![args.consumer.sums()];
+    let worker = task_consumer::run(
+        &args.consumer,
+        grace,
+        adapters.clone(),
+        handlers,
+        &health,
+        shutdown.clone(),
+    );
     let (served, produced, ()) = tokio::join!(ending_all(api, &shutdown), producer, worker);
     served.context("the API ended")?;
     produced

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pp_cli::config::{DurationText, duration, size, whole};
+use pp_lib::domain::KindName;
+use pp_lib::kinds::{Declaration, Policy};
 use pp_lib::maintenance::DispatchSettings;
-use pp_lib::worker::ConsumeSettings;
+use pp_lib::worker::{ConsumeSettings, Handler, computation};
 
 /// The number of leases a work may lose. It is far higher than the limit of failures, because a lost worker is rarely the
 /// work's fault.
@@ -29,7 +31,7 @@ pub struct ConsumerArgs {
     #[arg(long, env = "PP_PREFETCH_BYTES", value_name = "SIZE", default_value = "64MiB", value_parser = size(SMALLEST_PREFETCH..=LARGEST_PREFETCH))]
     pub prefetch_bytes: usize,
 
-    /// The number of demands computed at once; half of them are recorded together.
+    /// The number of sums computed at once; half of them are recorded together.
     #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
     pub batch: u16,
 
@@ -37,15 +39,15 @@ pub struct ConsumerArgs {
     #[arg(long, env = "PP_BATCH_WAIT", default_value = "5ms", value_parser = duration)]
     pub batch_wait: Duration,
 
-    /// The number of failures after which a work is given up.
-    #[arg(long, env = "PP_MAX_ATTEMPTS", default_value = "5", value_parser = whole(1..=1000_i32))]
-    pub max_attempts: i32,
+    /// The number of failures after which a sum is given up.
+    #[arg(long, env = "PP_MAX_ATTEMPTS", default_value = "5", value_parser = whole(1..=1000_u16))]
+    pub max_attempts: u16,
 
-    /// The time without a heartbeat after which another worker takes a running work [unit: duration, as in 4s].
+    /// The time without a heartbeat after which another worker takes a running sum [unit: duration, as in 4s].
     #[arg(long, env = "PP_LEASE", default_value = "4s", value_parser = lease)]
     pub lease: Duration,
 
-    /// The time limit of one computation [unit: duration, as in 15m].
+    /// The time limit of computing one sum [unit: duration, as in 15m].
     #[arg(long, env = "PP_WORK_TIMEOUT", default_value = "15m", value_parser = duration)]
     pub work_timeout: Duration,
 
@@ -66,9 +68,9 @@ pub struct ConsumerArgs {
     #[arg(long, env = "PP_DISPATCH_POLL", default_value = "1s", value_parser = poll)]
     pub dispatch_poll: Duration,
 
-    /// The time finished and deleted works are kept where this process dispatches, at least a day, or `off` for ever
-    /// [unit: duration, as in 90d].
-    #[arg(long, env = "PP_RETAIN", default_value = "off")]
+    /// The time finished and deleted works are kept where this process dispatches and their kind says nothing else, at
+    /// least a day, or `off` for ever [unit: duration, as in 90d].
+    #[arg(long, env = "PP_RETAIN", default_value = "30d")]
     pub retain: Retain,
 }
 
@@ -83,9 +85,9 @@ pub enum Dispatch {
     Only,
 }
 
-/// The retention of finished works; `None` keeps them for ever.
+/// The retention of finished works; [`Duration::MAX`] keeps them for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retain(Option<Duration>);
+pub struct Retain(Duration);
 
 impl FromStr for Retain {
     type Err = String;
@@ -93,26 +95,38 @@ impl FromStr for Retain {
     /// The minimum is a day, because late copies of messages are recognized by the rows of their works.
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "off" {
-            return Ok(Self(None));
+            return Ok(Self(Duration::MAX));
         }
-        at_least(Duration::from_secs(24 * 3600), "a retention", text).map(|retain| Self(Some(retain)))
+        at_least(Duration::from_secs(24 * 3600), "a retention", text).map(Self)
     }
 }
 
 impl ConsumerArgs {
-    /// The settings for consuming, unless the process only dispatches.
-    pub fn consume(&self, grace: Duration) -> Option<ConsumeSettings> {
-        (self.dispatch != Dispatch::Only).then_some(ConsumeSettings {
-            // More messages would only wait here for the current batch, out of reach of other workers.
-            prefetch: self.prefetch.min(self.batch.saturating_mul(2)),
-            prefetch_bytes: self.prefetch_bytes,
-            batch: self.batch,
-            batch_wait: self.batch_wait,
+    /// The handler of sums, with the policy that these settings give it.
+    pub fn sums(&self) -> Handler {
+        let policy = Policy {
             max_attempts: self.max_attempts,
+            timeout: self.work_timeout,
             lease: self.lease,
-            work_timeout: self.work_timeout,
+            places: self.batch,
+            ..Policy::DEFAULT
+        };
+        Handler {
+            kind: KindName::default(),
+            declaration: Declaration::of_policy(policy),
+            computation: computation(self.pace),
+        }
+    }
+
+    /// The settings for one of as many `kinds` with this policy. The kinds share the bytes of messages.
+    pub(crate) fn consume(&self, policy: Policy, kinds: usize, grace: Duration) -> ConsumeSettings {
+        ConsumeSettings {
+            prefetch: self.prefetch,
+            prefetch_bytes: self.prefetch_bytes / kinds.max(1),
+            batch_wait: self.batch_wait,
+            policy,
             grace,
-        })
+        }
     }
 
     /// The settings for dispatching, unless other processes do it.

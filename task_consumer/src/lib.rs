@@ -8,14 +8,16 @@ use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
+use pp_lib::kinds::Registry;
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
 use pp_lib::runtime::{Health, supervise_part};
 use pp_lib::store::{self, AnyStore};
-use pp_lib::worker::{Consumer, computation};
+use pp_lib::worker::{Consumer, announce};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use args::{ConsumerArgs, Dispatch};
+pub use pp_lib::worker::Handler;
 
 /// The adapters of the worker.
 #[derive(Clone)]
@@ -44,25 +46,31 @@ pub async fn serve(
     args: &ConsumerArgs,
     grace: Duration,
     adapters: Adapters,
+    handlers: Vec<Handler>,
     health: &Health,
     shutdown: CancellationToken,
 ) -> store::Result<()> {
     let (store, part) = (adapters.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
     let policies = watch_policies(adapters.broker.clone(), health.clone(), shutdown.clone());
-    let (watched, (), ()) = tokio::join!(watch, policies, run(args, grace, adapters, health, shutdown));
+    let running = run(args, grace, adapters, handlers, health, shutdown);
+    let (watched, (), ()) = tokio::join!(watch, policies, running);
     watched
 }
 
-/// Works until `shutdown` is cancelled. Then it finishes the running work or hands it back within `grace`.
+/// Works with these handlers until `shutdown` is cancelled. Then it finishes the running work or hands it back within
+/// `grace`. Each kind has a consumer of its own, so that none waits for another.
 pub async fn run(
     args: &ConsumerArgs,
     grace: Duration,
     adapters: Adapters,
+    handlers: Vec<Handler>,
     health: &Health,
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
+    let registry = Registry::new(adapters.store.clone(), adapters.broker.clone());
+    tasks.spawn(registry.clone().run(shutdown.clone()));
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
         let own = adapters.clone();
@@ -79,15 +87,37 @@ pub async fn run(
         tasks.spawn(dispatching);
         tasks.spawn(draining);
     }
-    if let Some(settings) = args.consume(grace) {
-        let (part, computation) = (health.part("consumer", true), computation(args.pace));
-        let consuming = supervise_part("consumer", part, shutdown, move |part, shutdown| {
-            let Adapters { store, broker, feed } = adapters.clone();
-            let (kind, computation) = (KindName::default(), computation.clone());
-            Consumer::new(store, broker, feed, kind, computation, settings.clone()).run(part, shutdown)
-        });
-        tasks.spawn(consuming);
+    if args.dispatch != Dispatch::Only {
+        let kinds = handlers.len();
+        tasks.spawn(announce(adapters.store.clone(), handlers.clone(), shutdown.clone()));
+        for handler in handlers {
+            let Handler {
+                kind,
+                declaration,
+                computation,
+            } = handler;
+            let name = consumer_name(&kind);
+            let part = health.part(name, kind.is_add_up_to() || kinds == 1);
+            let settings = args.consume(declaration.policy.clone(), kinds, grace);
+            let policy = registry.follow(kind.clone(), declaration.policy);
+            let own = adapters.clone();
+            let consuming = supervise_part(name, part, shutdown.clone(), move |part, shutdown| {
+                let Adapters { store, broker, feed } = own.clone();
+                Consumer::new(store, broker, feed, kind.clone(), computation.clone(), settings.clone())
+                    .following(policy.clone())
+                    .run(part, shutdown)
+            });
+            tasks.spawn(consuming);
+        }
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// The consumer's name on the health pages. A process has one for each of its kinds, and as long as it runs.
+fn consumer_name(kind: &KindName) -> &'static str {
+    match kind.is_add_up_to() {
+        true => "consumer",
+        false => format!("consumer of {kind}").leak(),
+    }
 }

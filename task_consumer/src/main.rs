@@ -40,7 +40,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
     if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
-        task_consumer::serve(&args.consumer, args.runtime.grace, adapters?, &health, shutdown).await?;
+        task_consumer::serve(
+            &args.consumer,
+            args.runtime.grace,
+            adapters?,
+            vec![args.consumer.sums()],
+            &health,
+            shutdown,
+        )
+        .await?;
     }
     probe.await?;
     Ok(())

@@ -114,14 +114,7 @@ fn prefix(text: &str) -> Result<String, String> {
 
 /// Checks the name of a queue.
 fn queue(text: &str) -> Result<String, String> {
-    let long = QueueNames::MAX_LENGTH;
-    if (1..=long).contains(&text.len()) && !text.starts_with("amq.") && !text.chars().any(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected a name of 1 to {long} bytes, not beginning with `amq.`"
-        ))
-    }
+    QueueNames::checked(text).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -239,6 +239,12 @@ pub trait Broker: Send + Sync {
     /// The number of waiting messages in a queue, without unacknowledged ones.
     async fn ready_messages(&self, queue: &Queue) -> Result<u64>;
 
+    /// Gives the queue of a kind the name that its policy says; `None` for the usual one. Without effect where queues have
+    /// no names.
+    fn name_queue(&self, _kind: &KindName, _name: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
     /// Descriptions of the operator's policies that drop confirmed messages; `None` if the broker cannot tell.
     async fn dropping(&self) -> Result<Option<Vec<String>>> {
         Ok(None)

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::WorkId;
+use crate::kinds::Kind;
 use crate::runtime::{Retry, new_message_id};
-use crate::store::{AnyStore, Result};
+use crate::store::{AnyStore, Result, RetentionTimes};
 
 /// The time from the end of a walk to the next one.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -26,7 +27,8 @@ const MAX_BATCH: u16 = 1000;
 /// The longest duration of a batch. A longer one delays others that need its rows or, on SQLite, any write.
 const MAX_BATCH_TIME: Duration = Duration::from_millis(50);
 
-/// Purges works finished longer than `retain` ago, until `shutdown` is cancelled.
+/// Purges works finished longer ago than their kind is kept, or `retain` where the kind says nothing, until `shutdown`
+/// is cancelled.
 pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &CancellationToken) {
     let mut walk = Walk::new(store, retain);
     let mut retry = Retry::new("purging old works");
@@ -54,6 +56,8 @@ struct Walk<'a> {
     store: &'a AnyStore,
     retain: Duration,
     holder: String,
+    /// The times for this walk, from its first step on.
+    times: Option<RetentionTimes>,
     /// The time the lease was taken or extended; `None` while another process has it.
     held: Option<Instant>,
     began: Instant,
@@ -69,6 +73,7 @@ impl<'a> Walk<'a> {
             store,
             retain,
             holder: new_message_id().to_string(),
+            times: None,
             held: None,
             began: Instant::now(),
             after: WorkId(0),
@@ -80,18 +85,24 @@ impl<'a> Walk<'a> {
 
     /// Purges a batch if it is time. Answers the pause before the next step.
     async fn step(&mut self) -> Result<Duration> {
-        if !self.hold().await? {
+        let times = match self.times.take() {
+            Some(times) => times,
+            None => retention_times(self.store, self.retain).await?,
+        };
+        // A process that keeps everything leaves the lease to others.
+        if times.shortest() == Duration::MAX || !self.hold().await? {
             self.end();
             return Ok(LEASE_INTERVAL);
         }
         let began = Instant::now();
-        let purged = self.store.purge(self.after, self.retain, self.batch).await?;
+        let purged = self.store.purge(self.after, &times, self.batch).await?;
         let took = began.elapsed();
         log::trace!("{purged:?} of {} works in {took:?}", self.batch);
         self.works += purged.works;
         self.events += purged.events;
         if let Some(next) = purged.next {
             self.after = next;
+            self.times = Some(times);
             self.batch = sized(self.batch, took);
             return Ok(took);
         }
@@ -130,6 +141,16 @@ impl<'a> Walk<'a> {
         }
         self.end();
     }
+}
+
+/// The times for which works are kept, by the policies of their kinds.
+async fn retention_times(store: &AnyStore, default: Duration) -> Result<RetentionTimes> {
+    let kinds = store.kinds().await?.into_iter().map(Kind::of_row);
+    let by_kind = kinds.map(|kind| (kind.name().clone(), kind.policy.retention.or(default)));
+    Ok(RetentionTimes {
+        default,
+        by_kind: by_kind.filter(|(_, time)| *time != default).collect(),
+    })
 }
 
 /// The size of the next batch after one of this duration.

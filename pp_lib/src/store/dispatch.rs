@@ -40,7 +40,7 @@ pub const CLAIMED_BYTES: i64 = 8 << 20;
 /// The outbox: pending rows that are due, on their way to the broker.
 #[async_trait]
 pub trait DispatchRows: Send + Sync {
-    /// Claims due pending rows of all kinds but `skipped` ones. Of each kind it takes those that are longest due, at most
+    /// Claims due pending rows of all kinds that are sent, which undeclared and paused ones are not, but `skipped` ones. Of each kind it takes those that are longest due, at most
     /// `limit` with about [`CLAIMED_BYTES`] of arguments, and only those that fell due `within` this time, if given. Each
     /// is due again after `hold`: no other dispatcher takes it, and none is lost with this one.
     async fn claim(
@@ -64,7 +64,7 @@ pub trait DispatchRows: Send + Sync {
     /// the clock was set back. Returns their number.
     async fn release_sent(&self, kind: &KindName, longer_than: Duration) -> Result<u64>;
 
-    /// Time until the next unfinished row is due, except pending rows of `skipped` kinds: for its time, a retry, the end
+    /// Time until the next unfinished row is due, except pending rows of kinds that are `skipped` or not sent: for its time, a retry, the end
     /// of a claim or of a lease. Zero if one fell due within the last second, which an earlier look may have missed;
     /// `None` if none will.
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>>;

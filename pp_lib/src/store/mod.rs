@@ -15,6 +15,7 @@ mod dispatch;
 mod error;
 mod event_log;
 mod idempotency_keys;
+mod kinds;
 mod leases;
 pub mod postgres;
 mod refusal;
@@ -37,8 +38,9 @@ pub use dispatch::{CLAIMED_BYTES, Claim, DispatchRows, DueAt};
 pub use error::{Result, StoreError};
 pub use event_log::{EventLog, MOST_EVENTS};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
+pub use kinds::{KindRow, Kinds, MOST_KINDS};
 pub use leases::Leases;
-pub use retention::{Purged, Retention};
+pub use retention::{Purged, Retention, RetentionTimes};
 pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
 pub use works::{NewWork, Search, WorkRows};
@@ -54,6 +56,7 @@ pub trait Store:
     + Completions
     + DeadLetters
     + IdempotencyKeys
+    + Kinds
     + Leases
     + Views
     + Retention

@@ -2,30 +2,25 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rand::RngExt as _;
+use tokio::sync::watch;
 
 use crate::broker::Delivery;
 use crate::domain::{Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Task, WorkCode};
+use crate::kinds::Policy;
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, Outcome, RunningAttempt};
 
 /// The maximum length of a stored reason, in bytes.
 const LONGEST_REASON: usize = 500;
-/// The delay before the second attempt. It doubles with each further attempt.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// The computation of a kind and its limits.
+/// The computation of a kind and its policy.
 #[derive(Clone)]
 pub(super) struct Attempts {
     pub(super) kind: KindName,
     pub(super) computation: Arc<dyn Computation>,
-    /// The maximum number of failed attempts per work.
-    pub(super) max_attempts: i32,
-    pub(super) work_timeout: Duration,
+    pub(super) policy: watch::Receiver<Policy>,
 }
 
 /// An attempt at a work, and the deliveries that wait for it: several if its demand was delivered more than once.
@@ -162,7 +157,7 @@ impl Attempts {
             run,
             args: args.unwrap_or_else(|| unreachable!("an attempt without arguments is announced before it starts")),
         };
-        let (computation, limit) = (self.computation.clone(), self.work_timeout);
+        let (computation, limit) = (self.computation.clone(), self.policy.borrow().timeout);
         Box::pin(async move {
             // `compute` itself may panic before it returns a future, so it runs inside.
             let contained = AssertUnwindSafe(async { computation.compute(&task).await }).catch_unwind();
@@ -181,25 +176,18 @@ impl Attempts {
             Err(ComputeError::Permanent(reason)) => Outcome::Failed {
                 reason: storable(reason),
             },
-            Err(ComputeError::Transient(reason)) if attempt.failures.saturating_add(1) >= self.max_attempts => {
-                Outcome::Failed {
-                    reason: storable(reason),
+            Err(ComputeError::Transient(reason)) => {
+                let (reason, policy) = (storable(reason), self.policy.borrow());
+                match attempt.failures.saturating_add(1) >= i32::from(policy.max_attempts) {
+                    true => Outcome::Failed { reason },
+                    false => Outcome::Retry {
+                        reason,
+                        delay: policy.backoff.delay_after(attempt.failures),
+                    },
                 }
             }
-            Err(ComputeError::Transient(reason)) => Outcome::Retry {
-                reason: storable(reason),
-                delay: delay_after(attempt.failures),
-            },
         }
     }
-}
-
-/// Half of the delay is random, so that works that failed together do not return together.
-fn delay_after(failures: i32) -> Duration {
-    let doubled = FIRST_DELAY
-        .saturating_mul(2_u32.saturating_pow(failures.unsigned_abs()))
-        .min(LONGEST_DELAY);
-    doubled.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
 /// Makes a reason storable: replaces NUL, which PostgreSQL refuses, and truncates it.
@@ -211,16 +199,22 @@ fn storable(reason: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::{AddUpTo, FailingExample, Origin};
     use crate::runtime::{new_message_id, new_work_code};
 
-    fn attempts(max_attempts: i32) -> Attempts {
+    fn attempts(max_attempts: u16) -> Attempts {
+        let policy = Policy {
+            max_attempts,
+            timeout: Duration::from_secs(1),
+            ..Policy::DEFAULT
+        };
         Attempts {
             kind: KindName::default(),
             computation: Arc::new(FailingExample),
-            max_attempts,
-            work_timeout: Duration::from_secs(1),
+            policy: watch::channel(policy).1,
         }
     }
 
@@ -272,14 +266,6 @@ mod tests {
         assert!(
             matches!(outcome(&attempts, &attempt(1)).await, Outcome::Retry { reason, .. } if reason == "took longer than 1s")
         );
-    }
-
-    #[test]
-    fn delays_grow_with_jitter_to_a_bound() {
-        for (failures, longest) in [(0, 1.0), (1, 2.0), (5, 32.0), (40, 600.0), (i32::MAX, 600.0)] {
-            let delay = delay_after(failures).as_secs_f64();
-            assert!((longest / 2.0..=longest).contains(&delay), "{failures}: {delay}");
-        }
     }
 
     #[test]

@@ -3,27 +3,25 @@
 //! Until the commit, the message carries the demand: without an acknowledgement it is redelivered. After the commit,
 //! the row carries it. So a batch is acknowledged after its commit, and every redelivery finds its row finished.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, join_all};
-use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
+use crate::broker::{AnyBroker, Prefetch, Queue};
 use crate::domain::{Computation, ComputeError, Json, KindName};
 use crate::feed::AnyFeed;
-use crate::log_repeated;
-use crate::runtime::{Part, Retry};
-use crate::store::{AnyStore, Completion, Guard, Outcome};
+use crate::kinds::Policy;
+use crate::runtime::Part;
+use crate::store::{AnyStore, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
-use crate::worker::batch::{self, Batch};
-use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::isolation;
+use crate::worker::lane::RunningLane;
 use crate::worker::running::{Running, SlowAttempt};
-use crate::worker::{decoding, isolation};
 
 /// The time after which a computation is slow: the batch no longer waits for it and records its work as `running`.
 const SLOW_AFTER: Duration = Duration::from_millis(20);
@@ -31,71 +29,61 @@ const SLOW_AFTER: Duration = Duration::from_millis(20);
 /// The number of concurrent batches: while the store records one, the next is received and computed.
 const LANES: u16 = 2;
 
-/// The settings of a worker.
+/// The settings of a worker for one kind.
 #[derive(Clone, Debug)]
 pub struct ConsumeSettings {
-    /// The maximum number of unacknowledged messages.
+    /// The maximum number of unacknowledged messages. At most twice the places are used.
     pub prefetch: u16,
     /// The maximum total size of these messages. Each lane has its share and may exceed it by one message.
     pub prefetch_bytes: usize,
-    /// The maximum number of concurrent computations. Each lane records its share together.
-    pub batch: u16,
     /// The time that a batch waits for more messages after its first one.
     pub batch_wait: Duration,
-    /// The number of failed attempts after which a work is given up.
-    pub max_attempts: i32,
-    /// The lease of a running work. Without an extension another worker then takes it over.
-    pub lease: Duration,
-    /// The time limit of one computation.
-    pub work_timeout: Duration,
+    /// The policy of the kind. Each lane has its share of the places, and records that many together.
+    pub policy: Policy,
     /// The time that a stop waits for works under way.
     pub grace: Duration,
 }
 
 /// A worker's lane takes one batch after the other. The lanes share the worker's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lane {
-    prefetch: Prefetch,
-    batch: u16,
+pub(super) struct Lane {
+    pub(super) prefetch: Prefetch,
+    pub(super) batch: u16,
 }
 
 impl ConsumeSettings {
-    /// The lanes, with their shares of the limits.
-    fn lanes(&self) -> impl Iterator<Item = Lane> {
-        let Self {
-            prefetch,
-            prefetch_bytes,
-            batch,
-            ..
-        } = *self;
-        let lanes = LANES.min(batch).min(prefetch).max(1);
+    /// The lanes for this many places, with their shares of the limits.
+    fn lanes(&self, places: u16) -> impl Iterator<Item = Lane> {
+        // More messages would only wait here for the current batch, out of reach of other workers.
+        let (prefetch, bytes) = (self.prefetch.min(places.saturating_mul(2)), self.prefetch_bytes);
+        let lanes = LANES.min(places).min(prefetch).max(1);
         let share = move |all: u16, lane: u16| all / lanes + u16::from(lane < all % lanes);
         (0..lanes).map(move |lane| Lane {
             prefetch: Prefetch {
                 messages: share(prefetch, lane),
-                bytes: prefetch_bytes / usize::from(lanes),
+                bytes: bytes / usize::from(lanes),
             },
-            batch: share(batch, lane),
+            batch: share(places, lane),
         })
     }
 }
 
 /// Consumes demands; see the module.
 pub struct Consumer {
-    store: AnyStore,
-    broker: AnyBroker,
-    feed: AnyFeed,
-    attempts: Attempts,
-    settings: ConsumeSettings,
-    group_lock: GroupLock,
+    pub(super) store: AnyStore,
+    pub(super) broker: AnyBroker,
+    pub(super) feed: AnyFeed,
+    pub(super) attempts: Attempts,
+    pub(super) settings: ConsumeSettings,
+    pub(super) group_lock: GroupLock,
 }
 
 /// Lets groups of first deliveries run concurrently, and runs a group that may have crashed a worker alone.
 #[derive(Debug, Default)]
-struct GroupLock(RwLock<()>);
+pub(super) struct GroupLock(RwLock<()>);
 
 impl GroupLock {
-    async fn acquire(&self, group: &[Attempt]) -> Either<RwLockReadGuard<'_, ()>, RwLockWriteGuard<'_, ()>> {
+    pub(super) async fn acquire(&self, group: &[Attempt]) -> Either<RwLockReadGuard<'_, ()>, RwLockWriteGuard<'_, ()>> {
         match isolation::is_alone(group) {
             true => Either::Right(self.0.write().await),
             false => Either::Left(self.0.read().await),
@@ -104,7 +92,7 @@ impl GroupLock {
 }
 
 /// The progress of an attempt within its batch.
-enum Progress {
+pub(super) enum Progress {
     Ended(Outcome),
     Slow(JoinHandle<Result<Json, ComputeError>>),
 }
@@ -119,7 +107,7 @@ impl Consumer {
         computation: Arc<dyn Computation>,
         settings: ConsumeSettings,
     ) -> Self {
-        let (max_attempts, work_timeout) = (settings.max_attempts, settings.work_timeout);
+        let policy = watch::channel(settings.policy.clone()).1;
         Self {
             store,
             broker,
@@ -127,24 +115,29 @@ impl Consumer {
             attempts: Attempts {
                 kind,
                 computation,
-                max_attempts,
-                work_timeout,
+                policy,
             },
             settings,
             group_lock: GroupLock::default(),
         }
     }
 
+    /// The same consumer with a policy that changes.
+    #[must_use]
+    pub fn following(mut self, policy: watch::Receiver<Policy>) -> Self {
+        self.attempts.policy = policy;
+        self
+    }
+
     /// Consumes until `shutdown` is cancelled. Then it finishes the works under way, or hands them back after the grace
     /// period. `part` shows its health.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
         let abandon = CancellationToken::new();
-        let (slow, incoming) = mpsc::channel(usize::from(self.settings.batch));
+        let (slow, incoming) = mpsc::channel(usize::from(self.attempts.policy.borrow().places));
         let running = Running {
             store: self.store.clone(),
             feed: self.feed.clone(),
             attempts: self.attempts.clone(),
-            lease: self.settings.lease,
             abandon: abandon.clone(),
         };
         let running = tokio::spawn(running.run(incoming));
@@ -156,50 +149,71 @@ impl Consumer {
                 abandon.cancel();
             }
         });
-        let lanes = self.settings.lanes();
-        let lanes = lanes.map(|lane| {
-            let running = RunningLane {
-                consumer: &self,
-                lane,
-                places: Arc::new(Semaphore::new(usize::from(lane.batch))),
-                slow: slow.clone(),
-                shutdown: &shutdown,
-                abandon: &abandon,
-            };
-            running.run(part.clone())
-        });
-        join_all(lanes).await;
+        let mut policy = self.attempts.policy.clone();
+        while !shutdown.is_cancelled() {
+            let current = policy.borrow_and_update().clone();
+            let stop = shutdown.child_token();
+            let taking = self.take(&current, &slow, &part, &stop, &abandon);
+            tokio::join!(taking, stop_at_change(&mut policy, &current, &stop));
+        }
         drop(slow);
         if let Err(error) = running.await {
             log::error!("the task that tracks running works failed: {error}");
         }
     }
 
-    fn outcome(&self, progress: &Progress) -> Outcome {
+    /// Takes demands under this policy until `stop` is cancelled.
+    async fn take(
+        &self,
+        policy: &Policy,
+        slow: &mpsc::Sender<SlowAttempt>,
+        part: &Part,
+        stop: &CancellationToken,
+        abandon: &CancellationToken,
+    ) {
+        if policy.paused {
+            log::info!("works of kind {} are paused", self.attempts.kind);
+            return stop.cancelled().await;
+        }
+        let lanes = self.settings.lanes(policy.places).map(|lane| {
+            let running = RunningLane {
+                consumer: self,
+                lane,
+                places: Arc::new(Semaphore::new(usize::from(lane.batch))),
+                slow: slow.clone(),
+                stop,
+                abandon,
+            };
+            running.run(part.clone())
+        });
+        join_all(lanes).await;
+    }
+
+    pub(super) fn outcome(&self, progress: &Progress) -> Outcome {
         match progress {
             Progress::Ended(outcome) => outcome.clone(),
             Progress::Slow(_) => self.running(),
         }
     }
 
-    fn queue(&self) -> Queue {
+    pub(super) fn queue(&self) -> Queue {
         Queue::Demand(self.attempts.kind.clone())
     }
 
-    fn running(&self) -> Outcome {
-        Outcome::running(self.settings.lease)
+    pub(super) fn running(&self) -> Outcome {
+        Outcome::running(self.attempts.policy.borrow().lease)
     }
 
     /// True if the rows of a group are recorded as `running` before it is computed: computing has effects, a lost worker
     /// must be counted, or only the rows have the arguments.
-    fn announces(&self, group: &[Attempt]) -> bool {
+    pub(super) fn announces(&self, group: &[Attempt]) -> bool {
         !self.attempts.computation.is_pure()
             || isolation::is_announced(group)
             || group.iter().any(|attempt| attempt.args.is_none())
     }
 
     /// Starts all attempts at once. Those that end within [`SLOW_AFTER`] have an outcome; the others continue in tasks.
-    async fn compute(&self, attempts: &[Attempt]) -> Vec<Progress> {
+    pub(super) async fn compute(&self, attempts: &[Attempt]) -> Vec<Progress> {
         let mut progress: Vec<Progress> = Vec::with_capacity(attempts.len());
         let mut slow = Vec::new();
         for (index, attempt) in attempts.iter().enumerate() {
@@ -226,225 +240,16 @@ impl Consumer {
     }
 }
 
-/// A lane at work. It hands works that take long to `slow`.
-struct RunningLane<'a> {
-    consumer: &'a Consumer,
-    lane: Lane,
-    places: Arc<Semaphore>,
-    slow: mpsc::Sender<SlowAttempt>,
-    shutdown: &'a CancellationToken,
-    abandon: &'a CancellationToken,
-}
-
-impl RunningLane<'_> {
-    /// Takes demands, and subscribes again after each failure.
-    async fn run(self, part: Part) {
-        let mut retry = Retry::shown("taking demands", part);
-        while !self.shutdown.is_cancelled() {
-            let error = match self
-                .consumer
-                .broker
-                .subscribe(&self.consumer.queue(), self.lane.prefetch)
-                .await
-            {
-                Ok(subscription) => {
-                    retry.recovered();
-                    self.take(subscription).await
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = error {
-                retry.wait(&error, self.shutdown).await;
-            }
-        }
+/// Cancels `stop` when the policy asks for other subscriptions than the current one. Ends when it is cancelled.
+async fn stop_at_change(policy: &mut watch::Receiver<Policy>, current: &Policy, stop: &CancellationToken) {
+    let subscriptions = |policy: &Policy| (policy.paused, policy.places, policy.queue.clone());
+    let differs = policy.wait_for(|policy| subscriptions(policy) != subscriptions(current));
+    // Without its sender a policy stays as it is.
+    if let Some(Ok(_)) = stop.run_until_cancelled(differs).await {
+        stop.cancel();
+    } else {
+        stop.cancelled().await;
     }
-
-    async fn take(&self, mut subscription: Box<dyn Subscription>) -> broker::Result<()> {
-        loop {
-            let next = async {
-                // Wait for one free place, then take as many demands as there are free places.
-                drop(self.places.acquire().await);
-                let free = self.places.available_permits().max(1);
-                subscription.next_batch(free, self.consumer.settings.batch_wait).await
-            };
-            let deliveries = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return Ok(()),
-                deliveries = next => deliveries?,
-            };
-            for group in isolation::delivery_groups(deliveries) {
-                self.process(group, &mut *subscription).await?;
-                if self.shutdown.is_cancelled() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Decodes messages, completes their demands and acknowledges them.
-    async fn process(&self, mut deliveries: Vec<Delivery>, subscription: &mut dyn Subscription) -> broker::Result<()> {
-        let Batch {
-            attempts,
-            finished,
-            dead,
-        } = batch::sort(&self.consumer.attempts.kind, &deliveries);
-        if !dead.is_empty() {
-            self.consumer.broker.dead_letter(&dead).await?;
-            // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
-            let finished: HashSet<&u64> = finished.iter().collect();
-            deliveries.retain(|delivery| !finished.contains(&delivery.tag));
-            drop(dead);
-        }
-        subscription.acknowledge(&finished).await?;
-        for group in isolation::attempt_groups(attempts) {
-            let finished = {
-                let _guard = self.consumer.group_lock.acquire(&group).await;
-                self.complete_group(group, &deliveries).await?
-            };
-            subscription.acknowledge(&finished).await?;
-            if self.shutdown.is_cancelled() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Computes and records a group. Returns the tags to acknowledge.
-    async fn complete_group(&self, group: Vec<Attempt>, deliveries: &[Delivery]) -> broker::Result<Vec<u64>> {
-        let mut group_result = GroupResult::default();
-        let (mut unannounced, mut announced) = (group, Vec::new());
-        if self.consumer.announces(&unannounced) {
-            std::mem::swap(&mut unannounced, &mut announced);
-        }
-        // An attempt that was computed with other arguments than the row's is announced, which tells the row's.
-        announced.append(&mut self.record(unannounced, &mut group_result).await);
-        let started = self.announce(announced, &mut group_result).await;
-        self.record(started, &mut group_result).await;
-        if !group_result.refused.is_empty() {
-            let dead: Vec<DeadLetter> = group_result.dead_letters(&self.consumer.attempts.kind, deliveries);
-            self.consumer.broker.dead_letter(&dead).await?;
-        }
-        Ok(group_result.tags)
-    }
-
-    /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
-    async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
-        let progress = self.consumer.compute(&attempts).await;
-        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
-        for (attempt, progress) in attempts.into_iter().zip(progress) {
-            match (progress, attempt.guard) {
-                // Its row is already recorded as `running`.
-                (Progress::Slow(task), Guard::Running(_)) => {
-                    group_result.finished(&attempt);
-                    self.hand_over(attempt, task).await;
-                }
-                (progress, _) => {
-                    completions.push(attempt.completion(self.consumer.outcome(&progress)));
-                    unrecorded.push((attempt, progress));
-                }
-            }
-        }
-        let results = self.complete(&mut completions).await;
-        let mut superseded = Vec::new();
-        for ((attempt, progress), result) in unrecorded.into_iter().zip(results) {
-            match (progress, result) {
-                (Progress::Slow(task), CompletionResult::Started(args)) => {
-                    group_result.finished(&attempt);
-                    self.hand_over(attempt.running(args), task).await;
-                }
-                (progress, result) => {
-                    if let Progress::Slow(task) = progress {
-                        task.abort();
-                    }
-                    match (result, attempt.guard) {
-                        (CompletionResult::Superseded, Guard::Pending(_)) => superseded.push(attempt),
-                        (result, _) => group_result.add(&attempt, result),
-                    }
-                }
-            }
-        }
-        superseded
-    }
-
-    /// Records the attempts as `running` before they start. Returns those that may start, with the arguments of their
-    /// rows.
-    async fn announce(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
-        let mut completions: Vec<Completion> = attempts
-            .iter()
-            .map(|attempt| attempt.announcement(self.consumer.running()))
-            .collect();
-        let results = self.complete(&mut completions).await;
-        let mut started = Vec::new();
-        for (attempt, result) in attempts.into_iter().zip(results) {
-            match result {
-                CompletionResult::Started(args) => started.push(attempt.running(args)),
-                result => group_result.add(&attempt, result),
-            }
-        }
-        started
-    }
-
-    async fn complete(&self, completions: &mut [Completion]) -> Vec<CompletionResult> {
-        let Consumer {
-            store, feed, attempts, ..
-        } = self.consumer;
-        complete(store, feed, &attempts.kind, completions, self.abandon).await
-    }
-
-    /// Hands a work recorded as `running` over to the task that tracks such works.
-    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<Json, ComputeError>>) {
-        let place = place(&self.places).await;
-        let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
-    }
-}
-
-/// The result of a group.
-#[derive(Default)]
-struct GroupResult {
-    /// Deliveries to acknowledge.
-    tags: Vec<u64>,
-    /// Deliveries that the store refused in any form, with the reason.
-    refused: Vec<(Vec<u64>, String)>,
-}
-
-impl GroupResult {
-    fn add(&mut self, attempt: &Attempt, result: CompletionResult) {
-        match result {
-            // The broker redelivers it.
-            CompletionResult::Abandoned => {}
-            CompletionResult::Applied | CompletionResult::Started(_) | CompletionResult::Superseded => {
-                self.finished(attempt);
-            }
-            CompletionResult::Refused(reason) => {
-                log_repeated!(Error, "a demand is a dead letter", "{reason}");
-                self.refused.push((attempt.tags.clone(), reason));
-                self.finished(attempt);
-            }
-        }
-    }
-
-    fn finished(&mut self, attempt: &Attempt) {
-        self.tags.extend(&attempt.tags);
-    }
-
-    fn dead_letters(&self, kind: &KindName, deliveries: &[Delivery]) -> Vec<DeadLetter> {
-        let of_tag = |tag: &u64| deliveries.iter().find(|delivery| delivery.tag == *tag);
-        let letters = self.refused.iter().flat_map(|(tags, reason)| {
-            tags.iter()
-                .filter_map(of_tag)
-                .map(|delivery| decoding::dead_letter(kind, delivery, reason))
-        });
-        letters.collect()
-    }
-}
-
-/// Takes the place of a slow work. One is free, because a batch is never larger than the number of free places.
-async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    places
-        .clone()
-        .acquire_owned()
-        .await
-        .unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
 }
 
 #[cfg(test)]
@@ -457,14 +262,11 @@ mod tests {
         let settings = ConsumeSettings {
             prefetch,
             prefetch_bytes: 1_000,
-            batch,
             batch_wait: Duration::ZERO,
-            max_attempts: 1,
-            lease: Duration::ZERO,
-            work_timeout: Duration::ZERO,
+            policy: Policy::DEFAULT,
             grace: Duration::ZERO,
         };
-        let lanes: Vec<Lane> = settings.lanes().collect();
+        let lanes: Vec<Lane> = settings.lanes(batch).collect();
         let bytes = 1_000 / lanes.len();
         assert!(lanes.iter().all(|lane| lane.prefetch.bytes == bytes));
         lanes.iter().map(|lane| (lane.prefetch.messages, lane.batch)).collect()
@@ -473,7 +275,7 @@ mod tests {
     #[test]
     fn lanes_share_the_limits_and_none_is_empty() {
         assert_eq!(shares(2000, 1000), [(1000, 500), (1000, 500)]);
-        assert_eq!(shares(7, 3), [(4, 2), (3, 1)]);
+        assert_eq!(shares(7, 3), [(3, 2), (3, 1)]);
         assert_eq!(shares(2, 1), [(2, 1)]);
         assert_eq!(shares(1, 1000), [(1, 1000)]);
     }

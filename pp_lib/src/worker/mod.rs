@@ -8,9 +8,12 @@ mod completion;
 mod computation;
 mod consumer;
 mod decoding;
+mod handlers;
 mod isolation;
+mod lane;
 mod running;
 
 pub use blocking::{Blocking, BlockingComputation, Cancelled};
 pub use computation::computation;
 pub use consumer::{ConsumeSettings, Consumer};
+pub use handlers::{Handler, announce};

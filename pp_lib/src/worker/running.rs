@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{ComputeError, Json};
@@ -36,7 +36,6 @@ pub(super) struct Running {
     pub(super) store: AnyStore,
     pub(super) feed: AnyFeed,
     pub(super) attempts: Attempts,
-    pub(super) lease: Duration,
     pub(super) abandon: CancellationToken,
 }
 
@@ -52,8 +51,7 @@ impl Running {
     pub(super) async fn run(self, mut incoming: mpsc::Receiver<SlowAttempt>) {
         let mut entries: HashMap<Id, Entry> = HashMap::new();
         let mut ended = Ended::new();
-        let mut heartbeat = interval(self.lease / 3);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut extended = Instant::now();
         let mut open = true;
         while open || !entries.is_empty() {
             tokio::select! {
@@ -74,10 +72,17 @@ impl Running {
                         .collect();
                     self.record(finished).await;
                 }
-                _ = heartbeat.tick(), if !entries.is_empty() => self.extend(&entries).await,
+                () = sleep_until(extended + self.lease() / 3), if !entries.is_empty() => {
+                    self.extend(&entries).await;
+                    extended = Instant::now();
+                }
             }
         }
         self.hand_back_all(entries, incoming).await;
+    }
+
+    fn lease(&self) -> Duration {
+        self.attempts.policy.borrow().lease
     }
 
     async fn record(&self, finished: Vec<(Entry, Result<Json, ComputeError>)>) {
@@ -116,7 +121,7 @@ impl Running {
             .values()
             .map(|entry| (entry.attempt.lease(), &entry.computation))
             .unzip();
-        match self.store.extend_leases(&self.attempts.kind, &runs, self.lease).await {
+        match self.store.extend_leases(&self.attempts.kind, &runs, self.lease()).await {
             Ok(mine) => mine
                 .iter()
                 .zip(handles)

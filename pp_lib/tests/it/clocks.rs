@@ -253,6 +253,7 @@ mod embedded {
     use diesel::sqlite::SqliteConnection;
     use pp_lib::broker::memory::Memory;
     use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
     use pp_lib::worker::{ConsumeSettings, Consumer};
@@ -310,18 +311,21 @@ mod embedded {
             within: HOUR,
             poll: Duration::from_millis(50),
             max_lost_leases: 3,
-            retain: None,
+            retain: Duration::MAX,
         };
         let dispatcher = Dispatcher::new(place.store.clone(), broker.clone(), feed.clone(), settings);
         let dispatcher = tokio::spawn(dispatcher.run(health.part("dispatcher", true), shutdown.clone()));
         let settings = ConsumeSettings {
             prefetch: 100,
             prefetch_bytes: 64 << 20,
-            batch: 100,
             batch_wait: Duration::from_millis(5),
-            max_attempts: 3,
-            lease: HOLD,
-            work_timeout: Duration::from_secs(60),
+            policy: Policy {
+                places: 100,
+                max_attempts: 3,
+                lease: HOLD,
+                timeout: Duration::from_secs(60),
+                ..Policy::DEFAULT
+            },
             grace: Duration::from_secs(10),
         };
         let consumer = Consumer::new(

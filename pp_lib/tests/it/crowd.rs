@@ -10,7 +10,7 @@ mod on_servers {
     use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::store::{
         AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome,
-        Selection, WorkChanges as _, WorkRows as _,
+        RetentionTimes, Selection, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 
@@ -159,7 +159,7 @@ mod on_servers {
     async fn purge(store: AnyStore) {
         for round in 0..ROUNDS {
             let after = WorkId(i64::try_from(round).unwrap() % WORKS);
-            store.purge(after, AT_ONCE, 5).await.unwrap();
+            store.purge(after, &RetentionTimes::all(AT_ONCE), 5).await.unwrap();
         }
     }
 

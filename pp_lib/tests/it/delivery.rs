@@ -15,6 +15,7 @@ use pp_lib::domain::{
     AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, KindName, MessageId, Status, Task, Variable, Work, WorkId,
 };
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id};
 use pp_lib::store::{AnyStore, Changed, Claim};
@@ -51,11 +52,14 @@ fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) ->
     let settings = ConsumeSettings {
         prefetch: 100,
         prefetch_bytes: 64 << 20,
-        batch: 50,
         batch_wait: Duration::from_millis(5),
-        max_attempts: 3,
-        lease: LEASE,
-        work_timeout: Duration::from_secs(120),
+        policy: Policy {
+            places: 50,
+            max_attempts: 3,
+            lease: LEASE,
+            timeout: Duration::from_secs(120),
+            ..Policy::DEFAULT
+        },
         grace: Duration::from_secs(10),
     };
     let consumer = Consumer::new(
@@ -76,7 +80,7 @@ fn dispatch(store: AnyStore, broker: AnyBroker, within: Duration) -> Running {
         within,
         poll: Duration::from_millis(50),
         max_lost_leases: 10,
-        retain: None,
+        retain: Duration::MAX,
     };
     let dispatcher = Dispatcher::new(store, broker, Arc::new(MemoryFeed::new()), settings);
     let (part, shutdown) = (Health::new().part("dispatcher", true), CancellationToken::new());

@@ -18,6 +18,7 @@ use pp_lib::domain::{
 };
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Completion, Guard, Outcome, Selection};
@@ -68,11 +69,14 @@ impl System {
         let settings = ConsumeSettings {
             prefetch: 200,
             prefetch_bytes: 64 << 20,
-            batch: 100,
             batch_wait: Duration::from_millis(5),
-            max_attempts: 3,
-            lease: LEASE,
-            work_timeout: Duration::from_secs(60),
+            policy: Policy {
+                places: 100,
+                max_attempts: 3,
+                lease: LEASE,
+                timeout: Duration::from_secs(60),
+                ..Policy::DEFAULT
+            },
             grace,
         };
         Consumer::new(
@@ -100,7 +104,7 @@ impl System {
             within: Duration::from_secs(3600),
             poll,
             max_lost_leases: MAX_LOST,
-            retain: None,
+            retain: Duration::MAX,
         };
         let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), self.feed.clone(), settings);
         let part = Health::new().part("dispatcher", true);

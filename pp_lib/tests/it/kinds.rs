@@ -16,6 +16,7 @@ use pp_lib::domain::{
 };
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, NewWork};
@@ -126,7 +127,7 @@ impl System {
             within: Duration::from_secs(3600),
             poll: Duration::from_millis(50),
             max_lost_leases: 5,
-            retain: None,
+            retain: Duration::MAX,
         };
         let dispatcher = Dispatcher::new(
             system.store.clone(),
@@ -151,11 +152,14 @@ impl System {
         let settings = ConsumeSettings {
             prefetch: 20,
             prefetch_bytes: 64 << 20,
-            batch: 10,
             batch_wait: Duration::from_millis(5),
-            max_attempts: 3,
-            lease: Duration::from_secs(30),
-            work_timeout: Duration::from_secs(60),
+            policy: Policy {
+                places: 10,
+                max_attempts: 3,
+                lease: Duration::from_secs(30),
+                timeout: Duration::from_secs(60),
+                ..Policy::DEFAULT
+            },
             grace: GRACE,
         };
         let (store, broker, feed) = (self.store.clone(), self.broker.clone(), self.feed.clone());
@@ -166,6 +170,7 @@ impl System {
 
     async fn create(&self, kind: &KindName, args: impl IntoIterator<Item = Json>) -> Vec<Work> {
         let new: Vec<NewWork> = args.into_iter().map(|args| new_work(kind, args)).collect();
+        self.store.declare(kind, &Json::accepted("{}")).await.unwrap();
         let created = self.store.create(&new).await.unwrap();
         self.feed.poke();
         created.into_iter().map(Option::unwrap).collect()
@@ -363,6 +368,7 @@ async fn the_arguments_of_the_row_count_whatever_the_body_says() {
         new_work(&mail(), text("row")),
         new_work(KindName::add_up_to(), sums(4).last().unwrap()),
     );
+    system.store.declare(&letter.kind, &Json::accepted("{}")).await.unwrap();
     let works = system.store.create(&[letter.clone(), sum.clone()]).await.unwrap();
     let works: Vec<Work> = works.into_iter().map(Option::unwrap).collect();
     for (work, body) in [(&letter, &br#""body""#[..]), (&sum, br#"{"add_up_to":7,"done":false}"#)] {

@@ -18,7 +18,7 @@ use pp_lib::runtime::new_message_id;
 use pp_lib::runtime::{Health, State};
 use pp_lib::serving::{ActorError, StoreOptions, Works};
 use pp_lib::serving::{Caches, CreateWork, Near, Read, Serving, Source, WorkOrDemand};
-use pp_lib::store::{AnyStore, Changed, StoreError};
+use pp_lib::store::{AnyStore, Changed, RetentionTimes, StoreError};
 
 use crate::store::embedded;
 
@@ -140,7 +140,12 @@ async fn a_refresher_whose_position_was_purged_empties_the_cache() {
     }
     let gone = AtomicUsize::new(0);
     eventually(|| async {
-        let purged = rig.store.inner().purge(WorkId(0), Duration::ZERO, 100).await.unwrap();
+        let purged = rig
+            .store
+            .inner()
+            .purge(WorkId(0), &RetentionTimes::all(Duration::ZERO), 100)
+            .await
+            .unwrap();
         gone.fetch_add(purged.works as usize, Ordering::SeqCst) + purged.works as usize == 2
     })
     .await;

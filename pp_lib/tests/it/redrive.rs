@@ -11,6 +11,7 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Queue};
     use pp_lib::domain::{AddUpToSum, DeadLetter, KindName};
     use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
     use pp_lib::store::{AnyStore, Selection};
@@ -69,11 +70,14 @@ mod on_servers {
             let settings = ConsumeSettings {
                 prefetch: 10,
                 prefetch_bytes: 64 << 20,
-                batch: 10,
                 batch_wait: Duration::from_millis(5),
-                max_attempts: 3,
-                lease: Duration::from_secs(10),
-                work_timeout: Duration::from_secs(60),
+                policy: Policy {
+                    places: 10,
+                    max_attempts: 3,
+                    lease: Duration::from_secs(10),
+                    timeout: Duration::from_secs(60),
+                    ..Policy::DEFAULT
+                },
                 grace: Duration::from_secs(5),
             };
             let feed = Arc::new(MemoryFeed::new());
@@ -116,7 +120,7 @@ mod on_servers {
                 within: Duration::from_secs(3600),
                 poll: Duration::from_millis(50),
                 max_lost_leases: 3,
-                retain: None,
+                retain: Duration::MAX,
             };
             let feed = Arc::new(MemoryFeed::new());
             let dispatcher = Dispatcher::new(self.store.clone(), self.broker.clone(), feed, settings);

@@ -8,7 +8,7 @@ mod on_servers {
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         ChangeLog as _, Changed, Completed, Completion, Completions as _, Guard, Outcome, Purged, Retention as _,
-        WorkChanges as _, WorkRows as _,
+        RetentionTimes, WorkChanges as _, WorkRows as _,
     };
     use tokio::time::{Instant, sleep, timeout};
 
@@ -48,7 +48,7 @@ mod on_servers {
     }
 
     async fn purge(store: &PostgresStore) -> Purged {
-        timeout(TIMEOUT, store.purge(WorkId(0), AT_ONCE, 100))
+        timeout(TIMEOUT, store.purge(WorkId(0), &RetentionTimes::all(AT_ONCE), 100))
             .await
             .unwrap()
             .unwrap()
@@ -307,7 +307,7 @@ mod embedded {
     }
 
     /// A dispatching service that retains finished works for `retain`.
-    fn service(store: &AnyStore, retain: Option<Duration>) -> (JoinHandle<()>, CancellationToken) {
+    fn service(store: &AnyStore, retain: Duration) -> (JoinHandle<()>, CancellationToken) {
         let settings = DispatchSettings {
             within: LIMIT,
             poll: Duration::from_millis(50),
@@ -332,8 +332,8 @@ mod embedded {
         let between = ScriptedStore::new(inner);
         let store: AnyStore = between.clone();
         finished(&store).await;
-        let keeper = service(&store, None);
-        let one = service(&store, Some(Duration::ZERO));
+        let keeper = service(&store, Duration::MAX);
+        let one = service(&store, Duration::ZERO);
         until("all went", async || left(&store).await == 0).await;
         assert!(store.search(&all()).await.unwrap().is_empty());
         // A service that starts now finds the purge done.
@@ -346,7 +346,7 @@ mod embedded {
         stop(one).await;
         finished(&store).await;
         let asked = between.calls(Call::Hold);
-        let other = service(&store, Some(Duration::ZERO));
+        let other = service(&store, Duration::ZERO);
         until("it asks", async || between.calls(Call::Hold) > asked).await;
         stop(other).await;
         stop(keeper).await;
@@ -366,7 +366,7 @@ mod embedded {
         });
         let store: AnyStore = between.clone();
         finished(&store).await;
-        let service = service(&store, Some(Duration::ZERO));
+        let service = service(&store, Duration::ZERO);
         until("some went", async || left(&store).await < WORKS).await;
         between.pass_on(&[Call::Purge]);
         until("all went", async || left(&store).await == 0).await;
@@ -380,12 +380,12 @@ mod embedded {
         let purges = between.hold(&[Call::Purge]);
         let store: AnyStore = between.clone();
         finished(&store).await;
-        let one = service(&store, Some(Duration::ZERO));
+        let one = service(&store, Duration::ZERO);
         until("it purges", async || store.held("purge").await.unwrap() == 1).await;
         stop(one).await;
         assert_eq!(store.held("purge").await.unwrap(), 0);
         purges.end();
-        let other = service(&store, Some(Duration::ZERO));
+        let other = service(&store, Duration::ZERO);
         until("all went", async || left(&store).await == 0).await;
         stop(other).await;
     }

@@ -13,7 +13,7 @@ use pp_lib::domain::{Position, Snapshot, Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::feed::postgres::PostgresFeed;
-use pp_lib::store::{AnyStore, Change, Page, StoreError};
+use pp_lib::store::{AnyStore, Change, Page, RetentionTimes, StoreError};
 use pp_lib::streams::StreamedChange;
 use pp_lib::streams::sse::{Frame, Parser};
 use pp_lib::streams::{Filter, Message, Streams, StreamsError, StreamsOptions, Subscription};

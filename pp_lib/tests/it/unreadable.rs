@@ -12,6 +12,7 @@ mod on_servers {
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
     use pp_lib::domain::{AddUpToSum, KindName, Status};
     use pp_lib::feed::memory::MemoryFeed;
+    use pp_lib::kinds::Policy;
     use pp_lib::runtime::Health;
     use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio_util::sync::CancellationToken;
@@ -85,11 +86,14 @@ mod on_servers {
         let settings = ConsumeSettings {
             prefetch: 4,
             prefetch_bytes: 64 << 20,
-            batch: 2,
             batch_wait: Duration::from_millis(5),
-            max_attempts: 3,
-            lease: Duration::from_secs(4),
-            work_timeout: Duration::from_secs(60),
+            policy: Policy {
+                places: 2,
+                max_attempts: 3,
+                lease: Duration::from_secs(4),
+                timeout: Duration::from_secs(60),
+                ..Policy::DEFAULT
+            },
             grace: Duration::from_secs(10),
         };
         let consumer = Consumer::new(

@@ -121,7 +121,7 @@ mod on_servers {
             within: SOON,
             poll: Duration::from_millis(50),
             max_lost_leases: 1,
-            retain: None,
+            retain: Duration::MAX,
         };
         let (broker, feed) = (Arc::new(Memory::new(10, usize::MAX)), Arc::new(MemoryFeed::new()));
         let dispatcher = Dispatcher::new(Arc::new(store.clone()), broker, feed, settings);

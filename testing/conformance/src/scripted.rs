@@ -15,8 +15,9 @@ use async_trait::async_trait;
 use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Position, Stats, Work, WorkCode, WorkId};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
-    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, Leases, NewWork, Page, Purged, Redriven,
-    RequestKey, Result, Retention, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, Kinds, Leases, NewWork, Page, Purged,
+    Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError,
+    Views, WorkChanges, WorkRows,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -289,6 +290,13 @@ every_call! {
         ReleaseKey release_key(key: &RequestKey, seed: &str) -> ();
         ForgetExpired forget_expired(limit: u16) -> u64;
     }
+    Kinds {
+        Declare declare(kind: &KindName, declaration: &Json) -> Option<KindRow>;
+        SetOverrides set_overrides(kind: &KindName, overrides: &Json, version: Option<i64>) -> Changed<KindRow>;
+        ReadKinds kinds() -> Vec<KindRow>;
+        KindsRevision kinds_revision() -> i64;
+        WorkerSeen worker_seen(kinds: &[KindName]) -> u64;
+    }
     Leases {
         Hold hold(name: &str, holder: &str, hold: Duration) -> bool;
         Release release(name: &str, holder: &str) -> ();
@@ -300,7 +308,7 @@ every_call! {
         Rebuild rebuild() -> ();
     }
     Retention {
-        Purge purge(after: WorkId, retain: Duration, limit: u16) -> Purged;
+        Purge purge(after: WorkId, times: &RetentionTimes, limit: u16) -> Purged;
     }
     Store {
         Check check() -> ();

@@ -133,6 +133,10 @@ impl Broker for RabbitMq {
         self.publisher.ready_messages(queue).await
     }
 
+    fn name_queue(&self, kind: &KindName, name: Option<&str>) -> Result<()> {
+        self.server.names.name(kind, name)
+    }
+
     async fn dropping(&self) -> Result<Option<Vec<String>>> {
         match &self.management {
             Some(management) => management.dropping().await.map(Some),

@@ -86,7 +86,7 @@ mod tests {
         blocked
             .failed(&mail, BrokerError::Rejected("refused".to_owned()))
             .unwrap();
-        assert_eq!(blocked.kinds(), [mail.clone()]);
+        assert_eq!(blocked.kinds(), std::slice::from_ref(&mail));
         let first = blocked.next().unwrap();
         tokio::time::sleep(first).await;
         assert_eq!((blocked.kinds(), blocked.next()), (vec![], None));
@@ -95,7 +95,7 @@ mod tests {
         }
         assert!(blocked.next().unwrap() > first);
         blocked.taken(&sms);
-        assert_eq!(blocked.kinds(), [mail.clone()]);
+        assert_eq!(blocked.kinds(), std::slice::from_ref(&mail));
         blocked.taken(&mail);
         assert_eq!(blocked.next(), None);
         let away = BrokerError::Unavailable("away".to_owned());

@@ -50,8 +50,8 @@ pub struct DispatchSettings {
     pub poll: Duration,
     /// The number of lost leases after which a work is given up.
     pub max_lost_leases: i32,
-    /// The retention of finished works; `None` keeps them for ever.
-    pub retain: Option<Duration>,
+    /// The retention of finished works whose kind sets none; [`Duration::MAX`] keeps them for ever.
+    pub retain: Duration,
 }
 
 /// Sends due rows and takes back lost ones.
@@ -118,15 +118,10 @@ impl Dispatcher {
     /// Dispatches until `shutdown` is cancelled. `part` shows its health. It also rolls up counters and purges old
     /// rows.
     pub async fn run(self, part: Part, shutdown: CancellationToken) {
-        let purging = async {
-            if let Some(retain) = self.settings.retain {
-                purge(&self.store, retain, &shutdown).await;
-            }
-        };
         tokio::join!(
             self.dispatch(part, &shutdown),
             roll_up_views(&self.store, &shutdown),
-            purging
+            purge(&self.store, self.settings.retain, &shutdown)
         );
     }
 

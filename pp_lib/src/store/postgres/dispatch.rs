@@ -17,7 +17,7 @@ use crate::store::{CLAIMED_BYTES, Claim, DispatchRows, LEASE_LOST, Result};
 const RELEASED_AT_ONCE: i64 = 5_000;
 
 /// The kinds that have pending rows, found by as many steps in the index as there are, and one NULL behind them.
-const PENDING_KINDS: &str = "pending_kinds AS (
+pub(super) const PENDING_KINDS: &str = "pending_kinds AS (
     (SELECT kind FROM works WHERE status = 'pending' ORDER BY kind LIMIT 1)
     UNION ALL
     SELECT (SELECT works.kind FROM works WHERE status = 'pending' AND works.kind > pending_kinds.kind
@@ -69,7 +69,8 @@ impl DispatchRows for PostgresStore {
                 "WITH RECURSIVE {PENDING_KINDS}
                 UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
                 WHERE id = ANY(ARRAY(
-                    SELECT due.id FROM pending_kinds CROSS JOIN LATERAL (
+                    SELECT due.id FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent
+                    CROSS JOIN LATERAL (
                         SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
                             SELECT id, due_at, octet_length(args::text) AS bytes FROM works
                             WHERE status = 'pending' AND works.kind = pending_kinds.kind AND due_at <= now()
@@ -148,7 +149,8 @@ impl DispatchRows for PostgresStore {
             let next: NextDue = sql_query(format!(
                 "WITH RECURSIVE {PENDING_KINDS}
                 SELECT (extract(epoch FROM least(
-                    (SELECT min(next.due_at) FROM pending_kinds CROSS JOIN LATERAL (
+                    (SELECT min(next.due_at) FROM pending_kinds
+                        JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent CROSS JOIN LATERAL (
                         SELECT due_at FROM works
                         WHERE status = 'pending' AND works.kind = pending_kinds.kind
                             AND due_at > now() - interval '1 second'

@@ -15,6 +15,7 @@ mod event_log;
 mod failure;
 mod feed_epoch;
 mod idempotency_keys;
+mod kinds;
 mod leases;
 mod pooler;
 mod prepared;

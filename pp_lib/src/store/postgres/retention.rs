@@ -1,15 +1,13 @@
 //! The statement that purges old works.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
-use super::rows::microseconds;
+use super::rows::{column, microseconds};
 use crate::domain::WorkId;
-use crate::store::{Purged, Result, Retention};
+use crate::store::{Purged, Result, Retention, RetentionTimes};
 
 /// Purges in one statement, so that the floor of the feed and the counters change together with the works. It waits for
 /// no lock: it skips locked rows, and a row that changed since the snapshot has another version. A statement that waits
@@ -22,8 +20,9 @@ const PURGE: &str = "
         SELECT id, version, created_on FROM works WHERE id > $1 ORDER BY id LIMIT $3
     ), old AS MATERIALIZED (
         SELECT works.id FROM page JOIN works USING (id, version)
+            LEFT JOIN unnest($4, $5) AS kept (kind, micros) USING (kind)
         WHERE status IN ('done', 'failed', 'cancelled')
-            AND coalesce(deleted_on, updated_on) < now() - $2 * interval '1 microsecond'
+            AND coalesce(deleted_on, updated_on) < now() - coalesce(kept.micros, $2) * interval '1 microsecond'
             AND NOT EXISTS (SELECT FROM dead_letters WHERE work_id = works.id)
             AND NOT EXISTS (
                 SELECT FROM events WHERE work_id = works.id AND tx >= pg_snapshot_xmin(pg_current_snapshot())
@@ -45,7 +44,7 @@ const PURGE: &str = "
     )
     SELECT (SELECT count(*) FROM gone) AS works, (SELECT count(*) FROM forgotten) AS events,
         (SELECT max(id) FROM page
-            HAVING count(*) = $3 AND bool_or(created_on < now() - $2 * interval '1 microsecond')) AS next";
+            HAVING count(*) = $3 AND bool_or(created_on < now() - $6 * interval '1 microsecond')) AS next";
 
 #[derive(QueryableByName)]
 struct PurgedRow {
@@ -59,13 +58,19 @@ struct PurgedRow {
 
 #[async_trait]
 impl Retention for PostgresStore {
-    async fn purge(&self, after: WorkId, retain: Duration, limit: u16) -> Result<Purged> {
+    async fn purge(&self, after: WorkId, times: &RetentionTimes, limit: u16) -> Result<Purged> {
+        let (usually, shortest) = (microseconds(times.default), microseconds(times.shortest()));
+        let kinds = column(&times.by_kind, |(kind, _)| kind.to_string());
+        let micros = column(&times.by_kind, |(_, time)| microseconds(*time));
         let purged: PurgedRow = self
             .run(move |connection| {
                 let purged = sql_query(PURGE)
                     .bind::<BigInt, _>(after.0)
-                    .bind::<BigInt, _>(microseconds(retain))
+                    .bind::<BigInt, _>(usually)
                     .bind::<BigInt, _>(i64::from(limit))
+                    .bind::<Array<Text>, _>(&kinds)
+                    .bind::<Array<BigInt>, _>(&micros)
+                    .bind::<BigInt, _>(shortest)
                     .get_result(connection)?;
                 Ok(purged)
             })

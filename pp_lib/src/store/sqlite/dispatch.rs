@@ -19,18 +19,22 @@ struct Kind {
     kind: String,
 }
 
-/// The kinds that have pending rows, found by as many steps in the index as there are.
-fn pending_kinds(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
-    let kinds: Vec<Kind> = sql_query(
-        "WITH RECURSIVE pending_kinds (kind) AS (
-             SELECT min(kind) FROM works WHERE status = 'pending'
-             UNION ALL
-             SELECT (SELECT min(works.kind) FROM works WHERE status = 'pending' AND works.kind > pending_kinds.kind)
-             FROM pending_kinds WHERE kind IS NOT NULL)
-         SELECT kind FROM pending_kinds WHERE kind IS NOT NULL",
-    )
+/// The kinds that have pending rows, found by as many steps in the index as there are, and one NULL behind them.
+pub(super) const PENDING_KINDS: &str = "pending_kinds (kind) AS (
+    SELECT min(kind) FROM works WHERE status = 'pending'
+    UNION ALL
+    SELECT (SELECT min(works.kind) FROM works WHERE status = 'pending' AND works.kind > pending_kinds.kind)
+    FROM pending_kinds WHERE kind IS NOT NULL
+)";
+
+/// The kinds that have pending rows and are sent, except `skipped` ones.
+fn sent_kinds(connection: &mut SqliteConnection, skipped: &[String]) -> QueryResult<Vec<String>> {
+    let kinds: Vec<Kind> = sql_query(format!(
+        "WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds JOIN kinds ON name = kind AND is_sent"
+    ))
     .load(connection)?;
-    Ok(kinds.into_iter().map(|row| row.kind).collect())
+    let kinds = kinds.into_iter().map(|row| row.kind);
+    Ok(kinds.filter(|kind| !skipped.contains(kind)).collect())
 }
 
 fn names(kinds: &[KindName]) -> Vec<String> {
@@ -68,7 +72,7 @@ impl DispatchRows for SqliteStore {
         let oldest = within.map_or(i64::MAX, millis);
         self.write(move |connection| {
             let mut claims = Vec::new();
-            for kind in pending_kinds(connection)?.iter().filter(|kind| !skipped.contains(kind)) {
+            for kind in sent_kinds(connection, &skipped)? {
                 let rows: Vec<ClaimRow> = sql_query(format!(
                     "UPDATE works SET due_at = {NOW} + ?1, sent_at = {NOW} WHERE id IN (
                          SELECT id FROM (
@@ -95,8 +99,10 @@ impl DispatchRows for SqliteStore {
 
     async fn pending_kinds(&self) -> Result<Vec<KindName>> {
         self.read(|connection| {
-            let kinds = pending_kinds(connection)?;
-            kinds.iter().map(|kind| parsed("kind", kind.parse())).collect()
+            let select =
+                format!("WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL");
+            let kinds: Vec<Kind> = sql_query(select).load(connection)?;
+            kinds.into_iter().map(|row| parsed("kind", row.kind.parse())).collect()
         })
         .await
     }
@@ -129,8 +135,7 @@ impl DispatchRows for SqliteStore {
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>> {
         let skipped = names(skipped);
         self.read(move |connection| {
-            let mut kinds = pending_kinds(connection)?;
-            kinds.retain(|kind| !skipped.contains(kind));
+            let kinds = sent_kinds(connection, &skipped)?;
             let next: NextDue = sql_query(format!(
                 "SELECT min(until) - {NOW} AS millis FROM (
                      SELECT (SELECT due_at FROM works WHERE status = 'pending' AND kind = input.value

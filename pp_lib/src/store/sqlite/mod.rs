@@ -13,6 +13,7 @@ mod dispatch;
 mod event_log;
 mod idempotency_keys;
 mod integrity;
+mod kinds;
 mod leases;
 mod retention;
 mod rows;

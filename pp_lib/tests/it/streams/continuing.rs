@@ -166,7 +166,11 @@ async fn purged_events_reset_the_clients_that_missed_them(store: AnyStore) {
     let (deadline, mut went) = (Instant::now() + PATIENCE, 0);
     while went < works.len() as u64 {
         assert!(Instant::now() < deadline, "{went} works went");
-        went += store.purge(WorkId(0), Duration::ZERO, 1000).await.unwrap().works;
+        went += store
+            .purge(WorkId(0), &RetentionTimes::all(Duration::ZERO), 1000)
+            .await
+            .unwrap()
+            .works;
     }
     let mut late = place.subscribe(Some(beginning));
     assert!(matches!(next(&mut late).await, Some(Message::Reset(at)) if at.includes(&end)));

@@ -10,7 +10,7 @@ use super::fixtures::{
     new_work, now, pending_guard, work_of,
 };
 use pp_lib::domain::{KindName, Origin, Status, Variable, Work, WorkId};
-use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Search, Selection};
+use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, RetentionTimes, Search, Selection};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
     applied(store.cancel(id, None).await.unwrap())
@@ -255,8 +255,18 @@ pub async fn a_cancelled_work_that_is_deleted_is_gone(store: AnyStore) {
 pub async fn what_was_cancelled_long_ago_goes_with_its_events(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     cancelled(&store, work.id).await;
-    let kept = store.purge(WorkId(0), Duration::from_secs(3600), 10).await.unwrap();
+    let kept = store
+        .purge(WorkId(0), &RetentionTimes::all(Duration::from_secs(3600)), 10)
+        .await
+        .unwrap();
     assert_eq!(kept.works, 0, "not before its time");
-    eventually!(store.purge(WorkId(0), AT_ONCE, 10).await.unwrap().works == 1);
+    eventually!(
+        store
+            .purge(WorkId(0), &RetentionTimes::all(AT_ONCE), 10)
+            .await
+            .unwrap()
+            .works
+            == 1
+    );
     assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
 }

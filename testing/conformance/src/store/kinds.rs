@@ -44,7 +44,11 @@ fn wanted(kind: &KindName, args: &Json) -> NewWork {
     }
 }
 
+/// Creates works of declared kinds.
 async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
+    for kind in new.iter().map(|work| &work.kind).collect::<HashSet<_>>() {
+        store.declare(kind, &Json::accepted("{}")).await.unwrap();
+    }
     let works = store.create(new).await.unwrap();
     works.into_iter().map(Option::unwrap).collect()
 }

@@ -12,7 +12,9 @@ use super::fixtures::{
 };
 use pp_lib::domain::{KindName, Origin, Position, WorkId};
 use pp_lib::runtime::new_work_code;
-use pp_lib::store::{AnyStore, Change, Changed, Completed, Completion, NewWork, Outcome, Purged, Selection};
+use pp_lib::store::{
+    AnyStore, Change, Changed, Completed, Completion, NewWork, Outcome, Purged, RetentionTimes, Selection,
+};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
@@ -21,7 +23,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 3600);
 async fn purge(store: &AnyStore, retain: Duration, batch: u16) -> (u64, u64) {
     let (mut after, mut went) = (WorkId(0), (0, 0));
     loop {
-        let Purged { works, events, next } = store.purge(after, retain, batch).await.unwrap();
+        let Purged { works, events, next } = store.purge(after, &RetentionTimes::all(retain), batch).await.unwrap();
         went = (went.0 + works, went.1 + events);
         let Some(next) = next else { return went };
         assert!(next > after, "a walk goes on");
@@ -143,7 +145,8 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
 
 pub async fn a_walk_looks_at_so_many_works_and_ends_with_the_old_ones(store: AnyStore) {
     let works = created(&store, &[1, 2, 3, 4, 5]).await;
-    let look = async |after: WorkId, retain: Duration| store.purge(after, retain, 2).await.unwrap();
+    let look =
+        async |after: WorkId, retain: Duration| store.purge(after, &RetentionTimes::all(retain), 2).await.unwrap();
     let at = |next: Option<WorkId>| Purged {
         next,
         ..Purged::default()

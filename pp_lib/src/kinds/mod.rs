@@ -1,0 +1,157 @@
+//! The kinds of works: how each is handled, what its arguments must be, and which there are.
+//!
+//! A program declares the kinds that it has handlers for. An operator sets single settings over the declared policy;
+//! they stay when the program declares again. The store keeps both as JSON, which is given its form here.
+
+mod policy;
+mod registry;
+mod schema;
+
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use policy::{Backoff, Policy, Retention};
+pub use registry::{Registry, UnknownKind};
+pub use schema::{Fault, Schema};
+
+use crate::domain::{Json, KindName};
+use crate::store::KindRow;
+
+/// What a program says of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Declaration {
+    /// How works of the kind are handled.
+    pub policy: Policy,
+    /// JSON Schema of the arguments.
+    #[serde(deserialize_with = "schema")]
+    pub args_schema: Option<Json>,
+    /// JSON Schema of the result, for readers: results are not checked against it.
+    #[serde(deserialize_with = "schema")]
+    pub result_schema: Option<Json>,
+}
+
+impl Declaration {
+    /// The longest declaration, in bytes.
+    pub const MAX_LENGTH: usize = 128 << 10;
+
+    /// A declaration of this policy, without schemas.
+    pub fn of_policy(policy: Policy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
+    /// The JSON that the store keeps.
+    pub fn json(&self) -> Json {
+        Json::accepted(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    fn of_json(json: &Json) -> Result<Self, String> {
+        serde_json::from_str(json.as_str()).map_err(|error| error.to_string())
+    }
+}
+
+impl Serialize for Declaration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut declaration = serializer.serialize_map(None)?;
+        declaration.serialize_entry("policy", &self.policy)?;
+        for (name, schema) in [
+            ("args_schema", &self.args_schema),
+            ("result_schema", &self.result_schema),
+        ] {
+            if let Some(schema) = schema {
+                declaration.serialize_entry(name, schema)?;
+            }
+        }
+        declaration.end()
+    }
+}
+
+fn schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    let schema = Json::deserialize(deserializer)?;
+    Schema::new(&schema).map_err(serde::de::Error::custom)?;
+    Ok(Some(schema))
+}
+
+/// A kind with its policy in force.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// What the store has of it.
+    pub row: KindRow,
+    /// The declared policy under the operator's settings.
+    pub policy: Policy,
+    /// What is wrong with the stored declaration or settings, for a newer program's or by hand.
+    pub fault: Option<String>,
+    args_schema: Option<Schema>,
+}
+
+impl Kind {
+    /// The kind of a row. What cannot be read of it counts as absent.
+    pub fn of_row(row: KindRow) -> Self {
+        let declared = row.declared.as_ref().map(|(json, _)| Declaration::of_json(json));
+        let (declared, fault) = match declared.unwrap_or_else(|| Ok(Declaration::default())) {
+            Ok(declared) => (declared, None),
+            Err(fault) => (Declaration::default(), Some(fault)),
+        };
+        let (policy, fault) = match declared.policy.with(&row.overrides) {
+            Ok(policy) => (policy, fault),
+            Err(why) => (declared.policy, Some(why)),
+        };
+        let args_schema = declared.args_schema.and_then(|schema| Schema::new(&schema).ok());
+        Self {
+            row,
+            policy,
+            fault,
+            args_schema,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &KindName {
+        &self.row.name
+    }
+
+    /// True if its works are taken and sent: somebody has declared it, or it is built in.
+    pub fn is_declared(&self) -> bool {
+        self.row.declared.is_some() || self.row.name.is_add_up_to()
+    }
+
+    /// The overrides after a change in the form of a JSON merge patch (RFC 7396): `null` takes a setting back.
+    ///
+    /// # Errors
+    /// The change names an unknown setting or a value out of its bounds; a sentence for the client.
+    pub fn overridden(&self, change: &Json) -> Result<Json, String> {
+        let overrides = policy::merged(&self.row.overrides, change)?;
+        Policy::DEFAULT.with(&overrides)?;
+        Ok(overrides)
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = &self.row;
+        let mut kind = serializer.serialize_map(None)?;
+        kind.serialize_entry("name", &row.name)?;
+        kind.serialize_entry("is_declared", &self.is_declared())?;
+        kind.serialize_entry("has_worker", &row.has_worker)?;
+        kind.serialize_entry("worker_seen_on", &row.worker_seen_on)?;
+        kind.serialize_entry("policy", &self.policy)?;
+        kind.serialize_entry("overrides", &row.overrides)?;
+        for (name, date, declaration) in [
+            ("declared", "declared_on", &row.declared),
+            ("replaced", "replaced_on", &row.replaced),
+        ] {
+            if let Some((declaration, on)) = declaration {
+                kind.serialize_entry(name, declaration)?;
+                kind.serialize_entry(date, on)?;
+            }
+        }
+        if let Some(fault) = &self.fault {
+            kind.serialize_entry("fault", fault)?;
+        }
+        kind.serialize_entry("version", &row.version)?;
+        kind.end()
+    }
+}

@@ -1,0 +1,202 @@
+//! The kinds as a process knows them. A task follows the store, so that no request asks it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Fault, Kind, Policy};
+use crate::broker::AnyBroker;
+use crate::domain::{Json, KindName};
+use crate::log_repeated;
+use crate::runtime::Retry;
+use crate::store::{AnyStore, Result};
+
+/// The interval of looks at the store.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two looks for a kind that is unknown here.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The most similar names in an answer.
+const MOST_ALIKE: usize = 3;
+/// The lowest similarity of such a name, from 0 to 1.
+const ALIKE: f64 = 0.7;
+
+/// The kinds of a store as of a second ago. Clones share them.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    store: AnyStore,
+    broker: AnyBroker,
+    known: watch::Sender<Arc<Known>>,
+    last_look: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// `None` until the store has answered.
+    revision: Option<i64>,
+    kinds: BTreeMap<KindName, Arc<Kind>>,
+}
+
+/// The reason why arguments are not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnknownKind {
+    /// No program has declared the kind. These are similar.
+    Undeclared(Vec<KindName>),
+    /// The store has not told its kinds yet.
+    Unloaded,
+    /// The arguments have these faults.
+    Invalid(Vec<Fault>),
+}
+
+impl Registry {
+    /// The kinds of this store, none at first. Queues that policies name are told to the broker.
+    pub fn new(store: AnyStore, broker: AnyBroker) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            broker,
+            known: watch::channel(Arc::default()).0,
+            last_look: Mutex::default(),
+        }))
+    }
+
+    /// Follows the store until `shutdown` is cancelled.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut retry = Retry::new("reading the kinds");
+        while !shutdown.is_cancelled() {
+            match self.refresh().await {
+                Ok(()) => {
+                    retry.recovered();
+                    shutdown.run_until_cancelled(sleep(INTERVAL)).await;
+                }
+                Err(error) => {
+                    retry.wait(&error, &shutdown).await;
+                }
+            }
+        }
+    }
+
+    /// Reads the kinds if they have changed.
+    pub async fn refresh(&self) -> Result<()> {
+        let mut last_look = self.0.last_look.lock().await;
+        *last_look = Some(Instant::now());
+        let revision = Some(self.0.store.kinds_revision().await?);
+        if self.0.known.borrow().revision == revision {
+            return Ok(());
+        }
+        let rows = self.0.store.kinds().await?;
+        let kinds: BTreeMap<KindName, Arc<Kind>> = rows
+            .into_iter()
+            .map(|row| (row.name.clone(), Arc::new(Kind::of_row(row))))
+            .collect();
+        for kind in kinds.values() {
+            if let Some(fault) = &kind.fault {
+                log_repeated!(
+                    Error,
+                    format!("what is stored of kind {} is not used", kind.name()),
+                    "{fault}"
+                );
+            }
+            if let Err(why) = self.0.broker.name_queue(kind.name(), kind.policy.queue.as_deref()) {
+                log_repeated!(Error, format!("kind {} keeps its queue", kind.name()), "{why}");
+            }
+        }
+        self.0.known.send_replace(Arc::new(Known { revision, kinds }));
+        Ok(())
+    }
+
+    /// A kind, if the store had it.
+    pub fn get(&self, kind: &KindName) -> Option<Arc<Kind>> {
+        self.0.known.borrow().kinds.get(kind).cloned()
+    }
+
+    /// All kinds that the store had, in the order of their names.
+    pub fn all(&self) -> Vec<Arc<Kind>> {
+        self.0.known.borrow().kinds.values().cloned().collect()
+    }
+
+    /// Waits until the kinds change.
+    pub async fn changed(&self) {
+        let mut known = self.0.known.subscribe();
+        // The sender lives as long as `self`.
+        let _ = known.changed().await;
+    }
+
+    /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both.
+    pub fn follow(&self, kind: KindName, declared: Policy) -> watch::Receiver<Policy> {
+        let mut known = self.0.known.subscribe();
+        let (policy, followed) = watch::channel(declared.clone());
+        tokio::spawn(async move {
+            loop {
+                let row = known.borrow_and_update().kinds.get(&kind).cloned();
+                if let Some(row) = row
+                    && let Ok(new) = declared.with(&row.row.overrides)
+                {
+                    policy.send_if_modified(|policy| {
+                        let differs = *policy != new;
+                        *policy = new;
+                        differs
+                    });
+                }
+                tokio::select! {
+                    changed = known.changed() => if changed.is_err() { return },
+                    () = policy.closed() => return,
+                }
+            }
+        });
+        followed
+    }
+
+    /// Fails unless the kind is declared and takes these arguments. The built-in kind is always there, and checks its
+    /// arguments itself.
+    pub async fn check(&self, kind: &KindName, args: &Json) -> std::result::Result<(), UnknownKind> {
+        if kind.is_add_up_to() {
+            return Ok(());
+        }
+        let mut known = self.get(kind);
+        if known.as_ref().is_none_or(|known| !known.is_declared()) {
+            self.look_again().await;
+            known = self.get(kind);
+        }
+        let Some(known) = known.filter(|known| known.is_declared()) else {
+            return Err(match self.0.known.borrow().revision {
+                Some(_) => UnknownKind::Undeclared(self.alike(kind)),
+                None => UnknownKind::Unloaded,
+            });
+        };
+        match known.args_schema.as_ref().map(|schema| schema.faults(args)) {
+            Some(faults) if !faults.is_empty() => Err(UnknownKind::Invalid(faults)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the kinds now, unless that was done just before.
+    async fn look_again(&self) {
+        let last_look = *self.0.last_look.lock().await;
+        if last_look.is_none_or(|look| look.elapsed() >= SHORTEST_INTERVAL)
+            && let Err(error) = self.refresh().await
+        {
+            log::debug!("the kinds were not read: {error}");
+        }
+    }
+
+    /// Declared kinds with similar names, the most similar first.
+    fn alike(&self, kind: &KindName) -> Vec<KindName> {
+        let known = self.0.known.borrow().clone();
+        let declared = known.kinds.values().filter(|known| known.is_declared());
+        let mut alike: Vec<(f64, &KindName)> = declared
+            .map(|known| (strsim::jaro_winkler(known.name().as_str(), kind.as_str()), known.name()))
+            .filter(|(similarity, _)| *similarity >= ALIKE)
+            .collect();
+        alike.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        alike
+            .into_iter()
+            .take(MOST_ALIKE)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+}

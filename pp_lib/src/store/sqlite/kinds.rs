@@ -1,0 +1,152 @@
+//! The kinds: declarations and settings over them.
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::SqliteStore;
+use super::dispatch::PENDING_KINDS;
+use super::rows::{Count, NOW, json_rows, parsed, unix_seconds};
+use crate::domain::{Json, KindName};
+use crate::store::kinds::{KindRow, Kinds, MOST_KINDS, WORKER_SEEN_WITHIN};
+use crate::store::{Changed, Result};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    declared: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    declared_on: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    replaced: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    replaced_on: Option<i64>,
+    #[diesel(sql_type = Text)]
+    overrides: String,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    worker_seen_on: Option<i64>,
+    #[diesel(sql_type = Bool)]
+    has_worker: bool,
+}
+
+impl Row {
+    fn into_kind(self) -> QueryResult<KindRow> {
+        let dated = |json: Option<String>, on: Option<i64>| {
+            json.map(|json| (Json::accepted(json), on.map(unix_seconds).unwrap_or_default()))
+        };
+        Ok(KindRow {
+            name: parsed("name", self.name.parse())?,
+            declared: dated(self.declared, self.declared_on),
+            replaced: dated(self.replaced, self.replaced_on),
+            overrides: Json::accepted(self.overrides),
+            version: self.version,
+            worker_seen_on: self.worker_seen_on.map(unix_seconds),
+            has_worker: self.has_worker,
+        })
+    }
+}
+
+/// The columns of a [`Row`].
+fn columns() -> String {
+    format!(
+        "name, declared, declared_on, replaced, replaced_on, overrides, version, worker_seen_on,
+         coalesce(worker_seen_on > {NOW} - {WORKER_SEEN_WITHIN} * 1000, 0) AS has_worker"
+    )
+}
+
+#[async_trait]
+impl Kinds for SqliteStore {
+    async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
+        let (kind, declaration) = (kind.clone(), declaration.clone());
+        self.write(move |connection| {
+            sql_query(format!(
+                "INSERT INTO kinds (name, declared, declared_on)
+                 SELECT ?1, ?2, {NOW}
+                 WHERE (SELECT count(*) FROM kinds) < {MOST_KINDS} OR EXISTS (SELECT 1 FROM kinds WHERE name = ?1)
+                 ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, declared_on = {NOW},
+                     replaced = kinds.declared, replaced_on = iif(kinds.declared IS NOT NULL, {NOW}, NULL),
+                     version = kinds.version + 1
+                 WHERE kinds.declared IS NOT excluded.declared"
+            ))
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Text, _>(declaration.as_str())
+            .execute(connection)?;
+            by_name(connection, &kind)
+        })
+        .await
+    }
+
+    async fn set_overrides(&self, kind: &KindName, overrides: &Json, version: Option<i64>) -> Result<Changed<KindRow>> {
+        let (kind, overrides) = (kind.clone(), overrides.clone());
+        self.write(move |connection| {
+            let changed = sql_query(
+                "UPDATE kinds SET overrides = ?2, version = version + 1
+                 WHERE name = ?1 AND (?3 IS NULL OR version = ?3)",
+            )
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Text, _>(overrides.as_str())
+            .bind::<Nullable<BigInt>, _>(version)
+            .execute(connection)?;
+            Ok(match by_name(connection, &kind)? {
+                Some(row) if changed > 0 => Changed::Applied(row),
+                Some(_) => Changed::OtherVersion,
+                None => Changed::Missing,
+            })
+        })
+        .await
+    }
+
+    async fn kinds(&self) -> Result<Vec<KindRow>> {
+        self.read(|connection| {
+            let rows: Vec<Row> = sql_query(format!(
+                "WITH RECURSIVE {PENDING_KINDS}
+                 SELECT {} FROM kinds
+                 UNION ALL
+                 SELECT kind, NULL, NULL, NULL, NULL, '{{}}', 0, NULL, 0 FROM pending_kinds
+                 WHERE kind IS NOT NULL AND NOT EXISTS (SELECT 1 FROM kinds WHERE name = kind)
+                 ORDER BY 1",
+                columns()
+            ))
+            .load(connection)?;
+            rows.into_iter().map(Row::into_kind).collect()
+        })
+        .await
+    }
+
+    async fn kinds_revision(&self) -> Result<i64> {
+        self.read(|connection| {
+            // Each change adds one to the sum, and kinds stay.
+            let revision: Count =
+                sql_query("SELECT coalesce(sum(version), 0) AS count FROM kinds").get_result(connection)?;
+            Ok(revision.count)
+        })
+        .await
+    }
+
+    async fn worker_seen(&self, kinds: &[KindName]) -> Result<u64> {
+        let kinds = json_rows(kinds.iter().map(|kind| kind.as_str().into()));
+        self.write(move |connection| {
+            sql_query(format!(
+                "UPDATE kinds SET worker_seen_on = {NOW}
+                 WHERE name IN (SELECT value FROM json_each(?)) AND (declared IS NOT NULL OR name = 'add_up_to')"
+            ))
+            .bind::<Text, _>(&kinds)
+            .execute(connection)
+            .map(|seen| seen as u64)
+        })
+        .await
+    }
+}
+
+fn by_name(connection: &mut SqliteConnection, kind: &KindName) -> QueryResult<Option<KindRow>> {
+    let row: Option<Row> = sql_query(format!("SELECT {} FROM kinds WHERE name = ?", columns()))
+        .bind::<Text, _>(kind.as_str())
+        .get_result(connection)
+        .optional()?;
+    row.map(Row::into_kind).transpose()
+}

@@ -1,0 +1,242 @@
+//! A lane of a worker: takes one batch after the other, computes it, records it and acknowledges.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::{Consumer, Lane, Progress};
+use crate::broker::{self, DeadLetter, Delivery, Subscription};
+use crate::domain::{ComputeError, Json, KindName};
+use crate::log_repeated;
+use crate::runtime::{Part, Retry};
+use crate::store::{Completion, Guard};
+use crate::worker::attempt::Attempt;
+use crate::worker::batch::{self, Batch};
+use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::running::SlowAttempt;
+use crate::worker::{decoding, isolation};
+
+/// A lane at work. It hands works that take long to `slow`.
+pub(super) struct RunningLane<'a> {
+    pub(super) consumer: &'a Consumer,
+    pub(super) lane: Lane,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) slow: mpsc::Sender<SlowAttempt>,
+    /// Cancelled when the lane is to take no more.
+    pub(super) stop: &'a CancellationToken,
+    pub(super) abandon: &'a CancellationToken,
+}
+
+impl RunningLane<'_> {
+    /// Takes demands, and subscribes again after each failure.
+    pub(super) async fn run(self, part: Part) {
+        let mut retry = Retry::shown("taking demands", part);
+        while !self.stop.is_cancelled() {
+            let error = match self
+                .consumer
+                .broker
+                .subscribe(&self.consumer.queue(), self.lane.prefetch)
+                .await
+            {
+                Ok(subscription) => {
+                    retry.recovered();
+                    self.take(subscription).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = error {
+                retry.wait(&error, self.stop).await;
+            }
+        }
+    }
+
+    async fn take(&self, mut subscription: Box<dyn Subscription>) -> broker::Result<()> {
+        loop {
+            let next = async {
+                // Wait for one free place, then take as many demands as there are free places.
+                drop(self.places.acquire().await);
+                let free = self.places.available_permits().max(1);
+                subscription.next_batch(free, self.consumer.settings.batch_wait).await
+            };
+            let deliveries = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                deliveries = next => deliveries?,
+            };
+            for group in isolation::delivery_groups(deliveries) {
+                self.process(group, &mut *subscription).await?;
+                if self.stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Decodes messages, completes their demands and acknowledges them.
+    async fn process(&self, mut deliveries: Vec<Delivery>, subscription: &mut dyn Subscription) -> broker::Result<()> {
+        let Batch {
+            attempts,
+            finished,
+            dead,
+        } = batch::sort(&self.consumer.attempts.kind, &deliveries);
+        if !dead.is_empty() {
+            self.consumer.broker.dead_letter(&dead).await?;
+            // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
+            let finished: HashSet<&u64> = finished.iter().collect();
+            deliveries.retain(|delivery| !finished.contains(&delivery.tag));
+            drop(dead);
+        }
+        subscription.acknowledge(&finished).await?;
+        for group in isolation::attempt_groups(attempts) {
+            let finished = {
+                let _guard = self.consumer.group_lock.acquire(&group).await;
+                self.complete_group(group, &deliveries).await?
+            };
+            subscription.acknowledge(&finished).await?;
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes and records a group. Returns the tags to acknowledge.
+    async fn complete_group(&self, group: Vec<Attempt>, deliveries: &[Delivery]) -> broker::Result<Vec<u64>> {
+        let mut group_result = GroupResult::default();
+        let (mut unannounced, mut announced) = (group, Vec::new());
+        if self.consumer.announces(&unannounced) {
+            std::mem::swap(&mut unannounced, &mut announced);
+        }
+        // An attempt that was computed with other arguments than the row's is announced, which tells the row's.
+        announced.append(&mut self.record(unannounced, &mut group_result).await);
+        let started = self.announce(announced, &mut group_result).await;
+        self.record(started, &mut group_result).await;
+        if !group_result.refused.is_empty() {
+            let dead: Vec<DeadLetter> = group_result.dead_letters(&self.consumer.attempts.kind, deliveries);
+            self.consumer.broker.dead_letter(&dead).await?;
+        }
+        Ok(group_result.tags)
+    }
+
+    /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
+    async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
+        let progress = self.consumer.compute(&attempts).await;
+        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
+        for (attempt, progress) in attempts.into_iter().zip(progress) {
+            match (progress, attempt.guard) {
+                // Its row is already recorded as `running`.
+                (Progress::Slow(task), Guard::Running(_)) => {
+                    group_result.finished(&attempt);
+                    self.hand_over(attempt, task).await;
+                }
+                (progress, _) => {
+                    completions.push(attempt.completion(self.consumer.outcome(&progress)));
+                    unrecorded.push((attempt, progress));
+                }
+            }
+        }
+        let results = self.complete(&mut completions).await;
+        let mut superseded = Vec::new();
+        for ((attempt, progress), result) in unrecorded.into_iter().zip(results) {
+            match (progress, result) {
+                (Progress::Slow(task), CompletionResult::Started(args)) => {
+                    group_result.finished(&attempt);
+                    self.hand_over(attempt.running(args), task).await;
+                }
+                (progress, result) => {
+                    if let Progress::Slow(task) = progress {
+                        task.abort();
+                    }
+                    match (result, attempt.guard) {
+                        (CompletionResult::Superseded, Guard::Pending(_)) => superseded.push(attempt),
+                        (result, _) => group_result.add(&attempt, result),
+                    }
+                }
+            }
+        }
+        superseded
+    }
+
+    /// Records the attempts as `running` before they start. Returns those that may start, with the arguments of their
+    /// rows.
+    async fn announce(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
+        let mut completions: Vec<Completion> = attempts
+            .iter()
+            .map(|attempt| attempt.announcement(self.consumer.running()))
+            .collect();
+        let results = self.complete(&mut completions).await;
+        let mut started = Vec::new();
+        for (attempt, result) in attempts.into_iter().zip(results) {
+            match result {
+                CompletionResult::Started(args) => started.push(attempt.running(args)),
+                result => group_result.add(&attempt, result),
+            }
+        }
+        started
+    }
+
+    async fn complete(&self, completions: &mut [Completion]) -> Vec<CompletionResult> {
+        let Consumer {
+            store, feed, attempts, ..
+        } = self.consumer;
+        complete(store, feed, &attempts.kind, completions, self.abandon).await
+    }
+
+    /// Hands a work recorded as `running` over to the task that tracks such works.
+    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<Json, ComputeError>>) {
+        let place = place(&self.places).await;
+        let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
+    }
+}
+
+/// The result of a group.
+#[derive(Default)]
+struct GroupResult {
+    /// Deliveries to acknowledge.
+    tags: Vec<u64>,
+    /// Deliveries that the store refused in any form, with the reason.
+    refused: Vec<(Vec<u64>, String)>,
+}
+
+impl GroupResult {
+    fn add(&mut self, attempt: &Attempt, result: CompletionResult) {
+        match result {
+            // The broker redelivers it.
+            CompletionResult::Abandoned => {}
+            CompletionResult::Applied | CompletionResult::Started(_) | CompletionResult::Superseded => {
+                self.finished(attempt);
+            }
+            CompletionResult::Refused(reason) => {
+                log_repeated!(Error, "a demand is a dead letter", "{reason}");
+                self.refused.push((attempt.tags.clone(), reason));
+                self.finished(attempt);
+            }
+        }
+    }
+
+    fn finished(&mut self, attempt: &Attempt) {
+        self.tags.extend(&attempt.tags);
+    }
+
+    fn dead_letters(&self, kind: &KindName, deliveries: &[Delivery]) -> Vec<DeadLetter> {
+        let of_tag = |tag: &u64| deliveries.iter().find(|delivery| delivery.tag == *tag);
+        let letters = self.refused.iter().flat_map(|(tags, reason)| {
+            tags.iter()
+                .filter_map(of_tag)
+                .map(|delivery| decoding::dead_letter(kind, delivery, reason))
+        });
+        letters.collect()
+    }
+}
+
+/// Takes the place of a slow work. One is free, because a batch is never larger than the number of free places.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    places
+        .clone()
+        .acquire_owned()
+        .await
+        .unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
+}

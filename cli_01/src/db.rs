@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use pp_cli::config::{DatabaseArgs, DurationText};
 use pp_cli::connect::{self, Schema};
-use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkId};
+use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::{Declaration, Kind, Unchanged, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
-use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, Search, Selection};
+use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, MOST_KINDS, Search, Selection};
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::Works;
@@ -57,6 +59,21 @@ impl Database {
         StoreHandle::start(&self.store, &feed, StoreOptions::default())
     }
 
+    /// Fails unless the kind is declared and takes these arguments, as the API does.
+    fn check(&self, wanted: &CreateWork) -> Result<(), Failure> {
+        let CreateWork { kind, args, .. } = wanted;
+        let Some(args) = args.as_ref().filter(|_| !kind.is_add_up_to()) else {
+            return Ok(());
+        };
+        let kinds = self.ask(self.store.kinds())?.into_iter().map(Kind::of_row);
+        let known = kinds.filter(Kind::is_declared).find(|known| known.name() == kind);
+        let undeclared = || Failure::Usage(format!("nobody has declared a kind {kind}"));
+        match known.ok_or_else(undeclared)?.faults(args).first() {
+            Some(fault) => Err(Failure::Usage(format!("args{}: {}", fault.pointer, fault.detail))),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for an answer until the time limit.
     fn ask<T>(&self, question: impl Future<Output = Result<T, impl Display>>) -> Result<T, Failure> {
         let bounded = async { tokio::time::timeout_at(self.deadline.into(), question).await };
@@ -95,6 +112,7 @@ impl Works for Database {
     }
 
     fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
+        self.check(&wanted)?;
         self.ask(async {
             let (_actor, store) = self.actor();
             store.create(wanted, new_message_id()).await
@@ -133,6 +151,31 @@ impl Works for Database {
         self.ask(self.store.drop_letters(which))
     }
 
+    fn kinds(&self) -> Result<Vec<Value>, Failure> {
+        let rows = self.ask(self.store.kinds())?;
+        Ok(rows.into_iter().map(|row| shown(&Kind::of_row(row))).collect())
+    }
+
+    fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {
+        if kind.is_add_up_to() {
+            return Err(Failure::Ended(format!(
+                "{kind} is built in, and declared by its workers"
+            )));
+        }
+        let declared = self.ask(self.store.declare(kind, &declaration.json()))?;
+        let full = || Failure::Ended(format!("there are {MOST_KINDS} kinds already"));
+        Ok(shown(&Kind::of_row(declared.ok_or_else(full)?)))
+    }
+
+    fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure> {
+        match self.ask(set_policy(&self.store, kind, change, None))? {
+            Ok(kind) => Ok(shown(&kind)),
+            Err(Unchanged::Invalid(why)) => Err(Failure::Usage(why)),
+            Err(Unchanged::Missing) => Err(Failure::NotFound(format!("nobody has declared a kind {kind}"))),
+            Err(Unchanged::OtherVersion) => Err(Failure::Ended(format!("kind {kind} keeps changing; try again"))),
+        }
+    }
+
     fn stats(&self) -> Result<Stats, Failure> {
         self.ask(self.store.stats())
     }
@@ -151,6 +194,10 @@ fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
         ))),
         Changed::Missing | Changed::OtherVersion => Err(no_such_work(id)),
     }
+}
+
+fn shown(kind: &Kind) -> Value {
+    serde_json::to_value(kind).unwrap_or_default()
 }
 
 fn no_such_work(id: WorkId) -> Failure {

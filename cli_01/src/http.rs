@@ -7,11 +7,13 @@ mod stream;
 use std::time::Duration;
 
 use pp_cli::config::DurationText;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Json, Problem, Stats, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Json, KindName, Problem, Stats, Status, Work, WorkId};
+use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -106,7 +108,7 @@ impl Api {
     /// The failure that an error status stands for.
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
         let line = match serde_json::from_slice::<Problem>(body) {
-            Ok(problem) if !problem.detail.is_empty() => problem.detail,
+            Ok(problem) if !problem.detail.is_empty() => sentence(&problem),
             _ => format!("{} answers {status}", self.base),
         };
         match status {
@@ -194,6 +196,22 @@ impl Works for Api {
         Ok(dropped)
     }
 
+    fn kinds(&self) -> Result<Vec<Value>, Failure> {
+        self.answer(self.get("/kind").call())
+    }
+
+    fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {
+        let request = self.agent.put(self.url(&format!("/kind/{kind}")));
+        let body = declaration.json().to_string();
+        self.answer(request.content_type("application/json").send(body))
+    }
+
+    fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure> {
+        let request = self.agent.patch(self.url(&format!("/kind/{kind}")));
+        let body = format!("{{\"policy\":{change}}}");
+        self.answer(request.content_type("application/json").send(body))
+    }
+
     fn stats(&self) -> Result<Stats, Failure> {
         self.answer(self.get("/stats").call())
     }
@@ -211,6 +229,14 @@ struct Redriven {
 #[derive(Deserialize)]
 struct Dropped {
     dropped: u64,
+}
+
+/// A problem with its first fault, in one line.
+fn sentence(problem: &Problem) -> String {
+    match problem.errors.first() {
+        Some(fault) => format!("{}: {} {}", problem.detail, fault.pointer, fault.detail),
+        None => problem.detail.clone(),
+    }
 }
 
 /// The selected letters as a query parameter.

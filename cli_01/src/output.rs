@@ -1,6 +1,7 @@
 //! Prints answers: one JSON document exactly like the API's, which stays stable, or a table for people, which may
 //! change.
 
+mod kinds;
 mod stats;
 
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use pp_lib::domain::{DeadLetter, Event, Stats, Status, Work, WorkCode};
 use pp_lib::streams::StreamedChange;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::one_line;
 
@@ -41,6 +43,17 @@ impl Output {
 
     pub(crate) fn dead_letters(self, letters: &[DeadLetter]) -> io::Result<()> {
         self.list(letters, letters_table)
+    }
+
+    pub(crate) fn kinds(self, kinds: &[Value]) -> io::Result<()> {
+        self.list(kinds, kinds::list_table)
+    }
+
+    pub(crate) fn kind(self, kind: &Value) -> io::Result<()> {
+        match self {
+            Self::Json => json(kind),
+            Self::Table => table(kinds::one_table(kind)),
+        }
     }
 
     /// Prints a list. An empty one is an empty array, but no table.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
+use pp_lib::domain::Fault;
 use pp_lib::serving::{ActorError, DemandError, KeyError};
 use pp_lib::store::{Changed, StoreError};
 use pp_lib::streams::StreamsError;
@@ -16,6 +17,8 @@ pub(crate) struct ApiError {
     detail: Cow<'static, str>,
     /// True if the same request may succeed in a moment.
     later: bool,
+    /// The single faults of the request's values.
+    faults: Vec<Fault>,
 }
 
 /// The detail of every internal error. The cause belongs into the log.
@@ -27,6 +30,7 @@ impl ApiError {
             status,
             detail: detail.into(),
             later: status == StatusCode::SERVICE_UNAVAILABLE,
+            faults: Vec::new(),
         }
     }
 
@@ -48,6 +52,14 @@ impl ApiError {
 
     pub(crate) fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 422 with these faults.
+    pub(crate) fn faulty(detail: impl Into<Cow<'static, str>>, faults: Vec<Fault>) -> Self {
+        Self {
+            faults,
+            ..Self::unprocessable(detail)
+        }
     }
 
     pub(crate) fn precondition_failed() -> Self {
@@ -182,7 +194,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = pp_http::problem(self.status, self.detail.as_ref());
+        let mut response = pp_http::problem_with(self.status, self.detail.as_ref(), self.faults.clone());
         if self.later {
             let second = header::HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);

@@ -26,6 +26,7 @@ use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
+use pp_lib::kinds::Registry;
 use pp_lib::runtime::Health;
 use pp_lib::serving::{Caches, DemandService, DemandServing, IdempotentRequests, Serving, Works, forget_expired_keys};
 use pp_lib::store::AnyStore;
@@ -65,6 +66,8 @@ pub struct Services {
     pub demands: DemandService,
     /// Live streams of changes.
     pub streams: Streams,
+    /// The kinds, and their settings.
+    pub kinds: Registry,
     /// The health of the process, for the health pages.
     pub health: Health,
 }
@@ -74,6 +77,7 @@ struct Api {
     works: Works,
     demands: DemandService,
     streams: Streams,
+    kinds: Registry,
     requests: IdempotentRequests,
     bodies: Budget,
     answers: Budget,
@@ -120,6 +124,8 @@ pub async fn serve(
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
+    let kinds = Registry::new(store.clone(), broker.clone());
+    let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
     tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
@@ -127,12 +133,14 @@ pub async fn serve(
         works,
         demands,
         streams,
+        kinds,
         health: health.clone(),
     };
     let served = run(args.config(grace), listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;
+    following.await?;
     watch_broker.await?;
     cleaning.await?;
     watch.await??;
@@ -150,6 +158,7 @@ pub async fn run(
         works,
         demands,
         streams,
+        kinds,
         health,
     } = services;
     let stopping = health.clone();
@@ -162,6 +171,7 @@ pub async fn run(
         works,
         demands,
         streams,
+        kinds,
         requests: requests.clone(),
         bodies: Budget::new(config.body_budget),
         answers: Budget::new(config.body_budget),

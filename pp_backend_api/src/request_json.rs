@@ -67,6 +67,14 @@ impl Update {
     }
 }
 
+/// The body of `PATCH /kind/{name}`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Settings of the policy; `null` takes one back.
+    pub(crate) policy: Json,
+}
+
 /// The body or query of a request without parameters.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]

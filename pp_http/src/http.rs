@@ -6,13 +6,21 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, Route, guard, web};
-use pp_lib::domain::Problem;
+use pp_lib::domain::{Fault, Problem};
 use url::form_urlencoded;
 
 /// The response to an error: problem details that must not be cached.
 pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
+    problem_with(status, detail, Vec::new())
+}
+
+/// The same with the single faults of the request's values.
+pub fn problem_with(status: StatusCode, detail: impl Into<String>, errors: Vec<Fault>) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem::new(status.as_u16(), title, detail);
+    let problem = Problem {
+        errors,
+        ..Problem::new(status.as_u16(), title, detail)
+    };
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -17,7 +17,7 @@ pub use bind::ProbeBind;
 pub use budget::{Budget, Share};
 pub use connection::Client;
 pub use hosts::{HostName, Hosts, known_host};
-pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem};
+pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem, problem_with};
 pub use pages::configure;
 pub use serve::serve;
 pub use server::{ServerOptions, serve_app};

@@ -3,6 +3,7 @@
 //! Without a subcommand the program does the lookup that existing scripts call: `--id N` or `--work-code C`.
 
 mod dead_letters;
+mod kinds;
 mod search;
 mod watch;
 
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
-use pp_lib::domain::{AddUpTo, Status, WorkCodePrefix, WorkId};
-use pp_lib::serving::{CreateWork, latest_run_at};
+use pp_lib::domain::{AddUpTo, Json, KindName, Status, WorkCodePrefix, WorkId};
+use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
 use pp_lib::store::Search;
 
 use self::dead_letters::DeadletterAction;
+use self::kinds::KindAction;
 use self::search::SearchArgs;
 use self::watch::WatchArgs;
 use crate::commands::{Command, ONLY_HTTP, Works};
@@ -91,6 +93,14 @@ enum Action {
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         add_up_to: Option<AddUpTo>,
 
+        /// The kind of work [default: add_up_to].
+        #[arg(long, value_name = "KIND", requires = "args", conflicts_with = "add_up_to")]
+        kind: Option<KindName>,
+
+        /// The arguments of a work of another kind, as JSON.
+        #[arg(long, value_name = "JSON", requires = "kind", value_parser = args_json)]
+        args: Option<Json>,
+
         /// The time it starts, at most 366 days ahead [unit: Unix seconds; default: at once].
         #[arg(long, value_name = "UNIX", allow_negative_numbers = true, value_parser = run_at)]
         run_at: Option<i64>,
@@ -125,6 +135,9 @@ enum Action {
     /// List dead letters, run them again or drop them.
     #[command(subcommand)]
     Deadletter(DeadletterAction),
+    /// List kinds of works, pause them or change their settings.
+    #[command(subcommand)]
+    Kind(KindAction),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -202,11 +215,16 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
 impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
-            Self::Create { add_up_to, run_at } => Command::Create(CreateWork {
-                args: add_up_to.map(AddUpTo::args),
+            Self::Create {
+                add_up_to,
+                kind,
+                args,
                 run_at,
-                ..CreateWork::default()
-            }),
+            } => {
+                let kind = kind.unwrap_or_default();
+                let args = requested_args(&kind, add_up_to, args).map_err(Failure::Usage)?;
+                Command::Create(CreateWork { kind, args, run_at })
+            }
             Self::Events(work) => Command::Events(WorkId(work.id)),
             Self::Update { work, add_up_to } => Command::Update(WorkId(work.id), add_up_to.args()),
             Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
@@ -215,6 +233,7 @@ impl Action {
             Self::Stats { rebuild } => Command::Stats { rebuild },
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
+            Self::Kind(action) => Command::Kinds(action.command()?),
             Self::Search(search) => Command::Search(search.search()?),
         })
     }
@@ -228,6 +247,10 @@ fn prefix(text: &str) -> Result<WorkCodePrefix, Failure> {
 fn status(text: &str) -> Result<Status, String> {
     text.parse()
         .map_err(|()| format!("expected one of {}", Status::ALL.map(Status::as_str).join(", ")))
+}
+
+fn args_json(text: &str) -> Result<Json, String> {
+    Json::parse(text.as_bytes(), Json::USUAL_LIMIT).map_err(|error| error.to_string())
 }
 
 fn run_at(text: &str) -> Result<i64, String> {

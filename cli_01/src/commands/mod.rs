@@ -1,17 +1,21 @@
 //! The commands. Each queries [`Works`], which hides the source, and prints the answer.
 
 mod dead_letters;
+mod kinds;
 mod watch;
 
-use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkId};
+use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
+use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Search, Selection};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::http::Stream;
 use crate::output::Output;
 
 pub(crate) use dead_letters::DeadLetters;
+pub(crate) use kinds::Kinds;
 pub(crate) use watch::{Followed, Watch};
 
 /// The error of a watch on a database.
@@ -29,6 +33,7 @@ pub(crate) enum Command {
     Retry(WorkId),
     Delete(WorkId),
     DeadLetters(DeadLetters),
+    Kinds(Kinds),
     Stats {
         /// Counts all works again first.
         rebuild: bool,
@@ -61,6 +66,7 @@ impl Command {
             Self::Retry(id) => output.work(&works.retry(id)?)?,
             Self::Delete(id) => works.delete(id)?,
             Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
+            Self::Kinds(what) => kinds::kinds(works, &what, output)?,
             Self::Stats { rebuild } => {
                 if rebuild {
                     works.rebuild_stats()?;
@@ -114,6 +120,15 @@ pub(crate) trait Works {
 
     /// Removes dead letters and answers their number.
     fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
+
+    /// The kinds in the order of their names, as the API shows them.
+    fn kinds(&self) -> Result<Vec<Value>, Failure>;
+
+    /// Declares a kind and answers it, or [`Failure::Ended`] if it is built in or there are too many.
+    fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure>;
+
+    /// Changes settings of a kind and answers it, or [`Failure::NotFound`].
+    fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure>;
 
     /// The counters.
     fn stats(&self) -> Result<Stats, Failure>;

@@ -12,6 +12,7 @@
 mod dead_letters;
 mod embedded;
 mod http;
+mod kinds;
 mod stats;
 mod watch;
 

@@ -34,6 +34,7 @@ pub(super) async fn update(
     let version = applied(api.ask(expected_version(&api.works, id, wanted)).await?)?;
     let kind = api.ask(api.works.newest(id)).await?.ok_or_else(no_such_work)?.kind;
     let args = update.args(&kind).map_err(ApiError::unprocessable)?;
+    api.check_args(&kind, Some(&args), "").await?;
     let work = applied(api.ask(api.works.update(id, args, version)).await?)?;
     Ok(HttpResponse::Ok().insert_header((ETAG, tag(&work))).json(work))
 }

@@ -22,6 +22,7 @@ pub(super) async fn demand(
     let demanded = body
         .parse_if_any(&request)?
         .map_or_else(Demanded::default, |Object(demanded)| demanded);
+    api.check_args(&demanded.kind, demanded.args.as_ref(), "").await?;
     let identity = idempotent::demand_identity(&request)?;
     let demand = api
         .ask(api.demands.demand(demanded.kind, demanded.args, identity))

@@ -4,11 +4,11 @@ use actix_web::HttpResponse;
 use pp_http::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 23] = [
+const ROUTES: [(&str, &str, &str); 27] = [
     (
         "POST",
         "/work",
-        "create a work; {\"add_up_to\":n,\"run_at\":seconds}, or no body for a random bound",
+        "create a work; {\"add_up_to\":n,\"run_at\":seconds} or {\"kind\":name,\"args\":{…}}, or no body for a random bound",
     ),
     (
         "POST",
@@ -40,6 +40,18 @@ const ROUTES: [(&str, &str, &str); 23] = [
         "GET",
         "/work/{id}/events",
         "the history of a work, oldest first; after, limit",
+    ),
+    ("GET", "/kind", "the kinds of works"),
+    ("GET", "/kind/{name}", "one kind: its policy, declaration and settings"),
+    (
+        "PUT",
+        "/kind/{name}",
+        "declare a kind; {\"policy\":{…},\"args_schema\":{…}}",
+    ),
+    (
+        "PATCH",
+        "/kind/{name}",
+        "set or take back (null) settings of its policy; {\"policy\":{\"paused\":true}}",
     ),
     (
         "GET",

@@ -4,6 +4,7 @@ mod changes;
 mod dead_letters;
 mod demand;
 mod index;
+mod kinds;
 mod live;
 mod search;
 mod stats;
@@ -24,6 +25,7 @@ const READS: &str = "GET, HEAD";
 const POST: &str = "POST";
 const READS_AND_POST: &str = "GET, HEAD, POST";
 const READS_AND_CHANGES: &str = "GET, HEAD, PATCH, DELETE";
+const READS_PUT_AND_PATCH: &str = "GET, HEAD, PUT, PATCH";
 const READS_AND_DELETE: &str = "GET, HEAD, DELETE";
 
 /// Mounts every route except the health pages.
@@ -57,6 +59,13 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         .service(resource(vec!["/live.css"], READS).route(get().to(live::style)))
         .service(resource(vec!["/live.js"], READS).route(get().to(live::script)))
         .service(resource(vec!["/live.svg"], READS).route(get().to(live::icon)))
+        .service(resource(vec!["/kind", "/kind/"], READS).route(get().to(kinds::list)))
+        .service(
+            resource(vec!["/kind/{name}"], READS_PUT_AND_PATCH)
+                .route(get().to(kinds::get))
+                .route(web::put().to(kinds::declare))
+                .route(web::patch().to(kinds::set)),
+        )
         .service(
             resource(vec!["/deadletter", "/deadletter/"], READS_AND_DELETE)
                 .route(get().to(dead_letters::list))

@@ -36,6 +36,7 @@ pub(super) async fn create(
     let wanted = body
         .parse_if_any(&request)?
         .map_or_else(CreateWork::default, |Object(wanted)| wanted);
+    api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
         let work = works.create(wanted, seed).await?;
@@ -53,6 +54,10 @@ pub(super) async fn create_all(
     Body { bytes, mut share }: Body,
 ) -> Result<HttpResponse, ApiError> {
     let Bulk(wanted) = body::parse(&request, &bytes)?;
+    for (place, wanted) in wanted.iter().enumerate() {
+        let place = format!("/{place}");
+        api.check_args(&wanted.kind, wanted.args.as_ref(), &place).await?;
+    }
     if !share.grow(wanted.len() * COST) {
         return Err(body::no_room());
     }

@@ -24,6 +24,7 @@ mod faults;
 mod histories;
 mod hosts;
 mod keys;
+mod kinds;
 mod letters;
 mod live_page;
 mod many;

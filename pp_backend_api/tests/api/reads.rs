@@ -167,9 +167,10 @@ fn the_index_lists_routes_that_work() {
         }
         let real = path
             .replace("{id}", &work["id"].to_string())
+            .replace("{name}", "add_up_to")
             .replace("{code}", work["work_code"].as_str().unwrap());
         let status = match (method, path) {
-            ("POST", "/work/bulk") | ("PATCH", _) => 422,
+            ("POST", "/work/bulk") | ("PATCH", _) | ("PUT", _) => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
             // The routes run in this order: an updated work is pending, and a cancelled one starts again.
             ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,

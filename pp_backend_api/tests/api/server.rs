@@ -13,6 +13,7 @@ use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
+use pp_lib::kinds::Registry;
 use pp_lib::runtime::Health;
 use pp_lib::serving::StoreOptions;
 use pp_lib::serving::{Caches, DemandServing, Serving};
@@ -125,17 +126,21 @@ async fn serve(
     let (serving, works) = Serving::start(&store, &feed, &caches, options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
+    let kinds = Registry::new(store.clone(), broker.clone());
+    let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
     let services = Services {
         works,
         demands,
         streams,
+        kinds,
         health,
     };
     let grace = config.grace;
     pp_backend_api::run(config, listener, services, shutdown).await.unwrap();
     watching.await.unwrap().unwrap();
+    following.await.unwrap();
     demanding.stop(grace).await;
     serving.stop(grace).await;
 }

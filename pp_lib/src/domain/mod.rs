@@ -25,7 +25,7 @@ pub use event::{Event, Variable, value_of_args};
 pub use json::{Json, JsonError, JsonFault};
 pub use kind::{KindName, KindNameError};
 pub use position::{Position, PositionError, Snapshot};
-pub use problem::Problem;
+pub use problem::{Fault, Problem};
 pub use run::Run;
 pub use stats::{ByOrigin, ByStatus, Latency, Rates, Stats};
 pub(crate) use work::ShownWork;

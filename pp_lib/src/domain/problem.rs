@@ -14,6 +14,18 @@ pub struct Problem {
     pub status: u16,
     /// The error in this request, in words for its sender.
     pub detail: String,
+    /// The single faults of the request's values, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+/// A value of a request that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// JSON pointer (RFC 6901) to the value; empty for the whole.
+    pub pointer: String,
+    /// What it must be, in words for its sender.
+    pub detail: String,
 }
 
 impl Problem {
@@ -27,6 +39,7 @@ impl Problem {
             title: title.to_owned(),
             status,
             detail: detail.into(),
+            errors: Vec::new(),
         }
     }
 }

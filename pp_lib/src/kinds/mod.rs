@@ -11,10 +11,10 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use policy::{Backoff, Policy, Retention};
-pub use registry::{Registry, UnknownKind};
-pub use schema::{Fault, Schema};
+pub use registry::{Registry, Unchanged, UnknownKind, set_policy};
+pub use schema::Schema;
 
-use crate::domain::{Json, KindName};
+use crate::domain::{Fault, Json, KindName};
 use crate::store::KindRow;
 
 /// What a program says of a kind.
@@ -116,6 +116,14 @@ impl Kind {
     /// True if its works are taken and sent: somebody has declared it, or it is built in.
     pub fn is_declared(&self) -> bool {
         self.row.declared.is_some() || self.row.name.is_add_up_to()
+    }
+
+    /// The faults of arguments, at most ten.
+    pub fn faults(&self, args: &Json) -> Vec<Fault> {
+        self.args_schema
+            .as_ref()
+            .map(|schema| schema.faults(args))
+            .unwrap_or_default()
     }
 
     /// The overrides after a change in the form of a JSON merge patch (RFC 7396): `null` takes a setting back.

@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use futures_util::FutureExt as _;
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, Kind, Policy};
+use super::{Declaration, Kind, Policy};
 use crate::broker::AnyBroker;
-use crate::domain::{Json, KindName};
+use crate::domain::{Fault, Json, KindName};
 use crate::log_repeated;
-use crate::runtime::Retry;
-use crate::store::{AnyStore, Result};
+use crate::runtime::{Retry, supervise};
+use crate::store::{AnyStore, Changed, Result};
 
 /// The interval of looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two looks for a kind that is unknown here.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The most concurrent questions and changes.
+const CALLS: usize = 4;
+/// The most changes of settings that one change may lose against.
+const TRIES: usize = 10;
 /// The most similar names in an answer.
 const MOST_ALIKE: usize = 3;
 /// The lowest similarity of such a name, from 0 to 1.
@@ -33,6 +38,7 @@ struct Inner {
     broker: AnyBroker,
     known: watch::Sender<Arc<Known>>,
     last_look: Mutex<Option<Instant>>,
+    calls: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +46,17 @@ struct Known {
     /// `None` until the store has answered.
     revision: Option<i64>,
     kinds: BTreeMap<KindName, Arc<Kind>>,
+}
+
+/// A change of settings that was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A setting is unknown or out of its bounds; a sentence for the client.
+    Invalid(String),
+    /// The kind is at another version.
+    OtherVersion,
+    /// Nobody has declared the kind.
+    Missing,
 }
 
 /// The reason why arguments are not taken.
@@ -61,11 +78,20 @@ impl Registry {
             broker,
             known: watch::channel(Arc::default()).0,
             last_look: Mutex::default(),
+            calls: Semaphore::new(CALLS),
         }))
     }
 
     /// Follows the store until `shutdown` is cancelled.
     pub async fn run(self, shutdown: CancellationToken) {
+        let token = shutdown.clone();
+        supervise("kinds", None, shutdown, (), move |()| {
+            self.clone().refresh_regularly(token.clone()).boxed()
+        })
+        .await;
+    }
+
+    async fn refresh_regularly(self, shutdown: CancellationToken) {
         let mut retry = Retry::new("reading the kinds");
         while !shutdown.is_cancelled() {
             match self.refresh().await {
@@ -109,21 +135,39 @@ impl Registry {
         Ok(())
     }
 
+    /// All kinds as the store has them now, in the order of their names.
+    pub async fn list(&self) -> Result<Vec<Kind>> {
+        let _call = self.0.calls.acquire().await;
+        let rows = self.0.store.kinds().await?;
+        Ok(rows.into_iter().map(Kind::of_row).collect())
+    }
+
+    /// Declares a kind. `None` if there are too many.
+    pub async fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Option<Kind>> {
+        let _call = self.0.calls.acquire().await;
+        let declared = self.0.store.declare(kind, &declaration.json()).await?;
+        self.refresh().await?;
+        Ok(declared.map(Kind::of_row))
+    }
+
+    /// Changes an operator's settings of a kind by a JSON merge patch. A given version must match.
+    pub async fn set(
+        &self,
+        kind: &KindName,
+        change: &Json,
+        version: Option<i64>,
+    ) -> Result<std::result::Result<Kind, Unchanged>> {
+        let _call = self.0.calls.acquire().await;
+        let set = set_policy(&self.0.store, kind, change, version).await?;
+        if set.is_ok() {
+            self.refresh().await?;
+        }
+        Ok(set)
+    }
+
     /// A kind, if the store had it.
     pub fn get(&self, kind: &KindName) -> Option<Arc<Kind>> {
         self.0.known.borrow().kinds.get(kind).cloned()
-    }
-
-    /// All kinds that the store had, in the order of their names.
-    pub fn all(&self) -> Vec<Arc<Kind>> {
-        self.0.known.borrow().kinds.values().cloned().collect()
-    }
-
-    /// Waits until the kinds change.
-    pub async fn changed(&self) {
-        let mut known = self.0.known.subscribe();
-        // The sender lives as long as `self`.
-        let _ = known.changed().await;
     }
 
     /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both.
@@ -168,9 +212,9 @@ impl Registry {
                 None => UnknownKind::Unloaded,
             });
         };
-        match known.args_schema.as_ref().map(|schema| schema.faults(args)) {
-            Some(faults) if !faults.is_empty() => Err(UnknownKind::Invalid(faults)),
-            _ => Ok(()),
+        match known.faults(args) {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(UnknownKind::Invalid(faults)),
         }
     }
 
@@ -199,4 +243,33 @@ impl Registry {
             .map(|(_, name)| name.clone())
             .collect()
     }
+}
+
+/// Changes an operator's settings of a kind by a JSON merge patch (RFC 7396): `null` takes a setting back. A given version
+/// must match.
+pub async fn set_policy(
+    store: &AnyStore,
+    kind: &KindName,
+    change: &Json,
+    version: Option<i64>,
+) -> Result<std::result::Result<Kind, Unchanged>> {
+    for _ in 0..TRIES {
+        let rows = store.kinds().await?;
+        let found = rows.into_iter().map(Kind::of_row).find(|known| known.name() == kind);
+        let Some(known) = found.filter(Kind::is_declared) else {
+            return Ok(Err(Unchanged::Missing));
+        };
+        if version.is_some_and(|version| version != known.row.version) {
+            return Ok(Err(Unchanged::OtherVersion));
+        }
+        let overrides = match known.overridden(change) {
+            Ok(overrides) => overrides,
+            Err(why) => return Ok(Err(Unchanged::Invalid(why))),
+        };
+        let read = Some(known.row.version);
+        if let Changed::Applied(row) = store.set_overrides(kind, &overrides, read).await? {
+            return Ok(Ok(Kind::of_row(row)));
+        }
+    }
+    Ok(Err(Unchanged::OtherVersion))
 }

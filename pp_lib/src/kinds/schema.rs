@@ -1,12 +1,11 @@
 //! JSON Schema for arguments.
 
-use std::fmt;
 use std::sync::Arc;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use crate::domain::Json;
+use crate::domain::{Fault, Json};
 
 /// The most faults that one check names.
 const MOST_FAULTS: usize = 10;
@@ -18,21 +17,6 @@ const MAX_LENGTH: usize = 64 << 10;
 /// A schema that arguments are checked against. A clone shares it.
 #[derive(Clone, Debug)]
 pub struct Schema(Arc<Validator>);
-
-/// A value that is not as it must be.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) to the value; empty for the whole.
-    pub pointer: String,
-    /// What it must be; a sentence for the client.
-    pub detail: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.pointer, self.detail)
-    }
-}
 
 impl Schema {
     /// The schema in this JSON. It cannot refer to other documents.

@@ -59,26 +59,24 @@ impl TryFrom<Fields> for CreateWork {
 /// The arguments that a client asks for: `args`, or `add_up_to` for a sum.
 ///
 /// # Errors
-/// There is no such kind, the arguments are not those of the kind, or they break a rule for JSON; a sentence for the
-/// client.
+/// They are missing, are not those of a sum, or break a rule for JSON; a sentence for the client.
 pub fn requested_args(kind: &KindName, add_up_to: Option<AddUpTo>, args: Option<Json>) -> Result<Option<Json>, String> {
-    if !kind.is_add_up_to() {
-        return Err(format!(
-            "there is no kind `{kind}`; the only one is `{}`",
-            KindName::ADD_UP_TO
-        ));
+    let sum = kind.is_add_up_to();
+    let args = match (add_up_to, args) {
+        (Some(_), Some(_)) => return Err("add_up_to and args say the same; give one of them".to_owned()),
+        (Some(bound), None) if sum => return Ok(Some(bound.args())),
+        (Some(_), None) => return Err(format!("add_up_to is of another kind than {kind}; give args")),
+        (None, None) if sum => return Ok(None),
+        (None, None) => return Err("missing field `args`".to_owned()),
+        (None, Some(args)) => args,
+    };
+    let args = Json::parse(args.as_str().as_bytes(), Json::USUAL_LIMIT)
+        .map_err(|error| format!("/args{}: {}", error.pointer, error.fault))?;
+    match sum {
+        true => AddUpTo::of_args(&args).map(|bound| Some(bound.args())),
+        false => Ok(Some(args)),
     }
-    match (add_up_to, args) {
-        (Some(_), Some(_)) => Err("add_up_to and args say the same; give one of them".to_owned()),
-        (Some(bound), None) => Ok(Some(bound.args())),
-        (None, Some(args)) => {
-            let rules = Json::parse(args.as_str().as_bytes(), Json::USUAL_LIMIT);
-            rules.map_err(|error| format!("/args{}: {}", error.pointer, error.fault))?;
-            let bound = AddUpTo::of_args(&args).map_err(|why| format!("/args: {why}"))?;
-            Ok(Some(bound.args()))
-        }
-        (None, None) => Ok(None),
-    }
+    .map_err(|why| format!("/args: {why}"))
 }
 
 /// The latest time for which a work may be scheduled, in Unix seconds: 366 days from now.

@@ -205,6 +205,7 @@ pub async fn dead_messages_of_two_kinds_are_two_letters(store: AnyStore) {
         assert_eq!(letter.message_id.as_deref(), Some(message_id.as_str()));
     }
     // Letters of works have their kind as well, and are apart from those of messages.
+    store.declare(&two, &Json::accepted("{}")).await.unwrap();
     let dead = NewWork {
         message_id: message_id.clone(),
         ..wanted(&two, &json("[]"))

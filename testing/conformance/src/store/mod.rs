@@ -24,6 +24,7 @@ mod cancelling;
 mod changes;
 mod completion;
 mod dead_letters;
+mod declarations;
 mod dispatch;
 mod feed;
 mod fixtures;
@@ -38,6 +39,7 @@ pub use cancelling::*;
 pub use changes::*;
 pub use completion::*;
 pub use dead_letters::*;
+pub use declarations::*;
 pub use dispatch::*;
 pub use feed::*;
 pub use fixtures::{completion, everything, new_work, new_works, without_row};
@@ -194,6 +196,13 @@ macro_rules! store_suite {
             other_arguments_of_a_pending_row_are_superseded
             a_claim_knows_its_own_start_and_no_other
             a_search_for_a_kind_shows_no_other
+            the_newest_declaration_counts_and_the_one_before_is_kept
+            settings_of_an_operator_stay_when_a_program_declares_again
+            works_of_undeclared_and_paused_kinds_wait_and_the_others_are_sent
+            the_sum_is_paused_and_resumed_like_any_kind
+            a_worker_is_seen_for_the_kinds_that_are_declared
+            there_is_a_most_of_kinds
+            each_kind_is_kept_for_its_own_time
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

@@ -386,7 +386,7 @@ fn the_way_back_is_refused_while_there_are_other_kinds<C: Database>(connection: 
     assert_unchanged(connection);
     // And there once more.
     connection.migrate().unwrap();
-    assert_eq!(connection.versions(), versions);
+    assert!(connection.versions().starts_with(&versions));
     assert_eq!(connection.schema(), schema);
     assert_upgraded(connection);
 }

@@ -13,7 +13,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Declaration, Kind, Unchanged, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
-use pp_lib::store::{AnyStore, Changed, MOST_EVENTS, MOST_KINDS, Search, Selection};
+use pp_lib::store::{AnyStore, Changed, LetterFilter, MOST_EVENTS, MOST_KINDS, Search, Selection};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -139,16 +139,27 @@ impl Works for Database {
         applied(id, self.ask(self.store.delete(id, None))?)
     }
 
-    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
-        self.ask(self.store.dead_letters(before, limit))
+    fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>, Failure> {
+        self.ask(self.store.dead_letters(filter, before, limit))
     }
 
-    fn redrive(&self, which: &Selection) -> Result<u64, Failure> {
-        self.ask(self.store.redrive(which))
+    fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
+        match dry_run {
+            true => self.ask(self.store.count_redrivable(which)),
+            false => self.ask(self.store.redrive(which)),
+        }
     }
 
-    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
-        self.ask(self.store.drop_letters(which))
+    fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
+        match dry_run {
+            true => self.ask(self.store.count_letters(which)),
+            false => self.ask(self.store.drop_letters(which)),
+        }
     }
 
     fn kinds(&self) -> Result<Vec<Value>, Failure> {
@@ -176,8 +187,8 @@ impl Works for Database {
         }
     }
 
-    fn stats(&self) -> Result<Stats, Failure> {
-        self.ask(self.store.stats())
+    fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure> {
+        self.ask(self.store.stats(kind))
     }
 
     fn rebuild_stats(&self) -> Result<(), Failure> {

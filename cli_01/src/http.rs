@@ -10,7 +10,7 @@ use pp_cli::config::DurationText;
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Json, KindName, Problem, Stats, Status, Work, WorkId};
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
-use pp_lib::store::{Search, Selection};
+use pp_lib::store::{LetterFilter, Search, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -173,26 +173,32 @@ impl Works for Api {
         self.stream(what, last_id)
     }
 
-    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure> {
+    fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>, Failure> {
         self.pages(limit.into(), |last: Option<&DeadLetter>, limit| {
             let before = last.map(|letter| letter.id).or(before);
             let before = before.map(|before| ("before", before.to_string()));
-            let pairs = [Some(("limit", limit.to_string())), before];
-            self.get("/deadletter").query_pairs(pairs.into_iter().flatten()).call()
+            let pairs = [("limit", limit.to_string())].into_iter().chain(before);
+            let pairs = pairs.chain(filter_parameters(filter));
+            self.get("/deadletter").query_pairs(pairs).call()
         })
     }
 
-    fn redrive(&self, which: &Selection) -> Result<u64, Failure> {
+    fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
         let request = self.agent.post(self.url("/deadletter/redrive"));
-        let (name, value) = letters_parameter(which);
-        let Redriven { redriven } = self.answer(request.query(name, value).send_empty())?;
+        let request = request.query_pairs(letters_parameters(which, dry_run));
+        let Redriven { redriven } = self.answer(request.send_empty())?;
         Ok(redriven)
     }
 
-    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure> {
+    fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
         let request = self.agent.delete(self.url("/deadletter"));
-        let (name, value) = letters_parameter(which);
-        let Dropped { dropped } = self.answer(request.query(name, value).call())?;
+        let request = request.query_pairs(letters_parameters(which, dry_run));
+        let Dropped { dropped } = self.answer(request.call())?;
         Ok(dropped)
     }
 
@@ -212,8 +218,9 @@ impl Works for Api {
         self.answer(request.content_type("application/json").send(body))
     }
 
-    fn stats(&self) -> Result<Stats, Failure> {
-        self.answer(self.get("/stats").call())
+    fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure> {
+        let kind = kind.map(|kind| ("kind", kind.as_str()));
+        self.answer(self.get("/stats").query_pairs(kind).call())
     }
 
     fn rebuild_stats(&self) -> Result<(), Failure> {
@@ -239,15 +246,26 @@ fn sentence(problem: &Problem) -> String {
     }
 }
 
-/// The selected letters as a query parameter.
-fn letters_parameter(which: &Selection) -> (&'static str, String) {
-    match which {
-        Selection::All => ("all", "true".to_owned()),
+/// The selected letters as query parameters.
+fn letters_parameters(which: &Selection, dry_run: bool) -> Vec<(&'static str, String)> {
+    let mut parameters = match which {
         Selection::Ids(ids) => {
             let ids: Vec<String> = ids.iter().map(DeadLetterId::to_string).collect();
-            ("ids", ids.join(","))
+            vec![("ids", ids.join(","))]
         }
+        all if *all == Selection::ALL => vec![("all", "true".to_owned())],
+        Selection::Matching(filter) => filter_parameters(filter).collect(),
+    };
+    if dry_run {
+        parameters.push(("dry_run", "true".to_owned()));
     }
+    parameters
+}
+
+fn filter_parameters(filter: &LetterFilter) -> impl Iterator<Item = (&'static str, String)> {
+    let kind = filter.kind.as_ref().map(|kind| ("kind", kind.to_string()));
+    let error = filter.error.clone().map(|error| ("error", error));
+    kind.into_iter().chain(error)
 }
 
 /// The request body, or `None` if nothing was specified.
@@ -278,9 +296,13 @@ fn parameters(search: &Search) -> Vec<(&'static str, String)> {
         .work_code
         .as_ref()
         .map(|prefix| ("work_code", prefix.as_str().to_owned()));
+    let kind = search.kind.as_ref().map(|kind| ("kind", kind.to_string()));
     let since = search.since.map(|since| ("since", since.to_string()));
     let limit = ("limit", search.limit.to_string());
-    [work_code, status, since, Some(limit)].into_iter().flatten().collect()
+    [work_code, kind, status, since, Some(limit)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Parses an address: scheme, host and optional path, without a slash at the end.
@@ -337,7 +359,7 @@ mod tests {
     fn a_search_becomes_a_query() {
         let search = Search {
             work_code: pp_lib::domain::WorkCodePrefix::parse("api-&x"),
-            kind: None,
+            kind: Some("user.welcome".parse().unwrap()),
             status: Some((Status::Done, false)),
             since: Some(7),
             before: None,
@@ -345,6 +367,7 @@ mod tests {
         };
         let expected = [
             ("work_code", "api-&x"),
+            ("kind", "user.welcome"),
             ("done", "false"),
             ("since", "7"),
             ("limit", "3"),

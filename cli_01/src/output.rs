@@ -83,13 +83,17 @@ impl Output {
 
     pub(crate) fn change(self, change: &StreamedChange) -> io::Result<()> {
         let status = change.status.map_or("-", Status::as_str);
+        let kind = match change.kind.is_add_up_to() {
+            true => String::new(),
+            false => format!("{} ", change.kind),
+        };
         match self {
             Self::Json => json(change),
             Self::Table => line(
                 change.created_on,
                 &change.work_code,
                 status,
-                &format!("{} {}", change.variable, change.value),
+                &format!("{kind}{} {}", change.variable, change.value),
             ),
         }
     }
@@ -110,12 +114,15 @@ impl Output {
         }
     }
 
-    /// Prints the number of changed items. A table format prints nothing for 0.
-    pub(crate) fn count(self, done: &str, count: u64) -> io::Result<()> {
-        match self {
-            Self::Json => json(&serde_json::Map::from_iter([(done.to_owned(), count.into())])),
-            Self::Table if count == 0 => Ok(()),
-            Self::Table => writeln!(io::stdout().lock(), "{done}: {count}"),
+    /// Prints the number of items that were changed, or would be. A table format prints nothing for 0.
+    pub(crate) fn count(self, done: &str, count: u64, dry_run: bool) -> io::Result<()> {
+        let mut output = io::stdout().lock();
+        match (self, dry_run) {
+            (Self::Json, false) => writeln!(output, r#"{{"{done}":{count}}}"#),
+            (Self::Json, true) => writeln!(output, r#"{{"{done}":{count},"dry_run":true}}"#),
+            (Self::Table, _) if count == 0 => Ok(()),
+            (Self::Table, false) => writeln!(output, "{done}: {count}"),
+            (Self::Table, true) => writeln!(output, "would be {done}: {count}"),
         }
     }
 }
@@ -216,8 +223,10 @@ fn events_table(events: &[Event]) -> Table {
     table
 }
 
+/// A table of letters. It shows kinds if one of them is of no sum.
 fn letters_table(letters: &[DeadLetter]) -> Table {
-    let mut table = plain(&[
+    const KIND: usize = 4;
+    let mut columns = vec![
         "ID",
         "WORK",
         "WORK CODE",
@@ -225,11 +234,16 @@ fn letters_table(letters: &[DeadLetter]) -> Table {
         "DEAD SINCE (UTC)",
         "REASON",
         "MESSAGE",
-    ]);
+    ];
+    let only_sums = letters.iter().all(|letter| letter.kind.is_add_up_to());
+    if !only_sums {
+        columns.insert(KIND, "KIND");
+    }
+    let mut table = plain(&columns);
     align_right(&mut table, &[0, 1, 3]);
     let none = || "-".to_owned();
     table.add_rows(letters.iter().map(|letter| {
-        [
+        let mut row = vec![
             letter.id.to_string(),
             letter.work_id.map_or_else(none, |id| id.to_string()),
             letter.work_code.as_ref().map_or_else(none, |code| code.to_string()),
@@ -237,7 +251,11 @@ fn letters_table(letters: &[DeadLetter]) -> Table {
             time(letter.created_on),
             one_line(&letter.reason),
             letter.body.as_deref().map_or_else(none, beginning),
-        ]
+        ];
+        if !only_sums {
+            row.insert(KIND, letter.kind.to_string());
+        }
+        row
     }));
     table
 }

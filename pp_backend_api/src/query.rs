@@ -1,6 +1,7 @@
 //! Parses query parameters. Each may occur once, unknown ones are refused, and errors name them.
 
 use actix_web::{HttpRequest, web};
+use pp_lib::domain::KindName;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ApiError, shortened};
@@ -18,6 +19,12 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Api
 pub(crate) fn number(name: &str, text: &str) -> Result<i64, ApiError> {
     text.parse()
         .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number")))
+}
+
+/// The name of a kind.
+pub(crate) fn kind(text: &str) -> Result<KindName, ApiError> {
+    text.parse()
+        .map_err(|error| ApiError::bad_request(format!("kind must be the name of a kind: {error}")))
 }
 
 /// The length of a page; `usual` is the default.

@@ -129,6 +129,10 @@ enum Action {
         /// Count all works again first; needs call type db.
         #[arg(long)]
         rebuild: bool,
+
+        /// Only works of this kind.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<KindName>,
     },
     /// Follow changes as they happen, of all works or of one until its end.
     Watch(WatchArgs),
@@ -230,7 +234,7 @@ impl Action {
             Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
             Self::Retry(work) => Command::Retry(WorkId(work.id)),
             Self::Delete(work) => Command::Delete(WorkId(work.id)),
-            Self::Stats { rebuild } => Command::Stats { rebuild },
+            Self::Stats { rebuild, kind } => Command::Stats { rebuild, kind },
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Kind(action) => Command::Kinds(action.command()?),
@@ -277,10 +281,10 @@ fn global_option(argument: clap::Arg) -> clap::Arg {
 mod tests {
     use clap::CommandFactory as _;
     use pp_lib::domain::DeadLetterId;
-    use pp_lib::store::Selection;
+    use pp_lib::store::{LetterFilter, Selection};
 
     use super::*;
-    use crate::commands::{DeadLetters, Followed};
+    use crate::commands::{Change, DeadLetters, Followed};
 
     fn resolve(args: &[&str]) -> Result<Settings, Failure> {
         Args::try_parse_from([&["cli_01"], args].concat())
@@ -366,14 +370,16 @@ mod tests {
         assert_eq!(watched(&["--id", "7", "--pace", "5ms"]), Followed::One(WorkId(7)));
         let all = Followed::All {
             work_code: WorkCodePrefix::parse("api-"),
+            kind: Some("user.welcome".parse().unwrap()),
             status: Some(Status::Failed),
         };
-        assert_eq!(watched(&["--work-code", "api-", "--status", "failed"]), all);
+        let args = ["--work-code", "api-", "--kind", "user.welcome", "--status", "failed"];
+        assert_eq!(watched(&args), all);
         assert_eq!(usage(&["watch", "--call-type", "db"]), ONLY_HTTP);
     }
 
     #[test]
-    fn letters_are_selected_by_number_or_all_together() {
+    fn letters_are_selected_by_number_by_kind_and_error_or_all_together() {
         let chosen = |args: &[&str]| match resolve(&[&["deadletter"], args].concat()).unwrap().command {
             Command::DeadLetters(what) => what,
             other => panic!("{other:?}"),
@@ -384,9 +390,30 @@ mod tests {
             &["redrive", "--id", "1,2"],
             &["redrive", "--id", "1", "--id", "2"],
         ] {
-            assert_eq!(chosen(args), DeadLetters::Redrive(ids(&[1, 2])), "{args:?}");
+            let which = ids(&[1, 2]);
+            let expected = DeadLetters::Redrive(Change { which, dry_run: false });
+            assert_eq!(chosen(args), expected, "{args:?}");
         }
-        assert_eq!(chosen(&["drop", "--all"]), DeadLetters::Drop(Selection::All));
+        let (which, dry_run) = (Selection::ALL, true);
+        assert_eq!(
+            chosen(&["drop", "--all", "--dry-run"]),
+            DeadLetters::Drop(Change { which, dry_run })
+        );
+        let (kind, error) = (Some("user.welcome".parse().unwrap()), Some("no address".to_owned()));
+        let filter = LetterFilter { kind, error };
+        let (before, limit) = (None, 50);
+        let narrowed = ["--kind", "user.welcome", "--error", "no address"];
+        assert_eq!(
+            chosen(&[&["redrive"], &narrowed[..]].concat()),
+            DeadLetters::Redrive(Change {
+                which: Selection::Matching(filter.clone()),
+                dry_run: false
+            })
+        );
+        assert_eq!(
+            chosen(&[&["list"], &narrowed[..]].concat()),
+            DeadLetters::List { filter, before, limit }
+        );
         let many = vec!["1"; 1001].join(",");
         assert!(usage(&["deadletter", "drop", "--id", &many]).contains("1000"));
     }
@@ -416,9 +443,17 @@ mod tests {
             &["deadletter", "list", "--limit", "1001"],
             &["deadletter", "redrive"],
             &["deadletter", "redrive", "--id", "1", "--all"],
+            &["deadletter", "redrive", "--dry-run"],
+            &["deadletter", "redrive", "--id", "1", "--kind", "a"],
+            &["deadletter", "drop", "--all", "--error", "a"],
+            &["deadletter", "drop", "--error", ""],
+            &["deadletter", "list", "--kind", "A"],
             &["deadletter", "drop", "--id", "0"],
+            &["search", "--kind", "no kind"],
+            &["stats", "--kind", ""],
             &["watch", "--id", "1", "--status", "done"],
             &["watch", "--id", "1", "--work-code", "api-"],
+            &["watch", "--id", "1", "--kind", "a"],
             &["watch", "--status", "lost"],
             &["watch", "--id", "1", "--pace", "5"],
         ] {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use pp_cli::config::whole;
-use pp_lib::domain::Status;
+use pp_lib::domain::{KindName, Status};
 use pp_lib::store::Search;
 
 use super::{DEFAULT_WORKS, prefix, status};
@@ -16,6 +16,10 @@ pub(super) struct SearchArgs {
     /// Only works whose code begins with CODE.
     #[arg(long, value_name = "CODE")]
     work_code: Option<String>,
+
+    /// Only works of this kind.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<KindName>,
 
     /// Only works in this status: pending, running, done, failed or cancelled.
     #[arg(long, value_name = "STATUS", value_parser = status)]
@@ -38,7 +42,7 @@ impl SearchArgs {
     pub(super) fn search(self) -> Result<Search, Failure> {
         Ok(Search {
             work_code: self.work_code.as_deref().map(prefix).transpose()?,
-            kind: None,
+            kind: self.kind,
             status: status_and_done(self.status, self.done)?,
             since: self.since,
             before: None,

@@ -1,7 +1,7 @@
 //! Lists dead letters, runs them again or drops them.
 
 use pp_lib::domain::DeadLetterId;
-use pp_lib::store::Selection;
+use pp_lib::store::{LetterFilter, Selection};
 
 use super::Works;
 use crate::failure::Failure;
@@ -10,30 +10,39 @@ use crate::output::Output;
 /// An action on dead letters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DeadLetters {
-    /// Lists letters below `before`, newest first, at most `limit`.
+    /// Lists the matching letters below `before`, newest first, at most `limit`.
     List {
+        filter: LetterFilter,
         before: Option<DeadLetterId>,
         limit: u16,
     },
-    Redrive(Selection),
-    Drop(Selection),
+    Redrive(Change),
+    Drop(Change),
+}
+
+/// The letters to change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) which: Selection,
+    /// Only counts the letters.
+    pub(crate) dry_run: bool,
 }
 
 pub(super) fn dead_letters(works: &dyn Works, what: &DeadLetters, output: Output) -> Result<(), Failure> {
     match what {
-        DeadLetters::List { before, limit } => {
-            let letters = works.dead_letters(*before, *limit)?;
+        DeadLetters::List { filter, before, limit } => {
+            let letters = works.dead_letters(filter, *before, *limit)?;
             output.dead_letters(&letters)?;
             some(letters.len() as u64)
         }
-        DeadLetters::Redrive(which) => {
-            let redriven = works.redrive(which)?;
-            output.count("redriven", redriven)?;
+        DeadLetters::Redrive(Change { which, dry_run }) => {
+            let redriven = works.redrive(which, *dry_run)?;
+            output.count("redriven", redriven, *dry_run)?;
             some(redriven)
         }
-        DeadLetters::Drop(which) => {
-            let dropped = works.drop_letters(which)?;
-            output.count("dropped", dropped)?;
+        DeadLetters::Drop(Change { which, dry_run }) => {
+            let dropped = works.drop_letters(which, *dry_run)?;
+            output.count("dropped", dropped, *dry_run)?;
             some(dropped)
         }
     }

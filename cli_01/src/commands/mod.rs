@@ -7,14 +7,14 @@ mod watch;
 use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
-use pp_lib::store::{Search, Selection};
+use pp_lib::store::{LetterFilter, Search, Selection};
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::http::Stream;
 use crate::output::Output;
 
-pub(crate) use dead_letters::DeadLetters;
+pub(crate) use dead_letters::{Change, DeadLetters};
 pub(crate) use kinds::Kinds;
 pub(crate) use watch::{Followed, Watch};
 
@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Stats {
         /// Counts all works again first.
         rebuild: bool,
+        kind: Option<KindName>,
     },
     Watch(Watch),
 }
@@ -67,11 +68,11 @@ impl Command {
             Self::Delete(id) => works.delete(id)?,
             Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
             Self::Kinds(what) => kinds::kinds(works, &what, output)?,
-            Self::Stats { rebuild } => {
+            Self::Stats { rebuild, kind } => {
                 if rebuild {
                     works.rebuild_stats()?;
                 }
-                output.stats(&works.stats()?)?;
+                output.stats(&works.stats(kind.as_ref())?)?;
             }
             Self::Watch(what) => watch::watch(works, &what, output)?,
         }
@@ -112,14 +113,19 @@ pub(crate) trait Works {
         Err(Failure::Usage(ONLY_HTTP.to_owned()))
     }
 
-    /// The dead letters below `before`, newest first.
-    fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, Failure>;
+    /// The matching dead letters below `before`, newest first.
+    fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>, Failure>;
 
-    /// Runs dead letters again and answers their number.
-    fn redrive(&self, which: &Selection) -> Result<u64, Failure>;
+    /// Runs dead letters again, or only counts them, and answers their number.
+    fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure>;
 
-    /// Removes dead letters and answers their number.
-    fn drop_letters(&self, which: &Selection) -> Result<u64, Failure>;
+    /// Removes dead letters, or only counts them, and answers their number.
+    fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure>;
 
     /// The kinds in the order of their names, as the API shows them.
     fn kinds(&self) -> Result<Vec<Value>, Failure>;
@@ -130,8 +136,8 @@ pub(crate) trait Works {
     /// Changes settings of a kind and answers it, or [`Failure::NotFound`].
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure>;
 
-    /// The counters.
-    fn stats(&self) -> Result<Stats, Failure>;
+    /// The counters of all works, or of those of one kind.
+    fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure>;
 
     /// Counts all works again. A source that cannot do that answers [`Failure::Usage`].
     fn rebuild_stats(&self) -> Result<(), Failure>;

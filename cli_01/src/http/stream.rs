@@ -53,12 +53,20 @@ impl Api {
 fn path_and_query(what: &Followed) -> (String, Vec<(&'static str, String)>) {
     match what {
         Followed::One(id) => (format!("/work/{id}/stream"), Vec::new()),
-        Followed::All { work_code, status } => {
+        Followed::All {
+            work_code,
+            kind,
+            status,
+        } => {
             let code = work_code
                 .as_ref()
                 .map(|prefix| ("work_code", prefix.as_str().to_owned()));
+            let kind = kind.as_ref().map(|kind| ("kind", kind.to_string()));
             let status = status.map(|status| ("status", status.to_string()));
-            ("/stream".to_owned(), code.into_iter().chain(status).collect())
+            (
+                "/stream".to_owned(),
+                [code, kind, status].into_iter().flatten().collect(),
+            )
         }
     }
 }

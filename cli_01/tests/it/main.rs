@@ -1,14 +1,14 @@
 //! The program as a user runs it: flags in; output, error lines and exit codes out.
 //!
-//! `dead_letters` and `stats` test those commands with both sources. `embedded` uses a SQLite file, `http` and `watch`
-//! use
-//! a server that gives prepared answers, including wrong ones.
+//! `by_kind`, `dead_letters` and `stats` test their commands and flags with both sources. `embedded` uses a SQLite file,
+//! `http` and `watch` use a server that gives prepared answers, including wrong ones.
 
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod by_kind;
 mod dead_letters;
 mod embedded;
 mod http;

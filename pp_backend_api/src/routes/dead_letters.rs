@@ -1,10 +1,10 @@
-//! `/deadletter`: lists dead letters in pages, and runs or drops them by number or all together.
+//! `/deadletter`: lists dead letters in pages, and runs or drops them by number, by kind and error, or all together.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::DeadLetterId;
-use pp_lib::store::Selection;
-use serde::Deserialize;
-use serde_json::json;
+use pp_lib::store::{LetterFilter, Selection};
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded::Serializer;
 
 use crate::body::Body;
 use crate::error::ApiError;
@@ -23,6 +23,8 @@ const MOST_IDS: usize = 1000;
 struct Page {
     limit: Option<String>,
     before: Option<String>,
+    kind: Option<String>,
+    error: Option<String>,
 }
 
 /// The query parameters that select letters.
@@ -31,52 +33,129 @@ struct Page {
 struct SelectionParams {
     ids: Option<String>,
     all: Option<String>,
+    kind: Option<String>,
+    error: Option<String>,
+    dry_run: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Redriven {
+    redriven: u64,
+    /// True if the letters were only counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Dropped {
+    dropped: u64,
+    /// True if the letters were only counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let page: Page = query::parse(&request)?;
+    let filter = filter(page.kind, page.error)?;
     let limit = query::limit(page.limit.as_deref(), USUAL_PAGE)?;
     let before = page.before.map(|text| number("before", &text)).transpose()?;
     // One more letter than requested shows if there is a next page.
-    let letters = api.works.dead_letters(before.map(DeadLetterId), limit + 1);
+    let letters = api
+        .works
+        .dead_letters(filter.clone(), before.map(DeadLetterId), limit + 1);
     let letters = api.ask(letters).await?;
     answer::send_page(&api.answers, &letters, limit, |last| {
-        format!("{}?limit={limit}&before={}", request.path(), last.id)
+        format!("{}?{}", request.path(), next_query(&filter, limit, last.id))
     })
 }
 
+/// The same query, continuing after this page.
+fn next_query(filter: &LetterFilter, limit: u16, last: DeadLetterId) -> String {
+    let mut query = Serializer::new(String::new());
+    if let Some(kind) = &filter.kind {
+        query.append_pair("kind", kind.as_str());
+    }
+    if let Some(error) = &filter.error {
+        query.append_pair("error", error);
+    }
+    query.append_pair("limit", &limit.to_string());
+    query.append_pair("before", &last.to_string()).finish()
+}
+
 pub(super) async fn redrive(api: web::Data<Api>, request: HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
-    let which = selection(&request)?;
+    let (which, dry_run) = selection(&request)?;
     body.parse_if_any::<Object<Empty>>(&request)?;
     let store = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
         // A repeated request finds fewer letters, because redriven ones are gone.
-        idempotent::ok_json(&json!({"redriven": store.redrive(which).await?}), Vec::new())
+        let redriven = store.redrive(which, dry_run).await?;
+        idempotent::ok_json(&Redriven { redriven, dry_run }, Vec::new())
     })
     .await
 }
 
 pub(super) async fn drop_letters(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let dropped = api.ask(api.works.drop_letters(selection(&request)?)).await?;
-    Ok(HttpResponse::Ok().json(json!({"dropped": dropped})))
+    let (which, dry_run) = selection(&request)?;
+    let dropped = api.ask(api.works.drop_letters(which, dry_run)).await?;
+    Ok(HttpResponse::Ok().json(Dropped { dropped, dry_run }))
 }
 
-/// The selected letters. All letters are selected only on explicit request.
-fn selection(request: &HttpRequest) -> Result<Selection, ApiError> {
-    let SelectionParams { ids, all } = query::parse(request)?;
-    match (ids, all.as_deref()) {
-        (Some(ids), None) => parse_ids(&ids).map(Selection::Ids).ok_or_else(|| {
+/// The selected letters, and true if they are only to be counted. All letters are selected only on explicit request.
+fn selection(request: &HttpRequest) -> Result<(Selection, bool), ApiError> {
+    let SelectionParams {
+        ids,
+        all,
+        kind,
+        error,
+        dry_run,
+    } = query::parse(request)?;
+    let dry_run = match dry_run.as_deref() {
+        None => false,
+        Some(text) => parse_dry_run(text)?,
+    };
+    let contradiction = |one: &str, other: &str| {
+        let detail = format!("{one} and {other} contradict each other; give one of them");
+        Err(ApiError::bad_request(detail))
+    };
+    let narrowed = kind.as_ref().map(|_| "kind").or(error.as_ref().map(|_| "error"));
+    let which = match (ids, all.as_deref(), narrowed) {
+        (Some(_), Some(_), _) => return contradiction("ids", "all"),
+        (Some(_), None, Some(narrowed)) => return contradiction("ids", narrowed),
+        (None, Some(_), Some(narrowed)) => return contradiction("all", narrowed),
+        (Some(ids), None, None) => parse_ids(&ids).map(Selection::Ids).ok_or_else(|| {
             ApiError::bad_request(format!(
                 "ids must be 1 to {MOST_IDS} numbers of letters, as in ids=1,2,3"
             ))
-        }),
-        (None, Some("true")) => Ok(Selection::All),
-        (None, Some(_)) => Err(ApiError::bad_request("all must be true, as in all=true")),
-        (Some(_), Some(_)) => Err(ApiError::bad_request(
-            "ids and all contradict each other; give one of them",
-        )),
-        (None, None) => Err(ApiError::bad_request("select letters with ids=1,2,3 or all=true")),
+        })?,
+        (None, Some("true"), None) => Selection::ALL,
+        (None, Some(_), None) => return Err(ApiError::bad_request("all must be true, as in all=true")),
+        (None, None, Some(_)) => Selection::Matching(filter(kind, error)?),
+        (None, None, None) => {
+            let detail = "select letters with ids=1,2,3, with kind and error, or with all=true";
+            return Err(ApiError::bad_request(detail));
+        }
+    };
+    Ok((which, dry_run))
+}
+
+fn parse_dry_run(text: &str) -> Result<bool, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::bad_request("dry_run must be true or false"))
+}
+
+/// The letters of a kind and with a beginning of their reason. An empty beginning would select all of them.
+fn filter(kind: Option<String>, error: Option<String>) -> Result<LetterFilter, ApiError> {
+    if error
+        .as_ref()
+        .is_some_and(|error| error.is_empty() || error.contains('\0'))
+    {
+        let detail = "error must be the beginning of a reason: at least one character, and no zero bytes";
+        return Err(ApiError::bad_request(detail));
     }
+    Ok(LetterFilter {
+        kind: kind.as_deref().map(query::kind).transpose()?,
+        error,
+    })
 }
 
 fn parse_ids(text: &str) -> Option<Vec<DeadLetterId>> {

@@ -24,7 +24,7 @@ const ROUTES: [(&str, &str, &str); 27] = [
     (
         "GET",
         "/work/search",
-        "search; work_code (prefix), status, done, since, limit, before",
+        "search; work_code (prefix), kind, status, done, since, limit, before",
     ),
     ("GET", "/work/{id}", "one work"),
     ("PATCH", "/work/{id}", "give a work another bound; {\"add_up_to\":n}"),
@@ -56,7 +56,7 @@ const ROUTES: [(&str, &str, &str); 27] = [
     (
         "GET",
         "/stats",
-        "works by status, their throughput, and the newest works",
+        "works by status, their throughput, and the newest works; kind",
     ),
     (
         "GET",
@@ -66,7 +66,7 @@ const ROUTES: [(&str, &str, &str); 27] = [
     (
         "GET",
         "/stream",
-        "the changes of all works, as server-sent events; work_code (prefix), status; Last-Event-ID",
+        "the changes of all works, as server-sent events; work_code (prefix), kind, status; Last-Event-ID",
     ),
     (
         "GET",
@@ -74,13 +74,21 @@ const ROUTES: [(&str, &str, &str); 27] = [
         "the counters as they change, as server-sent events",
     ),
     ("GET", "/live", "a page that shows the counters"),
-    ("GET", "/deadletter", "dead letters, newest first; limit, before"),
+    (
+        "GET",
+        "/deadletter",
+        "dead letters, newest first; kind, error (prefix), limit, before",
+    ),
     (
         "POST",
         "/deadletter/redrive",
-        "run dead letters again; ids=1,2,3 or all=true",
+        "run dead letters again; ids=1,2,3 or kind, error (prefix) or all=true; dry_run",
     ),
-    ("DELETE", "/deadletter", "remove dead letters; ids=1,2,3 or all=true"),
+    (
+        "DELETE",
+        "/deadletter",
+        "remove dead letters; ids=1,2,3 or kind, error (prefix) or all=true; dry_run",
+    ),
     ("GET", "/health/live", "liveness of the process"),
     ("GET", "/health/ready", "readiness of the process and its parts"),
     ("GET", "/", "this list"),

@@ -18,6 +18,7 @@ const LATEST: i64 = 253_402_300_799;
 #[serde(default, deny_unknown_fields)]
 struct Params {
     work_code: Option<String>,
+    kind: Option<String>,
     status: Option<String>,
     done: Option<String>,
     since: Option<String>,
@@ -47,7 +48,7 @@ fn parse(params: &Params) -> Result<Search, ApiError> {
         .transpose()?;
     Ok(Search {
         work_code,
-        kind: None,
+        kind: params.kind.as_deref().map(query::kind).transpose()?,
         status: status(params)?,
         since: since.map(|since| since.clamp(0, LATEST)),
         before: before.map(WorkId),
@@ -91,6 +92,7 @@ fn next_query(params: &Params, last: WorkId) -> String {
     let mut query = Serializer::new(String::new());
     for (name, value) in [
         ("work_code", &params.work_code),
+        ("kind", &params.kind),
         ("status", &params.status),
         ("done", &params.done),
         ("since", &params.since),

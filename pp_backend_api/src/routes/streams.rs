@@ -17,6 +17,7 @@ use crate::{Api, query, stream};
 #[serde(default, deny_unknown_fields)]
 struct Params {
     work_code: Option<String>,
+    kind: Option<String>,
     status: Option<String>,
 }
 
@@ -25,6 +26,7 @@ pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<Htt
     let filter = Filter {
         work: None,
         work_code: params.work_code.as_deref().map(prefix).transpose()?,
+        kind: params.kind.as_deref().map(query::kind).transpose()?,
         status: params.status.as_deref().map(parse_status).transpose()?,
     };
     let after = last_event_id(&request)?;

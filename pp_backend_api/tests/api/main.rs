@@ -15,6 +15,7 @@ macro_rules! on_both {
 }
 
 mod budgets;
+mod by_kind;
 mod cancelling;
 mod changes;
 mod connections;

@@ -21,7 +21,7 @@ use pp_testkit::client::send;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The client of one stream.
-struct Client {
+pub(crate) struct Client {
     parser: Parser<BufReader<ureq::BodyReader<'static>>>,
     headers: ureq::http::HeaderMap,
 }
@@ -30,7 +30,7 @@ struct Client {
 type Seen = (String, String, Value);
 
 impl Client {
-    fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Self {
+    pub(crate) fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Self {
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build();
         let mut request = ureq::Agent::from(config).get(format!("http://{address}{path}"));
         if let Some(id) = last_id {
@@ -53,14 +53,14 @@ impl Client {
         }
     }
 
-    fn event(&mut self, expected: &str) -> (String, Value) {
+    pub(crate) fn event(&mut self, expected: &str) -> (String, Value) {
         let (name, id, data) = self.told().unwrap();
         assert_eq!(name, expected, "{data}");
         (id, data)
     }
 
     /// The id and the data of the next change.
-    fn change(&mut self) -> (String, Value) {
+    pub(crate) fn change(&mut self) -> (String, Value) {
         self.event("")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, KindName};
+use pp_lib::domain::{AddUpTo, AddUpToSum};
 use pp_lib::store::{Claim, Completed, Completion, Guard, Outcome};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ impl Server {
             outcome,
         };
         self.runtime
-            .block_on(self.store.complete(KindName::add_up_to(), &[completion]))
+            .block_on(self.store.complete(&claim.kind, &[completion]))
             .unwrap()
             .remove(0)
     }

@@ -27,7 +27,7 @@ pub use kind::{KindName, KindNameError};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::{Fault, Problem};
 pub use run::Run;
-pub use stats::{ByOrigin, ByStatus, Latency, Rates, Stats};
+pub use stats::{ByOrigin, ByStatus, KindCounts, Latency, Rates, Stats};
 pub(crate) use work::ShownWork;
 pub use work::{Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

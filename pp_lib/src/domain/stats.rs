@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Status, Work};
+use super::{KindName, Origin, Status, Work};
 
 /// Works by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,15 @@ impl ByOrigin {
             Origin::Consumer => &mut self.consumer,
         }
     }
+}
+
+/// The works of one kind by status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindCounts {
+    /// The kind.
+    pub kind: KindName,
+    /// Its works.
+    pub works: ByStatus,
 }
 
 /// Works done per second.

@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
-use crate::domain::{DeadLetter, DeadLetterId, Event, Json, MessageId, Origin, Stats, Work, WorkCode, WorkId};
+use crate::domain::{
+    DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Stats, Work, WorkCode, WorkId,
+};
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
-use crate::store::{Changed, Search, Selection};
+use crate::store::{Changed, LetterFilter, Search, Selection};
 
 /// Creates, changes and reads works for the API. Every call fails if the store refuses it or cannot be reached, or if
 /// too many calls wait. Clones share their state.
@@ -40,6 +42,7 @@ struct Gates {
     letters: Gate,
     redrives: Gate,
     drops: Gate,
+    stats_of_kinds: Gate,
 }
 
 impl Works {
@@ -69,6 +72,7 @@ impl Works {
             letters: single("works: dead letters"),
             redrives: single("works: redrive"),
             drops: single("works: drop dead letters"),
+            stats_of_kinds: single("works: stats of a kind"),
         };
         let reader = Reader::new(store.clone(), cache, near, staleness);
         Self(Arc::new(Inner {
@@ -190,30 +194,40 @@ impl Works {
         self.0.gates.histories.run(reading).await
     }
 
-    /// The dead letters with ids below `before`, newest first.
-    pub async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>, ActorError> {
+    /// The matching dead letters with ids below `before`, newest first.
+    pub async fn dead_letters(
+        &self,
+        filter: LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>, ActorError> {
         let store = self.0.store.clone();
-        let reading = async move { store.dead_letters(before, limit).await };
+        let reading = async move { store.dead_letters(&filter, before, limit).await };
         self.0.gates.letters.run(reading).await
     }
 
-    /// Redrives dead letters. Returns their number.
-    pub async fn redrive(&self, which: Selection) -> Result<u64, ActorError> {
+    /// Redrives dead letters, or only counts those that would be redriven. Returns their number.
+    pub async fn redrive(&self, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
         let store = self.0.store.clone();
-        let redriving = async move { store.redrive(&which).await };
+        let redriving = async move { store.redrive(&which, dry_run).await };
         self.0.gates.redrives.run(redriving).await
     }
 
-    /// Deletes dead letters. Returns their number.
-    pub async fn drop_letters(&self, which: Selection) -> Result<u64, ActorError> {
+    /// Deletes dead letters, or only counts those that would be deleted. Returns their number.
+    pub async fn drop_letters(&self, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
         let store = self.0.store.clone();
-        let dropping = async move { store.drop_letters(&which).await };
+        let dropping = async move { store.drop_letters(&which, dry_run).await };
         self.0.gates.drops.run(dropping).await
     }
 
-    /// The counters.
-    pub async fn stats(&self) -> Result<Stats, ActorError> {
-        self.0.store.stats().await
+    /// The counters of all works, or of those of one kind.
+    pub async fn stats(&self, kind: Option<KindName>) -> Result<Stats, ActorError> {
+        let Some(kind) = kind else {
+            return self.0.store.stats().await;
+        };
+        let store = self.0.store.clone();
+        let counting = async move { store.stats_of(&kind).await };
+        self.0.gates.stats_of_kinds.run(counting).await
     }
 }
 

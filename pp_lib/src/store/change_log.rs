@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Event, Position, Status, WorkId};
+use crate::domain::{Event, KindName, Position, Status, WorkId};
 
 /// One event, with what a reader needs to know of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Change {
     pub position: Position,
     /// The work.
     pub work_id: WorkId,
+    /// The kind of the work.
+    pub kind: KindName,
     /// The status of the work after the change; unknown for events older than the feed.
     pub status: Option<Status>,
     /// The event.

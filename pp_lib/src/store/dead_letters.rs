@@ -30,8 +30,30 @@ pub struct DeadMessage {
 pub enum Selection {
     /// The letters with these numbers, as far as they exist.
     Ids(Vec<DeadLetterId>),
+    /// The letters that match, of those that exist when the call begins.
+    Matching(LetterFilter),
+}
+
+impl Selection {
     /// All letters that exist when the call begins.
-    All,
+    pub const ALL: Self = Self::Matching(LetterFilter::ALL);
+}
+
+/// The letters that a caller wants. All given conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterFilter {
+    /// Letters of this kind.
+    pub kind: Option<KindName>,
+    /// Letters whose reason begins with this text.
+    pub error: Option<String>,
+}
+
+impl LetterFilter {
+    /// All letters.
+    pub const ALL: Self = Self {
+        kind: None,
+        error: None,
+    };
 }
 
 /// A message to be sent again, held for one dispatcher until `due_at`.
@@ -61,13 +83,24 @@ pub trait DeadLetters: Send + Sync {
     /// the newest reason and time.
     async fn add_dead_letters(&self, messages: &[DeadMessage]) -> Result<()>;
 
-    /// The letters below `before`, newest first, at most `limit`.
-    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>>;
+    /// The letters below `before` that match, newest first, at most `limit`.
+    async fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>>;
 
     /// Redrives letters. Works become pending, as their next generation and due at once, and lose their letters;
     /// messages become due for [`Self::claim_redriven`]. Returns their number. Letters whose work has moved on are
     /// removed and not counted.
     async fn redrive(&self, which: &Selection) -> Result<u64>;
+
+    /// The number that [`Self::redrive`] would return now. Changes nothing.
+    async fn count_redrivable(&self, which: &Selection) -> Result<u64>;
+
+    /// The number that [`Self::drop_letters`] would return now. Changes nothing.
+    async fn count_letters(&self, which: &Selection) -> Result<u64>;
 
     /// Drops letters; returns their number. The works stay failed.
     async fn drop_letters(&self, which: &Selection) -> Result<u64>;

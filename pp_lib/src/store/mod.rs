@@ -33,7 +33,7 @@ use async_trait::async_trait;
 pub use change_log::{Change, ChangeLog, Page};
 pub use completion::{Completed, Completion, Completions, Guard, Outcome, RunningAttempt};
 pub(crate) use completion::{HANDED_BACK, LEASE_LOST, log_given_up};
-pub use dead_letters::{DeadLetters, DeadMessage, REDRIVEN_BYTES, Redriven, Selection};
+pub use dead_letters::{DeadLetters, DeadMessage, LetterFilter, REDRIVEN_BYTES, Redriven, Selection};
 pub use dispatch::{CLAIMED_BYTES, Claim, DispatchRows, DueAt};
 pub use error::{Result, StoreError};
 pub use event_log::{EventLog, MOST_EVENTS};

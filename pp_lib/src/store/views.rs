@@ -4,27 +4,34 @@
 //! rolled up into totals now and then. Only scheduled works are counted, in an index of their own: when their time
 //! comes, no statement changes them. Here is also what both adapters compute from the numbers they read.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::error::Result;
 use super::works::Search;
-use crate::domain::{Latency, Origin, Rates, Stats, Status, Work};
+use crate::domain::{ByStatus, KindCounts, KindName, Latency, Origin, Rates, Stats, Status, Work};
 
 /// The newest works, as many as the counters show.
-pub(super) const NEWEST: Search = Search {
-    work_code: None,
-    kind: None,
-    status: None,
-    since: None,
-    before: None,
-    limit: 10,
-};
+pub(super) fn newest(kind: Option<&KindName>) -> Search {
+    Search {
+        work_code: None,
+        kind: kind.cloned(),
+        status: None,
+        since: None,
+        before: None,
+        limit: 10,
+    }
+}
 
 /// The counters, and how they are kept.
 #[async_trait]
 pub trait Views: Send + Sync {
-    /// The counters as of now, whether rolled up or not.
-    async fn stats(&self) -> Result<Stats>;
+    /// The counters as of now, whether rolled up or not: of all works, or of those of one kind.
+    async fn stats(&self, kind: Option<&KindName>) -> Result<Stats>;
+
+    /// The counts of every kind that has works, in the order of their names. It reads the counters and no works.
+    async fn kind_counts(&self) -> Result<Vec<KindCounts>>;
 
     /// Rolls the deltas up into the totals; returns the number of deltas. Writers do not wait for it, and several calls
     /// may run at once.
@@ -34,9 +41,10 @@ pub trait Views: Send + Sync {
     async fn rebuild(&self) -> Result<()>;
 }
 
-/// The works of one origin in one status.
-#[derive(Clone, Copy, Debug)]
+/// The works of one kind and origin in one status.
+#[derive(Clone, Debug)]
 pub(super) struct Count {
+    pub(super) kind: KindName,
     pub(super) origin: Origin,
     pub(super) status: Status,
     pub(super) works: i64,
@@ -74,6 +82,16 @@ pub(super) fn assembled(counts: &[Count], scheduled: i64, done: &[Done], newest:
         }
     }
     stats
+}
+
+/// The counts of each kind that has works.
+pub(super) fn by_kind(counts: Vec<Count>) -> Vec<KindCounts> {
+    let mut kinds: BTreeMap<KindName, ByStatus> = BTreeMap::new();
+    for count in counts {
+        *kinds.entry(count.kind).or_default().of(count.status) += count.works;
+    }
+    let kinds = kinds.into_iter().map(|(kind, works)| KindCounts { kind, works });
+    kinds.filter(|counts| counts.works != ByStatus::default()).collect()
 }
 
 /// The latency, in milliseconds, that this percentage of works did not exceed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Status, Variable, WorkCode, WorkId};
+use crate::domain::{KindName, Status, Variable, WorkCode, WorkId};
 
 /// The data of an unnamed event: one event of a work's history, together with its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct StreamedChange {
     pub work_id: WorkId,
     /// The work's code.
     pub work_code: WorkCode,
-    /// The kind of the change.
+    /// What changed.
     pub variable: Variable,
     /// Its value, see [`Variable`].
     pub value: String,
@@ -21,4 +21,7 @@ pub struct StreamedChange {
     pub status: Option<Status>,
     /// The time in Unix seconds by the database's clock.
     pub created_on: i64,
+    /// The kind of the work. It is left out for sums.
+    #[serde(default, skip_serializing_if = "KindName::is_add_up_to")]
+    pub kind: KindName,
 }

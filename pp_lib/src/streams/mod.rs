@@ -24,7 +24,7 @@ pub use change::StreamedChange;
 pub use stats::StatsSubscription;
 pub use subscription::{Message, Subscription};
 
-use crate::domain::{Position, Status, WorkCodePrefix, WorkId};
+use crate::domain::{KindName, Position, Status, WorkCodePrefix, WorkId};
 use crate::feed::AnyFeed;
 use crate::store::AnyStore;
 use page::Heard;
@@ -73,6 +73,8 @@ pub struct Filter {
     pub work: Option<WorkId>,
     /// Changes of works whose code begins with this prefix.
     pub work_code: Option<WorkCodePrefix>,
+    /// Changes of works of this kind.
+    pub kind: Option<KindName>,
     /// Changes that left their work in this status.
     pub status: Option<Status>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Filter;
-use crate::domain::{Position, Status, WorkCode, WorkId};
+use crate::domain::{KindName, Position, Status, WorkCode, WorkId};
 use crate::store::{Change, Page};
 use crate::streams::{StreamedChange, sse};
 
@@ -34,6 +34,7 @@ pub(super) struct Rendered {
     pub(super) bytes: Bytes,
     work_id: WorkId,
     work_code: WorkCode,
+    kind: KindName,
     status: Option<Status>,
 }
 
@@ -79,6 +80,7 @@ impl From<Change> for Rendered {
         let Change {
             position,
             work_id,
+            kind,
             status,
             event,
         } = change;
@@ -91,12 +93,14 @@ impl From<Change> for Rendered {
             value: event.value,
             status,
             created_on: event.created_on,
+            kind: kind.clone(),
         };
         Self {
             bytes: sse::event(None, Some(&position), &streamed),
             position,
             work_id,
             work_code,
+            kind,
             status,
         }
     }
@@ -104,16 +108,17 @@ impl From<Change> for Rendered {
 
 impl Filter {
     fn wants(&self, change: &Change) -> bool {
-        self.allows(change.work_id, &change.event.work_code, change.status)
+        self.allows(change.work_id, &change.event.work_code, &change.kind, change.status)
     }
 
     /// True if the filter matches this change.
     pub(super) fn wants_rendered(&self, change: &Rendered) -> bool {
-        self.allows(change.work_id, &change.work_code, change.status)
+        self.allows(change.work_id, &change.work_code, &change.kind, change.status)
     }
 
-    fn allows(&self, work: WorkId, code: &WorkCode, status: Option<Status>) -> bool {
+    fn allows(&self, work: WorkId, code: &WorkCode, kind: &KindName, status: Option<Status>) -> bool {
         self.work.is_none_or(|wanted| wanted == work)
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
             && self.status.is_none_or(|wanted| Some(wanted) == status)
             && self
                 .work_code

@@ -56,7 +56,7 @@ impl Sampler {
         let mut waiter = feed.watch();
         loop {
             self.wanted().await;
-            match store.stats().await {
+            match store.stats(None).await {
                 Ok(stats) => {
                     retry.recovered();
                     self.show(sse::event(Some(sse::STATS), None, &stats));

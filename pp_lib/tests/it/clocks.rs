@@ -136,7 +136,7 @@ async fn a_redriven_message_does_not_wait(clock: &impl Clock) {
         reason: "no JSON".to_owned(),
     };
     store.add_dead_letters(&[letter]).await.unwrap();
-    store.redrive(&Selection::All).await.unwrap();
+    store.redrive(&Selection::ALL).await.unwrap();
     clock.set_back(HOUR).await;
     assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap(), [], "it is claimed");

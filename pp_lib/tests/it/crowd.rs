@@ -9,8 +9,8 @@ mod on_servers {
     use pp_conformance::store::{completion, everything, new_work};
     use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::store::{
-        AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, NewWork, Outcome,
-        RetentionTimes, Selection, WorkChanges as _, WorkRows as _,
+        AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, LetterFilter, NewWork,
+        Outcome, RetentionTimes, Selection, WorkChanges as _, WorkRows as _,
     };
     use tokio::task::JoinSet;
 
@@ -88,14 +88,14 @@ mod on_servers {
     async fn redrive(store: AnyStore, operator: usize) {
         for round in 0..ROUNDS {
             let mut ids: Vec<_> = store
-                .dead_letters(None, 100)
+                .dead_letters(&LetterFilter::ALL, None, 100)
                 .await
                 .unwrap()
                 .iter()
                 .map(|letter| letter.id)
                 .collect();
             let which = match (round + operator) % 3 {
-                0 => Selection::All,
+                0 => Selection::ALL,
                 1 => Selection::Ids(ids),
                 _ => {
                     ids.reverse();
@@ -144,7 +144,7 @@ mod on_servers {
             store.add_dead_letters(&messages).await.unwrap();
             let sent = store.claim_redriven(HOLD, 5).await.unwrap();
             store.end_redriven(&sent).await.unwrap();
-            let letters = store.dead_letters(None, 100).await.unwrap();
+            let letters = store.dead_letters(&LetterFilter::ALL, None, 100).await.unwrap();
             let of_messages = letters
                 .iter()
                 .filter(|letter| letter.work_id.is_none())
@@ -226,7 +226,7 @@ mod on_servers {
         loop {
             store.rescue(i32::MAX, 1000).await.unwrap();
             store.lose_sent(i32::MAX).await.unwrap();
-            store.redrive(&Selection::All).await.unwrap();
+            store.redrive(&Selection::ALL).await.unwrap();
             let claims = store.claim(&[], None, HOLD, 1000).await.unwrap();
             let completions: Vec<Completion> = claims
                 .iter()
@@ -355,7 +355,7 @@ mod on_servers {
         let delete = store.delete(works[1].id, None);
         let deleted = change_while_it_fails(&database, works[1].id, delete).await.unwrap();
         assert_eq!(deleted, Changed::Applied(()));
-        assert_eq!(store.dead_letters(None, 10).await.unwrap(), []);
+        assert_eq!(store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap(), []);
         hold_together(&database).await;
     }
 }

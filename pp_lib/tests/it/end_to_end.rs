@@ -21,7 +21,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, Completion, Guard, Outcome, Selection};
+use pp_lib::store::{AnyStore, Changed, Completion, Guard, LetterFilter, Outcome, Selection};
 use pp_lib::worker::{ConsumeSettings, Consumer};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -150,7 +150,7 @@ impl System {
     async fn letters(&self, holds: impl Fn(&[DeadLetter]) -> bool) -> Vec<DeadLetter> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let letters = self.store.dead_letters(None, 100).await.unwrap();
+            let letters = self.store.dead_letters(&LetterFilter::ALL, None, 100).await.unwrap();
             if holds(&letters) {
                 return letters;
             }

@@ -19,7 +19,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Changed, NewWork};
+use pp_lib::store::{AnyStore, Changed, LetterFilter, NewWork};
 use pp_lib::worker::{ConsumeSettings, Consumer};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -248,7 +248,12 @@ async fn each_kind_is_done_by_its_own_handler() {
         .await
         .remove(0);
     assert_eq!(failed.error.as_deref(), Some("never"));
-    let letter = system.store.dead_letters(None, 10).await.unwrap().remove(0);
+    let letter = system
+        .store
+        .dead_letters(&LetterFilter::ALL, None, 10)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!((letter.kind, letter.work_id), (mail(), Some(failed.id)));
     system.stop().await;
 }

@@ -10,7 +10,7 @@ mod on_servers {
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Answer, Answered, Begin, Begun, Changed, Completed, Completion, Completions as _, DeadLetters as _,
-        DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, Outcome, RequestKey,
+        DeadMessage, DispatchRows as _, EventLog as _, Guard, IdempotencyKeys as _, LetterFilter, Outcome, RequestKey,
         RunningAttempt, Selection, Store as _, WorkChanges as _, WorkRows as _,
     };
     use pp_testkit::proxy::Proxy;
@@ -226,7 +226,7 @@ mod on_servers {
             .losing(*b"a message", lossy.store.add_dead_letters(&[message]))
             .await
             .unwrap();
-        let letters = lossy.store.dead_letters(None, 10).await.unwrap();
+        let letters = lossy.store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap();
         assert_eq!(letters.len(), 2);
         for letter in &letters {
             let which = Selection::Ids(vec![letter.id]);

@@ -14,7 +14,7 @@ mod on_servers {
     use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
-    use pp_lib::store::{AnyStore, Selection};
+    use pp_lib::store::{AnyStore, LetterFilter, Selection};
     use pp_lib::worker::{ConsumeSettings, Consumer};
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
@@ -105,7 +105,13 @@ mod on_servers {
         async fn letter(&self) -> DeadLetter {
             let deadline = Instant::now() + Duration::from_secs(30);
             loop {
-                if let Some(letter) = self.store.dead_letters(None, 10).await.unwrap().pop() {
+                if let Some(letter) = self
+                    .store
+                    .dead_letters(&LetterFilter::ALL, None, 10)
+                    .await
+                    .unwrap()
+                    .pop()
+                {
                     return letter;
                 }
                 assert!(Instant::now() < deadline, "no letter within 30 s");
@@ -115,7 +121,7 @@ mod on_servers {
 
         /// Redrives all letters. On return they are in the demand queue, without a consumer.
         async fn redrive(&self) {
-            let sent = self.store.redrive(&Selection::All).await.unwrap();
+            let sent = self.store.redrive(&Selection::ALL).await.unwrap();
             let settings = DispatchSettings {
                 within: Duration::from_secs(3600),
                 poll: Duration::from_millis(50),

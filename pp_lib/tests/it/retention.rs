@@ -294,7 +294,7 @@ mod embedded {
     }
 
     async fn left(store: &AnyStore) -> u64 {
-        let stats = store.stats().await.unwrap();
+        let stats = store.stats(None).await.unwrap();
         u64::try_from(stats.works.consumer.done).unwrap()
     }
 

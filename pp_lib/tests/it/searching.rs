@@ -7,12 +7,13 @@ mod on_servers {
 
     use crate::postgres::{Database, TIMEOUT};
 
-    /// A thousand of every kind, then long runs of one kind each, the newest of them deleted. One work a second.
+    /// A thousand of every status and origin, then long runs of one each, the newest of them deleted. One work a second. A
+    /// few among them are no sums.
     const FILL: &str = "
         SET synchronous_commit = off;
         ALTER TABLE works SET (autovacuum_enabled = off);
         INSERT INTO works (kind, work_code, origin, message_id, args, status, result, lease_until, created_on, deleted_on)
-        SELECT 'add_up_to', origin || '-' || letter(n::bigint * 7919) || letter(n::bigint * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
+        SELECT CASE WHEN n % 50000 = 1 THEN 'other' ELSE 'add_up_to' END, origin || '-' || letter(n::bigint * 7919) || letter(n::bigint * 7919 / 62) || letter(n * 31) || lpad(n::text, 7, '0'),
             origin::work_origin, 'm' || n, json_build_object('add_up_to', 1), status::work_status,
             CASE status WHEN 'done' THEN '1'::json END,
             CASE status WHEN 'running' THEN now() + interval '1 hour' END,
@@ -59,8 +60,14 @@ mod on_servers {
             let before = Some(WorkId(n));
             (Search { before, ..everything() }, PAGE)
         };
+        let of_kind = |name: &str| {
+            let kind = Some(name.parse().unwrap());
+            (Search { kind, ..everything() }, PAGE)
+        };
         let alone = [
             (everything(), PAGE),
+            of_kind("other"),
+            of_kind("none"),
             code("api-", PAGE),
             code("consumer-", PAGE),
             // One work in 62 matches a single letter; for two letters all are read.

@@ -26,7 +26,7 @@ mod on_servers {
     }
 
     async fn pending(store: &PostgresStore) -> i64 {
-        store.stats().await.unwrap().works.api.pending
+        store.stats(None).await.unwrap().works.api.pending
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -34,11 +34,12 @@ mod on_servers {
         let database = Database::create().await;
         let store = database.store(2).await;
         create(&store, 3).await;
-        let damage = "INSERT INTO stat_totals VALUES ('api', 'pending', 5), ('consumer', 'failed', -2)";
+        let damage = "INSERT INTO stat_totals (kind, origin, status, works)
+            VALUES ('add_up_to', 'api', 'pending', 5), ('other', 'consumer', 'failed', -2)";
         database.client().await.batch_execute(damage).await.unwrap();
         assert_eq!(pending(&store).await, 8);
         store.rebuild().await.unwrap();
-        let works = store.stats().await.unwrap().works;
+        let works = store.stats(None).await.unwrap().works;
         assert_eq!((works.api.pending, works.consumer), (3, Default::default()));
     }
 
@@ -49,7 +50,7 @@ mod on_servers {
         create(&store, 2).await;
         let open = "BEGIN;
             INSERT INTO works (kind, work_code, origin, message_id, args) VALUES ('add_up_to', 'api-aaaaaaaaaa', 'api', 'm', '1');
-            INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)";
+            INSERT INTO stat_deltas (kind, origin, status, works) VALUES ('add_up_to', 'api', 'pending', 1)";
         writer.batch_execute(open).await.unwrap();
         timeout(SOON, store.rebuild()).await.unwrap().unwrap();
         assert_eq!(pending(&store).await, 2);
@@ -88,7 +89,7 @@ mod on_servers {
         create(&store, 2).await;
         let folding = "BEGIN;
             DELETE FROM stat_deltas;
-            INSERT INTO stat_totals VALUES ('api', 'pending', 2)";
+            INSERT INTO stat_totals (kind, origin, status, works) VALUES ('add_up_to', 'api', 'pending', 2)";
         folder.batch_execute(folding).await.unwrap();
         let rebuilding = tokio::spawn({
             let store = store.clone();

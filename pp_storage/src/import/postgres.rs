@@ -55,8 +55,8 @@ const WRITE: &str = "
         ORDER BY event.number
         RETURNING id
     ), counted AS (
-        INSERT INTO stat_deltas (origin, status, works)
-        SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
+        INSERT INTO stat_deltas (kind, origin, status, works)
+        SELECT 'add_up_to', origin, status, count(*) FROM inserted GROUP BY origin, status
     )
     SELECT (SELECT count(*) FROM inserted) AS works, (SELECT count(*) FROM logged) AS events,
         (SELECT count(*) FROM inserted WHERE status = 'done') AS done";

@@ -68,7 +68,7 @@ fn insert_events(connection: &mut SqliteConnection, id: i64, row: &Row) -> Query
         .bind::<BigInt, _>(millis(event.created_on))
         .execute(connection)?;
     }
-    sql_query("INSERT INTO stat_deltas (origin, status, works) VALUES (?, ?, 1)")
+    sql_query("INSERT INTO stat_deltas (kind, origin, status, works) VALUES ('add_up_to', ?, ?, 1)")
         .bind::<Text, _>(row.origin)
         .bind::<Text, _>(row.status)
         .execute(connection)

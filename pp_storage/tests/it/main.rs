@@ -6,5 +6,6 @@
 )]
 
 mod import;
+mod stats_by_kind;
 mod store_schema;
 mod upgrade;

@@ -63,4 +63,5 @@ const EVENTS: &str = "
 const COUNTERS: &str = "
     SELECT setval(pg_get_serial_sequence('works', 'id'), max(id)) FROM works;
     DELETE FROM stat_totals;
-    INSERT INTO stat_totals (origin, status, works) SELECT origin, status, count(*) FROM works GROUP BY origin, status";
+    INSERT INTO stat_totals (kind, origin, status, works)
+    SELECT kind, origin, status, count(*) FROM works GROUP BY kind, origin, status";

@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Position, Stats, Work, WorkCode, WorkId};
+use pp_lib::domain::{
+    DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Stats, Work, WorkCode, WorkId,
+};
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
-    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, Kinds, Leases, NewWork, Page, Purged,
-    Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError,
-    Views, WorkChanges, WorkRows,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, Kinds, Leases, LetterFilter, NewWork,
+    Page, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection, Store,
+    StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -278,8 +280,10 @@ every_call! {
     }
     DeadLetters {
         AddDeadLetters add_dead_letters(messages: &[DeadMessage]) -> ();
-        ReadDeadLetters dead_letters(before: Option<DeadLetterId>, limit: u16) -> Vec<DeadLetter>;
+        ReadDeadLetters dead_letters(filter: &LetterFilter, before: Option<DeadLetterId>, limit: u16) -> Vec<DeadLetter>;
         Redrive redrive(which: &Selection) -> u64;
+        CountRedrivable count_redrivable(which: &Selection) -> u64;
+        CountLetters count_letters(which: &Selection) -> u64;
         DropLetters drop_letters(which: &Selection) -> u64;
         ClaimRedriven claim_redriven(hold: Duration, limit: u16) -> Vec<Redriven>;
         EndRedriven end_redriven(sent: &[Redriven]) -> ();
@@ -303,7 +307,8 @@ every_call! {
         Held held(prefix: &str) -> u64;
     }
     Views {
-        ReadStats stats() -> Stats;
+        ReadStats stats(kind: Option<&KindName>) -> Stats;
+        CountKinds kind_counts() -> Vec<KindCounts>;
         RollUp roll_up() -> u64;
         Rebuild rebuild() -> ();
     }

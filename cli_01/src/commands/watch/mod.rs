@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
-use pp_lib::domain::{Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{KindName, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::streams::StreamedChange;
 use pp_lib::streams::sse::{self, Frame};
 use serde::de::DeserializeOwned;
@@ -38,6 +38,7 @@ pub(crate) enum Followed {
     One(WorkId),
     All {
         work_code: Option<WorkCodePrefix>,
+        kind: Option<KindName>,
         status: Option<Status>,
     },
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, ActorError};
-use crate::domain::{DeadLetter, DeadLetterId, Event, Json, Stats, Work, WorkCode, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkCode, WorkId};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, NewWork, RequestKey, Search, Selection, StoreError,
+    Answer, Answered, AnyStore, Begin, Begun, Changed, LetterFilter, NewWork, RequestKey, Search, Selection, StoreError,
 };
 
 /// The delay before an updated work is computed. Further updates within it cost no extra computation.
@@ -191,17 +191,27 @@ impl StoreHandle {
 
     pub(in crate::serving) async fn dead_letters(
         &self,
+        filter: &LetterFilter,
         before: Option<DeadLetterId>,
         limit: u16,
     ) -> Result<Vec<DeadLetter>, ActorError> {
-        logged("store: dead letters", self.store.dead_letters(before, limit).await)
+        let letters = self.store.dead_letters(filter, before, limit).await;
+        logged("store: dead letters", letters)
     }
 
-    pub(in crate::serving) async fn redrive(&self, which: &Selection) -> Result<u64, ActorError> {
+    /// Redrives letters, or counts those that would be. Returns their number.
+    pub(in crate::serving) async fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, ActorError> {
+        if dry_run {
+            return logged("store: count dead letters", self.store.count_redrivable(which).await);
+        }
         self.due("store: redrive", self.store.redrive(which)).await
     }
 
-    pub(in crate::serving) async fn drop_letters(&self, which: &Selection) -> Result<u64, ActorError> {
+    /// Drops letters, or counts those that would be. Returns their number.
+    pub(in crate::serving) async fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, ActorError> {
+        if dry_run {
+            return logged("store: count dead letters", self.store.count_letters(which).await);
+        }
         logged("store: drop dead letters", self.store.drop_letters(which).await)
     }
 
@@ -218,9 +228,14 @@ impl StoreHandle {
         logged("store: release key", self.store.release_key(key, seed).await)
     }
 
-    /// The counters. Callers that wait during a read share the next one.
+    /// The counters of all works. Callers that wait during a read share the next one.
     pub(in crate::serving) async fn stats(&self) -> Result<Stats, ActorError> {
         self.stats.ask(()).await
+    }
+
+    /// The counters of one kind.
+    pub(in crate::serving) async fn stats_of(&self, kind: &KindName) -> Result<Stats, ActorError> {
+        logged("store: stats of a kind", self.store.stats(Some(kind)).await)
     }
 
     /// Makes a change that may make works due, and pokes the feed.
@@ -280,7 +295,7 @@ async fn by_codes(store: AnyStore, codes: Vec<WorkCode>, replies: Vec<Reply<Opti
 }
 
 async fn stats(store: AnyStore, replies: Vec<Reply<Stats>>) {
-    let stats = logged("store: stats", store.stats().await);
+    let stats = logged("store: stats", store.stats(None).await);
     replies.into_iter().for_each(|reply| answer(reply, stats.clone()));
 }
 

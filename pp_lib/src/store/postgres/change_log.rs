@@ -264,6 +264,8 @@ struct Row {
     #[diesel(sql_type = Nullable<Text>)]
     work_code: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     variable: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     value: Option<String>,
@@ -274,13 +276,16 @@ struct Row {
 impl Row {
     /// The change; none for an event whose work was deleted by hand.
     fn into_change(self, position: impl Fn(i64) -> Position) -> std::result::Result<Option<Change>, Failure> {
-        let event = (self.id, self.work_id, self.work_code, self.variable, self.created_on);
-        let (Some(id), Some(work_id), Some(work_code), Some(variable), Some(created_on)) = event else {
+        let work = self.work_id.zip(self.work_code).zip(self.kind);
+        let (Some(((work_id, work_code), kind)), Some(id), Some(variable), Some(created_on)) =
+            (work, self.id, self.variable, self.created_on)
+        else {
             return Ok(None);
         };
         Ok(Some(Change {
             position: position(id),
             work_id: WorkId(work_id),
+            kind: parsed(work_id, kind.parse())?,
             status: self.status.map(|status| parsed(work_id, status.parse())).transpose()?,
             event: Event {
                 id,
@@ -320,7 +325,7 @@ fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
     let rows: Vec<Row> = asked.ask(
         connection,
         &format!(
-            "SELECT {}, continues, page.id, work_id, page.status::text AS status, work_code,
+            "SELECT {}, continues, page.id, work_id, page.status::text AS status, work_code, works.kind,
                 variable::text AS variable, value, page.created_on
             FROM here LEFT JOIN page ON true LEFT JOIN works ON works.id = work_id
             ORDER BY page.id",

@@ -92,8 +92,8 @@ const COMPLETE: &str = "
             status
         FROM changed
     ), counted AS (
-        INSERT INTO stat_deltas (origin, was, status, latency, works)
-        SELECT origin, was, status, latency, count(*) FROM changed WHERE was IS DISTINCT FROM status
+        INSERT INTO stat_deltas (kind, origin, was, status, latency, works)
+        SELECT $1, origin, was, status, latency, count(*) FROM changed WHERE was IS DISTINCT FROM status
         GROUP BY origin, was, status, latency
     ), given_up AS (
         INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
@@ -167,8 +167,8 @@ fn complete_done(
                 unnest(ARRAY['', '', result::text]), 'done'
             FROM inserted
         ), counted AS (
-            INSERT INTO stat_deltas (origin, status, works)
-            SELECT origin, 'done', count(*) FROM inserted GROUP BY origin
+            INSERT INTO stat_deltas (kind, origin, status, works)
+            SELECT $1, origin, 'done', count(*) FROM inserted GROUP BY origin
         )
         SELECT message_id, NULL::text AS args FROM inserted",
         on_conflict.clause()
@@ -243,8 +243,8 @@ pub(super) fn rescue(
             INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, 'compute/error', '{LEASE_LOST}', status FROM freed
         ), counted AS (
-            INSERT INTO stat_deltas (origin, was, status, works)
-            SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
+            INSERT INTO stat_deltas (kind, origin, was, status, works)
+            SELECT kind, origin, 'running', status, count(*) FROM freed GROUP BY kind, origin, status
         ), given_up AS (
             INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
             SELECT kind, id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'

@@ -119,8 +119,8 @@ impl Completions for PostgresStore {
                     INSERT INTO events (work_id, generation, variable, value, status)
                     SELECT id, generation, 'compute/error', '{HANDED_BACK}', status FROM freed
                 ), counted AS (
-                    INSERT INTO stat_deltas (origin, was, status, works)
-                    SELECT origin, 'running', status, count(*) FROM freed GROUP BY origin, status
+                    INSERT INTO stat_deltas (kind, origin, was, status, works)
+                    SELECT $1, origin, 'running', status, count(*) FROM freed GROUP BY origin, status
                 )
                 SELECT message_id FROM freed",
             ))

@@ -57,8 +57,8 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
                 CASE kind WHEN 'add_up_to' THEN args ->> 'add_up_to' ELSE args::text END, status
             FROM inserted WHERE origin = 'api'
         ), counted AS (
-            INSERT INTO stat_deltas (origin, status, works)
-            SELECT origin, status, count(*) FROM inserted GROUP BY origin, status
+            INSERT INTO stat_deltas (kind, origin, status, works)
+            SELECT kind, origin, status, count(*) FROM inserted GROUP BY kind, origin, status
         )
         SELECT {WORK} FROM inserted",
         on_conflict.clause()

@@ -13,11 +13,14 @@ use super::failure::Failure;
 use super::rows::{
     Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
 };
-use crate::domain::{DeadLetter, DeadLetterId, WorkId};
-use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, WorkId};
+use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
-/// Letters that one statement changes: few enough to finish well within the statement timeout.
+/// Letters that one statement changes or counts: few enough to finish well within the statement timeout.
 const AT_ONCE: usize = 2_000;
+
+/// The condition for the letters of kind `$1` whose reason begins with `$2`. NULL stands for any.
+const MATCHING: &str = "($1 IS NULL OR letter.kind = $1) AND ($2 IS NULL OR starts_with(letter.reason, $2))";
 
 #[derive(QueryableByName)]
 struct LetterRow {
@@ -116,19 +119,27 @@ impl DeadLetters for PostgresStore {
         .await
     }
 
-    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+    async fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>> {
+        let filter = filter.clone();
         let sql = format!(
             "SELECT letter.id, letter.kind, letter.work_id, works.work_code, letter.message_id,
                 substring(letter.body FROM 1 FOR {}) AS body, octet_length(letter.body)::bigint AS body_bytes,
                 letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
                 letter.due_at IS NOT NULL AS redriven
             FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
-            WHERE $1 IS NULL OR letter.id < $1
-            ORDER BY letter.id DESC LIMIT $2",
+            WHERE {MATCHING} AND ($3 IS NULL OR letter.id < $3)
+            ORDER BY letter.id DESC LIMIT $4",
             DeadLetter::SHOWN_BYTES
         );
         self.run(move |connection| {
             let rows: Vec<LetterRow> = sql_query(&sql)
+                .bind::<Nullable<Text>, _>(filter.kind.as_ref().map(KindName::as_str))
+                .bind::<Nullable<Text>, _>(filter.error.as_deref().map(without_nul))
                 .bind::<Nullable<BigInt>, _>(before.map(|id| id.0))
                 .bind::<BigInt, _>(i64::from(limit))
                 .load(connection)?;
@@ -139,7 +150,7 @@ impl DeadLetters for PostgresStore {
 
     async fn redrive(&self, which: &Selection) -> Result<u64> {
         // A letter or work that is locked is being changed; that change goes first.
-        self.change(
+        self.in_parts(
             which,
             "WITH picked AS MATERIALIZED (
                 SELECT id, work_id, generation FROM dead_letters
@@ -159,13 +170,13 @@ impl DeadLetters for PostgresStore {
                     failures = 0, lost_leases = 0, error = NULL, due_at = now(), due_set_on = NULL, sent_at = NULL,
                     version = version + 1, updated_on = now()
                 FROM held WHERE works.id = held.id
-                RETURNING works.id, works.generation, works.origin, works.status
+                RETURNING works.id, works.kind, works.generation, works.origin, works.status
             ), logged AS (
                 INSERT INTO events (work_id, generation, variable, status)
                 SELECT id, generation, 'work/redriven', status FROM revived
             ), counted AS (
-                INSERT INTO stat_deltas (origin, was, status, works)
-                SELECT origin, 'failed', status, count(*) FROM revived GROUP BY origin, status
+                INSERT INTO stat_deltas (kind, origin, was, status, works)
+                SELECT kind, origin, 'failed', status, count(*) FROM revived GROUP BY kind, origin, status
             ), ended AS (
                 DELETE FROM dead_letters USING picked
                 WHERE dead_letters.id = picked.id AND picked.work_id IS NOT NULL
@@ -180,8 +191,23 @@ impl DeadLetters for PostgresStore {
         .await
     }
 
+    async fn count_redrivable(&self, which: &Selection) -> Result<u64> {
+        self.in_parts(
+            which,
+            "SELECT count(*) AS count FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
+            WHERE letter.id = ANY($1) AND letter.due_at IS NULL AND (letter.work_id IS NULL
+                OR works.generation = letter.generation AND works.status = 'failed' AND works.deleted_on IS NULL)",
+        )
+        .await
+    }
+
+    async fn count_letters(&self, which: &Selection) -> Result<u64> {
+        let count = "SELECT count(*) AS count FROM dead_letters WHERE id = ANY($1)";
+        self.in_parts(which, count).await
+    }
+
     async fn drop_letters(&self, which: &Selection) -> Result<u64> {
-        self.change(
+        self.in_parts(
             which,
             "WITH held AS MATERIALIZED (
                 SELECT id FROM dead_letters WHERE id = ANY($1) ORDER BY message_id COLLATE \"C\", id FOR UPDATE
@@ -252,13 +278,15 @@ impl DeadLetters for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Changes letters by a statement that takes their ids and answers how many it changed.
-    async fn change(&self, which: &Selection, sql: &'static str) -> Result<u64> {
-        let ids: Vec<i64> = match which {
+    /// Runs a statement that takes ids of letters and returns a number. Large selections are split; the result is the sum.
+    async fn in_parts(&self, which: &Selection, sql: &'static str) -> Result<u64> {
+        let mut ids: Vec<i64> = match which {
             Selection::Ids(ids) => ids.iter().map(|id| id.0).collect(),
-            Selection::All => self.all_ids().await?,
+            Selection::Matching(filter) => self.matching_ids(filter).await?,
         };
-        let mut changed = 0;
+        ids.sort_unstable();
+        ids.dedup();
+        let mut total = 0;
         for some in ids.chunks(AT_ONCE) {
             let some = some.to_vec();
             let count = self
@@ -267,15 +295,19 @@ impl PostgresStore {
                     Ok(count.count)
                 })
                 .await?;
-            changed += u64::try_from(count).unwrap_or_default();
+            total += u64::try_from(count).unwrap_or_default();
         }
-        Ok(changed)
+        Ok(total)
     }
 
-    async fn all_ids(&self) -> Result<Vec<i64>> {
+    async fn matching_ids(&self, filter: &LetterFilter) -> Result<Vec<i64>> {
+        let filter = filter.clone();
         let ids = self
-            .run(|connection| {
-                let ids: Vec<Id> = sql_query("SELECT id FROM dead_letters ORDER BY id").load(connection)?;
+            .run(move |connection| {
+                let ids: Vec<Id> = sql_query(format!("SELECT id FROM dead_letters AS letter WHERE {MATCHING}"))
+                    .bind::<Nullable<Text>, _>(filter.kind.as_ref().map(KindName::as_str))
+                    .bind::<Nullable<Text>, _>(filter.error.as_deref().map(without_nul))
+                    .load(connection)?;
                 Ok(ids)
             })
             .await?;

@@ -238,8 +238,9 @@ fn lose_sent(connection: &mut PgConnection, max_lost: i32) -> std::result::Resul
                 unnest(ARRAY['', '{LEASE_LOST}']), status
             FROM freed WHERE status = 'failed'
         ), counted AS (
-            INSERT INTO stat_deltas (origin, was, status, works)
-            SELECT origin, 'pending', status, count(*) FROM freed WHERE status = 'failed' GROUP BY origin, status
+            INSERT INTO stat_deltas (kind, origin, was, status, works)
+            SELECT kind, origin, 'pending', status, count(*) FROM freed WHERE status = 'failed'
+            GROUP BY kind, origin, status
         ), given_up AS (
             INSERT INTO dead_letters (kind, work_id, generation, message_id, reason, attempts)
             SELECT kind, id, generation, message_id, '{LEASE_LOST}', attempt FROM freed WHERE status = 'failed'

@@ -30,7 +30,7 @@ const PURGE: &str = "
         FOR UPDATE OF works SKIP LOCKED
     ), gone AS (
         DELETE FROM works WHERE id = ANY(ARRAY(SELECT id FROM old))
-        RETURNING id, origin, status, deleted_on
+        RETURNING id, kind, origin, status, deleted_on
     ), forgotten AS (
         DELETE FROM events WHERE work_id = ANY(ARRAY(SELECT id FROM gone))
         RETURNING tx, id
@@ -39,8 +39,8 @@ const PURGE: &str = "
         FROM (SELECT (SELECT tx FROM forgotten ORDER BY tx DESC LIMIT 1), (SELECT max(id) FROM forgotten)) AS last (tx, id)
         WHERE last.tx > floor_tx OR last.id > floor_id
     ), counted AS (
-        INSERT INTO stat_deltas (origin, was, works)
-        SELECT origin, status, count(*) FROM gone WHERE deleted_on IS NULL GROUP BY origin, status
+        INSERT INTO stat_deltas (kind, origin, was, works)
+        SELECT kind, origin, status, count(*) FROM gone WHERE deleted_on IS NULL GROUP BY kind, origin, status
     )
     SELECT (SELECT count(*) FROM gone) AS works, (SELECT count(*) FROM forgotten) AS events,
         (SELECT max(id) FROM page

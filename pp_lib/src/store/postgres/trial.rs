@@ -51,7 +51,7 @@ pub(super) fn writes(connection: &mut PgConnection) -> Tried {
                 INSERT INTO events (id, work_id, generation, variable, value, status)
                 VALUES ($1, $1, 1, 'work/created', '1', 'pending')
             ), delta AS (
-                INSERT INTO stat_deltas (origin, status, works) VALUES ('api', 'pending', 1)
+                INSERT INTO stat_deltas (kind, origin, status, works) VALUES ('add_up_to', 'api', 'pending', 1)
             ), letter AS (
                 INSERT INTO dead_letters (id, kind, work_id, generation, message_id, reason)
                 VALUES ($1, 'add_up_to', $1, 1, $2, 'a trial')

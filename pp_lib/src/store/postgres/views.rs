@@ -11,8 +11,8 @@ use super::failure::Failure;
 use super::search;
 use super::session::at_one_moment;
 use super::{PostgresStore, panicked};
-use crate::domain::{Origin, Stats};
-use crate::store::views::{Count, Done, NEWEST, assembled};
+use crate::domain::{KindCounts, KindName, Origin, Stats};
+use crate::store::views::{Count, Done, assembled, by_kind, newest};
 use crate::store::{Result, StoreError, Views};
 
 /// Deltas that one statement changes: few enough to finish well within the statement timeout.
@@ -28,20 +28,20 @@ const ROLL_UP: &str = "
         ))
         RETURNING *
     ), counted AS (
-        INSERT INTO stat_totals (origin, status, works)
-        SELECT origin, status, sum(works) FROM (
-            SELECT origin, status, works FROM taken WHERE status IS NOT NULL
+        INSERT INTO stat_totals (kind, origin, status, works)
+        SELECT kind, origin, status, sum(works) FROM (
+            SELECT kind, origin, status, works FROM taken WHERE status IS NOT NULL
             UNION ALL
-            SELECT origin, was, -works FROM taken WHERE was IS NOT NULL
+            SELECT kind, origin, was, -works FROM taken WHERE was IS NOT NULL
         ) AS moved
-        GROUP BY origin, status ORDER BY origin, status
-        ON CONFLICT (origin, status) DO UPDATE SET works = stat_totals.works + excluded.works
+        GROUP BY kind, origin, status ORDER BY kind, origin, status
+        ON CONFLICT (kind, origin, status) DO UPDATE SET works = stat_totals.works + excluded.works
     ), finished AS (
-        INSERT INTO stat_seconds (second, latency, works)
-        SELECT floor(date_part('epoch', recorded_on)), coalesce(latency, -1), sum(works) FROM taken
+        INSERT INTO stat_seconds (second, kind, latency, works)
+        SELECT floor(date_part('epoch', recorded_on)), kind, coalesce(latency, -1), sum(works) FROM taken
         WHERE status = 'done' AND recorded_on > now() - interval '2 minutes'
-        GROUP BY 1, 2 ORDER BY 1, 2
-        ON CONFLICT (second, latency) DO UPDATE SET works = stat_seconds.works + excluded.works
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (second, kind, latency) DO UPDATE SET works = stat_seconds.works + excluded.works
     ), outlived AS (
         DELETE FROM stat_seconds WHERE ctid = ANY(ARRAY(
             SELECT ctid FROM stat_seconds WHERE abs(second - floor(date_part('epoch', now()))) > 120
@@ -59,6 +59,8 @@ struct Works {
 #[derive(QueryableByName)]
 struct CountRow {
     #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
     origin: String,
     #[diesel(sql_type = Text)]
     status: String,
@@ -71,6 +73,7 @@ impl CountRow {
         let unknown = || Failure::Unreadable("the counters are not ones that this program writes".to_owned());
         let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
         Ok(Count {
+            kind: self.kind.parse().map_err(|_| unknown())?,
             origin: origin.ok_or_else(unknown)?,
             status: self.status.parse().map_err(|()| unknown())?,
             works: self.works,
@@ -100,20 +103,26 @@ impl DoneRow {
 
 #[async_trait]
 impl Views for PostgresStore {
-    async fn stats(&self) -> Result<Stats> {
-        self.run(|connection| {
+    async fn stats(&self, kind: Option<&KindName>) -> Result<Stats> {
+        let kind = kind.cloned();
+        self.run(move |connection| {
+            let (kind, newest) = (kind.as_ref(), newest(kind.as_ref()));
             // One snapshot: a delta that is rolled up meanwhile is seen where it was.
             at_one_moment(connection, |connection| {
-                let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
+                let (counts, scheduled) = (counts(connection, kind)?, scheduled(connection, kind)?);
                 Ok(assembled(
                     &counts,
                     scheduled,
-                    &done(connection)?,
-                    search::within(connection, &NEWEST)?,
+                    &done(connection, kind)?,
+                    search::within(connection, &newest)?,
                 ))
             })
         })
         .await
+    }
+
+    async fn kind_counts(&self) -> Result<Vec<KindCounts>> {
+        self.run(|connection| Ok(by_kind(counts(connection, None)?))).await
     }
 
     async fn roll_up(&self) -> Result<u64> {
@@ -148,42 +157,49 @@ fn roll_up(connection: &mut PgConnection, at_most: Option<i64>) -> std::result::
     Ok(taken.works)
 }
 
-fn counts(connection: &mut PgConnection) -> std::result::Result<Vec<Count>, Failure> {
+fn counts(connection: &mut PgConnection, kind: Option<&KindName>) -> std::result::Result<Vec<Count>, Failure> {
     let rows: Vec<CountRow> = sql_query(
-        "SELECT origin::text AS origin, status::text AS status, sum(works)::bigint AS works FROM (
-            SELECT origin, status, works FROM stat_totals
+        "SELECT kind, origin::text AS origin, status::text AS status, sum(works)::bigint AS works FROM (
+            SELECT kind, origin, status, works FROM stat_totals
             UNION ALL
-            SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
+            SELECT kind, origin, status, works FROM stat_deltas WHERE status IS NOT NULL
             UNION ALL
-            SELECT origin, was, -works FROM stat_deltas WHERE was IS NOT NULL
+            SELECT kind, origin, was, -works FROM stat_deltas WHERE was IS NOT NULL
         ) AS counted
-        GROUP BY origin, status",
+        WHERE $1 IS NULL OR kind = $1
+        GROUP BY kind, origin, status",
     )
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     rows.into_iter().map(CountRow::into_count).collect()
 }
 
-fn done(connection: &mut PgConnection) -> std::result::Result<Vec<Done>, Failure> {
+fn done(connection: &mut PgConnection, kind: Option<&KindName>) -> std::result::Result<Vec<Done>, Failure> {
     let rows: Vec<DoneRow> = sql_query(
         "SELECT latency, sum(works)::bigint AS over_60s,
             coalesce(sum(works) FILTER (WHERE second = this - 1), 0)::bigint AS over_1s
         FROM floor(date_part('epoch', now())) AS this
         JOIN (
-            SELECT second, latency, works FROM stat_seconds
+            SELECT second, kind, latency, works FROM stat_seconds
             UNION ALL
-            SELECT floor(date_part('epoch', recorded_on))::bigint, coalesce(latency, -1::smallint), works
+            SELECT floor(date_part('epoch', recorded_on))::bigint, kind, coalesce(latency, -1::smallint), works
             FROM stat_deltas WHERE status = 'done'
-        ) AS done ON second BETWEEN this - 60 AND this - 1
+        ) AS done ON second BETWEEN this - 60 AND this - 1 AND ($1 IS NULL OR kind = $1)
         GROUP BY latency ORDER BY latency",
     )
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
 }
 
 /// A pending work is never a deleted one.
-fn scheduled(connection: &mut PgConnection) -> std::result::Result<i64, Failure> {
-    let scheduled: Works = sql_query("SELECT count(*) AS works FROM works WHERE status = 'pending' AND run_at > now()")
-        .get_result(connection)?;
+fn scheduled(connection: &mut PgConnection, kind: Option<&KindName>) -> std::result::Result<i64, Failure> {
+    let scheduled: Works = sql_query(
+        "SELECT count(*) AS works FROM works
+        WHERE status = 'pending' AND run_at > now() AND ($1 IS NULL OR kind = $1)",
+    )
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
+    .get_result(connection)?;
     Ok(scheduled.works)
 }
 
@@ -196,16 +212,17 @@ fn rebuild(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
         sql_query("LOCK TABLE stat_totals IN SHARE ROW EXCLUSIVE MODE").execute(connection)?;
         // What takes long comes before the first write, so that rows are not locked for long.
         let counted: Vec<CountRow> = sql_query(
-            "SELECT origin::text AS origin, status::text AS status, count(*) AS works
-            FROM works WHERE deleted_on IS NULL GROUP BY origin, status",
+            "SELECT kind, origin::text AS origin, status::text AS status, count(*) AS works
+            FROM works WHERE deleted_on IS NULL GROUP BY kind, origin, status",
         )
         .load(connection)?;
         roll_up(connection, None)?;
         sql_query("DELETE FROM stat_totals").execute(connection)?;
         sql_query(
-            "INSERT INTO stat_totals (origin, status, works)
-            SELECT * FROM unnest($1::work_origin[], $2::work_status[], $3)",
+            "INSERT INTO stat_totals (kind, origin, status, works)
+            SELECT * FROM unnest($1, $2::work_origin[], $3::work_status[], $4)",
         )
+        .bind::<Array<Text>, _>(counted.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(counted.iter().map(|row| row.origin.as_str()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(counted.iter().map(|row| row.status.as_str()).collect::<Vec<_>>())
         .bind::<Array<BigInt>, _>(counted.iter().map(|row| row.works).collect::<Vec<_>>())

@@ -175,8 +175,8 @@ impl PostgresStore {
                         INSERT INTO events (work_id, generation, variable, value, status)
                         SELECT id, generation, '{variable}', $4, status FROM changed
                     ), counted AS (
-                        INSERT INTO stat_deltas (origin, was, status, works)
-                        SELECT origin, $2::work_status, CASE WHEN deleted_on IS NULL THEN status END, 1 FROM changed
+                        INSERT INTO stat_deltas (kind, origin, was, status, works)
+                        SELECT kind, origin, $2::work_status, CASE WHEN deleted_on IS NULL THEN status END, 1 FROM changed
                         WHERE deleted_on IS NOT NULL OR status <> $2::work_status
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1

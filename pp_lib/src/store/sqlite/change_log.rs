@@ -70,6 +70,8 @@ struct Row {
     #[diesel(sql_type = Text)]
     work_code: String,
     #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
     variable: String,
     #[diesel(sql_type = Text)]
     value: String,
@@ -83,6 +85,7 @@ impl Row {
         Ok(Change {
             position: bounds.behind(self.id),
             work_id: WorkId(self.work_id),
+            kind: parsed("kind", self.kind.parse())?,
             status: status.transpose()?,
             event: Event {
                 id: self.id,
@@ -112,7 +115,7 @@ impl ChangeLog for SqliteStore {
     async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
         self.page(after, limit, move |connection, bounds, range| {
             let rows: Vec<Row> = sql_query(
-                "SELECT events.id, work_id, events.status, work_code, variable, value, events.created_on
+                "SELECT events.id, work_id, events.status, work_code, kind, variable, value, events.created_on
                  FROM events JOIN works ON works.id = work_id
                  WHERE events.id > ? AND events.id <= ? ORDER BY events.id LIMIT ?",
             )

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::SqliteStore;
 use super::deltas::{self, Moved};
-use super::rows::{NOW, insert_events, json_rows, millis, parsed, unix_seconds};
+use super::rows::{Count, NOW, insert_events, json_rows, millis, parsed, unix_seconds};
 use crate::domain::{DeadLetter, DeadLetterId, Status, Variable, WorkId};
-use crate::store::{DeadLetters, DeadMessage, DueAt, REDRIVEN_BYTES, Redriven, Result, Selection};
+use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
 #[derive(QueryableByName)]
 struct LetterRow {
@@ -110,17 +110,24 @@ impl DeadLetters for SqliteStore {
         .await
     }
 
-    async fn dead_letters(&self, before: Option<DeadLetterId>, limit: u16) -> Result<Vec<DeadLetter>> {
+    async fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u16,
+    ) -> Result<Vec<DeadLetter>> {
+        let (these, wanted) = matching(filter);
         self.read(move |connection| {
             // Of a blob that is empty, SQLite's `substr` makes NULL.
-            let rows: Vec<LetterRow> = sql_query(
-                "SELECT letter.id, letter.kind, letter.work_id, works.work_code, letter.message_id,
-                        coalesce(substr(letter.body, 1, ?), letter.body) AS body, length(letter.body) AS body_bytes,
-                        letter.reason, letter.attempts, works.created_on AS demanded_on, letter.created_on,
-                        letter.due_at IS NOT NULL AS redriven
-                 FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
-                 WHERE letter.id < ? ORDER BY letter.id DESC LIMIT ?",
-            )
+            let rows: Vec<LetterRow> = sql_query(format!(
+                "SELECT dead_letters.id, dead_letters.kind, work_id, works.work_code, dead_letters.message_id,
+                        coalesce(substr(body, 1, ?2), body) AS body, length(body) AS body_bytes,
+                        reason, attempts, works.created_on AS demanded_on, dead_letters.created_on,
+                        dead_letters.due_at IS NOT NULL AS redriven
+                 FROM dead_letters LEFT JOIN works ON works.id = work_id
+                 WHERE {these} AND dead_letters.id < ?3 ORDER BY dead_letters.id DESC LIMIT ?4"
+            ))
+            .bind::<Text, _>(&wanted)
             .bind::<Integer, _>(i32::try_from(DeadLetter::SHOWN_BYTES).unwrap_or(i32::MAX))
             .bind::<BigInt, _>(before.map_or(i64::MAX, |id| id.0))
             .bind::<Integer, _>(i32::from(limit))
@@ -135,12 +142,30 @@ impl DeadLetters for SqliteStore {
         self.write(move |connection| redrive(connection, &which)).await
     }
 
+    async fn count_redrivable(&self, which: &Selection) -> Result<u64> {
+        let (these, wanted) = selected(which);
+        self.count(
+            format!(
+                "{these} AND due_at IS NULL AND (work_id IS NULL OR EXISTS (
+                     SELECT 1 FROM works WHERE works.id = work_id AND works.generation = dead_letters.generation
+                         AND works.status = 'failed' AND works.deleted_on IS NULL))"
+            ),
+            wanted,
+        )
+        .await
+    }
+
+    async fn count_letters(&self, which: &Selection) -> Result<u64> {
+        let (these, wanted) = selected(which);
+        self.count(these, wanted).await
+    }
+
     async fn drop_letters(&self, which: &Selection) -> Result<u64> {
         let which = which.clone();
         self.write(move |connection| {
-            let (these, ids) = selected(&which);
+            let (these, wanted) = selected(&which);
             sql_query(format!("DELETE FROM dead_letters WHERE {these}"))
-                .bind::<Text, _>(ids)
+                .bind::<Text, _>(wanted)
                 .execute(connection)
                 .map(|dropped| dropped as u64)
         })
@@ -195,9 +220,22 @@ impl DeadLetters for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// The number of letters for which a condition holds that takes one parameter.
+    async fn count(&self, condition: String, parameter: String) -> Result<u64> {
+        self.read(move |connection| {
+            let letters: Count = sql_query(format!("SELECT count(*) AS count FROM dead_letters WHERE {condition}"))
+                .bind::<Text, _>(parameter)
+                .get_result(connection)?;
+            Ok(u64::try_from(letters.count).unwrap_or_default())
+        })
+        .await
+    }
+}
+
 /// Works first, then the letters that have nothing left to say: those of works, and of none that moved on meanwhile.
 fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<u64> {
-    let (these, ids) = selected(which);
+    let (these, wanted) = selected(which);
     let revived: Vec<Revived> = sql_query(format!(
         "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1,
                 failures = 0, lost_leases = 0, error = NULL, due_at = {NOW}, due_set_on = NULL, sent_at = NULL,
@@ -207,7 +245,7 @@ fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<
            AND works.status = 'failed' AND works.deleted_on IS NULL
          RETURNING works.id, works.generation"
     ))
-    .bind::<Text, _>(&ids)
+    .bind::<Text, _>(&wanted)
     .load(connection)?;
     let events = revived
         .iter()
@@ -220,23 +258,36 @@ fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<
     sql_query(format!(
         "DELETE FROM dead_letters WHERE {these} AND work_id IS NOT NULL"
     ))
-    .bind::<Text, _>(&ids)
+    .bind::<Text, _>(&wanted)
     .execute(connection)?;
     let marked = sql_query(format!(
         "UPDATE dead_letters SET due_at = {NOW} WHERE {these} AND work_id IS NULL AND due_at IS NULL"
     ))
-    .bind::<Text, _>(&ids)
+    .bind::<Text, _>(&wanted)
     .execute(connection)?;
     Ok((revived.len() + marked) as u64)
 }
 
-/// The condition for a selection, and the one parameter that it takes.
-fn selected(which: &Selection) -> (&'static str, String) {
+/// The condition for a selection, and the one parameter `?1` that it takes.
+fn selected(which: &Selection) -> (String, String) {
     match which {
         Selection::Ids(ids) => (
-            "id IN (SELECT value FROM json_each(?))",
+            "dead_letters.id IN (SELECT value FROM json_each(?1))".to_owned(),
             json_rows(ids.iter().map(|id| json!(id))),
         ),
-        Selection::All => ("? IS NOT NULL", String::new()),
+        Selection::Matching(filter) => matching(filter),
     }
+}
+
+/// The same for the letters that match.
+fn matching(filter: &LetterFilter) -> (String, String) {
+    let LetterFilter { kind, error } = filter;
+    let mut condition = "?1 IS NOT NULL".to_owned();
+    if kind.is_some() {
+        condition += " AND dead_letters.kind = ?1 ->> 'kind'";
+    }
+    if error.is_some() {
+        condition += " AND substr(reason, 1, length(?1 ->> 'error')) = ?1 ->> 'error'";
+    }
+    (condition, json!({"kind": kind, "error": error}).to_string())
 }

@@ -44,11 +44,11 @@ pub(super) fn record(connection: &mut SqliteConnection, moved: impl IntoIterator
         .into_iter()
         .map(|moved| json!([moved.id, moved.was.map(Status::as_str), moved.bucket]));
     sql_query(
-        "INSERT INTO stat_deltas (origin, was, status, latency, works)
-         SELECT origin, input.value ->> 1, iif(deleted_on IS NULL, status, NULL), input.value ->> 2, count(*)
+        "INSERT INTO stat_deltas (kind, origin, was, status, latency, works)
+         SELECT kind, origin, input.value ->> 1, iif(deleted_on IS NULL, status, NULL), input.value ->> 2, count(*)
          FROM json_each(?) AS input JOIN works ON works.id = input.value ->> 0
          WHERE deleted_on IS NOT NULL OR status IS NOT input.value ->> 1
-         GROUP BY 1, 2, 3, 4",
+         GROUP BY 1, 2, 3, 4, 5",
     )
     .bind::<Text, _>(json_rows(input))
     .execute(connection)

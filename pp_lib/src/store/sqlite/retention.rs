@@ -88,9 +88,9 @@ fn remove(connection: &mut SqliteConnection, works: &[i64]) -> QueryResult<usize
     let works = json_rows(works.iter().map(|id| (*id).into()));
     let mut change = |sql: &str| sql_query(sql).bind::<Text, _>(&works).execute(connection);
     change(
-        "INSERT INTO stat_deltas (origin, was, works)
-         SELECT origin, status, count(*) FROM works
-         WHERE id IN (SELECT value FROM json_each(?)) AND deleted_on IS NULL GROUP BY origin, status",
+        "INSERT INTO stat_deltas (kind, origin, was, works)
+         SELECT kind, origin, status, count(*) FROM works
+         WHERE id IN (SELECT value FROM json_each(?)) AND deleted_on IS NULL GROUP BY kind, origin, status",
     )?;
     change(
         "UPDATE feed SET floor_id = max(floor_id, coalesce(

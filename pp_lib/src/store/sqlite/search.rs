@@ -90,7 +90,7 @@ fn text(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since) ->
              ORDER BY +id DESC"
         )
     } else {
-        format!("{} ORDER BY id DESC", walks(plan, &text, &limit))
+        format!("{} ORDER BY id DESC", walks(search, plan, &text, &limit))
     };
     let sql = format!("SELECT {WORK} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
     (sql, values)
@@ -111,10 +111,14 @@ impl Value {
 }
 
 /// The ids of each kind, as many as a page may need.
-fn walks(plan: &SearchPlan, conditions: &str, limit: &str) -> String {
+fn walks(search: &Search, plan: &SearchPlan, conditions: &str, limit: &str) -> String {
+    let of_other_kind = search.kind.as_ref().is_some_and(|kind| !kind.is_add_up_to());
     let walks: Vec<String> = (plan.kinds.iter())
         .map(|(status, origin)| {
-            let (index, those) = index(*status);
+            let (index, those) = match of_other_kind {
+                true => ("works_kind", "kind <> 'add_up_to' AND deleted_on IS NULL"),
+                false => index(*status),
+            };
             let origin = origin.as_str();
             format!(
                 "SELECT id FROM (SELECT id FROM works INDEXED BY {index}
@@ -174,15 +178,16 @@ mod tests {
             for code in ["", "api-", "consumer-a", "api-ab", "api-abcdefghij"] {
                 for since in [None, Some(5)] {
                     for before in [None, Some(WorkId(7))] {
-                        let work_code = WorkCodePrefix::parse(code);
-                        searches.push(Search {
-                            work_code,
-                            kind: None,
-                            status,
-                            since,
-                            before,
-                            limit: 50,
-                        });
+                        for kind in [None, Some("add_up_to"), Some("other")] {
+                            searches.push(Search {
+                                work_code: WorkCodePrefix::parse(code),
+                                kind: kind.map(|kind| kind.parse().unwrap()),
+                                status,
+                                since,
+                                before,
+                                limit: 50,
+                            });
+                        }
                     }
                 }
             }
@@ -215,6 +220,8 @@ mod tests {
                             "SEARCH works USING INDEX works_open (status=? AND origin=?",
                             "SEARCH works USING COVERING INDEX works_ended (status=? AND origin=?",
                             "SEARCH works USING INDEX works_ended (status=? AND origin=?",
+                            "SEARCH works USING COVERING INDEX works_kind (kind=? AND status=? AND origin=?",
+                            "SEARCH works USING INDEX works_kind (kind=? AND status=? AND origin=?",
                         ];
                         let codes = "SEARCH works USING INDEX sqlite_autoindex_works_1 (work_code>? AND work_code<?)";
                         let good = good.iter().any(|good| step.starts_with(good)) || by_code && step == codes;

@@ -1,26 +1,28 @@
 //! The counters: totals, and what was not added to them yet.
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::rows::{NOW, parsed};
 use super::{SqliteStore, search};
-use crate::domain::{Origin, Stats};
-use crate::store::views::{Count, Done, NEWEST, assembled};
+use crate::domain::{KindCounts, KindName, Origin, Stats};
+use crate::store::views::{Count, Done, assembled, by_kind, newest};
 use crate::store::{Result, Views};
 
 /// The deltas as rows of the totals.
-const MOVED: &str = "SELECT origin, status, works FROM stat_deltas WHERE status IS NOT NULL
-     UNION ALL SELECT origin, was, -works FROM stat_deltas WHERE was IS NOT NULL";
+const MOVED: &str = "SELECT kind, origin, status, works FROM stat_deltas WHERE status IS NOT NULL
+     UNION ALL SELECT kind, origin, was, -works FROM stat_deltas WHERE was IS NOT NULL";
 
 /// The deltas of works that became done, as rows of `stat_seconds`.
-const FINISHED: &str = "SELECT recorded_on / 1000 AS second, coalesce(latency, -1) AS latency, works
+const FINISHED: &str = "SELECT recorded_on / 1000 AS second, kind, coalesce(latency, -1) AS latency, works
      FROM stat_deltas WHERE status = 'done'";
 
 #[derive(QueryableByName)]
 struct CountRow {
+    #[diesel(sql_type = Text)]
+    kind: String,
     #[diesel(sql_type = Text)]
     origin: String,
     #[diesel(sql_type = Text)]
@@ -33,6 +35,7 @@ impl CountRow {
     fn into_count(self) -> QueryResult<Count> {
         let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == self.origin);
         Ok(Count {
+            kind: parsed("kind", self.kind.parse())?,
             origin: parsed("origin", origin.ok_or(()))?,
             status: parsed("status", self.status.parse())?,
             works: self.works,
@@ -68,20 +71,26 @@ impl DoneRow {
 
 #[async_trait]
 impl Views for SqliteStore {
-    async fn stats(&self) -> Result<Stats> {
-        self.read(|connection| {
+    async fn stats(&self, kind: Option<&KindName>) -> Result<Stats> {
+        let kind = kind.cloned();
+        self.read(move |connection| {
+            let (kind, newest) = (kind.as_ref(), newest(kind.as_ref()));
             // One snapshot: a delta that is rolled up meanwhile is seen where it was.
             connection.transaction(|connection| {
-                let (counts, scheduled) = (counts(connection)?, scheduled(connection)?);
+                let (counts, scheduled) = (counts(connection, kind)?, scheduled(connection, kind)?);
                 Ok(assembled(
                     &counts,
                     scheduled,
-                    &done(connection)?,
-                    search::search(connection, &NEWEST)?,
+                    &done(connection, kind)?,
+                    search::search(connection, &newest)?,
                 ))
             })
         })
         .await
+    }
+
+    async fn kind_counts(&self) -> Result<Vec<KindCounts>> {
+        self.read(|connection| Ok(by_kind(counts(connection, None)?))).await
     }
 
     async fn roll_up(&self) -> Result<u64> {
@@ -93,8 +102,9 @@ impl Views for SqliteStore {
             roll_up(connection)?;
             sql_query("DELETE FROM stat_totals").execute(connection)?;
             sql_query(
-                "INSERT INTO stat_totals (origin, status, works)
-                 SELECT origin, status, count(*) FROM works WHERE deleted_on IS NULL GROUP BY origin, status",
+                "INSERT INTO stat_totals (kind, origin, status, works)
+                 SELECT kind, origin, status, count(*) FROM works WHERE deleted_on IS NULL
+                 GROUP BY kind, origin, status",
             )
             .execute(connection)
             .map(drop)
@@ -105,15 +115,15 @@ impl Views for SqliteStore {
 
 fn roll_up(connection: &mut SqliteConnection) -> QueryResult<u64> {
     sql_query(format!(
-        "INSERT INTO stat_totals (origin, status, works)
-         SELECT origin, status, sum(works) FROM ({MOVED}) WHERE true GROUP BY origin, status
-         ON CONFLICT (origin, status) DO UPDATE SET works = works + excluded.works"
+        "INSERT INTO stat_totals (kind, origin, status, works)
+         SELECT kind, origin, status, sum(works) FROM ({MOVED}) WHERE true GROUP BY kind, origin, status
+         ON CONFLICT (kind, origin, status) DO UPDATE SET works = works + excluded.works"
     ))
     .execute(connection)?;
     sql_query(format!(
-        "INSERT INTO stat_seconds (second, latency, works)
-         SELECT second, latency, sum(works) FROM ({FINISHED}) WHERE true GROUP BY second, latency
-         ON CONFLICT (second, latency) DO UPDATE SET works = works + excluded.works"
+        "INSERT INTO stat_seconds (second, kind, latency, works)
+         SELECT second, kind, latency, sum(works) FROM ({FINISHED}) WHERE true GROUP BY second, kind, latency
+         ON CONFLICT (second, kind, latency) DO UPDATE SET works = works + excluded.works"
     ))
     .execute(connection)?;
     sql_query(format!(
@@ -124,32 +134,37 @@ fn roll_up(connection: &mut SqliteConnection) -> QueryResult<u64> {
     Ok(deltas as u64)
 }
 
-fn counts(connection: &mut SqliteConnection) -> QueryResult<Vec<Count>> {
+fn counts(connection: &mut SqliteConnection, kind: Option<&KindName>) -> QueryResult<Vec<Count>> {
     let rows: Vec<CountRow> = sql_query(format!(
-        "SELECT origin, status, sum(works) AS works
-         FROM (SELECT origin, status, works FROM stat_totals UNION ALL {MOVED}) GROUP BY origin, status"
+        "SELECT kind, origin, status, sum(works) AS works
+         FROM (SELECT kind, origin, status, works FROM stat_totals UNION ALL {MOVED})
+         WHERE ?1 IS NULL OR kind = ?1 GROUP BY kind, origin, status"
     ))
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     rows.into_iter().map(CountRow::into_count).collect()
 }
 
-fn done(connection: &mut SqliteConnection) -> QueryResult<Vec<Done>> {
+fn done(connection: &mut SqliteConnection, kind: Option<&KindName>) -> QueryResult<Vec<Done>> {
     let rows: Vec<DoneRow> = sql_query(format!(
         "SELECT latency, sum(works) AS over_60s, sum(iif(second = this - 1, works, 0)) AS over_1s
          FROM (SELECT {NOW} / 1000 AS this)
-         JOIN (SELECT second, latency, works FROM stat_seconds UNION ALL {FINISHED})
-             ON second BETWEEN this - 60 AND this - 1
+         JOIN (SELECT second, kind, latency, works FROM stat_seconds UNION ALL {FINISHED})
+             ON second BETWEEN this - 60 AND this - 1 AND (?1 IS NULL OR kind = ?1)
          GROUP BY latency ORDER BY latency"
     ))
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
 }
 
 /// A pending work is never a deleted one.
-fn scheduled(connection: &mut SqliteConnection) -> QueryResult<i64> {
+fn scheduled(connection: &mut SqliteConnection, kind: Option<&KindName>) -> QueryResult<i64> {
     let scheduled: Scheduled = sql_query(format!(
-        "SELECT count(*) AS works FROM works INDEXED BY works_scheduled WHERE status = 'pending' AND run_at > {NOW}"
+        "SELECT count(*) AS works FROM works INDEXED BY works_scheduled
+         WHERE status = 'pending' AND run_at > {NOW} AND (?1 IS NULL OR kind = ?1)"
     ))
+    .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .get_result(connection)?;
     Ok(scheduled.works)
 }

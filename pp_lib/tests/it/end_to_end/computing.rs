@@ -270,7 +270,7 @@ async fn a_demand_that_kills_its_workers_becomes_a_dead_letter_and_its_neighbour
         let history = system.history(work.id).await;
         assert_eq!(history, ["compute/start", "compute/stop", "compute/result"]);
     }
-    let letters = system.store.dead_letters(None, 10).await.unwrap();
+    let letters = system.store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(
         (letters[0].work_id, letters[0].reason.as_str()),

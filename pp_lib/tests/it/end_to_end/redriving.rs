@@ -22,7 +22,7 @@ async fn a_redriven_dead_message_returns_if_it_fails_again() {
             .any(|letter| letter.message_id.as_deref() == Some(id.as_str()))
     );
 
-    assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 2);
+    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 2);
     system.feed.poke();
     let newest = first.iter().map(|letter| letter.id).max();
     let second = system
@@ -72,7 +72,7 @@ async fn a_redriven_demand_keeps_its_promised_code() {
     system.dispatch();
     system.letters(|letters| letters.len() == 1).await;
     system.consume(AddUpToSum, Duration::from_secs(10));
-    assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
     system.feed.poke();
     let works = system.until(|works| works.values().any(Work::done)).await;
     let work = works.into_values().next().unwrap();
@@ -86,7 +86,7 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     let mut system = System::computing(FailingExample).await;
     let ids = system.create([13]).await;
     system.finished(&ids).await;
-    assert_eq!(system.store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
     system.feed.poke();
     let again = system.letters(|letters| letters.len() == 1).await;
     assert_eq!(again[0].work_id, Some(ids[0]));
@@ -106,6 +106,9 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     system.feed.poke();
     let works = system.until(|works| works[&ids[0]].done()).await;
     assert_eq!(works[&ids[0]].result, Some(Json::from(91)));
-    assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
+    assert_eq!(
+        system.store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap(),
+        []
+    );
     system.stop().await;
 }

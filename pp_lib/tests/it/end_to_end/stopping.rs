@@ -94,7 +94,10 @@ async fn a_work_survives_any_number_of_stops_under_it() {
     let told = system.history(ids[0]).await;
     let stopped = ["compute/start", "compute/error"].repeat(STOPS);
     assert_eq!(told, [&DONE[..1], &stopped, &DONE[1..]].concat());
-    assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
+    assert_eq!(
+        system.store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap(),
+        []
+    );
     system.stop().await;
 }
 

@@ -63,6 +63,14 @@ async fn filters_pass_only_matching_changes(store: AnyStore) {
         work_code: WorkCodePrefix::parse("consumer-"),
         ..Filter::default()
     };
+    let by_kind = Filter {
+        kind: Some(works[0].kind.clone()),
+        ..by_work.clone()
+    };
+    let no_kind = Filter {
+        kind: Some("other".parse().unwrap()),
+        ..Filter::default()
+    };
     let [a, b, c] = [works[0].id, works[1].id, works[2].id];
     for (filter, expected) in [
         (by_code, vec![a, a]),
@@ -70,6 +78,8 @@ async fn filters_pass_only_matching_changes(store: AnyStore) {
         (by_status, vec![a, b, c]),
         (by_both, vec![b]),
         (no_code, vec![]),
+        (by_kind, vec![b, b]),
+        (no_kind, vec![]),
     ] {
         let mut late = place
             .streams

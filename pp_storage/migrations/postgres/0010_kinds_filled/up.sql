@@ -14,5 +14,5 @@ ALTER TABLE works
     VALIDATE CONSTRAINT works_running_has_lease;
 -- Two kinds may use the same ids.
 CREATE UNIQUE INDEX works_message_id_key ON works (message_id, kind);
--- Searches for works of one kind, newest first. Sums are found by the indexes that have all works.
-CREATE INDEX works_kind ON works (kind, (id + 0)) WHERE kind <> 'add_up_to' AND deleted_on IS NULL;
+-- Searches for works of one kind, as the indexes by status and origin are for works of all kinds. Sums are found by those.
+CREATE INDEX works_kind ON works (kind, status, origin, (id + 0)) WHERE kind <> 'add_up_to' AND deleted_on IS NULL;

@@ -86,7 +86,7 @@ pub async fn a_cancelled_work_stays_readable_with_its_events(store: AnyStore) {
     assert_eq!(store.rescue(3, 100).await.unwrap(), 0);
     assert_eq!(store.release_sent(KindName::add_up_to(), AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
-    assert_eq!(store.stats().await.unwrap().works.api.cancelled, 5);
+    assert_eq!(store.stats(None).await.unwrap().works.api.cancelled, 5);
 }
 
 pub async fn what_comes_late_for_a_cancelled_work_changes_nothing(store: AnyStore) {
@@ -153,7 +153,7 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
         assert_eq!(work_of(&store, work.id).await.status, Status::Done);
     }
     assert!(letters(&store).await.is_empty());
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 0);
 }
 
 pub async fn a_cancelled_work_is_given_another_bound_like_any_other(store: AnyStore) {

@@ -321,7 +321,7 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
     complete_one(&store, completion(&claims[0], done(5))).await;
     assert_eq!(store.release_sent(KindName::add_up_to(), AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 0);
 }
 
 pub async fn what_comes_late_for_a_deleted_work_changes_nothing(store: AnyStore) {

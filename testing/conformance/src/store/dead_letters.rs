@@ -11,7 +11,7 @@ use super::fixtures::{
     pending_guard, work_of,
 };
 use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, KindName, MessageId, Status, Work};
-use pp_lib::store::{AnyStore, Completed, Completion, DeadMessage, Redriven, Selection};
+use pp_lib::store::{AnyStore, Completed, Completion, DeadMessage, LetterFilter, Redriven, Selection};
 
 const NEVER: &str = "never";
 
@@ -95,7 +95,7 @@ pub async fn letters_are_listed_newest_first_in_pages(store: AnyStore) {
     let mut paged = Vec::new();
     loop {
         let page = store
-            .dead_letters(paged.last().map(|letter: &DeadLetter| letter.id), 2)
+            .dead_letters(&LetterFilter::ALL, paged.last().map(|letter: &DeadLetter| letter.id), 2)
             .await
             .unwrap();
         if page.is_empty() {
@@ -108,13 +108,19 @@ pub async fn letters_are_listed_newest_first_in_pages(store: AnyStore) {
     for nothing in [0, -1, i64::MIN] {
         assert!(
             store
-                .dead_letters(Some(DeadLetterId(nothing)), 10)
+                .dead_letters(&LetterFilter::ALL, Some(DeadLetterId(nothing)), 10)
                 .await
                 .unwrap()
                 .is_empty()
         );
     }
-    assert_eq!(store.dead_letters(Some(DeadLetterId(i64::MAX)), 10).await.unwrap(), all);
+    assert_eq!(
+        store
+            .dead_letters(&LetterFilter::ALL, Some(DeadLetterId(i64::MAX)), 10)
+            .await
+            .unwrap(),
+        all
+    );
 }
 
 pub async fn a_letter_tells_of_its_work(store: AnyStore) {
@@ -168,7 +174,7 @@ pub async fn a_body_that_is_no_text_is_kept_byte_for_byte(store: AnyStore) {
         assert_eq!(letter.body.as_deref().unwrap(), String::from_utf8_lossy(body));
         assert_eq!(letter.body_bytes, i64::try_from(body.len()).ok());
     }
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 4);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 4);
     let mut redriven = claim_redriven(&store).await;
     redriven.sort_by_key(|redriven| redriven.id);
     for (redriven, body) in redriven.iter().zip(bodies) {
@@ -186,7 +192,7 @@ pub async fn a_letter_keeps_the_properties_of_its_message(store: AnyStore) {
     // The message came again, and said something else of itself.
     let newer = with("3", Some(b"new"));
     store.add_dead_letters(std::slice::from_ref(&newer)).await.unwrap();
-    store.redrive(&Selection::All).await.unwrap();
+    store.redrive(&Selection::ALL).await.unwrap();
     let mut redriven = claim_redriven(&store).await;
     redriven.sort_by_key(|redriven| redriven.id);
     let properties: Vec<_> = redriven.into_iter().map(|redriven| redriven.properties).collect();
@@ -243,9 +249,9 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
 pub async fn all_letters_run_again_at_once(store: AnyStore) {
     let works = failed_works(&store, &(1..=60).collect::<Vec<i64>>()).await;
     bury(&store, "message").await;
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 61);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 61);
     assert_eq!(
-        store.redrive(&Selection::All).await.unwrap(),
+        store.redrive(&Selection::ALL).await.unwrap(),
         0,
         "a message is on its way already"
     );
@@ -277,7 +283,7 @@ pub async fn unknown_letters_are_nobodys(store: AnyStore) {
 pub async fn a_redriven_work_that_fails_again_has_one_letter(store: AnyStore) {
     let (work, first) = failed_works(&store, &[13]).await.remove(0);
     for generation in 2..5 {
-        assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+        assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
         let again = claim(&store).await.remove(0);
         assert_eq!((again.id, again.run.generation), (work.id, generation));
         let reason = format!("for the {generation}th time");
@@ -319,7 +325,7 @@ pub async fn large_redriven_messages_are_claimed_in_parts(store: AnyStore) {
     for id in ["one", "two", "three"] {
         store.add_dead_letters(&[large(id)]).await.unwrap();
     }
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 3);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 3);
     let mut parts = Vec::new();
     loop {
         let claimed = claim_redriven(&store).await;
@@ -359,7 +365,7 @@ pub async fn a_redriven_message_is_claimed_once_and_ends(store: AnyStore) {
 
 pub async fn a_claimed_message_that_is_not_ended_comes_again(store: AnyStore) {
     bury(&store, "one").await;
-    store.redrive(&Selection::All).await.unwrap();
+    store.redrive(&Selection::ALL).await.unwrap();
     let lost = store.claim_redriven(Duration::from_millis(20), 10).await.unwrap();
     assert_eq!(lost.len(), 1);
     let mut again = Vec::new();
@@ -375,7 +381,7 @@ pub async fn a_claimed_message_that_is_not_ended_comes_again(store: AnyStore) {
 
 pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     let id = bury(&store, "one").await;
-    store.redrive(&Selection::All).await.unwrap();
+    store.redrive(&Selection::ALL).await.unwrap();
     let sent = claim_redriven(&store).await;
     // It is dead again before its dispatcher says that it was sent.
     store
@@ -388,7 +394,7 @@ pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     assert_eq!(left[0].reason, "still no JSON");
     assert!(claim_redriven(&store).await.is_empty());
     assert_eq!(
-        store.redrive(&Selection::All).await.unwrap(),
+        store.redrive(&Selection::ALL).await.unwrap(),
         1,
         "it may be tried again"
     );
@@ -399,7 +405,7 @@ pub async fn redriven_messages_are_shared_by_those_who_claim(store: AnyStore) {
         .map(|number| message(&number.to_string(), b"{", "no JSON"))
         .collect();
     store.add_dead_letters(&messages).await.unwrap();
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 100);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 100);
     let claimers = (0..4).map(|_| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -432,8 +438,8 @@ pub async fn dropped_letters_are_forgotten_and_their_works_stay_failed(store: An
     let some = Selection::Ids(vec![works[0].1.id, id]);
     assert_eq!(store.drop_letters(&some).await.unwrap(), 2);
     assert_eq!(letters(&store).await, [works[1].1.clone()]);
-    assert_eq!(store.drop_letters(&Selection::All).await.unwrap(), 1);
-    assert_eq!(store.drop_letters(&Selection::All).await.unwrap(), 0);
+    assert_eq!(store.drop_letters(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(store.drop_letters(&Selection::ALL).await.unwrap(), 0);
     assert_eq!(store.redrive(&some).await.unwrap(), 0);
     for (work, _) in works {
         assert_eq!(work_of(&store, work.id).await, work);
@@ -452,7 +458,7 @@ pub async fn many_redrive_the_same_letters_and_each_runs_once(store: AnyStore) {
             ids.reverse();
         }
         let which = if number % 3 == 0 {
-            Selection::All
+            Selection::ALL
         } else {
             Selection::Ids(ids)
         };

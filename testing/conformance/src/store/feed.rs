@@ -74,7 +74,7 @@ pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
     assert_eq!(store.claim(&[], None, HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.lose_sent(0).await.unwrap(), 1);
-    store.redrive(&Selection::All).await.unwrap();
+    store.redrive(&Selection::ALL).await.unwrap();
     store
         .update(works[1].id, &bound(9).args(), None, AT_ONCE)
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Json, KindName, Origin, Run, Variable, Work, WorkCode, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, NewWork, Outcome, Search};
+use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, LetterFilter, NewWork, Outcome, Search};
 
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -127,7 +127,7 @@ pub(super) fn now() -> i64 {
 
 /// All dead letters, newest first.
 pub(super) async fn letters(store: &AnyStore) -> Vec<DeadLetter> {
-    store.dead_letters(None, 1000).await.unwrap()
+    store.dead_letters(&LetterFilter::ALL, None, 1000).await.unwrap()
 }
 
 /// True if a completion took effect.

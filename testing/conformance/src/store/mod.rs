@@ -20,6 +20,7 @@ macro_rules! eventually {
     }};
 }
 
+mod by_kind;
 mod cancelling;
 mod changes;
 mod completion;
@@ -35,6 +36,7 @@ mod retention;
 mod views;
 mod works;
 
+pub use by_kind::*;
 pub use cancelling::*;
 pub use changes::*;
 pub use completion::*;
@@ -161,6 +163,15 @@ macro_rules! store_suite {
             a_work_that_is_done_again_has_no_latency
             a_rebuild_changes_no_counter_and_no_rate
             counters_stay_right_through_a_random_mix
+            a_search_for_a_kind_finds_its_works_alone
+            a_change_tells_the_kind_of_its_work
+            letters_are_listed_by_kind_and_by_the_beginning_of_their_reason
+            letters_are_counted_and_nothing_changes
+            letters_are_redriven_by_kind_and_by_the_beginning_of_their_reason
+            letters_are_dropped_by_kind_and_by_the_beginning_of_their_reason
+            thousands_of_letters_of_a_kind_are_chosen_at_once
+            a_letter_whose_work_moved_on_is_not_counted_for_a_redrive
+            counters_tell_kinds_apart
             the_feed_tells_what_became_of_each_work
             pages_of_the_feed_follow_each_other
             the_feed_goes_on_from_the_text_of_any_place

@@ -130,7 +130,7 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
     }
 
     assert_eq!(letters(&store).await.len(), 1);
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
     let mut again = Vec::new();
     eventually!({

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
@@ -10,20 +11,26 @@ use super::fixtures::{
     LEASE, bound, claim, complete_one, completion, created, done, everything, failed, letters, new_work, now, retry,
     running, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, ByOrigin, ByStatus, KindName, Origin, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, ByOrigin, ByStatus, KindCounts, KindName, Origin, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// Holds after each case: whatever it did, the counters are what counting all works comes to.
 pub async fn the_counters_are_the_truth(store: &AnyStore) {
-    let (began, stats, ended) = (now(), store.stats().await.unwrap(), now());
+    let (began, stats, ended) = (now(), store.stats(None).await.unwrap(), now());
     let works = all(store).await;
     let mut counted = ByOrigin::default();
     for work in &works {
         *counted.of(work.work_code.origin()).of(work.status) += 1;
     }
     assert_eq!(stats.works, counted);
+    let mut by_kind: BTreeMap<KindName, ByStatus> = BTreeMap::new();
+    for work in &works {
+        *by_kind.entry(work.kind.clone()).or_default().of(work.status) += 1;
+    }
+    let kinds = by_kind.into_iter().map(|(kind, works)| KindCounts { kind, works });
+    assert_eq!(store.kind_counts().await.unwrap(), kinds.collect::<Vec<_>>());
     let scheduled = |at: i64| {
         let waits = |work: &&Work| work.status == Status::Pending && work.run_at > Some(at);
         works.iter().filter(waits).count() as i64
@@ -56,13 +63,13 @@ async fn all(store: &AnyStore) -> Vec<Work> {
 }
 
 async fn api(store: &AnyStore) -> ByStatus {
-    let stats = store.stats().await.unwrap();
+    let stats = store.stats(None).await.unwrap();
     assert_eq!(stats.works.consumer, ByStatus::default());
     stats.works.api
 }
 
 pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
-    assert_eq!(store.stats().await.unwrap(), Default::default());
+    assert_eq!(store.stats(None).await.unwrap(), Default::default());
     let works = created(&store, &[1, 2, 3, 4, 5]).await;
     let mut expected = ByStatus {
         pending: 5,
@@ -89,7 +96,7 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
     (expected.running, expected.done, expected.failed) = (0, 2, 2);
     assert_eq!(api(&store).await, expected);
 
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 2);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2);
     (expected.pending, expected.failed) = (3, 0);
     assert_eq!(api(&store).await, expected);
 
@@ -110,7 +117,7 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
         store.delete(work.id, None).await.unwrap();
     }
     assert_eq!(api(&store).await, ByStatus::default());
-    assert_eq!(store.stats().await.unwrap().backlog, 0);
+    assert_eq!(store.stats(None).await.unwrap().backlog, 0);
 }
 
 pub async fn counters_tell_origins_apart(store: AnyStore) {
@@ -128,7 +135,7 @@ pub async fn counters_tell_origins_apart(store: AnyStore) {
     ];
     store.complete(KindName::add_up_to(), &demands[..2]).await.unwrap();
     store.complete(KindName::add_up_to(), &demands).await.unwrap();
-    let works = store.stats().await.unwrap().works;
+    let works = store.stats(None).await.unwrap().works;
     let (pending, running, done, failed, cancelled) = (2, 1, 2, 1, 0);
     let consumer = ByStatus {
         pending,
@@ -151,7 +158,7 @@ pub async fn counters_tell_origins_apart(store: AnyStore) {
 pub async fn the_newest_works_are_shown(store: AnyStore) {
     let works = created(&store, &[1; 12]).await;
     store.delete(works[11].id, None).await.unwrap();
-    let newest = store.stats().await.unwrap().newest;
+    let newest = store.stats(None).await.unwrap().newest;
     let ids: Vec<WorkId> = newest.iter().map(|work| work.id).collect();
     let expected: Vec<WorkId> = works[1..11].iter().rev().map(|work| work.id).collect();
     assert_eq!(ids, expected);
@@ -170,19 +177,19 @@ pub async fn folding_changes_no_counter(store: AnyStore) {
     )
     .await;
     store.delete(works[2].id, None).await.unwrap();
-    let before = store.stats().await.unwrap();
+    let before = store.stats(None).await.unwrap();
     assert!(store.roll_up().await.unwrap() > 0);
     assert_eq!(store.roll_up().await.unwrap(), 0, "all of it was rolled up");
-    let after = store.stats().await.unwrap();
+    let after = store.stats(None).await.unwrap();
     assert_eq!((after.works, after.backlog), (before.works, before.backlog));
     created(&store, &[4]).await;
-    assert_eq!(store.stats().await.unwrap().backlog, before.backlog + 1);
+    assert_eq!(store.stats(None).await.unwrap().backlog, before.backlog + 1);
     assert_eq!(store.roll_up().await.unwrap(), 1, "for one statement");
     eventually!(per_minute(&store).await == 1.0);
 }
 
 async fn per_minute(store: &AnyStore) -> f64 {
-    (store.stats().await.unwrap().works_per_second.over_60s * 60.0).round()
+    (store.stats(None).await.unwrap().works_per_second.over_60s * 60.0).round()
 }
 
 pub async fn works_that_became_done_make_the_rates(store: AnyStore) {
@@ -195,7 +202,7 @@ pub async fn works_that_became_done_make_the_rates(store: AnyStore) {
         if completed % 3 == 0 {
             store.roll_up().await.unwrap();
         }
-        let rate = store.stats().await.unwrap().works_per_second.over_1s;
+        let rate = store.stats(None).await.unwrap().works_per_second.over_1s;
         assert!(rate <= f64::from(completed));
         seen |= rate > 0.0;
         seen
@@ -204,7 +211,7 @@ pub async fn works_that_became_done_make_the_rates(store: AnyStore) {
     if begun.elapsed() < Duration::from_secs(50) {
         eventually!(per_minute(&store).await == f64::from(completed));
     }
-    let latency = store.stats().await.unwrap().latency_ms;
+    let latency = store.stats(None).await.unwrap().latency_ms;
     assert_eq!(
         (latency.p50, latency.p99),
         (None, None),
@@ -220,8 +227,8 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
     let slow = claim(&store).await.remove(0);
     complete_one(&store, completion(&slow, done(3))).await;
     let most = begun.elapsed();
-    eventually!(store.stats().await.unwrap().latency_ms.p50.is_some());
-    let latency = store.stats().await.unwrap().latency_ms;
+    eventually!(store.stats(None).await.unwrap().latency_ms.p50.is_some());
+    let latency = store.stats(None).await.unwrap().latency_ms;
     assert_eq!(latency.p50, latency.p99);
     let (p50, least) = (latency.p50.unwrap(), waited.as_secs_f64() * 1e3 - 5.0);
     assert!(
@@ -229,7 +236,7 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
         "{p50} ms of {most:?}"
     );
     store.roll_up().await.unwrap();
-    assert_eq!(store.stats().await.unwrap().latency_ms, latency);
+    assert_eq!(store.stats(None).await.unwrap().latency_ms, latency);
 }
 
 pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
@@ -242,7 +249,7 @@ pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
     });
     complete_one(&store, completion(&claims[0], done(4))).await;
     eventually!(per_minute(&store).await == 1.0);
-    assert_eq!(store.stats().await.unwrap().latency_ms.p99, None);
+    assert_eq!(store.stats(None).await.unwrap().latency_ms.p99, None);
 }
 
 pub async fn a_rebuild_changes_no_counter_and_no_rate(store: AnyStore) {
@@ -280,7 +287,7 @@ pub async fn counters_stay_right_through_a_random_mix(store: AnyStore) {
     let mixing: Vec<_> = mixing.collect();
     while !mixing.iter().all(tokio::task::JoinHandle::is_finished) {
         // Never half of a change.
-        let mut works = store.stats().await.unwrap().works;
+        let mut works = store.stats(None).await.unwrap().works;
         for (origin, status) in Origin::ALL
             .into_iter()
             .flat_map(|origin| Status::ALL.map(|status| (origin, status)))
@@ -312,6 +319,7 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         16 => {
             let later = NewWork {
                 run_at: Some(now() + i64::from(dice(3))),
+                kind: ["add_up_to", "other"][usize::from(dice(2) == 0)].parse().unwrap(),
                 ..new_work(Origin::Api, 9)
             };
             store.create(&[later]).await.unwrap();

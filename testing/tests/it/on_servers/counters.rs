@@ -16,8 +16,9 @@ const WORKS: &str = "
         ('add_up_to', 'api-bbbbbbbbbb', 'api', 'b', '1', 'done', '1'),
         ('add_up_to', 'api-cccccccccc', 'api', 'c', '1', 'pending', NULL)";
 const DAMAGE: &str = "
-    INSERT INTO stat_totals VALUES ('api', 'done', 40), ('consumer', 'running', -1)
-    ON CONFLICT (origin, status) DO UPDATE SET works = excluded.works";
+    INSERT INTO stat_totals (kind, origin, status, works)
+    VALUES ('add_up_to', 'api', 'done', 40), ('add_up_to', 'consumer', 'running', -1)
+    ON CONFLICT (kind, origin, status) DO UPDATE SET works = excluded.works";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tool_counts_anew_what_was_damaged() {

@@ -28,8 +28,8 @@ const OLD: &str = "
         INSERT INTO events (work_id, generation, variable, status)
         SELECT id, 1, unnest('{compute/start,compute/stop}'::event_variable[]), status FROM old
     )
-    INSERT INTO stat_deltas (origin, status, works)
-    SELECT origin, status, count(*) FROM old WHERE deleted_on IS NULL GROUP BY origin, status";
+    INSERT INTO stat_deltas (kind, origin, status, works)
+    SELECT 'add_up_to', origin, status, count(*) FROM old WHERE deleted_on IS NULL GROUP BY origin, status";
 /// What is as old and stays: a failed work with its letter, one that waits for its time, one that was changed lately.
 const STAYS: &str = "
     WITH stays AS (
@@ -46,7 +46,8 @@ const STAYS: &str = "
         INSERT INTO dead_letters (kind, work_id, generation, message_id, reason)
         SELECT 'add_up_to', id, generation, message_id, 'it does' FROM stays WHERE status = 'failed'
     )
-    INSERT INTO stat_deltas (origin, status, works) SELECT origin, status, count(*) FROM stays GROUP BY origin, status";
+    INSERT INTO stat_deltas (kind, origin, status, works)
+    SELECT 'add_up_to', origin, status, count(*) FROM stays GROUP BY origin, status";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_old_works_goes_once_while_new_ones_are_done() {
@@ -76,7 +77,7 @@ async fn a_backlog_of_old_works_goes_once_while_new_ones_are_done() {
 
     let new = store.events(pp_lib::domain::WorkId(posted)).await.unwrap().unwrap();
     assert_eq!((count("events").await, new.len()), (4, 4), "those of the new one");
-    let works = store.stats().await.unwrap().works;
+    let works = store.stats(None).await.unwrap().works;
     assert_eq!((works.consumer.done, works.consumer.failed, works.api.done), (0, 0, 2));
     assert_eq!((works.api.failed, works.api.pending), (1, 1));
     let told = "SELECT count(*) FROM feed WHERE (floor_tx, floor_id) > ('0', 0)";

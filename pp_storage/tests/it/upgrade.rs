@@ -366,7 +366,6 @@ fn everything_is_kept_on_the_way_there_and_back<C: Database>(connection: &mut C)
 fn the_way_back_is_refused_while_there_are_other_kinds<C: Database>(connection: &mut C) {
     of_the_version_before(connection, 1000);
     connection.migrate().unwrap();
-    connection.down_to("0010").unwrap();
     let (versions, schema) = (connection.versions(), connection.schema());
     let letter = "INSERT INTO dead_letters (kind, message_id, body, reason) VALUES ('mail', 'm-1', '{', 'no JSON')";
     // SQLite has another literal for bytes.
@@ -396,7 +395,7 @@ fn the_way_back_is_refused_while_there_are_other_kinds<C: Database>(connection: 
     assert_unchanged(connection);
     // And there once more.
     connection.migrate().unwrap();
-    assert!(connection.versions().starts_with(&versions));
+    assert_eq!(connection.versions(), versions);
     assert_eq!(connection.schema(), schema);
     assert_upgraded(connection);
 }

@@ -220,7 +220,7 @@ pub async fn dead_messages_of_two_kinds_are_two_letters(store: AnyStore) {
     let back = (&redriven[0].kind, &redriven[0].message_id, &redriven[0].body[..]);
     assert_eq!((redriven.len(), back), (1, (&two, &message_id, &b"two"[..])));
     store.end_redriven(&redriven).await.unwrap();
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 2);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2);
     let redriven = store.claim_redriven(HOLD, 10).await.unwrap();
     assert_eq!((redriven.len(), &redriven[0].kind), (1, &one));
     let claims = claim(&store).await;
@@ -434,7 +434,7 @@ pub async fn an_error_lasts_until_success_or_a_new_start(store: AnyStore) {
     };
     assert_eq!((retried.error, retried.attempt), (None, 1), "cleared by a retry");
     fail_anew("once more").await;
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
     assert_eq!(shown(&store, &work).await, (None, 1), "cleared by a redrive");
 
     // What is cancelled shows why it had not succeeded yet.

@@ -10,7 +10,7 @@ use pp_cli::connect::{self, Schema};
 use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::{Declaration, Kind, Unchanged, set_policy};
+use pp_lib::kinds::{Declaration, Kind, Unchanged, list, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
 use pp_lib::store::{AnyStore, Changed, LetterFilter, MOST_EVENTS, MOST_KINDS, Search, Selection};
@@ -163,8 +163,8 @@ impl Works for Database {
     }
 
     fn kinds(&self) -> Result<Vec<Value>, Failure> {
-        let rows = self.ask(self.store.kinds())?;
-        Ok(rows.into_iter().map(|row| shown(&Kind::of_row(row))).collect())
+        let kinds = self.ask(list(&self.store))?;
+        Ok(kinds.iter().map(shown).collect())
     }
 
     fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {

@@ -8,12 +8,25 @@ use crate::failure::one_line;
 
 /// Kinds, one in a row.
 pub(super) fn list_table(kinds: &[Value]) -> Table {
-    let mut table = plain(&["KIND", "STATE", "WORKER SEEN (UTC)", "ATTEMPTS", "TIMEOUT", "PLACES"]);
+    let mut table = plain(&[
+        "KIND",
+        "STATE",
+        "PENDING",
+        "RUNNING",
+        "FAILED",
+        "WORKER SEEN (UTC)",
+        "ATTEMPTS",
+        "TIMEOUT",
+        "PLACES",
+    ]);
     for kind in kinds {
         let policy = &kind["policy"];
         table.add_row([
             one_line(&text(&kind["name"])),
             state(kind).to_owned(),
+            text(&kind["works"]["pending"]),
+            text(&kind["works"]["running"]),
+            text(&kind["works"]["failed"]),
             seen(kind),
             text(&policy["max_attempts"]),
             text(&policy["timeout"]),

@@ -11,10 +11,10 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use policy::{Backoff, Policy, Retention};
-pub use registry::{Registry, Unchanged, UnknownKind, set_policy};
+pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};
 pub use schema::Schema;
 
-use crate::domain::{Fault, Json, KindName};
+use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::store::KindRow;
 
 /// What a program says of a kind.
@@ -82,6 +82,8 @@ pub struct Kind {
     pub row: KindRow,
     /// The declared policy under the operator's settings.
     pub policy: Policy,
+    /// The number of its works in each status, where that was asked for.
+    pub works: Option<ByStatus>,
     /// What is wrong with the stored declaration or settings, for a newer program's or by hand.
     pub fault: Option<String>,
     args_schema: Option<Schema>,
@@ -103,6 +105,7 @@ impl Kind {
         Self {
             row,
             policy,
+            works: None,
             fault,
             args_schema,
         }
@@ -145,6 +148,9 @@ impl Serialize for Kind {
         kind.serialize_entry("is_declared", &self.is_declared())?;
         kind.serialize_entry("has_worker", &row.has_worker)?;
         kind.serialize_entry("worker_seen_on", &row.worker_seen_on)?;
+        if let Some(works) = &self.works {
+            kind.serialize_entry("works", works)?;
+        }
         kind.serialize_entry("policy", &self.policy)?;
         kind.serialize_entry("overrides", &row.overrides)?;
         for (name, date, declaration) in [

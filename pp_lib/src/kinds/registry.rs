@@ -1,6 +1,6 @@
 //! The kinds as a process knows them. A task follows the store, so that no request asks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Declaration, Kind, Policy};
 use crate::broker::AnyBroker;
-use crate::domain::{Fault, Json, KindName};
+use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::log_repeated;
 use crate::runtime::{Retry, supervise};
 use crate::store::{AnyStore, Changed, Result};
@@ -138,16 +138,16 @@ impl Registry {
     /// All kinds as the store has them now, in the order of their names.
     pub async fn list(&self) -> Result<Vec<Kind>> {
         let _call = self.0.calls.acquire().await;
-        let rows = self.0.store.kinds().await?;
-        Ok(rows.into_iter().map(Kind::of_row).collect())
+        list(&self.0.store).await
     }
 
     /// Declares a kind. `None` if there are too many.
     pub async fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Option<Kind>> {
         let _call = self.0.calls.acquire().await;
-        let declared = self.0.store.declare(kind, &declaration.json()).await?;
-        self.refresh().await?;
-        Ok(declared.map(Kind::of_row))
+        if self.0.store.declare(kind, &declaration.json()).await?.is_none() {
+            return Ok(None);
+        }
+        self.after_change(kind).await
     }
 
     /// Changes an operator's settings of a kind by a JSON merge patch. A given version must match.
@@ -158,11 +158,16 @@ impl Registry {
         version: Option<i64>,
     ) -> Result<std::result::Result<Kind, Unchanged>> {
         let _call = self.0.calls.acquire().await;
-        let set = set_policy(&self.0.store, kind, change, version).await?;
-        if set.is_ok() {
-            self.refresh().await?;
+        if let Err(unchanged) = set_policy(&self.0.store, kind, change, version).await? {
+            return Ok(Err(unchanged));
         }
-        Ok(set)
+        Ok(self.after_change(kind).await?.ok_or(Unchanged::Missing))
+    }
+
+    async fn after_change(&self, kind: &KindName) -> Result<Option<Kind>> {
+        self.refresh().await?;
+        let kinds = list(&self.0.store).await?;
+        Ok(kinds.into_iter().find(|known| known.name() == kind))
     }
 
     /// A kind, if the store had it.
@@ -243,6 +248,18 @@ impl Registry {
             .map(|(_, name)| name.clone())
             .collect()
     }
+}
+
+/// All kinds of a store with the numbers of their works, in the order of their names.
+pub async fn list(store: &AnyStore) -> Result<Vec<Kind>> {
+    let rows = store.kinds().await?;
+    let counts = store.kind_counts().await?;
+    let mut counts: HashMap<KindName, ByStatus> = counts.into_iter().map(|count| (count.kind, count.works)).collect();
+    let counted = rows.into_iter().map(|row| Kind {
+        works: Some(counts.remove(&row.name).unwrap_or_default()),
+        ..Kind::of_row(row)
+    });
+    Ok(counted.collect())
 }
 
 /// Changes an operator's settings of a kind by a JSON merge patch (RFC 7396): `null` takes a setting back. A given version

@@ -5,7 +5,7 @@ use pp_lib::domain::{ByOrigin, ByStatus, Stats};
 use crate::embedded::{db, json, prepared};
 use crate::http::Server;
 
-const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2,"kind":"add_up_to"}]}"#;
+const STATS: &str = r#"{"works":{"api":{"pending":1,"running":2,"done":12345,"failed":0,"cancelled":0},"consumer":{"pending":0,"running":0,"done":7,"failed":3,"cancelled":0},"app":{"pending":0,"running":0,"done":2,"failed":0,"cancelled":0}},"works_per_second":{"over_1s":12.0,"over_60s":3.5},"latency_ms":{"p50":11.32,"p99":null},"backlog":3,"scheduled":14,"newest":[{"id":21,"work_code":"api-bjq8euwsEA","add_up_to":4,"done":true,"created_on":1634115736,"updated_on":1634115737,"status":"done","result":10,"version":2,"kind":"add_up_to"}]}"#;
 
 /// The counters of the test database.
 fn truth() -> ByOrigin {
@@ -17,7 +17,8 @@ fn truth() -> ByOrigin {
         pending: 1,
         ..ByStatus::default()
     };
-    ByOrigin { api, consumer }
+    let app = ByStatus::default();
+    ByOrigin { api, consumer, app }
 }
 
 #[test]
@@ -30,10 +31,10 @@ fn the_counters_match_the_database() {
     let table = db(folder.path(), &["stats"]).done();
     let lines: Vec<&str> = table.lines().collect();
     assert!(
-        lines[1].starts_with("api ") && lines[2].starts_with("consumer "),
+        lines[1].starts_with("api ") && lines[2].starts_with("consumer ") && lines[3].starts_with("app "),
         "{table}"
     );
-    assert_eq!(lines.len(), 3 + 1 + 2 + 1 + 3, "{table}");
+    assert_eq!(lines.len(), 4 + 1 + 2 + 1 + 3, "{table}");
 }
 
 #[test]
@@ -47,6 +48,7 @@ fn stats_works_over_http() {
             "ORIGIN    PENDING  RUNNING   DONE  FAILED  CANCELLED",
             "api             1        2  12345       0          0",
             "consumer        0        0      7       3          0",
+            "app             0        0      2       0          0",
             "",
             "BACKLOG  SCHEDULED  DONE/S OVER 1 S  OVER 60 S  P50 MS  P99 MS",
             "      3         14             12.0        3.5    11.3       -",

@@ -27,7 +27,7 @@ fn stats(server: &Server) -> Value {
 fn the_counters_match_the_works(server: &Server) {
     let none = json!({"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0});
     let empty = json!({
-        "works": {"api": none, "consumer": none},
+        "works": {"api": none, "consumer": none, "app": none},
         "works_per_second": {"over_1s": 0.0, "over_60s": 0.0},
         "latency_ms": {"p50": null, "p99": null},
         "backlog": 0,
@@ -43,7 +43,7 @@ fn the_counters_match_the_works(server: &Server) {
     assert_eq!(send(server.address, "DELETE", &path, &[], None).status, 204);
     let stats = stats(server);
     let api = json!({"pending": 2, "running": 0, "done": 1, "failed": 1, "cancelled": 0});
-    assert_eq!(stats["works"], json!({"api": api, "consumer": none}));
+    assert_eq!(stats["works"], json!({"api": api, "consumer": none, "app": none}));
     assert_eq!(stats["backlog"], 2);
     let newest = server.get("/work?limit=10").json();
     assert_eq!(stats["newest"], newest, "as a search shows them");

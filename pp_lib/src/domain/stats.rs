@@ -39,6 +39,9 @@ pub struct ByOrigin {
     pub api: ByStatus,
     /// Those whose row a worker wrote.
     pub consumer: ByStatus,
+    /// Those that a transaction of an application put in.
+    #[serde(default)]
+    pub app: ByStatus,
 }
 
 impl ByOrigin {
@@ -47,6 +50,7 @@ impl ByOrigin {
         match origin {
             Origin::Api => &mut self.api,
             Origin::Consumer => &mut self.consumer,
+            Origin::App => &mut self.app,
         }
     }
 }

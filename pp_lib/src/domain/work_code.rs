@@ -17,17 +17,20 @@ pub enum Origin {
     Api,
     /// Created by the consumer for a demand that had no row.
     Consumer,
+    /// Put in by a transaction of an application.
+    App,
 }
 
 impl Origin {
     /// Every origin there is.
-    pub const ALL: [Self; 2] = [Self::Api, Self::Consumer];
+    pub const ALL: [Self; 3] = [Self::Api, Self::Consumer, Self::App];
 
     /// The name as it stands in a work code and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Consumer => "consumer",
+            Self::App => "app",
         }
     }
 }
@@ -60,10 +63,10 @@ impl WorkCode {
 
     /// The origin of the work.
     pub fn origin(&self) -> Origin {
-        if self.0.starts_with("api-") {
-            Origin::Api
-        } else {
-            Origin::Consumer
+        match self.0.as_bytes() {
+            [b'a', b'p', b'i', ..] => Origin::Api,
+            [b'a', ..] => Origin::App,
+            _ => Origin::Consumer,
         }
     }
 
@@ -110,7 +113,7 @@ impl fmt::Display for WorkCode {
 
 impl fmt::Display for WorkCodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a work code is `api-` or `consumer-` and ten letters or digits")
+        f.write_str("a work code is `api-`, `app-` or `consumer-` and ten letters or digits")
     }
 }
 
@@ -140,13 +143,15 @@ impl WorkCodePrefix {
         if prefix.is_empty() {
             return PrefixSelection::All;
         }
-        let mut dashed = Origin::ALL
+        let dashed = |origin: &Origin| format!("{}-", origin.as_str());
+        let begun = Origin::ALL
             .into_iter()
-            .map(|origin| (origin, format!("{}-", origin.as_str())));
-        if let Some((origin, _)) = dashed.clone().find(|(_, dashed)| dashed.starts_with(prefix)) {
-            return PrefixSelection::Origin(origin);
+            .filter(|origin| dashed(origin).starts_with(prefix));
+        let origins: Vec<Origin> = begun.collect();
+        if !origins.is_empty() {
+            return PrefixSelection::Origins(origins);
         }
-        let possible = dashed.any(|(_, dashed)| prefix.starts_with(&dashed))
+        let possible = Origin::ALL.iter().any(|origin| prefix.starts_with(&dashed(origin)))
             && prefix.len() <= WorkCode::MAX_LENGTH
             && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if possible {
@@ -167,8 +172,8 @@ pub enum PrefixSelection<'a> {
     Nothing,
     /// Every code does.
     All,
-    /// Exactly the codes of one origin do.
-    Origin(Origin),
+    /// Exactly the codes of these origins do.
+    Origins(Vec<Origin>),
     /// The codes in byte order from `from`, inclusive, to `to`, exclusive.
     Codes {
         /// The prefix itself.
@@ -216,12 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_selects_all_an_origin_a_range_or_nothing() {
+    fn a_prefix_selects_all_some_origins_a_range_or_nothing() {
         let select = |text: &str| format!("{:?}", WorkCodePrefix::parse(text).unwrap().selection());
         assert_eq!(select(""), "All");
-        assert_eq!(select("a"), "Origin(Api)");
-        assert_eq!(select("api-"), "Origin(Api)");
-        assert_eq!(select("cons"), "Origin(Consumer)");
+        assert_eq!(select("a"), "Origins([Api, App])");
+        assert_eq!(select("api-"), "Origins([Api])");
+        assert_eq!(select("app"), "Origins([App])");
+        assert_eq!(select("cons"), "Origins([Consumer])");
         assert_eq!(select("api-bj"), r#"Codes { from: "api-bj", to: "api-bk" }"#);
         assert_eq!(select("api-z"), r#"Codes { from: "api-z", to: "api-{" }"#);
         for nothing in [

@@ -41,7 +41,7 @@ impl Search {
         let (origins, codes) = match self.work_code.as_ref().map(WorkCodePrefix::selection) {
             None | Some(PrefixSelection::All) => (Origin::ALL.to_vec(), None),
             Some(PrefixSelection::Nothing) => return None,
-            Some(PrefixSelection::Origin(origin)) => (vec![origin], None),
+            Some(PrefixSelection::Origins(origins)) => (origins, None),
             Some(PrefixSelection::Codes { from, to }) => {
                 let origin = Origin::ALL
                     .into_iter()
@@ -137,9 +137,10 @@ mod tests {
     #[test]
     fn a_search_goes_through_the_kinds_that_it_asks_for() {
         let kinds = |code, status| plan(code, status).unwrap().kinds;
-        assert_eq!(kinds("", None).len(), 10);
+        assert_eq!(kinds("", None).len(), 15);
+        assert_eq!(kinds("a", None).len(), 10);
         assert_eq!(kinds("api-", None).len(), 5);
-        assert_eq!(kinds("", Some((Status::Done, false))).len(), 8);
+        assert_eq!(kinds("", Some((Status::Done, false))).len(), 12);
         assert_eq!(kinds("consumer-", Some((Status::Done, false))).len(), 4);
         let one = kinds("con", Some((Status::Failed, true)));
         assert_eq!(one, [(Status::Failed, Origin::Consumer)]);

@@ -41,8 +41,9 @@ pub async fn the_counters_are_the_truth(store: &AnyStore) {
         "{} of {possible:?}",
         stats.scheduled
     );
-    let ByOrigin { api, consumer } = stats.works;
-    let unfinished = api.pending + api.running + consumer.pending + consumer.running;
+    let ByOrigin { api, consumer, app } = stats.works;
+    let unfinished = |of: ByStatus| of.pending + of.running;
+    let unfinished: i64 = [api, consumer, app].map(unfinished).into_iter().sum();
     assert_eq!(stats.backlog, unfinished - stats.scheduled);
 }
 

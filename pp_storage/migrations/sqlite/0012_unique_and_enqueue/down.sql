@@ -1,0 +1,69 @@
+-- The version before cannot hold works of origin app: then this fails, and says so.
+CREATE TABLE there_are_works_of_origin_app (one INTEGER CHECK (one IS NULL)) STRICT;
+INSERT INTO there_are_works_of_origin_app SELECT 1 FROM works WHERE origin = 'app' LIMIT 1;
+DROP TABLE there_are_works_of_origin_app;
+DELETE FROM stat_deltas WHERE origin = 'app';
+DELETE FROM stat_totals WHERE origin = 'app';
+
+CREATE TABLE works_before_apps (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind        TEXT NOT NULL,
+    work_code   TEXT NOT NULL,
+    origin      TEXT NOT NULL,
+    message_id  TEXT NOT NULL,
+    args        TEXT NOT NULL,
+    status      TEXT NOT NULL DEFAULT 'pending',
+    result      TEXT,
+    error       TEXT,
+    version     INTEGER NOT NULL DEFAULT 1,
+    generation  INTEGER NOT NULL DEFAULT 1,
+    attempt     INTEGER NOT NULL DEFAULT 1,
+    failures    INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    lost_leases INTEGER NOT NULL DEFAULT 0,
+    run_at      INTEGER,
+    due_at      INTEGER,
+    lease_until INTEGER,
+    due_set_on  INTEGER,
+    claim       INTEGER,
+    sent_at     INTEGER,
+    created_on  INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    updated_on  INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    deleted_on  INTEGER,
+
+    CONSTRAINT works_work_code_key UNIQUE (work_code),
+    CONSTRAINT works_message_id_key UNIQUE (message_id, kind),
+    CONSTRAINT works_kind_form CHECK (length(kind) BETWEEN 1 AND 100 AND kind NOT GLOB '*[^a-z0-9_.]*'),
+    CONSTRAINT works_work_code_form CHECK (
+        (origin = 'api' AND length(work_code) = 14 AND substr(work_code, 1, 4) = 'api-')
+        OR (origin = 'consumer' AND length(work_code) = 19 AND substr(work_code, 1, 9) = 'consumer-')
+    ),
+    CONSTRAINT works_message_id_length CHECK (length(message_id) BETWEEN 1 AND 255),
+    CONSTRAINT works_status CHECK (status IN ('pending', 'running', 'done', 'failed', 'cancelled')),
+    CONSTRAINT works_result_when_done CHECK ((status = 'done') = (result IS NOT NULL)),
+    CONSTRAINT works_counters CHECK (version >= 1 AND generation >= 1 AND attempt >= 1 AND lost_leases >= 0),
+    CONSTRAINT works_pending_is_due CHECK (due_at IS NULL OR status = 'pending'),
+    CONSTRAINT works_running_has_lease CHECK ((lease_until IS NOT NULL) = (status = 'running'))
+) STRICT;
+
+INSERT INTO works_before_apps (id, kind, work_code, origin, message_id, args, status, result, error, version, generation, attempt,
+    failures, lost_leases, run_at, due_at, lease_until, due_set_on, claim, sent_at, created_on, updated_on, deleted_on)
+SELECT id, kind, work_code, origin, message_id, args, status, result, error, version, generation, attempt,
+    failures, lost_leases, run_at, due_at, lease_until, due_set_on, claim, sent_at, created_on, updated_on, deleted_on
+FROM works ORDER BY id;
+
+-- The numbers of works go on from where they are, whatever was purged.
+UPDATE sqlite_sequence SET seq = (SELECT seq FROM sqlite_sequence WHERE name = 'works') WHERE name = 'works_before_apps'
+    AND EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'works');
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'works_before_apps', seq FROM sqlite_sequence WHERE name = 'works' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'works_before_apps');
+DROP TABLE works;
+ALTER TABLE works_before_apps RENAME TO works;
+
+CREATE INDEX works_due ON works (kind, due_at) WHERE status = 'pending';
+CREATE INDEX works_running ON works (id) WHERE status = 'running';
+CREATE INDEX works_created_on ON works (created_on);
+CREATE INDEX works_done ON works (origin) WHERE status = 'done' AND deleted_on IS NULL;
+CREATE INDEX works_open ON works (status, origin) WHERE status IN ('pending', 'running');
+CREATE INDEX works_ended ON works (status, origin) WHERE status IN ('failed', 'cancelled') AND deleted_on IS NULL;
+CREATE INDEX works_scheduled ON works (run_at, status) WHERE status = 'pending' AND run_at IS NOT NULL;
+CREATE INDEX works_kind ON works (kind, id) WHERE kind <> 'add_up_to' AND deleted_on IS NULL;

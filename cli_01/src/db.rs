@@ -113,10 +113,11 @@ impl Works for Database {
 
     fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
         self.check(&wanted)?;
-        self.ask(async {
+        let created = self.ask(async {
             let (_actor, store) = self.actor();
             store.create(wanted, new_message_id()).await
-        })
+        })?;
+        Ok(created.work)
     }
 
     fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure> {
@@ -200,6 +201,9 @@ impl Works for Database {
 fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
     match changed {
         Changed::Applied(what) => Ok(what),
+        Changed::UniqueHeld => Err(Failure::Ended(
+            "another work of this kind with the same unique is unfinished".to_owned(),
+        )),
         Changed::WrongStatus(status) => Err(Failure::Ended(format!(
             "work {id} is {status}; this status does not allow the command"
         ))),

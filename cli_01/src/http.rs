@@ -270,11 +270,19 @@ fn filter_parameters(filter: &LetterFilter) -> impl Iterator<Item = (&'static st
 
 /// The request body, or `None` if nothing was specified.
 fn body(wanted: &CreateWork) -> Option<String> {
-    let CreateWork { kind, args, run_at } = wanted;
+    let CreateWork {
+        kind,
+        args,
+        run_at,
+        unique,
+    } = wanted;
     let kind = (!kind.is_add_up_to()).then(|| format!("\"kind\":\"{kind}\""));
     let args = args.as_ref().map(args_field);
     let run_at = run_at.map(|second| format!("\"run_at\":{second}"));
-    let fields: Vec<String> = [kind, args, run_at].into_iter().flatten().collect();
+    let unique = unique
+        .as_ref()
+        .map(|unique| format!("\"unique\":{}", serde_json::Value::from(unique.as_str())));
+    let fields: Vec<String> = [kind, args, run_at, unique].into_iter().flatten().collect();
     (!fields.is_empty()).then(|| format!("{{{}}}", fields.join(",")))
 }
 

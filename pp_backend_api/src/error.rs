@@ -74,6 +74,9 @@ impl ApiError {
             Changed::WrongStatus(status) => {
                 Self::conflict(format!("the work is {status}; this status does not allow the change"))
             }
+            Changed::UniqueHeld => Self::conflict(
+                "another work of this kind with the same unique is unfinished; this work cannot begin again",
+            ),
             Changed::Missing => Self::no_such_work(),
             Changed::Applied(_) => Self::internal(),
         }

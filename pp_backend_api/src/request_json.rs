@@ -4,7 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use pp_lib::domain::{AddUpTo, Json, KindName};
+use pp_lib::domain::{AddUpTo, Json, KindName, Unique};
 use pp_lib::serving::{CreateWork, requested_args};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -21,11 +21,14 @@ pub(crate) struct Object<T>(pub(crate) T);
 pub(crate) struct Demanded {
     pub(crate) kind: KindName,
     pub(crate) args: Option<Json>,
+    pub(crate) unique: Option<Unique>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DemandedFields {
+    #[serde(default, deserialize_with = "given")]
+    unique: Option<Unique>,
     #[serde(default, deserialize_with = "given")]
     add_up_to: Option<AddUpTo>,
     #[serde(default, deserialize_with = "given")]
@@ -42,6 +45,7 @@ impl TryFrom<DemandedFields> for Demanded {
         Ok(Self {
             args: requested_args(&kind, fields.add_up_to, fields.args)?,
             kind,
+            unique: fields.unique,
         })
     }
 }

@@ -125,6 +125,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
         kind: KindName::default(),
         args: add_up_to.args(),
         run_at: None,
+        unique: None,
     });
     let created = store.create(&new.collect::<Vec<_>>()).await.unwrap();
     feed.poke();

@@ -24,6 +24,7 @@ pub(crate) fn of_slot(config: &ProducerConfig, schedule: &Schedule, slot: Slot) 
             message_id: message_id(id),
             args: bound.args(),
             work_code: None,
+            unique: None,
         }
     })
 }
@@ -37,6 +38,7 @@ pub(crate) fn fresh(config: &ProducerConfig) -> impl Iterator<Item = NewDemand> 
             .unwrap_or_else(|| bound(rand::rng().random_range(0..MAX_RANDOM_BOUND)))
             .args(),
         work_code: None,
+        unique: None,
     })
 }
 

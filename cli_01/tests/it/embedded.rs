@@ -52,6 +52,7 @@ pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
         kind: KindName::default(),
         args: bound.parse::<AddUpTo>().unwrap().args(),
         run_at: None,
+        unique: None,
     }
 }
 

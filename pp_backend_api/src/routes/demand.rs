@@ -24,9 +24,8 @@ pub(super) async fn demand(
         .map_or_else(Demanded::default, |Object(demanded)| demanded);
     api.check_args(&demanded.kind, demanded.args.as_ref(), "").await?;
     let identity = idempotent::demand_identity(&request)?;
-    let demand = api
-        .ask(api.demands.demand(demanded.kind, demanded.args, identity))
-        .await?;
+    let Demanded { kind, args, unique } = demanded;
+    let demand = api.ask(api.demands.demand(kind, args, unique, identity)).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((LOCATION, format!("/work/code/{}", demand.work_code.as_str())))
         .insert_header((ETAG, DEMAND_TAG))

@@ -39,9 +39,9 @@ pub(super) async fn create(
     api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
-        let work = works.create(wanted, seed).await?;
-        let location = (LOCATION.to_string(), format!("/work/{}", work.id));
-        idempotent::ok_json(&work, vec![location, (ETAG.to_string(), tag(&work))])
+        let created = works.create(wanted, seed).await?;
+        let location = (LOCATION.to_string(), format!("/work/{}", created.work.id));
+        idempotent::ok_json(&created, vec![location, (ETAG.to_string(), tag(&created.work))])
     })
     .await
 }

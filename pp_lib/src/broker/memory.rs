@@ -164,6 +164,7 @@ impl Message {
             failures: row.map(|row| row.failures),
             lost_leases: row.map(|row| row.lost_leases),
             new_work_code: outgoing.new_work_code.as_ref().map(|code| code.as_str().to_owned()),
+            unique: outgoing.unique.as_ref().map(|unique| unique.as_str().to_owned()),
             ..Properties::default()
         };
         Self::new(properties, &outgoing.body)
@@ -392,6 +393,7 @@ mod tests {
             message_id: MessageId::try_from(number.to_string()).unwrap(),
             row: None,
             new_work_code: None,
+            unique: None,
             body: Bytes::new(),
         };
         (0..count).map(demand).collect()

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{DemandedRow, KindName, MessageId, WorkCode};
+use crate::domain::{DemandedRow, KindName, MessageId, Unique, WorkCode};
 use crate::runtime::Trouble;
 
 /// The error of a broker call.
@@ -55,6 +55,8 @@ pub struct Outgoing {
     pub row: Option<DemandedRow>,
     /// The promised code of the new work, if there is no row.
     pub new_work_code: Option<WorkCode>,
+    /// The `unique` of the new work, if there is no row.
+    pub unique: Option<Unique>,
     /// The JSON of the demand.
     pub body: Bytes,
 }
@@ -187,6 +189,10 @@ pub struct Properties {
     pub work_code: Option<String>,
     /// Header `new_work_code`.
     pub new_work_code: Option<String>,
+    /// Header `unique`.
+    pub unique: Option<String>,
+    /// Header `run_at`, in Unix seconds.
+    pub run_at: Option<i64>,
     /// Header `generation`.
     pub generation: Option<i32>,
     /// Header `attempt`.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ByCode, Entry, EntryOrLease, Lease, Provisional};
-use crate::domain::{Json, KindName, Work, WorkCode, WorkId};
+use crate::domain::{Json, KindName, Unique, Work, WorkCode, WorkId};
 
 /// The keys of one deployment.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ pub(super) fn code_text(known: &ByCode) -> String {
                 message_id: demand.message_id.as_str().to_owned(),
                 kind: demand.kind.clone(),
                 args: demand.args.clone(),
+                unique: demand.unique.clone(),
                 created_on: demand.created_on,
             });
             // Serialization cannot fail: all keys are texts.
@@ -107,6 +108,8 @@ struct DemandText {
     message_id: String,
     kind: KindName,
     args: Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique: Option<Unique>,
     created_on: i64,
 }
 
@@ -122,6 +125,7 @@ pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
         work_code: code.clone(),
         kind: demand.kind,
         args: demand.args,
+        unique: demand.unique,
         created_on: demand.created_on,
     }))
 }
@@ -146,6 +150,7 @@ mod tests {
             result: Some(Json::accepted("1e400")),
             version: 3,
             run_at: Some(1_634_115_730),
+            unique: Some("user 7".to_owned().try_into().unwrap()),
             error: None,
             attempt: 2,
         };
@@ -185,10 +190,19 @@ mod tests {
             work_code: code.clone(),
             kind: KindName::default(),
             args: Json::accepted(r#"{"add_up_to": 1}"#),
+            unique: None,
             created_on: -5,
+        };
+        let joining = Provisional {
+            unique: Some("u".to_owned().try_into().unwrap()),
+            ..provisional.clone()
         };
         for (known, text) in [
             (ByCode::Id(WorkId(21)), "i21"),
+            (
+                ByCode::Provisional(joining),
+                r#"p{"message_id":"a b","kind":"add_up_to","args":{"add_up_to": 1},"unique":"u","created_on":-5}"#,
+            ),
             (
                 ByCode::Provisional(provisional),
                 r#"p{"message_id":"a b","kind":"add_up_to","args":{"add_up_to": 1},"created_on":-5}"#,

@@ -409,6 +409,7 @@ mod tests {
             result: None,
             version: 1,
             run_at: None,
+            unique: None,
             error: None,
             attempt: 1,
         }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{Json, KindName, MessageId, Position, Work, WorkCode, WorkId};
+use crate::domain::{Json, KindName, MessageId, Position, Unique, Work, WorkCode, WorkId};
 
 /// The error of a cache call. No result depends on the cache, because the store has the truth.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -120,6 +120,8 @@ pub struct Provisional {
     pub kind: KindName,
     /// Its arguments.
     pub args: Json,
+    /// Its `unique`, if it has one.
+    pub unique: Option<Unique>,
     /// The time of acceptance in Unix seconds.
     pub created_on: i64,
 }

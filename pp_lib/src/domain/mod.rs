@@ -14,6 +14,7 @@ mod position;
 mod problem;
 mod run;
 mod stats;
+mod unique;
 mod work;
 mod work_code;
 
@@ -28,6 +29,7 @@ pub use position::{Position, PositionError, Snapshot};
 pub use problem::{Fault, Problem};
 pub use run::Run;
 pub use stats::{ByOrigin, ByStatus, KindCounts, Latency, Rates, Stats};
+pub use unique::{Unique, UniqueError};
 pub(crate) use work::ShownWork;
-pub use work::{Status, Work, WorkId};
+pub use work::{CreatedWork, Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

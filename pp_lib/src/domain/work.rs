@@ -3,12 +3,13 @@
 //! Storage and ownership (run, lease) are the business of the store.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AddUpTo, Json, KindName, WorkCode};
+use super::{AddUpTo, Json, KindName, Unique, WorkCode};
 
 /// The number of a work, given by the store, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +104,8 @@ pub struct Work {
     pub version: i64,
     /// Unix second from which it may run; `None` for a work that was to run at once.
     pub run_at: Option<i64>,
+    /// While it is unfinished, no other work of its kind with this text begins.
+    pub unique: Option<Unique>,
     /// The reason why the last attempt of this generation failed.
     pub error: Option<String>,
     /// The current attempt of this generation, or the last one, from 1. The JSON shows it from the second on.
@@ -135,13 +138,16 @@ pub(crate) struct ShownWork<'a> {
     pub(crate) result: Option<&'a Json>,
     pub(crate) version: i64,
     pub(crate) run_at: Option<i64>,
+    pub(crate) unique: Option<&'a Unique>,
     pub(crate) error: Option<&'a str>,
     pub(crate) attempt: i32,
+    /// True in the answer to a request that made no work, because this one is unfinished.
+    pub(crate) duplicate: bool,
 }
 
-impl Serialize for Work {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let shown = ShownWork {
+impl Work {
+    fn shown(&self, duplicate: bool) -> ShownWork<'_> {
+        ShownWork {
             id: Some(self.id),
             work_code: &self.work_code,
             kind: &self.kind,
@@ -152,10 +158,40 @@ impl Serialize for Work {
             result: self.result.as_ref(),
             version: self.version,
             run_at: self.run_at,
+            unique: self.unique.as_ref(),
             error: self.error.as_deref(),
             attempt: self.attempt,
-        };
-        shown.serialize(serializer)
+            duplicate,
+        }
+    }
+}
+
+impl Serialize for Work {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown(false).serialize(serializer)
+    }
+}
+
+/// The answer to a request for a new work. Its JSON is that of the work, with `"duplicate":true` for a duplicate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedWork {
+    /// The work.
+    pub work: Work,
+    /// True if it is another request's work, which is unfinished and has the same [`Unique`].
+    pub duplicate: bool,
+}
+
+impl Deref for CreatedWork {
+    type Target = Work;
+
+    fn deref(&self) -> &Work {
+        &self.work
+    }
+}
+
+impl Serialize for CreatedWork {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.work.shown(self.duplicate).serialize(serializer)
     }
 }
 
@@ -186,11 +222,17 @@ impl Serialize for ShownWork<'_> {
         if let Some(run_at) = self.run_at {
             work.serialize_entry("run_at", &run_at)?;
         }
+        if let Some(unique) = self.unique {
+            work.serialize_entry("unique", unique)?;
+        }
         if let Some(error) = self.error {
             work.serialize_entry("error", error)?;
         }
         if self.attempt > 1 {
             work.serialize_entry("attempt", &self.attempt)?;
+        }
+        if self.duplicate {
+            work.serialize_entry("duplicate", &true)?;
         }
         work.end()
     }
@@ -212,6 +254,7 @@ struct Fields {
     result: Option<Json>,
     version: i64,
     run_at: Option<i64>,
+    unique: Option<Unique>,
     error: Option<String>,
     attempt: Option<i32>,
 }
@@ -235,6 +278,7 @@ impl From<Fields> for Work {
             status: fields.status,
             version: fields.version,
             run_at: fields.run_at,
+            unique: fields.unique,
             error: fields.error,
             attempt: fields.attempt.unwrap_or(1),
         }
@@ -258,6 +302,7 @@ mod tests {
             result: None,
             version: 1,
             run_at: None,
+            unique: None,
             error: None,
             attempt: 1,
         };
@@ -279,6 +324,7 @@ mod tests {
             args: Json::accepted(r#"{"to":"a@b", "n":1.10}"#),
             status: Status::Done,
             result: Some(Json::accepted("null")),
+            unique: Some("user 7".to_owned().try_into().unwrap()),
             error: Some("no address".to_owned()),
             attempt: 2,
             ..scheduled
@@ -286,9 +332,18 @@ mod tests {
         let json = serde_json::to_string(&mail).unwrap();
         assert_eq!(
             json,
-            r#"{"id":21,"work_code":"api-bjq8euwsEA","kind":"user.welcome.email","args":{"to":"a@b", "n":1.10},"done":true,"created_on":1634115736,"updated_on":1634115736,"status":"done","result":null,"version":1,"run_at":1634116000,"error":"no address","attempt":2}"#
+            r#"{"id":21,"work_code":"api-bjq8euwsEA","kind":"user.welcome.email","args":{"to":"a@b", "n":1.10},"done":true,"created_on":1634115736,"updated_on":1634115736,"status":"done","result":null,"version":1,"run_at":1634116000,"unique":"user 7","error":"no address","attempt":2}"#
         );
         assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), mail);
+        let [new, duplicate] = [false, true].map(|duplicate| {
+            let work = mail.clone();
+            serde_json::to_string(&CreatedWork { work, duplicate }).unwrap()
+        });
+        assert_eq!(new, json);
+        assert_eq!(
+            duplicate,
+            json.replace("\"attempt\":2}", r#""attempt":2,"duplicate":true}"#)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Work};
+use crate::domain::{AddUpTo, CreatedWork, Json, KindName, MessageId, Origin, Unique};
 use crate::runtime::new_work_code;
 use crate::serving::{ActorError, StoreHandle};
 use crate::store::NewWork;
@@ -28,6 +28,8 @@ pub struct CreateWork {
     pub args: Option<Json>,
     /// The scheduled time, in Unix seconds from 0 to [`latest_run_at`]. Absent or past times mean at once.
     pub run_at: Option<i64>,
+    /// While a work of the kind with this text is unfinished, the answer is that work.
+    pub unique: Option<Unique>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +43,8 @@ struct Fields {
     args: Option<Json>,
     #[serde(default, deserialize_with = "given_moment")]
     run_at: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    unique: Option<Unique>,
 }
 
 impl TryFrom<Fields> for CreateWork {
@@ -52,6 +56,7 @@ impl TryFrom<Fields> for CreateWork {
             args: requested_args(&kind, fields.add_up_to, fields.args)?,
             kind,
             run_at: fields.run_at,
+            unique: fields.unique,
         })
     }
 }
@@ -88,12 +93,13 @@ pub fn latest_run_at() -> i64 {
 }
 
 impl StoreHandle {
-    /// Creates a work under this identity, or returns the work that already has it. The work is committed on return.
-    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
+    /// Creates a work under this identity, or returns the work that already has it or its `unique`. The work is committed
+    /// on return.
+    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<CreatedWork, ActorError> {
         let mut new = new_work(wanted, message_id);
         for _ in 0..MOST_TRIES {
-            if let Some(work) = self.insert(new.clone()).await? {
-                return Ok(work);
+            if let Some(created) = self.insert(new.clone()).await? {
+                return Ok(created);
             }
             new.work_code = new_work_code(Origin::Api);
         }
@@ -102,7 +108,7 @@ impl StoreHandle {
 
     /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
     /// if these identities are taken.
-    pub async fn create_all(&self, wanted: &[CreateWork], seed: &MessageId) -> Result<Vec<Work>, ActorError> {
+    pub async fn create_all(&self, wanted: &[CreateWork], seed: &MessageId) -> Result<Vec<CreatedWork>, ActorError> {
         let mut new = Vec::with_capacity(wanted.len());
         for (place, wanted) in wanted.iter().enumerate() {
             let message_id = MessageId::try_from(format!("{seed}/{place}")).map_err(|_| ActorError::Failed)?;
@@ -127,6 +133,7 @@ fn new_work(wanted: CreateWork, message_id: MessageId) -> NewWork {
         args: wanted.args.unwrap_or_else(|| random_bound().args()),
         kind: wanted.kind,
         run_at: wanted.run_at,
+        unique: wanted.unique,
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Builder;
 
 use crate::broker::AnyBroker;
 use crate::cache::{AnyCache, Provisional};
-use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Variable, Work, WorkCode};
+use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Unique, Variable, Work, WorkCode};
 use crate::enqueue::{BrokerSink, DemandSink, NewDemand, StoreSink};
 use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
@@ -120,26 +120,43 @@ impl DemandService {
     ///
     /// [`DemandError::OtherDemand`] is best effort. If neither cache nor store know the key's work in time, the key's
     /// first demand wins silently.
+    ///
+    /// Where a work of the kind with the same `unique` is unfinished when the demand is recorded, there is no work of its
+    /// own, and its code leads to that work.
     pub async fn demand(
         &self,
         kind: KindName,
         args: Option<Json>,
+        unique: Option<Unique>,
         identity: DemandIdentity,
     ) -> Result<Provisional, DemandError> {
         if self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
             return Err(DemandError::NotShared);
         }
         let args = args.unwrap_or_else(|| identity.bound.args());
-        let message_id = identity.message_id.clone();
-        let known = match identity.keyed {
-            true => self.known(&identity.work_code, &kind, &args).await?,
-            false => None,
-        };
-        let offer = self.offers.offer(NewDemand {
-            kind: kind.clone(),
+        let mut demand = Provisional {
             message_id: identity.message_id,
-            args: args.clone(),
-            work_code: Some(identity.work_code.clone()),
+            work_code: identity.work_code,
+            kind,
+            args,
+            unique,
+            created_on: now(),
+        };
+        if identity.keyed
+            && let Some(created_on) = self.known(&demand).await?
+        {
+            demand.created_on = created_on;
+            if demand.unique.is_some() {
+                // The work that it was joined to may be finished. Sent again, it would be computed.
+                return Ok(demand);
+            }
+        }
+        let offer = self.offers.offer(NewDemand {
+            kind: demand.kind.clone(),
+            message_id: demand.message_id.clone(),
+            args: demand.args.clone(),
+            work_code: Some(demand.work_code.clone()),
+            unique: demand.unique.clone(),
         });
         match timeout(CONFIRM_TIMEOUT, offer).await {
             Ok(Ok(OfferOutcome::Confirmed)) => {}
@@ -147,28 +164,27 @@ impl DemandService {
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(OfferOutcome::NotConfirmed)) | Err(_) => return Err(DemandError::NotConfirmed),
         }
-        let demand = Provisional {
-            message_id,
-            work_code: identity.work_code,
-            kind,
-            args,
-            created_on: known.unwrap_or_else(now),
-        };
-        if self.without_row {
-            self.works.remember(demand.clone()).await;
+        match self.without_row {
+            true => self.works.remember(demand.clone()).await,
+            false => self.works.joined(&demand).await?,
         }
         Ok(demand)
     }
 
-    /// The time at which a demand with this code was accepted before, if known.
-    async fn known(&self, code: &WorkCode, kind: &KindName, args: &Json) -> Result<Option<i64>, DemandError> {
+    /// The time at which this demand was accepted before, if known.
+    async fn known(&self, demand: &Provisional) -> Result<Option<i64>, DemandError> {
         let look_up = async {
-            match self.works.by_code(code.clone()).await.ok()?.value? {
-                WorkOrDemand::Provisional(demand) => {
-                    Some((demand.created_on, demand.kind == *kind && demand.args == *args))
+            match self.works.by_code(demand.work_code.clone()).await.ok()?.value? {
+                WorkOrDemand::Provisional(known) => {
+                    let key = |demand: &Provisional| (demand.kind.clone(), demand.args.clone(), demand.unique.clone());
+                    Some((known.created_on, key(&known) == key(demand)))
                 }
                 WorkOrDemand::Work(work) => {
-                    Some((work.created_on, work.kind == *kind && self.may_be_of(&work, args).await))
+                    let alike = (&work.kind, &work.unique) == (&demand.kind, &demand.unique);
+                    // A work with another code is the one that the demand was joined to.
+                    let joined = work.work_code != demand.work_code;
+                    let same = alike && (joined || self.may_be_of(&work, &demand.args).await);
+                    Some((work.created_on, same))
                 }
             }
         };

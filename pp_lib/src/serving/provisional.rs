@@ -29,8 +29,10 @@ impl Serialize for ProvisionalWork {
             result: None,
             version: 0,
             run_at: None,
+            unique: demand.unique.as_ref(),
             error: None,
             attempt: 1,
+            duplicate: false,
         };
         shown.serialize(serializer)
     }

@@ -9,10 +9,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{
-    DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Stats, Work, WorkCode, WorkId,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Stats, Work, WorkCode, WorkId,
 };
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
+use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, LetterFilter, Search, Selection};
 
@@ -93,30 +94,30 @@ impl Works {
         &self.0.store
     }
 
-    /// Creates a work under this identity, or returns the work that already has it. The work is committed on return,
-    /// and the next read finds it.
-    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<Work, ActorError> {
+    /// Creates a work under this identity, or returns the work that already has it or its `unique`. The work is committed
+    /// on return, and the next read finds it.
+    pub async fn create(&self, wanted: CreateWork, message_id: MessageId) -> Result<CreatedWork, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
             let since = inner.reader.now().await;
-            let work = inner.store.create(wanted, message_id).await?;
-            let entry = (work.id, Entry::Work(work.clone()));
+            let created = inner.store.create(wanted, message_id).await?;
+            let entry = (created.work.id, Entry::Work(created.work.clone()));
             inner.reader.written(vec![entry], since).await;
-            Ok(work)
+            Ok(created)
         };
         self.0.gates.creates.run(creating).await
     }
 
     /// Creates all works or none, under identities derived from `seed` and their positions. Returns the existing works
     /// if these identities are taken.
-    pub async fn create_all(&self, wanted: Vec<CreateWork>, seed: MessageId) -> Result<Vec<Work>, ActorError> {
+    pub async fn create_all(&self, wanted: Vec<CreateWork>, seed: MessageId) -> Result<Vec<CreatedWork>, ActorError> {
         let inner = Arc::clone(&self.0);
         let creating = async move {
             let since = inner.reader.now().await;
-            let works = inner.store.create_all(&wanted, &seed).await?;
-            let entries = works.iter().map(|work| (work.id, Entry::Work(work.clone())));
-            inner.reader.written(entries.collect(), since).await;
-            Ok(works)
+            let created = inner.store.create_all(&wanted, &seed).await?;
+            let entry = |CreatedWork { work, .. }: &CreatedWork| (work.id, Entry::Work(work.clone()));
+            inner.reader.written(created.iter().map(entry).collect(), since).await;
+            Ok(created)
         };
         self.0.gates.bulks.run(creating).await
     }
@@ -171,6 +172,20 @@ impl Works {
         let code = demand.work_code.clone();
         let codes = self.0.reader.codes();
         codes.remember(code, ByCode::Provisional(demand)).await;
+    }
+
+    /// Lets the code of a demand lead to the work that it was joined to, if it has no work of its own.
+    pub(super) async fn joined(&self, demand: &Provisional) -> Result<(), ActorError> {
+        let (Some(unique), store) = (&demand.unique, &self.0.store) else {
+            return Ok(());
+        };
+        if store.by_code(demand.work_code.clone()).await?.is_none()
+            && let Some(work) = store.by_unique(&demand.kind, unique, joined_since(demand)).await?
+        {
+            let code = demand.work_code.clone();
+            self.0.reader.codes().remember(code, ByCode::Id(work.id)).await;
+        }
+        Ok(())
     }
 
     /// The work with this code, or the accepted demand for it.

@@ -69,6 +69,7 @@ pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
         work_code: work_code.clone(),
         args,
         run_at: None,
+        unique: None,
     })
 }
 
@@ -101,6 +102,7 @@ pub(super) fn like_completed(kind: &KindName, completion: &Completion) -> impl I
                 work_code: work_code.clone(),
                 args: args.clone(),
                 run_at: None,
+                unique: None,
             });
             let started = match guard {
                 Guard::Running(run) => Some(complete(

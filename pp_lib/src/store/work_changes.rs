@@ -16,6 +16,8 @@ pub enum Changed<T> {
     OtherVersion,
     /// The work has this status, which rules the change out. Nothing changed.
     WrongStatus(Status),
+    /// It would be unfinished again, while another work of its kind with its `unique` is. Nothing changed.
+    UniqueHeld,
     /// There is no such work.
     Missing,
 }
@@ -27,6 +29,7 @@ impl<T> Changed<T> {
             Self::Applied(what) => Changed::Applied(change(what)),
             Self::OtherVersion => Changed::OtherVersion,
             Self::WrongStatus(status) => Changed::WrongStatus(status),
+            Self::UniqueHeld => Changed::UniqueHeld,
             Self::Missing => Changed::Missing,
         }
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Json, KindName, MessageId, Status, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::domain::{CreatedWork, Json, KindName, MessageId, Status, Unique, Work, WorkCode, WorkCodePrefix, WorkId};
 
 /// A work to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +18,19 @@ pub struct NewWork {
     pub args: Json,
     /// Unix second from which it may run; without one, or with one in the past, it runs at once.
     pub run_at: Option<i64>,
+    /// While another work of the kind with this text is unfinished, it is that work.
+    pub unique: Option<Unique>,
 }
 
 impl NewWork {
     /// Its `message_id` and kind, which together identify it.
     pub(super) fn key(&self) -> (&str, &str) {
         (self.message_id.as_str(), self.kind.as_str())
+    }
+
+    /// Its kind and `unique`.
+    pub(super) fn unique_key(&self) -> Option<(&str, &str)> {
+        self.unique.as_ref().map(|unique| (self.kind.as_str(), unique.as_str()))
     }
 }
 
@@ -48,15 +55,18 @@ pub struct Search {
 #[async_trait]
 pub trait WorkRows: Send + Sync {
     /// Inserts works, due at once or at their `run_at`. Returns one answer for each, in order: the work as it now
-    /// stands, inserted now or by an earlier call with the same kind and `message_id`, or `None` where another work has the code
-    /// and a new code is needed.
-    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>>;
+    /// stands, inserted now or by an earlier call with the same kind and `message_id`; or, as a duplicate, the unfinished
+    /// work of the kind with the same `unique`; or `None` where another work has the code and a new code is needed.
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<CreatedWork>>>;
 
     /// Inserts works like [`Self::create`]: all of them or, if another work has one of the codes, none.
-    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>>;
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<CreatedWork>>>;
 
     /// The works with these ids, in no particular order; unknown ids are left out.
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>>;
+
+    /// The newest work of this kind with this `unique` that is unfinished, or changed at this Unix second or later.
+    async fn by_unique(&self, kind: &KindName, unique: &Unique, since: i64) -> Result<Option<Work>>;
 
     /// The works with these codes, in no particular order; unknown codes are left out.
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>>;

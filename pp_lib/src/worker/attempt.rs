@@ -7,10 +7,12 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::broker::Delivery;
-use crate::domain::{Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Task, WorkCode};
+use crate::domain::{
+    Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Task, Unique, WorkCode,
+};
 use crate::kinds::Policy;
 use crate::runtime::panic_text;
-use crate::store::{Completion, Guard, Outcome, RunningAttempt};
+use crate::store::{Completion, Guard, NewWork, Outcome, RunningAttempt};
 
 /// The maximum length of a stored reason, in bytes.
 const LONGEST_REASON: usize = 500;
@@ -31,6 +33,8 @@ pub(super) struct Attempt {
     /// The arguments; `None` while only the row has them.
     pub(super) args: Option<Json>,
     pub(super) guard: Guard,
+    unique: Option<Unique>,
+    run_at: Option<i64>,
     failures: i32,
     lost_leases: i32,
     pub(super) tags: Vec<u64>,
@@ -50,11 +54,33 @@ impl Attempt {
             work_code,
             args,
             guard: Guard::NoRow,
+            unique: None,
+            run_at: None,
             failures: 0,
             lost_leases: 0,
             tags: Vec::new(),
             delivery_count: 0,
         }
+    }
+
+    /// The same attempt at a work that asks to be the only unfinished one, or to run later.
+    pub(super) fn asking_for(self, unique: Option<Unique>, run_at: Option<i64>) -> Self {
+        Self { unique, run_at, ..self }
+    }
+
+    /// The pending row that this attempt needs first; `None` for one that is made at once.
+    pub(super) fn row(&self, kind: &KindName) -> Option<NewWork> {
+        if self.guard != Guard::NoRow || (self.unique.is_none() && self.run_at.is_none()) {
+            return None;
+        }
+        Some(NewWork {
+            kind: kind.clone(),
+            message_id: self.message_id.clone(),
+            work_code: self.work_code.clone(),
+            args: self.args.clone()?,
+            run_at: self.run_at,
+            unique: self.unique.clone(),
+        })
     }
 
     /// The attempt that a row demands, with the arguments of its message if they are understood.

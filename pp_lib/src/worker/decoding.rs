@@ -1,7 +1,9 @@
 //! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{DemandedRow, InvalidDemand, Json, KindName, MessageId, Origin, Run, WorkCode, args_of_body};
+use crate::domain::{
+    DemandedRow, InvalidDemand, Json, KindName, MessageId, Origin, Run, Unique, WorkCode, args_of_body,
+};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
 
@@ -48,7 +50,8 @@ fn parse(kind: &KindName, delivery: &Delivery) -> Result<Attempt, InvalidDemand>
         // No part of PP names a code without the state of its row. The worker writes codes of its own origin only.
         let named = named.filter(|code| code.origin() == Origin::Consumer);
         let work_code = promised.or(named).unwrap_or_else(|| new_work_code(Origin::Consumer));
-        return Ok(Attempt::at_new_work(message_id, args?, work_code));
+        let (unique, run_at) = (unique(properties)?, run_at(properties)?);
+        return Ok(Attempt::at_new_work(message_id, args?, work_code).asking_for(unique, run_at));
     };
     let failures = properties.failures.unwrap_or(0);
     // Older dispatchers send no `lost_leases`: every attempt that did not fail had lost its lease.
@@ -67,6 +70,19 @@ fn parse(kind: &KindName, delivery: &Delivery) -> Result<Attempt, InvalidDemand>
         lost_leases,
     };
     Ok(Attempt::at_row(message_id, args.ok(), row))
+}
+
+fn unique(properties: &Properties) -> Result<Option<Unique>, InvalidDemand> {
+    let unique = properties.unique.clone().map(Unique::try_from).transpose();
+    unique.map_err(|_| InvalidDemand::BadProperty("unique"))
+}
+
+fn run_at(properties: &Properties) -> Result<Option<i64>, InvalidDemand> {
+    const THE_YEAR_10000: i64 = 253_402_300_800;
+    match properties.run_at {
+        Some(moment) if !(0..THE_YEAR_10000).contains(&moment) => Err(InvalidDemand::BadProperty("run_at")),
+        moment => Ok(moment),
+    }
 }
 
 /// The promised code of a work without a row. The consumer will write the row, so the code must be of consumer origin
@@ -184,6 +200,14 @@ mod tests {
             new_work_code: Some(new_work_code.to_owned()),
             ..Properties::default()
         };
+        let unique = |unique: &str| Properties {
+            unique: Some(unique.to_owned()),
+            ..Properties::default()
+        };
+        let run_at = |run_at| Properties {
+            run_at: Some(run_at),
+            ..Properties::default()
+        };
         let both = Properties {
             new_work_code: Some("consumer-0123456789".to_owned()),
             ..counters(1, 1, 0)
@@ -191,6 +215,10 @@ mod tests {
         for (body, properties, reason) in [
             (r#"{"add_up_to":2}"#, promised("consumer-%"), "new_work_code"),
             (r#"{"add_up_to":2}"#, promised("api-0123456789"), "new_work_code"),
+            (r#"{"add_up_to":2}"#, unique(""), "unique"),
+            (r#"{"add_up_to":2}"#, unique("a\0b"), "unique"),
+            (r#"{"add_up_to":2}"#, run_at(-1), "run_at"),
+            (r#"{"add_up_to":2}"#, run_at(i64::MAX), "run_at"),
             (r#"{"add_up_to":2}"#, both, "new_work_code, beside work_code"),
             ("{", Properties::default(), "malformed demand"),
             (r#"{"add_up_to":2,"done":true}"#, Properties::default(), "done already"),

@@ -8,16 +8,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::{Consumer, Lane, Progress};
-use crate::broker::{self, DeadLetter, Delivery, Subscription};
-use crate::domain::{ComputeError, Json, KindName};
-use crate::log_repeated;
+use crate::broker::{self, Delivery, Subscription};
+use crate::domain::{ComputeError, Json};
 use crate::runtime::{Part, Retry};
-use crate::store::{Completion, Guard};
+use crate::store::{Completion, Guard, NewWork};
 use crate::worker::attempt::Attempt;
 use crate::worker::batch::{self, Batch};
 use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::group_result::GroupResult;
 use crate::worker::running::SlowAttempt;
-use crate::worker::{decoding, isolation};
+use crate::worker::{insertion, isolation};
 
 /// A lane at work. It hands works that take long to `slow`.
 pub(super) struct RunningLane<'a> {
@@ -90,6 +90,8 @@ impl RunningLane<'_> {
             drop(dead);
         }
         subscription.acknowledge(&finished).await?;
+        let (attempts, finished) = self.insert(attempts, &deliveries).await?;
+        subscription.acknowledge(&finished).await?;
         for group in isolation::attempt_groups(attempts) {
             let finished = {
                 let _guard = self.consumer.group_lock.acquire(&group).await;
@@ -103,6 +105,43 @@ impl RunningLane<'_> {
         Ok(())
     }
 
+    /// Inserts rows for the attempts that need one first. Returns the others, and the tags to acknowledge.
+    async fn insert(
+        &self,
+        attempts: Vec<Attempt>,
+        deliveries: &[Delivery],
+    ) -> broker::Result<(Vec<Attempt>, Vec<u64>)> {
+        let Consumer {
+            store,
+            feed,
+            attempts: of_kind,
+            ..
+        } = self.consumer;
+        let (mut others, mut rows) = (Vec::with_capacity(attempts.len()), Vec::new());
+        for attempt in attempts {
+            match attempt.row(&of_kind.kind) {
+                Some(row) => rows.push((attempt, row)),
+                None => others.push(attempt),
+            }
+        }
+        let (inserted, rows): (Vec<Attempt>, Vec<NewWork>) = rows.into_iter().unzip();
+        let mut group_result = GroupResult::default();
+        let results = insertion::insert(store, feed, rows, self.abandon).await;
+        for (attempt, result) in inserted.iter().zip(results) {
+            group_result.add(attempt, result);
+        }
+        self.bury_refused(&group_result, deliveries).await?;
+        Ok((others, group_result.tags))
+    }
+
+    async fn bury_refused(&self, group_result: &GroupResult, deliveries: &[Delivery]) -> broker::Result<()> {
+        if group_result.refused.is_empty() {
+            return Ok(());
+        }
+        let dead = group_result.dead_letters(&self.consumer.attempts.kind, deliveries);
+        self.consumer.broker.dead_letter(&dead).await
+    }
+
     /// Computes and records a group. Returns the tags to acknowledge.
     async fn complete_group(&self, group: Vec<Attempt>, deliveries: &[Delivery]) -> broker::Result<Vec<u64>> {
         let mut group_result = GroupResult::default();
@@ -114,10 +153,7 @@ impl RunningLane<'_> {
         announced.append(&mut self.record(unannounced, &mut group_result).await);
         let started = self.announce(announced, &mut group_result).await;
         self.record(started, &mut group_result).await;
-        if !group_result.refused.is_empty() {
-            let dead: Vec<DeadLetter> = group_result.dead_letters(&self.consumer.attempts.kind, deliveries);
-            self.consumer.broker.dead_letter(&dead).await?;
-        }
+        self.bury_refused(&group_result, deliveries).await?;
         Ok(group_result.tags)
     }
 
@@ -189,46 +225,6 @@ impl RunningLane<'_> {
     async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<Json, ComputeError>>) {
         let place = place(&self.places).await;
         let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
-    }
-}
-
-/// The result of a group.
-#[derive(Default)]
-struct GroupResult {
-    /// Deliveries to acknowledge.
-    tags: Vec<u64>,
-    /// Deliveries that the store refused in any form, with the reason.
-    refused: Vec<(Vec<u64>, String)>,
-}
-
-impl GroupResult {
-    fn add(&mut self, attempt: &Attempt, result: CompletionResult) {
-        match result {
-            // The broker redelivers it.
-            CompletionResult::Abandoned => {}
-            CompletionResult::Applied | CompletionResult::Started(_) | CompletionResult::Superseded => {
-                self.finished(attempt);
-            }
-            CompletionResult::Refused(reason) => {
-                log_repeated!(Error, "a demand is a dead letter", "{reason}");
-                self.refused.push((attempt.tags.clone(), reason));
-                self.finished(attempt);
-            }
-        }
-    }
-
-    fn finished(&mut self, attempt: &Attempt) {
-        self.tags.extend(&attempt.tags);
-    }
-
-    fn dead_letters(&self, kind: &KindName, deliveries: &[Delivery]) -> Vec<DeadLetter> {
-        let of_tag = |tag: &u64| deliveries.iter().find(|delivery| delivery.tag == *tag);
-        let letters = self.refused.iter().flat_map(|(tags, reason)| {
-            tags.iter()
-                .filter_map(of_tag)
-                .map(|delivery| decoding::dead_letter(kind, delivery, reason))
-        });
-        letters.collect()
     }
 }
 

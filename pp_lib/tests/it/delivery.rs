@@ -111,6 +111,7 @@ fn foreign(number: i64) -> Outgoing {
         message_id: new_message_id(),
         row: None,
         new_work_code: None,
+        unique: None,
         body: body(bound(number)),
     }
 }
@@ -127,6 +128,7 @@ fn of_row(claim: &Claim) -> Outgoing {
         message_id: claim.message_id.clone(),
         row: Some(row),
         new_work_code: None,
+        unique: None,
         body: body(AddUpTo::of_args(&claim.args).unwrap()),
     }
 }

@@ -183,6 +183,7 @@ fn message(message_id: MessageId, row: Option<DemandedRow>, body: &'static [u8])
         message_id,
         row,
         new_work_code: None,
+        unique: None,
         body: Bytes::from_static(body),
     }
 }

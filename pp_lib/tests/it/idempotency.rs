@@ -71,7 +71,7 @@ impl Place {
         requests
             .answer(keyed(key, body), move |seed| async move {
                 executed.fetch_add(1, Ordering::SeqCst);
-                Ok(answer(&works.create(CreateWork::default(), seed).await?))
+                Ok(answer(&works.create(CreateWork::default(), seed).await?.work))
             })
             .await
     }
@@ -276,7 +276,7 @@ async fn a_crashed_request_is_taken_over_with_its_seed() {
     let before = place.works.create(CreateWork::default(), seed).await.unwrap();
     let given = place.create(&place.requests, "k", "a").await.unwrap();
     assert_eq!((given.answer, given.replayed), (answer(&before), false));
-    assert_eq!(place.works().await, [before]);
+    assert_eq!(place.works().await, [before.work]);
 }
 
 #[tokio::test]

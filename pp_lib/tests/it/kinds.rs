@@ -173,7 +173,7 @@ impl System {
         self.store.declare(kind, &Json::accepted("{}")).await.unwrap();
         let created = self.store.create(&new).await.unwrap();
         self.feed.poke();
-        created.into_iter().map(Option::unwrap).collect()
+        created.into_iter().map(|created| created.unwrap().work).collect()
     }
 
     async fn work(&self, id: WorkId) -> Work {
@@ -213,6 +213,7 @@ fn new_work(kind: &KindName, args: Json) -> NewWork {
         work_code: new_work_code(Origin::Api),
         args,
         run_at: None,
+        unique: None,
     }
 }
 
@@ -336,6 +337,7 @@ async fn a_handler_is_called_once_for_each_run_and_never_for_a_superseded_one() 
             lost_leases: 0,
         }),
         new_work_code: None,
+        unique: None,
         body: bytes::Bytes::from_static(br#""twice""#),
     };
     system.broker.publish(&mail(), &[again]).await.unwrap();
@@ -375,7 +377,7 @@ async fn the_arguments_of_the_row_count_whatever_the_body_says() {
     );
     system.store.declare(&letter.kind, &Json::accepted("{}")).await.unwrap();
     let works = system.store.create(&[letter.clone(), sum.clone()]).await.unwrap();
-    let works: Vec<Work> = works.into_iter().map(Option::unwrap).collect();
+    let works: Vec<Work> = works.into_iter().map(|created| created.unwrap().work).collect();
     for (work, body) in [(&letter, &br#""body""#[..]), (&sum, br#"{"add_up_to":7,"done":false}"#)] {
         let forged = Outgoing {
             message_id: work.message_id.clone(),
@@ -386,6 +388,7 @@ async fn the_arguments_of_the_row_count_whatever_the_body_says() {
                 lost_leases: 0,
             }),
             new_work_code: None,
+            unique: None,
             body: body.into(),
         };
         system.broker.publish(&work.kind, &[forged]).await.unwrap();
@@ -416,6 +419,7 @@ async fn one_message_id_is_a_work_of_each_kind() {
             message_id: message_id.clone(),
             row: None,
             new_work_code: None,
+            unique: None,
             body: body.into(),
         };
         // The second copy is a repetition.

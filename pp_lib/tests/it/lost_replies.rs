@@ -54,7 +54,8 @@ mod on_servers {
         }
 
         async fn created(&self, count: i64) -> Vec<Work> {
-            self.store.create_all(&new_works(1..=count)).await.unwrap().unwrap()
+            let created = self.store.create_all(&new_works(1..=count)).await.unwrap().unwrap();
+            created.into_iter().map(|created| created.work).collect()
         }
 
         async fn history(&self, id: WorkId) -> Vec<Variable> {

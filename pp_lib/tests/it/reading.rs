@@ -83,7 +83,7 @@ impl Rig {
             args: AddUpTo::try_from(add_up_to).ok().map(AddUpTo::args),
             ..CreateWork::default()
         };
-        self.works.create(wanted, new_message_id()).await.unwrap()
+        self.works.create(wanted, new_message_id()).await.unwrap().work
     }
 
     async fn read(&self, id: WorkId) -> Read<Option<Work>> {
@@ -109,7 +109,7 @@ impl Rig {
     /// Creates a work without the caches noticing.
     async fn behind_the_back(&self, add_up_to: i64) -> Work {
         let created = self.store.inner().create(&new_works([add_up_to])).await.unwrap();
-        created.into_iter().next().flatten().unwrap()
+        created.into_iter().next().flatten().unwrap().work
     }
 }
 
@@ -313,6 +313,7 @@ async fn a_demand_is_found_by_its_code_even_if_the_cache_missed_it() {
         work_code: code.parse().unwrap(),
         kind: KindName::default(),
         args: bound(4).args(),
+        unique: None,
         created_on: 1,
     };
     let (told, untold) = (demand("consumer-0000000001"), demand("consumer-0000000002"));

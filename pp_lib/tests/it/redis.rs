@@ -51,6 +51,7 @@ fn work(version: i64) -> Entry {
         result: None,
         version,
         run_at: None,
+        unique: None,
         error: None,
         attempt: 1,
     })
@@ -64,6 +65,7 @@ async fn all_errors(cache: &RedisCache) -> Vec<CacheError> {
         work_code: code(),
         kind: KindName::default(),
         args: AddUpTo::MIN.args(),
+        unique: None,
         created_on: 0,
     });
     vec![
@@ -313,6 +315,7 @@ pub(crate) mod on_servers {
             work_code: code(),
             kind: KindName::default(),
             args: AddUpTo::MIN.args(),
+            unique: None,
             created_on: 5,
         });
         cache.put_codes(&[(code(), provisional.clone())]).await.unwrap();

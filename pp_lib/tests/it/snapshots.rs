@@ -25,7 +25,7 @@ mod on_servers {
     use crate::postgres::{Database, TIMEOUT};
 
     async fn created(store: &PostgresStore) -> Work {
-        store.create_all(&new_works([1])).await.unwrap().unwrap().remove(0)
+        store.create_all(&new_works([1])).await.unwrap().unwrap().remove(0).work
     }
 
     /// All events after a position, in pages of `limit`, and the position after them. Each page is requested by the

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pp_conformance::scripted::{Call, Held, ScriptedStore, Step};
-use pp_lib::domain::{AddUpTo, MessageId, Origin, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, CreatedWork, MessageId, Origin, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::serving::{Actor, ActorError, CreateWork, StoreHandle, StoreOptions};
@@ -94,7 +94,7 @@ impl Rig {
     }
 
     /// Creates a work of each bound. The first one is under way before the others wait.
-    async fn create(&self, bounds: &[i32]) -> Vec<tokio::task::JoinHandle<Result<Work, ActorError>>> {
+    async fn create(&self, bounds: &[i32]) -> Vec<tokio::task::JoinHandle<Result<CreatedWork, ActorError>>> {
         let mut asked = Vec::new();
         for bound in bounds {
             let (handle, (wanted, id)) = (self.handle.clone(), wanted(*bound));
@@ -104,7 +104,7 @@ impl Rig {
         asked
     }
 
-    async fn create_one(&self, bound: i32) -> Result<Work, ActorError> {
+    async fn create_one(&self, bound: i32) -> Result<CreatedWork, ActorError> {
         let (wanted, id) = wanted(bound);
         self.handle.create(wanted, id).await
     }

@@ -101,7 +101,7 @@ async fn create(store: &AnyStore, count: usize) -> Vec<Work> {
         .await
         .unwrap()
         .into_iter()
-        .map(Option::unwrap)
+        .map(|created| created.unwrap().work)
         .collect()
 }
 

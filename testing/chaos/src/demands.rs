@@ -65,6 +65,7 @@ fn demand(number: usize) -> Outgoing {
         message_id: new_message_id(),
         row: None,
         new_work_code: None,
+        unique: None,
         body,
     }
 }

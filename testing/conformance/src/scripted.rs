@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_lib::domain::{
-    DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Stats, Work, WorkCode, WorkId,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Stats, Unique, Work, WorkCode,
+    WorkId,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
@@ -240,8 +241,9 @@ macro_rules! every_call {
 
 every_call! {
     WorkRows {
-        Create create(works: &[NewWork]) -> Vec<Option<Work>>;
-        CreateAll create_all(works: &[NewWork]) -> Option<Vec<Work>>;
+        Create create(works: &[NewWork]) -> Vec<Option<CreatedWork>>;
+        CreateAll create_all(works: &[NewWork]) -> Option<Vec<CreatedWork>>;
+        ByUnique by_unique(kind: &KindName, unique: &Unique, since: i64) -> Option<Work>;
         ByIds by_ids(ids: &[WorkId]) -> Vec<Work>;
         ByCodes by_codes(codes: &[WorkCode]) -> Vec<Work>;
         Search search(search: &Search) -> Vec<Work>;

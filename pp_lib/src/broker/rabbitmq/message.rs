@@ -13,6 +13,8 @@ use crate::domain::MessageId;
 const PERSISTENT: u8 = 2;
 const WORK_CODE: &str = "work_code";
 const NEW_WORK_CODE: &str = "new_work_code";
+const UNIQUE: &str = "unique";
+const RUN_AT: &str = "run_at";
 const GENERATION: &str = "generation";
 const ATTEMPT: &str = "attempt";
 const FAILURES: &str = "failures";
@@ -47,6 +49,9 @@ pub(super) fn demand(outgoing: &Outgoing) -> (BasicProperties, Bytes) {
     }
     if let Some(code) = &outgoing.new_work_code {
         headers.insert(NEW_WORK_CODE.into(), AMQPValue::LongString(code.as_str().into()));
+    }
+    if let Some(unique) = &outgoing.unique {
+        headers.insert(UNIQUE.into(), AMQPValue::LongString(unique.as_str().into()));
     }
     (of_pp(&outgoing.message_id, headers), outgoing.body.clone())
 }
@@ -201,6 +206,8 @@ fn properties(properties: &BasicProperties) -> Properties {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         work_code: text(header(WORK_CODE)).known_or_noted(WORK_CODE, &mut malformed),
         new_work_code: text(header(NEW_WORK_CODE)).known_or_noted(NEW_WORK_CODE, &mut malformed),
+        unique: text(header(UNIQUE)).known_or_noted(UNIQUE, &mut malformed),
+        run_at: whole_number(header(RUN_AT)).known_or_noted(RUN_AT, &mut malformed),
         generation,
         attempt,
         failures,
@@ -326,6 +333,20 @@ mod tests {
                     (None, None, Some(name))
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_unique_must_be_text_and_a_run_at_a_number() {
+        let (text, number) = (AMQPValue::LongString("7".into()), AMQPValue::LongLongInt(7));
+        let (_, read) = came(&[(UNIQUE, text.clone()), (RUN_AT, number.clone())]);
+        assert_eq!(
+            (read.unique.as_deref(), read.run_at, read.malformed),
+            (Some("7"), Some(7), None)
+        );
+        for (name, bad) in [(UNIQUE, number), (RUN_AT, text)] {
+            let (_, read) = came(&[(name, bad)]);
+            assert_eq!((read.unique, read.run_at, read.malformed), (None, None, Some(name)));
         }
     }
 

@@ -147,6 +147,7 @@ fn message(claim: &Claim) -> Outgoing {
             lost_leases: claim.lost_leases,
         }),
         new_work_code: None,
+        unique: None,
         body: Bytes::from(body_of_args(&claim.kind, &claim.args)),
     }
 }

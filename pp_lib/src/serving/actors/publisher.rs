@@ -149,6 +149,7 @@ mod tests {
             kind: KindName::default(),
             args: bound.parse::<AddUpTo>().unwrap().args(),
             work_code: None,
+            unique: None,
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, ActorError};
-use crate::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkCode, WorkId};
+use crate::domain::{
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Unique, Work, WorkCode, WorkId,
+};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
@@ -49,7 +51,7 @@ impl Default for StoreOptions {
 /// store.
 #[derive(Clone)]
 pub struct StoreHandle {
-    creates: Mailbox<NewWork, Option<Work>>,
+    creates: Mailbox<NewWork, Option<CreatedWork>>,
     ids: Mailbox<WorkId, Option<Work>>,
     codes: Mailbox<WorkCode, Option<Work>>,
     begins: Mailbox<Begin, Begun>,
@@ -131,12 +133,15 @@ impl StoreHandle {
     }
 
     /// Inserts a work, due at once or at its scheduled time; `None` if its code is taken.
-    pub(in crate::serving) async fn insert(&self, work: NewWork) -> Result<Option<Work>, ActorError> {
+    pub(in crate::serving) async fn insert(&self, work: NewWork) -> Result<Option<CreatedWork>, ActorError> {
         self.creates.ask(work).await
     }
 
     /// Inserts all of these works; none if one of their codes is taken.
-    pub(in crate::serving) async fn insert_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>, ActorError> {
+    pub(in crate::serving) async fn insert_all(
+        &self,
+        works: &[NewWork],
+    ) -> Result<Option<Vec<CreatedWork>>, ActorError> {
         self.due("store: create all", self.store.create_all(works)).await
     }
 
@@ -174,6 +179,16 @@ impl StoreHandle {
     /// The work with this code.
     pub async fn by_code(&self, code: WorkCode) -> Result<Option<Work>, ActorError> {
         self.codes.ask(code).await
+    }
+
+    /// The newest work of this kind with this `unique` that is unfinished, or was since this Unix second.
+    pub(in crate::serving) async fn by_unique(
+        &self,
+        kind: &KindName,
+        unique: &Unique,
+        since: i64,
+    ) -> Result<Option<Work>, ActorError> {
+        logged("store: by unique", self.store.by_unique(kind, unique, since).await)
     }
 
     pub(in crate::serving) async fn search(&self, search: &Search) -> Result<Vec<Work>, ActorError> {
@@ -261,7 +276,7 @@ impl StoreHandle {
     }
 }
 
-async fn create(store: AnyStore, feed: AnyFeed, works: Vec<NewWork>, replies: Vec<Reply<Option<Work>>>) {
+async fn create(store: AnyStore, feed: AnyFeed, works: Vec<NewWork>, replies: Vec<Reply<Option<CreatedWork>>>) {
     let mut replies = replies.into_iter();
     // A refused group is split in halves, the first one first, until only the culprits are refused.
     let mut parts = vec![works.as_slice()];

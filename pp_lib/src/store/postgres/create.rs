@@ -1,6 +1,6 @@
 //! The statement that creates works.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
@@ -8,14 +8,19 @@ use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
-use super::rows::{WORK, WorkRow, column, from_unix_seconds};
-use crate::domain::Work;
+use super::rows::{WORK, WorkRow, column, from_unix_seconds, sorted};
+use crate::domain::{CreatedWork, Work};
 use crate::store::NewWork;
 
-/// Works by their `message_id` and kind.
-type Created = HashMap<(String, String), Work>;
+/// The answers by `message_id` and kind.
+pub(super) type Created = HashMap<(String, String), CreatedWork>;
 
-/// Inserts works that are sorted by `message_id` and kind; returns the works there are then, inserted now or before.
+/// The works in the order in which an insert waits for others.
+pub(super) fn in_order(works: &[NewWork]) -> Vec<NewWork> {
+    sorted(works, |work| (work.unique_key(), work.key()))
+}
+
+/// Inserts works that are [`in_order`]; returns the works there are then, inserted now or before.
 pub(super) fn create(connection: &mut PgConnection, works: &[NewWork]) -> Result<Created, Failure> {
     let inserted = skipping_at_need(connection, |connection, on_conflict| {
         insert(connection, works, on_conflict)
@@ -45,17 +50,17 @@ pub(super) fn create_all(connection: &mut PgConnection, works: &[NewWork]) -> Re
 fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConflict) -> QueryResult<Vec<WorkRow>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
-            INSERT INTO works (kind, work_code, origin, message_id, args, run_at, due_at)
-            SELECT kind, work_code, origin, message_id, args::json, run_at, greatest(now(), run_at)
-            FROM unnest($1, $2, $3, $4::work_origin[], $5, $6)
-                AS input (message_id, kind, work_code, origin, args, run_at)
+            INSERT INTO works (kind, work_code, origin, message_id, args, run_at, due_at, unique_key)
+            SELECT kind, work_code, origin, message_id, args::json, run_at, greatest(now(), run_at), unique_key
+            FROM unnest($1, $2, $3, $4::work_origin[], $5, $6, $7)
+                AS input (message_id, kind, work_code, origin, args, run_at, unique_key)
             {}
             RETURNING *
         ), logged AS (
             INSERT INTO events (work_id, generation, variable, value, status)
             SELECT id, generation, 'work/created',
                 CASE kind WHEN 'add_up_to' THEN args ->> 'add_up_to' ELSE args::text END, status
-            FROM inserted WHERE origin = 'api'
+            FROM inserted WHERE origin <> 'consumer'
         ), counted AS (
             INSERT INTO stat_deltas (kind, origin, status, works)
             SELECT kind, origin, status, count(*) FROM inserted GROUP BY kind, origin, status
@@ -68,11 +73,12 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.origin().as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.args.as_str()))
-    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)));
+    .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)))
+    .bind::<Array<Nullable<Text>>, _>(column(works, |work| work.unique_key().map(|(_, unique)| unique)));
     Prepared(statement).load(connection)
 }
 
-/// Adds the works that were there before.
+/// Adds the works that were there before: those with the same identity, else those with the same `unique`.
 fn with_present(
     connection: &mut PgConnection,
     works: &[NewWork],
@@ -90,13 +96,57 @@ fn with_present(
         .load(connection)?;
         created.extend(present);
     }
-    created
+    let mut answers = Created::with_capacity(works.len());
+    for row in created {
+        let (message_id, kind) = row.key();
+        let key = (message_id.to_owned(), kind.to_owned());
+        let created = CreatedWork {
+            work: row.into_work()?,
+            duplicate: false,
+        };
+        answers.insert(key, created);
+    }
+    add_duplicates(connection, works, &mut answers)?;
+    Ok(answers)
+}
+
+/// Adds the unfinished works whose `unique` is that of works without an answer.
+fn add_duplicates(connection: &mut PgConnection, works: &[NewWork], answers: &mut Created) -> Result<(), Failure> {
+    let unanswered = |work: &&NewWork| !answers.contains_key(&key_of(work));
+    let unanswered: Vec<&NewWork> = works.iter().filter(unanswered).collect();
+    let keys: BTreeSet<(&str, &str)> = unanswered.iter().filter_map(|work| work.unique_key()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<(&str, &str)> = keys.into_iter().collect();
+    let rows: Vec<WorkRow> = sql_query(format!(
+        "SELECT {WORK} FROM works JOIN unnest($1, $2) AS held (kind, unique_key) USING (kind, unique_key)
+        WHERE status IN ('pending', 'running')"
+    ))
+    .bind::<Array<Text>, _>(column(&keys, |(kind, _)| *kind))
+    .bind::<Array<Text>, _>(column(&keys, |(_, unique)| *unique))
+    .load(connection)?;
+    let holders = rows
         .into_iter()
-        .map(|row| {
-            let (message_id, kind) = row.key();
-            Ok(((message_id.to_owned(), kind.to_owned()), row.into_work()?))
-        })
-        .collect()
+        .map(WorkRow::into_work)
+        .collect::<Result<Vec<Work>, _>>()?;
+    for work in unanswered {
+        let holds = |held: &&Work| held.kind == work.kind && held.unique == work.unique;
+        if let Some(held) = holders.iter().find(holds) {
+            let duplicate = CreatedWork {
+                work: held.clone(),
+                duplicate: true,
+            };
+            answers.insert(key_of(work), duplicate);
+        }
+    }
+    Ok(())
+}
+
+/// The key of a work's answer.
+pub(super) fn key_of(new: &NewWork) -> (String, String) {
+    let (message_id, kind) = new.key();
+    (message_id.to_owned(), kind.to_owned())
 }
 
 /// The reason to roll back.

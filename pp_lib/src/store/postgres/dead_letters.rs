@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::rows::{
     Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
 };
+use super::work_changes::is_unique_held;
 use crate::domain::{DeadLetter, DeadLetterId, KindName, WorkId};
 use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
@@ -157,12 +158,20 @@ impl DeadLetters for PostgresStore {
                 WHERE id = ANY($1) AND due_at IS NULL
                 FOR UPDATE SKIP LOCKED
             ), failed AS MATERIALIZED (
-                SELECT works.id, picked.id AS letter FROM picked
+                SELECT works.id, picked.id AS letter,
+                    row_number() OVER (PARTITION BY works.kind, works.unique_key ORDER BY works.id) AS place
+                FROM picked
                 JOIN works ON works.id = picked.work_id AND works.generation = picked.generation
                 WHERE works.status = 'failed' AND works.deleted_on IS NULL
             ), held AS MATERIALIZED (
                 SELECT works.id, failed.letter FROM failed JOIN works USING (id)
                 WHERE works.status = 'failed' AND works.deleted_on IS NULL
+                    -- At most one work with a `unique` may be unfinished.
+                    AND (works.unique_key IS NULL OR place = 1 AND NOT EXISTS (
+                        SELECT FROM works AS other
+                        WHERE other.kind = works.kind AND other.unique_key = works.unique_key
+                            AND other.status IN ('pending', 'running')
+                    ))
                 FOR NO KEY UPDATE OF works SKIP LOCKED
             ), revived AS (
                 UPDATE works SET
@@ -291,7 +300,12 @@ impl PostgresStore {
             let some = some.to_vec();
             let count = self
                 .run(move |connection| {
-                    let count: Count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection)?;
+                    let count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection);
+                    // Another work with the same `unique` began meanwhile, which the next try sees.
+                    let count: Count = count.map_err(|error| match is_unique_held(&error) {
+                        true => Failure::Busy(error.to_string()),
+                        false => error.into(),
+                    })?;
                     Ok(count.count)
                 })
                 .await?;

@@ -17,7 +17,7 @@ const EPOCH_SECONDS: i64 = 946_684_800;
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
     "id, kind, message_id, work_code, args::text AS args, status::text AS status, result::text AS result, version,
-    created_on, updated_on, run_at, error, attempt";
+    created_on, updated_on, run_at, unique_key, error, attempt";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -44,6 +44,8 @@ pub(super) struct WorkRow {
     updated_on: PgTimestamp,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     run_at: Option<PgTimestamp>,
+    #[diesel(sql_type = Nullable<Text>)]
+    unique_key: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     error: Option<String>,
     #[diesel(sql_type = Integer)]
@@ -73,6 +75,10 @@ impl WorkRow {
             result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
+            unique: self
+                .unique_key
+                .map(|unique| parsed(id, unique.try_into()))
+                .transpose()?,
             error: self.error,
             attempt: self.attempt,
         })

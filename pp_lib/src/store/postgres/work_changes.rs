@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
 
@@ -138,7 +139,7 @@ impl PostgresStore {
         // No work has these numbers.
         let (generation, found_version) = (AtomicI32::new(0), AtomicI64::new(0));
         self.run(move |connection| {
-            connection.transaction(|connection| {
+            let changed = connection.transaction(|connection| {
                 let held = hold(connection, id)?;
                 let before = Before {
                     generation: generation.load(Ordering::Relaxed),
@@ -189,10 +190,44 @@ impl PostgresStore {
                 .bind::<Text, _>(value.as_ref())
                 .get_result(connection)?;
                 Ok(read(Some(changed))?.map_or(Changed::Missing, Changed::Applied))
-            })
+            });
+            match changed {
+                Err(Abort::UniqueHeld) => Ok(Changed::UniqueHeld),
+                Err(Abort::Failed(failure)) => Err(failure),
+                Ok(changed) => Ok(changed),
+            }
         })
         .await
     }
+}
+
+/// The reason to roll back.
+enum Abort {
+    UniqueHeld,
+    Failed(Failure),
+}
+
+impl From<Failure> for Abort {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Error> for Abort {
+    fn from(error: Error) -> Self {
+        match is_unique_held(&error) {
+            true => Self::UniqueHeld,
+            false => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// True if a work would be unfinished beside another one with its `unique`.
+pub(super) fn is_unique_held(error: &Error) -> bool {
+    let Error::DatabaseError(DatabaseErrorKind::UniqueViolation, information) = error else {
+        return false;
+    };
+    information.constraint_name() == Some("works_unique")
 }
 
 /// The row of a work that is not deleted, locked until the transaction ends.

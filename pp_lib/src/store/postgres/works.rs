@@ -1,22 +1,22 @@
 //! Works as the API serves them: their creation, look-up and search.
 
 use async_trait::async_trait;
-use diesel::sql_types::{Array, BigInt, Text};
-use diesel::{RunQueryDsl as _, sql_query};
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
+use diesel::{OptionalExtension as _, RunQueryDsl as _, sql_query};
 
 use super::prepared::Prepared;
-use super::rows::{WORK, column, sorted, works};
+use super::rows::{WORK, WorkRow, column, from_unix_seconds, works};
 use super::{PostgresStore, create, search, trial};
-use crate::domain::{Work, WorkCode, WorkId};
+use crate::domain::{CreatedWork, KindName, Unique, Work, WorkCode, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
 #[async_trait]
 impl WorkRows for PostgresStore {
-    async fn create(&self, new: &[NewWork]) -> Result<Vec<Option<Work>>> {
+    async fn create(&self, new: &[NewWork]) -> Result<Vec<Option<CreatedWork>>> {
         let Some(first) = new.first().cloned() else {
             return Ok(Vec::new());
         };
-        let rows = sorted(new, NewWork::key);
+        let rows = create::in_order(new);
         let works = self
             .run_proved(
                 new.len(),
@@ -24,14 +24,14 @@ impl WorkRows for PostgresStore {
                 move |connection| trial::create(connection, &first),
             )
             .await?;
-        Ok(new.iter().map(|new| works.get(&key_of(new)).cloned()).collect())
+        Ok(new.iter().map(|new| works.get(&create::key_of(new)).cloned()).collect())
     }
 
-    async fn create_all(&self, new: &[NewWork]) -> Result<Option<Vec<Work>>> {
+    async fn create_all(&self, new: &[NewWork]) -> Result<Option<Vec<CreatedWork>>> {
         let Some(first) = new.first().cloned() else {
             return Ok(Some(Vec::new()));
         };
-        let rows = sorted(new, NewWork::key);
+        let rows = create::in_order(new);
         let works = self
             .run_proved(
                 1,
@@ -41,7 +41,7 @@ impl WorkRows for PostgresStore {
             .await?;
         // Without a work for each there is none.
         Ok(works.and_then(|works| {
-            let work = |new: &NewWork| works.get(&key_of(new)).cloned();
+            let work = |new: &NewWork| works.get(&create::key_of(new)).cloned();
             new.iter().map(work).collect()
         }))
     }
@@ -52,6 +52,25 @@ impl WorkRows for PostgresStore {
         self.run(move |connection| {
             let statement = sql_query(&select).bind::<Array<BigInt>, _>(&ids);
             works(Prepared(statement).load(connection)?)
+        })
+        .await
+    }
+
+    async fn by_unique(&self, kind: &KindName, unique: &Unique, since: i64) -> Result<Option<Work>> {
+        let (kind, unique) = (kind.clone(), unique.clone());
+        let select = format!(
+            "SELECT {WORK} FROM works
+            WHERE kind = $1 AND unique_key = $2 AND deleted_on IS NULL
+                AND (status IN ('pending', 'running') OR updated_on >= $3)
+            ORDER BY id DESC LIMIT 1"
+        );
+        self.run(move |connection| {
+            let statement = sql_query(&select)
+                .bind::<Text, _>(kind.as_str())
+                .bind::<Text, _>(unique.as_str())
+                .bind::<Timestamptz, _>(from_unix_seconds(since));
+            let row: Option<WorkRow> = statement.get_result(connection).optional()?;
+            row.map(WorkRow::into_work).transpose()
         })
         .await
     }
@@ -70,9 +89,4 @@ impl WorkRows for PostgresStore {
         let search = search.clone();
         self.run(move |connection| search::search(connection, &search)).await
     }
-}
-
-fn key_of(new: &NewWork) -> (String, String) {
-    let (message_id, kind) = new.key();
-    (message_id.to_owned(), kind.to_owned())
 }

@@ -233,16 +233,27 @@ impl SqliteStore {
     }
 }
 
+/// Letters of failed works whose `unique` belongs to an unfinished work.
+const UNIQUE_HELD: &str = "
+    SELECT letter.id FROM dead_letters AS letter
+    JOIN works ON works.id = letter.work_id AND works.generation = letter.generation
+    JOIN works AS other ON other.kind = works.kind AND other.unique_key = works.unique_key
+    WHERE works.status = 'failed' AND works.deleted_on IS NULL AND other.status IN ('pending', 'running')";
+
 /// Works first, then the letters that have nothing left to say: those of works, and of none that moved on meanwhile.
 fn redrive(connection: &mut SqliteConnection, which: &Selection) -> QueryResult<u64> {
     let (these, wanted) = selected(which);
+    let these = &format!("{these} AND dead_letters.id NOT IN ({UNIQUE_HELD})");
     let revived: Vec<Revived> = sql_query(format!(
         "UPDATE works SET status = 'pending', generation = works.generation + 1, attempt = 1,
                 failures = 0, lost_leases = 0, error = NULL, due_at = {NOW}, due_set_on = NULL, sent_at = NULL,
                 version = version + 1, updated_on = {NOW}
-         FROM (SELECT work_id, generation FROM dead_letters WHERE {these}) AS letter
-         WHERE works.id = letter.work_id AND works.generation = letter.generation
-           AND works.status = 'failed' AND works.deleted_on IS NULL
+         FROM (SELECT failed.id, failed.unique_key,
+                   row_number() OVER (PARTITION BY failed.kind, failed.unique_key ORDER BY failed.id) AS place
+               FROM (SELECT work_id, generation FROM dead_letters WHERE {these}) AS letter
+               JOIN works AS failed ON failed.id = letter.work_id AND failed.generation = letter.generation
+               WHERE failed.status = 'failed' AND failed.deleted_on IS NULL) AS chosen
+         WHERE works.id = chosen.id AND (chosen.unique_key IS NULL OR chosen.place = 1)
          RETURNING works.id, works.generation"
     ))
     .bind::<Text, _>(&wanted)

@@ -15,7 +15,8 @@ pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
-    "id, kind, work_code, message_id, args, created_on, updated_on, status, result, version, run_at, error, attempt";
+    "id, kind, work_code, message_id, args, created_on, updated_on, status, result, version, run_at,
+     unique_key, error, attempt";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -43,6 +44,8 @@ pub(super) struct WorkRow {
     #[diesel(sql_type = Nullable<BigInt>)]
     run_at: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
+    unique_key: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     error: Option<String>,
     #[diesel(sql_type = Integer)]
     attempt: i32,
@@ -66,6 +69,10 @@ impl WorkRow {
             result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
+            unique: self
+                .unique_key
+                .map(|unique| parsed("unique_key", unique.try_into()))
+                .transpose()?,
             error: self.error,
             attempt: self.attempt,
         })

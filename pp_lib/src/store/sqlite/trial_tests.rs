@@ -53,6 +53,7 @@ fn work(bound: i64) -> NewWork {
         kind: KindName::default(),
         args: AddUpTo::try_from(bound).unwrap().args(),
         run_at: None,
+        unique: None,
     }
 }
 

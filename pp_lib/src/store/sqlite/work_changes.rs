@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::SqliteStore;
 use super::deltas::{self, Moved};
-use super::rows::{NOW, WORK, WorkRow, insert_events, json_rows, millis, parsed};
+use super::rows::{Id, NOW, WORK, WorkRow, insert_events, json_rows, millis, parsed};
 use crate::domain::{Json, KindName, Status, Variable, Work, WorkId, value_of_args};
 use crate::store::{Changed, Result, WorkChanges};
 
@@ -123,6 +123,9 @@ impl SqliteStore {
             if !(change.allowed)(was) {
                 return Ok(Changed::WrongStatus(was));
             }
+            if change.starts_over && is_unique_held(connection, id)? {
+                return Ok(Changed::UniqueHeld);
+            }
             let changed: WorkRow = sql_query(format!(
                 "UPDATE works SET {}, args = coalesce(?2, args), sent_at = NULL, version = version + 1,
                      updated_on = {NOW}
@@ -149,6 +152,18 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// True if another work of the kind with this one's `unique` is unfinished.
+fn is_unique_held(connection: &mut SqliteConnection, id: WorkId) -> QueryResult<bool> {
+    let held: Option<Id> = sql_query(
+        "SELECT other.id FROM works JOIN works AS other USING (kind, unique_key)
+         WHERE works.id = ? AND other.id <> works.id AND other.status IN ('pending', 'running')",
+    )
+    .bind::<BigInt, _>(id.0)
+    .get_result(connection)
+    .optional()?;
+    Ok(held.is_some())
 }
 
 /// The row of a work that is not deleted.
@@ -186,6 +201,7 @@ mod tests {
             kind: KindName::default(),
             args: AddUpTo::MIN.args(),
             run_at: None,
+            unique: None,
         };
         let works = store.create_all(&[new(), new(), new()]).await.unwrap().unwrap();
         let claims = store.claim(&[], None, Duration::from_secs(30), 2).await.unwrap();

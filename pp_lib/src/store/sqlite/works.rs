@@ -1,19 +1,19 @@
 //! Works created, read and searched.
 
 use async_trait::async_trait;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
+use diesel::{Connection as _, OptionalExtension as _, QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::rows::{WORK, WorkRow, json_rows};
 use super::{SqliteStore, create, search, trial};
-use crate::domain::{Work, WorkCode, WorkId};
+use crate::domain::{CreatedWork, KindName, Unique, Work, WorkCode, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
 #[async_trait]
 impl WorkRows for SqliteStore {
-    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<Work>>> {
+    async fn create(&self, works: &[NewWork]) -> Result<Vec<Option<CreatedWork>>> {
         let Some(first) = works.first().cloned() else {
             return Ok(Vec::new());
         };
@@ -26,7 +26,7 @@ impl WorkRows for SqliteStore {
         .await
     }
 
-    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<Work>>> {
+    async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<CreatedWork>>> {
         let Some(first) = works.first().cloned() else {
             return Ok(Some(Vec::new()));
         };
@@ -35,7 +35,7 @@ impl WorkRows for SqliteStore {
             let created = connection.transaction(|connection| {
                 let works = create::create(connection, &wanted)?
                     .into_iter()
-                    .collect::<Option<Vec<Work>>>();
+                    .collect::<Option<Vec<CreatedWork>>>();
                 // What was inserted beside one whose code is taken is taken back.
                 works.ok_or(diesel::result::Error::RollbackTransaction)
             });
@@ -52,6 +52,25 @@ impl WorkRows for SqliteStore {
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
         let ids = json_rows(ids.iter().map(|id| json!(id)));
         self.read(move |connection| read_by(connection, "id", ids)).await
+    }
+
+    async fn by_unique(&self, kind: &KindName, unique: &Unique, since: i64) -> Result<Option<Work>> {
+        let (kind, unique) = (kind.clone(), unique.clone());
+        self.read(move |connection| {
+            let row: Option<WorkRow> = sql_query(format!(
+                "SELECT {WORK} FROM works
+                 WHERE kind = ?1 AND unique_key = ?2 AND deleted_on IS NULL
+                   AND (status IN ('pending', 'running') OR updated_on >= ?3)
+                 ORDER BY id DESC LIMIT 1"
+            ))
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Text, _>(unique.as_str())
+            .bind::<BigInt, _>(since.saturating_mul(1000))
+            .get_result(connection)
+            .optional()?;
+            row.map(WorkRow::into_work).transpose()
+        })
+        .await
     }
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {

@@ -104,6 +104,7 @@ fn message(rng: &mut StdRng) -> Message {
             message_id,
             row: None,
             new_work_code: None,
+            unique: None,
             body: Bytes::from(body),
         },
     }

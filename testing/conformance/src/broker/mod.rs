@@ -93,6 +93,7 @@ pub fn demand(number: usize) -> Outgoing {
         message_id: message_id(number),
         row: None,
         new_work_code: None,
+        unique: None,
         body: body(number),
     }
 }

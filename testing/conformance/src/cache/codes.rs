@@ -13,6 +13,7 @@ fn provisional(id: i64, add_up_to: AddUpTo) -> ByCode {
         work_code: code(id),
         kind: KindName::default(),
         args: add_up_to.args(),
+        unique: None,
         created_on: 1_634_115_736 + id,
     })
 }

@@ -42,6 +42,7 @@ pub(super) fn work(id: i64, version: i64) -> Entry {
         result: Some(i64::MAX.into()),
         version,
         run_at: (version % 2 == 0).then_some(1_634_115_000),
+        unique: None,
         error: None,
         attempt: 1,
     })

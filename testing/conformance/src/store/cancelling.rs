@@ -32,7 +32,7 @@ async fn scheduled(store: &AnyStore, run_at: i64) -> Work {
         run_at: Some(run_at),
         ..new_work(Origin::Api, 4)
     };
-    store.create(&[scheduled]).await.unwrap().remove(0).unwrap()
+    store.create(&[scheduled]).await.unwrap().remove(0).unwrap().work
 }
 
 fn with_status(status: Status) -> Search {

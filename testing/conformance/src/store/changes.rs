@@ -301,7 +301,7 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
         run_at: Some(now() + 1),
         ..new_work(Origin::Api, 4)
     };
-    let scheduled = store.create(&[scheduled]).await.unwrap().remove(0).unwrap();
+    let scheduled = store.create(&[scheduled]).await.unwrap().remove(0).unwrap().work;
     for work in [&silent, &due, &scheduled] {
         deleted(&store, work.id).await;
     }

@@ -22,6 +22,7 @@ pub fn new_work(origin: Origin, number: i64) -> NewWork {
         kind: KindName::default(),
         args: bound(number).args(),
         run_at: None,
+        unique: None,
     }
 }
 
@@ -37,7 +38,7 @@ pub(super) async fn created(store: &AnyStore, numbers: &[i64]) -> Vec<Work> {
         .await
         .unwrap()
         .into_iter()
-        .map(Option::unwrap)
+        .map(|created| created.unwrap().work)
         .collect()
 }
 

@@ -23,7 +23,7 @@ pub async fn creates_works_due_at_once_with_their_event(store: AnyStore) {
         .await
         .unwrap()
         .into_iter()
-        .map(Option::unwrap)
+        .map(|created| created.unwrap().work)
         .collect();
     for (work, wanted) in works.iter().zip(&wanted) {
         assert_eq!(

@@ -48,6 +48,7 @@ async fn a_work_that_lost_its_workers_too_often_is_one_line_with_its_code() {
         kind: KindName::default(),
         args: AddUpTo::try_from(7).unwrap().args(),
         run_at: None,
+        unique: None,
     };
     place.store().await.create(std::slice::from_ref(&work)).await.unwrap();
     let worker = || {

@@ -1,4 +1,5 @@
-//! Puts a producer's demands onto the broker or, within one process, into the store as due rows.
+//! Puts works in: a producer's demands onto the broker or, within one process, into the store as due rows; and, in
+//! `transaction`, the works of an application into the database within its own transaction.
 //!
 //! The producer decides when demands are made and how often they are offered again.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published};
-use crate::domain::{Json, KindName, MessageId, Origin, WorkCode, body_of_args};
+use crate::domain::{Json, KindName, MessageId, Origin, Unique, WorkCode, body_of_args};
 use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
@@ -23,6 +24,8 @@ pub struct NewDemand {
     pub args: Json,
     /// The promised code of its work, if there is one.
     pub work_code: Option<WorkCode>,
+    /// While a work of the kind with this text is unfinished, the demand is for that work.
+    pub unique: Option<Unique>,
 }
 
 /// The reason why a sink may have taken none or only some of the demands. Offering the same demands again is harmless.
@@ -80,6 +83,7 @@ fn message(demand: &NewDemand) -> Outgoing {
         message_id: demand.message_id.clone(),
         row: None,
         new_work_code: demand.work_code.clone(),
+        unique: demand.unique.clone(),
         body: body_of_args(&demand.kind, &demand.args).into(),
     }
 }
@@ -119,6 +123,7 @@ fn row(demand: &NewDemand) -> NewWork {
         work_code: (demand.work_code.clone()).unwrap_or_else(|| new_work_code(Origin::Consumer)),
         args: demand.args.clone(),
         run_at: None,
+        unique: demand.unique.clone(),
     }
 }
 
@@ -143,6 +148,7 @@ mod tests {
             message_id: new_message_id(),
             args: AddUpTo::try_from(2).unwrap().args(),
             work_code: None,
+            unique: None,
         };
         std::iter::repeat_with(demand).take(count).collect()
     }

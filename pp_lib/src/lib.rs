@@ -18,3 +18,6 @@ pub mod maintenance;
 pub mod serving;
 pub mod streams;
 pub mod worker;
+
+/// The database library, for transactions that put works in; see [`enqueue::enqueue`].
+pub use diesel;

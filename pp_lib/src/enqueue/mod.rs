@@ -3,6 +3,8 @@
 //!
 //! The producer decides when demands are made and how often they are offered again.
 
+mod transaction;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -12,6 +14,8 @@ use crate::domain::{Json, KindName, MessageId, Origin, Unique, WorkCode, body_of
 use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
+
+pub use transaction::{EnqueueConnection, Enqueued, NewJob, enqueue};
 
 /// A demand for a new work.
 #[derive(Clone, Debug, PartialEq, Eq)]

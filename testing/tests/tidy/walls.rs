@@ -10,7 +10,12 @@ use crate::tree::{File, files, none};
 const ONLY_IN: [(&[&str], &[&str]); 8] = [
     (
         &["diesel::", "diesel_migrations::"],
-        &["pp_lib/src/store/", "pp_storage/", "pp_lib/tests/it/clocks.rs"],
+        &[
+            "pp_lib/src/store/",
+            "pp_lib/src/enqueue/",
+            "pp_storage/",
+            "pp_lib/tests/it/clocks.rs",
+        ],
     ),
     (
         &["lapin::", "async_rs::"],

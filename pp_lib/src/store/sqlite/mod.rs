@@ -34,6 +34,8 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use pp_storage::SchemaError;
 
+pub(crate) use self::create::create as create_works;
+
 use self::connection::{refusal, set_up};
 use self::integrity::Integrity;
 use self::writer::Writer;

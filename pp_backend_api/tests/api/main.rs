@@ -42,5 +42,6 @@ mod server;
 mod stats;
 mod streams;
 mod tripped;
+mod unique;
 mod worker;
 mod works;

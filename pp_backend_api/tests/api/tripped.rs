@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pp_backend_api::Config;
 use pp_conformance::scripted::{Call, ScriptedStore, Step};
-use pp_lib::domain::Work;
+use pp_lib::domain::CreatedWork;
 use pp_lib::serving::StoreOptions;
 use pp_lib::store::StoreError;
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ fn an_unsaved_answer_is_503_and_the_retry_gets_the_same_work() {
 #[test]
 fn a_taken_code_is_replaced_and_no_work_exists_twice() {
     let (store, server, _folder) = server(CONFIG, StoreOptions::default());
-    store.next(Call::CreateAll, 3, || Step::answer(None::<Vec<Work>>));
+    store.next(Call::CreateAll, 3, || Step::answer(None::<Vec<CreatedWork>>));
     let headers = [("content-type", "application/json")];
     let answer = send(server.address, "POST", "/work/bulk", &headers, Some(b"[{},{},{}]"));
     assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 3));

@@ -1,6 +1,7 @@
 //! Dispatcher, broker and worker in one process, on the embedded adapters: every demand reaches its outcome.
 
 mod computing;
+mod joining;
 mod redriving;
 mod stopping;
 

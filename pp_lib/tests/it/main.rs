@@ -33,6 +33,7 @@ mod clocks;
 mod crowd;
 mod delivery;
 mod end_to_end;
+mod enqueue;
 mod feed;
 mod foreign;
 mod garbled;

@@ -5,6 +5,7 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod apps;
 mod import;
 mod stats_by_kind;
 mod store_schema;

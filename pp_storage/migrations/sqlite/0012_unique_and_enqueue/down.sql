@@ -1,7 +1,7 @@
 -- The version before cannot hold works of origin app: then this fails, and says so.
-CREATE TABLE there_are_works_of_origin_app (one INTEGER CHECK (one IS NULL)) STRICT;
-INSERT INTO there_are_works_of_origin_app SELECT 1 FROM works WHERE origin = 'app' LIMIT 1;
-DROP TABLE there_are_works_of_origin_app;
+CREATE TABLE refusal (one INTEGER CONSTRAINT there_are_works_of_origin_app CHECK (one IS NULL)) STRICT;
+INSERT INTO refusal SELECT 1 FROM works WHERE origin = 'app' LIMIT 1;
+DROP TABLE refusal;
 DELETE FROM stat_deltas WHERE origin = 'app';
 DELETE FROM stat_totals WHERE origin = 'app';
 

@@ -5,7 +5,7 @@ use pp_lib::domain::{DemandedRow, KindName, Run};
 
 use super::{assert_numbers, body, demand, publish, receive, tags, until_ready};
 
-/// Identity, row, promised code and body travel; a first delivery has the count 0.
+/// Identity, row, promised code, `unique` and body travel; a first delivery has the count 0.
 pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     let row = DemandedRow {
         work_code: "api-0123456789".parse().unwrap(),
@@ -22,6 +22,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     };
     let with_code = Outgoing {
         new_work_code: Some("consumer-0123456789".parse().unwrap()),
+        unique: Some("user 7".to_owned().try_into().unwrap()),
         ..demand(3)
     };
     let published = broker
@@ -53,6 +54,7 @@ pub async fn a_message_arrives_as_it_was_sent(broker: AnyBroker) {
     let with_code = Properties {
         message_id: Some("demand-3".into()),
         new_work_code: Some("consumer-0123456789".into()),
+        unique: Some("user 7".into()),
         ..Properties::default()
     };
     let expected = [expected(1, with_row), expected(2, without), expected(3, with_code)];

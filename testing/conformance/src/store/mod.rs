@@ -33,6 +33,7 @@ mod keys;
 mod kinds;
 mod leases;
 mod retention;
+mod unique;
 mod views;
 mod works;
 
@@ -49,6 +50,7 @@ pub use keys::*;
 pub use kinds::*;
 pub use leases::*;
 pub use retention::*;
+pub use unique::*;
 pub use views::*;
 pub use works::*;
 
@@ -60,6 +62,7 @@ macro_rules! store_suite {
         $crate::store_suite!(@cases $fresh:
             creates_works_due_at_once_with_their_event
             creating_again_is_no_second_work
+            works_of_applications_have_their_event_and_are_found
             a_taken_code_is_said_and_changes_nothing
             reads_by_id_and_code_leave_out_what_is_not_there
             a_history_is_read_in_parts
@@ -214,6 +217,14 @@ macro_rules! store_suite {
             a_worker_is_seen_for_the_kinds_that_are_declared
             there_is_a_most_of_kinds
             each_kind_is_kept_for_its_own_time
+            an_unfinished_work_answers_for_its_unique
+            works_of_one_call_with_one_unique_are_one
+            a_repeated_creation_with_a_unique_is_no_duplicate
+            of_many_that_create_with_one_unique_at_once_one_does
+            a_work_does_not_begin_again_while_its_unique_is_held
+            a_redrive_leaves_the_letters_of_works_whose_unique_is_held
+            whoever_begins_a_unique_first_wins
+            the_holder_of_a_unique_is_found
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

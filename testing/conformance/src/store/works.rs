@@ -179,6 +179,29 @@ pub async fn searches_newest_first_by_every_filter(store: AnyStore) {
     assert_eq!(ids(&store, since(i64::MIN)).await, all);
 }
 
+pub async fn works_of_applications_have_their_event_and_are_found(store: AnyStore) {
+    let wanted = [new_work(Origin::App, 4), new_work(Origin::Api, 5)];
+    let works = store.create_all(&wanted).await.unwrap().unwrap();
+    assert!(works[0].work_code.as_str().starts_with("app-"));
+    let created = [(Variable::WorkCreated, "4".to_owned())];
+    assert_eq!(history(&store, works[0].id).await, created);
+    for (prefix, found) in [("a", 2), ("ap", 2), ("app", 1), ("app-", 1), ("api-", 1), ("app_", 0)] {
+        let search = Search {
+            work_code: WorkCodePrefix::parse(prefix),
+            ..everything()
+        };
+        assert_eq!(ids(&store, search).await.len(), found, "{prefix}");
+    }
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.works.app.pending, stats.works.api.pending), (1, 1));
+    let claims = claim(&store).await;
+    assert_eq!(claims.len(), 2);
+    assert_eq!(
+        complete_one(&store, completion(&claims[0], done(4))).await,
+        Completed::Applied
+    );
+}
+
 pub async fn prefixes_are_literal(store: AnyStore) {
     let works = created(&store, &[1, 2]).await;
     complete_one(&store, without_row(3, done(3))).await;

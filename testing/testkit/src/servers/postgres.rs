@@ -81,6 +81,7 @@ pub(super) fn launch(instance: &Instance) -> Launch {
         // The path of a socket is limited to 107 bytes, and a state folder's is not: TCP only.
         "unix_socket_directories=",
         "max_connections=200",
+        "max_prepared_transactions=10",
         "shared_buffers=256MB",
         "max_wal_size=2GB",
         "fsync=on",

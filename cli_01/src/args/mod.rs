@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
-use pp_lib::domain::{AddUpTo, Json, KindName, Status, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WorkCodePrefix, WorkId};
 use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
 use pp_lib::store::Search;
 
@@ -104,19 +104,33 @@ enum Action {
         /// The time it starts, at most 366 days ahead [unit: Unix seconds; default: at once].
         #[arg(long, value_name = "UNIX", allow_negative_numbers = true, value_parser = run_at)]
         run_at: Option<i64>,
+
+        /// While a work of the kind with this text is unfinished, show that one instead [1 to 255 bytes].
+        #[arg(long, value_name = "TEXT", value_parser = unique)]
+        unique: Option<Unique>,
     },
     /// List works, newest first.
     Search(SearchArgs),
     /// Show the history of a work, oldest first.
     Events(OneWork),
-    /// Give a work another bound and compute it again.
+    /// Give a work another bound or other arguments and compute it again.
     Update {
         #[command(flatten)]
         work: OneWork,
 
         /// The bound of the sum, 1 to 2147483647.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        add_up_to: AddUpTo,
+        #[arg(
+            long,
+            value_name = "N",
+            allow_negative_numbers = true,
+            required_unless_present = "args",
+            conflicts_with = "args"
+        )]
+        add_up_to: Option<AddUpTo>,
+
+        /// The arguments of a work of another kind, as JSON.
+        #[arg(long, value_name = "JSON", value_parser = args_json)]
+        args: Option<Json>,
     },
     /// End a pending or running work; it stays readable as cancelled.
     Cancel(OneWork),
@@ -224,13 +238,23 @@ impl Action {
                 kind,
                 args,
                 run_at,
+                unique,
             } => {
                 let kind = kind.unwrap_or_default();
                 let args = requested_args(&kind, add_up_to, args).map_err(Failure::Usage)?;
-                Command::Create(CreateWork { kind, args, run_at })
+                Command::Create(CreateWork {
+                    kind,
+                    args,
+                    run_at,
+                    unique,
+                })
             }
             Self::Events(work) => Command::Events(WorkId(work.id)),
-            Self::Update { work, add_up_to } => Command::Update(WorkId(work.id), add_up_to.args()),
+            Self::Update { work, add_up_to, args } => {
+                let args = add_up_to.map(AddUpTo::args).or(args);
+                let missing = || Failure::Usage("give --add-up-to or --args".to_owned());
+                Command::Update(WorkId(work.id), args.ok_or_else(missing)?)
+            }
             Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
             Self::Retry(work) => Command::Retry(WorkId(work.id)),
             Self::Delete(work) => Command::Delete(WorkId(work.id)),
@@ -255,6 +279,10 @@ fn status(text: &str) -> Result<Status, String> {
 
 fn args_json(text: &str) -> Result<Json, String> {
     Json::parse(text.as_bytes(), Json::USUAL_LIMIT).map_err(|error| error.to_string())
+}
+
+fn unique(text: &str) -> Result<Unique, String> {
+    Unique::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn run_at(text: &str) -> Result<i64, String> {

@@ -149,8 +149,9 @@ impl System {
             work_code: new_work_code(Origin::Api),
             args: AddUpTo::try_from(3).unwrap().args(),
             run_at: None,
+            unique: None,
         };
-        self.store.create(&[new]).await.unwrap().remove(0).unwrap()
+        self.store.create(&[new]).await.unwrap().remove(0).unwrap().work
     }
 
     async fn work(&self, work: &Work) -> Work {

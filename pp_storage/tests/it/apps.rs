@@ -6,7 +6,7 @@ use diesel::migration::MigrationVersion;
 use diesel::{Connection, RunQueryDsl, sql_query};
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 
-const THIS: &str = "0012";
+const THIS: &str = "0014";
 
 /// A work of each origin and status that the version before has.
 const WORKS: &str = r#"

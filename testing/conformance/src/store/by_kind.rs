@@ -31,7 +31,8 @@ fn of_kind(name: &str, origin: Origin) -> NewWork {
 
 async fn created(store: &AnyStore, names: &[&str]) -> Vec<Work> {
     let works: Vec<NewWork> = names.iter().map(|name| of_kind(name, Origin::Api)).collect();
-    store.create_all(&works).await.unwrap().unwrap()
+    let works = store.create_all(&works).await.unwrap().unwrap();
+    works.into_iter().map(|created| created.work).collect()
 }
 
 /// Completes all that is pending. What becomes of a work depends on its kind and its place among those of its kind.

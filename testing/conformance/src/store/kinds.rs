@@ -41,6 +41,7 @@ fn wanted(kind: &KindName, args: &Json) -> NewWork {
         work_code: new_work_code(Origin::Api),
         args: args.clone(),
         run_at: None,
+        unique: None,
     }
 }
 
@@ -50,7 +51,7 @@ async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
         store.declare(kind, &Json::accepted("{}")).await.unwrap();
     }
     let works = store.create(new).await.unwrap();
-    works.into_iter().map(Option::unwrap).collect()
+    works.into_iter().map(|created| created.unwrap().work).collect()
 }
 
 /// Works of this kind with small arguments.
@@ -103,8 +104,8 @@ pub async fn two_kinds_use_one_message_id_for_two_works(store: AnyStore) {
         );
     }
     assert_eq!(create(&store, &new).await, works, "each its own, in their order");
-    let all = store.create_all(&new).await.unwrap();
-    assert_eq!(all, Some(works.clone()));
+    let all = store.create_all(&new).await.unwrap().unwrap();
+    assert_eq!(all.into_iter().map(|created| created.work).collect::<Vec<_>>(), works);
     for work in &works {
         assert_eq!(history(&store, work.id).await.len(), 1, "created once");
     }

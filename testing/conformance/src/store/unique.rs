@@ -180,7 +180,7 @@ pub async fn a_redrive_leaves_the_letters_of_works_whose_unique_is_held(store: A
         }
         statuses
     };
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
     let (pending, failed) = (Status::Pending, Status::Failed);
     assert_eq!(statuses().await, [pending, failed, failed, pending]);
     let left: Vec<Option<WorkId>> = letters(&store).await.iter().map(|letter| letter.work_id).collect();
@@ -189,7 +189,7 @@ pub async fn a_redrive_leaves_the_letters_of_works_whose_unique_is_held(store: A
     let ids = letters(&store).await.iter().map(|letter| letter.id).collect();
     assert_eq!(store.redrive(&Selection::Ids(ids)).await.unwrap(), 0);
     store.cancel(holder.id, None).await.unwrap();
-    assert_eq!(store.redrive(&Selection::All).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
     assert_eq!(statuses().await, [pending, failed, pending, Status::Cancelled]);
     assert_eq!(letters(&store).await.len(), 1);
 }
@@ -201,7 +201,7 @@ pub async fn whoever_begins_a_unique_first_wins(store: AnyStore) {
         let (creating, retrying, redriving) = tokio::join!(
             create(&store, with_unique("u", 5)),
             store.retry(first.id, None),
-            store.redrive(&Selection::All),
+            store.redrive(&Selection::ALL),
         );
         let (retrying, redriven) = (retrying.unwrap(), redriving.unwrap());
         let mut begun = u64::from(!creating.duplicate) + redriven;
@@ -212,7 +212,7 @@ pub async fn whoever_begins_a_unique_first_wins(store: AnyStore) {
         }
         assert_eq!(begun, 1, "round {round}");
         end(&store, done(1)).await;
-        store.drop_letters(&Selection::All).await.unwrap();
+        store.drop_letters(&Selection::ALL).await.unwrap();
     }
 }
 

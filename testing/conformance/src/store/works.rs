@@ -192,7 +192,7 @@ pub async fn works_of_applications_have_their_event_and_are_found(store: AnyStor
         };
         assert_eq!(ids(&store, search).await.len(), found, "{prefix}");
     }
-    let stats = store.stats().await.unwrap();
+    let stats = store.stats(None).await.unwrap();
     assert_eq!((stats.works.app.pending, stats.works.api.pending), (1, 1));
     let claims = claim(&store).await;
     assert_eq!(claims.len(), 2);

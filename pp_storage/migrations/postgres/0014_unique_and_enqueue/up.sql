@@ -106,7 +106,7 @@ BEGIN
         IF NOT duplicate THEN
             INSERT INTO events (work_id, generation, variable, value, status)
                 VALUES (pp_enqueue.id, 1, 'work/created', told, 'pending');
-            INSERT INTO stat_deltas (origin, status, works) VALUES ('app', 'pending', 1);
+            INSERT INTO stat_deltas (kind, origin, status, works) VALUES (pp_enqueue.kind, 'app', 'pending', 1);
             IF wakes THEN
                 PERFORM pg_notify('pp_due', '');
             END IF;

@@ -24,8 +24,10 @@ fn kind(name: &str) -> KindName {
     name.parse().unwrap()
 }
 
-/// Creates a work of a kind that the API does not create.
+/// Declares a kind and creates a work of it in the store.
 fn created(server: &Server, name: &str) -> Value {
+    let declaring = server.store.declare(&kind(name), &Json::accepted("{}"));
+    server.runtime.block_on(declaring).unwrap();
     let work = NewWork {
         kind: kind(name),
         message_id: new_message_id(),

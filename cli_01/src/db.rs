@@ -13,7 +13,9 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Declaration, Kind, Unchanged, list, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
-use pp_lib::store::{AnyStore, Changed, LetterFilter, MOST_EVENTS, MOST_KINDS, Search, Selection};
+use pp_lib::store::{
+    AnyStore, Changed, LetterFilter, MOST_EVENTS, MOST_KINDS, Search, Selection, may_have_more_events,
+};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -94,7 +96,19 @@ impl Works for Database {
     }
 
     fn search(&self, search: &Search) -> Result<Vec<Work>, Failure> {
-        self.ask(self.store.search(search))
+        let (mut works, mut part): (Vec<Work>, Search) = (Vec::new(), search.clone());
+        loop {
+            let found = self.ask(self.store.search(&part))?;
+            let more = part.may_have_more(&found);
+            works.extend(found);
+            part.limit = search
+                .limit
+                .saturating_sub(u16::try_from(works.len()).unwrap_or(u16::MAX));
+            part.before = works.last().map(|work| work.id);
+            if !more || part.limit == 0 {
+                return Ok(works);
+            }
+        }
     }
 
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
@@ -103,7 +117,7 @@ impl Works for Database {
             let after = events.last().map_or(0, |event| event.id);
             let part = self.ask(self.store.events_after(id, after, MOST_EVENTS))?;
             let part = part.ok_or_else(|| no_such_work(id))?;
-            let more = part.len() == usize::from(MOST_EVENTS);
+            let more = may_have_more_events(&part);
             events.extend(part);
             if !more {
                 return Ok(events);

@@ -126,9 +126,16 @@ impl Works for Api {
     }
 
     fn search(&self, search: &Search) -> Result<Vec<Work>, Failure> {
-        let pairs = parameters(search);
-        let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
-        self.answer(self.get("/work/search").query_pairs(pairs).call())
+        self.pages(search.limit.into(), |last: Option<&Work>, limit| {
+            let part = Search {
+                before: last.map(|work| work.id).or(search.before),
+                limit: u16::try_from(limit).unwrap_or(search.limit),
+                ..search.clone()
+            };
+            let pairs = parameters(&part);
+            let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+            self.get("/work/search").query_pairs(pairs).call()
+        })
     }
 
     fn events(&self, id: WorkId) -> Result<Vec<Event>, Failure> {
@@ -306,8 +313,9 @@ fn parameters(search: &Search) -> Vec<(&'static str, String)> {
         .map(|prefix| ("work_code", prefix.as_str().to_owned()));
     let kind = search.kind.as_ref().map(|kind| ("kind", kind.to_string()));
     let since = search.since.map(|since| ("since", since.to_string()));
+    let before = search.before.map(|before| ("before", before.to_string()));
     let limit = ("limit", search.limit.to_string());
-    [work_code, kind, status, since, Some(limit)]
+    [work_code, kind, status, since, before, Some(limit)]
         .into_iter()
         .flatten()
         .collect()

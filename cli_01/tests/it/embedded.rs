@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Run, Work};
+use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Run, Work, WorkId};
 use pp_lib::store::sqlite::SqliteStore;
-use pp_lib::store::{Completion, Completions as _, Guard, NewWork, Outcome, WorkRows as _};
+use pp_lib::store::{Changed, Completion, Completions as _, Guard, NewWork, Outcome, WorkChanges as _, WorkRows as _};
 use pp_testkit::cli::Called;
 use tempfile::TempDir;
 
@@ -287,4 +287,36 @@ fn a_file_can_be_read_while_another_process_has_it_open() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_search_and_a_history_go_on_behind_pages_that_end_early() {
+    let folder = prepared();
+    let large = |letter: &str| Json::accepted(format!("\"{}\"", letter.repeat(Json::USUAL_LIMIT - 2)));
+    with_store(&folder, async |store| {
+        for number in 0..30 {
+            let work = NewWork {
+                kind: "mail".parse().unwrap(),
+                args: large("a"),
+                ..new_work(&format!("large {number}"), &format!("api-large{number:05}"), "1")
+            };
+            store.create(&[work]).await.unwrap();
+        }
+        for _ in 0..20 {
+            let changed = store.update(WorkId(3), &large("u"), None, Duration::ZERO).await;
+            assert!(matches!(changed.unwrap(), Changed::Applied(_)));
+        }
+    });
+    let count = |args: &[&str]| {
+        let printed = call(
+            folder.path(),
+            &[args, &["--call-type", "db", "--output", "json"]].concat(),
+            &[],
+        )
+        .done();
+        printed.matches("\"id\":").count()
+    };
+    assert_eq!(count(&["search", "--limit", "1000"]), 32);
+    assert_eq!(count(&["search", "--limit", "25"]), 25);
+    assert_eq!(count(&["events", "--id", "3"]), 21);
 }

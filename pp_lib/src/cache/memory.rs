@@ -14,6 +14,9 @@ use super::lifetimes::{LEASE, Lifetimes, UNKNOWN};
 use super::{ACCEPTED, ByCode, Cache, CacheOptions, Entry, EntryOrLease, Lease, LookedUp, Marked, Moment, Result};
 use crate::domain::{Position, Work, WorkCode, WorkId};
 
+/// The bytes of arguments and result that one place of the cache has room for.
+const UNIT: usize = 1024;
+
 /// The cache inside this process.
 #[derive(Debug)]
 pub struct MemoryCache {
@@ -26,7 +29,8 @@ pub struct MemoryCache {
 }
 
 impl MemoryCache {
-    /// The maximum number of works, and of codes. Beyond it, the least recently used are evicted.
+    /// The maximum number of works, and of codes. Beyond it, the least recently used are evicted. Each [`UNIT`] of a
+    /// work's arguments and result takes the place of one more.
     pub const CAPACITY: u64 = 100_000;
 
     /// An empty cache.
@@ -264,11 +268,13 @@ impl Contents {
         Self {
             works: Bounded::builder()
                 .max_capacity(capacity)
+                .weigher(|_, held: &Held| weight(held.value.bytes()))
                 .eviction_policy(EvictionPolicy::lru())
                 .expire_after(OwnLifetime)
                 .build(),
             codes: Bounded::builder()
                 .max_capacity(capacity)
+                .weigher(|_, known: &Timed<ByCode>| weight(known.value.bytes()))
                 .eviction_policy(EvictionPolicy::lru())
                 .expire_after(OwnLifetime)
                 .build(),
@@ -312,6 +318,11 @@ impl Contents {
     }
 }
 
+/// The places that an entry with this many bytes takes.
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 /// An entry of a work.
 #[derive(Clone, Debug)]
 enum What {
@@ -322,6 +333,15 @@ enum What {
     Unconfirmed(Work),
     Unknown,
     Deleted,
+}
+
+impl What {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Confirmed(work) | Self::Unconfirmed(work) => work.bytes(),
+            Self::Lease(_) | Self::Unknown | Self::Deleted => 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -365,7 +385,7 @@ impl<K, T> Expiry<K, Timed<T>> for OwnLifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AddUpTo, KindName, Status};
+    use crate::domain::{AddUpTo, Json, KindName, Status};
 
     #[tokio::test]
     async fn a_full_cache_evicts_the_least_recently_used() {
@@ -391,6 +411,30 @@ mod tests {
         let codes: Vec<_> = codes.into_iter().map(|(code, _)| code).collect();
         let known = cache.by_codes(&codes).await.unwrap();
         assert_eq!(known.iter().filter(|known| known.is_some()).count(), 100);
+    }
+
+    #[tokio::test]
+    async fn large_works_take_the_place_of_several() {
+        let options = CacheOptions {
+            ttl: Duration::from_secs(3600),
+            staleness: Duration::from_secs(60),
+        };
+        let cache = MemoryCache::holding(1_000, options);
+        let since = cache.now().await.unwrap();
+        for id in 1..=100 {
+            let large = Work {
+                args: Json::accepted(format!("\"{}\"", "x".repeat(64 * UNIT - 2))),
+                result: Some(Json::accepted(format!("\"{}\"", "y".repeat(64 * UNIT - 2)))),
+                ..work(id)
+            };
+            cache.put(&[(WorkId(id), Entry::Work(large))], since).await.unwrap();
+            cache.contents().works.run_pending_tasks();
+        }
+        let ids: Vec<_> = (1..=100).map(WorkId).collect();
+        let present = cache.present(&ids).await.unwrap();
+        // Each takes 129 places.
+        assert_eq!(present.iter().filter(|present| **present).count(), 7);
+        assert!(present[93..].iter().all(|present| *present), "the last ones are there");
     }
 
     fn code(id: i64) -> WorkCode {

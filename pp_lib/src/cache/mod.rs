@@ -59,6 +59,16 @@ pub enum Entry {
     Deleted,
 }
 
+impl Entry {
+    /// The bytes of the work's arguments and result.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Work(work) => work.bytes(),
+            Self::Unknown | Self::Deleted => 0,
+        }
+    }
+}
+
 /// The right to fill in one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease(pub u64);
@@ -136,6 +146,16 @@ pub enum ByCode {
     Id(WorkId),
     /// A demand was accepted, and no worker had written its work yet.
     Provisional(Provisional),
+}
+
+impl ByCode {
+    /// The bytes of a demand's arguments.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Id(_) => 0,
+            Self::Provisional(demand) => demand.args.bytes(),
+        }
+    }
 }
 
 /// Works by id, and their ids by code. Entries expire after a lifetime that varies slightly.

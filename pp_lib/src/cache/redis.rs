@@ -17,10 +17,12 @@ use super::lifetimes::{LEASE, Lifetimes, PROVISIONAL, UNKNOWN};
 use super::{
     ACCEPTED, ByCode, Cache, CacheError, CacheOptions, Entry, EntryOrLease, Lease, LookedUp, Marked, Moment, Result,
 };
-use crate::domain::{Position, WorkCode, WorkId};
+use crate::domain::{Position, WorkCode, WorkId, parts};
 
 /// The maximum number of keys of one script. All other clients wait while it runs.
 const AT_ONCE: usize = 500;
+/// The bytes of values at which a script ends; the last value may exceed it.
+const SCRIPT_BYTES: usize = 1 << 20;
 
 /// A script with the shared functions in front.
 macro_rules! script {
@@ -31,6 +33,7 @@ macro_rules! script {
 
 static NAME: LazyLock<Script> = script!("redis/name.lua");
 static LOOK_UP: LazyLock<Script> = script!("redis/look_up.lua");
+static GET_CODES: LazyLock<Script> = script!("redis/get_codes.lua");
 static FILL: LazyLock<Script> = script!("redis/fill.lua");
 static PUT: LazyLock<Script> = script!("redis/put.lua");
 static PRESENT: LazyLock<Script> = script!("redis/present.lua");
@@ -76,14 +79,22 @@ impl RedisCache {
         Ok(())
     }
 
+    /// Looks up the first of these works, at least one.
     async fn look_up_some(&self, ids: &[WorkId]) -> Result<LookedUp> {
+        let ids = &ids[..ids.len().min(AT_ONCE)];
         let leases: Vec<_> = ids.iter().map(|_| Lease(rand::random())).collect();
         let mut script = LOOK_UP.key(self.keys.fresh());
-        script.arg(ms(self.lifetimes.0.staleness)).arg(ms(LEASE));
+        script
+            .arg(ms(self.lifetimes.0.staleness))
+            .arg(ms(LEASE))
+            .arg(SCRIPT_BYTES);
         for (id, lease) in ids.iter().zip(&leases) {
             script.key(self.keys.work(*id)).arg(keys::lease_text(*lease));
         }
         let (fresh, values): (bool, Vec<Option<Vec<u8>>>) = self.link.run(&script).await?;
+        if !ids.is_empty() {
+            some(&values)?;
+        }
         let found = ids.iter().zip(leases).zip(values);
         let found = found.map(|((id, lease), value)| {
             let understood = value.and_then(|value| understood(keys::found(*id, lease, &value), *id));
@@ -113,9 +124,9 @@ impl RedisCache {
 #[async_trait]
 impl Cache for RedisCache {
     async fn look_up(&self, ids: &[WorkId]) -> Result<LookedUp> {
-        let mut all = self.look_up_some(&ids[..ids.len().min(AT_ONCE)]).await?;
-        for some in ids.chunks(AT_ONCE).skip(1) {
-            let some = self.look_up_some(some).await?;
+        let mut all = self.look_up_some(ids).await?;
+        while all.found.len() < ids.len() {
+            let some = self.look_up_some(&ids[all.found.len()..]).await?;
             all.fresh &= some.fresh;
             all.found.extend(some.found);
         }
@@ -131,7 +142,7 @@ impl Cache for RedisCache {
     }
 
     async fn fill(&self, entries: &[(WorkId, Lease, Entry)]) -> Result<()> {
-        for some in entries.chunks(AT_ONCE) {
+        for some in parts(entries, AT_ONCE, SCRIPT_BYTES, |(_, _, entry)| entry.bytes()) {
             let mut script = FILL.prepare_invoke();
             for (id, lease, entry) in some {
                 script.arg(keys::lease_text(*lease));
@@ -144,7 +155,7 @@ impl Cache for RedisCache {
 
     async fn put(&self, entries: &[(WorkId, Entry)], since: Moment) -> Result<()> {
         let known: Vec<_> = entries.iter().filter(|(_, entry)| *entry != Entry::Unknown).collect();
-        for some in known.chunks(AT_ONCE) {
+        for some in parts(&known, AT_ONCE, SCRIPT_BYTES, |(_, entry)| entry.bytes()) {
             let mut script = PUT.arg(since.0);
             script
                 .arg(ms(self.lifetimes.late_after()))
@@ -171,7 +182,7 @@ impl Cache for RedisCache {
 
     async fn refresh(&self, entries: &[(WorkId, Entry)]) -> Result<()> {
         let known: Vec<_> = entries.iter().filter(|(_, entry)| *entry != Entry::Unknown).collect();
-        for some in known.chunks(AT_ONCE) {
+        for some in parts(&known, AT_ONCE, SCRIPT_BYTES, |(_, entry)| entry.bytes()) {
             let mut script = REFRESH.prepare_invoke();
             for (id, entry) in some {
                 self.add(&mut script, *id, entry)?;
@@ -222,17 +233,23 @@ impl Cache for RedisCache {
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Option<ByCode>>> {
         let mut all = Vec::with_capacity(codes.len());
-        for some in codes.chunks(AT_ONCE) {
-            let keys: Vec<_> = some.iter().map(|code| self.keys.code(code)).collect();
-            let values: Vec<Option<Vec<u8>>> = self.link.ask(redis::cmd("MGET").arg(keys)).await?;
-            let known = some.iter().zip(values);
+        while all.len() < codes.len() {
+            let left = &codes[all.len()..];
+            let left = &left[..left.len().min(AT_ONCE)];
+            let mut script = GET_CODES.arg(SCRIPT_BYTES);
+            for code in left {
+                script.key(self.keys.code(code));
+            }
+            let values: Vec<Option<Vec<u8>>> = self.link.run(&script).await?;
+            some(&values)?;
+            let known = left.iter().zip(values);
             all.extend(known.map(|(code, value)| understood(keys::by_code(code, &value?), code)));
         }
         Ok(all)
     }
 
     async fn put_codes(&self, entries: &[(WorkCode, ByCode)]) -> Result<()> {
-        for some in entries.chunks(AT_ONCE) {
+        for some in parts(entries, AT_ONCE, SCRIPT_BYTES, |(_, known)| known.bytes()) {
             let mut script = PUT_CODES.key(self.keys.accepted());
             script.arg(ACCEPTED).arg(ms(PROVISIONAL));
             for (code, known) in some {
@@ -276,6 +293,14 @@ impl Cache for RedisCache {
         let mut script = NAME.key(self.keys.name());
         script.arg(format!("{:032x}", rand::random::<u128>()));
         self.link.run(&script).await
+    }
+}
+
+/// Fails without values, where a script must have returned some.
+fn some(values: &[Option<Vec<u8>>]) -> Result<()> {
+    match values {
+        [] => Err(CacheError::Rejected("a script returned no value".to_owned())),
+        _ => Ok(()),
     }
 }
 

@@ -105,6 +105,13 @@ pub struct Event {
     pub created_on: i64,
 }
 
+impl Event {
+    /// The bytes of its value.
+    pub fn bytes(&self) -> usize {
+        self.value.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

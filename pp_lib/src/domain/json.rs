@@ -73,6 +73,9 @@ impl Json {
     /// The usual limit of arguments and of a result, 64 KiB.
     pub const USUAL_LIMIT: usize = 64 << 10;
 
+    /// The largest limit that can be set, 1 MiB.
+    pub const LARGEST_LIMIT: usize = 1 << 20;
+
     /// Accepts a text from outside, of at most `limit` bytes.
     ///
     /// # Errors
@@ -102,6 +105,11 @@ impl Json {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The length of the text.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
     }
 
     /// Reads the value.

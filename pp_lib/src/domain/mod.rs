@@ -10,6 +10,7 @@ mod demand;
 mod event;
 mod json;
 mod kind;
+mod parts;
 mod position;
 mod problem;
 mod run;
@@ -25,6 +26,7 @@ pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, args_of_
 pub use event::{Event, Variable, value_of_args};
 pub use json::{Json, JsonError, JsonFault};
 pub use kind::{KindName, KindNameError};
+pub use parts::{PAGE_BYTES, PART_BYTES, fitting, is_full, parts};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::{Fault, Problem};
 pub use run::Run;

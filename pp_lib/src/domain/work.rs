@@ -118,6 +118,11 @@ impl Work {
         self.status == Status::Done
     }
 
+    /// The bytes of its arguments and its result.
+    pub fn bytes(&self) -> usize {
+        self.args.bytes() + self.result.as_ref().map_or(0, Json::bytes)
+    }
+
     /// The bound of a sum; `None` for works of other kinds.
     pub fn add_up_to(&self) -> Option<AddUpTo> {
         (self.kind.is_add_up_to().then(|| AddUpTo::of_args(&self.args))?).ok()

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::broker::{AnyBroker, BrokerError, Outgoing, Published};
-use crate::domain::{Json, KindName, MessageId, Origin, Unique, WorkCode, body_of_args};
+use crate::domain::{Json, KindName, MessageId, Origin, PART_BYTES, Unique, WorkCode, body_of_args, parts};
 use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
@@ -30,6 +30,13 @@ pub struct NewDemand {
     pub work_code: Option<WorkCode>,
     /// While a work of the kind with this text is unfinished, the demand is for that work.
     pub unique: Option<Unique>,
+}
+
+impl NewDemand {
+    /// The bytes of its arguments.
+    pub fn bytes(&self) -> usize {
+        self.args.bytes()
+    }
 }
 
 /// The reason why a sink may have taken none or only some of the demands. Offering the same demands again is harmless.
@@ -71,12 +78,14 @@ impl DemandSink for BrokerSink {
             by_kind.entry(&demand.kind).or_default().push(place);
         }
         for (kind, places) in by_kind {
-            let messages: Vec<Outgoing> = places.iter().map(|place| message(&demands[*place])).collect();
-            let published = self.0.publish(kind, &messages).await?;
-            places
-                .into_iter()
-                .zip(published)
-                .for_each(|(place, one)| answers[place] = one);
+            // A message has a copy of its arguments.
+            for part in parts(&places, places.len(), PART_BYTES, |place| demands[*place].bytes()) {
+                let messages: Vec<Outgoing> = part.iter().map(|place| message(&demands[*place])).collect();
+                let published = self.0.publish(kind, &messages).await?;
+                part.iter()
+                    .zip(published)
+                    .for_each(|(place, one)| answers[*place] = one);
+            }
         }
         Ok(answers)
     }
@@ -109,8 +118,11 @@ impl StoreSink {
 impl DemandSink for StoreSink {
     async fn offer(&self, demands: &[NewDemand]) -> Result<Vec<Published>, SinkError> {
         let works: Vec<NewWork> = demands.iter().map(row).collect();
-        let created = self.store.create(&works).await?;
-        self.feed.poke();
+        let mut created = Vec::with_capacity(works.len());
+        for part in parts(&works, works.len(), PART_BYTES, NewWork::bytes) {
+            created.append(&mut self.store.create(part).await?);
+            self.feed.poke();
+        }
         // A missing row means that its code was taken. Unless the code was promised, the next offer uses another one.
         let answer = |work: &Option<_>| match work {
             Some(_) => Published::Confirmed,

@@ -5,15 +5,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
-use crate::domain::MessageId;
+use crate::domain::{MessageId, PART_BYTES, fitting};
 use crate::runtime::{Part, Retry, new_message_id};
 use crate::store::{AnyStore, DeadMessage};
 
 /// The maximum number of letters held at once.
 const BATCH: u16 = 20;
-/// The maximum size of letters stored in one change, except for a single larger one. The store needs several times as
-/// much memory for it.
-const CHANGE_BYTES: usize = 8 << 20;
 /// The time a batch waits for more letters after its first.
 const WAIT: Duration = Duration::from_millis(20);
 /// The reason of a letter without one.
@@ -63,7 +60,7 @@ impl DeadLetterDrainer {
             };
             let mut letters = letters?;
             while !letters.is_empty() {
-                let rest = letters.split_off(fitting(&letters));
+                let rest = letters.split_off(fitting(&letters, letters.len(), PART_BYTES, |letter| letter.body.len()));
                 if !self.keep(&letters, shutdown).await {
                     return Ok(());
                 }
@@ -86,16 +83,6 @@ impl DeadLetterDrainer {
         retry.recovered();
         true
     }
-}
-
-/// The number of leading letters to store in one change.
-fn fitting(letters: &[Delivery]) -> usize {
-    let mut bytes = 0;
-    let fits = |letter: &&Delivery| {
-        bytes += letter.body.len();
-        bytes <= CHANGE_BYTES
-    };
-    letters.iter().take_while(fits).count().max(1)
 }
 
 fn message(letter: &Delivery) -> DeadMessage {
@@ -136,19 +123,5 @@ mod tests {
         assert_eq!(reason(&letter(None)), NO_REASON);
         assert_eq!(reason(&letter(Some("no JSON"))), "no JSON");
         assert_eq!(reason(&letter(Some(&"é".repeat(5_000)))), "é".repeat(512));
-    }
-
-    #[test]
-    fn letters_are_stored_together_up_to_the_size_of_one_change() {
-        let letter = |size: usize| Delivery {
-            tag: 1,
-            delivery_count: 0,
-            properties: crate::broker::Properties::default(),
-            body: vec![0; size].into(),
-        };
-        let fitting = |sizes: &[usize]| fitting(&sizes.iter().map(|size| letter(*size)).collect::<Vec<_>>());
-        assert_eq!(fitting(&[1, 2, 3]), 3);
-        assert_eq!(fitting(&[1, CHANGE_BYTES - 1, 1]), 2);
-        assert_eq!(fitting(&[CHANGE_BYTES + 1, 1]), 1);
     }
 }

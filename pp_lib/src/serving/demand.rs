@@ -23,7 +23,7 @@ use crate::runtime::{new_message_id, new_work_code};
 use crate::serving::api_instances::{ApiInstances, InstanceCount};
 use crate::serving::vanished::VanishedDemands;
 use crate::serving::{Actor, ActorError, DemandHandle, OfferOutcome, Scope, WorkOrDemand, Works};
-use crate::store::{AnyStore, MOST_EVENTS};
+use crate::store::{AnyStore, MOST_EVENTS, may_have_more_events};
 
 /// The maximum wait for a demand's confirmation.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -202,8 +202,7 @@ impl DemandService {
         }
         match self.works.events(work.id, 0, MOST_EVENTS).await {
             Ok(Some(events)) => {
-                events.len() == usize::from(MOST_EVENTS)
-                    || events.iter().any(|event| event.variable == Variable::WorkUpdated)
+                may_have_more_events(&events) || events.iter().any(|event| event.variable == Variable::WorkUpdated)
             }
             Ok(None) | Err(_) => true,
         }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{AnyCache, CacheError, Entry, Marked, Moment};
-use crate::domain::{Position, WorkId};
+use crate::domain::{PART_BYTES, Position, Work, WorkId, is_full};
 use crate::feed::{AnyFeed, Waiter};
 use crate::runtime::{Part, Retry, Trouble, new_message_id};
 use crate::serving::tiered::Near;
@@ -197,18 +197,21 @@ impl Refresher {
             near.touched(&page.items);
         }
         let present = self.cache.present(&page.items).await?;
-        let present: Vec<WorkId> = (page.items.iter().zip(present))
+        let mut left: Vec<WorkId> = (page.items.iter().zip(present))
             .filter_map(|(id, present)| present.then_some(*id))
             .collect();
-        if present.is_empty() {
-            return Ok(());
+        while !left.is_empty() {
+            let works = self.store.by_ids(&left).await?;
+            let there: HashSet<WorkId> = works.iter().map(|work| work.id).collect();
+            left.retain(|id| !there.contains(id));
+            let mut entries = Vec::with_capacity(works.len());
+            if !is_full(&works, PART_BYTES, Work::bytes) {
+                // Nothing was cut off, so the others are gone.
+                entries.extend(left.drain(..).map(|id| (id, Entry::Deleted)));
+            }
+            entries.extend(works.into_iter().map(|work| (work.id, Entry::Work(work))));
+            self.cache.refresh(&entries).await?;
         }
-        let works = self.store.by_ids(&present).await?;
-        let there: HashSet<WorkId> = works.iter().map(|work| work.id).collect();
-        let gone = present.iter().filter(|id| !there.contains(id));
-        let mut entries: Vec<(WorkId, Entry)> = gone.map(|id| (*id, Entry::Deleted)).collect();
-        entries.extend(works.into_iter().map(|work| (work.id, Entry::Work(work))));
-        self.cache.refresh(&entries).await?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{AnyBroker, BrokerError, Published, Queue};
 use crate::cache::{AnyCache, ByCode, CacheError, Provisional};
-use crate::domain::{KindName, WorkCode, WorkId};
+use crate::domain::{KindName, PART_BYTES, Work, WorkCode, WorkId, is_full};
 use crate::enqueue::{BrokerSink, DemandSink as _, NewDemand, SinkError};
 use crate::store::{AnyStore, StoreError};
 
@@ -88,11 +88,19 @@ impl VanishedDemands {
 
     /// The demands behind these codes that have no row.
     async fn missing(&self, codes: &[WorkCode]) -> Result<Vec<Provisional>, CheckError> {
-        let works = self.store.by_codes(codes).await?;
-        let recorded = |demand: &Provisional| works.iter().any(|work| work.work_code == demand.work_code);
-        let known = self.cache.by_codes(codes).await?;
+        let mut unrecorded = codes.to_vec();
+        loop {
+            let works = self.store.by_codes(&unrecorded).await?;
+            let full = is_full(&works, PART_BYTES, Work::bytes);
+            let recorded: BTreeSet<WorkCode> = works.into_iter().map(|work| work.work_code).collect();
+            unrecorded.retain(|code| !recorded.contains(code));
+            if !full {
+                break;
+            }
+        }
+        let known = self.cache.by_codes(&unrecorded).await?;
         let missing = known.into_iter().filter_map(|known| match known {
-            Some(ByCode::Provisional(demand)) if !recorded(&demand) => Some(demand),
+            Some(ByCode::Provisional(demand)) => Some(demand),
             _ => None,
         });
         Ok(missing.collect())
@@ -163,8 +171,8 @@ mod tests {
     use super::*;
     use crate::broker::Prefetch;
     use crate::broker::memory::Memory;
-    use crate::cache::CacheOptions;
     use crate::cache::memory::MemoryCache;
+    use crate::cache::{Cache as _, CacheOptions};
     use crate::domain::{AddUpTo, KindName, Origin};
     use crate::runtime::{new_message_id, new_work_code};
     use crate::store::NewWork;

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Event, KindName, Position, Status, WorkId};
+use crate::domain::{Event, KindName, Position, Status, WorkId, is_full};
 
 /// One event, with what a reader needs to know of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +32,22 @@ pub struct Page<T> {
     pub complete: bool,
 }
 
+/// Bytes of the values on one page of changes; the last one may exceed it. Readers that lag behind hold many pages.
+pub const CHANGES_BYTES: usize = 256 << 10;
+
+/// True if a page of changes with these values, as read with this limit, ends before the feed does.
+pub(super) fn is_cut<'a>(limit: u16, values: impl Iterator<Item = &'a str>) -> bool {
+    let values: Vec<&str> = values.collect();
+    values.len() >= usize::from(limit) || is_full(&values, CHANGES_BYTES, |value| value.len())
+}
+
 /// The events of all works as one feed.
 #[async_trait]
 pub trait ChangeLog: Send + Sync {
     /// The position behind everything that was committed by now.
     async fn head(&self) -> Result<Position>;
 
-    /// The events behind a position, at most `limit`. `None` if the feed cannot be continued from there: the position
+    /// The events behind a position, at most `limit`, and until they have [`CHANGES_BYTES`]. `None` if the feed cannot be continued from there: the position
     /// is of another epoch, ahead of the head, or so old that events behind it may be gone.
     async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>>;
 

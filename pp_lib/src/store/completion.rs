@@ -152,6 +152,11 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// The bytes of what it writes: arguments, and the result in the row and in its event.
+    pub fn bytes(&self) -> usize {
+        self.args.as_ref().map_or(0, Json::bytes) + 2 * self.outcome.result().map_or(0, Json::bytes)
+    }
+
     /// Its events, in order. An attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
         let started = !matches!(self.guard, Guard::Running(_));

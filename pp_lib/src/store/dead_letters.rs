@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::dispatch::DueAt;
 use super::error::Result;
-use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId, PART_BYTES};
 
 /// A message that never became a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct Redriven {
 }
 
 /// Bytes of messages that one call claims; the last message may exceed it.
-pub const REDRIVEN_BYTES: i64 = 8 << 20;
+pub const REDRIVEN_BYTES: i64 = PART_BYTES as i64;
 
 /// The dead letters.
 #[async_trait]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Json, KindName, MessageId, Run, WorkCode, WorkId};
+use crate::domain::{Json, KindName, MessageId, PART_BYTES, Run, WorkCode, WorkId};
 
 /// A moment on the clock of the store, to be given back to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Claim {
 }
 
 /// Bytes of arguments that one call claims of a kind; the last row may exceed it.
-pub const CLAIMED_BYTES: i64 = 8 << 20;
+pub const CLAIMED_BYTES: i64 = PART_BYTES as i64;
 
 /// The outbox: pending rows that are due, on their way to the broker.
 #[async_trait]

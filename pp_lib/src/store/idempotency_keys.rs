@@ -72,7 +72,8 @@ pub struct Answered {
 #[async_trait]
 pub trait IdempotencyKeys: Send + Sync {
     /// Begins requests; returns one answer for each, in order. A begun request is held for `hold`, after which another
-    /// process may take it over, and remembered for `keep` from its first beginning.
+    /// process may take it over, and remembered for `keep` from its first beginning. Once the kept answers have
+    /// [`PART_BYTES`](crate::domain::PART_BYTES), the others are told at a later call, and until then are in flight.
     async fn begin(&self, requests: &[Begin], hold: Duration, keep: Duration) -> Result<Vec<Begun>>;
 
     /// Keeps answers. Returns for each, in order, the answer that counts: the first that was kept; `None` if the key is

@@ -30,13 +30,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use change_log::{Change, ChangeLog, Page};
+pub use change_log::{CHANGES_BYTES, Change, ChangeLog, Page};
 pub use completion::{Completed, Completion, Completions, Guard, Outcome, RunningAttempt};
 pub(crate) use completion::{HANDED_BACK, LEASE_LOST, log_given_up};
 pub use dead_letters::{DeadLetters, DeadMessage, LetterFilter, REDRIVEN_BYTES, Redriven, Selection};
 pub use dispatch::{CLAIMED_BYTES, Claim, DispatchRows, DueAt};
 pub use error::{Result, StoreError};
-pub use event_log::{EventLog, MOST_EVENTS};
+pub use event_log::{EventLog, MOST_EVENTS, may_have_more_events};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use kinds::{KindRow, Kinds, MOST_KINDS};
 pub use leases::Leases;

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{CreatedWork, Json, KindName, MessageId, Status, Unique, Work, WorkCode, WorkCodePrefix, WorkId};
+use crate::domain::{
+    CreatedWork, Json, KindName, MessageId, PAGE_BYTES, Status, Unique, Work, WorkCode, WorkCodePrefix, WorkId, is_full,
+};
 
 /// A work to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,11 @@ pub struct NewWork {
 }
 
 impl NewWork {
+    /// The bytes of its arguments.
+    pub fn bytes(&self) -> usize {
+        self.args.bytes()
+    }
+
     /// Its `message_id` and kind, which together identify it.
     pub(super) fn key(&self) -> (&str, &str) {
         (self.message_id.as_str(), self.kind.as_str())
@@ -51,6 +58,13 @@ pub struct Search {
     pub limit: u16,
 }
 
+impl Search {
+    /// True if there may be more works behind those that this search found.
+    pub fn may_have_more(&self, found: &[Work]) -> bool {
+        found.len() >= usize::from(self.limit) || is_full(found, PAGE_BYTES, Work::bytes)
+    }
+}
+
 /// Works as the API serves them. Reads never return deleted works.
 #[async_trait]
 pub trait WorkRows: Send + Sync {
@@ -62,15 +76,16 @@ pub trait WorkRows: Send + Sync {
     /// Inserts works like [`Self::create`]: all of them or, if another work has one of the codes, none.
     async fn create_all(&self, works: &[NewWork]) -> Result<Option<Vec<CreatedWork>>>;
 
-    /// The works with these ids, in no particular order; unknown ids are left out.
+    /// The works with these ids, in no particular order; unknown ids are left out. It stops once the works have
+    /// [`PART_BYTES`](crate::domain::PART_BYTES): ask again for those that are missing then, see [`is_full`](crate::domain::is_full).
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>>;
 
     /// The newest work of this kind with this `unique` that is unfinished, or changed at this Unix second or later.
     async fn by_unique(&self, kind: &KindName, unique: &Unique, since: i64) -> Result<Option<Work>>;
 
-    /// The works with these codes, in no particular order; unknown codes are left out.
+    /// The works with these codes, otherwise like [`Self::by_ids`].
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>>;
 
-    /// The works that match, newest first.
+    /// The works that match, newest first. It stops once they have [`PAGE_BYTES`].
     async fn search(&self, search: &Search) -> Result<Vec<Work>>;
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Json, KindName};
+use crate::domain::{Json, KindName, PART_BYTES, parts};
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
@@ -36,7 +36,9 @@ pub(super) async fn complete(
 ) -> Vec<CompletionResult> {
     let mut results = vec![CompletionResult::Abandoned; all.len()];
     let mut retry = Retry::new("recording results");
-    let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
+    let places: Vec<usize> = (0..all.len()).collect();
+    let cut = parts(&places, places.len(), PART_BYTES, |place| all[*place].bytes());
+    let mut parts: VecDeque<Vec<usize>> = cut.map(<[usize]>::to_vec).collect();
     while let Some(part) = parts.pop_front() {
         if part.is_empty() {
             continue;

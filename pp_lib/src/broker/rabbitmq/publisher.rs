@@ -19,12 +19,11 @@ use super::super::{BrokerError, Published, Queue, Result};
 use super::connection::{Link, Purpose, Server};
 use super::topology;
 
+use crate::domain::{PART_BYTES, parts};
 use crate::log_repeated;
 
 /// The maximum number of messages in a window.
 const WINDOW_MESSAGES: usize = 2_000;
-/// The size of bodies in bytes at which a window ends.
-const WINDOW_BYTES: usize = 8 << 20;
 
 /// The publishing side of a process. One call at a time has the link.
 pub(super) struct Publisher {
@@ -195,19 +194,7 @@ async fn answer(sent: lapin::Result<PublisherConfirm>) -> lapin::Result<Confirma
 }
 
 fn windows(messages: &[(BasicProperties, Bytes)]) -> impl Iterator<Item = &[(BasicProperties, Bytes)]> {
-    let mut rest = messages;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |(_, body): &&(BasicProperties, Bytes)| {
-            let fits = bytes < WINDOW_BYTES;
-            bytes += body.len();
-            fits
-        };
-        let length = rest.iter().take(WINDOW_MESSAGES).take_while(fits).count();
-        let (window, later) = rest.split_at(length);
-        rest = later;
-        (length > 0).then_some(window)
-    })
+    parts(messages, WINDOW_MESSAGES, PART_BYTES, |(_, body)| body.len())
 }
 
 #[cfg(test)]
@@ -223,6 +210,6 @@ mod tests {
         };
         assert_eq!(lengths(&[]), [0; 0]);
         assert_eq!(lengths(&vec![1; 4_500]), [2_000, 2_000, 500]);
-        assert_eq!(lengths(&[1, WINDOW_BYTES, 1, WINDOW_BYTES - 1, 1]), [2, 2, 1]);
+        assert_eq!(lengths(&[1, PART_BYTES, 1, PART_BYTES - 1, 1]), [2, 2, 1]);
     }
 }

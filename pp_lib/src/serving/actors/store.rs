@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{Actor, ActorError};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Unique, Work, WorkCode, WorkId,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Stats, Unique, Work, WorkCode, WorkId,
+    is_full, parts,
 };
 use crate::feed::AnyFeed;
 use crate::log_repeated;
@@ -120,9 +121,13 @@ impl StoreHandle {
             answers: opener.batched(
                 "store: keep answers",
                 WRITE_LANES,
-                |store, _, answered: Vec<_>, replies| async move {
-                    let kept = store.keep_answers(&answered).await;
-                    answer_in_order(logged("store: keep answers", kept), replies);
+                |store, _, answered: Vec<Answered>, replies| async move {
+                    let mut replies = replies.into_iter();
+                    for part in parts(&answered, answered.len(), PART_BYTES, |one| one.answer.body.len()) {
+                        let kept = store.keep_answers(part).await;
+                        let of_part = replies.by_ref().take(part.len()).collect();
+                        answer_in_order(logged("store: keep answers", kept), of_part);
+                    }
                 },
             ),
             stats: opener.batched("store: stats", 1, |store, _, _, replies| stats(store, replies)),
@@ -279,7 +284,8 @@ impl StoreHandle {
 async fn create(store: AnyStore, feed: AnyFeed, works: Vec<NewWork>, replies: Vec<Reply<Option<CreatedWork>>>) {
     let mut replies = replies.into_iter();
     // A refused group is split in halves, the first one first, until only the culprits are refused.
-    let mut parts = vec![works.as_slice()];
+    let mut parts: Vec<&[NewWork]> = parts(&works, works.len(), PART_BYTES, NewWork::bytes).collect();
+    parts.reverse();
     while let Some(part) = parts.pop() {
         let created = store.create(part).await;
         if matches!(created, Err(StoreError::Rejected(_))) && part.len() > 1 {
@@ -300,13 +306,19 @@ async fn create(store: AnyStore, feed: AnyFeed, works: Vec<NewWork>, replies: Ve
 }
 
 async fn by_ids(store: AnyStore, ids: Vec<WorkId>, replies: Vec<Reply<Option<Work>>>) {
-    let found = store.by_ids(&distinct(&ids)).await;
-    answer_by_key(logged("store: by id", found), &ids, replies, |work| &work.id);
+    let mut waiting: Vec<_> = ids.into_iter().zip(replies).collect();
+    while !waiting.is_empty() {
+        let found = store.by_ids(&distinct(&waiting)).await;
+        waiting = answer_by_key(logged("store: by id", found), waiting, |work| &work.id);
+    }
 }
 
 async fn by_codes(store: AnyStore, codes: Vec<WorkCode>, replies: Vec<Reply<Option<Work>>>) {
-    let found = store.by_codes(&distinct(&codes)).await;
-    answer_by_key(logged("store: by code", found), &codes, replies, |work| &work.work_code);
+    let mut waiting: Vec<_> = codes.into_iter().zip(replies).collect();
+    while !waiting.is_empty() {
+        let found = store.by_codes(&distinct(&waiting)).await;
+        waiting = answer_by_key(logged("store: by code", found), waiting, |work| &work.work_code);
+    }
 }
 
 async fn stats(store: AnyStore, replies: Vec<Reply<Stats>>) {
@@ -314,31 +326,38 @@ async fn stats(store: AnyStore, replies: Vec<Reply<Stats>>) {
     replies.into_iter().for_each(|reply| answer(reply, stats.clone()));
 }
 
-fn distinct<K: Ord + Clone>(keys: &[K]) -> Vec<K> {
-    let mut keys = keys.to_vec();
+fn distinct<K: Ord + Clone, A>(waiting: &[(K, Reply<A>)]) -> Vec<K> {
+    let mut keys: Vec<K> = waiting.iter().map(|(key, _)| key.clone()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
 }
 
-/// Answers each question with the work of its key.
+/// Answers each question with the work of its key. Returns those to ask again, because a read ended early.
 fn answer_by_key<K: Ord>(
     found: Result<Vec<Work>, ActorError>,
-    keys: &[K],
-    replies: Vec<Reply<Option<Work>>>,
+    waiting: Vec<(K, Reply<Option<Work>>)>,
     key_of: impl Fn(&Work) -> &K,
-) {
-    let found = found.map(|mut works| {
-        works.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
-        works
-    });
-    for (key, reply) in keys.iter().zip(replies) {
-        let one = |works: &Vec<Work>| {
-            let place = works.binary_search_by(|work| key_of(work).cmp(key));
-            place.ok().map(|place| works[place].clone())
-        };
-        answer(reply, found.as_ref().map(one).map_err(ActorError::clone));
+) -> Vec<(K, Reply<Option<Work>>)> {
+    let mut works = match found {
+        Ok(works) => works,
+        Err(error) => {
+            let replies = waiting.into_iter().map(|(_, reply)| reply);
+            replies.for_each(|reply| answer(reply, Err(error.clone())));
+            return Vec::new();
+        }
+    };
+    let full = is_full(&works, PART_BYTES, Work::bytes);
+    works.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
+    let mut again = Vec::new();
+    for (key, reply) in waiting {
+        match works.binary_search_by(|work| key_of(work).cmp(&key)) {
+            Ok(place) => answer(reply, Ok(Some(works[place].clone()))),
+            Err(_) if full => again.push((key, reply)),
+            Err(_) => answer(reply, Ok(None)),
+        }
     }
+    again
 }
 
 /// Answers each question with the answer at its position.

@@ -16,10 +16,11 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::feed_epoch::{self, INCARNATION};
 use super::prepared::Prepared;
-use super::rows::{parsed, unix_seconds};
+use super::rows::{parsed, unix_seconds, within};
 use super::session::each_at_its_moment;
 use crate::domain::{Event, Position, Snapshot, WorkId};
-use crate::store::{Change, ChangeLog, Page, Result};
+use crate::store::change_log::is_cut;
+use crate::store::{CHANGES_BYTES, Change, ChangeLog, Page, Result};
 
 /// The state of the feed as its statement sees it. The snapshot is that of the statement. The rest is read after it was
 /// taken: how many transactions had begun by then that are too young for its list, and the highest id that was drawn,
@@ -182,10 +183,10 @@ impl Asked {
         }
     }
 
-    /// The end of a page with this many events, of which the last has this id.
-    fn behind(&self, end: Arc<Snapshot>, events: usize, last: Option<i64>) -> Behind {
+    /// The end of a page. If the page ends before that snapshot, `last` is the id of its last event.
+    fn behind(&self, end: Arc<Snapshot>, last: Option<i64>) -> Behind {
         let (epoch, seen) = (self.after.epoch(), Arc::clone(self.after.seen()));
-        match last.filter(|_| events == usize::from(self.limit)) {
+        match last {
             Some(id) => Behind {
                 position: Position::between(epoch, seen, end, id),
                 complete: false,
@@ -325,11 +326,17 @@ fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
     let rows: Vec<Row> = asked.ask(
         connection,
         &format!(
-            "SELECT {}, continues, page.id, work_id, page.status::text AS status, work_code, works.kind,
-                variable::text AS variable, value, page.created_on
-            FROM here LEFT JOIN page ON true LEFT JOIN works ON works.id = work_id
-            ORDER BY page.id",
-            feed_columns()
+            "SELECT {}, continues, part.id, work_id, part.status::text AS status, work_code, works.kind,
+                variable::text AS variable, value, part.created_on
+            FROM here LEFT JOIN ({}) AS part ON true LEFT JOIN works ON works.id = work_id
+            ORDER BY part.id",
+            feed_columns(),
+            within(
+                CHANGES_BYTES,
+                "octet_length(value)",
+                "SELECT * FROM page",
+                "ORDER BY id"
+            )
         ),
     )?;
     let first = rows.first().ok_or_else(no_feed)?;
@@ -337,8 +344,9 @@ fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
         return Ok(None);
     }
     let end = asked.end(&first.feed)?;
-    let events = rows.iter().filter(|row| row.id.is_some()).count();
-    let Behind { position, complete } = asked.behind(Arc::clone(&end), events, rows.last().and_then(|row| row.id));
+    let cut = is_cut(asked.limit, rows.iter().filter_map(|row| row.value.as_deref()));
+    let last = rows.last().and_then(|row| row.id).filter(|_| cut);
+    let Behind { position, complete } = asked.behind(Arc::clone(&end), last);
     let behind = |id| {
         let seen = Arc::clone(asked.after.seen());
         Position::between(asked.after.epoch(), seen, Arc::clone(&end), id)
@@ -365,8 +373,8 @@ fn touched(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
     if !touched.feed.is_current(connection)? || !touched.continues {
         return Ok(None);
     }
-    let events = usize::try_from(touched.events).unwrap_or_default();
-    let Behind { position, complete } = asked.behind(asked.end(&touched.feed)?, events, touched.last);
+    let last = touched.last.filter(|_| touched.events == i64::from(asked.limit));
+    let Behind { position, complete } = asked.behind(asked.end(&touched.feed)?, last);
     Ok(Some(Page {
         items: touched.works.into_iter().map(WorkId).collect(),
         position,

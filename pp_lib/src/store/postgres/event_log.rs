@@ -7,8 +7,8 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
-use super::rows::{parsed, unix_seconds};
-use crate::domain::{Event, WorkId};
+use super::rows::{parsed, unix_seconds, within};
+use crate::domain::{Event, PAGE_BYTES, WorkId};
 use crate::store::{EventLog, Result};
 
 /// The work, beside each of its events or, without any, beside nothing.
@@ -46,15 +46,19 @@ impl Row {
 impl EventLog for PostgresStore {
     async fn events_after(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>> {
         self.run(move |connection| {
-            let rows: Vec<Row> = sql_query(
+            let part = within(
+                PAGE_BYTES,
+                "octet_length(value)",
+                "SELECT id, variable::text AS variable, value, created_on FROM events
+                WHERE work_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+                "ORDER BY id",
+            );
+            let rows: Vec<Row> = sql_query(format!(
                 "SELECT works.work_code, part.id, part.variable, part.value, part.created_on
-                FROM works LEFT JOIN LATERAL (
-                    SELECT id, variable::text AS variable, value, created_on FROM events
-                    WHERE work_id = $1 AND id > $2 ORDER BY id LIMIT $3
-                ) AS part ON true
+                FROM works LEFT JOIN LATERAL ({part}) AS part ON true
                 WHERE works.id = $1 AND works.deleted_on IS NULL
                 ORDER BY part.id",
-            )
+            ))
             .bind::<BigInt, _>(id.0)
             .bind::<BigInt, _>(after)
             .bind::<BigInt, _>(i64::from(limit))

@@ -9,7 +9,8 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
-use super::rows::{column, microseconds, sorted};
+use super::rows::{column, microseconds, sorted, within};
+use crate::domain::PART_BYTES;
 use crate::store::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey, Result};
 
 #[derive(QueryableByName)]
@@ -77,7 +78,9 @@ impl IdempotencyKeys for PostgresStore {
                     mine.into_iter().map(|row| ((row.scope, row.key), row.seed)).collect();
                 let of = |request: &Begin| (request.key.scope.clone(), request.key.key.clone());
                 let others = requests.iter().map(|(_, request)| of(request));
-                let others = present(connection, others.filter(|key| !mine.contains_key(key)).collect())?;
+                let others = others.filter(|key| !mine.contains_key(key)).collect();
+                let bytes = "coalesce(octet_length(body), 0)";
+                let others = present(connection, &within(PART_BYTES, bytes, PRESENT, ""), others)?;
                 let mut begun = Vec::with_capacity(requests.len());
                 for (index, request) in &requests {
                     let key = of(request);
@@ -85,7 +88,7 @@ impl IdempotencyKeys for PostgresStore {
                         (Some(seed), _) => Begun::Mine { seed },
                         (None, Some(row)) if row.fingerprint != request.fingerprint => Begun::OtherRequest,
                         (None, Some(row)) => row.answer()?.map_or(Begun::InFlight, Begun::Answered),
-                        // Forgotten in this very moment: the next look finds nothing in the way.
+                        // Forgotten in this very moment, or beyond the bytes of one look: the next one tells.
                         (None, None) => Begun::InFlight,
                     };
                     begun.push((*index, state));
@@ -122,7 +125,7 @@ impl IdempotencyKeys for PostgresStore {
                 .bind::<Array<Bytea>, _>(column(&rows, |one| &one.answer.body[..]))
                 .execute(connection)?;
                 let keys = column(&rows, |one| (one.key.scope.clone(), one.key.key.clone()));
-                present(connection, keys)?
+                present(connection, PRESENT, keys)?
                     .into_iter()
                     .map(|(key, row)| Ok((key, (row.answer()?, row.seed))))
                     .collect::<std::result::Result<HashMap<_, _>, Failure>>()
@@ -191,21 +194,22 @@ fn headers_text(answer: &Answer) -> String {
     serde_json::to_string(&answer.headers).unwrap_or_else(|_| unreachable!("pairs of texts are JSON"))
 }
 
+const PRESENT: &str = "SELECT fingerprint, scope, key, seed, status, headers, body
+    FROM unnest($1, $2) AS asked (scope, key) JOIN idempotency_keys USING (scope, key)";
+
 fn present(
     connection: &mut diesel::pg::PgConnection,
+    select: &str,
     keys: Vec<(String, String)>,
 ) -> std::result::Result<Rows, Failure> {
     if keys.is_empty() {
         return Ok(Rows::new());
     }
     let (scopes, keys): (Vec<String>, Vec<String>) = keys.into_iter().unzip();
-    let rows: Vec<KeyRow> = sql_query(
-        "SELECT scope, key, fingerprint, seed, status, headers, body
-        FROM unnest($1, $2) AS asked (scope, key) JOIN idempotency_keys USING (scope, key)",
-    )
-    .bind::<Array<Text>, _>(scopes)
-    .bind::<Array<Text>, _>(keys)
-    .load(connection)?;
+    let rows: Vec<KeyRow> = sql_query(select)
+        .bind::<Array<Text>, _>(scopes)
+        .bind::<Array<Text>, _>(keys)
+        .load(connection)?;
     let by_key = |row: KeyRow| ((row.scope.clone(), row.key.clone()), row);
     Ok(rows.into_iter().map(by_key).collect())
 }

@@ -85,6 +85,26 @@ impl WorkRow {
     }
 }
 
+/// The bytes of a [`WorkRow`] in SQL, as [`Work::bytes`] counts them.
+const WORK_BYTES: &str = "octet_length(args) + coalesce(octet_length(result), 0)";
+
+/// A select of works that stops once the works before have this many bytes. `select` gives the columns of [`WORK`];
+/// `order` is its order, if the works have one.
+pub(super) fn works_within(bytes: usize, select: &str, order: &str) -> String {
+    within(bytes, WORK_BYTES, select, order)
+}
+
+/// A select that stops once the rows before have this many bytes, where a row has `size`. `order` is the order of
+/// `select`, if there is one. The sum runs in that order, so that nothing is sorted again.
+pub(super) fn within(bytes: usize, size: &str, select: &str, order: &str) -> String {
+    format!(
+        "SELECT * FROM (
+            SELECT *, sum({size}) OVER ({order} ROWS UNBOUNDED PRECEDING) - ({size}) AS bytes_before
+            FROM ({select} OFFSET 0) AS found
+        ) AS sized WHERE bytes_before < {bytes} {order}"
+    )
+}
+
 /// All works or, where one cannot be read, none.
 pub(super) fn works(rows: Vec<WorkRow>) -> Result<Vec<Work>, Failure> {
     rows.into_iter().map(WorkRow::into_work).collect()

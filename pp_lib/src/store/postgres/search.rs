@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::rows::{WORK, WorkRow, from_unix_seconds, works};
-use crate::domain::{Origin, Status, Work};
+use super::rows::{WORK, WorkRow, from_unix_seconds, works, works_within};
+use crate::domain::{Origin, PAGE_BYTES, Status, Work};
 use crate::store::Search;
 use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
 
@@ -105,6 +105,7 @@ fn statement(
             }
         }
     };
+    let sql = works_within(PAGE_BYTES, &sql, "ORDER BY place DESC");
     values.into_iter().fold(sql_query(sql).into_boxed::<Pg>(), Value::bind)
 }
 

@@ -5,9 +5,9 @@ use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel::{OptionalExtension as _, RunQueryDsl as _, sql_query};
 
 use super::prepared::Prepared;
-use super::rows::{WORK, WorkRow, column, from_unix_seconds, works};
+use super::rows::{WORK, WorkRow, column, from_unix_seconds, works, works_within};
 use super::{PostgresStore, create, search, trial};
-use crate::domain::{CreatedWork, KindName, Unique, Work, WorkCode, WorkId};
+use crate::domain::{CreatedWork, KindName, PART_BYTES, Unique, Work, WorkCode, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl WorkRows for PostgresStore {
 
     async fn by_ids(&self, ids: &[WorkId]) -> Result<Vec<Work>> {
         let ids = column(ids, |id| id.0);
-        let select = format!("SELECT {WORK} FROM works WHERE id = ANY($1) AND deleted_on IS NULL");
+        let select = select_by("id", ids.len());
         self.run(move |connection| {
             let statement = sql_query(&select).bind::<Array<BigInt>, _>(&ids);
             works(Prepared(statement).load(connection)?)
@@ -77,7 +77,7 @@ impl WorkRows for PostgresStore {
 
     async fn by_codes(&self, codes: &[WorkCode]) -> Result<Vec<Work>> {
         let codes = column(codes, |code| code.as_str().to_owned());
-        let select = format!("SELECT {WORK} FROM works WHERE work_code = ANY($1) AND deleted_on IS NULL");
+        let select = select_by("work_code", codes.len());
         self.run(move |connection| {
             let statement = sql_query(&select).bind::<Array<Text>, _>(&codes);
             works(Prepared(statement).load(connection)?)
@@ -88,5 +88,17 @@ impl WorkRows for PostgresStore {
     async fn search(&self, search: &Search) -> Result<Vec<Work>> {
         let search = search.clone();
         self.run(move |connection| search::search(connection, &search)).await
+    }
+}
+
+/// So few works have not more than [`PART_BYTES`], whatever they are.
+const FEW: usize = 4;
+
+/// A select of works by their keys. What many works have is summed up on the way.
+fn select_by(column: &str, keys: usize) -> String {
+    let select = format!("SELECT {WORK} FROM works WHERE {column} = ANY($1) AND deleted_on IS NULL");
+    match keys <= FEW {
+        true => select,
+        false => works_within(PART_BYTES, &select, ""),
     }
 }

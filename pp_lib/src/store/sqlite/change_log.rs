@@ -8,9 +8,10 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::SqliteStore;
-use super::rows::{parsed, unix_seconds};
+use super::rows::{load_within, parsed, unix_seconds};
 use crate::domain::{Event, Position, Snapshot, WorkId};
-use crate::store::{Change, ChangeLog, Page, Result};
+use crate::store::change_log::is_cut;
+use crate::store::{CHANGES_BYTES, Change, ChangeLog, Page, Result};
 
 /// The ends of the feed.
 #[derive(QueryableByName)]
@@ -113,49 +114,49 @@ impl ChangeLog for SqliteStore {
     }
 
     async fn changes(&self, after: &Position, limit: u16) -> Result<Option<Page<Change>>> {
-        self.page(after, limit, move |connection, bounds, range| {
-            let rows: Vec<Row> = sql_query(
+        self.page(after, move |connection, bounds, range| {
+            let select = sql_query(
                 "SELECT events.id, work_id, events.status, work_code, kind, variable, value, events.created_on
                  FROM events JOIN works ON works.id = work_id
                  WHERE events.id > ? AND events.id <= ? ORDER BY events.id LIMIT ?",
             )
             .bind::<BigInt, _>(range.above)
             .bind::<BigInt, _>(range.up_to)
-            .bind::<Integer, _>(i32::from(limit))
-            .load(connection)?;
-            let last = rows.last().map(|row| row.id);
-            let read = rows.len();
+            .bind::<Integer, _>(i32::from(limit));
+            let rows = load_within(connection, select, CHANGES_BYTES, |row: &Row| row.value.len())?;
+            let cut = is_cut(limit, rows.iter().map(|row| row.value.as_str()));
+            let last = rows.last().map(|row| row.id).filter(|_| cut);
             let items = rows.into_iter().map(|row| row.into_change(bounds));
-            Ok((items.collect::<QueryResult<_>>()?, read, last))
+            Ok((items.collect::<QueryResult<_>>()?, last))
         })
         .await
     }
 
     async fn touched(&self, after: &Position, limit: u16) -> Result<Option<Page<WorkId>>> {
-        self.page(after, limit, move |connection, _, range| {
+        self.page(after, move |connection, _, range| {
             let touches: Vec<Touch> =
                 sql_query("SELECT id, work_id FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?")
                     .bind::<BigInt, _>(range.above)
                     .bind::<BigInt, _>(range.up_to)
                     .bind::<Integer, _>(i32::from(limit))
                     .load(connection)?;
-            let last = touches.last().map(|touch| touch.id);
-            let read = touches.len();
+            let cut = touches.len() == usize::from(limit);
+            let last = touches.last().map(|touch| touch.id).filter(|_| cut);
             let mut works: Vec<WorkId> = touches.into_iter().map(|touch| WorkId(touch.work_id)).collect();
             works.sort_unstable();
             works.dedup();
-            Ok((works, read, last))
+            Ok((works, last))
         })
         .await
     }
 }
 
 impl SqliteStore {
-    /// A page that `rows` reads, with the number of rows and the id of the last one.
-    async fn page<T, F>(&self, after: &Position, limit: u16, rows: F) -> Result<Option<Page<T>>>
+    /// A page that `rows` reads, with the id of its last row if the page ends before the range does.
+    async fn page<T, F>(&self, after: &Position, rows: F) -> Result<Option<Page<T>>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection, &Bounds, &Range) -> QueryResult<(Vec<T>, usize, Option<i64>)> + Send + 'static,
+        F: FnOnce(&mut SqliteConnection, &Bounds, &Range) -> QueryResult<(Vec<T>, Option<i64>)> + Send + 'static,
     {
         let after = after.clone();
         self.read(move |connection| {
@@ -165,13 +166,11 @@ impl SqliteStore {
                 let Some(range) = Range::behind(&after, &bounds) else {
                     return Ok(None);
                 };
-                let (items, read, last) = rows(connection, &bounds, &range)?;
-                let full = read == usize::from(limit);
-                let last = last.filter(|_| full).unwrap_or(range.up_to.max(range.above));
+                let (items, last) = rows(connection, &bounds, &range)?;
                 Ok(Some(Page {
                     items,
-                    position: bounds.behind(last),
-                    complete: !full && after.partly_seen().is_none(),
+                    position: bounds.behind(last.unwrap_or(range.up_to.max(range.above))),
+                    complete: last.is_none() && after.partly_seen().is_none(),
                 }))
             })
         })

@@ -5,8 +5,8 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::SqliteStore;
-use super::rows::{parsed, unix_seconds};
-use crate::domain::{Event, WorkCode, WorkId};
+use super::rows::{load_within, parsed, unix_seconds};
+use crate::domain::{Event, PAGE_BYTES, WorkCode, WorkId};
 use crate::store::{EventLog, Result};
 
 #[derive(QueryableByName)]
@@ -49,13 +49,13 @@ impl EventLog for SqliteStore {
                 .optional()?;
             let Some(work) = work else { return Ok(None) };
             let work_code = parsed("work_code", work.work_code.parse())?;
-            let rows: Vec<EventRow> = sql_query(
+            let select = sql_query(
                 "SELECT id, variable, value, created_on FROM events WHERE work_id = ? AND id > ? ORDER BY id LIMIT ?",
             )
             .bind::<BigInt, _>(id.0)
             .bind::<BigInt, _>(after)
-            .bind::<BigInt, _>(i64::from(limit))
-            .load(connection)?;
+            .bind::<BigInt, _>(i64::from(limit));
+            let rows = load_within(connection, select, PAGE_BYTES, |row: &EventRow| row.value.len())?;
             rows.into_iter()
                 .map(|row| row.into_event(&work_code))
                 .collect::<QueryResult<Vec<_>>>()

@@ -9,6 +9,7 @@ use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl a
 
 use super::SqliteStore;
 use super::rows::{NOW, millis, parsed};
+use crate::domain::PART_BYTES;
 use crate::store::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey, Result};
 
 #[derive(QueryableByName)]
@@ -49,7 +50,17 @@ impl IdempotencyKeys for SqliteStore {
     async fn begin(&self, requests: &[Begin], hold: Duration, keep: Duration) -> Result<Vec<Begun>> {
         let requests = requests.to_vec();
         self.write(move |connection| {
-            let begun = requests.iter().map(|request| begin(connection, request, hold, keep));
+            let mut answered = 0;
+            let begun = requests.iter().map(|request| {
+                if answered >= PART_BYTES {
+                    return Ok(Begun::InFlight);
+                }
+                let begun = begin(connection, request, hold, keep)?;
+                if let Begun::Answered(answer) = &begun {
+                    answered += answer.body.len();
+                }
+                Ok(begun)
+            });
             begun.collect()
         })
         .await

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use diesel::connection::DefaultLoadingMode;
+use diesel::query_dsl::methods::LoadQuery;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
-use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{QueryResult, QueryableByName, RunQueryDsl, sql_query};
 
 use crate::domain::{Json, Run, Work, WorkId};
 use crate::store::{Claim, DueAt};
@@ -55,6 +57,11 @@ impl WorkRow {
     /// Its `message_id` and kind.
     pub(super) fn key(&self) -> (String, String) {
         (self.message_id.clone(), self.kind.clone())
+    }
+
+    /// The bytes of its arguments and its result.
+    pub(super) fn bytes(&self) -> usize {
+        self.args.len() + self.result.as_ref().map_or(0, String::len)
     }
 
     pub(super) fn into_work(self) -> QueryResult<Work> {
@@ -132,6 +139,28 @@ impl ClaimRow {
 pub(super) struct Id {
     #[diesel(sql_type = BigInt)]
     pub(super) id: i64,
+}
+
+/// Reads rows until they have this many bytes; the last one may exceed it.
+pub(super) fn load_within<'conn, 'query: 'conn, R>(
+    connection: &'conn mut SqliteConnection,
+    query: impl LoadQuery<'query, SqliteConnection, R, DefaultLoadingMode> + RunQueryDsl<SqliteConnection> + 'conn,
+    bytes: usize,
+    size: impl Fn(&R) -> usize,
+) -> QueryResult<Vec<R>>
+where
+    R: 'conn,
+{
+    let (mut rows, mut before) = (Vec::new(), 0);
+    for row in query.load_iter::<R, DefaultLoadingMode>(connection)? {
+        let row = row?;
+        before += size(&row);
+        rows.push(row);
+        if before >= bytes {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// A number of rows.

@@ -6,8 +6,8 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::rows::{Id, WORK, WorkRow, json_rows};
-use crate::domain::{Status, Work};
+use super::rows::{Id, WORK, WorkRow, json_rows, load_within};
+use crate::domain::{PAGE_BYTES, Status, Work};
 use crate::store::Search;
 use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
 
@@ -21,7 +21,8 @@ pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> Quer
         Some(since) if !plan.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let rows: Vec<WorkRow> = statement(search, &plan, since, place).load(connection)?;
+    let statement = statement(search, &plan, since, place);
+    let rows = load_within(connection, statement, PAGE_BYTES, WorkRow::bytes)?;
     rows.into_iter().map(WorkRow::into_work).collect()
 }
 

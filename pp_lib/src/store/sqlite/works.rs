@@ -6,9 +6,9 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, OptionalExtension as _, QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::rows::{WORK, WorkRow, json_rows};
+use super::rows::{WORK, WorkRow, json_rows, load_within};
 use super::{SqliteStore, create, search, trial};
-use crate::domain::{CreatedWork, KindName, Unique, Work, WorkCode, WorkId};
+use crate::domain::{CreatedWork, KindName, PART_BYTES, Unique, Work, WorkCode, WorkId};
 use crate::store::{NewWork, Result, Search, WorkRows};
 
 #[async_trait]
@@ -86,10 +86,9 @@ impl WorkRows for SqliteStore {
 }
 
 fn read_by(connection: &mut SqliteConnection, column: &str, keys: String) -> QueryResult<Vec<Work>> {
-    let rows: Vec<WorkRow> = sql_query(format!(
+    let select = sql_query(format!(
         "SELECT {WORK} FROM works WHERE {column} IN (SELECT value FROM json_each(?)) AND deleted_on IS NULL"
-    ))
-    .bind::<Text, _>(keys)
-    .load(connection)?;
+    ));
+    let rows = load_within(connection, select.bind::<Text, _>(keys), PART_BYTES, WorkRow::bytes)?;
     rows.into_iter().map(WorkRow::into_work).collect()
 }

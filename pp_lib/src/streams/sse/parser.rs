@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read as _};
 use std::time::Duration;
 
 /// The maximum size of a line and of an event's data, in bytes.
-const MOST: usize = 1024 * 1024;
+const MOST: usize = 8 * 1024 * 1024;
 
 /// The reason why a stream cannot be read any further.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +190,7 @@ mod tests {
             Parser::new(line.as_bytes()).next_frame(),
             Err(SseError::TooLarge)
         ));
-        let many = format!("data: {}\n", "x".repeat(1000)).repeat(1100);
+        let many = format!("data: {}\n", "x".repeat(1000)).repeat(8 * 1100);
         assert!(matches!(
             Parser::new(many.as_bytes()).next_frame(),
             Err(SseError::TooLarge)

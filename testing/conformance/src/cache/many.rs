@@ -1,8 +1,8 @@
 //! Many at once, and none.
 
 use super::fixtures::*;
-use pp_lib::cache::{ByCode, EntryOrLease};
-use pp_lib::domain::WorkId;
+use pp_lib::cache::{ByCode, Entry, EntryOrLease, Provisional};
+use pp_lib::domain::{Json, Work, WorkId};
 
 /// No question, no answer, no error.
 pub async fn nothing_asked_is_nothing_answered(fresh: Fresh) {
@@ -85,6 +85,63 @@ pub async fn batches_may_have_thousands(fresh: Fresh) {
         known,
         codes.into_iter().map(|(_, known)| Some(known)).collect::<Vec<_>>()
     );
+}
+
+/// More than one call to a server may carry.
+pub async fn large_works_come_back_whole(fresh: Fresh) {
+    const WORKS: i64 = 100;
+    let cache = fresh_since_now(fresh, LASTING).await;
+    let text = |letter: &str| Json::accepted(format!("\"{}\"", letter.repeat(Json::USUAL_LIMIT - 2)));
+    let large = |id, version| match work(id, version) {
+        Entry::Work(work) => Entry::Work(Work {
+            kind: "mail".parse().unwrap(),
+            args: text("a"),
+            result: Some(text("r")),
+            ..work
+        }),
+        entry => entry,
+    };
+    let ids: Vec<_> = (1..=WORKS).map(WorkId).collect();
+    let at = |version| {
+        (1..=WORKS)
+            .map(move |id| (WorkId(id), large(id, version)))
+            .collect::<Vec<_>>()
+    };
+    let held = |version| {
+        at(version)
+            .into_iter()
+            .map(|(_, entry)| EntryOrLease::Entry(entry))
+            .collect::<Vec<_>>()
+    };
+    let leases = cache.look_up(&ids).await.unwrap().found;
+    let fills = leases.into_iter().zip(at(1)).map(|(found, (id, entry))| match found {
+        EntryOrLease::Missing(lease) => (id, lease, entry),
+        other => panic!("{other:?} instead of a lease"),
+    });
+    cache.fill(&fills.collect::<Vec<_>>()).await.unwrap();
+    assert!(cache.look_up(&ids).await.unwrap().found == held(1));
+    cache.put(&at(2), cache.now().await.unwrap()).await.unwrap();
+    assert!(cache.look_up(&ids).await.unwrap().found == held(2));
+    cache.refresh(&at(3)).await.unwrap();
+    assert!(cache.look_up(&ids).await.unwrap().found == held(3));
+
+    let demands: Vec<_> = (1..=WORKS)
+        .map(|id| {
+            let demand = Provisional {
+                message_id: format!("m{id}").try_into().unwrap(),
+                work_code: code(id),
+                kind: "mail".parse().unwrap(),
+                args: text("a"),
+                created_on: 0,
+            };
+            (code(id), ByCode::Provisional(demand))
+        })
+        .collect();
+    cache.put_codes(&demands).await.unwrap();
+    let codes: Vec<_> = (1..=WORKS + 1).map(code).collect();
+    let known = cache.by_codes(&codes).await.unwrap();
+    let expected = demands.into_iter().map(|(_, known)| Some(known)).chain([None]);
+    assert!(known == expected.collect::<Vec<_>>());
 }
 
 fn entries(version: i64) -> Vec<EntryOrLease> {

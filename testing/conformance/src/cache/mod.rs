@@ -68,6 +68,7 @@ macro_rules! cache_suite {
             the_last_of_concurrent_versions_is_left
             the_newest_in_a_batch_is_left
             batches_may_have_thousands
+            large_works_come_back_whole
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

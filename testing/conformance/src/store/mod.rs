@@ -31,6 +31,7 @@ mod feed;
 mod fixtures;
 mod keys;
 mod kinds;
+mod large;
 mod leases;
 mod retention;
 mod unique;
@@ -48,6 +49,7 @@ pub use feed::*;
 pub use fixtures::{completion, everything, new_work, new_works, without_row};
 pub use keys::*;
 pub use kinds::*;
+pub use large::*;
 pub use leases::*;
 pub use retention::*;
 pub use unique::*;
@@ -193,6 +195,8 @@ macro_rules! store_suite {
             the_feed_is_not_continued_from_before_what_was_purged
             a_feed_of_which_everything_was_purged_goes_on
             a_reader_that_is_purged_away_is_told_so
+            reads_of_large_works_end_by_their_bytes
+            pages_of_large_events_end_by_their_bytes
             who_changes_a_work_that_is_being_purged_wins_or_is_told
             many_purge_at_once_and_each_work_goes_once
             two_kinds_use_one_message_id_for_two_works

@@ -9,6 +9,7 @@ use actix_web::http::header::{CONTENT_TYPE, LINK};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use pp_http::{Budget, Share};
+use pp_lib::domain::{PAGE_BYTES, is_full};
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -19,8 +20,6 @@ pub(crate) const JSON: &str = "application/json";
 const UNCOUNTED: usize = 4 * 1024;
 /// The number of bytes the server gets at once. It keeps up to 32 KiB and the last slice.
 const SLICE: usize = 16 * 1024;
-/// The size at which a page ends, even if it has fewer items than requested.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A body that is counted until the server has taken all of it.
 struct Held {
@@ -81,18 +80,32 @@ fn page<T: Serialize>(items: &[T], limit: usize) -> Result<(Vec<u8>, usize), Api
     Ok((array, count))
 }
 
-/// Answers with a page of these items. If there are more than `limit`, the answer links to the next page, whose query
-/// `next` makes from the last item shown.
+/// Answers with JSON.
+pub(crate) fn send_json(
+    budget: &Budget,
+    mut response: HttpResponseBuilder,
+    value: &impl Serialize,
+) -> Result<HttpResponse, ApiError> {
+    let body = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
+    response.insert_header((CONTENT_TYPE, JSON));
+    send(budget, response, body)
+}
+
+/// Answers with a page of these items, which the store read with a limit one higher. If there are more of them, or the
+/// store's page ended because of its bytes, the answer links to the next page, whose query `next` makes from the last
+/// item shown. That page may be empty.
 pub(crate) fn send_page<T: Serialize>(
     budget: &Budget,
     items: &[T],
     limit: u16,
+    size: impl Fn(&T) -> usize,
     next: impl FnOnce(&T) -> String,
 ) -> Result<HttpResponse, ApiError> {
     let (array, count) = page(items, limit.into())?;
     let mut response = HttpResponse::Ok();
     response.insert_header((CONTENT_TYPE, JSON));
-    if let (true, Some(last)) = (count < items.len(), items[..count].last()) {
+    let more = count < items.len() || is_full(items, PAGE_BYTES, size);
+    if let (true, Some(last)) = (more, items[..count].last()) {
         response.insert_header((LINK, format!("<{}>; rel=\"next\"", next(last))));
     }
     send(budget, response, array)

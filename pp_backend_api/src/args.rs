@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use pp_cli::config::{duration, whole};
+use pp_cli::config::{RuntimeArgs, duration, whole};
 use pp_http::{Budget, HostName};
 use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
@@ -63,15 +63,16 @@ pub struct ApiArgs {
 }
 
 impl ApiArgs {
-    /// The configuration of the server. `grace` is a setting of the process.
-    pub fn config(&self, grace: Duration) -> Config {
+    /// The configuration of the server, with settings of the process.
+    pub fn config(&self, runtime: &RuntimeArgs) -> Config {
         Config {
             body_limit: self.body_limit,
+            args_limit: runtime.args_limit,
             body_budget: self.body_budget,
             hosts: self.hosts(),
             connections: self.stream_clients.saturating_add(OTHER_CONNECTIONS),
             request_timeout: self.request_timeout,
-            grace,
+            grace: runtime.grace,
             heartbeat: HEARTBEAT,
             unread: UNREAD,
         }

@@ -2,21 +2,29 @@
 
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
+use pp_http::Budget;
 use pp_lib::domain::Work;
 use pp_lib::serving::Source;
 use serde::Serialize;
 
+use crate::answer;
 use crate::error::ApiError;
 
 const CACHE_STATUS: &str = "cache-status";
 
 /// Answers with a work, its `ETag` and its source, or with 304 if the client has this version.
-pub(crate) fn work_response(request: &HttpRequest, work: &Work, source: Source) -> Result<HttpResponse, ApiError> {
-    versioned(request, work, tag(work), source)
+pub(crate) fn work_response(
+    budget: &Budget,
+    request: &HttpRequest,
+    work: &Work,
+    source: Source,
+) -> Result<HttpResponse, ApiError> {
+    versioned(budget, request, work, tag(work), source)
 }
 
 /// Answers with a tagged representation. Clients may keep it but must revalidate it, because it can change at any time.
 pub(crate) fn versioned(
+    budget: &Budget,
     request: &HttpRequest,
     body: &impl Serialize,
     tag: String,
@@ -38,11 +46,10 @@ pub(crate) fn versioned(
         .insert_header((ETAG, tag))
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((CACHE_STATUS, cache_status(source)));
-    Ok(if is_known {
-        response.finish()
-    } else {
-        response.json(body)
-    })
+    match is_known {
+        true => Ok(response.finish()),
+        false => answer::send_json(budget, response, body),
+    }
 }
 
 /// The source in the terms of RFC 9211.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
+use pp_cli::config::RuntimeArgs;
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
 use pp_lib::broker::AnyBroker;
@@ -41,6 +42,8 @@ pub use args::{ApiArgs, bind};
 pub struct Config {
     /// The maximum size of a body in bytes.
     pub body_limit: usize,
+    /// The maximum size of a work's arguments in bytes.
+    pub args_limit: usize,
     /// The maximum bytes of all request bodies together, and of all answers together.
     pub body_budget: usize,
     /// The hosts it answers to, in addition to loopback and the bound address.
@@ -101,7 +104,7 @@ pub struct Ports {
 /// newer program has changed the database.
 pub async fn serve(
     args: &ApiArgs,
-    grace: Duration,
+    runtime: &RuntimeArgs,
     listener: TcpListener,
     ports: Ports,
     health: &Health,
@@ -136,7 +139,8 @@ pub async fn serve(
         kinds,
         health: health.clone(),
     };
-    let served = run(args.config(grace), listener, services, shutdown).await;
+    let grace = runtime.grace;
+    let served = run(args.config(runtime), listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;

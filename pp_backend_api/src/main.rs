@@ -50,7 +50,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         None => Ok(()),
         Some(ports) => {
             let (ports, health) = (ports?, Health::beating(STUCK));
-            pp_backend_api::serve(&args.api, args.runtime.grace, listener, ports, &health, shutdown).await
+            pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, shutdown).await
         }
     }
 }

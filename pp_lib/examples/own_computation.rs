@@ -98,6 +98,7 @@ async fn work_off(computation: Arc<dyn Computation>, numbers: Vec<AddUpTo>) -> V
         prefetch: 16,
         prefetch_bytes: 64 << 20,
         batch_wait: Duration::from_millis(5),
+        args_limit: Json::USUAL_LIMIT,
         policy: Policy {
             places: 8,
             max_attempts: 3,

@@ -60,7 +60,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         data: data.display().to_string(),
     });
 
-    let (health, grace) = (Health::beating(STUCK), args.runtime.grace);
+    let health = Health::beating(STUCK);
     let ports = Ports {
         store: adapters.store.clone(),
         feed: adapters.feed.clone(),
@@ -68,11 +68,11 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
         caches,
     };
     let producer = producer(produce, &adapters, shutdown.clone());
-    let api = pp_backend_api::serve(&args.api, grace, listener, ports, &health, shutdown.clone());
+    let api = pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, shutdown.clone());
     let handlers = vec![args.consumer.sums()];
     let worker = task_consumer::run(
         &args.consumer,
-        grace,
+        &args.runtime,
         adapters.clone(),
         handlers,
         &health,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use pp_cli::config::{DurationText, duration, size, whole};
+use pp_cli::config::{DurationText, RuntimeArgs, duration, size, whole};
 use pp_lib::domain::KindName;
 use pp_lib::kinds::{Declaration, Policy};
 use pp_lib::maintenance::DispatchSettings;
@@ -119,13 +119,14 @@ impl ConsumerArgs {
     }
 
     /// The settings for one of as many `kinds` with this policy. The kinds share the bytes of messages.
-    pub(crate) fn consume(&self, policy: Policy, kinds: usize, grace: Duration) -> ConsumeSettings {
+    pub(crate) fn consume(&self, policy: Policy, kinds: usize, runtime: &RuntimeArgs) -> ConsumeSettings {
         ConsumeSettings {
             prefetch: self.prefetch,
             prefetch_bytes: self.prefetch_bytes / kinds.max(1),
             batch_wait: self.batch_wait,
+            args_limit: runtime.args_limit,
             policy,
-            grace,
+            grace: runtime.grace,
         }
     }
 

@@ -2,8 +2,7 @@
 
 mod args;
 
-use std::time::Duration;
-
+use pp_cli::config::RuntimeArgs;
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::AnyBroker;
 use pp_lib::domain::KindName;
@@ -44,7 +43,7 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
 /// The whole service: the work, and the checks of the database and of the broker's policies.
 pub async fn serve(
     args: &ConsumerArgs,
-    grace: Duration,
+    runtime: &RuntimeArgs,
     adapters: Adapters,
     handlers: Vec<Handler>,
     health: &Health,
@@ -53,16 +52,16 @@ pub async fn serve(
     let (store, part) = (adapters.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
     let policies = watch_policies(adapters.broker.clone(), health.clone(), shutdown.clone());
-    let running = run(args, grace, adapters, handlers, health, shutdown);
+    let running = run(args, runtime, adapters, handlers, health, shutdown);
     let (watched, (), ()) = tokio::join!(watch, policies, running);
     watched
 }
 
 /// Works with these handlers until `shutdown` is cancelled. Then it finishes the running work or hands it back within
-/// `grace`. Each kind has a consumer of its own, so that none waits for another.
+/// the grace period. Each kind has a consumer of its own, so that none waits for another.
 pub async fn run(
     args: &ConsumerArgs,
-    grace: Duration,
+    runtime: &RuntimeArgs,
     adapters: Adapters,
     handlers: Vec<Handler>,
     health: &Health,
@@ -98,7 +97,7 @@ pub async fn run(
             } = handler;
             let name = consumer_name(&kind);
             let part = health.part(name, kind.is_add_up_to() || kinds == 1);
-            let settings = args.consume(declaration.policy.clone(), kinds, grace);
+            let settings = args.consume(declaration.policy.clone(), kinds, runtime);
             let policy = registry.follow(kind.clone(), declaration.policy);
             let own = adapters.clone();
             let consuming = supervise_part(name, part, shutdown.clone(), move |part, shutdown| {

@@ -42,7 +42,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
         task_consumer::serve(
             &args.consumer,
-            args.runtime.grace,
+            &args.runtime,
             adapters?,
             vec![args.consumer.sums()],
             &health,

@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
 use crate::request_json::{Empty, Object, Update};
-use crate::{Api, body, idempotent};
+use crate::{Api, answer, body, idempotent};
 
 /// The change that a POST makes to a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,9 @@ pub(super) async fn update(
     let args = update.args(&kind).map_err(ApiError::unprocessable)?;
     api.check_args(&kind, Some(&args), "").await?;
     let work = applied(api.ask(api.works.update(id, args, version)).await?)?;
-    Ok(HttpResponse::Ok().insert_header((ETAG, tag(&work))).json(work))
+    let mut response = HttpResponse::Ok();
+    response.insert_header((ETAG, tag(&work)));
+    answer::send_json(&api.answers, response, &work)
 }
 
 pub(super) async fn cancel(

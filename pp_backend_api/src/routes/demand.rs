@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
 use crate::request_json::{Demanded, Object};
-use crate::{Api, idempotent};
+use crate::{Api, answer, idempotent};
 
 /// The answer contains the code of the work. If another work already has it, the worker picks a new code, and this one
 /// leads nowhere. The chance is one in 10^17.
@@ -26,8 +26,9 @@ pub(super) async fn demand(
     let identity = idempotent::demand_identity(&request)?;
     let Demanded { kind, args, unique } = demanded;
     let demand = api.ask(api.demands.demand(kind, args, unique, identity)).await?;
-    Ok(HttpResponse::Accepted()
+    let mut response = HttpResponse::Accepted();
+    response
         .insert_header((LOCATION, format!("/work/code/{}", demand.work_code.as_str())))
-        .insert_header((ETAG, DEMAND_TAG))
-        .json(ProvisionalWork::from(demand)))
+        .insert_header((ETAG, DEMAND_TAG));
+    answer::send_json(&api.answers, response, &ProvisionalWork::from(demand))
 }

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::{Fault, Json, KindName};
+use pp_lib::domain::{Fault, Json, JsonFault, KindName};
 use pp_lib::kinds::{Declaration, Kind, Unchanged, UnknownKind};
 use pp_lib::store::MOST_KINDS;
 
@@ -79,9 +79,14 @@ pub(super) async fn set(
 }
 
 impl Api {
-    /// Fails unless the kind is declared and takes these arguments, which stand at this place of the request.
+    /// Fails unless the arguments are within the limit and the kind is declared and takes them. They stand at this place of the request.
     pub(crate) async fn check_args(&self, kind: &KindName, args: Option<&Json>, place: &str) -> Result<(), ApiError> {
         let Some(args) = args else { return Ok(()) };
+        let limit = self.config.args_limit;
+        if args.bytes() > limit {
+            let fault = JsonFault::TooLong(limit);
+            return Err(ApiError::unprocessable(format!("{place}/args: {fault}")));
+        }
         self.kinds.check(kind, args).await.map_err(|unknown| match unknown {
             UnknownKind::Unloaded => ApiError::unavailable("the kinds are not known yet; try again in a moment"),
             UnknownKind::Undeclared(alike) => ApiError::unprocessable(undeclared(kind, &alike)),

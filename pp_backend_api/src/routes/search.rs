@@ -1,7 +1,7 @@
 //! `/work/search` and `GET /work`: works that match the query, newest first, in pages.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pp_lib::domain::{Status, WorkCodePrefix, WorkId};
+use pp_lib::domain::{Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::store::Search;
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
@@ -33,7 +33,7 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     // One more work than requested shows if there is a next page.
     search.limit += 1;
     let works = api.ask(api.works.search(search)).await?;
-    answer::send_page(&api.answers, &works, limit, |last| {
+    answer::send_page(&api.answers, &works, limit, Work::bytes, |last| {
         format!("{}?{}", request.path(), next_query(&params, last.id))
     })
 }

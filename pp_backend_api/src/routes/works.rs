@@ -3,7 +3,7 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::WorkCode;
+use pp_lib::domain::{Event, Json, WorkCode};
 use pp_lib::serving::{CreateWork, ProvisionalWork, Read, WorkOrDemand};
 use serde::Deserialize;
 
@@ -17,6 +17,8 @@ use crate::{Api, answer, body, idempotent, query};
 /// The memory of one work in a bulk request until it is answered, in bytes. It exists parsed, as the store's input and
 /// output, and as JSON.
 const COST: usize = 640;
+/// The number of times that its arguments exist meanwhile, beside the request's body.
+const COPIES: usize = 5;
 
 /// The query parameters of a history page.
 #[derive(Default, Deserialize)]
@@ -58,7 +60,12 @@ pub(super) async fn create_all(
         let place = format!("/{place}");
         api.check_args(&wanted.kind, wanted.args.as_ref(), &place).await?;
     }
-    if !share.grow(wanted.len() * COST) {
+    let args_bytes: usize = wanted
+        .iter()
+        .filter_map(|work| work.args.as_ref())
+        .map(Json::bytes)
+        .sum();
+    if !share.grow(wanted.len() * COST + args_bytes * COPIES) {
         return Err(body::no_room());
     }
     let works = api.works.clone();
@@ -78,7 +85,7 @@ pub(super) async fn get(
     _: NoQuery,
 ) -> Result<HttpResponse, ApiError> {
     let Read { value, source } = api.ask(api.works.by_id(parse_id(&id)?)).await?;
-    work_response(&request, &value.ok_or_else(no_such_work)?, source)
+    work_response(&api.answers, &request, &value.ok_or_else(no_such_work)?, source)
 }
 
 pub(super) async fn by_code(
@@ -91,10 +98,10 @@ pub(super) async fn by_code(
     let code = code.parse::<WorkCode>().map_err(|_| no_such_work())?;
     let Read { value, source } = api.ask(api.works.by_code(code)).await?;
     match value.ok_or_else(no_such_work)? {
-        WorkOrDemand::Work(work) => work_response(&request, &work, source),
+        WorkOrDemand::Work(work) => work_response(&api.answers, &request, &work, source),
         WorkOrDemand::Provisional(demand) => {
             let work = ProvisionalWork::from(demand);
-            versioned(&request, &work, DEMAND_TAG.to_owned(), source)
+            versioned(&api.answers, &request, &work, DEMAND_TAG.to_owned(), source)
         }
     }
 }
@@ -112,7 +119,7 @@ pub(super) async fn events(
     // One more event than requested shows if there is a next page.
     let events = api.works.events(id, after.unwrap_or(0), limit + 1);
     let events = api.ask(events).await?.ok_or_else(no_such_work)?;
-    answer::send_page(&api.answers, &events, limit, |last| {
+    answer::send_page(&api.answers, &events, limit, Event::bytes, |last| {
         format!("{}?limit={limit}&after={}", request.path(), last.id)
     })
 }

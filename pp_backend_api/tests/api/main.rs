@@ -26,6 +26,7 @@ mod histories;
 mod hosts;
 mod keys;
 mod kinds;
+mod large;
 mod letters;
 mod live_page;
 mod many;

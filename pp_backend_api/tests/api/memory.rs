@@ -1,4 +1,4 @@
-//! The memory of the program while clients withhold parts of their requests.
+//! The memory of the program while clients withhold parts of their requests, or read many large works.
 
 mod on_servers {
     use std::io::Write as _;
@@ -62,6 +62,32 @@ mod on_servers {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+
+    /// A thousand clients at once, of which each asks for all works, a history, and a work.
+    #[test]
+    fn large_works_for_many_clients_do_not_end_the_api() {
+        let database = crate::on_servers::server();
+        let works = crate::large::fill(&database, 300);
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program::start(&database.url, &folder.path().join("log"));
+        let address = program.address;
+        let ask = |thread: usize| {
+            for round in 0..10 {
+                let id = works[(thread * 10 + round) % works.len()].id;
+                for path in [format!("/work/{id}"), format!("/work/{id}/events"), "/work".to_owned()] {
+                    let answer = send(address, "GET", &path, &[], None);
+                    assert!(matches!(answer.status, 200 | 503), "{path}: {}", answer.status);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..100 {
+                scope.spawn(move || ask(thread));
+            }
+        });
+        let peak = program.peak();
+        assert!(peak < MOST_KIB, "{peak} KiB");
     }
 
     /// A client that sends a body without its end.

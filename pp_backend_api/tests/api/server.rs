@@ -11,6 +11,7 @@ use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
 use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
+use pp_lib::domain::Json;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Registry;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// The default limits of a test's server.
 pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
+    args_limit: Json::USUAL_LIMIT,
     body_budget: 64 * 1024 * 1024,
     hosts: Vec::new(),
     connections: 10_000,

@@ -14,6 +14,7 @@ pub const KNOWN: &[&str] = &[
     "PP_API_HOSTS",
     "PP_API_PORT",
     "PP_API_URL",
+    "PP_ARGS_LIMIT",
     "PP_BATCH",
     "PP_BATCH_WAIT",
     "PP_BODY_BUDGET",

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::duration;
+use pp_lib::domain::Json;
+
+use super::{duration, size};
+
+/// The bounds of `PP_ARGS_LIMIT`, in bytes.
+const SMALLEST_ARGS_LIMIT: u64 = 1 << 10;
+const LARGEST_ARGS_LIMIT: u64 = Json::LARGEST_LIMIT as u64;
 
 /// The settings of every program.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +23,10 @@ pub struct RuntimeArgs {
     /// The time a stop may take before it abandons running work [unit: duration, as in 20s].
     #[arg(long, env = "PP_GRACE", default_value = "20s", value_parser = duration)]
     pub grace: Duration,
+
+    /// The maximum size of a work's arguments, and of its result; the same for all programs [unit: bytes, as in 64KiB].
+    #[arg(long, env = "PP_ARGS_LIMIT", value_name = "SIZE", default_value = "64KiB", value_parser = size(SMALLEST_ARGS_LIMIT..=LARGEST_ARGS_LIMIT))]
+    pub args_limit: usize,
 
     /// The level of the log: error, warn, info, debug, trace, or filters such as `info,pp_lib=debug`.
     #[arg(long, env = "PP_LOG", default_value = "info")]

@@ -75,7 +75,7 @@ pub fn requested_args(kind: &KindName, add_up_to: Option<AddUpTo>, args: Option<
         (None, None) => return Err("missing field `args`".to_owned()),
         (None, Some(args)) => args,
     };
-    let args = Json::parse(args.as_str().as_bytes(), Json::USUAL_LIMIT)
+    let args = Json::parse(args.as_str().as_bytes(), Json::LARGEST_LIMIT)
         .map_err(|error| format!("/args{}: {}", error.pointer, error.fault))?;
     match sum {
         true => AddUpTo::of_args(&args).map(|bound| Some(bound.args())),

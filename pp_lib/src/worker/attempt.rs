@@ -23,6 +23,8 @@ pub(super) struct Attempts {
     pub(super) kind: KindName,
     pub(super) computation: Arc<dyn Computation>,
     pub(super) policy: watch::Receiver<Policy>,
+    /// The maximum size of a result in bytes, and of arguments.
+    pub(super) args_limit: usize,
 }
 
 /// An attempt at a work, and the deliveries that wait for it: several if its demand was delivered more than once.
@@ -91,6 +93,11 @@ impl Attempt {
             lost_leases: row.lost_leases,
             ..Self::new(message_id, args, row.work_code)
         }
+    }
+
+    /// The bytes of its arguments, as far as they are known.
+    pub(super) fn bytes(&self) -> usize {
+        self.args.as_ref().map_or(0, Json::bytes)
     }
 
     /// The same attempt, demanded by this delivery.
@@ -198,6 +205,13 @@ impl Attempts {
     /// Derives the work's outcome from the result of an attempt.
     pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, ComputeError>) -> Outcome {
         match result {
+            Ok(result) if result.bytes() > self.args_limit => Outcome::Failed {
+                reason: format!(
+                    "the result has {} bytes, more than the {} of PP_ARGS_LIMIT",
+                    result.bytes(),
+                    self.args_limit
+                ),
+            },
             Ok(result) => Outcome::Done { result },
             Err(ComputeError::Permanent(reason)) => Outcome::Failed {
                 reason: storable(reason),
@@ -241,6 +255,7 @@ mod tests {
             kind: KindName::default(),
             computation: Arc::new(FailingExample),
             policy: watch::channel(policy).1,
+            args_limit: Json::USUAL_LIMIT,
         }
     }
 
@@ -275,6 +290,18 @@ mod tests {
             Outcome::Retry { reason, .. } => assert_eq!(reason, "panicked: 19 ends in 9"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_result_above_the_limit_fails_for_good() {
+        let attempts = Attempts {
+            args_limit: 5,
+            ..attempts(5)
+        };
+        let outcome = |text: &str| attempts.judge(&attempt(1), Ok(Json::accepted(text)));
+        assert!(matches!(outcome("12345"), Outcome::Done { .. }));
+        let reason = "the result has 6 bytes, more than the 5 of PP_ARGS_LIMIT".to_owned();
+        assert_eq!(outcome("123456"), Outcome::Failed { reason });
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,12 +17,12 @@ pub(super) struct Batch {
     pub(super) dead: Vec<DeadLetter>,
 }
 
-/// Sorts a batch.
-pub(super) fn sort(kind: &KindName, deliveries: &[Delivery]) -> Batch {
+/// Sorts a batch. Arguments of new works may have at most `limit` bytes.
+pub(super) fn sort(kind: &KindName, deliveries: &[Delivery], limit: usize) -> Batch {
     let mut batch = Batch::default();
     let mut attempts: HashMap<MessageId, Attempt> = HashMap::with_capacity(deliveries.len());
     for delivery in deliveries {
-        match decoding::decode(kind, delivery) {
+        match decoding::decode(kind, delivery, limit) {
             Ok(attempt) => add(&mut attempts, attempt, delivery),
             Err(letter) => {
                 log_repeated!(Warn, "a message is a dead letter", "{}", letter.reason);

@@ -38,6 +38,8 @@ pub struct ConsumeSettings {
     pub prefetch_bytes: usize,
     /// The time that a batch waits for more messages after its first one.
     pub batch_wait: Duration,
+    /// The maximum size of a work's arguments in a message, and of its result, in bytes.
+    pub args_limit: usize,
     /// The policy of the kind. Each lane has its share of the places, and records that many together.
     pub policy: Policy,
     /// The time that a stop waits for works under way.
@@ -116,6 +118,7 @@ impl Consumer {
                 kind,
                 computation,
                 policy,
+                args_limit: settings.args_limit,
             },
             settings,
             group_lock: GroupLock::default(),
@@ -263,6 +266,7 @@ mod tests {
             prefetch,
             prefetch_bytes: 1_000,
             batch_wait: Duration::ZERO,
+            args_limit: 0,
             policy: Policy::DEFAULT,
             grace: Duration::ZERO,
         };

@@ -1,16 +1,14 @@
 //! Decodes deliveries into attempts and dead letters.
 
 use crate::broker::{DeadLetter, Delivery, Kept, Properties};
-use crate::domain::{
-    DemandedRow, InvalidDemand, Json, KindName, MessageId, Origin, Run, Unique, WorkCode, args_of_body,
-};
+use crate::domain::{DemandedRow, InvalidDemand, KindName, MessageId, Origin, Run, Unique, WorkCode, args_of_body};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::worker::attempt::Attempt;
 
 /// Decodes a delivery into the attempt that it demands, or into a dead letter if it cannot be computed. A message
 /// without an id gets a new one, so each copy of it is a work of its own.
-pub(super) fn decode(kind: &KindName, delivery: &Delivery) -> Result<Attempt, Box<DeadLetter>> {
-    parse(kind, delivery).map_err(|error| Box::new(dead_letter(kind, delivery, &error.to_string())))
+pub(super) fn decode(kind: &KindName, delivery: &Delivery, limit: usize) -> Result<Attempt, Box<DeadLetter>> {
+    parse(kind, delivery, limit).map_err(|error| Box::new(dead_letter(kind, delivery, &error.to_string())))
 }
 
 /// Turns a delivery into a dead letter. Its message id lets it be redriven with its original properties.
@@ -31,12 +29,12 @@ pub(super) fn dead_letter(kind: &KindName, delivery: &Delivery, reason: &str) ->
     }
 }
 
-fn parse(kind: &KindName, delivery: &Delivery) -> Result<Attempt, InvalidDemand> {
+fn parse(kind: &KindName, delivery: &Delivery, limit: usize) -> Result<Attempt, InvalidDemand> {
     let properties = &delivery.properties;
     if let Some(name) = properties.malformed {
         return Err(InvalidDemand::BadProperty(name));
     }
-    let args = args_of_body(kind, &delivery.body, Json::USUAL_LIMIT);
+    let args = args_of_body(kind, &delivery.body, limit);
     let message_id = match properties.message_id.as_ref().filter(|id| !id.is_empty()) {
         Some(id) => MessageId::try_from(id.clone()).map_err(|_| InvalidDemand::BadProperty("message_id"))?,
         None => new_message_id(),
@@ -107,7 +105,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::Json;
     use crate::store::Guard;
+
+    fn decoded(delivery: &Delivery) -> Result<Attempt, Box<DeadLetter>> {
+        decode(KindName::add_up_to(), delivery, Json::USUAL_LIMIT)
+    }
 
     fn delivery(body: &str, properties: Properties) -> Delivery {
         Delivery {
@@ -121,10 +124,7 @@ mod tests {
     #[test]
     fn each_delivery_without_a_message_id_gets_a_new_one() {
         let foreign = delivery(r#"{"add_up_to":2,"done":false}"#, Properties::default());
-        let attempts = [
-            decode(KindName::add_up_to(), &foreign).unwrap(),
-            decode(KindName::add_up_to(), &foreign).unwrap(),
-        ];
+        let attempts = [decoded(&foreign).unwrap(), decoded(&foreign).unwrap()];
         assert!(attempts.iter().all(|attempt| attempt.guard == Guard::NoRow));
         assert_ne!(attempts[0].message_id, attempts[1].message_id);
     }
@@ -140,7 +140,7 @@ mod tests {
             ..Properties::default()
         };
         for (said, understood) in [(None, 3), (Some(1), 1)] {
-            let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties(said))).unwrap();
+            let attempt = decoded(&delivery(r#"{"add_up_to":2}"#, properties(said))).unwrap();
             assert_eq!(attempt.lost_leases(), understood);
         }
     }
@@ -151,7 +151,7 @@ mod tests {
             new_work_code: Some("consumer-0123456789".to_owned()),
             ..Properties::default()
         };
-        let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+        let attempt = decoded(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
         assert_eq!(
             (attempt.work_code.as_str(), attempt.guard),
             ("consumer-0123456789", Guard::NoRow)
@@ -166,7 +166,7 @@ mod tests {
                 generation: Some(1),
                 ..Properties::default()
             };
-            let attempt = decode(KindName::add_up_to(), &delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
+            let attempt = decoded(&delivery(r#"{"add_up_to":2}"#, properties)).unwrap();
             assert_eq!(
                 (attempt.work_code.as_str() == named, attempt.guard),
                 (kept, Guard::NoRow)
@@ -229,7 +229,7 @@ mod tests {
             (r#"{"add_up_to":2}"#, counters(1, 1, i32::MAX), "failures"),
             (r#"{"add_up_to":2}"#, lost(-1), "lost_leases"),
         ] {
-            let letter = decode(KindName::add_up_to(), &delivery(body, properties)).unwrap_err();
+            let letter = decoded(&delivery(body, properties)).unwrap_err();
             assert!(letter.reason.contains(reason), "{}", letter.reason);
             assert_eq!(letter.body, body);
         }

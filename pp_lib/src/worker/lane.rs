@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::{Consumer, Lane, Progress};
 use crate::broker::{self, Delivery, Subscription};
-use crate::domain::{ComputeError, Json};
+use crate::domain::{ComputeError, Json, PART_BYTES, parts};
 use crate::runtime::{Part, Retry};
 use crate::store::{Completion, Guard, NewWork};
 use crate::worker::attempt::Attempt;
@@ -81,7 +81,11 @@ impl RunningLane<'_> {
             attempts,
             finished,
             dead,
-        } = batch::sort(&self.consumer.attempts.kind, &deliveries);
+        } = batch::sort(
+            &self.consumer.attempts.kind,
+            &deliveries,
+            self.consumer.attempts.args_limit,
+        );
         if !dead.is_empty() {
             self.consumer.broker.dead_letter(&dead).await?;
             // The acknowledgement frees their share of the prefetch bytes, so their memory is freed before it.
@@ -199,11 +203,13 @@ impl RunningLane<'_> {
     /// Records the attempts as `running` before they start. Returns those that may start, with the arguments of their
     /// rows.
     async fn announce(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
-        let mut completions: Vec<Completion> = attempts
-            .iter()
-            .map(|attempt| attempt.announcement(self.consumer.running()))
-            .collect();
-        let results = self.complete(&mut completions).await;
+        let mut results = Vec::with_capacity(attempts.len());
+        // The answer has the arguments of the rows, which most often are those of the messages.
+        for part in parts(&attempts, attempts.len(), PART_BYTES, Attempt::bytes) {
+            let announcement = |attempt: &Attempt| attempt.announcement(self.consumer.running());
+            let mut completions: Vec<Completion> = part.iter().map(announcement).collect();
+            results.append(&mut self.complete(&mut completions).await);
+        }
         let mut started = Vec::new();
         for (attempt, result) in attempts.into_iter().zip(results) {
             match result {

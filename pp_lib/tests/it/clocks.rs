@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pp_conformance::store::{completion, new_work};
-use pp_lib::domain::{AddUpToSum, KindName, Origin, Status, WorkId};
+use pp_lib::domain::{AddUpToSum, Json, KindName, Origin, Status, WorkId};
 use pp_lib::runtime::new_message_id;
 use pp_lib::store::{AnyStore, Begin, Begun, Claim, Completed, DeadMessage, NewWork, Outcome, RequestKey, Selection};
 
@@ -319,6 +319,7 @@ mod embedded {
             prefetch: 100,
             prefetch_bytes: 64 << 20,
             batch_wait: Duration::from_millis(5),
+            args_limit: Json::USUAL_LIMIT,
             policy: Policy {
                 places: 100,
                 max_attempts: 3,

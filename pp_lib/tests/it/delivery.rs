@@ -12,7 +12,8 @@ use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_conformance::store::new_works;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, KindName, MessageId, Status, Task, Variable, Work, WorkId,
+    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, Json, KindName, MessageId, Status, Task, Variable, Work,
+    WorkId,
 };
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Policy;
@@ -53,6 +54,7 @@ fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) ->
         prefetch: 100,
         prefetch_bytes: 64 << 20,
         batch_wait: Duration::from_millis(5),
+        args_limit: Json::USUAL_LIMIT,
         policy: Policy {
             places: 50,
             max_attempts: 3,

@@ -71,6 +71,7 @@ impl System {
             prefetch: 200,
             prefetch_bytes: 64 << 20,
             batch_wait: Duration::from_millis(5),
+            args_limit: Json::USUAL_LIMIT,
             policy: Policy {
                 places: 100,
                 max_attempts: 3,

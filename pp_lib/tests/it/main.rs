@@ -39,6 +39,7 @@ mod foreign;
 mod garbled;
 mod idempotency;
 mod kinds;
+mod large;
 mod lost_replies;
 mod pooler;
 mod postgres;

@@ -9,7 +9,7 @@ mod on_servers {
     use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
     use pp_conformance::broker::until_ready;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::domain::{AddUpToSum, DeadLetter, KindName};
+    use pp_lib::domain::{AddUpToSum, DeadLetter, Json, KindName};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
@@ -71,6 +71,7 @@ mod on_servers {
                 prefetch: 10,
                 prefetch_bytes: 64 << 20,
                 batch_wait: Duration::from_millis(5),
+                args_limit: Json::USUAL_LIMIT,
                 policy: Policy {
                     places: 10,
                     max_attempts: 3,

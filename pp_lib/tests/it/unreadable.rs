@@ -10,7 +10,7 @@ mod on_servers {
     use pp_conformance::broker::{demand, publish, receive, until_ready};
     use pp_conformance::store::everything;
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
-    use pp_lib::domain::{AddUpToSum, KindName, Status};
+    use pp_lib::domain::{AddUpToSum, Json, KindName, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::Policy;
     use pp_lib::runtime::Health;
@@ -87,6 +87,7 @@ mod on_servers {
             prefetch: 4,
             prefetch_bytes: 64 << 20,
             batch_wait: Duration::from_millis(5),
+            args_limit: Json::USUAL_LIMIT,
             policy: Policy {
                 places: 2,
                 max_attempts: 3,

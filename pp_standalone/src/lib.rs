@@ -41,7 +41,7 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let produce = args
         .produce
-        .then(|| args.schedule.config(&args.runtime, &args.broker.queue_prefix))
+        .then(|| args.schedule.configs(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
     let caches = connect::caches(&args.cache.address()?, &args.cache)?;
     let Some(adapters) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
@@ -106,17 +106,17 @@ async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Adapters
 
 /// A producer that writes rows directly, because this process's broker would lose demands at its end.
 async fn producer(
-    config: Option<ProducerConfig>,
+    configs: Option<Vec<ProducerConfig>>,
     adapters: &Adapters,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(config) = config else { return Ok(()) };
+    let Some(configs) = configs else { return Ok(()) };
     let sink: Arc<dyn DemandSink> = if adapters.broker.durable() {
         Arc::new(BrokerSink::new(adapters.broker.clone()))
     } else {
         Arc::new(StoreSink::new(adapters.store.clone(), adapters.feed.clone()))
     };
-    Ok(task_producer::run(config, sink, shutdown).await?)
+    Ok(task_producer::run_all(configs, sink, shutdown).await?)
 }
 
 /// Runs a part, and ends all other parts with it.

@@ -1,14 +1,18 @@
 //! The settings of the schedule, for every program that produces, and the service's own modes.
 
+use std::path::PathBuf;
+
 use clap::{Args as ClapArgs, Parser};
 use pp_cli::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
 use pp_http::ProbeBind;
-use pp_lib::domain::AddUpTo;
+use pp_lib::domain::{AddUpTo, KindName};
 
-use crate::slots::Schedule;
 use crate::{Mode, ProducerConfig};
 
-/// The schedule and the demands of each tick.
+/// The maximum of demands per tick, and of ticks to catch up on.
+pub(crate) const LARGEST_COUNT: u32 = 100_000;
+
+/// The schedules and the demands of each tick.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Schedule")]
 pub struct ScheduleArgs {
@@ -16,35 +20,39 @@ pub struct ScheduleArgs {
     #[arg(long, env = "PP_SCHEDULE", default_value = "1/4 * * * * *")]
     pub schedule: String,
 
+    /// A file with several schedules instead: a JSON array of at most 100 objects with `schedule`, `time_zone`, `kind`,
+    /// `args`, `count` and `catch_up`; only `schedule` must be there.
+    #[arg(
+        long,
+        env = "PP_SCHEDULE_FILE",
+        value_name = "FILE",
+        conflicts_with_all = ["schedule", "time_zone", "kind", "args", "count", "catch_up", "add_up_to"]
+    )]
+    pub schedule_file: Option<PathBuf>,
+
     /// The time zone of the schedule, an IANA name such as Europe/Berlin.
     #[arg(long, env = "PP_TIME_ZONE", default_value = "UTC")]
     pub time_zone: String,
 
+    /// The kind of every demand. It is sent to the queue of this kind.
+    #[arg(long, env = "PP_KIND", default_value = KindName::ADD_UP_TO)]
+    pub kind: KindName,
+
+    /// The arguments of every demand: JSON, or `@` and the name of a file with JSON [default: those of a sum].
+    #[arg(long, env = "PP_ARGS", value_name = "JSON")]
+    pub args: Option<String>,
+
     /// The number of demands per tick [unit: demands, 1 to 100000].
-    #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=100_000_u32))]
+    #[arg(long, env = "PP_COUNT", default_value = "1", value_parser = whole(1..=LARGEST_COUNT))]
     pub count: u32,
 
     /// The number of latest ticks before the start to make up for [unit: slots, 0 to 100000].
-    #[arg(long, env = "PP_CATCH_UP", default_value = "0", value_parser = whole(0..=100_000_u32))]
+    #[arg(long, env = "PP_CATCH_UP", default_value = "0", value_parser = whole(0..=LARGEST_COUNT))]
     pub catch_up: u32,
 
-    /// The bound of every demand, 1 to 2147483647 [default: random, 1 to 99 each].
+    /// The bound of every sum, 1 to 2147483647 [default: random, 1 to 99 each].
     #[arg(long, env = "PP_ADD_UP_TO")]
     pub add_up_to: Option<AddUpTo>,
-}
-
-impl ScheduleArgs {
-    /// A producer on this schedule, for queues with this prefix.
-    pub fn config(&self, runtime: &RuntimeArgs, queue_prefix: &str) -> Result<ProducerConfig, ConfigError> {
-        Ok(ProducerConfig {
-            mode: Mode::Scheduled(Box::new(Schedule::parse(&self.schedule, &self.time_zone)?)),
-            catch_up: self.catch_up,
-            count: self.count,
-            add_up_to: self.add_up_to,
-            queue_prefix: queue_prefix.to_owned(),
-            grace: runtime.grace,
-        })
-    }
 }
 
 /// Publishes work demands on a cron schedule.
@@ -56,11 +64,11 @@ pub struct Args {
     pub schedule: ScheduleArgs,
 
     /// Produce one tick now, then exit.
-    #[arg(long, help_heading = "Schedule", conflicts_with = "rate")]
+    #[arg(long, help_heading = "Schedule", conflicts_with_all = ["rate", "schedule_file"])]
     pub once: bool,
 
     /// Produce at this rate instead of a schedule, for load [unit: demands/s, 1 to 1000000].
-    #[arg(long, help_heading = "Schedule", value_name = "N", value_parser = whole(1..=1_000_000_u32))]
+    #[arg(long, help_heading = "Schedule", value_name = "N", conflicts_with = "schedule_file", value_parser = whole(1..=1_000_000_u32))]
     pub rate: Option<u32>,
 
     /// The broker for the demands.
@@ -82,18 +90,21 @@ pub struct Args {
 }
 
 impl Args {
-    /// The producer for these arguments.
+    /// The producers for these arguments.
     ///
     /// # Errors
-    /// The schedule or the time zone is invalid. Both are checked even with `--once` and `--rate`.
-    pub fn config(&self) -> Result<ProducerConfig, ConfigError> {
-        let mut config = self.schedule.config(&self.runtime, &self.broker.queue_prefix)?;
-        if self.once {
-            config.mode = Mode::Once;
-        } else if let Some(rate) = self.rate {
-            config.mode = Mode::Rate(rate);
+    /// A schedule, a time zone or the arguments of a demand are invalid. All are checked even with `--once` and `--rate`.
+    pub fn configs(&self) -> Result<Vec<ProducerConfig>, ConfigError> {
+        let mut configs = self.schedule.configs(&self.runtime, &self.broker.queue_prefix)?;
+        let mode = match (self.once, self.rate) {
+            (true, _) => Some(Mode::Once),
+            (false, Some(rate)) => Some(Mode::Rate(rate)),
+            (false, None) => None,
+        };
+        if let Some(mode) = mode {
+            configs.iter_mut().for_each(|config| config.mode = mode.clone());
         }
-        Ok(config)
+        Ok(configs)
     }
 
     /// The address of the health pages. `--once` has none, because it may run beside a producer.
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_modes_exclude_each_other() {
-        let mode = |args: &[&str]| parse(args).unwrap().config().unwrap().mode;
+        let mode = |args: &[&str]| parse(args).unwrap().configs().unwrap().remove(0).mode;
         assert!(matches!(mode(&[]), Mode::Scheduled(_)));
         assert!(matches!(mode(&["--once"]), Mode::Once));
         assert!(matches!(mode(&["--rate", "5"]), Mode::Rate(5)));

@@ -8,6 +8,7 @@ mod clock;
 mod demands;
 mod load;
 mod outlet;
+mod schedules;
 mod slots;
 mod ticks;
 
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use pp_lib::domain::AddUpTo;
+use futures_util::future::join_all;
+use pp_lib::domain::{Json, KindName};
 use pp_lib::enqueue::DemandSink;
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +37,12 @@ pub struct ProducerConfig {
     pub catch_up: u32,
     /// Demands per tick.
     pub count: u32,
-    /// The bound of every demand. `None` gives each a random one from 1 to 99.
-    pub add_up_to: Option<AddUpTo>,
+    /// The kind of every demand.
+    pub kind: KindName,
+    /// The arguments of every demand. `None` makes sums, each with a random bound from 1 to 99.
+    pub args: Option<Json>,
+    /// Tells scheduled demands from others on the same schedule: part of their ids.
+    pub identity: String,
     /// The prefix of the queues. It is part of the identity of a scheduled demand.
     pub queue_prefix: String,
     /// The time to wait after the shutdown for confirmations of offered demands.
@@ -66,6 +72,21 @@ pub enum ProducerError {
         /// The number of demands of the tick.
         count: u64,
     },
+}
+
+/// Runs producers side by side until all are done or the shutdown comes.
+///
+/// # Errors
+/// As for [`run`]; the first one counts.
+pub async fn run_all(
+    configs: Vec<ProducerConfig>,
+    sink: Arc<dyn DemandSink>,
+    shutdown: CancellationToken,
+) -> Result<(), ProducerError> {
+    let producers = configs
+        .into_iter()
+        .map(|config| run(config, sink.clone(), shutdown.clone()));
+    join_all(producers).await.into_iter().collect()
 }
 
 /// Produces into the sink until it is done or the shutdown comes.

@@ -18,11 +18,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let config = args.config()?;
+    let configs = args.configs()?;
     let shutdown = shutdown::on_signal()?;
     let (health, ended) = (Health::beating(STUCK), CancellationToken::new());
     let probe = tokio::spawn(args.probe().open(health.clone(), ended.clone())?);
-    let produced = produce(&args, config, &health, shutdown).await;
+    let produced = produce(&args, configs, &health, shutdown).await;
     ended.cancel();
     probe.await?;
     produced
@@ -30,7 +30,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn produce(
     args: &Args,
-    config: ProducerConfig,
+    configs: Vec<ProducerConfig>,
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -43,5 +43,5 @@ async fn produce(
     let broker = broker?;
     tokio::spawn(watch_broker(broker.clone(), part, shutdown.clone()));
     tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
-    Ok(task_producer::run(config, Arc::new(BrokerSink::new(broker)), shutdown).await?)
+    Ok(task_producer::run_all(configs, Arc::new(BrokerSink::new(broker)), shutdown).await?)
 }

@@ -60,6 +60,11 @@ impl Schedule {
         }
     }
 
+    /// True for the same pattern in the same time zone.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.text, self.zone) == (&other.text, other.zone)
+    }
+
     /// The first slot after a moment.
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<Slot> {
         let local = moment.with_timezone(&self.zone);
@@ -177,17 +182,17 @@ impl Slot {
         now - self.at()
     }
 
-    /// The id of the slot's demand with this number. Every producer with the same schedule and queues derives the same
-    /// id.
-    pub(crate) fn demand_id(&self, schedule: &Schedule, queue_prefix: &str, index: u32) -> Uuid {
+    /// The id of the slot's demand with this number. Every producer with the same schedule and the same source derives
+    /// the same id. A source is a prefix of queues and, except for plain sums, what is demanded.
+    pub(crate) fn demand_id(&self, schedule: &Schedule, source: &str, index: u32) -> Uuid {
         let Schedule { text, zone, cron } = schedule;
         let second = self.at.timestamp();
         // Several slots may share one moment, so their times are part of the id. A schedule with one time per day keeps
         // the ids of the first release, which contain only the second.
         let is_alone = cron.determine_job_type() == JobType::FixedTime;
         let name = match self.time == self.at.naive_local() || is_alone {
-            true => format!("{text}\n{zone}\n{queue_prefix}\n{second}\n{index}"),
-            false => format!("{text}\n{zone}\n{queue_prefix}\n{second} for {}\n{index}", self.time),
+            true => format!("{text}\n{zone}\n{source}\n{second}\n{index}"),
+            false => format!("{text}\n{zone}\n{source}\n{second} for {}\n{index}", self.time),
         };
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }

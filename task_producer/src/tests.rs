@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use pp_lib::broker::{BrokerError, Published};
-use pp_lib::domain::AddUpTo;
+use pp_lib::domain::{AddUpTo, Json, KindName};
 use pp_lib::enqueue::{DemandSink, NewDemand, SinkError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::outlet::Outlet;
-use crate::{Mode, ProducerConfig, ProducerError, Schedule, run, ticks};
+use crate::{Mode, ProducerConfig, ProducerError, Schedule, run, run_all, ticks};
 
 /// The sink's answer to one offer. After the last answer it confirms everything.
 enum Answer {
@@ -86,7 +86,9 @@ fn config(mode: Mode, count: u32) -> ProducerConfig {
         mode,
         catch_up: 0,
         count,
-        add_up_to: None,
+        kind: KindName::default(),
+        args: None,
+        identity: String::new(),
         queue_prefix: "pp.work".to_owned(),
         grace: Duration::from_secs(20),
     }
@@ -124,7 +126,7 @@ async fn once_makes_one_tick_of_distinct_demands() {
 
     let sink = Sink::answering([]);
     let given = ProducerConfig {
-        add_up_to: Some("100".parse().unwrap()),
+        args: Some("100".parse::<AddUpTo>().unwrap().args()),
         ..config(Mode::Once, 3)
     };
     run(given, sink.clone(), CancellationToken::new()).await.unwrap();
@@ -311,4 +313,26 @@ async fn a_rate_is_kept_and_a_slow_sink_sets_the_pace() {
     .unwrap();
     assert!(slow.offers().iter().all(|offer| offer.len() <= 500));
     assert!(slow.confirmed().len() <= 2500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_schedules_run_side_by_side() {
+    let sink = Sink::answering([]);
+    let mode = |pattern| Mode::Scheduled(Box::new(Schedule::parse(pattern, "UTC").unwrap()));
+    let mail = ProducerConfig {
+        kind: "mail".parse().unwrap(),
+        args: Some(Json::accepted("{\"user\":7}")),
+        identity: "\nmail".to_owned(),
+        ..config(mode("* * * * * *"), 2)
+    };
+    // Real clocks do not follow the paused time, so the first slots are caught up on.
+    let caught_up = |config: ProducerConfig| ProducerConfig { catch_up: 3, ..config };
+    let configs = vec![caught_up(config(mode("* * * * * *"), 1)), caught_up(mail)];
+    run_all(configs, sink.clone(), stop_after(Duration::from_millis(1)))
+        .await
+        .unwrap();
+    let made = sink.confirmed();
+    let mails = made.iter().filter(|demand| demand.kind.as_str() == "mail").count();
+    assert!(mails >= 6 && made.len() - mails >= 3, "{} of {}", mails, made.len());
+    assert_eq!(ids(&made).len(), made.len());
 }

@@ -19,6 +19,11 @@ impl ConfigError {
         }
     }
 
+    /// What is wrong, without the variable.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
     /// The error for a missing variable.
     pub fn missing(variable: &'static str, example: &str) -> Self {
         Self::new(variable, format!("not set; for example {example}"))

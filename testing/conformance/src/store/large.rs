@@ -109,7 +109,6 @@ pub async fn pages_of_large_events_end_by_their_bytes(store: AnyStore) {
         let page = store.changes(&after, 500).await.unwrap().unwrap();
         let bytes: usize = page.items.iter().map(|change| change.event.bytes()).sum();
         assert!(bytes < CHANGES_BYTES + LARGE, "{bytes}");
-        assert!(page.complete || !page.items.is_empty());
         after = page.position;
         changes.extend(page.items);
         if page.complete {

@@ -92,7 +92,7 @@ async fn a_worker_records_large_results_in_parts(store: AnyStore) {
         within: Duration::from_secs(3600),
         poll: Duration::from_millis(50),
         max_lost_leases: 5,
-        retain: None,
+        retain: Duration::MAX,
     };
     let consuming = ConsumeSettings {
         prefetch: 2000,

@@ -26,14 +26,18 @@ fn kind(name: &str) -> KindName {
 
 /// Declares a kind and creates a work of it in the store.
 fn created(server: &Server, name: &str) -> Value {
-    let declaring = server.store.declare(&kind(name), &Json::accepted("{}"));
-    server.runtime.block_on(declaring).unwrap();
+    let (kind_of, nothing) = (kind(name), Json::accepted("{}"));
+    server
+        .runtime
+        .block_on(server.store.declare(&kind_of, &nothing))
+        .unwrap();
     let work = NewWork {
-        kind: kind(name),
+        kind: kind_of,
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
         args: Json::accepted(r#"{"to":"a"}"#),
         run_at: None,
+        unique: None,
     };
     let created = server.runtime.block_on(server.store.create(&[work])).unwrap();
     serde_json::to_value(&created[0]).unwrap()

@@ -24,13 +24,14 @@ pub(crate) fn fill(server: &Server, works: usize) -> Vec<Work> {
         work_code: new_work_code(Origin::Api),
         args: Json::accepted(format!("\"{}\"", "a".repeat(Json::USUAL_LIMIT - 2))),
         run_at: None,
+        unique: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(works).collect();
     let mut created = Vec::new();
     for part in parts(&new, works, PART_BYTES, NewWork::bytes) {
         created.extend(server.runtime.block_on(server.store.create(part)).unwrap());
     }
-    created.into_iter().map(Option::unwrap).collect()
+    created.into_iter().map(|created| created.unwrap().work).collect()
 }
 
 /// The ids on all pages, and the number of pages.

@@ -171,8 +171,8 @@ mod tests {
     use super::*;
     use crate::broker::Prefetch;
     use crate::broker::memory::Memory;
+    use crate::cache::CacheOptions;
     use crate::cache::memory::MemoryCache;
-    use crate::cache::{Cache as _, CacheOptions};
     use crate::domain::{AddUpTo, KindName, Origin};
     use crate::runtime::{new_message_id, new_work_code};
     use crate::store::NewWork;

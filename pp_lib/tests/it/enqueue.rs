@@ -12,6 +12,7 @@ use pp_lib::diesel::{Connection, QueryResult};
 use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Unique, Variable, Work, WorkId};
 use pp_lib::enqueue::{EnqueueConnection, Enqueued, NewJob, enqueue};
 use pp_lib::feed::AnyFeed;
+use pp_lib::kinds::Policy;
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::Health;
 use pp_lib::store::AnyStore;
@@ -44,17 +45,15 @@ fn running(store: &AnyStore, feed: &AnyFeed, poll: Duration) -> JoinSet<()> {
         within: Duration::from_secs(3600),
         poll,
         max_lost_leases: 3,
-        retain: None,
+        retain: Duration::MAX,
     };
     let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings);
     let consuming = ConsumeSettings {
         prefetch: 100,
         prefetch_bytes: 64 << 20,
-        batch: 50,
         batch_wait: Duration::from_millis(5),
-        max_attempts: 3,
-        lease: Duration::from_secs(30),
-        work_timeout: Duration::from_secs(60),
+        args_limit: Json::USUAL_LIMIT,
+        policy: Policy::DEFAULT,
         grace: Duration::from_secs(1),
     };
     let computation = Arc::new(AddUpToSum);
@@ -99,7 +98,7 @@ async fn joins_and_repetitions(store: &AnyStore, connection: &mut (impl Connecti
         .map(|event| (event.variable, event.value.as_str()))
         .collect();
     assert_eq!(told, [(Variable::WorkCreated, "4")]);
-    assert_eq!(store.stats().await.unwrap().works.app.pending, 1);
+    assert_eq!(store.stats(None).await.unwrap().works.app.pending, 1);
 
     let joined = put(
         connection,
@@ -172,7 +171,7 @@ async fn a_rollback(store: &AnyStore, connection: &mut (impl Connection + Enqueu
             .unwrap()
             .is_empty()
     );
-    assert_eq!(store.stats().await.unwrap().works.app.pending, 0);
+    assert_eq!(store.stats(None).await.unwrap().works.app.pending, 0);
 }
 
 mod embedded {

@@ -50,11 +50,14 @@ async fn created(store: &AnyStore) -> Vec<Work> {
         work_code: new_work_code(Origin::Api),
         args: large("a"),
         run_at: None,
+        unique: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
+    store.declare(&mail(), &Json::accepted("{}")).await.unwrap();
     let mut works = Vec::new();
     for part in parts(&new, WORKS, PART_BYTES, NewWork::bytes) {
-        works.extend(store.create(part).await.unwrap().into_iter().map(Option::unwrap));
+        let created = store.create(part).await.unwrap().into_iter();
+        works.extend(created.map(|created| created.unwrap().work));
     }
     works
 }
@@ -143,11 +146,12 @@ async fn requests_for_large_works_are_batched_in_parts(store: AnyStore) {
             kind: mail(),
             args: Some(large("a")),
             run_at: None,
+            unique: None,
         };
         handle.create(wanted, new_message_id())
     });
     let (works, ()) = tokio::join!(join_all(creating), ending);
-    let works: Vec<Work> = works.into_iter().map(Result::unwrap).collect();
+    let works: Vec<Work> = works.into_iter().map(|created| created.unwrap().work).collect();
     are_parts(&scripted.asked(Call::Create));
 
     let by_id = join_all(works.iter().map(|work| handle.by_id(work.id))).await;

@@ -103,6 +103,7 @@ impl System {
                 prefetch: 20,
                 prefetch_bytes: 64 << 20,
                 batch_wait: Duration::from_millis(5),
+                args_limit: Json::USUAL_LIMIT,
                 policy: declaration.policy.clone(),
                 grace: Duration::from_secs(5),
             };

@@ -63,7 +63,10 @@ async fn demands_with_one_unique_are_one_work_at_a_time() {
     system
         .until(|works| works.len() == 3 && works.values().all(Work::done))
         .await;
-    assert_eq!(system.store.dead_letters(None, 10).await.unwrap(), []);
+    assert_eq!(
+        system.store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap(),
+        []
+    );
     assert_eq!(
         system.history(ids[0]).await,
         ["compute/start", "compute/stop", "compute/result"]

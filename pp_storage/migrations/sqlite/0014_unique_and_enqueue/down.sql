@@ -65,5 +65,5 @@ CREATE INDEX works_created_on ON works (created_on);
 CREATE INDEX works_done ON works (origin) WHERE status = 'done' AND deleted_on IS NULL;
 CREATE INDEX works_open ON works (status, origin) WHERE status IN ('pending', 'running');
 CREATE INDEX works_ended ON works (status, origin) WHERE status IN ('failed', 'cancelled') AND deleted_on IS NULL;
-CREATE INDEX works_scheduled ON works (run_at, status) WHERE status = 'pending' AND run_at IS NOT NULL;
-CREATE INDEX works_kind ON works (kind, id) WHERE kind <> 'add_up_to' AND deleted_on IS NULL;
+CREATE INDEX works_scheduled ON works (run_at, status, kind) WHERE status = 'pending' AND run_at IS NOT NULL;
+CREATE INDEX works_kind ON works (kind, status, origin) WHERE kind <> 'add_up_to' AND deleted_on IS NULL;

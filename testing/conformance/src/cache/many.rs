@@ -133,6 +133,7 @@ pub async fn large_works_come_back_whole(fresh: Fresh) {
                 kind: "mail".parse().unwrap(),
                 args: text("a"),
                 created_on: 0,
+                unique: None,
             };
             (code(id), ByCode::Provisional(demand))
         })

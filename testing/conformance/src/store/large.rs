@@ -31,11 +31,14 @@ async fn filled(store: &AnyStore) -> Vec<Work> {
         work_code: new_work_code(Origin::Api),
         args: large('a'),
         run_at: None,
+        unique: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
     let mut works: Vec<Work> = Vec::new();
+    store.declare(&mail(), &Json::accepted("{}")).await.unwrap();
     for part in parts(&new, WORKS, PART_BYTES, NewWork::bytes) {
-        works.extend(store.create(part).await.unwrap().into_iter().map(Option::unwrap));
+        let created = store.create(part).await.unwrap().into_iter();
+        works.extend(created.map(|created| created.unwrap().work));
     }
     let mut completed = 0;
     while completed < WORKS {

@@ -124,7 +124,7 @@ fn the_counters_of_a_kind_are_those_of_its_works(server: &Server) {
     let none = json!({"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0});
     let stats = server.get("/stats?kind=mail").json();
     let api = json!({"pending": 1, "running": 0, "done": 0, "failed": 1, "cancelled": 0});
-    assert_eq!(stats["works"], json!({"api": api, "consumer": none}));
+    assert_eq!(stats["works"], json!({"api": api, "consumer": none, "app": none}));
     assert_eq!((&stats["backlog"], &stats["scheduled"]), (&json!(1), &json!(0)));
     let newest = stats["newest"].as_array().unwrap();
     assert_eq!((newest.len(), &newest[1]), (2, &server.work(&mail)));

@@ -47,7 +47,7 @@ fn created(asked: &str) -> Step {
     } else if let Some(taken) = bounds.iter().position(|bound| *bound == TAKEN)
         && bounds.len() > 1
     {
-        Step::change(move |works: &mut Vec<Option<Work>>| works[taken] = None)
+        Step::change(move |works: &mut Vec<Option<CreatedWork>>| works[taken] = None)
     } else {
         Step::PassOn
     }

@@ -2,9 +2,10 @@
 
 mod args;
 
+use anyhow::Context as _;
 use pp_cli::config::RuntimeArgs;
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
-use pp_lib::broker::AnyBroker;
+use pp_lib::broker::{AnyBroker, Queue};
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Registry;
@@ -38,6 +39,32 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
         log::warn!("{lost} works were running when the last process ended; they start again");
     }
     Ok(())
+}
+
+/// Declares the kinds of these handlers, and the queues of all declared kinds, for services that may not. Returns the
+/// kinds.
+pub async fn set_up(adapters: &Adapters, handlers: &[Handler]) -> anyhow::Result<Vec<KindName>> {
+    let Adapters { store, broker, .. } = adapters;
+    for Handler { kind, declaration, .. } in handlers {
+        let declared = store
+            .declare(kind, &declaration.json())
+            .await
+            .context("PP_DATABASE_URL")?;
+        anyhow::ensure!(declared.is_some(), "{kind} is not declared: there are too many kinds");
+    }
+    // This gives queues the names that policies say.
+    let registry = Registry::new(store.clone(), broker.clone());
+    registry.refresh().await.context("PP_DATABASE_URL")?;
+    let kinds = registry.list().await.context("PP_DATABASE_URL")?;
+    let declared = kinds.iter().filter(|kind| kind.is_declared());
+    let kinds: Vec<KindName> = declared.map(|kind| kind.name().clone()).collect();
+    for kind in &kinds {
+        broker
+            .declare(&Queue::Demand(kind.clone()))
+            .await
+            .context("PP_BROKER_URL")?;
+    }
+    Ok(kinds)
 }
 
 /// The whole service: the work, and the checks of the database and of the broker's policies.

@@ -25,6 +25,9 @@ struct Args {
     /// The address of the health pages, or `off`.
     #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3001")]
     probe_bind: ProbeBind,
+    /// Creates the schema and the queues of all declared kinds, then ends: for services that may not.
+    #[arg(long)]
+    setup: bool,
 }
 
 fn main() -> ExitCode {
@@ -35,20 +38,20 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
+    let handlers = vec![args.consumer.sums()];
+    if args.setup {
+        if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
+            let kinds = task_consumer::set_up(&adapters?, &handlers).await?;
+            log::info!("schema and queues are there for {} kinds", kinds.len());
+        }
+        return Ok(());
+    }
     let health = Health::beating(STUCK);
     // The service is not ready before it is connected.
     health.part("store", true);
     let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
     if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
-        task_consumer::serve(
-            &args.consumer,
-            &args.runtime,
-            adapters?,
-            vec![args.consumer.sums()],
-            &health,
-            shutdown,
-        )
-        .await?;
+        task_consumer::serve(&args.consumer, &args.runtime, adapters?, handlers, &health, shutdown).await?;
     }
     probe.await?;
     Ok(())

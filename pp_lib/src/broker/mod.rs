@@ -245,6 +245,11 @@ pub trait Broker: Send + Sync {
     /// The number of waiting messages in a queue, without unacknowledged ones.
     async fn ready_messages(&self, queue: &Queue) -> Result<u64>;
 
+    /// Declares a queue ahead of its first use. Without effect where queues need no declaration.
+    async fn declare(&self, _queue: &Queue) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives the queue of a kind the name that its policy says; `None` for the usual one. Without effect where queues have
     /// no names.
     fn name_queue(&self, _kind: &KindName, _name: Option<&str>) -> Result<()> {

@@ -133,6 +133,10 @@ impl Broker for RabbitMq {
         self.publisher.ready_messages(queue).await
     }
 
+    async fn declare(&self, queue: &Queue) -> Result<()> {
+        self.publisher.declare(queue).await
+    }
+
     fn name_queue(&self, kind: &KindName, name: Option<&str>) -> Result<()> {
         self.server.names.name(kind, name)
     }

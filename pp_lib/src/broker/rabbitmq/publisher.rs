@@ -77,6 +77,15 @@ impl Publisher {
         Ok(outcomes)
     }
 
+    /// Declares a queue.
+    pub(super) async fn declare(&self, queue: &Queue) -> Result<()> {
+        let mut place = self.turn().await?;
+        let mut link = self.take_link(&mut place).await?;
+        let declared = self.server.declare(&mut link, queue).await;
+        *place = Some(link).filter(Link::connected);
+        declared
+    }
+
     /// The number of waiting messages in a queue. A missing queue counts as empty and is declared again.
     pub(super) async fn ready_messages(&self, queue: &Queue) -> Result<u64> {
         let mut place = self.turn().await?;

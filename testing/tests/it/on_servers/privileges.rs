@@ -133,12 +133,30 @@ async fn services_run_with_the_rights_that_the_page_gives_them() {
         "there is no queue pp.work.demand, and this user may not declare it",
     );
     let broker = place.broker("pp_owner", "owner-secret");
-    let mut owner = place
+    let declared = Program::new("cli_01")
+        .args("kind declare user.welcome.email --call-type db")
+        .set("PP_DATABASE_URL", place.database("pp_service", "service-secret"))
+        .run();
+    assert_eq!(declared.code, Some(0), "{}", declared.stderr);
+    let owner = place
         .service("task_consumer", worker_port)
+        .args("--setup")
+        .set("PP_DATABASE_URL", place.database("pp_owner", "owner-secret"))
         .set("PP_BROKER_URL", broker)
-        .start();
-    owner.gets_ready(&Api::at(worker_port));
-    assert_eq!(owner.terminate().code, Some(0));
+        .run();
+    assert_eq!(owner.code, Some(0), "{}", owner.stderr);
+    assert!(owner.stderr.contains("for 2 kinds"), "{}", owner.stderr);
+    let broker = place.servers.url(Kind::RabbitMq).unwrap();
+    let connection = lapin::Connection::connect(&broker, lapin::ConnectionProperties::default())
+        .await
+        .unwrap();
+    let passive = lapin::options::QueueDeclareOptions {
+        passive: true,
+        ..lapin::options::QueueDeclareOptions::durable()
+    };
+    let channel = connection.create_channel().await.unwrap();
+    let queue = channel.queue_declare("pp.work.user.welcome.email.demand".into(), passive, Default::default());
+    queue.await.unwrap();
 
     let api = Api::at(api_port);
     let mut service = place.service("pp_backend_api", api_port).start();

@@ -23,7 +23,7 @@ fn with_mails() -> TempDir {
                 args: Json::accepted("{}"),
                 ..new_work(&format!("m{number}"), &format!("api-aaaaaaaaa{number}"), "1")
             };
-            store.create(&[work.clone()]).await.unwrap();
+            store.create(std::slice::from_ref(&work)).await.unwrap();
             let failed = Completion {
                 message_id: work.message_id,
                 work_code: work.work_code,

@@ -140,7 +140,7 @@ impl EnqueueConnection for SqliteConnection {
             loop {
                 let row = job.row(&message_id);
                 // None where another work has the code.
-                if let Some(created) = sqlite::create_works(connection, &[row.clone()])?.remove(0) {
+                if let Some(created) = sqlite::create_works(connection, std::slice::from_ref(&row))?.remove(0) {
                     return Ok(Enqueued {
                         id: created.id,
                         duplicate: created.work_code != row.work_code,

@@ -461,7 +461,7 @@ async fn twenty_kinds_are_done_in_one_process() {
     }
     let mut works = Vec::new();
     for kind in &kinds {
-        works.extend(system.create(kind, (0..20).map(|number| Json::from(number))).await);
+        works.extend(system.create(kind, (0..20).map(Json::from)).await);
     }
     let works = system.all_are(&works, Status::Done).await;
     assert_eq!((works.len(), calls.lock().unwrap().len()), (400, 400));

@@ -144,7 +144,7 @@ pub(super) struct Id {
 /// Reads rows until they have this many bytes; the last one may exceed it.
 pub(super) fn load_within<'conn, 'query: 'conn, R>(
     connection: &'conn mut SqliteConnection,
-    query: impl LoadQuery<'query, SqliteConnection, R, DefaultLoadingMode> + RunQueryDsl<SqliteConnection> + 'conn,
+    query: impl LoadQuery<'query, SqliteConnection, R, DefaultLoadingMode> + 'conn,
     bytes: usize,
     size: impl Fn(&R) -> usize,
 ) -> QueryResult<Vec<R>>

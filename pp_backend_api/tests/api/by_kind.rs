@@ -35,7 +35,10 @@ fn created(server: &Server, name: &str) -> Value {
         kind: kind_of,
         message_id: new_message_id(),
         work_code: new_work_code(Origin::Api),
-        args: Json::accepted(r#"{"to":"a"}"#),
+        args: Json::accepted(match name {
+            KindName::ADD_UP_TO => r#"{"add_up_to":5}"#,
+            _ => r#"{"to":"a"}"#,
+        }),
         run_at: None,
         unique: None,
     };
@@ -136,7 +139,7 @@ fn the_counters_of_a_kind_are_those_of_its_works(server: &Server) {
     let fields = |stats: &Value| stats.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(fields(&stats), fields(&all));
     let unknown = server.get("/stats/?kind=unknown").json();
-    assert_eq!(unknown["works"], json!({"api": none, "consumer": none}));
+    assert_eq!(unknown["works"], json!({"api": none, "consumer": none, "app": none}));
     assert_eq!(unknown["newest"], json!([]));
 }
 

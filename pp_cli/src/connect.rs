@@ -114,7 +114,7 @@ fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError
     let Some(url) = args.management_url() else {
         return Ok(());
     };
-    let management = Management::new(url.expose(), broker.expose(), &args.queue_names());
+    let management = Management::new(url.expose(), broker.expose());
     management
         .map(|_| ())
         .map_err(|error| wrong("PP_BROKER_MANAGEMENT_URL", error.to_string()))

@@ -3,8 +3,8 @@
 //! It does not recover. After an error the caller drops the link and opens another one when it needs it.
 
 use std::collections::HashSet;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -35,6 +35,8 @@ pub(super) struct Server {
     /// True if the user may not declare queues. It is not tried again, because each refusal is an error in the server's
     /// log.
     may_not_declare: AtomicBool,
+    /// The queues that this process uses.
+    used: Mutex<HashSet<Queue>>,
 }
 
 /// An open connection and its channel.
@@ -77,7 +79,14 @@ impl Server {
             config,
             limit_told: Once::new(),
             may_not_declare: AtomicBool::new(false),
+            used: Mutex::new(HashSet::from([Queue::sums(), Queue::DeadLetter])),
         })
+    }
+
+    /// The names of the queues that this process uses.
+    pub(super) fn used(&self) -> Vec<String> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.iter().map(|queue| self.names.get(queue)).collect()
     }
 
     /// Opens a link, with retries for the time of one connect.
@@ -157,6 +166,10 @@ impl Server {
             });
         }
         link.declared.insert(queue.clone());
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(queue.clone());
         Ok(())
     }
 

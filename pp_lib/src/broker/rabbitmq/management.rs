@@ -9,10 +9,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::Agent;
+use ureq::http::StatusCode;
 use url::Url;
 
-use super::super::queues::QueueNames;
-use super::super::{BrokerError, Queue, Result};
+use super::super::{BrokerError, Result};
 
 /// The time limit of an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,8 +25,8 @@ const ENOUGH_DELIVERIES: i64 = 1_000_000;
 #[derive(Clone)]
 pub struct Management {
     agent: Agent,
-    /// The addresses of both queues, without the login.
-    queues: [(String, Url); 2],
+    /// The address of the virtual host's queues, without the login.
+    queues: Url,
     authorization: String,
 }
 
@@ -46,9 +46,9 @@ enum Definition {
 }
 
 impl Management {
-    /// The API at `http://user:password@host:15672`, for the queues of the broker at a URL. An error does not quote
+    /// The API at `http://user:password@host:15672`, for the broker at a URL. An error does not quote
     /// secrets. An address without a login uses the broker's login.
-    pub fn new(address: &str, broker: &str, names: &QueueNames) -> Result<Self> {
+    pub fn new(address: &str, broker: &str) -> Result<Self> {
         let wrong = |why: &str| BrokerError::Rejected(format!("expected http://user:password@host:15672: {why}"));
         let mut base = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
         let broker = Url::parse(broker).map_err(|error| wrong(&error.to_string()))?;
@@ -66,11 +66,7 @@ impl Management {
         };
         let _ = (base.set_username(""), base.set_password(None));
         let root = base.as_str().trim_end_matches('/').to_owned();
-        let queue = |queue: Queue| {
-            let name = names.get(&queue);
-            let url = Url::parse(&format!("{root}/api/queues/{virtual_host}/{name}"));
-            url.map(|url| (name, url)).map_err(|error| wrong(&error.to_string()))
-        };
+        let queues = Url::parse(&format!("{root}/api/queues/{virtual_host}"));
         let agent = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -78,27 +74,41 @@ impl Management {
             .build();
         Ok(Self {
             agent: agent.into(),
-            queues: [queue(Queue::sums())?, queue(Queue::DeadLetter)?],
+            queues: queues.map_err(|error| wrong(&error.to_string()))?,
             authorization: format!("Basic {login}"),
         })
     }
 
-    /// The policies that drop messages, described for an operator. An empty list is fine.
-    pub async fn dropping(&self) -> Result<Vec<String>> {
+    /// The policies that drop messages of these queues, described for an operator. An empty list is fine.
+    pub async fn dropping(&self, queues: Vec<String>) -> Result<Vec<String>> {
         let management = self.clone();
-        let asked = tokio::task::spawn_blocking(move || management.ask()).await;
+        let asked = tokio::task::spawn_blocking(move || management.ask(&queues)).await;
         asked.unwrap_or_else(|error| Err(BrokerError::Unavailable(error.to_string())))
     }
 
-    fn ask(&self) -> Result<Vec<String>> {
+    fn url_of(&self, queue: &str) -> Url {
+        let mut url = self.queues.clone();
+        // It has a host, so it has segments.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(queue);
+        }
+        url
+    }
+
+    fn ask(&self, queues: &[String]) -> Result<Vec<String>> {
         let mut dropping = Vec::new();
-        for (name, url) in &self.queues {
+        for name in queues {
+            let url = self.url_of(name);
             let failed = |why: String| BrokerError::Unavailable(format!("{url}: {why}"));
             let asked = self
                 .agent
                 .get(url.as_str())
                 .header("authorization", &self.authorization);
             let mut reply = asked.call().map_err(|error| failed(error.to_string()))?;
+            // A queue that is not there drops nothing.
+            if reply.status() == StatusCode::NOT_FOUND {
+                continue;
+            }
             if !reply.status().is_success() {
                 return Err(failed(format!("it answers {}", reply.status())));
             }
@@ -142,7 +152,7 @@ mod tests {
     use super::*;
 
     fn named(address: &str, broker: &str) -> Result<Management> {
-        Management::new(address, broker, &QueueNames::new("pp.work"))
+        Management::new(address, broker)
     }
 
     fn login_of(management: &Management) -> String {
@@ -159,9 +169,11 @@ mod tests {
             ("amqp://b:bp@h/orders", "orders"),
         ] {
             let own = named("http://user:p%40ss@host:15672/", broker).unwrap();
-            let urls = own.queues.each_ref().map(|(_, url)| url.to_string());
-            let queue = |name: &str| format!("http://host:15672/api/queues/{virtual_host}/pp.work.{name}");
-            assert_eq!(urls, [queue("demand"), queue("deadletter")]);
+            let url = own.url_of("my/jobs é").to_string();
+            assert_eq!(
+                url,
+                format!("http://host:15672/api/queues/{virtual_host}/my%2Fjobs%20%C3%A9")
+            );
             assert_eq!(login_of(&own), "user:p@ss");
             assert_eq!(login_of(&named("http://host:15672", broker).unwrap()), "b:bp");
         }

@@ -82,9 +82,7 @@ impl RabbitMq {
     /// invalid URL or name is an error here.
     pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let management = config.management.as_deref();
-        let management = management
-            .map(|address| Management::new(address, url, &names))
-            .transpose()?;
+        let management = management.map(|address| Management::new(address, url)).transpose()?;
         let server = Arc::new(Server::new(url, names, config)?);
         let publisher = Publisher::new(server.clone());
         Ok(Self {
@@ -143,7 +141,7 @@ impl Broker for RabbitMq {
 
     async fn dropping(&self) -> Result<Option<Vec<String>>> {
         match &self.management {
-            Some(management) => management.dropping().await.map(Some),
+            Some(management) => management.dropping(self.server.used()).await.map(Some),
             None => Ok(None),
         }
     }

@@ -10,7 +10,7 @@ use pp_cli::connect::{self, Schema};
 use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::{Declaration, Kind, Unchanged, list, set_policy};
+use pp_lib::kinds::{Declaration, KnownKind, Unchanged, list, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
 use pp_lib::store::{
@@ -67,8 +67,8 @@ impl Database {
         let Some(args) = args.as_ref().filter(|_| !kind.is_add_up_to()) else {
             return Ok(());
         };
-        let kinds = self.ask(self.store.kinds())?.into_iter().map(Kind::of_row);
-        let known = kinds.filter(Kind::is_declared).find(|known| known.name() == kind);
+        let kinds = self.ask(self.store.kinds())?.into_iter().map(KnownKind::of_row);
+        let known = kinds.filter(KnownKind::is_declared).find(|known| known.name() == kind);
         let undeclared = || Failure::Usage(format!("nobody has declared a kind {kind}"));
         match known.ok_or_else(undeclared)?.faults(args).first() {
             Some(fault) => Err(Failure::Usage(format!("args{}: {}", fault.pointer, fault.detail))),
@@ -190,7 +190,7 @@ impl Works for Database {
         }
         let declared = self.ask(self.store.declare(kind, &declaration.json()))?;
         let full = || Failure::Ended(format!("there are {MOST_KINDS} kinds already"));
-        Ok(shown(&Kind::of_row(declared.ok_or_else(full)?)))
+        Ok(shown(&KnownKind::of_row(declared.ok_or_else(full)?)))
     }
 
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure> {
@@ -225,7 +225,7 @@ fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
     }
 }
 
-fn shown(kind: &Kind) -> Value {
+fn shown(kind: &KnownKind) -> Value {
     serde_json::to_value(kind).unwrap_or_default()
 }
 

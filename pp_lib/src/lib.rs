@@ -17,6 +17,8 @@ pub mod kinds;
 pub mod maintenance;
 pub mod serving;
 pub mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod worker;
 
 /// The database library, for transactions that put works in; see [`enqueue::enqueue`].

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use pp_backend_api::ApiArgs;
 use pp_cli::config::{BrokerArgs, CacheArgs, DatabaseArgs, RuntimeArgs};
+use pp_lib::kinds::Kinds;
 use task_consumer::ConsumerArgs;
 use task_producer::ScheduleArgs;
 
@@ -38,6 +39,11 @@ pub struct Args {
 }
 
 impl Args {
+    /// The built-in kind, with the policy that these settings give it.
+    pub fn kinds(&self) -> Kinds {
+        self.consumer.kinds()
+    }
+
     /// The default database: a file in the data folder.
     pub(crate) fn default_database(&self) -> String {
         format!("sqlite://{}", self.data_dir.join("pp.sqlite").display())

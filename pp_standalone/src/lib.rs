@@ -1,9 +1,11 @@
 //! The whole system in one process: API, worker, dispatcher and optionally the producer, as in the services.
 //!
-//! Nothing has to be installed: by default it uses SQLite and a broker in memory.
+//! Nothing has to be installed: by default it uses SQLite and a broker in memory. A system of one's own is [`main`] with
+//! the own kinds.
 
 mod args;
 mod lock;
+mod program;
 
 use std::future::Future;
 use std::path::Path;
@@ -14,6 +16,7 @@ use pp_backend_api::Ports;
 use pp_cli::config::DatabaseUrl;
 use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
+use pp_lib::kinds::Kinds;
 use pp_lib::runtime::{Health, STUCK};
 use task_consumer::Adapters;
 use task_producer::ProducerConfig;
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 pub use lock::FolderLock;
+pub use program::main;
 
 /// The addresses to announce after the start.
 #[derive(Clone, Debug)]
@@ -31,8 +35,13 @@ pub struct Started {
     pub data: String,
 }
 
-/// Runs everything until `shutdown` is cancelled or the API fails. `ready` gets the addresses once everything runs.
-pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&Started)) -> anyhow::Result<()> {
+/// Runs everything with these kinds until `shutdown` is cancelled or the API fails. `ready` gets the addresses once everything runs.
+pub async fn run(
+    args: Args,
+    kinds: Kinds,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Started),
+) -> anyhow::Result<()> {
     // The lock precedes the listener. Otherwise a second process would report the port instead of the folder.
     let database = args.database.address_or(&args.default_database())?;
     let folder = folder_of(&database, &args.data_dir);
@@ -69,12 +78,11 @@ pub async fn run(args: Args, shutdown: CancellationToken, ready: impl FnOnce(&St
     };
     let producer = producer(produce, &adapters, shutdown.clone());
     let api = pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, shutdown.clone());
-    let handlers = vec![args.consumer.sums()];
     let worker = task_consumer::run(
         &args.consumer,
         &args.runtime,
         adapters.clone(),
-        handlers,
+        kinds,
         &health,
         shutdown.clone(),
     );

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pp_cli::config::{DurationText, RuntimeArgs, duration, size, whole};
-use pp_lib::domain::KindName;
-use pp_lib::kinds::{Declaration, Policy};
+use pp_lib::kinds::{Kinds, Pace, Policy, Sum};
 use pp_lib::maintenance::DispatchSettings;
-use pp_lib::worker::{ConsumeSettings, Handler, computation};
+use pp_lib::worker::ConsumeSettings;
 
 /// The number of leases a work may lose. It is far higher than the limit of failures, because a lost worker is rarely the
 /// work's fault.
@@ -35,7 +34,7 @@ pub struct ConsumerArgs {
     #[arg(long, env = "PP_BATCH", default_value = "1000", value_parser = whole(1..=10_000_u16))]
     pub batch: u16,
 
-    /// The time a batch waits for more demands after its first [unit: duration, as in 5ms].
+    /// The longest time a batch that is not full waits for another one under way [unit: duration, as in 5ms].
     #[arg(long, env = "PP_BATCH_WAIT", default_value = "5ms", value_parser = duration)]
     pub batch_wait: Duration,
 
@@ -102,8 +101,8 @@ impl FromStr for Retain {
 }
 
 impl ConsumerArgs {
-    /// The handler of sums, with the policy that these settings give it.
-    pub fn sums(&self) -> Handler {
+    /// The built-in kind, with the policy that these settings give it.
+    pub fn kinds(&self) -> Kinds {
         let policy = Policy {
             max_attempts: self.max_attempts,
             timeout: self.work_timeout,
@@ -111,11 +110,7 @@ impl ConsumerArgs {
             places: self.batch,
             ..Policy::DEFAULT
         };
-        Handler {
-            kind: KindName::default(),
-            declaration: Declaration::of_policy(policy),
-            computation: computation(self.pace),
-        }
+        Kinds::new().with_policy::<Sum>(policy, Pace(self.pace))
     }
 
     /// The settings for one of as many `kinds` with this policy. The kinds share the bytes of messages.

@@ -1,6 +1,9 @@
 //! The worker as a service: consumes and dispatches side by side. The library implements both.
+//!
+//! A worker of one's own is [`main`] with the own kinds.
 
 mod args;
+mod program;
 
 use anyhow::Context as _;
 use pp_cli::config::RuntimeArgs;
@@ -8,7 +11,7 @@ use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::{AnyBroker, Queue};
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
-use pp_lib::kinds::Registry;
+use pp_lib::kinds::{HandledKind, Kinds, Registry};
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
 use pp_lib::runtime::{Health, supervise_part};
 use pp_lib::store::{self, AnyStore};
@@ -17,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use args::{ConsumerArgs, Dispatch};
-pub use pp_lib::worker::Handler;
+pub use program::main;
 
 /// The adapters of the worker.
 #[derive(Clone)]
@@ -41,16 +44,16 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     Ok(())
 }
 
-/// Declares the kinds of these handlers, and the queues of all declared kinds, for services that may not. Returns the
+/// Declares these kinds, and the queues of all declared kinds, for services that may not. Returns the
 /// kinds.
-pub async fn set_up(adapters: &Adapters, handlers: &[Handler]) -> anyhow::Result<Vec<KindName>> {
+pub async fn set_up(adapters: &Adapters, handled: &Kinds) -> anyhow::Result<Vec<KindName>> {
     let Adapters { store, broker, .. } = adapters;
-    for Handler { kind, declaration, .. } in handlers {
+    for HandledKind { name, declaration, .. } in handled.iter() {
         let declared = store
-            .declare(kind, &declaration.json())
+            .declare(name, &declaration.json())
             .await
             .context("PP_DATABASE_URL")?;
-        anyhow::ensure!(declared.is_some(), "{kind} is not declared: there are too many kinds");
+        anyhow::ensure!(declared.is_some(), "{name} is not declared: there are too many kinds");
     }
     // This gives queues the names that policies say.
     let registry = Registry::new(store.clone(), broker.clone());
@@ -72,25 +75,25 @@ pub async fn serve(
     args: &ConsumerArgs,
     runtime: &RuntimeArgs,
     adapters: Adapters,
-    handlers: Vec<Handler>,
+    handled: Kinds,
     health: &Health,
     shutdown: CancellationToken,
 ) -> store::Result<()> {
     let (store, part) = (adapters.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
     let policies = watch_policies(adapters.broker.clone(), health.clone(), shutdown.clone());
-    let running = run(args, runtime, adapters, handlers, health, shutdown);
+    let running = run(args, runtime, adapters, handled, health, shutdown);
     let (watched, (), ()) = tokio::join!(watch, policies, running);
     watched
 }
 
-/// Works with these handlers until `shutdown` is cancelled. Then it finishes the running work or hands it back within
+/// Works off these kinds until `shutdown` is cancelled. Then it finishes the running work or hands it back within
 /// the grace period. Each kind has a consumer of its own, so that none waits for another.
 pub async fn run(
     args: &ConsumerArgs,
     runtime: &RuntimeArgs,
     adapters: Adapters,
-    handlers: Vec<Handler>,
+    handled: Kinds,
     health: &Health,
     shutdown: CancellationToken,
 ) {
@@ -114,22 +117,22 @@ pub async fn run(
         tasks.spawn(draining);
     }
     if args.dispatch != Dispatch::Only {
-        let kinds = handlers.len();
-        tasks.spawn(announce(adapters.store.clone(), handlers.clone(), shutdown.clone()));
-        for handler in handlers {
-            let Handler {
-                kind,
+        let kinds = handled.iter().len();
+        tasks.spawn(announce(adapters.store.clone(), handled.clone(), shutdown.clone()));
+        for kind in handled {
+            let HandledKind {
+                name,
                 declaration,
-                computation,
-            } = handler;
-            let name = consumer_name(&kind);
-            let part = health.part(name, kind.is_add_up_to() || kinds == 1);
+                handler,
+            } = kind;
+            let part_name = consumer_name(&name);
+            let part = health.part(part_name, name.is_add_up_to() || kinds == 1);
             let settings = args.consume(declaration.policy.clone(), kinds, runtime);
-            let policy = registry.follow(kind.clone(), declaration.policy);
+            let policy = registry.follow(name.clone(), declaration.policy);
             let own = adapters.clone();
-            let consuming = supervise_part(name, part, shutdown.clone(), move |part, shutdown| {
+            let consuming = supervise_part(part_name, part, shutdown.clone(), move |part, shutdown| {
                 let Adapters { store, broker, feed } = own.clone();
-                Consumer::new(store, broker, feed, kind.clone(), computation.clone(), settings.clone())
+                Consumer::new(store, broker, feed, name.clone(), handler.clone(), settings.clone())
                     .following(policy.clone())
                     .run(part, shutdown)
             });

@@ -1,68 +1,7 @@
-//! `task_consumer`: takes demands from the queue, computes, and records works and events.
+//! `task_consumer`: takes demands from the queue, computes sums, and records works and events.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use pp_cli::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
-use pp_cli::connect::{self, Schema};
-use pp_cli::{logging, program, shutdown};
-use pp_http::ProbeBind;
-use pp_lib::runtime::{Health, STUCK};
-use task_consumer::{Adapters, ConsumerArgs};
-
-/// Takes work demands from RabbitMQ, computes them, and records works and events in PostgreSQL.
-#[derive(Parser, Debug)]
-#[command(version)]
-struct Args {
-    #[command(flatten)]
-    consumer: ConsumerArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
-    #[command(flatten)]
-    broker: BrokerArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
-    /// The address of the health pages, or `off`.
-    #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3001")]
-    probe_bind: ProbeBind,
-    /// Creates the schema and the queues of all declared kinds, then ends: for services that may not.
-    #[arg(long)]
-    setup: bool,
-}
-
 fn main() -> ExitCode {
-    let args: Args = command_line();
-    logging::init(&args.runtime);
-    program::run(run(args), |error| error.is::<ConfigError>())
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signal()?;
-    let handlers = vec![args.consumer.sums()];
-    if args.setup {
-        if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
-            let kinds = task_consumer::set_up(&adapters?, &handlers).await?;
-            log::info!("schema and queues are there for {} kinds", kinds.len());
-        }
-        return Ok(());
-    }
-    let health = Health::beating(STUCK);
-    // The service is not ready before it is connected.
-    health.part("store", true);
-    let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
-    if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
-        task_consumer::serve(&args.consumer, &args.runtime, adapters?, handlers, &health, shutdown).await?;
-    }
-    probe.await?;
-    Ok(())
-}
-
-async fn connect(args: &Args) -> anyhow::Result<Adapters> {
-    let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
-    let max_wait = args.runtime.startup_timeout;
-    Ok(Adapters {
-        store: connect::store(&database, &args.database, Schema::Migrate, max_wait).await?,
-        broker: connect::broker(&broker, &args.broker, max_wait).await?,
-        feed: connect::feed(&database)?,
-    })
+    task_consumer::main(async |kinds| Ok(kinds))
 }

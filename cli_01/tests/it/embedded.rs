@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Run, Work, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Run, Work, WorkId};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Changed, Completion, Completions as _, Guard, NewWork, Outcome, WorkChanges as _, WorkRows as _};
 use pp_testkit::cli::Called;
@@ -61,7 +61,7 @@ fn done(message_id: &str, code: &str, bound: &str) -> Completion {
     Completion {
         guard: Guard::Pending(Run::FIRST),
         outcome: Outcome::Done {
-            result: Json::from(AddUpToSum::sum(bound.parse().unwrap())),
+            result: Json::from(bound.parse::<AddUpTo>().unwrap().sum()),
         },
         message_id: work.message_id,
         work_code: work.work_code,

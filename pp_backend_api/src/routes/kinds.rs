@@ -5,7 +5,7 @@ use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::{Fault, Json, JsonFault, KindName};
-use pp_lib::kinds::{Declaration, Kind, Unchanged, UnknownKind};
+use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind};
 use pp_lib::store::MOST_KINDS;
 
 use crate::body::Body;
@@ -112,7 +112,7 @@ fn undeclared(kind: &KindName, alike: &[KindName]) -> String {
     }
 }
 
-fn shown(kind: &Kind) -> HttpResponse {
+fn shown(kind: &KnownKind) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((ETAG, format!("\"{}\"", kind.row.version)))
         .json(kind)

@@ -1,6 +1,6 @@
 //! Works by id and by code, their history, the index and the health pages.
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Origin};
+use pp_lib::domain::{AddUpTo, Json, KindName, Origin};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{Completion, Guard, Outcome};
 use serde_json::Value;
@@ -93,7 +93,7 @@ fn consumed(server: &Embedded) -> Value {
         args: Some(add_up_to.args()),
         guard: Guard::NoRow,
         outcome: Outcome::Done {
-            result: Json::from(AddUpToSum::sum(add_up_to)),
+            result: Json::from(add_up_to.sum()),
         },
     };
     let code = completion.work_code.clone();

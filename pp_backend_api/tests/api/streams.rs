@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use pp_backend_api::Config;
-use pp_lib::domain::{AddUpTo, AddUpToSum, Position};
+use pp_lib::domain::{AddUpTo, Position};
 use pp_lib::store::{Claim, Completed, Outcome};
 use pp_lib::streams::StreamsOptions;
 use pp_lib::streams::sse::{Frame, Parser};
@@ -158,7 +158,7 @@ fn complete(server: &Server, works: &[&Value]) {
     });
     for work in works {
         let claim = claims.iter().find(|claim| claim.id.0 == work["id"]).unwrap();
-        let result = AddUpToSum::sum(AddUpTo::of_args(&claim.args).unwrap());
+        let result = AddUpTo::of_args(&claim.args).unwrap().sum();
         assert_eq!(
             server.completed(claim, Outcome::Done { result: result.into() }),
             Completed::Applied

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum};
+use pp_lib::domain::AddUpTo;
 use pp_lib::store::{Claim, Completed, Completion, Guard, Outcome};
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ impl Server {
     /// Computes a due work.
     pub(crate) fn compute(&self, work: &Value) {
         let claim = self.claim_of(work);
-        let result = AddUpToSum::sum(AddUpTo::of_args(&claim.args).unwrap());
+        let result = AddUpTo::of_args(&claim.args).unwrap().sum();
         assert_eq!(
             self.completed(&claim, Outcome::Done { result: result.into() }),
             Completed::Applied

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -345,7 +346,11 @@ impl Subscription for MemorySubscription {
         }
         let deadline = Instant::now() + wait;
         while self.taken.len() < max && self.out.len() < self.prefetch {
-            if timeout_at(deadline, self.take(max)).await.is_err() {
+            let taken = match wait.is_zero() {
+                true => self.take(max).now_or_never().is_some(),
+                false => timeout_at(deadline, self.take(max)).await.is_ok(),
+            };
+            if !taken {
                 break;
             }
         }

@@ -133,7 +133,7 @@ pub(super) fn by_code(code: &WorkCode, value: &[u8]) -> Option<ByCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Status;
+    use crate::domain::{Progress, Status};
 
     const LEASE: Lease = Lease(77);
 
@@ -153,6 +153,7 @@ mod tests {
             unique: Some("user 7".to_owned().try_into().unwrap()),
             error: None,
             attempt: 2,
+            progress: Some(Progress::new(40, "é")),
         };
         for entry in [Entry::Work(work.clone()), Entry::Unknown, Entry::Deleted] {
             let text = entry_text(&entry).unwrap();

@@ -456,6 +456,7 @@ mod tests {
             unique: None,
             error: None,
             attempt: 1,
+            progress: None,
         }
     }
 }

@@ -3,13 +3,12 @@
 //! Its arguments are `{"add_up_to":5}`. Its body carries `done` beside them, as in the original project.
 
 use std::fmt;
-use std::future::ready;
 use std::str::FromStr;
 
 use serde::de::{self, DeserializeOwned, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Computation, ComputeError, Computing, InvalidDemand, Json, Task};
+use super::{InvalidDemand, Json};
 
 /// The bound of a sum: 1 to 2,147,483,647.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -29,6 +28,12 @@ impl AddUpTo {
     /// The bound as a number.
     pub const fn get(self) -> i32 {
         self.0
+    }
+
+    /// The sum 1 + 2 + … + the bound, in closed form; the largest needs 61 bits.
+    pub const fn sum(self) -> i64 {
+        let bound = self.0 as i64;
+        bound * (bound + 1) / 2
     }
 }
 
@@ -162,29 +167,6 @@ fn of_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     })
 }
 
-/// The sum 1 + 2 + … + `add_up_to`, the bound included.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AddUpToSum;
-
-impl AddUpToSum {
-    /// The sum in closed form; the largest, of 2,147,483,647, needs 61 bits.
-    pub const fn sum(add_up_to: AddUpTo) -> i64 {
-        let bound = add_up_to.get() as i64;
-        bound * (bound + 1) / 2
-    }
-}
-
-impl Computation for AddUpToSum {
-    fn compute(&self, task: &Task) -> Computing {
-        let sum = AddUpTo::of_args(&task.args).map(|bound| Self::sum(bound).into());
-        Box::pin(ready(sum.map_err(ComputeError::Transient)))
-    }
-
-    fn is_pure(&self) -> bool {
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -193,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_included_and_the_largest_sum_is_exact() {
-        let sum = |n: i64| AddUpToSum::sum(AddUpTo::try_from(n).unwrap());
+        let sum = |n: i64| AddUpTo::try_from(n).unwrap().sum();
         assert_eq!((sum(1), sum(4), sum(100)), (1, 10, 5050));
         assert_eq!(sum(2_147_483_647), 2_305_843_008_139_952_128);
     }
@@ -201,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_sum_is_the_one_before_and_its_own_bound(n in 2_i64..=2_147_483_647) {
-            let sum = |n: i64| AddUpToSum::sum(AddUpTo::try_from(n).unwrap());
+            let sum = |n: i64| AddUpTo::try_from(n).unwrap().sum();
             prop_assert_eq!(sum(n), sum(n - 1) + n);
         }
     }

@@ -29,17 +29,23 @@ pub enum Variable {
     /// The arguments were changed; value: the new ones, or the new bound of a sum.
     #[serde(rename = "work/updated")]
     WorkUpdated,
-    /// The work was cancelled, or deleted, finished or not; no value.
+    /// The work was cancelled, or deleted, finished or not; value: the reason, if its handler cancelled it.
     #[serde(rename = "work/cancelled")]
     WorkCancelled,
     /// The work was started over: by a retry, or from its dead letter; no value.
     #[serde(rename = "work/redriven")]
     WorkRedriven,
+    /// A running work has come further; value: its progress in percent, and its note behind a space.
+    #[serde(rename = "compute/progress")]
+    ComputeProgress,
+    /// An attempt put its work off, which is no failure; value: the wait in seconds.
+    #[serde(rename = "compute/snoozed")]
+    ComputeSnoozed,
 }
 
 impl Variable {
     /// Every variable there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::WorkCreated,
         Self::ComputeStart,
         Self::ComputeStop,
@@ -48,6 +54,8 @@ impl Variable {
         Self::WorkUpdated,
         Self::WorkCancelled,
         Self::WorkRedriven,
+        Self::ComputeProgress,
+        Self::ComputeSnoozed,
     ];
 
     /// The name as it stands in JSON and in the database.
@@ -61,6 +69,8 @@ impl Variable {
             Self::WorkUpdated => "work/updated",
             Self::WorkCancelled => "work/cancelled",
             Self::WorkRedriven => "work/redriven",
+            Self::ComputeProgress => "compute/progress",
+            Self::ComputeSnoozed => "compute/snoozed",
         }
     }
 }

@@ -45,6 +45,21 @@ impl KindName {
         &self.0
     }
 
+    /// True if a text is a name of a kind. It serves at compile time too.
+    pub const fn is_name(text: &str) -> bool {
+        let text = text.as_bytes();
+        let (mut at, mut word) = (0, 0);
+        while at < text.len() {
+            match text[at] {
+                b'a'..=b'z' | b'0'..=b'9' | b'_' => word += 1,
+                b'.' if word > 0 => word = 0,
+                _ => return false,
+            }
+            at += 1;
+        }
+        word > 0 && text.len() <= Self::MAX_LENGTH
+    }
+
     /// True for the built-in kind.
     pub fn is_add_up_to(&self) -> bool {
         &*self.0 == Self::ADD_UP_TO
@@ -61,16 +76,10 @@ impl FromStr for KindName {
     type Err = KindNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_word = |word: &str| {
-            !word.is_empty()
-                && word
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        };
         if text == Self::ADD_UP_TO {
             return Ok(Self::default());
         }
-        match text.len() <= Self::MAX_LENGTH && text.split('.').all(is_word) {
+        match Self::is_name(text) {
             true => Ok(Self(text.into())),
             false => Err(KindNameError),
         }

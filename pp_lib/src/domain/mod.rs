@@ -1,10 +1,9 @@
-//! The subject of PP: works, the demands that ask for them, their events, and the computation.
+//! The subject of PP: works, the demands that ask for them, and their events.
 //!
 //! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
 //! in from outside is parsed here once and is right from then on.
 
 mod add_up_to;
-mod computation;
 mod dead_letter;
 mod demand;
 mod event;
@@ -19,8 +18,7 @@ mod unique;
 mod work;
 mod work_code;
 
-pub use add_up_to::{AddUpTo, AddUpToError, AddUpToSum};
-pub use computation::{Computation, ComputeError, Computing, FailingExample, Task};
+pub use add_up_to::{AddUpTo, AddUpToError};
 pub use dead_letter::{DeadLetter, DeadLetterId};
 pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, args_of_body, body_of_args};
 pub use event::{Event, Variable, value_of_args};
@@ -33,5 +31,5 @@ pub use run::Run;
 pub use stats::{ByOrigin, ByStatus, KindCounts, Latency, Rates, Stats};
 pub use unique::{Unique, UniqueError};
 pub(crate) use work::ShownWork;
-pub use work::{CreatedWork, Status, Work, WorkId};
+pub use work::{CreatedWork, Progress, Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};

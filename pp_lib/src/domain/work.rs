@@ -110,6 +110,41 @@ pub struct Work {
     pub error: Option<String>,
     /// The current attempt of this generation, or the last one, from 1. The JSON shows it from the second on.
     pub attempt: i32,
+    /// How far it is, while it is running and if its handler says so.
+    pub progress: Option<Progress>,
+}
+
+/// How far a running work is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: u8,
+    /// The handler's words for it, at most [`Self::LONGEST_NOTE`] bytes; may be empty.
+    pub note: String,
+}
+
+impl Progress {
+    /// The longest note, in bytes.
+    pub const LONGEST_NOTE: usize = 200;
+
+    /// A progress within its bounds: at most 100 percent, and what fits of the note. NUL, which PostgreSQL refuses, is
+    /// replaced.
+    pub fn new(percent: u8, note: impl Into<String>) -> Self {
+        let mut note: String = note.into();
+        note.truncate(note.floor_char_boundary(Self::LONGEST_NOTE));
+        Self {
+            percent: percent.min(100),
+            note: note.replace('\0', " "),
+        }
+    }
+
+    /// The value of its event.
+    pub fn event(&self) -> String {
+        match self.note.as_str() {
+            "" => self.percent.to_string(),
+            note => format!("{} {note}", self.percent),
+        }
+    }
 }
 
 impl Work {
@@ -146,6 +181,7 @@ pub(crate) struct ShownWork<'a> {
     pub(crate) unique: Option<&'a Unique>,
     pub(crate) error: Option<&'a str>,
     pub(crate) attempt: i32,
+    pub(crate) progress: Option<&'a Progress>,
     /// True in the answer to a request that made no work, because this one is unfinished.
     pub(crate) duplicate: bool,
 }
@@ -166,6 +202,7 @@ impl Work {
             unique: self.unique.as_ref(),
             error: self.error.as_deref(),
             attempt: self.attempt,
+            progress: self.progress.as_ref(),
             duplicate,
         }
     }
@@ -236,6 +273,12 @@ impl Serialize for ShownWork<'_> {
         if self.attempt > 1 {
             work.serialize_entry("attempt", &self.attempt)?;
         }
+        if let Some(Progress { percent, note }) = self.progress {
+            work.serialize_entry("progress", percent)?;
+            if !note.is_empty() {
+                work.serialize_entry("note", note)?;
+            }
+        }
         if self.duplicate {
             work.serialize_entry("duplicate", &true)?;
         }
@@ -262,6 +305,8 @@ struct Fields {
     unique: Option<Unique>,
     error: Option<String>,
     attempt: Option<i32>,
+    progress: Option<u8>,
+    note: Option<String>,
 }
 
 /// Reads `null` as JSON too, which is a result like any other.
@@ -286,6 +331,10 @@ impl From<Fields> for Work {
             unique: fields.unique,
             error: fields.error,
             attempt: fields.attempt.unwrap_or(1),
+            progress: fields.progress.map(|percent| Progress {
+                percent,
+                note: fields.note.unwrap_or_default(),
+            }),
         }
     }
 }
@@ -310,6 +359,7 @@ mod tests {
             unique: None,
             error: None,
             attempt: 1,
+            progress: None,
         };
         let json = serde_json::to_string(&work).unwrap();
         assert_eq!(
@@ -323,6 +373,14 @@ mod tests {
         let longer = serde_json::to_string(&scheduled).unwrap();
         assert_eq!(longer, json.replace("\"}", r#"","run_at":1634116000}"#));
         assert_eq!(serde_json::from_str::<Work>(&longer).unwrap(), scheduled);
+
+        let running = Work {
+            progress: Some(Progress::new(40, "handing over")),
+            ..scheduled.clone()
+        };
+        let shown = serde_json::to_string(&running).unwrap();
+        assert_eq!(shown, longer.replace('}', r#","progress":40,"note":"handing over"}"#));
+        assert_eq!(serde_json::from_str::<Work>(&shown).unwrap(), running);
 
         let mail = Work {
             kind: "user.welcome.email".parse().unwrap(),

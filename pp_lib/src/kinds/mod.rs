@@ -1,18 +1,31 @@
-//! The kinds of works: how each is handled, what its arguments must be, and which there are.
+//! The kinds of works: the code that does them, how each is handled, what its arguments must be, and which there are.
 //!
+//! A user's [`Kind`] is a type with its arguments and its code.
 //! A program declares the kinds that it has handlers for. An operator sets single settings over the declared policy;
 //! they stay when the program declares again. The store keeps both as JSON, which is given its form here.
 
+mod context;
+mod failure;
+mod handler;
+mod kind;
 mod policy;
 mod registry;
 mod schema;
+mod sum;
 
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub(crate) use context::Outlet;
+pub use context::{Context, EnqueueError};
+pub(crate) use failure::Ending;
+pub use failure::Failure;
+pub use handler::{HandledKind, Handler, Handling, Kinds};
+pub use kind::{BlockingKind, BlockingState, Kind};
 pub use policy::{Backoff, Policy, Retention};
 pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};
 pub use schema::Schema;
+pub use sum::{Pace, Sum};
 
 use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::store::KindRow;
@@ -77,7 +90,7 @@ fn schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D:
 
 /// A kind with its policy in force.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct KnownKind {
     /// What the store has of it.
     pub row: KindRow,
     /// The declared policy under the operator's settings.
@@ -89,7 +102,7 @@ pub struct Kind {
     args_schema: Option<Schema>,
 }
 
-impl Kind {
+impl KnownKind {
     /// The kind of a row. What cannot be read of it counts as absent.
     pub fn of_row(row: KindRow) -> Self {
         let declared = row.declared.as_ref().map(|(json, _)| Declaration::of_json(json));
@@ -140,7 +153,7 @@ impl Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for KnownKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let row = &self.row;
         let mut kind = serializer.serialize_map(None)?;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Declaration, Kind, Policy};
+use super::{Declaration, KnownKind, Policy};
 use crate::broker::AnyBroker;
 use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::log_repeated;
@@ -45,7 +45,7 @@ struct Inner {
 struct Known {
     /// `None` until the store has answered.
     revision: Option<i64>,
-    kinds: BTreeMap<KindName, Arc<Kind>>,
+    kinds: BTreeMap<KindName, Arc<KnownKind>>,
 }
 
 /// A change of settings that was not made.
@@ -115,9 +115,9 @@ impl Registry {
             return Ok(());
         }
         let rows = self.0.store.kinds().await?;
-        let kinds: BTreeMap<KindName, Arc<Kind>> = rows
+        let kinds: BTreeMap<KindName, Arc<KnownKind>> = rows
             .into_iter()
-            .map(|row| (row.name.clone(), Arc::new(Kind::of_row(row))))
+            .map(|row| (row.name.clone(), Arc::new(KnownKind::of_row(row))))
             .collect();
         for kind in kinds.values() {
             if let Some(fault) = &kind.fault {
@@ -136,13 +136,13 @@ impl Registry {
     }
 
     /// All kinds as the store has them now, in the order of their names.
-    pub async fn list(&self) -> Result<Vec<Kind>> {
+    pub async fn list(&self) -> Result<Vec<KnownKind>> {
         let _call = self.0.calls.acquire().await;
         list(&self.0.store).await
     }
 
     /// Declares a kind. `None` if there are too many.
-    pub async fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Option<Kind>> {
+    pub async fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Option<KnownKind>> {
         let _call = self.0.calls.acquire().await;
         if self.0.store.declare(kind, &declaration.json()).await?.is_none() {
             return Ok(None);
@@ -156,7 +156,7 @@ impl Registry {
         kind: &KindName,
         change: &Json,
         version: Option<i64>,
-    ) -> Result<std::result::Result<Kind, Unchanged>> {
+    ) -> Result<std::result::Result<KnownKind, Unchanged>> {
         let _call = self.0.calls.acquire().await;
         if let Err(unchanged) = set_policy(&self.0.store, kind, change, version).await? {
             return Ok(Err(unchanged));
@@ -164,14 +164,14 @@ impl Registry {
         Ok(self.after_change(kind).await?.ok_or(Unchanged::Missing))
     }
 
-    async fn after_change(&self, kind: &KindName) -> Result<Option<Kind>> {
+    async fn after_change(&self, kind: &KindName) -> Result<Option<KnownKind>> {
         self.refresh().await?;
         let kinds = list(&self.0.store).await?;
         Ok(kinds.into_iter().find(|known| known.name() == kind))
     }
 
     /// A kind, if the store had it.
-    pub fn get(&self, kind: &KindName) -> Option<Arc<Kind>> {
+    pub fn get(&self, kind: &KindName) -> Option<Arc<KnownKind>> {
         self.0.known.borrow().kinds.get(kind).cloned()
     }
 
@@ -251,13 +251,13 @@ impl Registry {
 }
 
 /// All kinds of a store with the numbers of their works, in the order of their names.
-pub async fn list(store: &AnyStore) -> Result<Vec<Kind>> {
+pub async fn list(store: &AnyStore) -> Result<Vec<KnownKind>> {
     let rows = store.kinds().await?;
     let counts = store.kind_counts().await?;
     let mut counts: HashMap<KindName, ByStatus> = counts.into_iter().map(|count| (count.kind, count.works)).collect();
-    let counted = rows.into_iter().map(|row| Kind {
+    let counted = rows.into_iter().map(|row| KnownKind {
         works: Some(counts.remove(&row.name).unwrap_or_default()),
-        ..Kind::of_row(row)
+        ..KnownKind::of_row(row)
     });
     Ok(counted.collect())
 }
@@ -269,11 +269,14 @@ pub async fn set_policy(
     kind: &KindName,
     change: &Json,
     version: Option<i64>,
-) -> Result<std::result::Result<Kind, Unchanged>> {
+) -> Result<std::result::Result<KnownKind, Unchanged>> {
     for _ in 0..TRIES {
         let rows = store.kinds().await?;
-        let found = rows.into_iter().map(Kind::of_row).find(|known| known.name() == kind);
-        let Some(known) = found.filter(Kind::is_declared) else {
+        let found = rows
+            .into_iter()
+            .map(KnownKind::of_row)
+            .find(|known| known.name() == kind);
+        let Some(known) = found.filter(KnownKind::is_declared) else {
             return Ok(Err(Unchanged::Missing));
         };
         if version.is_some_and(|version| version != known.row.version) {
@@ -285,7 +288,7 @@ pub async fn set_policy(
         };
         let read = Some(known.row.version);
         if let Changed::Applied(row) = store.set_overrides(kind, &overrides, read).await? {
-            return Ok(Ok(Kind::of_row(row)));
+            return Ok(Ok(KnownKind::of_row(row)));
         }
     }
     Ok(Err(Unchanged::OtherVersion))

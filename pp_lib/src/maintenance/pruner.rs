@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::WorkId;
-use crate::kinds::Kind;
+use crate::kinds::KnownKind;
 use crate::runtime::{Retry, new_message_id};
 use crate::store::{AnyStore, Result, RetentionTimes};
 
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
 
 /// The times for which works are kept, by the policies of their kinds.
 async fn retention_times(store: &AnyStore, default: Duration) -> Result<RetentionTimes> {
-    let kinds = store.kinds().await?.into_iter().map(Kind::of_row);
+    let kinds = store.kinds().await?.into_iter().map(KnownKind::of_row);
     let by_kind = kinds.map(|kind| (kind.name().clone(), kind.policy.retention.or(default)));
     Ok(RetentionTimes {
         default,

@@ -32,6 +32,7 @@ impl Serialize for ProvisionalWork {
             unique: demand.unique.as_ref(),
             error: None,
             attempt: 1,
+            progress: None,
             duplicate: false,
         };
         shown.serialize(serializer)

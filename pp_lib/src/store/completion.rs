@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Json, KindName, MessageId, Run, Status, Variable, WorkCode};
+use crate::domain::{Json, KindName, MessageId, Progress, Run, Status, Variable, WorkCode};
 
 /// Reason of an attempt whose worker fell silent; for events and dead letters.
 pub(crate) const LEASE_LOST: &str = "lease lost";
@@ -35,6 +35,16 @@ pub enum Outcome {
         /// Wait before the next attempt.
         delay: Duration,
     },
+    /// Put off by its handler: pending again, due after the delay, and no failure.
+    Snoozed {
+        /// Wait before the next attempt.
+        delay: Duration,
+    },
+    /// Cancelled by its handler.
+    Cancelled {
+        /// The reason, for the events.
+        reason: String,
+    },
     /// Failed for good: the row is `failed` and has a dead letter.
     Failed {
         /// The reason, for the events and the dead letter.
@@ -56,7 +66,8 @@ impl Outcome {
         match self {
             Self::Running { .. } => Status::Running,
             Self::Done { .. } => Status::Done,
-            Self::Retry { .. } => Status::Pending,
+            Self::Retry { .. } | Self::Snoozed { .. } => Status::Pending,
+            Self::Cancelled { .. } => Status::Cancelled,
             Self::Failed { .. } => Status::Failed,
         }
     }
@@ -65,8 +76,8 @@ impl Outcome {
     pub fn due_in(&self) -> Option<Duration> {
         match self {
             Self::Running { lease, .. } => Some(*lease),
-            Self::Retry { delay, .. } => Some(*delay),
-            Self::Done { .. } | Self::Failed { .. } => None,
+            Self::Retry { delay, .. } | Self::Snoozed { delay } => Some(*delay),
+            Self::Done { .. } | Self::Failed { .. } | Self::Cancelled { .. } => None,
         }
     }
 
@@ -83,16 +94,21 @@ impl Outcome {
     pub fn claim(&self) -> Option<i64> {
         match self {
             Self::Running { claim, .. } => Some(*claim),
-            Self::Done { .. } | Self::Retry { .. } | Self::Failed { .. } => None,
+            _ => None,
         }
     }
 
-    /// The reason of a failed attempt.
+    /// The reason of an attempt without a result.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Retry { reason, .. } | Self::Failed { reason } => Some(reason),
-            Self::Running { .. } | Self::Done { .. } => None,
+            Self::Retry { reason, .. } | Self::Failed { reason } | Self::Cancelled { reason } => Some(reason),
+            Self::Running { .. } | Self::Done { .. } | Self::Snoozed { .. } => None,
         }
+    }
+
+    /// True if it counts as a failure.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, Self::Retry { .. } | Self::Failed { .. })
     }
 }
 
@@ -160,17 +176,20 @@ impl Completion {
     /// Its events, in order. An attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
         let started = !matches!(self.guard, Guard::Running(_));
-        let result = self.outcome.result();
-        [
-            started.then(|| (Variable::ComputeStart, String::new())),
-            result.map(|_| (Variable::ComputeStop, String::new())),
-            result.map(|result| (Variable::ComputeResult, result.to_string())),
-            self.outcome
-                .reason()
-                .map(|reason| (Variable::ComputeError, reason.to_owned())),
-        ]
-        .into_iter()
-        .flatten()
+        let start = started.then(|| (Variable::ComputeStart, String::new()));
+        let [stop, end] = match &self.outcome {
+            Outcome::Running { .. } => [None, None],
+            Outcome::Done { result } => [
+                Some((Variable::ComputeStop, String::new())),
+                Some((Variable::ComputeResult, result.to_string())),
+            ],
+            Outcome::Retry { reason, .. } | Outcome::Failed { reason } => {
+                [None, Some((Variable::ComputeError, reason.clone()))]
+            }
+            Outcome::Snoozed { delay } => [None, Some((Variable::ComputeSnoozed, delay.as_secs().to_string()))],
+            Outcome::Cancelled { reason } => [None, Some((Variable::WorkCancelled, reason.clone()))],
+        };
+        [start, stop, end].into_iter().flatten()
     }
 }
 
@@ -208,6 +227,10 @@ pub trait Completions: Send + Sync {
 
     /// Extends the leases of running attempts. Returns for each, in order, whether this worker still holds it.
     async fn extend_leases(&self, kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Stores how far running attempts are, with an event for each. Skips those that are no longer running at this run;
+    /// returns the number of the others.
+    async fn report_progress(&self, kind: &KindName, reports: &[(RunningAttempt, Progress)]) -> Result<u64>;
 
     /// Makes running attempts that this worker still holds pending again: due at once, as the next attempt, counted
     /// neither as failures nor as lost leases. Returns their number.

@@ -35,7 +35,7 @@ pub const MOST_KINDS: i64 = 1_000;
 
 /// The kinds.
 #[async_trait]
-pub trait Kinds: Send + Sync {
+pub trait KindRows: Send + Sync {
     /// Declares a kind. The same declaration again changes nothing, another one replaces the last. Returns the kind as it
     /// now stands, or `None` if there are [`MOST_KINDS`] already.
     async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>>;

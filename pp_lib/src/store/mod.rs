@@ -38,7 +38,7 @@ pub use dispatch::{CLAIMED_BYTES, Claim, DispatchRows, DueAt};
 pub use error::{Result, StoreError};
 pub use event_log::{EventLog, MOST_EVENTS, may_have_more_events};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
-pub use kinds::{KindRow, Kinds, MOST_KINDS};
+pub use kinds::{KindRow, KindRows, MOST_KINDS};
 pub use leases::Leases;
 pub use retention::{Purged, Retention, RetentionTimes};
 pub use views::Views;
@@ -56,7 +56,7 @@ pub trait Store:
     + Completions
     + DeadLetters
     + IdempotencyKeys
-    + Kinds
+    + KindRows
     + Leases
     + Views
     + Retention

@@ -164,6 +164,8 @@ fn harmless(outcome: &Outcome) -> Outcome {
             reason: dashes(reason),
             delay: *delay,
         },
+        Outcome::Snoozed { delay } => Outcome::Snoozed { delay: *delay },
+        Outcome::Cancelled { reason } => Outcome::Cancelled { reason: dashes(reason) },
         Outcome::Failed { reason } => Outcome::Failed { reason: dashes(reason) },
     }
 }

@@ -1,27 +1,30 @@
-//! One attempt at a demand: runs the computation with a time limit, contains panics, and derives the outcome.
+//! One attempt at a demand: runs the handler with a time limit, contains panics, and derives the outcome.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::broker::Delivery;
-use crate::domain::{
-    Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Task, Unique, WorkCode,
-};
-use crate::kinds::Policy;
+use crate::domain::{DemandedRow, Json, KindName, MessageId, Unique, WorkCode};
+use crate::kinds::{Context, Ending, Failure, Handler, Handling, Outlet, Policy};
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, NewWork, Outcome, RunningAttempt};
 
 /// The maximum length of a stored reason, in bytes.
 const LONGEST_REASON: usize = 500;
 
-/// The computation of a kind and its policy.
+/// The longest wait that a handler can ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The handler of a kind and its policy.
 #[derive(Clone)]
 pub(super) struct Attempts {
     pub(super) kind: KindName,
-    pub(super) computation: Arc<dyn Computation>,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) outlet: Outlet,
     pub(super) policy: watch::Receiver<Policy>,
     /// The maximum size of a result in bytes, and of arguments.
     pub(super) args_limit: usize,
@@ -181,51 +184,58 @@ impl Attempt {
 }
 
 impl Attempts {
-    /// Starts the computation. The future never panics, and fails at the time limit.
-    pub(super) fn start(&self, attempt: &Attempt) -> Computing {
-        let run = attempt.guard.run();
+    /// Starts the run. The future never panics, and fails at the time limit.
+    pub(super) fn start(&self, attempt: &Attempt) -> (Handling, Context) {
+        let context = Context::new(
+            self.kind.clone(),
+            attempt.message_id.clone(),
+            attempt.work_code.clone(),
+            attempt.guard.run(),
+            self.outlet.clone(),
+        );
         let args = attempt.args.clone();
-        let task = Task {
-            message_id: attempt.message_id.clone(),
-            run,
-            args: args.unwrap_or_else(|| unreachable!("an attempt without arguments is announced before it starts")),
-        };
-        let (computation, limit) = (self.computation.clone(), self.policy.borrow().timeout);
-        Box::pin(async move {
-            // `compute` itself may panic before it returns a future, so it runs inside.
-            let contained = AssertUnwindSafe(async { computation.compute(&task).await }).catch_unwind();
+        let args = args.unwrap_or_else(|| unreachable!("an attempt without arguments is announced before it starts"));
+        let (handler, limit, of_run) = (self.handler.clone(), self.policy.borrow().timeout, context.clone());
+        let handling = Box::pin(async move {
+            // `handle` itself may panic before it returns a future, so it runs inside.
+            let contained = AssertUnwindSafe(async { handler.handle(args, of_run).await }).catch_unwind();
             match tokio::time::timeout(limit, contained).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(panic)) => Err(ComputeError::Transient(format!("panicked: {}", panic_text(&*panic)))),
-                Err(_) => Err(ComputeError::Transient(format!("took longer than {limit:?}"))),
+                Ok(Err(panic)) => Err(Failure::retry(format_args!("panicked: {}", panic_text(&*panic)))),
+                Err(_) => Err(Failure::retry(format_args!("took longer than {limit:?}"))),
             }
-        })
+        });
+        (handling, context)
     }
 
     /// Derives the work's outcome from the result of an attempt.
-    pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, ComputeError>) -> Outcome {
-        match result {
-            Ok(result) if result.bytes() > self.args_limit => Outcome::Failed {
-                reason: format!(
-                    "the result has {} bytes, more than the {} of PP_ARGS_LIMIT",
-                    result.bytes(),
-                    self.args_limit
+    pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, Failure>) -> Outcome {
+        let failure = match result {
+            Ok(result) if result.bytes() > self.args_limit => Failure::permanent(format_args!(
+                "the result has {} bytes, more than the {} of PP_ARGS_LIMIT",
+                result.bytes(),
+                self.args_limit
+            )),
+            Ok(result) => return Outcome::Done { result },
+            Err(failure) => failure,
+        };
+        let (reason, policy) = (storable(failure.reason().to_owned()), self.policy.borrow());
+        match failure.ending {
+            Ending::Permanent => Outcome::Failed { reason },
+            Ending::Cancel => Outcome::Cancelled { reason },
+            Ending::Snooze(delay) => Outcome::Snoozed {
+                delay: delay.min(LONGEST_WAIT),
+            },
+            Ending::Retry(_) if attempt.failures.saturating_add(1) >= i32::from(policy.max_attempts) => {
+                Outcome::Failed { reason }
+            }
+            Ending::Retry(delay) => Outcome::Retry {
+                reason,
+                delay: delay.map_or_else(
+                    || policy.backoff.delay_after(attempt.failures),
+                    |delay| delay.min(LONGEST_WAIT),
                 ),
             },
-            Ok(result) => Outcome::Done { result },
-            Err(ComputeError::Permanent(reason)) => Outcome::Failed {
-                reason: storable(reason),
-            },
-            Err(ComputeError::Transient(reason)) => {
-                let (reason, policy) = (storable(reason), self.policy.borrow());
-                match attempt.failures.saturating_add(1) >= i32::from(policy.max_attempts) {
-                    true => Outcome::Failed { reason },
-                    false => Outcome::Retry {
-                        reason,
-                        delay: policy.backoff.delay_after(attempt.failures),
-                    },
-                }
-            }
         }
     }
 }
@@ -239,11 +249,31 @@ fn storable(reason: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::domain::{AddUpTo, FailingExample, Origin};
+    use crate::domain::{AddUpTo, Origin};
+    use crate::kinds::{Kind as _, Kinds, Pace, Sum};
     use crate::runtime::{new_message_id, new_work_code};
+
+    /// Ends in the way that the argument's last digit says.
+    struct Various;
+
+    impl Handler for Various {
+        fn handle(&self, args: Json, context: Context) -> Handling {
+            Box::pin(async move {
+                let sum: Sum = args.read()?;
+                match sum.add_up_to.get() % 10 {
+                    1 => std::future::pending().await,
+                    3 => Err(Failure::permanent("ends in 3")),
+                    5 => Err(Failure::snooze(Duration::from_secs(300))),
+                    6 => Err(Failure::cancel("ends in 6")),
+                    7 => Err(Failure::retry("ends in 7")),
+                    8 => Err(Failure::retry_after(Duration::MAX, "ends in 8")),
+                    9 => panic!("ends in 9"),
+                    _ => Ok(sum.run(&Pace::default(), &context).await?.into()),
+                }
+            })
+        }
+    }
 
     fn attempts(max_attempts: u16) -> Attempts {
         let policy = Policy {
@@ -253,7 +283,8 @@ mod tests {
         };
         Attempts {
             kind: KindName::default(),
-            computation: Arc::new(FailingExample),
+            handler: Arc::new(Various),
+            outlet: Outlet::Kept(Arc::default()),
             policy: watch::channel(policy).1,
             args_limit: Json::USUAL_LIMIT,
         }
@@ -265,31 +296,67 @@ mod tests {
     }
 
     async fn outcome(attempts: &Attempts, attempt: &Attempt) -> Outcome {
-        attempts.judge(attempt, attempts.start(attempt).await)
+        attempts.judge(attempt, attempts.start(attempt).0.await)
     }
 
     #[tokio::test]
-    async fn results_errors_and_panics_have_their_own_outcomes() {
+    async fn each_way_to_end_has_its_outcome() {
+        let outcome = async |max_attempts, number| outcome(&attempts(max_attempts), &attempt(number)).await;
+        let reason = |text: &str| text.to_owned();
+        assert_eq!(outcome(5, 4).await, Outcome::Done { result: 10.into() });
         assert_eq!(
-            outcome(&attempts(5), &attempt(4)).await,
-            Outcome::Done { result: 10.into() }
+            outcome(5, 13).await,
+            Outcome::Failed {
+                reason: reason("ends in 3")
+            }
         );
-        assert!(matches!(
-            outcome(&attempts(5), &attempt(13)).await,
-            Outcome::Failed { .. }
-        ));
-        assert!(matches!(
-            outcome(&attempts(5), &attempt(17)).await,
-            Outcome::Retry { .. }
-        ));
-        assert!(
-            matches!(outcome(&attempts(1), &attempt(17)).await, Outcome::Failed { .. }),
-            "the last attempt"
+        let delay = Duration::from_secs(300);
+        assert_eq!(
+            outcome(1, 15).await,
+            Outcome::Snoozed { delay },
+            "a snooze is no failure"
         );
-        match outcome(&attempts(5), &attempt(19)).await {
-            Outcome::Retry { reason, .. } => assert_eq!(reason, "panicked: 19 ends in 9"),
-            other => panic!("{other:?}"),
+        assert_eq!(
+            outcome(5, 16).await,
+            Outcome::Cancelled {
+                reason: reason("ends in 6")
+            }
+        );
+        assert!(matches!(outcome(5, 17).await, Outcome::Retry { delay, .. } if delay <= Duration::from_secs(1)));
+        let delay = LONGEST_WAIT;
+        assert_eq!(
+            outcome(5, 18).await,
+            Outcome::Retry {
+                reason: reason("ends in 8"),
+                delay
+            }
+        );
+        for number in [17, 18] {
+            let last = outcome(1, number).await;
+            assert!(matches!(last, Outcome::Failed { .. }), "the last attempt: {last:?}");
         }
+        assert!(matches!(outcome(5, 19).await, Outcome::Retry { reason, .. } if reason == "panicked: ends in 9"));
+    }
+
+    #[tokio::test]
+    async fn arguments_that_are_not_of_the_kind_are_tried_again() {
+        let kinds = Kinds::new().with::<Sum>(Pace::default());
+        let handled = kinds.get(KindName::add_up_to()).unwrap();
+        let attempts = Attempts {
+            handler: handled.handler.clone(),
+            ..attempts(5)
+        };
+        let unknown = Attempt::at_new_work(
+            new_message_id(),
+            Json::accepted(r#"{"add_up_to":1,"newer":true}"#),
+            new_work_code(Origin::Consumer),
+        );
+        let outcome = outcome(&attempts, &unknown).await;
+        let told = |reason: &str| reason.starts_with("the arguments are not of the kind: unknown field");
+        assert!(
+            matches!(&outcome, Outcome::Retry { reason, .. } if told(reason)),
+            "{outcome:?}"
+        );
     }
 
     #[test]
@@ -305,20 +372,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hanging_computation_ends_at_the_time_limit() {
-        struct Hangs;
-        impl Computation for Hangs {
-            fn compute(&self, _: &Task) -> Computing {
-                Box::pin(std::future::pending())
-            }
-        }
-        let attempts = Attempts {
-            computation: Arc::new(Hangs),
-            ..attempts(5)
-        };
-        assert!(
-            matches!(outcome(&attempts, &attempt(1)).await, Outcome::Retry { reason, .. } if reason == "took longer than 1s")
-        );
+    async fn a_hanging_run_ends_at_the_time_limit() {
+        let outcome = outcome(&attempts(5), &attempt(1)).await;
+        assert!(matches!(outcome, Outcome::Retry { reason, .. } if reason == "took longer than 1s"));
     }
 
     #[test]

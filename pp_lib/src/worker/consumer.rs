@@ -8,23 +8,25 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, join_all};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{AnyBroker, Prefetch, Queue};
-use crate::domain::{Computation, ComputeError, Json, KindName};
+use crate::domain::{Json, KindName};
 use crate::feed::AnyFeed;
-use crate::kinds::Policy;
+use crate::kinds::{Context, Failure, Handler, Outlet, Policy};
 use crate::runtime::Part;
-use crate::store::{AnyStore, Outcome};
+use crate::store::{AnyStore, Guard, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::isolation;
 use crate::worker::lane::RunningLane;
 use crate::worker::running::{Running, SlowAttempt};
 
-/// The time after which a computation is slow: the batch no longer waits for it and records its work as `running`.
+/// The time after which a run is slow: the batch no longer waits for it and records its work as `running`.
 const SLOW_AFTER: Duration = Duration::from_millis(20);
+/// The same time for a run whose work is recorded as `running` already.
+const ANNOUNCED_SLOW_AFTER: Duration = Duration::from_millis(1);
 
 /// The number of concurrent batches: while the store records one, the next is received and computed.
 const LANES: u16 = 2;
@@ -36,7 +38,7 @@ pub struct ConsumeSettings {
     pub prefetch: u16,
     /// The maximum total size of these messages. Each lane has its share and may exceed it by one message.
     pub prefetch_bytes: usize,
-    /// The time that a batch waits for more messages after its first one.
+    /// The longest time that a batch which is not full waits for another one that is under way.
     pub batch_wait: Duration,
     /// The maximum size of a work's arguments in a message, and of its result, in bytes.
     pub args_limit: usize,
@@ -78,6 +80,8 @@ pub struct Consumer {
     pub(super) attempts: Attempts,
     pub(super) settings: ConsumeSettings,
     pub(super) group_lock: GroupLock,
+    /// Held by the batch under way that is not full.
+    pub(super) turn: Mutex<()>,
 }
 
 /// Lets groups of first deliveries run concurrently, and runs a group that may have crashed a worker alone.
@@ -96,32 +100,41 @@ impl GroupLock {
 /// The progress of an attempt within its batch.
 pub(super) enum Progress {
     Ended(Outcome),
-    Slow(JoinHandle<Result<Json, ComputeError>>),
+    Slow(Task),
+}
+
+/// A run that continues in a task of its own.
+pub(super) struct Task {
+    pub(super) handle: JoinHandle<Result<Json, Failure>>,
+    pub(super) context: Context,
 }
 
 impl Consumer {
-    /// A consumer that runs the `computation` of a kind and announces recorded outcomes on the feed.
+    /// A consumer that runs the `handler` of a kind and announces recorded outcomes on the feed.
     pub fn new(
         store: AnyStore,
         broker: AnyBroker,
         feed: AnyFeed,
         kind: KindName,
-        computation: Arc<dyn Computation>,
+        handler: Arc<dyn Handler>,
         settings: ConsumeSettings,
     ) -> Self {
         let policy = watch::channel(settings.policy.clone()).1;
+        let outlet = Outlet::Store(store.clone(), feed.clone());
         Self {
             store,
             broker,
             feed,
             attempts: Attempts {
                 kind,
-                computation,
+                handler,
+                outlet,
                 policy,
                 args_limit: settings.args_limit,
             },
             settings,
             group_lock: GroupLock::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -210,28 +223,31 @@ impl Consumer {
     /// True if the rows of a group are recorded as `running` before it is computed: computing has effects, a lost worker
     /// must be counted, or only the rows have the arguments.
     pub(super) fn announces(&self, group: &[Attempt]) -> bool {
-        !self.attempts.computation.is_pure()
+        !self.attempts.handler.is_pure()
             || isolation::is_announced(group)
             || group.iter().any(|attempt| attempt.args.is_none())
     }
 
-    /// Starts all attempts at once. Those that end within [`SLOW_AFTER`] have an outcome; the others continue in tasks.
-    pub(super) async fn compute(&self, attempts: &[Attempt]) -> Vec<Progress> {
+    /// Starts all attempts at once. Those that end soon have an outcome; the others continue in tasks.
+    pub(super) async fn run_all(&self, attempts: &[Attempt]) -> Vec<Progress> {
         let mut progress: Vec<Progress> = Vec::with_capacity(attempts.len());
         let mut slow = Vec::new();
         for (index, attempt) in attempts.iter().enumerate() {
-            let mut computing = self.attempts.start(attempt);
-            progress.push(match computing.as_mut().now_or_never() {
+            let (mut handling, context) = self.attempts.start(attempt);
+            progress.push(match handling.as_mut().now_or_never() {
                 Some(result) => Progress::Ended(self.attempts.judge(attempt, result)),
                 None => {
                     slow.push(index);
-                    Progress::Slow(tokio::spawn(computing))
+                    let handle = tokio::spawn(handling);
+                    Progress::Slow(Task { handle, context })
                 }
             });
         }
-        let deadline = tokio::time::Instant::now() + SLOW_AFTER;
+        let announced = (attempts.first()).is_some_and(|attempt| matches!(attempt.guard, Guard::Running(_)));
+        let patience = if announced { ANNOUNCED_SLOW_AFTER } else { SLOW_AFTER };
+        let deadline = tokio::time::Instant::now() + patience;
         let waits = progress.iter_mut().filter_map(|progress| match progress {
-            Progress::Slow(task) => Some(tokio::time::timeout_at(deadline, task)),
+            Progress::Slow(task) => Some(tokio::time::timeout_at(deadline, &mut task.handle)),
             Progress::Ended(_) => None,
         });
         for (index, ended) in slow.into_iter().zip(join_all(waits).await) {

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use futures_util::FutureExt as _;
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::consumer::{Consumer, Lane, Progress};
+use super::consumer::{Consumer, Lane, Progress, Task};
 use crate::broker::{self, Delivery, Subscription};
-use crate::domain::{ComputeError, Json, PART_BYTES, parts};
+use crate::domain::{PART_BYTES, parts};
 use crate::runtime::{Part, Retry};
 use crate::store::{Completion, Guard, NewWork};
 use crate::worker::attempt::Attempt;
@@ -55,16 +57,10 @@ impl RunningLane<'_> {
 
     async fn take(&self, mut subscription: Box<dyn Subscription>) -> broker::Result<()> {
         loop {
-            let next = async {
-                // Wait for one free place, then take as many demands as there are free places.
-                drop(self.places.acquire().await);
-                let free = self.places.available_permits().max(1);
-                subscription.next_batch(free, self.consumer.settings.batch_wait).await
-            };
-            let deliveries = tokio::select! {
+            let (deliveries, _turn) = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                deliveries = next => deliveries?,
+                next = self.next_batch(&mut *subscription) => next?,
             };
             for group in isolation::delivery_groups(deliveries) {
                 self.process(group, &mut *subscription).await?;
@@ -73,6 +69,27 @@ impl RunningLane<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for one free place, then takes the demands that are there, at most as many as there are free places. A batch
+    /// that is not full takes its turn after the other ones that are not, and what comes meanwhile belongs to it. So a
+    /// demand alone waits for nothing, and many are recorded together.
+    async fn next_batch(
+        &self,
+        subscription: &mut dyn Subscription,
+    ) -> broker::Result<(Vec<Delivery>, Option<MutexGuard<'_, ()>>)> {
+        drop(self.places.acquire().await);
+        let free = self.places.available_permits().max(1);
+        let mut deliveries = subscription.next_batch(free, Duration::ZERO).await?;
+        if deliveries.len() == free {
+            return Ok((deliveries, None));
+        }
+        let turn = timeout(self.consumer.settings.batch_wait, self.consumer.turn.lock()).await;
+        let rest = free - deliveries.len();
+        if let Some(more) = subscription.next_batch(rest, Duration::ZERO).now_or_never() {
+            deliveries.extend(more?);
+        }
+        Ok((deliveries, turn.ok()))
     }
 
     /// Decodes messages, completes their demands and acknowledges them.
@@ -163,7 +180,7 @@ impl RunningLane<'_> {
 
     /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
     async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
-        let progress = self.consumer.compute(&attempts).await;
+        let progress = self.consumer.run_all(&attempts).await;
         let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
         for (attempt, progress) in attempts.into_iter().zip(progress) {
             match (progress, attempt.guard) {
@@ -188,7 +205,7 @@ impl RunningLane<'_> {
                 }
                 (progress, result) => {
                     if let Progress::Slow(task) = progress {
-                        task.abort();
+                        task.handle.abort();
                     }
                     match (result, attempt.guard) {
                         (CompletionResult::Superseded, Guard::Pending(_)) => superseded.push(attempt),
@@ -228,7 +245,7 @@ impl RunningLane<'_> {
     }
 
     /// Hands a work recorded as `running` over to the task that tracks such works.
-    async fn hand_over(&self, attempt: Attempt, task: JoinHandle<Result<Json, ComputeError>>) {
+    async fn hand_over(&self, attempt: Attempt, task: Task) {
         let place = place(&self.places).await;
         let _ = self.slow.send(SlowAttempt { attempt, task, place }).await;
     }

@@ -1,21 +1,21 @@
-//! The worker takes demands from the broker, runs their [`Computation`](crate::domain::Computation), records the
-//! outcomes and acknowledges. Creating demands is not done here.
+//! The worker takes demands from the broker, runs the handlers of their kinds, records the outcomes and acknowledges.
+//! Creating demands is not done here.
 
+mod announcing;
 mod attempt;
 mod batch;
-mod blocking;
 mod completion;
-mod computation;
 mod consumer;
 mod decoding;
+#[cfg(feature = "testing")]
+mod drain;
 mod group_result;
-mod handlers;
 mod insertion;
 mod isolation;
 mod lane;
 mod running;
 
-pub use blocking::{Blocking, BlockingComputation, Cancelled};
-pub use computation::computation;
+pub use announcing::announce;
 pub use consumer::{ConsumeSettings, Consumer};
-pub use handlers::{Handler, announce};
+#[cfg(feature = "testing")]
+pub(crate) use drain::work_off;

@@ -10,21 +10,26 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ComputeError, Json};
+use crate::domain::{Json, Progress};
 use crate::feed::AnyFeed;
+use crate::kinds::{Context, Failure};
 use crate::log_repeated;
 use crate::store::{AnyStore, Completion, RunningAttempt};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::consumer::Task;
 
 /// The maximum number of works handed back together.
 const BATCH: usize = 1000;
 
-/// An attempt whose computation continues in a task of its own.
+/// The interval at which progress is stored.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An attempt whose run continues in a task of its own.
 pub(super) struct SlowAttempt {
     /// The attempt; its row is recorded as `running`.
     pub(super) attempt: Attempt,
-    pub(super) task: tokio::task::JoinHandle<Result<Json, ComputeError>>,
+    pub(super) task: Task,
     /// The lane's place, held until completion.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -41,26 +46,27 @@ pub(super) struct Running {
 
 struct Entry {
     attempt: Attempt,
-    computation: AbortHandle,
+    handle: AbortHandle,
+    context: Context,
     _place: OwnedSemaphorePermit,
 }
 
-type Ended = JoinSet<Result<Json, ComputeError>>;
+type Ended = JoinSet<Result<Json, Failure>>;
 
 impl Running {
     pub(super) async fn run(self, mut incoming: mpsc::Receiver<SlowAttempt>) {
         let mut entries: HashMap<Id, Entry> = HashMap::new();
         let mut ended = Ended::new();
-        let mut extended = Instant::now();
+        let (mut extended, mut reported) = (Instant::now(), Instant::now());
         let mut open = true;
         while open || !entries.is_empty() {
             tokio::select! {
                 () = self.abandon.cancelled() => break,
                 slow = incoming.recv(), if open => match slow {
-                    Some(SlowAttempt { attempt, task, place }) => {
-                        let computation = task.abort_handle();
+                    Some(SlowAttempt { attempt, task: Task { handle: task, context }, place }) => {
+                        let handle = task.abort_handle();
                         let id = ended.spawn(async { task.await.unwrap_or_else(|_| Err(cancelled())) }).id();
-                        entries.insert(id, Entry { attempt, computation, _place: place });
+                        entries.insert(id, Entry { attempt, handle, context, _place: place });
                     }
                     None => open = false,
                 },
@@ -76,6 +82,10 @@ impl Running {
                     self.extend(&entries).await;
                     extended = Instant::now();
                 }
+                () = sleep_until(reported + REPORT_INTERVAL), if !entries.is_empty() => {
+                    self.report(&entries).await;
+                    reported = Instant::now();
+                }
             }
         }
         self.hand_back_all(entries, incoming).await;
@@ -85,7 +95,7 @@ impl Running {
         self.attempts.policy.borrow().lease
     }
 
-    async fn record(&self, finished: Vec<(Entry, Result<Json, ComputeError>)>) {
+    async fn record(&self, finished: Vec<(Entry, Result<Json, Failure>)>) {
         let mut completions: Vec<Completion> = finished
             .iter()
             .map(|(entry, result)| {
@@ -119,7 +129,7 @@ impl Running {
     async fn extend(&self, entries: &HashMap<Id, Entry>) {
         let (runs, handles): (Vec<RunningAttempt>, Vec<&AbortHandle>) = entries
             .values()
-            .map(|entry| (entry.attempt.lease(), &entry.computation))
+            .map(|entry| (entry.attempt.lease(), &entry.handle))
             .unzip();
         match self.store.extend_leases(&self.attempts.kind, &runs, self.lease()).await {
             Ok(mine) => mine
@@ -131,17 +141,33 @@ impl Running {
         }
     }
 
+    /// Stores the progress that handlers have told since the last time.
+    async fn report(&self, entries: &HashMap<Id, Entry>) {
+        let told = entries.values().filter_map(|entry| {
+            let progress = entry.context.take_progress()?;
+            Some((entry.attempt.lease(), progress))
+        });
+        let told: Vec<(RunningAttempt, Progress)> = told.collect();
+        if told.is_empty() {
+            return;
+        }
+        match self.store.report_progress(&self.attempts.kind, &told).await {
+            Ok(_) => self.feed.announce(),
+            Err(error) => log_repeated!(Warn, "progress was not stored", "of {} works: {error}", told.len()),
+        }
+    }
+
     /// Hands back the works under way, then those that the lanes recorded as `running` before they noticed the stop.
     async fn hand_back_all(&self, entries: HashMap<Id, Entry>, mut incoming: mpsc::Receiver<SlowAttempt>) {
         let hand_back = |entry: Entry| {
-            entry.computation.abort();
+            entry.handle.abort();
             entry.attempt.lease()
         };
         self.hand_back(entries.into_values().map(hand_back).collect()).await;
         let mut late = Vec::new();
         while incoming.recv_many(&mut late, BATCH).await > 0 {
             let hand_back = |slow: SlowAttempt| {
-                slow.task.abort();
+                slow.task.handle.abort();
                 slow.attempt.lease()
             };
             self.hand_back(late.drain(..).map(hand_back).collect()).await;
@@ -166,6 +192,6 @@ impl Running {
 }
 
 /// The result of an aborted computation. Its completion is superseded, because the row has moved on.
-fn cancelled() -> ComputeError {
-    ComputeError::Transient("cancelled".to_owned())
+fn cancelled() -> Failure {
+    Failure::retry("cancelled")
 }

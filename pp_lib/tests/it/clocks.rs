@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pp_conformance::store::{completion, new_work};
-use pp_lib::domain::{AddUpToSum, Json, KindName, Origin, Status, WorkId};
+use pp_lib::domain::{Json, KindName, Origin, Status, WorkId};
 use pp_lib::runtime::new_message_id;
 use pp_lib::store::{AnyStore, Begin, Begun, Claim, Completed, DeadMessage, NewWork, Outcome, RequestKey, Selection};
 
@@ -248,6 +248,7 @@ mod embedded {
     use std::path::PathBuf;
     use std::sync::Arc;
 
+    use crate::handlers::Sums;
     use diesel::Connection as _;
     use diesel::connection::SimpleConnection as _;
     use diesel::sqlite::SqliteConnection;
@@ -334,7 +335,7 @@ mod embedded {
             broker,
             feed,
             KindName::default(),
-            Arc::new(AddUpToSum),
+            Arc::new(Sums),
             settings,
         );
         let consumer = tokio::spawn(consumer.run(health.part("consumer", true), shutdown.clone()));

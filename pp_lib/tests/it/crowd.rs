@@ -7,7 +7,7 @@ mod on_servers {
     use bytes::Bytes;
     use pp_conformance::store::the_counters_are_the_truth;
     use pp_conformance::store::{completion, everything, new_work};
-    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Status, Work, WorkId};
     use pp_lib::store::{
         AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, LetterFilter, NewWork,
         Outcome, RetentionTimes, Selection, WorkChanges as _, WorkRows as _,
@@ -42,7 +42,7 @@ mod on_servers {
             },
             3 | 4 => Outcome::running(AT_ONCE),
             _ => Outcome::Done {
-                result: Json::from(AddUpToSum::sum(AddUpTo::of_args(&claim.args).unwrap())),
+                result: Json::from(AddUpTo::of_args(&claim.args).unwrap().sum()),
             },
         }
     }
@@ -309,8 +309,9 @@ mod on_servers {
 
         let left = finish(&stores[0]).await;
         assert_eq!(left.len(), ids.len() - 10);
-        assert!(left.iter().all(|work| work.status == Status::Done
-            && work.result == Some(Json::from(AddUpToSum::sum(work.add_up_to().unwrap())))));
+        assert!(left.iter().all(
+            |work| work.status == Status::Done && work.result == Some(Json::from(work.add_up_to().unwrap().sum()))
+        ));
         hold_together(&database).await;
         assert_eq!(
             database

@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::handlers::Sums;
 use bytes::Bytes;
 use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_conformance::store::new_works;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
-use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, Computing, DemandedRow, Json, KindName, MessageId, Status, Task, Variable, Work,
-    WorkId,
-};
+use pp_lib::domain::{AddUpTo, DemandedRow, Json, KindName, MessageId, Status, Variable, Work, WorkId};
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::Policy;
+use pp_lib::kinds::{Context, Handler, Handling, Policy};
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id};
 use pp_lib::store::{AnyStore, Changed, Claim};
@@ -49,7 +47,7 @@ impl Running {
     }
 }
 
-fn consume(store: AnyStore, broker: AnyBroker, computation: impl Computation) -> Running {
+fn consume(store: AnyStore, broker: AnyBroker, computation: impl Handler) -> Running {
     let settings = ConsumeSettings {
         prefetch: 100,
         prefetch_bytes: 64 << 20,
@@ -151,14 +149,14 @@ impl Drop for UnderWay {
     }
 }
 
-impl Computation for Slow {
-    fn compute(&self, task: &Task) -> Computing {
+impl Handler for Slow {
+    fn handle(&self, args: Json, _: Context) -> Handling {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let (under_way, add_up_to) = (UnderWay(self.0.clone()), AddUpTo::of_args(&task.args).unwrap());
+        let (under_way, add_up_to) = (UnderWay(self.0.clone()), AddUpTo::of_args(&args).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(add_up_to.get().unsigned_abs().into())).await;
             drop(under_way);
-            Ok(AddUpToSum::sum(add_up_to).into())
+            Ok(add_up_to.sum().into())
         })
     }
 }

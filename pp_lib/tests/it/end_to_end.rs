@@ -9,17 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::handlers::{FailingSums, Sums};
 use bytes::Bytes;
 use pp_conformance::store::{everything, new_works};
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{self, AnyBroker, Outgoing, Prefetch};
-use pp_lib::domain::{
-    AddUpToSum, Computation, Computing, DeadLetter, DemandedRow, FailingExample, Json, KindName, MessageId, Origin,
-    Run, Status, Task, Work, WorkId,
-};
+use pp_lib::domain::{DeadLetter, DemandedRow, Json, KindName, MessageId, Origin, Run, Status, Work, WorkId};
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::Policy;
+use pp_lib::kinds::{Context, Handler, Handling, Policy};
 use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, Completion, Guard, LetterFilter, Outcome, Selection};
@@ -53,20 +51,20 @@ impl System {
         }
     }
 
-    async fn computing(computation: impl Computation) -> Self {
+    async fn computing(computation: impl Handler) -> Self {
         let mut system = Self::idle().await;
         system.dispatch();
         system.consume(computation, Duration::from_secs(10));
         system
     }
 
-    fn consume(&mut self, computation: impl Computation, grace: Duration) {
+    fn consume(&mut self, computation: impl Handler, grace: Duration) {
         let part = Health::new().part("consumer", true);
         let consumer = self.consumer(computation, grace);
         self.tasks.push(tokio::spawn(consumer.run(part, self.shutdown.clone())));
     }
 
-    fn consumer(&self, computation: impl Computation, grace: Duration) -> Consumer {
+    fn consumer(&self, computation: impl Handler, grace: Duration) -> Consumer {
         let settings = ConsumeSettings {
             prefetch: 200,
             prefetch_bytes: 64 << 20,
@@ -191,7 +189,7 @@ fn message(message_id: MessageId, row: Option<DemandedRow>, body: &'static [u8])
 }
 
 fn sum(work: &Work) -> Option<Json> {
-    Some(AddUpToSum::sum(work.add_up_to().unwrap()).into())
+    Some(work.add_up_to().unwrap().sum().into())
 }
 
 const DONE: [&str; 4] = ["work/created", "compute/start", "compute/stop", "compute/result"];

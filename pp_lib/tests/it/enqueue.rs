@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::handlers::Sums;
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
 use pp_lib::diesel::result::Error;
 use pp_lib::diesel::sqlite::SqliteConnection;
 use pp_lib::diesel::{Connection, QueryResult};
-use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Unique, Variable, Work, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Unique, Variable, Work, WorkId};
 use pp_lib::enqueue::{EnqueueConnection, Enqueued, NewJob, enqueue};
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Policy;
@@ -56,7 +57,7 @@ fn running(store: &AnyStore, feed: &AnyFeed, poll: Duration) -> JoinSet<()> {
         policy: Policy::DEFAULT,
         grace: Duration::from_secs(1),
     };
-    let computation = Arc::new(AddUpToSum);
+    let computation = Arc::new(Sums);
     let kind = KindName::default();
     let consumer = Consumer::new(store.clone(), broker, feed.clone(), kind, computation, consuming);
     let (health, stop) = (Health::new(), CancellationToken::new());

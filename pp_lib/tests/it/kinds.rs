@@ -4,19 +4,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::handlers::Sums;
 use async_trait::async_trait;
 use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Subscription,
 };
-use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, ComputeError, Computing, DemandedRow, Json, KindName, MessageId, Origin, Run,
-    Status, Task, Work, WorkId,
-};
+use pp_lib::domain::{AddUpTo, DemandedRow, Json, KindName, MessageId, Origin, Run, Status, Work, WorkId};
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::Policy;
+use pp_lib::kinds::{Context, Failure, Handler, Handling, Policy};
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Changed, LetterFilter, NewWork};
@@ -36,19 +34,19 @@ type Calls = Arc<Mutex<Vec<(MessageId, Run, Json)>>>;
 /// A handler with an effect: it notes each call, then does as its arguments say.
 struct Mailer(Calls);
 
-impl Computation for Mailer {
-    fn compute(&self, task: &Task) -> Computing {
+impl Handler for Mailer {
+    fn handle(&self, args: Json, context: Context) -> Handling {
         self.0
             .lock()
             .unwrap()
-            .push((task.message_id.clone(), task.run, task.args.clone()));
-        let (does, attempt) = (task.args.as_str().to_owned(), task.run.attempt);
+            .push((context.message_id().clone(), context.run(), args.clone()));
+        let (does, attempt) = (args.as_str().to_owned(), context.run().attempt);
         Box::pin(async move {
             match does.as_str() {
                 r#""hang""# => std::future::pending().await,
                 r#""panic""# => panic!("it panics"),
-                r#""fail once""# if attempt == 1 => Err(ComputeError::Transient("not now".to_owned())),
-                r#""fail""# => Err(ComputeError::Permanent("never".to_owned())),
+                r#""fail once""# if attempt == 1 => Err(Failure::retry("not now".to_owned())),
+                r#""fail""# => Err(Failure::permanent("never".to_owned())),
                 _ => Ok(Json::accepted(r#"{"sent":1.10}"#)),
             }
         })
@@ -148,7 +146,7 @@ impl System {
         self.tasks.push(tokio::spawn(task));
     }
 
-    fn consume(&mut self, kind: KindName, computation: impl Computation) {
+    fn consume(&mut self, kind: KindName, computation: impl Handler) {
         let settings = ConsumeSettings {
             prefetch: 20,
             prefetch_bytes: 64 << 20,
@@ -231,7 +229,7 @@ async fn each_kind_is_done_by_its_own_handler() {
     let mut system = System::new().await;
     let calls = Calls::default();
     system.consume(mail(), Mailer(calls.clone()));
-    system.consume(KindName::default(), AddUpToSum);
+    system.consume(KindName::default(), Sums);
     let letters = system.create(&mail(), [text("hello 🧾"), text("fail once")]).await;
     let summed = system.create(KindName::add_up_to(), sums(20)).await;
     for work in system.all_are(&letters, Status::Done).await {
@@ -239,7 +237,7 @@ async fn each_kind_is_done_by_its_own_handler() {
         assert_eq!(work.attempt, if work.id == letters[0].id { 1 } else { 2 });
     }
     for work in system.all_are(&summed, Status::Done).await {
-        assert_eq!(work.result, Some(AddUpToSum::sum(work.add_up_to().unwrap()).into()));
+        assert_eq!(work.result, Some(work.add_up_to().unwrap().sum().into()));
     }
     assert_eq!(calls.lock().unwrap().len(), 3);
     let [failed] = &system.create(&mail(), [text("fail")]).await[..] else {
@@ -264,7 +262,7 @@ async fn each_kind_is_done_by_its_own_handler() {
 async fn a_kind_that_hangs_panics_and_floods_its_queue_holds_up_no_other() {
     let mut system = System::over(Arc::new(Memory::new(50, 64 << 20))).await;
     system.consume(mail(), Mailer(Calls::default()));
-    system.consume(KindName::default(), AddUpToSum);
+    system.consume(KindName::default(), Sums);
     let flood = (0..2_000).map(|number| text(if number % 2 == 0 { "hang" } else { "panic" }));
     system.create(&mail(), flood).await;
     let running = async {
@@ -292,7 +290,7 @@ async fn a_refused_queue_and_a_kind_without_a_worker_hold_up_no_other() {
     let mut system = System::over(refusing.clone()).await;
     let calls = Calls::default();
     system.consume(mail(), Mailer(calls.clone()));
-    system.consume(KindName::default(), AddUpToSum);
+    system.consume(KindName::default(), Sums);
     let letters = system.create(&mail(), [text("a"), text("b")]).await;
     let unserved = system.create(&kind("nobody"), [text("c")]).await;
     for _ in 0..3 {
@@ -395,7 +393,7 @@ async fn the_arguments_of_the_row_count_whatever_the_body_says() {
         system.broker.publish(&work.kind, &[forged]).await.unwrap();
     }
     system.consume(mail(), Mailer(calls.clone()));
-    system.consume(KindName::default(), AddUpToSum);
+    system.consume(KindName::default(), Sums);
     let works = system.all_are(&works, Status::Done).await;
     let sum = works.iter().find(|work| work.add_up_to().is_some()).unwrap();
     assert_eq!(sum.result, Some(10.into()));
@@ -410,7 +408,7 @@ async fn one_message_id_is_a_work_of_each_kind() {
     let mut system = System::new().await;
     let calls = Calls::default();
     system.consume(mail(), Mailer(calls.clone()));
-    system.consume(KindName::default(), AddUpToSum);
+    system.consume(KindName::default(), Sums);
     let message_id = MessageId::try_from("1".to_owned()).unwrap();
     for (kind, body) in [
         (mail(), &br#"{"to":"a@b"}"#[..]),

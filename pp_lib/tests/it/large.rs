@@ -10,10 +10,10 @@ use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{Cache as _, CacheOptions, Entry, EntryOrLease};
-use pp_lib::domain::{Computation, Computing, Json, KindName, Origin, PART_BYTES, Status, Task, Work, WorkId, parts};
+use pp_lib::domain::{Json, KindName, Origin, PART_BYTES, Status, Work, WorkId, parts};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::Policy;
+use pp_lib::kinds::{Context, Handler, Handling, Policy};
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::serving::{CreateWork, Refresher, StoreHandle, StoreOptions};
@@ -79,8 +79,8 @@ async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) 
 
 struct Answering;
 
-impl Computation for Answering {
-    fn compute(&self, _: &Task) -> Computing {
+impl Handler for Answering {
+    fn handle(&self, _: Json, _: Context) -> Handling {
         Box::pin(async { Ok(large("r")) })
     }
 }

@@ -37,6 +37,7 @@ mod enqueue;
 mod feed;
 mod foreign;
 mod garbled;
+mod handlers;
 mod idempotency;
 mod kinds;
 mod large;

@@ -54,6 +54,7 @@ fn work(version: i64) -> Entry {
         unique: None,
         error: None,
         attempt: 1,
+        progress: None,
     })
 }
 

@@ -4,12 +4,13 @@ mod on_servers {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use crate::handlers::Sums;
     use lapin::BasicProperties;
     use lapin::options::{BasicGetOptions, BasicPublishOptions};
     use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
     use pp_conformance::broker::until_ready;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::domain::{AddUpToSum, DeadLetter, Json, KindName};
+    use pp_lib::domain::{DeadLetter, Json, KindName};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
@@ -83,7 +84,7 @@ mod on_servers {
             };
             let feed = Arc::new(MemoryFeed::new());
             let (store, broker) = (self.store.clone(), self.broker.clone());
-            let consumer = Consumer::new(store, broker, feed, KindName::default(), Arc::new(AddUpToSum), settings);
+            let consumer = Consumer::new(store, broker, feed, KindName::default(), Arc::new(Sums), settings);
             self.start(|part, shutdown| consumer.run(part, shutdown))
         }
 

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{AnyBroker, Broker as _, Queue};
-use pp_lib::domain::{
-    AddUpTo, AddUpToSum, Computation, ComputeError, Computing, Fault, Json, KindName, Origin, Status, Task, Work,
-};
+use pp_lib::domain::{AddUpTo, Fault, Json, KindName, Origin, Status, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::{Backoff, Declaration, Policy, Registry, UnknownKind};
+use pp_lib::kinds::{Backoff, Context, Declaration, Failure, HandledKind, Handler, Handling, Kinds, Policy, Registry, UnknownKind};
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, NewWork};
-use pp_lib::worker::{ConsumeSettings, Consumer, Handler, announce};
+use crate::handlers::Sums;
+use pp_lib::worker::{ConsumeSettings, Consumer, announce};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +27,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Default)]
 struct Failing(Arc<AtomicUsize>);
 
-impl Computation for Failing {
-    fn compute(&self, _: &Task) -> Computing {
+impl Handler for Failing {
+    fn handle(&self, _: Json, _: Context) -> Handling {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(std::future::ready(Err(ComputeError::Transient("no luck".to_owned()))))
+        Box::pin(std::future::ready(Err(Failure::retry("no luck".to_owned()))))
     }
 }
 
@@ -65,7 +64,7 @@ fn quick() -> Policy {
 }
 
 impl System {
-    async fn new(mails: impl Computation) -> Self {
+    async fn new(mails: impl Handler) -> Self {
         let (store, folder) = fresh().await;
         let broker: AnyBroker = Arc::new(Memory::default());
         let feed: AnyFeed = Arc::new(MemoryFeed::new());
@@ -77,28 +76,27 @@ impl System {
             max_lost_leases: 20,
             retain: Duration::MAX,
         };
-        let handler = |kind: KindName, computation: Arc<dyn Computation>| Handler {
-            kind,
+        let kind = |name: KindName, handler: Arc<dyn Handler>| HandledKind {
+            name,
             declaration: Declaration::of_policy(quick()),
-            computation,
+            handler,
         };
-        let handlers = vec![
-            handler(mail(), Arc::new(mails)),
-            handler(KindName::default(), Arc::new(AddUpToSum)),
-        ];
+        let kinds = Kinds::new()
+            .with_handler(kind(mail(), Arc::new(mails)))
+            .with_handler(kind(KindName::default(), Arc::new(Sums)));
         let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings);
         let part = Health::new().part("dispatcher", true);
         let mut tasks = vec![
             tokio::spawn(registry.clone().run(shutdown.clone())),
-            tokio::spawn(announce(store.clone(), handlers.clone(), shutdown.clone())),
+            tokio::spawn(announce(store.clone(), kinds.clone(), shutdown.clone())),
             tokio::spawn(dispatcher.run(part, shutdown.clone())),
         ];
-        for Handler {
-            kind,
-            declaration,
-            computation,
-        } in handlers
-        {
+        for kind in kinds {
+            let HandledKind {
+                name,
+                declaration,
+                handler,
+            } = kind;
             let settings = ConsumeSettings {
                 prefetch: 20,
                 prefetch_bytes: 64 << 20,
@@ -107,9 +105,9 @@ impl System {
                 policy: declaration.policy.clone(),
                 grace: Duration::from_secs(5),
             };
-            let policy = registry.follow(kind.clone(), declaration.policy);
+            let policy = registry.follow(name.clone(), declaration.policy);
             let (store, broker, feed) = (store.clone(), broker.clone(), feed.clone());
-            let consumer = Consumer::new(store, broker, feed, kind, computation, settings).following(policy);
+            let consumer = Consumer::new(store, broker, feed, name, handler, settings).following(policy);
             let part = Health::new().part("consumer", true);
             tasks.push(tokio::spawn(consumer.run(part, shutdown.clone())));
         }

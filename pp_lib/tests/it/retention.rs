@@ -3,7 +3,7 @@
 mod on_servers {
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, MessageId, Origin, Position, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Position, Status, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -23,7 +23,7 @@ mod on_servers {
             args: Some(AddUpTo::MIN.args()),
             guard: Guard::NoRow,
             outcome: Outcome::Done {
-                result: Json::from(AddUpToSum::sum(AddUpTo::MIN)),
+                result: Json::from(AddUpTo::MIN.sum()),
             },
         }
     }
@@ -259,7 +259,7 @@ mod embedded {
 
     use pp_conformance::scripted::{Call, ScriptedStore, Step};
     use pp_lib::broker::memory::Memory;
-    use pp_lib::domain::{AddUpTo, AddUpToSum, Json, KindName, Origin};
+    use pp_lib::domain::{AddUpTo, Json, KindName, Origin};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::maintenance::{DispatchSettings, Dispatcher};
     use pp_lib::runtime::Health;
@@ -282,7 +282,7 @@ mod embedded {
             args: Some(AddUpTo::MIN.args()),
             guard: Guard::NoRow,
             outcome: Outcome::Done {
-                result: Json::from(AddUpToSum::sum(AddUpTo::MIN)),
+                result: Json::from(AddUpTo::MIN.sum()),
             },
         });
         store

@@ -5,12 +5,13 @@ mod on_servers {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::handlers::Sums;
     use lapin::BasicProperties;
     use lapin::types::{AMQPValue, FieldTable};
     use pp_conformance::broker::{demand, publish, receive, until_ready};
     use pp_conformance::store::everything;
     use pp_lib::broker::{AnyBroker, Broker as _, Delivery, Prefetch, Queue};
-    use pp_lib::domain::{AddUpToSum, Json, KindName, Status};
+    use pp_lib::domain::{Json, KindName, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::Policy;
     use pp_lib::runtime::Health;
@@ -102,7 +103,7 @@ mod on_servers {
             broker.clone(),
             Arc::new(MemoryFeed::new()),
             KindName::default(),
-            Arc::new(AddUpToSum),
+            Arc::new(Sums),
             settings,
         );
         let (part, shutdown) = (Health::new().part("consumer", true), CancellationToken::new());

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_lib::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Stats, Unique, Work, WorkCode,
-    WorkId,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Progress, Stats, Unique, Work,
+    WorkCode, WorkId,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
-    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, Kinds, Leases, LetterFilter, NewWork,
-    Page, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection, Store,
-    StoreError, Views, WorkChanges, WorkRows,
+    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, KindRows, Leases, LetterFilter,
+    NewWork, Page, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection,
+    Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -277,6 +277,7 @@ every_call! {
     Completions {
         Complete complete(kind: &KindName, completions: &[Completion]) -> Vec<Completed>;
         ExtendLeases extend_leases(kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Vec<bool>;
+        ReportProgress report_progress(kind: &KindName, reports: &[(RunningAttempt, Progress)]) -> u64;
         HandBack hand_back(kind: &KindName, attempts: &[RunningAttempt]) -> u64;
         Rescue rescue(max_lost: i32, limit: u16) -> u64;
     }
@@ -296,7 +297,7 @@ every_call! {
         ReleaseKey release_key(key: &RequestKey, seed: &str) -> ();
         ForgetExpired forget_expired(limit: u16) -> u64;
     }
-    Kinds {
+    KindRows {
         Declare declare(kind: &KindName, declaration: &Json) -> Option<KindRow>;
         SetOverrides set_overrides(kind: &KindName, overrides: &Json, version: Option<i64>) -> Changed<KindRow>;
         ReadKinds kinds() -> Vec<KindRow>;

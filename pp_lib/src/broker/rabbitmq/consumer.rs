@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, poll};
+use futures_util::{FutureExt as _, StreamExt as _, poll};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, Channel, Consumer};
@@ -153,6 +153,13 @@ impl RabbitSubscription {
         }
         let mut waited = std::pin::pin!(sleep(wait));
         while self.taken.len() < max && self.out.len() < usize::from(self.prefetch) {
+            if let Some(taken) = self.take().now_or_never() {
+                taken?;
+                continue;
+            }
+            if wait.is_zero() {
+                break;
+            }
             tokio::select! {
                 biased;
                 taken = self.take() => taken?,

@@ -44,13 +44,15 @@ const COMPLETE: &str = "
         INSERT INTO works (kind, work_code, origin, message_id, args, status, result, attempt, failures, error,
             due_at, lease_until, due_set_on, claim)
         SELECT $1, work_code, origin, message_id, args::json, status, result::json,
-            CASE status WHEN 'pending' THEN 2 ELSE 1 END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END, reason,
+            CASE status WHEN 'pending' THEN 2 ELSE 1 END,
+            CASE WHEN reason IS NULL OR status = 'cancelled' THEN 0 ELSE 1 END, reason,
             CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
         RETURNING id, message_id, origin, generation, status, args, result
     ), held AS MATERIALIZED (
-        SELECT works.id, input.was, input.status, input.result, input.until, input.since, input.claim, input.reason
+        SELECT works.id, input.was, input.status, input.result, input.until, input.since, input.claim, input.reason,
+            input.due
         FROM input JOIN works USING (message_id, generation, attempt)
         WHERE works.kind = $1 AND input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
             AND (input.args IS NULL OR works.args::text = input.args)
@@ -60,35 +62,38 @@ const COMPLETE: &str = "
         UPDATE works SET
             status = held.status, result = held.result::json,
             attempt = attempt + CASE held.status WHEN 'pending' THEN 1 ELSE 0 END,
-            failures = failures + CASE WHEN held.reason IS NULL THEN 0 ELSE 1 END,
-            error = CASE held.status WHEN 'running' THEN error ELSE held.reason END,
+            failures = failures + CASE WHEN held.reason IS NULL OR held.status = 'cancelled' THEN 0 ELSE 1 END,
+            error = CASE held.status WHEN 'running' THEN error ELSE held.reason END, progress = NULL, note = NULL,
             due_at = CASE held.status WHEN 'pending' THEN held.until END,
             lease_until = CASE held.status WHEN 'running' THEN held.until END,
             due_set_on = held.since, claim = held.claim, sent_at = NULL,
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
         RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,
-            works.args, works.result, held.was, held.reason, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
+            works.args, works.result, held.was, held.reason, held.due, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
                 least(255, floor(8 / ln(2.0::float8) * ln(greatest(1,
                     1000 * date_part('epoch', now() - greatest(works.created_on, works.run_at))))))::smallint
             END AS latency
     ), changed AS (
         SELECT inserted.id, message_id, origin, generation, 1 AS attempt, inserted.status, inserted.args,
-            inserted.result, NULL::work_status AS was, failed.reason, NULL::smallint AS latency
+            inserted.result, NULL::work_status AS was, unfinished.reason, unfinished.due, NULL::smallint AS latency
         FROM inserted
-        LEFT JOIN (SELECT message_id, reason FROM input WHERE was IS NULL AND reason IS NOT NULL) AS failed
-            USING (message_id)
+        LEFT JOIN (
+            SELECT message_id, reason, due FROM input WHERE was IS NULL AND (reason IS NOT NULL OR due IS NOT NULL)
+        ) AS unfinished USING (message_id)
         UNION ALL
-        SELECT id, message_id, origin, generation, attempt, status, args, result, was, reason, latency FROM updated
+        SELECT id, message_id, origin, generation, attempt, status, args, result, was, reason, due, latency FROM updated
     ), logged AS (
         INSERT INTO events (work_id, generation, variable, value, status)
         SELECT id, generation,
             unnest(CASE WHEN was = 'running' THEN '{}' ELSE '{compute/start}' END::event_variable[]
                 || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN '{compute/stop,compute/result}'
-                    ELSE '{compute/error}' END::event_variable[]),
+                    WHEN 'cancelled' THEN '{work/cancelled}'
+                    ELSE CASE WHEN reason IS NULL THEN '{compute/snoozed}' ELSE '{compute/error}' END
+                    END::event_variable[]),
             unnest(CASE WHEN was = 'running' THEN '{}' ELSE ARRAY[''] END
                 || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN ARRAY['', result::text]
-                    ELSE ARRAY[reason] END),
+                    ELSE ARRAY[coalesce(reason, (due / 1000000)::text)] END),
             status
         FROM changed
     ), counted AS (

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Integer, SmallInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::rows::{Freed, MessageIdRow, column, microseconds, sorted};
 use super::{PostgresStore, complete, trial};
-use crate::domain::{KindName, Run};
+use crate::domain::{KindName, Progress, Run};
 use crate::store::{Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
 
 /// A running row that is still the worker's.
@@ -36,7 +36,7 @@ impl Extended {
 
 /// The rows that are still running as these attempts, given as a kind and three columns, locked in the order of all.
 const HELD: &str = "held AS MATERIALIZED (
-    SELECT works.id
+    SELECT works.id, works.message_id
     FROM unnest($2, $3, $4) AS run (message_id, generation, attempt)
     JOIN works USING (message_id, generation, attempt)
     WHERE works.kind = $1 AND works.status = 'running'
@@ -99,6 +99,39 @@ impl Completions for PostgresStore {
         let extended: HashSet<(&str, Run)> = extended.iter().map(Extended::key).collect();
         let still = |one: &RunningAttempt| extended.contains(&(one.message_id.as_str(), one.run));
         Ok(attempts.iter().map(still).collect())
+    }
+
+    async fn report_progress(&self, kind: &KindName, reports: &[(RunningAttempt, Progress)]) -> Result<u64> {
+        if reports.is_empty() {
+            return Ok(0);
+        }
+        let (kind, rows) = (kind.clone(), reports.to_vec());
+        self.run(move |connection| {
+            let reported = sql_query(format!(
+                "WITH {HELD}, reported AS (
+                    UPDATE works SET progress = report.percent, note = report.note, version = version + 1,
+                        updated_on = now()
+                    FROM held JOIN unnest($2, $3, $4, $5, $6, $7)
+                        AS report (message_id, generation, attempt, percent, note, event) USING (message_id)
+                    WHERE works.id = held.id AND (works.generation, works.attempt) = (report.generation, report.attempt)
+                    RETURNING works.id, works.message_id, works.generation, works.status, report.event
+                ), logged AS (
+                    INSERT INTO events (work_id, generation, variable, value, status)
+                    SELECT id, generation, 'compute/progress', event, status FROM reported
+                )
+                SELECT message_id FROM reported",
+            ))
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Array<Text>, _>(column(&rows, |(run, _)| run.message_id.as_str()))
+            .bind::<Array<Integer>, _>(column(&rows, |(run, _)| run.run.generation))
+            .bind::<Array<Integer>, _>(column(&rows, |(run, _)| run.run.attempt))
+            .bind::<Array<SmallInt>, _>(column(&rows, |(_, progress)| i16::from(progress.percent)))
+            .bind::<Array<Text>, _>(column(&rows, |(_, progress)| progress.note.as_str()))
+            .bind::<Array<Text>, _>(column(&rows, |(_, progress)| progress.event()))
+            .load::<MessageIdRow>(connection)?;
+            Ok(reported.len() as u64)
+        })
+        .await
     }
 
     async fn hand_back(&self, kind: &KindName, attempts: &[RunningAttempt]) -> Result<u64> {

@@ -11,7 +11,7 @@ use super::dispatch::PENDING_KINDS;
 use super::failure::Failure;
 use super::rows::{Count, column, parsed, unix_seconds};
 use crate::domain::{Json, KindName};
-use crate::store::kinds::{KindRow, Kinds, MOST_KINDS, WORKER_SEEN_WITHIN};
+use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
 #[derive(QueryableByName)]
@@ -63,7 +63,7 @@ fn columns() -> String {
 }
 
 #[async_trait]
-impl Kinds for PostgresStore {
+impl KindRows for PostgresStore {
     async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
         let (kind, declaration) = (kind.clone(), declaration.clone());
         self.run(move |connection| {

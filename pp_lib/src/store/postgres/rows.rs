@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use diesel::QueryableByName;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz};
 
 use super::failure::Failure;
-use crate::domain::{Json, Run, Status, Work, WorkId};
+use crate::domain::{Json, Progress, Run, Status, Work, WorkId};
 use crate::store::{Claim, DueAt, LEASE_LOST, log_given_up};
 
 /// Seconds from the Unix epoch to PostgreSQL's, the first day of 2000.
@@ -17,7 +17,7 @@ const EPOCH_SECONDS: i64 = 946_684_800;
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
     "id, kind, message_id, work_code, args::text AS args, status::text AS status, result::text AS result, version,
-    created_on, updated_on, run_at, unique_key, error, attempt";
+    created_on, updated_on, run_at, unique_key, error, attempt, progress, note";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -50,6 +50,10 @@ pub(super) struct WorkRow {
     error: Option<String>,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Nullable<SmallInt>)]
+    progress: Option<i16>,
+    #[diesel(sql_type = Nullable<Text>)]
+    note: Option<String>,
 }
 
 impl WorkRow {
@@ -64,6 +68,8 @@ impl WorkRow {
 
     pub(super) fn into_work(self) -> Result<Work, Failure> {
         let id = self.id;
+        let status = parsed(id, self.status.parse())?;
+        let shown = self.progress.filter(|_| status == Status::Running);
         Ok(Work {
             id: WorkId(id),
             work_code: parsed(id, self.work_code.parse())?,
@@ -71,7 +77,7 @@ impl WorkRow {
             args: Json::accepted(self.args),
             created_on: unix_seconds(self.created_on),
             updated_on: unix_seconds(self.updated_on),
-            status: parsed(id, self.status.parse())?,
+            status,
             result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
@@ -81,6 +87,10 @@ impl WorkRow {
                 .transpose()?,
             error: self.error,
             attempt: self.attempt,
+            progress: shown.map(|percent| Progress {
+                percent: u8::try_from(percent).unwrap_or_default(),
+                note: self.note.unwrap_or_default(),
+            }),
         })
     }
 }

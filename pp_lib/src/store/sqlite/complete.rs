@@ -195,7 +195,7 @@ fn update(
                 lease_until = iif(input.value ->> 5 = 'running', {NOW} + (input.value ->> 8), NULL),
                 due_set_on = iif(input.value ->> 8 IS NULL, NULL, {NOW}),
                 failures = failures + (input.value ->> 9),
-                error = iif(input.value ->> 5 = 'running', error, input.value ->> 10), claim = input.value ->> 11,
+                error = iif(input.value ->> 5 = 'running', error, input.value ->> 10), progress = NULL, note = NULL, claim = input.value ->> 11,
                 sent_at = NULL, version = version + 1, updated_on = {NOW}
          FROM json_each(?2) AS input
          WHERE works.message_id = input.value ->> 0 AND works.kind = ?1 AND works.generation = input.value ->> 1
@@ -217,7 +217,7 @@ fn compared_args(completion: &Completion) -> Option<&str> {
 
 fn next_attempt(completion: &Completion) -> i32 {
     let attempt = completion.guard.run().attempt;
-    if matches!(completion.outcome, Outcome::Retry { .. }) {
+    if completion.outcome.status() == Status::Pending {
         attempt + 1
     } else {
         attempt
@@ -226,7 +226,7 @@ fn next_attempt(completion: &Completion) -> i32 {
 
 /// Failures that an outcome adds.
 fn failures(completion: &Completion) -> i32 {
-    i32::from(completion.outcome.reason().is_some())
+    i32::from(completion.outcome.is_failure())
 }
 
 fn record_events(connection: &mut SqliteConnection, applied: &[(i64, &Completion)]) -> QueryResult<()> {

@@ -1,6 +1,6 @@
 //! Reports of workers: completions, leases, attempts handed back, rescue.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,13 +9,15 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::rows::{NOW, json_rows, millis};
+use super::rows::{NOW, insert_events, json_rows, millis};
 use super::{SqliteStore, complete, trial};
-use crate::domain::{KindName, Run, Status};
+use crate::domain::{KindName, Progress, Run, Status, Variable};
 use crate::store::{Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
 
 #[derive(QueryableByName)]
 struct Extended {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
     #[diesel(sql_type = Text)]
     message_id: String,
     #[diesel(sql_type = Integer)]
@@ -68,7 +70,7 @@ impl Completions for SqliteStore {
         self.write(move |connection| {
             let mine: Vec<Extended> = sql_query(format!(
                 "UPDATE works SET lease_until = {NOW} + ?3, due_set_on = {NOW} {OF_RUNS}
-                 RETURNING works.message_id, works.generation, works.attempt"
+                 RETURNING works.id, works.message_id, works.generation, works.attempt"
             ))
             .bind::<Text, _>(kind.as_str())
             .bind::<Text, _>(run_rows(&attempts))
@@ -79,6 +81,12 @@ impl Completions for SqliteStore {
             Ok(attempts.iter().map(still).collect())
         })
         .await
+    }
+
+    async fn report_progress(&self, kind: &KindName, reports: &[(RunningAttempt, Progress)]) -> Result<u64> {
+        let (kind, reports) = (kind.clone(), reports.to_vec());
+        self.write(move |connection| report_progress(connection, &kind, &reports))
+            .await
     }
 
     async fn hand_back(&self, kind: &KindName, attempts: &[RunningAttempt]) -> Result<u64> {
@@ -95,6 +103,41 @@ impl Completions for SqliteStore {
             .await?;
         Ok(complete::Freed::log(&rescued))
     }
+}
+
+fn report_progress(
+    connection: &mut SqliteConnection,
+    kind: &KindName,
+    reports: &[(RunningAttempt, Progress)],
+) -> QueryResult<u64> {
+    let input = json_rows(reports.iter().map(|(RunningAttempt { message_id, run }, progress)| {
+        json!([
+            message_id.as_str(),
+            run.generation,
+            run.attempt,
+            progress.percent,
+            progress.note
+        ])
+    }));
+    let reported: Vec<Extended> = sql_query(format!(
+        "UPDATE works SET progress = input.value ->> 3, note = input.value ->> 4, version = version + 1,
+                updated_on = {NOW}
+         {OF_RUNS}
+         RETURNING works.id, works.message_id, works.generation, works.attempt"
+    ))
+    .bind::<Text, _>(kind.as_str())
+    .bind::<Text, _>(input)
+    .load(connection)?;
+    let ids: HashMap<(&str, Run), i64> = reported.iter().map(|row| (row.key(), row.id)).collect();
+    let events = reports
+        .iter()
+        .filter_map(|(RunningAttempt { message_id, run }, progress)| {
+            let id = ids.get(&(message_id.as_str(), *run))?;
+            let variable = Variable::ComputeProgress.as_str();
+            Some(json!([id, run.generation, variable, progress.event()]))
+        });
+    insert_events(connection, json_rows(events))?;
+    Ok(reported.len() as u64)
 }
 
 fn hand_back(connection: &mut SqliteConnection, kind: &KindName, attempts: &[RunningAttempt]) -> QueryResult<u64> {

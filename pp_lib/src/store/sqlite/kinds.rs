@@ -9,7 +9,7 @@ use super::SqliteStore;
 use super::dispatch::PENDING_KINDS;
 use super::rows::{Count, NOW, json_rows, parsed, unix_seconds};
 use crate::domain::{Json, KindName};
-use crate::store::kinds::{KindRow, Kinds, MOST_KINDS, WORKER_SEEN_WITHIN};
+use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
 #[derive(QueryableByName)]
@@ -60,7 +60,7 @@ fn columns() -> String {
 }
 
 #[async_trait]
-impl Kinds for SqliteStore {
+impl KindRows for SqliteStore {
     async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
         let (kind, declaration) = (kind.clone(), declaration.clone());
         self.write(move |connection| {

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{QueryResult, QueryableByName, RunQueryDsl, sql_query};
 
-use crate::domain::{Json, Run, Work, WorkId};
+use crate::domain::{Json, Progress, Run, Status, Work, WorkId};
 use crate::store::{Claim, DueAt};
 
 /// Now, as this store keeps time: Unix milliseconds.
@@ -18,7 +18,7 @@ pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 /// The columns of a [`WorkRow`].
 pub(super) const WORK: &str =
     "id, kind, work_code, message_id, args, created_on, updated_on, status, result, version, run_at,
-     unique_key, error, attempt";
+     unique_key, error, attempt, progress, note";
 
 /// A work, before its texts are parsed.
 #[derive(QueryableByName)]
@@ -51,6 +51,10 @@ pub(super) struct WorkRow {
     error: Option<String>,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Nullable<Integer>)]
+    progress: Option<i32>,
+    #[diesel(sql_type = Nullable<Text>)]
+    note: Option<String>,
 }
 
 impl WorkRow {
@@ -65,6 +69,8 @@ impl WorkRow {
     }
 
     pub(super) fn into_work(self) -> QueryResult<Work> {
+        let status = parsed("status", self.status.parse())?;
+        let shown = self.progress.filter(|_| status == Status::Running);
         Ok(Work {
             id: WorkId(self.id),
             work_code: parsed("work_code", self.work_code.parse())?,
@@ -72,7 +78,7 @@ impl WorkRow {
             args: Json::accepted(self.args),
             created_on: unix_seconds(self.created_on),
             updated_on: unix_seconds(self.updated_on),
-            status: parsed("status", self.status.parse())?,
+            status,
             result: self.result.map(Json::accepted),
             version: self.version,
             run_at: self.run_at.map(unix_seconds),
@@ -82,6 +88,10 @@ impl WorkRow {
                 .transpose()?,
             error: self.error,
             attempt: self.attempt,
+            progress: shown.map(|percent| Progress {
+                percent: u8::try_from(percent).unwrap_or_default(),
+                note: self.note.unwrap_or_default(),
+            }),
         })
     }
 }

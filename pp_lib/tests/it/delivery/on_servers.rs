@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// A dispatcher and a consumer of slow works. The consumer's store waits for the test.
-    fn flows(&self, computation: impl Computation) -> ([Running; 2], Arc<ScriptedStore>) {
+    fn flows(&self, computation: impl Handler) -> ([Running; 2], Arc<ScriptedStore>) {
         let between = ScriptedStore::new(self.store.clone());
         let dispatcher = dispatch(self.store.clone(), self.broker.clone(), RANGE);
         let consumer = consume(between.clone(), self.broker.clone(), computation);
@@ -94,7 +94,7 @@ async fn the_same_demands_at_two_workers_take_effect_once_and_meet_no_deadlock()
         let store = place.database.store_by(&place.database.url, 4, HOLD).await;
         let store = ScriptedStore::new(Arc::new(store));
         let broker = Arc::new(CountingBroker::new(Arc::new(place.queues.broker().await)));
-        let worker = consume(store.clone(), broker.clone(), AddUpToSum);
+        let worker = consume(store.clone(), broker.clone(), Sums);
         until("both of its lanes listen", async || {
             broker.traffic.subscribed.load(Ordering::SeqCst) == 2
         })
@@ -157,7 +157,7 @@ async fn a_committed_but_unacknowledged_demand_is_redelivered_without_effect() {
     let between = CountingBroker::new(place.broker.clone());
     let traffic = between.traffic.clone();
     traffic.losing.store(true, Ordering::SeqCst);
-    let worker = consume(place.store.clone(), Arc::new(between), AddUpToSum);
+    let worker = consume(place.store.clone(), Arc::new(between), Sums);
     until("all come at least a second time", async || {
         traffic.delivered.load(Ordering::SeqCst) >= 3 * demands.len()
     })
@@ -214,7 +214,7 @@ async fn a_sent_but_unmarked_demand_is_sent_again_and_takes_effect_once() {
     assert_eq!(ready, u64::try_from(sent + 100).unwrap());
     let between = CountingBroker::new(place.broker.clone());
     let traffic = between.traffic.clone();
-    let worker = consume(place.store.clone(), Arc::new(between), AddUpToSum);
+    let worker = consume(place.store.clone(), Arc::new(between), Sums);
     place.until_done(100).await;
     until("both copies are acknowledged", async || {
         traffic.acknowledged.load(Ordering::SeqCst) == 200
@@ -233,7 +233,7 @@ async fn after_an_outage_longer_than_the_range_everything_is_dispatched() {
     let long_ago = "UPDATE works SET due_at = now() - interval '7 hours'";
     place.database.client().await.batch_execute(long_ago).await.unwrap();
     assert!(place.store.claim(&[], Some(RANGE), HOLD, 10).await.unwrap().is_empty());
-    let (flows, _) = place.flows(AddUpToSum);
+    let (flows, _) = place.flows(Sums);
     place.until_done(2_500).await;
     assert_eq!(place.history(ids[0]).await[1..], DONE);
     place.assert_each_took_effect_once(2_500).await;
@@ -243,7 +243,7 @@ async fn after_an_outage_longer_than_the_range_everything_is_dispatched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_work_changed_before_completion_is_computed_with_the_newest_bound() {
     let place = Place::new().await;
-    let (flows, between) = place.flows(AddUpToSum);
+    let (flows, between) = place.flows(Sums);
     let completes = between.hold(&[Call::Complete]);
     let id = place.create([3]).await[0];
     timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_work_changed_before_completion_is_computed_with_the_newest_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_work_deleted_before_completion_does_not_come_back() {
     let place = Place::new().await;
-    let (flows, between) = place.flows(AddUpToSum);
+    let (flows, between) = place.flows(Sums);
     let completes = between.hold(&[Call::Complete]);
     let id = place.create([3]).await[0];
     let foreign = foreign(4);

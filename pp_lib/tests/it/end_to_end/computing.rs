@@ -6,7 +6,7 @@ use pp_lib::domain::AddUpTo;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_created_work_is_computed_with_its_events_once() {
-    let system = System::computing(AddUpToSum).await;
+    let system = System::computing(Sums).await;
     let ids = system.create(1..=500).await;
     for (id, work) in system.finished(&ids).await {
         assert_eq!((work.status, &work.result), (Status::Done, &sum(&work)));
@@ -17,7 +17,7 @@ async fn every_created_work_is_computed_with_its_events_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_retried_and_given_up_and_their_neighbours_finish() {
-    let system = System::computing(FailingExample).await;
+    let system = System::computing(FailingSums).await;
     let ids = system.create([4, 13, 17, 19, 100]).await;
     let works = system.finished(&ids).await;
     let told = [
@@ -56,7 +56,7 @@ async fn copies_of_a_demand_without_a_row_become_one_consumer_work() {
     system
         .send(&[message(id.clone(), None, br#"{"add_up_to":2,"done":false}"#)])
         .await;
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system
         .until(|works| works.len() == 2 && works.values().all(Work::done))
         .await;
@@ -101,7 +101,7 @@ async fn an_undecodable_message_is_a_dead_letter_and_its_neighbours_finish() {
             .await;
         system.send(&[message(new_message_id(), None, body)]).await;
     }
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system
         .until(|works| works.len() == 6 && works.values().all(Work::done))
         .await;
@@ -144,7 +144,7 @@ async fn a_demand_that_names_a_row_is_computed_with_the_rows_own_bound() {
     system
         .send(&[message(new_message_id(), Some(forged), br#"{"add_up_to":7}"#)])
         .await;
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system.dispatch();
     let works = system.finished(&ids).await;
     assert_eq!((works.len(), &works[&ids[0]].result), (1, &Some(Json::from(15))));
@@ -181,7 +181,7 @@ async fn the_demand_with_the_rows_state_wins_over_one_without() {
     for attempt in [1, 2, 1] {
         system.send(&[demand(attempt)]).await;
     }
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     assert_eq!(system.finished(&ids).await[&ids[0]].result, Some(Json::from(15)));
     system.stop().await;
 }
@@ -189,9 +189,9 @@ async fn the_demand_with_the_rows_state_wins_over_one_without() {
 /// Sums up, but a bound of 666 kills the whole worker.
 struct Deadly(Arc<Notify>);
 
-impl Computation for Deadly {
-    fn compute(&self, task: &Task) -> Computing {
-        let add_up_to = AddUpTo::of_args(&task.args).unwrap();
+impl Handler for Deadly {
+    fn handle(&self, args: Json, _: Context) -> Handling {
+        let add_up_to = AddUpTo::of_args(&args).unwrap();
         let deadly = add_up_to.get() == 666;
         let killed = self.0.clone();
         Box::pin(async move {
@@ -201,7 +201,7 @@ impl Computation for Deadly {
                 std::thread::sleep(Duration::from_millis(200));
                 std::future::pending::<()>().await;
             }
-            Ok(AddUpToSum::sum(add_up_to).into())
+            Ok(add_up_to.sum().into())
         })
     }
 
@@ -283,7 +283,7 @@ async fn a_demand_that_kills_its_workers_becomes_a_dead_letter_and_its_neighbour
 async fn scheduled_works_do_not_wait_for_the_poll() {
     let mut system = System::idle().await;
     system.dispatch_every(Duration::from_secs(600));
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     let ids = system.create([17]).await;
     system.finished(&ids).await;
     let pause = Duration::from_millis(300);
@@ -310,7 +310,7 @@ async fn demands_lost_by_the_broker_are_sent_again_at_start() {
         .unwrap();
     system.store.mark_sent(&claims).await.unwrap();
     // The broker has lost the demands, as after the end of its process.
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system.dispatch();
     let works = system.finished(&ids).await;
     assert!(works.values().all(Work::done));

@@ -39,7 +39,7 @@ fn now() -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn demands_with_one_unique_are_one_work_at_a_time() {
     let mut system = System::idle().await;
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system.drain();
     for _ in 0..3 {
         sent(&system, unique("u")).await;
@@ -77,7 +77,7 @@ async fn demands_with_one_unique_are_one_work_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demand_with_a_run_at_waits_in_its_row() {
     let mut system = System::idle().await;
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     system.dispatch();
     let (soon, far) = (now() + 2, now() + 3600);
     for moment in [soon, far, 5] {
@@ -98,7 +98,7 @@ async fn a_demand_with_a_run_at_waits_in_its_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_unique_or_run_at_is_a_dead_letter() {
-    let mut system = System::computing(AddUpToSum).await;
+    let mut system = System::computing(Sums).await;
     system.drain();
     for properties in [unique(""), unique(&"u".repeat(256)), run_at(-1)] {
         sent(&system, properties).await;

@@ -6,7 +6,7 @@ use pp_lib::domain::{Json, KindName};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redriven_dead_message_returns_if_it_fails_again() {
-    let mut system = System::computing(AddUpToSum).await;
+    let mut system = System::computing(Sums).await;
     system.drain();
     let id = new_message_id();
     let bad = [
@@ -71,7 +71,7 @@ async fn a_redriven_demand_keeps_its_promised_code() {
     system.drain();
     system.dispatch();
     system.letters(|letters| letters.len() == 1).await;
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
     system.feed.poke();
     let works = system.until(|works| works.values().any(Work::done)).await;
@@ -83,7 +83,7 @@ async fn a_redriven_demand_keeps_its_promised_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_work_that_is_redriven_runs_again() {
-    let mut system = System::computing(FailingExample).await;
+    let mut system = System::computing(FailingSums).await;
     let ids = system.create([13]).await;
     system.finished(&ids).await;
     assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
@@ -98,7 +98,7 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     system.halt().await;
     system.shutdown = CancellationToken::new();
     system.dispatch();
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     assert_eq!(
         system.store.redrive(&Selection::Ids(vec![again[0].id])).await.unwrap(),
         1

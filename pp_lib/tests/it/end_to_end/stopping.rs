@@ -6,12 +6,12 @@ use pp_lib::domain::AddUpTo;
 /// A computation that takes its bound in milliseconds.
 struct Slow;
 
-impl Computation for Slow {
-    fn compute(&self, task: &Task) -> Computing {
-        let add_up_to = AddUpTo::of_args(&task.args).unwrap();
+impl Handler for Slow {
+    fn handle(&self, args: Json, _: Context) -> Handling {
+        let add_up_to = AddUpTo::of_args(&args).unwrap();
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(u64::from(add_up_to.get().unsigned_abs()))).await;
-            Ok(AddUpToSum::sum(add_up_to).into())
+            Ok(add_up_to.sum().into())
         })
     }
 }
@@ -52,7 +52,7 @@ async fn a_stop_hands_back_works_that_take_too_long() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     system.shutdown = CancellationToken::new();
     system.dispatch();
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     let works = system.finished(&ids).await;
     assert_eq!(works[&ids[0]].status, Status::Done);
     let expected = [
@@ -89,7 +89,7 @@ async fn a_work_survives_any_number_of_stops_under_it() {
         (stops + 1, 0, 0)
     );
     system.dispatch();
-    system.consume(AddUpToSum, Duration::from_secs(10));
+    system.consume(Sums, Duration::from_secs(10));
     assert_eq!(system.finished(&ids).await[&ids[0]].status, Status::Done);
     let told = system.history(ids[0]).await;
     let stopped = ["compute/start", "compute/error"].repeat(STOPS);

@@ -45,6 +45,7 @@ pub(super) fn work(id: i64, version: i64) -> Entry {
         unique: None,
         error: None,
         attempt: 1,
+        progress: None,
     })
 }
 

@@ -131,6 +131,7 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
             updated_on: after.updated_on,
             error: None,
             attempt: 1,
+            progress: None,
             ..before.clone()
         };
         assert_eq!(after, expected);

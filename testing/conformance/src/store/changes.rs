@@ -86,6 +86,7 @@ pub async fn an_update_makes_a_work_of_any_status_pending_anew(store: AnyStore) 
             updated_on: after.updated_on,
             error: None,
             attempt: 1,
+            progress: None,
             ..before.clone()
         };
         assert_eq!(after, expected);

@@ -213,6 +213,7 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
         updated_on: after.updated_on,
         error: None,
         attempt: 1,
+        progress: None,
         ..work
     };
     assert_eq!(after, expected);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, AddUpToSum, DeadLetter, Json, KindName, Origin, Run, Variable, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, DeadLetter, Json, KindName, Origin, Run, Variable, Work, WorkCode, WorkId};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, Claim, Completed, Completion, Guard, LetterFilter, NewWork, Outcome, Search};
 
@@ -95,7 +95,7 @@ pub fn without_row(number: i64, outcome: Outcome) -> Completion {
 
 pub(super) fn done(number: i64) -> Outcome {
     Outcome::Done {
-        result: Json::from(AddUpToSum::sum(bound(number))),
+        result: Json::from(bound(number).sum()),
     }
 }
 

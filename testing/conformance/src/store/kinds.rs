@@ -1,5 +1,4 @@
-//! Works of several kinds beside each other: what identifies them, the JSON that is kept as it came, the reason of the
-//! last failure, and dispatch by kind.
+//! Works of several kinds beside each other: what identifies them, and the JSON that is kept as it came.
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
@@ -8,33 +7,32 @@ use std::time::Duration;
 
 use super::fixtures::{
     HOLD, LEASE, applied, bound, by_code, claim, completion, everything, failed, history, ids, letters, pending_guard,
-    retry, running, running_guard, work_of,
+    running, running_guard, work_of,
 };
 use bytes::Bytes;
 use pp_lib::domain::{Json, KindName, MessageId, Origin, Run, Status, Variable, Work, WorkCodePrefix};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{
-    AnyStore, CLAIMED_BYTES, Changed, Claim, Completed, Completion, DeadMessage, Guard, NewWork, Outcome,
-    RunningAttempt, Search, Selection,
+    AnyStore, Changed, Completed, Completion, DeadMessage, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
 };
 
 const AT_ONCE: Duration = Duration::ZERO;
 
-fn kind(name: &str) -> KindName {
+pub(super) fn kind(name: &str) -> KindName {
     name.parse().unwrap()
 }
 
 /// Two kinds and the built-in one.
-fn kinds() -> [KindName; 3] {
+pub(super) fn kinds() -> [KindName; 3] {
     [kind("mail.welcome"), kind("report"), KindName::default()]
 }
 
-fn json(text: &str) -> Json {
+pub(super) fn json(text: &str) -> Json {
     Json::parse(text.as_bytes(), Json::USUAL_LIMIT).unwrap()
 }
 
 /// A new work of the API with these arguments.
-fn wanted(kind: &KindName, args: &Json) -> NewWork {
+pub(super) fn wanted(kind: &KindName, args: &Json) -> NewWork {
     NewWork {
         kind: kind.clone(),
         message_id: new_message_id(),
@@ -46,7 +44,7 @@ fn wanted(kind: &KindName, args: &Json) -> NewWork {
 }
 
 /// Creates works of declared kinds.
-async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
+pub(super) async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
     for kind in new.iter().map(|work| &work.kind).collect::<HashSet<_>>() {
         store.declare(kind, &Json::accepted("{}")).await.unwrap();
     }
@@ -55,12 +53,12 @@ async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
 }
 
 /// Works of this kind with small arguments.
-async fn some(store: &AnyStore, kind: &KindName, count: usize) -> Vec<Work> {
+pub(super) async fn some(store: &AnyStore, kind: &KindName, count: usize) -> Vec<Work> {
     let new: Vec<NewWork> = (0..count).map(|_| wanted(kind, &bound(3).args())).collect();
     create(store, &new).await
 }
 
-fn demand(kind_of: &NewWork, guard: Guard, outcome: Outcome) -> Completion {
+pub(super) fn demand(kind_of: &NewWork, guard: Guard, outcome: Outcome) -> Completion {
     Completion {
         message_id: kind_of.message_id.clone(),
         work_code: kind_of.work_code.clone(),
@@ -70,11 +68,11 @@ fn demand(kind_of: &NewWork, guard: Guard, outcome: Outcome) -> Completion {
     }
 }
 
-fn done(result: &Json) -> Outcome {
+pub(super) fn done(result: &Json) -> Outcome {
     Outcome::Done { result: result.clone() }
 }
 
-async fn complete(store: &AnyStore, kind: &KindName, completion: Completion) -> Completed {
+pub(super) async fn complete(store: &AnyStore, kind: &KindName, completion: Completion) -> Completed {
     store.complete(kind, &[completion]).await.unwrap().remove(0)
 }
 
@@ -304,7 +302,7 @@ pub async fn arguments_and_results_are_kept_byte_for_byte(store: AnyStore) {
     }
 }
 
-fn sorted(mut works: Vec<Work>) -> Vec<Work> {
+pub(super) fn sorted(mut works: Vec<Work>) -> Vec<Work> {
     works.sort_by_key(|work| work.id);
     works
 }
@@ -372,272 +370,6 @@ pub async fn a_result_may_be_null(store: AnyStore) {
         ..everything()
     };
     assert_eq!(store.search(&done_works).await.unwrap(), [after]);
-}
-
-/// The error and the attempt that a work shows.
-async fn shown(store: &AnyStore, work: &Work) -> (Option<String>, i32) {
-    let work = work_of(store, work.id).await;
-    (work.error, work.attempt)
-}
-
-async fn claimed(store: &AnyStore) -> Claim {
-    let mut claims = Vec::new();
-    eventually!({
-        claims.extend(claim(store).await);
-        !claims.is_empty()
-    });
-    assert_eq!(claims.len(), 1);
-    claims.remove(0)
-}
-
-pub async fn an_error_lasts_until_success_or_a_new_start(store: AnyStore) {
-    let [mail, ..] = kinds();
-    let error = |reason: &str| Some(reason.to_owned());
-    let work = some(&store, &mail, 1).await.remove(0);
-    assert_eq!((&work.error, work.attempt), (&None, 1));
-
-    // Attempts fail, pending and running, and the next one begins with what the last one left.
-    let first = claimed(&store).await;
-    complete(&store, &mail, completion(&first, retry(AT_ONCE))).await;
-    assert_eq!(shown(&store, &work).await, (error("not now"), 2));
-    let second = claimed(&store).await;
-    complete(&store, &mail, completion(&second, Outcome::running(LEASE))).await;
-    assert_eq!(
-        shown(&store, &work).await,
-        (error("not now"), 2),
-        "of the attempt before"
-    );
-    let other_reason = Outcome::Retry {
-        reason: "nor now".to_owned(),
-        delay: AT_ONCE,
-    };
-    complete(&store, &mail, running(&second, other_reason)).await;
-    assert_eq!(shown(&store, &work).await, (error("nor now"), 3));
-    let third = claimed(&store).await;
-    assert_eq!((third.run.attempt, third.failures), (3, 2));
-    complete(&store, &mail, completion(&third, done(&json("1")))).await;
-    assert_eq!(shown(&store, &work).await, (None, 3), "cleared by success");
-
-    // What fails for good keeps it until it is started over.
-    let fail_anew = async |reason: &str| {
-        let Changed::Applied(updated) = store.update(work.id, &bound(4).args(), None, AT_ONCE).await.unwrap() else {
-            panic!("work {} is there", work.id);
-        };
-        assert_eq!((updated.error, updated.attempt), (None, 1), "cleared by an update");
-        let claim = claimed(&store).await;
-        complete(&store, &mail, completion(&claim, failed(reason))).await;
-        assert_eq!(shown(&store, &work).await, (error(reason), 1));
-    };
-    fail_anew("never").await;
-    fail_anew("never more").await;
-    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
-        panic!("it had failed");
-    };
-    assert_eq!((retried.error, retried.attempt), (None, 1), "cleared by a retry");
-    fail_anew("once more").await;
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
-    assert_eq!(shown(&store, &work).await, (None, 1), "cleared by a redrive");
-
-    // What is cancelled shows why it had not succeeded yet.
-    let claim = claimed(&store).await;
-    complete(&store, &mail, completion(&claim, retry(LEASE))).await;
-    let Changed::Applied(cancelled) = store.cancel(work.id, None).await.unwrap() else {
-        panic!("it was pending");
-    };
-    assert_eq!((cancelled.error, cancelled.attempt), (error("not now"), 2));
-    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
-        panic!("it was cancelled");
-    };
-    assert_eq!((retried.error, retried.attempt), (None, 1));
-}
-
-pub async fn a_failed_first_attempt_shows_its_error(store: AnyStore) {
-    let [mail, ..] = kinds();
-    let new = [(); 3].map(|()| wanted(&mail, &json("1")));
-    let outcomes = [retry(LEASE), failed("never"), Outcome::running(AT_ONCE)];
-    let demands: Vec<Completion> = (new.iter().zip(outcomes))
-        .map(|(new, outcome)| demand(new, Guard::NoRow, outcome))
-        .collect();
-    assert!(store.complete(&mail, &demands).await.unwrap().iter().all(applied));
-    eventually!(store.rescue(3, 10).await.unwrap() == 1);
-    let expected = [("not now", 2), ("never", 1), ("lease lost", 2)];
-    for (new, (error, attempt)) in new.iter().zip(expected) {
-        let work = by_code(&store, &new.work_code).await.unwrap();
-        assert_eq!((work.error.as_deref(), work.attempt), (Some(error), attempt));
-    }
-}
-
-pub async fn skipped_kinds_are_not_claimed_and_stay_due(store: AnyStore) {
-    let [mail, report, sum] = kinds();
-    let skipped = [mail.clone()];
-    some(&store, &mail, 2).await;
-    assert_eq!(store.next_due(&skipped).await.unwrap(), None);
-    assert_eq!(store.next_due(&[]).await.unwrap(), Some(AT_ONCE));
-    assert!(store.claim(&skipped, None, HOLD, 10).await.unwrap().is_empty());
-    some(&store, &report, 1).await;
-    some(&store, &sum, 1).await;
-    let rest = store.claim(&skipped, None, HOLD, 10).await.unwrap();
-    let rest: HashSet<&KindName> = rest.iter().map(|claim| &claim.kind).collect();
-    assert_eq!(rest, HashSet::from([&report, &sum]));
-    let held = store.next_due(&skipped).await.unwrap().unwrap();
-    assert!(held > HOLD / 2, "the claims of the others: {held:?}");
-    assert_eq!(store.next_due(&[mail.clone(), report, sum]).await.unwrap(), None);
-
-    let due = store.claim(&[], None, HOLD, 10).await.unwrap();
-    assert_eq!(due.len(), 2, "what was skipped stayed due");
-    assert!(due.iter().all(|claim| claim.kind == mail));
-    // A lease is waited for, whatever is not sent at the moment.
-    complete(&store, &mail, completion(&due[0], Outcome::running(HOLD / 10))).await;
-    let lease = store.next_due(&skipped).await.unwrap().unwrap();
-    assert!(lease <= HOLD / 10 && lease > AT_ONCE, "{lease:?}");
-}
-
-pub async fn a_flood_of_one_kind_keeps_no_other_out(store: AnyStore) {
-    let [mail, report, _] = kinds();
-    for _ in 0..4 {
-        some(&store, &mail, 500).await;
-    }
-    let one = some(&store, &report, 1).await.remove(0);
-    let claims = store.claim(&[], None, HOLD, 10).await.unwrap();
-    let (of_report, of_mail): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.kind == report);
-    assert_eq!((of_report.len(), of_report[0].id, of_mail.len()), (1, one.id, 10));
-    // Nor the one that comes first by its name.
-    let first = some(&store, &kind("a"), 1).await.remove(0);
-    let claims = store.claim(&[], None, HOLD, 10).await.unwrap();
-    assert_eq!(claims.len(), 11);
-    assert!(claims.iter().any(|claim| claim.id == first.id));
-}
-
-pub async fn one_claim_is_bounded_by_the_bytes_of_its_arguments(store: AnyStore) {
-    const BYTES: usize = 60 << 10;
-    const WORKS: usize = 200;
-    let [mail, report, _] = kinds();
-    let large = json(&format!("\"{}\"", "x".repeat(BYTES - 2)));
-    for _ in 0..4 {
-        let new = [(); WORKS / 4].map(|()| wanted(&mail, &large));
-        create(&store, &new).await;
-    }
-    some(&store, &report, 1).await;
-    let most = usize::try_from(CLAIMED_BYTES).unwrap().div_ceil(BYTES);
-    let mut claimed = Vec::new();
-    let mut ids = HashSet::new();
-    loop {
-        let claims = store.claim(&[], None, HOLD, 1000).await.unwrap();
-        if claims.is_empty() {
-            break;
-        }
-        ids.extend(claims.iter().map(|claim| claim.id));
-        claimed.push(claims.iter().filter(|claim| claim.kind == mail).count());
-    }
-    assert_eq!(claimed, [most, WORKS - most]);
-    assert_eq!(ids.len(), WORKS + 1, "and the other kind's");
-}
-
-pub async fn sent_rows_are_released_by_kind(store: AnyStore) {
-    let [mail, report, sum] = kinds();
-    assert!(store.pending_kinds().await.unwrap().is_empty());
-    some(&store, &report, 2).await;
-    some(&store, &mail, 3).await;
-    some(&store, &sum, 1).await;
-    let pending = async || {
-        let kinds = store.pending_kinds().await.unwrap();
-        let distinct: HashSet<KindName> = kinds.iter().cloned().collect();
-        assert_eq!(distinct.len(), kinds.len(), "each once");
-        distinct
-    };
-    let all = HashSet::from(kinds());
-    assert_eq!(pending().await, all);
-    let claims = claim(&store).await;
-    store.mark_sent(&claims).await.unwrap();
-    assert_eq!(pending().await, all, "what was sent is pending");
-    assert_eq!(store.release_sent(&kind("unheard_of"), AT_ONCE).await.unwrap(), 0);
-    assert_eq!(store.release_sent(&mail, AT_ONCE).await.unwrap(), 3);
-    assert_eq!(store.release_sent(&mail, AT_ONCE).await.unwrap(), 0, "none is sent now");
-    let again = claim(&store).await;
-    assert_eq!(again.len(), 3);
-    for claim in &again {
-        assert_eq!(claim.kind, mail);
-        let ended = completion(claim, done(&json("1")));
-        assert_eq!(complete(&store, &mail, ended).await, Completed::Applied);
-    }
-    assert_eq!(pending().await, HashSet::from([report.clone(), sum]));
-    assert_eq!(store.release_sent(&report, AT_ONCE).await.unwrap(), 2);
-}
-
-pub async fn other_arguments_of_a_pending_row_are_superseded(store: AnyStore) {
-    let [mail, ..] = kinds();
-    let new = wanted(&mail, &json(r#"{"b":1,"a":2}"#));
-    let work = create(&store, std::slice::from_ref(&new)).await.remove(0);
-    for other in [r#"{"a":2,"b":1}"#, r#"{"b":1, "a":2}"#, r#"{"b":1.0,"a":2}"#, "null"] {
-        let outcomes = [
-            done(&json("1")),
-            failed("never"),
-            retry(AT_ONCE),
-            Outcome::running(LEASE),
-        ];
-        for outcome in outcomes {
-            let forged = Completion {
-                args: Some(json(other)),
-                ..demand(&new, pending_guard(1, 1), outcome)
-            };
-            assert_eq!(complete(&store, &mail, forged).await, Completed::Superseded, "{other}");
-        }
-    }
-    assert_eq!(work_of(&store, work.id).await, work);
-    assert_eq!(history(&store, work.id).await.len(), 1);
-    assert!(letters(&store).await.is_empty());
-    assert_eq!(claim(&store).await.len(), 1, "still due");
-    let any = Completion {
-        args: None,
-        ..demand(&new, pending_guard(1, 1), done(&json("1")))
-    };
-    assert_eq!(complete(&store, &mail, any).await, Completed::Applied);
-}
-
-pub async fn a_claim_knows_its_own_start_and_no_other(store: AnyStore) {
-    let [mail, report, _] = kinds();
-    let with = |claim| Outcome::Running { lease: LEASE, claim };
-    let existing = wanted(&mail, &json("[1]"));
-    create(&store, std::slice::from_ref(&existing)).await;
-    let inserted = wanted(&mail, &json("[2]"));
-    // The same identity in another kind, with another claim.
-    let beside = NewWork {
-        kind: report.clone(),
-        work_code: new_work_code(Origin::Api),
-        ..inserted.clone()
-    };
-    complete(&store, &report, demand(&beside, Guard::NoRow, with(8))).await;
-    for (new, guard) in [(&existing, pending_guard(1, 1)), (&inserted, Guard::NoRow)] {
-        let started = Completed::Started(new.args.clone());
-        for claim in [7, i64::MIN, i64::MAX] {
-            let expected = match claim {
-                7 => &started,
-                _ => &Completed::Superseded,
-            };
-            for _ in 0..2 {
-                let completed = complete(&store, &mail, demand(new, guard, with(claim))).await;
-                assert_eq!(completed, *expected, "{guard:?} {claim}");
-            }
-        }
-        assert_eq!(
-            complete(&store, &mail, demand(new, guard, with(8))).await,
-            Completed::Superseded,
-            "another kind's claim"
-        );
-        let work = by_code(&store, &new.work_code).await.unwrap();
-        assert_eq!(work.status, Status::Running);
-        let starts = history(&store, work.id).await;
-        let starts = starts
-            .iter()
-            .filter(|(variable, _)| *variable == Variable::ComputeStart);
-        assert_eq!(starts.count(), 1);
-        complete(&store, &mail, demand(new, running_guard(1, 1), done(&json("1")))).await;
-        assert_eq!(
-            complete(&store, &mail, demand(new, guard, with(7))).await,
-            Completed::Superseded,
-            "of a work that is done"
-        );
-    }
 }
 
 pub async fn a_search_for_a_kind_shows_no_other(store: AnyStore) {

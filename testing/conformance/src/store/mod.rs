@@ -27,13 +27,17 @@ mod completion;
 mod dead_letters;
 mod declarations;
 mod dispatch;
+mod dispatch_by_kind;
 mod feed;
 mod fixtures;
 mod keys;
 mod kinds;
 mod large;
 mod leases;
+mod lost;
 mod retention;
+mod runs;
+mod unfinished;
 mod unique;
 mod views;
 mod works;
@@ -45,13 +49,17 @@ pub use completion::*;
 pub use dead_letters::*;
 pub use declarations::*;
 pub use dispatch::*;
+pub use dispatch_by_kind::*;
 pub use feed::*;
 pub use fixtures::{completion, everything, new_work, new_works, without_row};
 pub use keys::*;
 pub use kinds::*;
 pub use large::*;
 pub use leases::*;
+pub use lost::*;
 pub use retention::*;
+pub use runs::*;
+pub use unfinished::*;
 pub use unique::*;
 pub use views::*;
 pub use works::*;
@@ -105,6 +113,10 @@ macro_rules! store_suite {
             what_is_handed_back_runs_again_at_once_and_nothing_is_counted
             failures_lost_leases_and_attempts_are_counted_apart
             the_largest_sum_is_kept_exactly
+            a_snoozed_work_runs_again_and_counts_no_failure
+            a_snooze_and_a_cancellation_without_a_row_make_one
+            a_handler_that_cancels_ends_its_work
+            progress_is_shown_while_its_run_is_running
             an_update_makes_a_work_of_any_status_pending_anew
             an_update_waits_for_its_pause
             a_series_of_updates_is_due_when_the_first_one_was

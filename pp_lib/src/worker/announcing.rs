@@ -1,0 +1,48 @@
+//! Tells the store of the kinds that a process has handlers for.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::KindName;
+use crate::kinds::{HandledKind, Kinds};
+use crate::log_repeated;
+use crate::runtime::Retry;
+use crate::store::{AnyStore, MOST_KINDS, Result};
+
+/// The interval at which a worker is heard of. A third of the time after which it counts as gone.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Declares the kinds of these handlers, then tells the store that their worker is there, until `shutdown` is cancelled.
+pub async fn announce(store: AnyStore, handled: Kinds, shutdown: CancellationToken) {
+    let kinds: Vec<KindName> = handled.iter().map(|kind| kind.name.clone()).collect();
+    let mut retry = Retry::new("declaring the kinds");
+    let mut known = false;
+    while !shutdown.is_cancelled() {
+        match heartbeat(&store, &handled, &kinds, &mut known).await {
+            Ok(()) => {
+                retry.recovered();
+                shutdown.run_until_cancelled(sleep(INTERVAL)).await;
+            }
+            Err(error) => {
+                retry.wait(&error, &shutdown).await;
+            }
+        }
+    }
+}
+
+/// Declares at the first time, and again when the store lost a declaration.
+async fn heartbeat(store: &AnyStore, handled: &Kinds, kinds: &[KindName], known: &mut bool) -> Result<()> {
+    if !*known {
+        for HandledKind { name, declaration, .. } in handled.iter() {
+            let declared = store.declare(name, &declaration.json()).await?;
+            if declared.is_none() {
+                log_repeated!(Error, "a kind is not declared", "{name}: there are {MOST_KINDS} kinds");
+            }
+        }
+        *known = true;
+    }
+    *known = store.worker_seen(kinds).await? >= kinds.len() as u64;
+    Ok(())
+}

@@ -39,6 +39,7 @@ mod foreign;
 mod garbled;
 mod handlers;
 mod idempotency;
+mod jobs;
 mod kinds;
 mod large;
 mod lost_replies;

@@ -7,6 +7,7 @@ mod chaos;
 mod containers;
 mod dice;
 mod env_file;
+mod examples;
 mod install_script;
 mod load;
 mod makefile;

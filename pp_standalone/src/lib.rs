@@ -63,6 +63,8 @@ pub async fn run(
             .await
             .context("PP_DATABASE_URL")?;
     }
+    // Works of these kinds are taken from the first request on.
+    task_consumer::declare(&adapters.store, &kinds).await?;
     let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
         api: format!("http://{}", listener.local_addr()?),

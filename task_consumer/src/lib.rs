@@ -44,17 +44,23 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
     Ok(())
 }
 
-/// Declares these kinds, and the queues of all declared kinds, for services that may not. Returns the
-/// kinds.
-pub async fn set_up(adapters: &Adapters, handled: &Kinds) -> anyhow::Result<Vec<KindName>> {
-    let Adapters { store, broker, .. } = adapters;
-    for HandledKind { name, declaration, .. } in handled.iter() {
+/// Declares these kinds.
+pub async fn declare(store: &AnyStore, kinds: &Kinds) -> anyhow::Result<()> {
+    for HandledKind { name, declaration, .. } in kinds.iter() {
         let declared = store
             .declare(name, &declaration.json())
             .await
             .context("PP_DATABASE_URL")?;
         anyhow::ensure!(declared.is_some(), "{name} is not declared: there are too many kinds");
     }
+    Ok(())
+}
+
+/// Declares these kinds, and the queues of all declared kinds, for services that may not. Returns the
+/// kinds.
+pub async fn set_up(adapters: &Adapters, handled: &Kinds) -> anyhow::Result<Vec<KindName>> {
+    let Adapters { store, broker, .. } = adapters;
+    declare(store, handled).await?;
     // This gives queues the names that policies say.
     let registry = Registry::new(store.clone(), broker.clone());
     registry.refresh().await.context("PP_DATABASE_URL")?;

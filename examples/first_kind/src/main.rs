@@ -1,3 +1,5 @@
+//! My first kind of work.
+
 use std::process::ExitCode;
 
 use pp_lib::kinds::{Context, Failure, Kind};

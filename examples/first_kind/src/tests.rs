@@ -1,3 +1,5 @@
+//! Its tests.
+
 use pp_lib::kinds::Kinds;
 use pp_lib::testing::Jobs;
 

@@ -15,6 +15,8 @@ use crate::feed::AnyFeed;
 use crate::runtime::new_work_code;
 use crate::store::{AnyStore, NewWork, StoreError};
 
+pub use diesel::QueryResult;
+pub(crate) use transaction::refused;
 pub use transaction::{EnqueueConnection, Enqueued, NewJob, enqueue};
 
 /// A demand for a new work.

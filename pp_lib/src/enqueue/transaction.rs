@@ -152,6 +152,7 @@ impl EnqueueConnection for SqliteConnection {
     }
 }
 
-fn refused(why: String) -> Error {
+/// The error for a work that cannot be put in.
+pub(crate) fn refused(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::QueryBuilderError(why.into())
 }

@@ -7,8 +7,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use diesel::QueryResult;
-use diesel::result::Error::QueryBuilderError;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +16,7 @@ use tokio::task::spawn_blocking;
 use super::context::{Context, json_of};
 use super::{Failure, Policy};
 use crate::domain::{Json, KindName};
-use crate::enqueue::{EnqueueConnection, Enqueued, NewJob, enqueue};
+use crate::enqueue::{EnqueueConnection, Enqueued, NewJob, QueryResult, enqueue, refused};
 
 /// A kind of work. The type is its arguments, and [`Self::run`] the code that does it.
 ///
@@ -57,7 +55,7 @@ pub trait Kind: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// # Errors
     /// Those of the database, and arguments that cannot be written as JSON that PP keeps.
     fn enqueue<C: EnqueueConnection>(&self, connection: &mut C) -> QueryResult<Enqueued> {
-        let job = self.job().map_err(QueryBuilderError)?;
+        let job = self.job().map_err(refused)?;
         enqueue(connection, &job)
     }
 }

@@ -39,6 +39,8 @@ fn programs() -> BTreeSet<String> {
     let packages = metadata["packages"].as_array().unwrap();
     let targets = packages
         .iter()
+        // Examples are programs of users.
+        .filter(|package| !package["manifest_path"].as_str().unwrap().contains("/examples/"))
         .flat_map(|package| package["targets"].as_array().unwrap());
     let programs = targets.filter(|target| target["kind"][0] == "bin");
     programs

@@ -4,7 +4,7 @@ use clap::Args;
 use url::Url;
 
 use super::parse::is_plain_name;
-use super::{ConfigError, Secret};
+use super::{ConfigError, Secret, not_built_in};
 use pp_lib::broker::queues::QueueNames;
 use pp_lib::domain::KindName;
 
@@ -94,6 +94,7 @@ impl BrokerUrl {
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
+            "amqp" if !cfg!(feature = "rabbitmq") => Err(wrong(&not_built_in("rabbitmq"))),
             "amqp" => Ok(Self::RabbitMq(Secret::from(text))),
             "amqps" => Err(wrong(
                 "`amqps://` needs TLS, which this program does not support; use amqp://",

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use url::Url;
 
 use super::parse::{duration_within, is_plain_name};
-use super::{ConfigError, Secret};
+use super::{ConfigError, Secret, not_built_in};
 use pp_lib::cache::CacheOptions;
 
 /// The settings of the cache.
@@ -82,6 +82,7 @@ impl CacheUrl {
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
             "redis" if url.host_str().is_none_or(str::is_empty) => Err(wrong("names no host")),
+            "redis" if !cfg!(feature = "redis") => Err(wrong(&not_built_in("redis"))),
             "redis" => Ok(Self::Redis(Secret::from(text))),
             "rediss" => Err(wrong(
                 "`rediss://` needs TLS, which this program does not support; use redis://",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
-use super::{ConfigError, Secret, duration, whole};
+use super::{ConfigError, Secret, duration, not_built_in, whole};
 
 const URL: &str = "PP_DATABASE_URL";
 const DIRECT_URL: &str = "PP_DATABASE_DIRECT_URL";
@@ -105,9 +105,11 @@ impl DatabaseUrl {
         let wrong = |why: &str| ConfigError::new(variable, why);
         if let Some(file) = text.strip_prefix("sqlite://") {
             let usable = !file.is_empty() && !file.contains(['?', '\0']);
-            return usable
-                .then(|| Self::Sqlite(file.to_owned()))
-                .ok_or(wrong("expected `sqlite://` and a file name"));
+            return match usable {
+                true if cfg!(feature = "sqlite") => Ok(Self::Sqlite(file.to_owned())),
+                true => Err(wrong(&not_built_in("sqlite"))),
+                false => Err(wrong("expected `sqlite://` and a file name")),
+            };
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
@@ -115,6 +117,9 @@ impl DatabaseUrl {
                 "unknown scheme `{}`, expected postgres:// or sqlite://",
                 url.scheme()
             )));
+        }
+        if !cfg!(feature = "postgres") {
+            return Err(wrong(&not_built_in("postgres")));
         }
         let mut options = url.query_pairs();
         if options.any(|(key, value)| key == "sslmode" && matches!(&*value, "require" | "verify-ca" | "verify-full")) {

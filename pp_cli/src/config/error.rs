@@ -30,6 +30,11 @@ impl ConfigError {
     }
 }
 
+/// What is wrong with an address whose adapter is not built in.
+pub(crate) fn not_built_in(feature: &str) -> String {
+    format!("this program was built without the feature {feature}")
+}
+
 /// A value that may hold a password. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

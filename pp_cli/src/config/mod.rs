@@ -17,6 +17,7 @@ pub use cache::{CacheArgs, CacheUrl};
 pub(crate) use command_line::USAGE;
 pub use command_line::command_line;
 pub use database::{DatabaseArgs, DatabaseUrl};
+pub(crate) use error::not_built_in;
 pub use error::{ConfigError, Secret};
 pub use known::KNOWN;
 pub(crate) use known::warn_of_unknown_variables;

@@ -5,6 +5,7 @@
 
 pub mod memory;
 pub mod queues;
+#[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 mod window;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{BrokerError, Queue, Result};
+use super::Queue;
 use crate::domain::KindName;
 
 /// The queues of a deployment: one for the demands of each kind, and one for dead letters. A prefix separates
@@ -59,7 +59,8 @@ impl QueueNames {
     ///
     /// # Errors
     /// The name belongs to another queue of PP.
-    pub(super) fn name(&self, kind: &KindName, name: Option<&str>) -> Result<()> {
+    #[cfg(feature = "rabbitmq")]
+    pub(super) fn name(&self, kind: &KindName, name: Option<&str>) -> super::Result<()> {
         let mut by_policy = self.by_policy.write().unwrap_or_else(PoisonError::into_inner);
         let Some(name) = name else {
             by_policy.remove(kind);
@@ -68,7 +69,7 @@ impl QueueNames {
         let of_another = |(other, taken): (&KindName, &String)| other != kind && taken == name;
         let prefix = format!("{}.", self.prefix);
         if name.starts_with(&prefix) || self.configured.iter().any(of_another) || by_policy.iter().any(of_another) {
-            return Err(BrokerError::Rejected(format!(
+            return Err(super::BrokerError::Rejected(format!(
                 "the queue {name} belongs to another kind, or to PP"
             )));
         }
@@ -91,6 +92,7 @@ impl QueueNames {
     }
 
     /// True if PP names this queue; false if a user has named it.
+    #[cfg(feature = "rabbitmq")]
     pub(super) fn is_own(&self, queue: &Queue) -> bool {
         match queue {
             Queue::DeadLetter => true,

@@ -21,9 +21,11 @@
 //!
 //! A value may be served while the mark is younger than the reader's limit. The cache's own clock measures all ages.
 
+#[cfg(feature = "redis")]
 mod keys;
 mod lifetimes;
 pub mod memory;
+#[cfg(feature = "redis")]
 pub mod redis;
 
 use std::sync::Arc;
@@ -59,6 +61,7 @@ pub enum Entry {
     Deleted,
 }
 
+#[cfg(feature = "redis")]
 impl Entry {
     /// The bytes of the work's arguments and result.
     fn bytes(&self) -> usize {

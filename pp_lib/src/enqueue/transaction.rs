@@ -1,15 +1,14 @@
 //! Puts works in within the caller's own diesel transaction: they exist if it commits.
 
-use diesel::pg::PgConnection;
-use diesel::result::Error;
-use diesel::sql_types::{BigInt, Bool, Text};
-use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
-use serde_json::json;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
-use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Unique, WorkCode, WorkId};
-use crate::runtime::{new_message_id, new_work_code};
-use crate::store::{NewWork, sqlite};
+use diesel::QueryResult;
+use diesel::result::Error;
+
+use crate::domain::{Json, KindName, MessageId, Unique, WorkCode, WorkId};
 
 /// A work to be put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,33 +38,6 @@ impl NewJob {
             unique: None,
             message_id: None,
             wake: true,
-        }
-    }
-
-    /// The options of `pp_enqueue`.
-    fn options(&self) -> String {
-        let mut options = json!({ "wake": self.wake });
-        if let Some(run_at) = self.run_at {
-            options["run_at"] = run_at.into();
-        }
-        if let Some(unique) = &self.unique {
-            options["unique"] = unique.as_str().into();
-        }
-        if let Some(message_id) = &self.message_id {
-            options["message_id"] = message_id.as_str().into();
-        }
-        options.to_string()
-    }
-
-    /// The row, under a new code.
-    fn row(&self, message_id: &MessageId) -> NewWork {
-        NewWork {
-            kind: self.kind.clone(),
-            message_id: message_id.clone(),
-            work_code: new_work_code(Origin::App),
-            args: self.args.clone(),
-            run_at: self.run_at,
-            unique: self.unique.clone(),
         }
     }
 }
@@ -98,58 +70,6 @@ pub trait EnqueueConnection {
 /// end the transaction.
 pub fn enqueue<C: EnqueueConnection>(connection: &mut C, job: &NewJob) -> QueryResult<Enqueued> {
     connection.enqueue(job)
-}
-
-#[derive(QueryableByName)]
-struct EnqueuedRow {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    work_code: String,
-    #[diesel(sql_type = Bool)]
-    duplicate: bool,
-}
-
-impl EnqueueConnection for PgConnection {
-    fn enqueue(&mut self, job: &NewJob) -> QueryResult<Enqueued> {
-        let row: EnqueuedRow = sql_query("SELECT id, work_code, duplicate FROM pp_enqueue($1, $2::json, $3::json)")
-            .bind::<Text, _>(job.kind.as_str())
-            .bind::<Text, _>(job.args.as_str())
-            .bind::<Text, _>(job.options())
-            .get_result(self)?;
-        let work_code = row.work_code.parse();
-        Ok(Enqueued {
-            id: WorkId(row.id),
-            work_code: work_code.map_err(|error| Error::DeserializationError(Box::new(error)))?,
-            duplicate: row.duplicate,
-        })
-    }
-}
-
-impl EnqueueConnection for SqliteConnection {
-    fn enqueue(&mut self, job: &NewJob) -> QueryResult<Enqueued> {
-        if job.kind.is_add_up_to() {
-            AddUpTo::of_args(&job.args).map_err(refused)?;
-        }
-        if job.run_at.is_some_and(|run_at| run_at < 0) {
-            return Err(refused("run_at must be Unix seconds".to_owned()));
-        }
-        let message_id = job.message_id.clone().unwrap_or_else(new_message_id);
-        // A savepoint within the caller's transaction.
-        self.transaction(|connection| {
-            loop {
-                let row = job.row(&message_id);
-                // None where another work has the code.
-                if let Some(created) = sqlite::create_works(connection, std::slice::from_ref(&row))?.remove(0) {
-                    return Ok(Enqueued {
-                        id: created.id,
-                        duplicate: created.work_code != row.work_code,
-                        work_code: created.work.work_code,
-                    });
-                }
-            }
-        })
-    }
 }
 
 /// The error for a work that cannot be put in.

@@ -4,6 +4,7 @@
 //! costs time, never work.
 
 pub mod memory;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 
 use std::sync::Arc;

@@ -8,6 +8,15 @@
 //! [`StoreError::Unavailable`] the caller cannot know whether a write took effect, and repeating it is a new call. The
 //! number of rows that a call returns is that of its last try.
 
+#![cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "without an adapter nothing uses what adapters share"
+    )
+)]
+
 mod change_log;
 mod completion;
 mod dead_letters;
@@ -17,10 +26,14 @@ mod event_log;
 mod idempotency_keys;
 mod kinds;
 mod leases;
+#[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod refusal;
 mod retention;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod searching;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod views;
 mod work_changes;

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Completion, Guard, NewWork, Outcome, Result, StoreError};
-use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Run, WorkCode};
+use crate::domain::{AddUpTo, Json, KindName, MessageId, WorkCode};
 
 /// A failed call, as far as its error says.
 #[derive(Clone, Debug)]
@@ -119,20 +119,6 @@ pub(super) fn like_completed(kind: &KindName, completion: &Completion) -> impl I
         })
 }
 
-/// A completion of a made-up work that writes to all tables that works need.
-pub(super) fn any_completion() -> Completion {
-    let new = format!("trial-{:032x}", rand::random::<u128>());
-    Completion {
-        message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
-        work_code: WorkCode::new(Origin::Api, rand::random()),
-        args: Some(any_args()),
-        guard: Guard::Pending(Run::FIRST),
-        outcome: Outcome::Failed {
-            reason: "a trial".to_owned(),
-        },
-    }
-}
-
 fn any_args() -> Json {
     AddUpTo::MIN.args()
 }
@@ -196,6 +182,7 @@ mod tests {
     use std::future::ready;
 
     use super::*;
+    use crate::domain::{Origin, Run};
     use crate::runtime::{new_message_id, new_work_code};
 
     fn doubtful<T>() -> std::result::Result<T, Refusal> {

@@ -110,6 +110,7 @@ fn percentile(done: &[Done], percent: i64) -> Option<f64> {
 }
 
 /// The bucket of a latency: eight for each octave of milliseconds, up to seven weeks. PostgreSQL computes the same.
+#[cfg(feature = "sqlite")]
 pub(super) fn bucket_of(latency_ms: i64) -> u8 {
     // Larger ones are cut off by the cast.
     (8.0 * (latency_ms.max(1) as f64).log2()).floor() as u8

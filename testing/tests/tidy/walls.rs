@@ -34,7 +34,7 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
         &[
             "pp_lib/src/cache/",
             "pp_lib/tests/it/redis.rs",
-            "pp_cli/src/connect.rs",
+            "pp_cli/src/connect/",
             "testing/",
         ],
     ),

@@ -8,9 +8,9 @@ use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 
 use super::rows::NOW;
 use super::{complete, create};
-use crate::domain::KindName;
-use crate::store::refusal::{Steps, any_completion, like_completed, like_new};
-use crate::store::{Completion, NewWork};
+use crate::domain::{AddUpTo, KindName, MessageId, Origin, Run, WorkCode};
+use crate::store::refusal::{Steps, like_completed, like_new};
+use crate::store::{Completion, Guard, NewWork, Outcome};
 
 /// Creates another work like this one.
 pub(super) fn create(connection: &mut SqliteConnection, work: &NewWork) -> QueryResult<()> {
@@ -35,6 +35,20 @@ pub(super) fn complete(connection: &mut SqliteConnection, kind: &KindName, compl
 /// Inserts into the tables that works need, and changes what it inserted.
 pub(super) fn writes(connection: &mut SqliteConnection) -> QueryResult<()> {
     complete(connection, KindName::add_up_to(), &any_completion())
+}
+
+/// A completion of a made-up work that writes to all tables that works need.
+fn any_completion() -> Completion {
+    let new = format!("trial-{:032x}", rand::random::<u128>());
+    Completion {
+        message_id: MessageId::try_from(new).unwrap_or_else(|_| unreachable!("it is printable and short")),
+        work_code: WorkCode::new(Origin::Api, rand::random()),
+        args: Some(AddUpTo::MIN.args()),
+        guard: Guard::Pending(Run::FIRST),
+        outcome: Outcome::Failed {
+            reason: "a trial".to_owned(),
+        },
+    }
 }
 
 /// Takes the first of these that the file takes back, and leaves a mark; or fails as the last one did.

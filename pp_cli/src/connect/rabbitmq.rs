@@ -1,0 +1,49 @@
+//! RabbitMQ, and its management API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pp_lib::broker::rabbitmq::{Management, RabbitMq, RabbitMqConfig};
+use pp_lib::broker::{AnyBroker, BrokerError};
+
+use super::wait::wait_for;
+use super::{StartError, wrong};
+use crate::config::{BrokerArgs, Secret};
+
+pub(super) async fn broker(url: &Secret, args: &BrokerArgs, max_wait: Duration) -> Result<AnyBroker, StartError> {
+    check_management(args, url)?;
+    let connect = || RabbitMq::connect(url.expose(), args.queue_names(), config(args));
+    let broker = wait_for("RabbitMQ", max_wait, connect, |error| {
+        matches!(error, BrokerError::Unavailable(_))
+    })
+    .await;
+    broker
+        .map(|broker| Arc::new(broker) as AnyBroker)
+        .map_err(|why| wrong("PP_BROKER_URL", why))
+}
+
+pub(super) fn broker_when_needed(url: &Secret, args: &BrokerArgs) -> Result<AnyBroker, StartError> {
+    check_management(args, url)?;
+    match RabbitMq::without_connection(url.expose(), args.queue_names(), config(args)) {
+        Ok(broker) => Ok(Arc::new(broker)),
+        Err(error) => Err(wrong("PP_BROKER_URL", error.to_string())),
+    }
+}
+
+fn config(args: &BrokerArgs) -> RabbitMqConfig {
+    RabbitMqConfig {
+        management: args.management_url().map(|url| url.expose().to_owned()),
+        ..RabbitMqConfig::default()
+    }
+}
+
+/// Reports an invalid management address under its own variable.
+fn check_management(args: &BrokerArgs, broker: &Secret) -> Result<(), StartError> {
+    let Some(url) = args.management_url() else {
+        return Ok(());
+    };
+    let management = Management::new(url.expose(), broker.expose());
+    management
+        .map(|_| ())
+        .map_err(|error| wrong("PP_BROKER_MANAGEMENT_URL", error.to_string()))
+}

@@ -6,6 +6,9 @@
 mod args;
 mod lock;
 mod program;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests;
 
 use std::future::Future;
 use std::path::Path;

@@ -7,7 +7,7 @@ use crate::tree::{File, files, none};
 
 /// Names that only some places may use. The last places of a row are tests or measurements that need a client of another
 /// maker than the adapter's.
-const ONLY_IN: [(&[&str], &[&str]); 8] = [
+const ONLY_IN: [(&[&str], &[&str]); 6] = [
     (
         &["diesel::", "diesel_migrations::"],
         &[
@@ -52,23 +52,39 @@ const ONLY_IN: [(&[&str], &[&str]); 8] = [
         &["actix_web::", "actix_http::", "actix_server::", "actix_service::"],
         &["pp_backend_api/", "pp_http/", "testing/bench/src/bin/"],
     ),
-    // What belongs to the process is installed by pp_cli, which only a whole program calls.
-    (
-        &["env_logger::", "set_hook(", "set_boxed_logger(", "SignalKind::"],
-        &["pp_cli/src/", "testing/testkit/src/signals.rs"],
-    ),
-    (
-        &["logging::init(", "shutdown::on_signal(", "program::run("],
-        &[
-            "pp_backend_api/src/main.rs",
-            "task_producer/src/main.rs",
-            "task_consumer/src/program.rs",
-            "pp_standalone/src/program.rs",
-            "cli_01/src/main.rs",
-            "pp_storage/src/main.rs",
-        ],
-    ),
 ];
+
+/// What changes the process around a library, whatever path it is called by: logger, panic hook, signals, limits,
+/// variables, folder and end.
+const OF_THE_PROCESS: [&str; 16] = [
+    "env_logger",
+    "set_logger(",
+    "set_boxed_logger(",
+    "set_max_level(",
+    "set_hook(",
+    "take_hook(",
+    "SignalKind",
+    "ctrl_c(",
+    "signal_hook",
+    "rlimit::",
+    "setrlimit(",
+    "set_var(",
+    "remove_var(",
+    "set_current_dir(",
+    "process::exit(",
+    "process::abort(",
+];
+
+/// The only places for [`OF_THE_PROCESS`]: what programs call, programs for tests, and a test that looks for changes.
+const MAY_CHANGE_THE_PROCESS: [&str; 4] = [
+    "pp_cli/src/",
+    "pp_standalone/src/tests.rs",
+    "testing/bench/src/main.rs",
+    "testing/testkit/src/signals.rs",
+];
+
+/// The functions of `pp_cli` that change the process. Only a `main` calls them, in `main.rs` or in `program.rs`.
+const FOR_MAIN: [&str; 3] = ["logging::init(", "on_signal(", "program::run("];
 
 /// What the domain must not name: input and output, the clock, and every library but serde.
 const NOT_IN_DOMAIN: [&str; 14] = [
@@ -145,7 +161,25 @@ fn libraries_are_named_only_where_they_belong() {
     assert_eq!(found("pp_lib/src/worker/x.rs", "use diesel::prelude::*;"), 1);
     assert_eq!(found("pp_lib/src/store/x.rs", "use diesel::prelude::*;"), 0);
     assert_eq!(found("pp_lib/src/x.rs", "// diesel::x\nuse crate::redis_like;"), 0);
-    assert_eq!(found("task_consumer/src/lib.rs", "    logging::init(format);"), 1);
+}
+
+#[test]
+fn only_programs_change_the_process_around_a_library() {
+    none(&process_wide(&files()));
+    let found = |path: &str, text: &str| process_wide(&[File::new(path, text)]).len();
+    for call in [
+        "pp_cli::logging::init(format);",
+        "std::panic::set_hook(hook);",
+        "rlimit::increase(9);",
+    ] {
+        assert_eq!(found("task_consumer/src/lib.rs", call), 1, "{call}");
+    }
+    assert_eq!(found("task_consumer/src/main.rs", "logging::init(format);"), 0);
+    assert_eq!(found("task_consumer/src/main.rs", "panic::set_hook(hook);"), 1);
+    assert_eq!(found("pp_cli/src/logging/mod.rs", "panic::set_hook(hook);"), 0);
+    assert_eq!(found("pp_http/src/server.rs", "let builder = Server::build();"), 1);
+    let told = "let builder = Server::build()\n    .shutdown_signal(shutdown);";
+    assert_eq!(found("pp_http/src/server.rs", told), 0);
 }
 
 #[test]
@@ -214,6 +248,26 @@ fn misplaced(files: &[File]) -> Vec<String> {
         for (only, places) in ONLY_IN.iter().filter(|(_, places)| !file.is_in(places)) {
             let used = only.iter().find(|name| code(file).any(|line| names(line, name)));
             complaints.extend(used.map(|name| format!("{}: {name} is for {}", file.path, places.join(", "))));
+        }
+    }
+    complaints
+}
+
+fn process_wide(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // This file names them all.
+    let others = files.iter().filter(|file| !file.path.ends_with("tidy/walls.rs"));
+    for file in others.filter(|file| file.is_rust()) {
+        let main = ["src/main.rs", "src/program.rs"]
+            .iter()
+            .any(|end| file.path.ends_with(end));
+        let forbidden = (OF_THE_PROCESS.iter().filter(|_| !file.is_in(&MAY_CHANGE_THE_PROCESS)))
+            .chain(FOR_MAIN.iter().filter(|_| !main && !file.is_in(&["pp_cli/src/"])));
+        let used = forbidden.filter(|name| code(file).any(|line| line.contains(**name)));
+        complaints.extend(used.map(|name| format!("{}: {name} is for programs", file.path)));
+        // Without its own signal for the end, actix listens to those of the process.
+        if file.text.contains("Server::build()") && !file.text.contains(".shutdown_signal(") {
+            complaints.push(format!("{}: its server listens to signals", file.path));
         }
     }
     complaints

@@ -117,16 +117,20 @@ bench: ## every figure next to its limit, a release build: prints a table (QUICK
 
 ##### the code
 
-.PHONY: lint fmt doc ci version
+.PHONY: lint fmt doc package ci version
 lint: ## formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package pp_standalone --no-default-features --features sqlite -- -D warnings
 
 fmt: ## format the code
 	$(CARGO) fmt --all
 
 doc: ## the API documentation, in target/doc
 	$(CARGO) doc --locked --workspace --no-deps
+
+package: ## what a registry would get of the crates that users depend on; publishes nothing
+	$(CARGO) publish --locked --workspace --dry-run --no-verify --allow-dirty
 
 ci: ## what the continuous integration runs
 	.ci/run

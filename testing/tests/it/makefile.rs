@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTED: [&str; 28] = [
+const DOCUMENTED: [&str; 29] = [
     "run",
     "up",
     "down",
@@ -19,6 +19,7 @@ const DOCUMENTED: [&str; 28] = [
     "lint",
     "fmt",
     "doc",
+    "package",
     "ci",
     "version",
     "create-db",

@@ -8,6 +8,7 @@
     reason = "helpers of tests may unwrap as the tests do: a panic is the report"
 )]
 
+mod manifests;
 mod paperwork;
 mod tree;
 mod walls;

@@ -79,7 +79,10 @@ async fn running_everything_changes_nothing_of_the_process() {
         assert_eq!(process(), before, "while it ran");
         stop.cancel();
     };
-    let running = run(args, stop.clone(), |ready| started.send(ready.api.clone()).unwrap());
+    let kinds = args.kinds();
+    let running = run(args, kinds, stop.clone(), |ready| {
+        started.send(ready.api.clone()).unwrap()
+    });
     let (ran, ()) = timeout(Duration::from_secs(60), async { tokio::join!(running, using) })
         .await
         .unwrap();

@@ -1,6 +1,7 @@
 //! Whether works are what their owners changed them to: each acknowledged change once and in order, the cancelled
 //! cancelled, the deleted gone.
 
+use super::asks::Ask;
 use super::check::Findings;
 use super::evidence::Row;
 use super::told::{Change, Changes};
@@ -11,16 +12,16 @@ pub(super) fn examine(row: &Row, changes: Option<&Changes>, findings: &mut Findi
     let changes = changes.unwrap_or(&nothing);
     let updates = row.updates();
     if !is_right(&updates, changes) {
-        let line = format!("work {} was given the bounds {updates:?}, as for {changes:?}", row.id);
-        let most = changes.bounds.len() + usize::from(matches!(changes.open, Some(Change::To(_))));
+        let line = format!("work {} was given {updates:?}, as for {changes:?}", row.id);
+        let most = changes.given.len() + usize::from(matches!(changes.open, Some(Change::To(_))));
         if updates.len() > most {
             findings.duplicated.push(line);
         } else {
             findings.lost.push(line);
         }
     }
-    if let Some(last) = updates.last().filter(|last| **last != row.bound) {
-        let line = format!("work {} was last given the bound {last} and has {}", row.id, row.bound);
+    if let Some(last) = updates.last().filter(|last| **last != row.ask) {
+        let line = format!("work {} was last given {last:?} and has {:?}", row.id, row.ask);
         findings.lost.push(line);
     }
     let (told, most) = (
@@ -44,8 +45,8 @@ pub(super) fn examine(row: &Row, changes: Option<&Changes>, findings: &mut Findi
 }
 
 /// What was acknowledged and then, perhaps, what was not answered.
-fn is_right(updates: &[i64], changes: &Changes) -> bool {
-    match (updates.strip_prefix(&changes.bounds[..]), changes.open) {
+fn is_right(updates: &[Ask], changes: &Changes) -> bool {
+    match (updates.strip_prefix(&changes.given[..]), changes.open) {
         (Some([]), _) => true,
         (Some([more]), Some(Change::To(open))) => *more == open,
         _ => false,

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::asks::Ask;
 use super::evidence::{Evidence, Row};
 use super::letters::Letters;
-use super::told::{Acknowledged, Changes, FAILS, Identity, Told};
-use super::{changes, history};
+use super::told::{Acknowledged, Changes, Identity, Told};
+use super::{calls, changes, history};
 
 /// What is wrong, a line for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub fn examine(told: &Told, evidence: &Evidence) -> Findings {
         letters.of_work(row, &mut findings);
     }
     letters.of_messages(told, &mut findings);
+    calls::examine(evidence, &mut findings);
     redriven(told, evidence, &mut findings);
     if evidence.orphans > 0 {
         findings
@@ -68,21 +70,24 @@ pub fn examine(told: &Told, evidence: &Evidence) -> Findings {
 /// Each demand has one work, and no two have the same; the ids of those.
 fn acknowledged(told: &Told, evidence: &Evidence, findings: &mut Findings) -> HashSet<i64> {
     let by_id: HashMap<i64, &Row> = evidence.rows.iter().map(|row| (row.id, row)).collect();
-    let mut by_message: HashMap<&str, Vec<&Row>> = HashMap::new();
+    let mut by_message: HashMap<(&str, &str), Vec<&Row>> = HashMap::new();
     for row in &evidence.rows {
         by_message
-            .entry(row.message_id.as_deref().unwrap_or_default())
+            .entry((row.ask.kind(), row.message_id.as_deref().unwrap_or_default()))
             .or_default()
             .push(row);
     }
     let by_code: HashMap<&str, &Row> = evidence.rows.iter().map(|row| (row.work_code.as_str(), row)).collect();
     let mut known = HashSet::new();
-    for Acknowledged { identity, bound, .. } in &told.acknowledged {
+    for acknowledged in &told.acknowledged {
+        let Acknowledged { identity, ask, .. } = acknowledged;
         let found = match identity {
             Identity::Work(id) => by_id.get(id).copied(),
             Identity::Code(code) => by_code.get(code.as_str()).copied(),
             Identity::Message(id) => {
-                let rows = by_message.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+                let rows = by_message
+                    .get(&(acknowledged.kind(), id.as_str()))
+                    .map_or(&[][..], Vec::as_slice);
                 if rows.len() > 1 {
                     findings
                         .duplicated
@@ -108,31 +113,41 @@ fn acknowledged(told: &Told, evidence: &Evidence, findings: &mut Findings) -> Ha
                 .lost
                 .push(format!("work {} is what two demands were answered with", row.id));
         }
-        if row.updates().is_empty() && !asks_for(*bound, row.bound) {
+        if row.updates().is_empty() && !is_asked_for(*ask, row.ask) {
             findings
                 .lost
-                .push(format!("{identity:?} asked for {bound:?} and is {}", row.bound));
+                .push(format!("{identity:?} asked for {ask:?} and is {:?}", row.ask));
         }
     }
     known
 }
 
-/// The choice left to the API is from 1 to 99.
-fn asks_for(asked: Option<i64>, is: i64) -> bool {
-    asked.map_or((1..=99).contains(&is), |asked| asked == is)
+/// The choice left to the API is a sum from 1 to 99.
+fn is_asked_for(asked: Option<Ask>, is: Ask) -> bool {
+    asked.map_or(matches!(is, Ask::Sum(1..=99)), |asked| asked == is)
 }
 
 /// Works that no answer told of: there may be one for each request that was not answered, and no more.
 fn strangers(told: &Told, evidence: &Evidence, known: &HashSet<i64>, findings: &mut Findings) {
+    let rolled_back: HashSet<&str> = told.rolled_back.iter().map(String::as_str).collect();
+    for row in evidence
+        .rows
+        .iter()
+        .filter(|row| rolled_back.contains(row.work_code.as_str()))
+    {
+        findings
+            .duplicated
+            .push(format!("work {} was rolled back and is there", row.id));
+    }
     let mut open = told.indeterminate.clone();
     // Those that ask for something exactly go first, so that the vague ones are left for the others.
     open.sort_by_key(Option::is_none);
     for row in evidence.rows.iter().filter(|row| !known.contains(&row.id)) {
-        match open.iter().position(|asked| asks_for(*asked, row.bound)) {
+        match open.iter().position(|asked| is_asked_for(*asked, row.ask)) {
             Some(place) => drop(open.remove(place)),
             None => findings.duplicated.push(format!(
-                "work {} (bound {}) is nobody's: no answer told of it",
-                row.id, row.bound
+                "work {} ({:?}) is nobody's: no answer told of it",
+                row.id, row.ask
             )),
         }
     }
@@ -140,19 +155,16 @@ fn strangers(told: &Told, evidence: &Evidence, known: &HashSet<i64>, findings: &
 
 /// Every work is finished, and rightly, or was cancelled before.
 fn finished(row: &Row, findings: &mut Findings) {
-    let sum = (row.bound != FAILS).then(|| row.bound * (row.bound + 1) / 2);
-    let (status, result) = match sum {
-        Some(_) => ("done", sum),
-        None => ("failed", None),
-    };
+    let result = row.ask.result();
+    let status = if result.is_some() { "done" } else { "failed" };
     // Whether somebody asked for that is another question.
     if row.status == "cancelled" && row.result.is_none() {
         return;
     }
     if row.status != status || row.result != result {
         findings.lost.push(format!(
-            "work {} (bound {}) is {} with {:?}, not {status} with {result:?}",
-            row.id, row.bound, row.status, row.result
+            "work {} ({:?}) is {} with {:?}, not {status} with {result:?}",
+            row.id, row.ask, row.status, row.result
         ));
     }
 }
@@ -185,7 +197,8 @@ pub fn examine_redrives(told: &Told, before: i64, begun_again: i64) -> Findings 
     findings
 }
 
-/// Everything, when a run is over: there is no dead letter of a message that nobody sent.
+/// Everything, when a run is over: there is no dead letter of a message that nobody sent, and no call for a work that is
+/// not there.
 pub fn examine_the_whole(told: &Told, evidence: &Evidence) -> Findings {
     let mut findings = examine(told, evidence);
     let sent: HashSet<&str> = told.unreadable.iter().map(String::as_str).collect();
@@ -197,6 +210,9 @@ pub fn examine_the_whole(told: &Told, evidence: &Evidence) -> Findings {
             );
             findings.duplicated.push(line);
         }
+    }
+    if evidence.shows_deleted {
+        calls::strangers(evidence, &mut findings);
     }
     findings
 }

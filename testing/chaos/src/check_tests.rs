@@ -1,45 +1,77 @@
 //! That each kind of damage to a right account is found, and nothing else is.
 
+#[path = "kinds_tests.rs"]
+mod kinds;
+
 use super::*;
+use crate::asks::{FAILS, Mood};
+use crate::calls::Call;
 use crate::evidence::Letter;
 use crate::told::Change;
 
-/// Work 1 came over the API, work 2 as message `m`, work 3 fails; a message `u` was unreadable.
+/// Work 1 came over the API, work 2 as message `m`, work 3 fails; a message `u` was unreadable. Work 11 is of another kind
+/// and came as message `m` too, work 12 fails twice, and work 13 for good.
 fn account() -> (Told, Evidence) {
-    let acknowledged = |identity, bound| Acknowledged {
-        identity,
-        bound,
-        at: 1.0,
-    };
+    let acknowledged = |identity, ask| Acknowledged { identity, ask, at: 1.0 };
+    let (slow, twice, fails) = (
+        Ask::Slow(70),
+        Ask::Moody(Mood::FailsTwice, 5),
+        Ask::Moody(Mood::Fails, 6),
+    );
     let told = Told {
         acknowledged: vec![
             acknowledged(Identity::Work(1), None),
-            acknowledged(Identity::Message("m".into()), Some(4)),
-            acknowledged(Identity::Work(3), Some(FAILS)),
+            acknowledged(Identity::Message("m".into()), Some(Ask::Sum(4))),
+            acknowledged(Identity::Work(3), Some(Ask::Sum(FAILS))),
+            acknowledged(Identity::Message("m".into()), Some(slow)),
+            acknowledged(Identity::Work(12), Some(twice)),
+            acknowledged(Identity::Code("app-0000000013".into()), Some(fails)),
         ],
         unreadable: vec!["u".into()],
         ..Told::default()
     };
-    let letter = |work_id: Option<i64>, message_id: &str| Letter {
+    let letter = |kind: &str, work_id: Option<i64>, message_id: &str| Letter {
+        kind: kind.into(),
         work_id,
         generation: work_id.map(|_| 1),
         message_id: Some(message_id.into()),
     };
+    let mut rows = vec![
+        row(1, Ask::Sum(99), "created start stop result=4950"),
+        row(2, Ask::Sum(4), "start stop result=10"),
+        row(3, Ask::Sum(FAILS), "created start error"),
+        row(11, slow, "start stop result=70"),
+        row(12, twice, "created start error start error start stop result=5"),
+        row(13, fails, "created start error"),
+    ];
+    rows[3].message_id = Some("m".into());
+    rows[5].work_code = "app-0000000013".into();
+    let call = |row: &Row, attempt| Call {
+        kind: row.ask.kind().into(),
+        work_code: row.work_code.clone(),
+        generation: 1,
+        attempt,
+        message_id: row.message_id.clone().unwrap(),
+    };
+    let calls = [(3, 1), (4, 1), (4, 2), (4, 3), (5, 1)];
     let evidence = Evidence {
-        rows: vec![
-            row(1, 99, "created start stop result=4950"),
-            row(2, 4, "start stop result=10"),
-            row(3, FAILS, "created start error"),
+        calls: calls
+            .map(|(row, attempt): (usize, _)| call(&rows[row], attempt))
+            .to_vec(),
+        rows,
+        letters: vec![
+            letter("add_up_to", Some(3), "x"),
+            letter("add_up_to", None, "u"),
+            letter("chaos.moody", Some(13), "y"),
         ],
-        letters: vec![letter(Some(3), "x"), letter(None, "u")],
+        shows_deleted: true,
         orphans: 0,
         begun_again: None,
     };
     (told, evidence)
 }
 
-fn row(id: i64, bound: i64, told: &str) -> Row {
-    let fails = bound == FAILS;
+fn row(id: i64, ask: Ask, told: &str) -> Row {
     Row {
         id,
         work_code: format!(
@@ -48,9 +80,9 @@ fn row(id: i64, bound: i64, told: &str) -> Row {
         ),
         deleted: false,
         message_id: Some(if id == 2 { "m".to_owned() } else { format!("id of {id}") }),
-        bound,
-        status: if fails { "failed" } else { "done" }.into(),
-        result: (!fails).then(|| bound * (bound + 1) / 2),
+        ask,
+        status: if ask.fails() { "failed" } else { "done" }.into(),
+        result: ask.result(),
         generation: 1,
         updated_on: 2.0,
         history: told.split(' ').map(|word| (1, word.to_owned())).collect(),
@@ -95,7 +127,7 @@ fn what_is_not_there_is_lost() {
 
 #[test]
 fn what_is_not_as_it_was_asked_for_is_lost() {
-    assert_eq!(found(|told, _| told.acknowledged[1].bound = Some(5)), (1, 0));
+    assert_eq!(found(|told, _| told.acknowledged[1].ask = Some(Ask::Sum(5))), (1, 0));
     assert_eq!(
         found(|told, _| told.acknowledged[0].identity = Identity::Work(3)),
         (2, 1),
@@ -112,22 +144,22 @@ fn what_is_not_as_it_was_asked_for_is_lost() {
 /// Work 1 was given the bound 7 and then 4.
 fn changed(told: &mut Told, evidence: &mut Evidence) {
     let row = &mut evidence.rows[0];
-    (row.bound, row.result, row.generation) = (4, Some(10), 3);
+    (row.ask, row.result, row.generation) = (Ask::Sum(4), Some(10), 3);
     row.history = vec![(1, "created".into()), (2, "updated=7".into()), (2, "start".into())];
     let last = ["updated=4", "start", "stop", "result=10"];
     row.history.extend(last.map(|word| (3, word.to_owned())));
-    let bounds = vec![7, 4];
+    let given = [7, 4].map(Ask::Sum).to_vec();
     told.changes.insert(
         1,
         Changes {
-            bounds,
+            given,
             ..Changes::default()
         },
     );
 }
 
 #[test]
-fn the_newest_acknowledged_bound_counts_and_each_once() {
+fn the_newest_acknowledged_arguments_count_and_each_once() {
     let with = |change: fn(&mut Told, &mut Evidence)| {
         found(|told, evidence| {
             changed(told, evidence);
@@ -135,11 +167,11 @@ fn the_newest_acknowledged_bound_counts_and_each_once() {
         })
     };
     assert_eq!(with(|_, _| ()), (0, 0));
-    let bounds = |told: &mut Told, bounds: &[i64]| told.changes.get_mut(&1).unwrap().bounds = bounds.to_vec();
+    let given = |told: &mut Told, bound| told.changes.get_mut(&1).unwrap().given = vec![Ask::Sum(bound)];
     let open = |told: &mut Told, change| told.changes.get_mut(&1).unwrap().open = Some(change);
     assert_eq!(
         with(|told, _| {
-            told.changes.get_mut(&1).unwrap().open = Some(Change::To(9));
+            told.changes.get_mut(&1).unwrap().open = Some(Change::To(Ask::Sum(9)));
         }),
         (0, 0),
         "what was not answered need not have taken effect"
@@ -147,8 +179,8 @@ fn the_newest_acknowledged_bound_counts_and_each_once() {
     assert_eq!(
         found(|told, evidence| {
             changed(told, evidence);
-            bounds(told, &[7]);
-            open(told, Change::To(4));
+            given(told, 7);
+            open(told, Change::To(Ask::Sum(4)));
         }),
         (0, 0),
         "but may have"
@@ -156,30 +188,30 @@ fn the_newest_acknowledged_bound_counts_and_each_once() {
     assert_eq!(
         found(|told, evidence| {
             changed(told, evidence);
-            bounds(told, &[7]);
-            open(told, Change::To(5));
+            given(told, 7);
+            open(told, Change::To(Ask::Sum(5)));
         }),
         (1, 0),
         "and nothing else"
     );
     assert_eq!(
-        with(|told, _| told.changes.get_mut(&1).unwrap().bounds.push(5)),
+        with(|told, _| told.changes.get_mut(&1).unwrap().given.push(Ask::Sum(5))),
         (1, 0),
         "lost"
     );
     assert_eq!(
-        with(|told, _| told.changes.get_mut(&1).unwrap().bounds.reverse()),
+        with(|told, _| told.changes.get_mut(&1).unwrap().given.reverse()),
         (1, 0),
         "order"
     );
     assert_eq!(
-        with(|told, _| told.changes.get_mut(&1).unwrap().bounds.truncate(1)),
+        with(|told, _| told.changes.get_mut(&1).unwrap().given.truncate(1)),
         (0, 1),
         "twice"
     );
     assert_eq!(with(|told, _| told.changes.clear()), (0, 1), "nobody's");
     assert_eq!(
-        with(|_, evidence| (evidence.rows[0].bound, evidence.rows[0].result) = (7, Some(28))),
+        with(|_, evidence| (evidence.rows[0].ask, evidence.rows[0].result) = (Ask::Sum(7), Some(28))),
         (1, 1)
     );
 }
@@ -287,7 +319,7 @@ fn a_demand_is_there_under_its_code() {
     let demanded = |told: &mut Told, code: &str, bound| {
         told.acknowledged[1] = Acknowledged {
             identity: Identity::Code(code.to_owned()),
-            bound: Some(bound),
+            ask: Some(Ask::Sum(bound)),
             at: 1.0,
         };
     };
@@ -306,7 +338,7 @@ fn a_demand_is_there_under_its_code() {
 
 #[test]
 fn what_nobody_asked_for_is_duplicated() {
-    let another = || row(4, 50, "created start stop result=1275");
+    let another = || row(4, Ask::Sum(50), "created start stop result=1275");
     assert_eq!(found(|_, evidence| evidence.rows.push(another())), (0, 1));
     assert_eq!(
         found(|told, evidence| {
@@ -319,7 +351,7 @@ fn what_nobody_asked_for_is_duplicated() {
     assert_eq!(
         found(|told, evidence| {
             evidence.rows.push(another());
-            told.indeterminate.push(Some(51));
+            told.indeterminate.push(Some(Ask::Sum(51)));
         }),
         (0, 1),
         "but not for another bound"

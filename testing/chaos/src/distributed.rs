@@ -5,7 +5,7 @@
 mod strikes;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,11 +17,12 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use super::evidence::Evidence;
-use super::load::{Load, Queue, Target};
+use super::load::{Database, Load, Queue, Target};
 use super::plan::Round;
-use super::system::{PACE, READY_LIMIT, Struck, System, drain_limit};
+use super::system::{PACE, READY_LIMIT, Struck, System, are_declared, drain_limit};
 use super::tables::Tables;
 use super::told::{Told, now};
+use super::{asks, calls, handlers};
 use crate::ledger::Ledger;
 use pp_testkit::client::Api;
 use pp_testkit::pooler::Pooler;
@@ -33,6 +34,8 @@ use pp_testkit::{ports, wait};
 
 const SERVERS: [Kind; 3] = Kind::ALL;
 const PREFIX: &str = "pp.chaos";
+/// The program with the kinds of a run.
+const WORKER: &str = "pp_chaos_worker";
 /// Small, so that messages stay in the queue while consumers are frozen, and faults find batches half done.
 const WINDOW: &str = "100";
 /// A pooler that shares few sessions, and asks a PostgreSQL that was away again soon.
@@ -61,6 +64,8 @@ pub struct Distributed {
     dispatcher: Part,
     consumers: [Part; 2],
     client: Api,
+    /// The file of the handlers' calls.
+    calls: PathBuf,
     database: String,
     rabbitmq: String,
     _pooler: Pooler,
@@ -102,12 +107,14 @@ impl Distributed {
                 rabbitmq: to_rabbitmq,
             })
         };
+        let calls = folder.join("calls");
         let dispatch = |what: &str| ("PP_DISPATCH", what.to_owned());
         let worker = [
             dispatch("off"),
             ("PP_PACE", PACE.to_owned()),
             ("PP_PREFETCH", WINDOW.to_owned()),
             ("PP_BATCH", WINDOW.to_owned()),
+            (handlers::CALLS, calls.display().to_string()),
         ];
         let api = [
             ("PP_API_BIND", format!("127.0.0.1:{port}")),
@@ -117,16 +124,12 @@ impl Distributed {
             api: part("api", "pp_backend_api", &database, &api)?,
             dispatcher: part("dispatcher", "task_consumer", &database, &[dispatch("only")])?,
             consumers: [
-                part("consumer-0", "task_consumer", &database, &worker)?,
-                part(
-                    "consumer-1",
-                    "task_consumer",
-                    &pooled,
-                    &[&worker[..], &[direct]].concat(),
-                )?,
+                part("consumer-0", WORKER, &database, &worker)?,
+                part("consumer-1", WORKER, &pooled, &[&worker[..], &[direct]].concat())?,
             ],
             _pooler: pooler,
             client: Api::at(port),
+            calls,
             database,
             rabbitmq,
             servers,
@@ -149,13 +152,19 @@ impl Distributed {
             self.api.service.ensure_running()?;
             ensure!(client.is_ready(), "its readiness is not 200");
             Ok(())
-        })
+        })?;
+        are_declared(&client)
     }
 
-    /// Messages that wait in both queues.
+    /// Messages that wait in all queues.
     async fn ready_messages(&self) -> Result<u64> {
         let broker = RabbitMq::connect(&self.rabbitmq, QueueNames::new(PREFIX), RabbitMqConfig::default()).await?;
-        Ok(broker.ready_messages(&QueueKind::sums()).await? + broker.ready_messages(&QueueKind::DeadLetter).await?)
+        let mut waiting =
+            broker.ready_messages(&QueueKind::sums()).await? + broker.ready_messages(&QueueKind::DeadLetter).await?;
+        for kind in asks::other_kinds() {
+            waiting += broker.ready_messages(&QueueKind::Demand(kind)).await?;
+        }
+        Ok(waiting)
     }
 }
 
@@ -171,6 +180,10 @@ impl System for Distributed {
         Target {
             client: self.client.clone(),
             queue: spares.then_some(queue),
+            database: Some(Database {
+                runtime: self.runtime.handle().clone(),
+                url: self.database.clone(),
+            }),
             redrives: spares,
             demands: spares,
             limit: drain_limit(round.fault),
@@ -202,8 +215,11 @@ impl System for Distributed {
     }
 
     fn evidence(&mut self, above: i64) -> Result<Evidence> {
-        self.runtime
-            .block_on(async { Tables::connect(&self.database).await?.evidence(above).await })
+        let reading = async { Tables::connect(&self.database).await?.evidence(above).await };
+        Ok(Evidence {
+            calls: calls::read(&self.calls)?,
+            ..self.runtime.block_on(reading)?
+        })
     }
 
     fn ensure_running(&mut self) -> Result<()> {

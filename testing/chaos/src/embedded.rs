@@ -3,7 +3,7 @@
 mod reading;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,8 +13,9 @@ use super::evidence::{Evidence, Letter};
 use super::fault::Fault;
 use super::load::{Load, Target};
 use super::plan::Round;
-use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Struck, System, drain_limit};
+use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Struck, System, are_declared, drain_limit};
 use super::told::{Attempt, Identity, Told, now};
+use super::{calls, handlers};
 use pp_testkit::client::Api;
 use pp_testkit::service::Service;
 use pp_testkit::signals::Stop;
@@ -29,6 +30,8 @@ const FULL_LIMIT: Duration = Duration::from_secs(60);
 pub struct Embedded {
     service: Service,
     client: Api,
+    /// The file of the handlers' calls, never on the disk that is filled.
+    calls: PathBuf,
     disk: Option<Disk>,
 }
 
@@ -40,15 +43,18 @@ impl Embedded {
     pub fn start(folder: &Path, mebibytes: Option<u32>) -> Result<Self> {
         let disk = mebibytes.map(|size| Disk::mount(folder, size)).transpose()?;
         let data = disk.as_ref().map_or(folder, Disk::path).join("data");
+        let calls = folder.join("calls");
         let [port] = ports::free()?;
         let variables = vec![
             ("PP_API_BIND", format!("127.0.0.1:{port}")),
             ("PP_DATA_DIR", data.to_string_lossy().into_owned()),
             ("PP_PACE", PACE.to_owned()),
+            (handlers::CALLS, calls.display().to_string()),
         ];
         let mut system = Self {
-            service: Service::new("pp_standalone", "pp_standalone", folder, variables)?,
+            service: Service::new("pp_standalone", "pp_chaos_standalone", folder, variables)?,
             client: Api::at(port),
+            calls,
             disk,
         };
         system.service.start()?;
@@ -61,7 +67,8 @@ impl Embedded {
             self.service.ensure_running()?;
             ensure!(self.client.is_ready(), "its readiness is not 200");
             Ok(())
-        })
+        })?;
+        are_declared(&self.client)
     }
 
     fn happen(&mut self, round: &Round, load: &Load, stop: &Stop) -> Result<()> {
@@ -132,6 +139,7 @@ impl System for Embedded {
         Target {
             client: self.client.clone(),
             queue: None,
+            database: None,
             redrives: true,
             demands: true,
             limit: drain_limit(round.fault),
@@ -159,6 +167,7 @@ impl System for Embedded {
         let rows = reading::works(&self.client, above)?;
         let letters = reading::pages(&self.client, "/deadletter?", 0)?;
         let letters = letters.iter().map(|letter| Letter {
+            kind: letter["kind"].as_str().unwrap_or_default().to_owned(),
             work_id: letter["work_id"].as_i64(),
             generation: None,
             message_id: letter["message_id"].as_str().map(str::to_owned),
@@ -167,6 +176,8 @@ impl System for Embedded {
         Ok(Evidence {
             rows,
             letters: letters.collect(),
+            calls: calls::read(&self.calls)?,
+            shows_deleted: false,
             orphans: 0,
             begun_again: None,
         })

@@ -1,6 +1,9 @@
 //! What stands in the database: the other side of the account, in the form that [`super::check`] compares. How it is
 //! read is a matter of the system: with SQL in [`super::tables`], over the API in [`super::embedded`].
 
+use super::asks::Ask;
+use super::calls::Call;
+
 /// One work, with its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -12,8 +15,8 @@ pub struct Row {
     pub deleted: bool,
     /// The identity of its demand, where that can be seen.
     pub message_id: Option<String>,
-    /// Its bound.
-    pub bound: i64,
+    /// What it asks for.
+    pub ask: Ask,
     /// Its status, as the API says it.
     pub status: String,
     /// Its result, of a work that is done.
@@ -23,20 +26,24 @@ pub struct Row {
     /// When it last changed, in seconds since 1970.
     pub updated_on: f64,
     /// Its events, oldest first: the generation, the second word of the variable (`start` of `compute/start`), and of
-    /// a result or another bound its value, as in `result=10` and `updated=4`.
+    /// a result or other arguments the value, as in `result=10` and `updated=4`.
     pub history: Vec<(i32, String)>,
 }
 
 impl Row {
-    /// Whether it was created over the API, and not by a worker.
-    pub fn from_api(&self) -> bool {
-        self.work_code.starts_with("api-")
+    /// Whether it was created as a row, over the API or by an application, and not by a worker.
+    pub fn is_created(&self) -> bool {
+        !self.work_code.starts_with("consumer-")
     }
 
-    /// The bounds that it was given after the first, in order.
-    pub fn updates(&self) -> Vec<i64> {
-        let bounds = self.history.iter().filter_map(|(_, word)| bound_of(word));
-        bounds.collect()
+    /// The arguments that it was given after the first, in order.
+    pub fn updates(&self) -> Vec<Ask> {
+        self.history.iter().filter_map(|(_, word)| self.given(word)).collect()
+    }
+
+    /// What the work asks for since this word, as in `updated=4`.
+    pub(super) fn given(&self, word: &str) -> Option<Ask> {
+        Ask::of(self.ask.kind(), word.strip_prefix("updated=")?)
     }
 
     /// How often it was cancelled; a deletion is told in the same word, as the last of all.
@@ -51,14 +58,11 @@ impl Row {
     }
 }
 
-/// The bound in `updated=4`.
-pub(super) fn bound_of(word: &str) -> Option<i64> {
-    word.strip_prefix("updated=")?.parse().ok()
-}
-
 /// One dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
+    /// The kind that it is of.
+    pub kind: String,
     /// The work that it is about, if it is about one.
     pub work_id: Option<i64>,
     /// The work's generation that failed, where that can be seen.
@@ -74,6 +78,10 @@ pub struct Evidence {
     pub rows: Vec<Row>,
     /// All dead letters.
     pub letters: Vec<Letter>,
+    /// The calls of handlers, since the beginning.
+    pub calls: Vec<Call>,
+    /// Whether deleted works are among the rows.
+    pub shows_deleted: bool,
     /// Events that belong to no work.
     pub orphans: i64,
     /// How often works were redriven, all of them together, also those that are not among the rows.

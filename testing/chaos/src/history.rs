@@ -1,7 +1,8 @@
 //! Whether a work's events tell what happened to it: each step once, in order, generation by generation.
 
+use super::asks::Ask;
 use super::check::Findings;
-use super::evidence::{Row, bound_of};
+use super::evidence::Row;
 
 /// Steps that are told once in a generation; a start and an error are told for each attempt that failed.
 const ONCE: [&str; 6] = ["created", "redriven", "updated", "stop", "result", "cancelled"];
@@ -36,14 +37,14 @@ pub fn examine(row: &Row, findings: &mut Findings) {
     }
 }
 
-/// `created`, `redriven` or another bound, attempts that failed, and at last the one that did not, unless all failed. What
-/// was under way when the work was given another bound, cancelled or deleted, is told of no more.
+/// `created`, `redriven` or other arguments, attempts that failed, and at last the one that did not, unless all failed. What
+/// was under way when the work was given other arguments, cancelled or deleted, is told of no more.
 fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> bool {
     let rest = match (generation, words) {
-        (1, ["created", rest @ ..]) if row.from_api() => rest,
-        (1, rest) if !row.from_api() => rest,
+        (1, ["created", rest @ ..]) if row.is_created() => rest,
+        (1, rest) if !row.is_created() => rest,
         (2.., ["redriven", rest @ ..]) => rest,
-        (2.., [begin, rest @ ..]) if bound_of(begin).is_some() => rest,
+        (2.., [begin, rest @ ..]) if row.given(begin).is_some() => rest,
         _ => return false,
     };
     let last = generation == row.generation;
@@ -60,18 +61,18 @@ fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> b
     if last && !row.deleted && cancelled != (row.status == "cancelled") {
         return false;
     }
-    let cut_short = cancelled || next.and_then(bound_of).is_some() || last && row.status == "cancelled";
+    let cut_short = cancelled || next.and_then(|next| row.given(next)).is_some() || last && row.status == "cancelled";
     let failed = rest.chunks(2).take_while(|pair| pair == &["start", "error"]).count();
     match &rest[2 * failed..] {
         ["start", "stop", ..] if cancelled => false,
-        ["start", "stop", result] if last => row.status == "done" && is_sum(result, row.bound),
-        // The first bound of a work is not among its events.
+        ["start", "stop", result] if last => row.status == "done" && is_result(result, row.ask),
+        // The first arguments of a work are not compared.
         ["start", "stop", result] => {
             cut_short
                 && words
                     .first()
-                    .and_then(|begin| bound_of(begin))
-                    .is_none_or(|bound| is_sum(result, bound))
+                    .and_then(|begin| row.given(begin))
+                    .is_none_or(|ask| is_result(result, ask))
         }
         ["start"] => cut_short,
         [] => cut_short || failed > 0 && !(last && row.status == "done"),
@@ -79,8 +80,9 @@ fn is_right(row: &Row, generation: i32, words: &[&str], next: Option<&str>) -> b
     }
 }
 
-fn is_sum(word: &str, bound: i64) -> bool {
-    word.strip_prefix("result=") == Some((bound * (bound + 1) / 2).to_string().as_str())
+fn is_result(word: &str, ask: Ask) -> bool {
+    let told = word.strip_prefix("result=").and_then(|told| told.parse().ok());
+    told.is_some() && told == ask.result()
 }
 
 fn is_doubled(words: &[&str]) -> bool {
@@ -109,7 +111,7 @@ mod tests {
             },
             deleted,
             message_id: None,
-            bound: 4,
+            ask: Ask::Sum(4),
             status: status.into(),
             result: (status == "done").then_some(10),
             generation,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::check::Findings;
 use super::evidence::{Evidence, Letter, Row};
-use super::told::{FAILS, Told};
+use super::told::Told;
 
 /// The dead letters, by what they are about.
 pub(super) struct Letters<'a> {
@@ -31,7 +31,7 @@ impl<'a> Letters<'a> {
     /// One that failed has one, for its last generation, until it is deleted or starts over; the others have none.
     pub(super) fn of_work(&self, row: &Row, findings: &mut Findings) {
         let letters = self.works.get(&row.id).map_or(&[][..], Vec::as_slice);
-        let expected = usize::from(row.bound == FAILS && !row.deleted && row.status != "cancelled");
+        let expected = usize::from(row.ask.fails() && !row.deleted && row.status != "cancelled");
         if letters.len() < expected {
             findings
                 .lost
@@ -40,6 +40,10 @@ impl<'a> Letters<'a> {
             findings
                 .duplicated
                 .push(format!("work {} has {} dead letters", row.id, letters.len()));
+        }
+        for letter in letters.iter().filter(|letter| letter.kind != row.ask.kind()) {
+            let line = format!("work {} ({:?}) has a dead letter of {}", row.id, row.ask, letter.kind);
+            findings.duplicated.push(line);
         }
         let others = letters
             .iter()

@@ -4,9 +4,14 @@
 //! [`distributed`] in many processes behind proxies, [`embedded`] in one, on a [`disk`] of its own; [`load`] asks and writes down
 //! what it is [`told`]; [`rounds`] brings these together, [`check`] and [`history`] compare with the [`evidence`], [`table`] shows it.
 //!
+//! A run has three kinds of works: [`asks`] says what they ask for, [`handlers`] is the code of two of them, and [`calls`] what
+//! that code told of itself.
+//!
 //! [`staleness`] is another proof, about reads. [`demands`], [`queues`] and [`ledger`] are for whoever puts a system under load
 //! and looks at what came of it.
 
+pub mod asks;
+pub mod calls;
 mod changes;
 pub mod check;
 pub mod demands;
@@ -15,6 +20,7 @@ pub mod distributed;
 pub mod embedded;
 pub mod evidence;
 pub mod fault;
+pub mod handlers;
 pub mod history;
 pub mod ledger;
 mod letters;

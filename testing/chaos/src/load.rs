@@ -4,6 +4,7 @@
 //! Each kind of client has a file of its own.
 
 mod amqp;
+mod app;
 mod bulk;
 mod changes;
 mod demands;
@@ -22,7 +23,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 
-use super::told::{Acknowledged, Attempt, FAILS, Identity, Told, now};
+use super::asks::{Ask, FAILS, Mood};
+use super::told::{Acknowledged, Attempt, Identity, Told, now};
 use crate::outcome::Outcome;
 use pp_testkit::client::Api;
 
@@ -40,12 +42,23 @@ pub struct Queue {
     pub prefix: String,
 }
 
+/// The database of an application that has PP's tables in it.
+#[derive(Clone)]
+pub struct Database {
+    /// What runs the client's connection.
+    pub runtime: Handle,
+    /// PostgreSQL's own URL.
+    pub url: String,
+}
+
 /// Whom the clients of a round ask.
 pub struct Target {
     /// The API.
     pub client: Api,
     /// The broker; without one, demands come over the API alone.
     pub queue: Option<Queue>,
+    /// The database; without one, no application puts works in.
+    pub database: Option<Database>,
     /// Whether an operator redrives dead letters meanwhile.
     pub redrives: bool,
     /// Whether works are demanded that have no row yet.
@@ -94,6 +107,9 @@ impl Load {
         }
         if let Some(queue) = target.queue {
             clients.push(Box::new(move |shared, rng| amqp::run(shared, &queue, rng)));
+        }
+        if let Some(database) = target.database {
+            clients.push(Box::new(move |shared, rng| app::run(shared, &database, rng)));
         }
         let run = |(number, client): (u64, Run)| {
             let (shared, rng) = (shared.clone(), StdRng::seed_from_u64(seed.wrapping_add(number)));
@@ -175,10 +191,10 @@ impl Shared {
         self.told().odd.push(format!("{method} {path} answered {what}"));
     }
 
-    fn acknowledge(&self, identity: Identity, bound: Option<i64>) {
+    fn acknowledge(&self, identity: Identity, ask: Option<Ask>) {
         self.told().acknowledged.push(Acknowledged {
             identity,
-            bound,
+            ask,
             at: now(),
         });
     }
@@ -198,18 +214,40 @@ fn at_a_rate(shared: &Shared, interval: Duration, mut once: impl FnMut()) {
 /// when their worker dies, short enough not to be the larger part of what a recovery takes.
 const SLOW: Range<i64> = 100_000..300_000;
 
-/// What is asked for: most works end at once, some run for a while, a few fail. `None` leaves it to the API.
-fn bound(rng: &mut StdRng) -> Option<i64> {
-    match rng.random_range(0..1_000) {
-        0..10 => Some(FAILS),
-        10..40 => Some(rng.random_range(SLOW)),
-        40..340 => None,
-        _ => Some(rng.random_range(1..4_000)),
+/// The milliseconds of slow works.
+const SLOW_MILLIS: Range<u32> = 50..300;
+/// The moods of works in a run.
+const MOODS: [Mood; 3] = [Mood::Fails, Mood::FailsTwice, Mood::PanicsOnce];
+
+/// What is asked for: most works are sums that end at once, some run for a while, a few fail. `None` leaves it to the API.
+fn ask(rng: &mut StdRng) -> Option<Ask> {
+    match rng.random_range(0..10) {
+        0..3 => None,
+        _ => Some(any_ask(rng)),
     }
 }
 
-fn body(bound: Option<i64>) -> String {
-    bound.map_or_else(|| "{}".to_owned(), |bound| format!(r#"{{"add_up_to":{bound}}}"#))
+/// The same where nothing is left to anybody.
+fn any_ask(rng: &mut StdRng) -> Ask {
+    match rng.random_range(0..1_000) {
+        0..15 => Ask::Sum(FAILS),
+        15..60 => Ask::Sum(rng.random_range(SLOW)),
+        60..180 => slow(rng),
+        180..240 => moody(rng),
+        _ => Ask::Sum(rng.random_range(1..4_000)),
+    }
+}
+
+fn slow(rng: &mut StdRng) -> Ask {
+    Ask::Slow(rng.random_range(SLOW_MILLIS))
+}
+
+fn moody(rng: &mut StdRng) -> Ask {
+    Ask::Moody(MOODS[rng.random_range(0..MOODS.len())], rng.random_range(0..1_000_000))
+}
+
+fn body(ask: Option<Ask>) -> String {
+    ask.map_or_else(|| "{}".to_owned(), Ask::body)
 }
 
 /// A key that nobody else has.

@@ -11,7 +11,7 @@ use super::load::Load;
 use super::plan::Round;
 use super::system::{DRAIN_LIMIT, Struck, System, drain_limit};
 use super::table::Report;
-use super::told::{Attempt, FAILS, Identity, Told};
+use super::told::{Attempt, Identity, Told};
 use pp_testkit::signals::Stop;
 
 /// The pause between two looks at what is missing.
@@ -171,7 +171,7 @@ fn recovery(round: &Round, struck: &Struck, told: &Told, rows: &[Row]) -> (usize
     };
     let after = rows
         .iter()
-        .filter(|row| row.bound != FAILS && row.updated_on > struck.began)
+        .filter(|row| !row.ask.has_moods() && row.updated_on > struck.began)
         .filter(|row| !told.changes.contains_key(&row.id) && is_known(row));
     let ends: Vec<f64> = after.map(|row| row.updated_on).collect();
     let last = ends.iter().copied().fold(0.0, f64::max);

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use pp_testkit::client::Api;
 use pp_testkit::signals::Stop;
+use pp_testkit::wait;
 
+use super::asks::OTHER_KINDS;
 use super::evidence::Evidence;
 use super::fault::Fault;
 use super::load::{Load, Target};
@@ -28,6 +31,18 @@ pub(super) fn drain_limit(fault: Fault) -> Duration {
     } else {
         DRAIN_LIMIT
     }
+}
+
+/// Waits until the workers have declared the kinds of a run.
+pub(super) fn are_declared(client: &Api) -> Result<()> {
+    for kind in OTHER_KINDS {
+        wait::until_ok("a kind is not declared", READY_LIMIT, || {
+            let answer = client.try_get(&format!("/kind/{kind}"))?;
+            ensure!(answer.status == 200, "{kind}: {}", answer.status);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// When a fault was there, in seconds since 1970.

@@ -1,9 +1,10 @@
 //! Reads the evidence of a distributed system from PostgreSQL's tables, with SQL of its own, so that a mistake of PP's
 //! own reading does not hide one of its writing.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, Row as SqlRow};
 
+use super::asks::Ask;
 use super::evidence::{Evidence, Letter, Row};
 use super::told::Told;
 use crate::ledger;
@@ -58,17 +59,17 @@ impl Tables {
     /// # Errors
     /// When the server does not answer.
     pub async fn missing(&self, told: &Told) -> Result<Missing> {
-        let (demands, codes, unreadable) = (told.message_ids(), told.codes(), &told.unreadable);
+        let ((kinds, ids), codes, unreadable) = (told.messages(), told.codes(), &told.unreadable);
         let sql = "
             SELECT (SELECT count(*) FROM works WHERE status IN ('pending', 'running')),
-                   (SELECT count(*) FROM unnest($1::text[]) AS asked (id)
-                    WHERE NOT EXISTS (SELECT FROM works WHERE message_id = asked.id))
+                   (SELECT count(*) FROM unnest($4::text[], $1::text[]) AS asked (kind, id)
+                    WHERE NOT EXISTS (SELECT FROM works WHERE works.kind = asked.kind AND message_id = asked.id))
                    + (SELECT count(*) FROM unnest($2::text[]) AS asked (code)
                       WHERE NOT EXISTS (SELECT FROM works WHERE work_code = asked.code)),
                    (SELECT count(*) FROM unnest($3::text[]) AS asked (id)
                     WHERE NOT EXISTS (SELECT FROM dead_letters WHERE message_id = asked.id AND work_id IS NULL)),
                    (SELECT count(*) FROM dead_letters WHERE due_at IS NOT NULL)";
-        let row = self.client.query_one(sql, &[&demands, &codes, unreadable]).await?;
+        let row = self.client.query_one(sql, &[&ids, &codes, unreadable, &kinds]).await?;
         Ok(Missing {
             unfinished: row.try_get(0)?,
             demands: row.try_get(1)?,
@@ -95,7 +96,7 @@ impl Tables {
         Ok(self.client.batch_execute(statements).await?)
     }
 
-    /// Works with ids above `above`, their events, and all dead letters.
+    /// Works with ids above `above`, their events, and all dead letters. The calls of handlers are elsewhere.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -117,6 +118,8 @@ impl Tables {
         Ok(Evidence {
             rows,
             letters: self.letters().await?,
+            calls: Vec::new(),
+            shows_deleted: true,
             orphans,
             begun_again: Some(begun_again),
         })
@@ -124,7 +127,7 @@ impl Tables {
 
     async fn page(&self, above: i64) -> Result<Vec<Row>> {
         let sql = "
-            SELECT id, message_id, (args ->> 'add_up_to')::bigint, status::text, (result #>> '{}')::bigint, generation,
+            SELECT id, message_id, args::text, status::text, (result #>> '{}')::bigint, generation,
                    extract(epoch FROM updated_on)::float8,
                    (SELECT array_agg(events.generation ORDER BY events.id) FROM events WHERE work_id = works.id),
                    (SELECT array_agg(
@@ -132,20 +135,21 @@ impl Tables {
                         || CASE WHEN variable IN ('compute/result', 'work/updated') THEN '=' || value ELSE '' END
                         ORDER BY events.id)
                     FROM events WHERE work_id = works.id),
-                   work_code, deleted_on IS NOT NULL
+                   work_code, deleted_on IS NOT NULL, kind
             FROM works WHERE id > $1 ORDER BY id LIMIT $2";
         let rows = self.client.query(sql, &[&above, &PAGE]).await?;
         rows.iter().map(row).collect()
     }
 
     async fn letters(&self) -> Result<Vec<Letter>> {
-        let sql = "SELECT work_id, generation, message_id FROM dead_letters";
+        let sql = "SELECT work_id, generation, message_id, kind FROM dead_letters";
         let rows = self.client.query(sql, &[]).await?;
         let letter = |row: &SqlRow| {
             Ok(Letter {
                 work_id: row.try_get(0)?,
                 generation: row.try_get(1)?,
                 message_id: row.try_get(2)?,
+                kind: row.try_get(3)?,
             })
         };
         rows.iter().map(letter).collect()
@@ -155,12 +159,13 @@ impl Tables {
 fn row(row: &SqlRow) -> Result<Row> {
     let generations: Vec<i32> = row.try_get::<_, Option<_>>(7)?.unwrap_or_default();
     let words: Vec<String> = row.try_get::<_, Option<_>>(8)?.unwrap_or_default();
+    let (kind, args): (&str, &str) = (row.try_get(11)?, row.try_get(2)?);
     Ok(Row {
         id: row.try_get(0)?,
         work_code: row.try_get(9)?,
         deleted: row.try_get(10)?,
         message_id: row.try_get(1)?,
-        bound: row.try_get(2)?,
+        ask: Ask::of(kind, args).with_context(|| format!("no run asks for {kind} {args}"))?,
         status: row.try_get(3)?,
         result: row.try_get(4)?,
         generation: row.try_get(5)?,

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The bound that no consumer of a chaos run accepts: at its pace the work would take longer than an hour.
-pub const FAILS: i64 = 2_147_483_647;
+use pp_lib::domain::KindName;
+
+use super::asks::Ask;
 
 /// Seconds since 1970, by the clock of this machine, which is the database's as well.
 pub fn now() -> f64 {
@@ -19,7 +20,7 @@ pub fn now() -> f64 {
 pub enum Identity {
     /// The id of the work, from the API's answer.
     Work(i64),
-    /// The message id, which the client made.
+    /// The message id, which the client made; it is one within the kind.
     Message(String),
     /// The code that was promised for the work.
     Code(String),
@@ -30,17 +31,24 @@ pub enum Identity {
 pub struct Acknowledged {
     /// Which one.
     pub identity: Identity,
-    /// The bound, unless the choice was left to the API.
-    pub bound: Option<i64>,
+    /// What it asked for, unless the bound of a sum was left to the API.
+    pub ask: Option<Ask>,
     /// When the client had its answer, in seconds since 1970.
     pub at: f64,
+}
+
+impl Acknowledged {
+    /// The name of its kind.
+    pub fn kind(&self) -> &'static str {
+        self.ask.map_or(KindName::ADD_UP_TO, Ask::kind)
+    }
 }
 
 /// What a client asks of a work that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Another bound.
-    To(i64),
+    /// Other arguments.
+    To(Ask),
     /// That it is cancelled.
     Cancel,
     /// That it starts over, failed or cancelled.
@@ -52,8 +60,8 @@ pub enum Change {
 /// What a client asked of its own work, one thing after the other, until one was not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The bounds that it was acknowledged to be given, in order.
-    pub bounds: Vec<i64>,
+    /// The arguments that it was acknowledged to be given, in order.
+    pub given: Vec<Ask>,
     /// How often it was acknowledged to be cancelled.
     pub cancels: usize,
     /// Whether its deletion was acknowledged.
@@ -87,8 +95,10 @@ pub struct Told {
     pub acknowledged: Vec<Acknowledged>,
     /// Message ids of confirmed messages that nobody can read: each must become one dead letter.
     pub unreadable: Vec<String>,
-    /// The bounds of demands that may exist or not: sent once, without a key, and not answered.
-    pub indeterminate: Vec<Option<i64>>,
+    /// Demands that may exist or not: sent once, without a key, and not answered.
+    pub indeterminate: Vec<Option<Ask>>,
+    /// The codes of works that an application put in and rolled back.
+    pub rolled_back: Vec<String>,
     /// What was asked of works by those who created them, by id.
     pub changes: HashMap<i64, Changes>,
     /// Every request for works.
@@ -113,6 +123,7 @@ impl Told {
         self.acknowledged.extend(other.acknowledged);
         self.unreadable.extend(other.unreadable);
         self.indeterminate.extend(other.indeterminate);
+        self.rolled_back.extend(other.rolled_back);
         self.changes.extend(other.changes);
         self.attempts.extend(other.attempts);
         self.redriven += other.redriven;
@@ -123,13 +134,13 @@ impl Told {
         self.odd.extend(other.odd);
     }
 
-    /// The message ids of demands that have no other identity.
-    pub fn message_ids(&self) -> Vec<String> {
-        let ids = self.acknowledged.iter().filter_map(|one| match &one.identity {
-            Identity::Message(id) => Some(id.clone()),
+    /// Kinds and message ids of demands that have no other identity.
+    pub fn messages(&self) -> (Vec<&'static str>, Vec<&str>) {
+        let messages = self.acknowledged.iter().filter_map(|one| match &one.identity {
+            Identity::Message(id) => Some((one.kind(), id.as_str())),
             Identity::Work(_) | Identity::Code(_) => None,
         });
-        ids.collect()
+        messages.unzip()
     }
 
     /// The codes that were promised.

@@ -145,7 +145,7 @@ const MAY_DEPEND: [(&str, &[&str]); 19] = [
     ("thumbnails", &["pp_lib", "pp_standalone"]),
     ("welcome_email", &["pp_lib", "pp_standalone"]),
     ("pp_testkit", &[]),
-    ("pp_chaos", &["pp_lib", "pp_testkit"]),
+    ("pp_chaos", &["pp_lib", "pp_testkit", "pp_standalone", "task_consumer"]),
     ("pp_bench", &["pp_lib", "pp_testkit", "pp_chaos"]),
     ("pp_tests", &["pp_lib", "pp_cli", "pp_testkit", "pp_chaos"]),
     ("pp_conformance", &["pp_lib"]),

@@ -5,6 +5,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::super::asks::Ask;
 use super::super::evidence::Row;
 use crate::outcome::Outcome;
 use pp_testkit::client::Api;
@@ -89,7 +90,7 @@ fn row(client: &Api, work: &Value) -> Result<Row> {
         // Those are not shown.
         deleted: false,
         message_id: None,
-        bound: work["add_up_to"].as_i64().unwrap_or_default(),
+        ask: Ask::of_answer(work).with_context(|| format!("no run asks for {work}"))?,
         status: text(&work["status"]),
         result: work["result"].as_i64(),
         generation,

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::{RETRY_PAUSE, SLOW, Shared, at_a_rate, body, bound, key, keyed};
+use super::{RETRY_PAUSE, SLOW, Shared, ask, at_a_rate, body, key, keyed, moody, slow};
+use crate::asks::{Ask, FAILS};
 use crate::outcome::Outcome;
-use crate::told::{Change, FAILS, Identity};
+use crate::told::{Change, Identity};
 
 pub(super) const THREADS: usize = 3;
 const INTERVAL: Duration = Duration::from_millis(80);
@@ -21,42 +22,51 @@ const FRESH_AFTER: Duration = Duration::from_secs(3);
 pub(super) fn run(shared: &Shared, mut rng: StdRng) {
     let mut deleted: Vec<(i64, Instant)> = Vec::new();
     at_a_rate(shared, INTERVAL, || {
-        let bound = bound(&mut rng);
-        let Some(answer) = keyed::call(shared, PATH, &body(bound), &key()) else {
+        let ask = ask(&mut rng);
+        let Some(answer) = keyed::call(shared, PATH, &body(ask), &key()) else {
             return;
         };
         let [id] = keyed::ids(&answer)[..] else {
             return shared.odd("POST", PATH, &answer.to_string());
         };
-        shared.acknowledge(Identity::Work(id), bound);
-        if change_often(shared, id, &mut rng) && rng.random_range(0..3) == 0 && changed(shared, id, Change::Gone) {
+        shared.acknowledge(Identity::Work(id), ask);
+        if change_often(shared, id, ask, &mut rng) && rng.random_range(0..3) == 0 && changed(shared, id, Change::Gone) {
             deleted.push((id, Instant::now()));
         }
         stay_gone(shared, &deleted, &mut rng);
     });
 }
 
-/// A series of other bounds, now and then with time to compute them; whether all were answered.
-fn change_often(shared: &Shared, id: i64, rng: &mut StdRng) -> bool {
+/// A series of other arguments, now and then with time to do the work; whether all were answered.
+fn change_often(shared: &Shared, id: i64, ask: Option<Ask>, rng: &mut StdRng) -> bool {
     (0..rng.random_range(0..=3)).all(|_| {
         if rng.random() {
             thread::sleep(Duration::from_millis(rng.random_range(0..300)));
         }
         let change = match rng.random_range(0..100) {
-            0..2 => Change::To(FAILS),
-            2..12 => Change::To(rng.random_range(SLOW)),
-            12..32 => Change::Cancel,
-            32..52 => Change::Retry,
-            _ => Change::To(rng.random_range(1..4_000)),
+            0..20 => Change::Cancel,
+            20..40 => Change::Retry,
+            _ => Change::To(other(ask, rng)),
         };
         changed(shared, id, change)
     })
 }
 
+/// Other arguments of the same kind.
+fn other(ask: Option<Ask>, rng: &mut StdRng) -> Ask {
+    match (ask, rng.random_range(0..60)) {
+        (Some(Ask::Slow(_)), _) => slow(rng),
+        (Some(Ask::Moody(..)), _) => moody(rng),
+        (_, 0..2) => Ask::Sum(FAILS),
+        (_, 2..12) => Ask::Sum(rng.random_range(SLOW)),
+        _ => Ask::Sum(rng.random_range(1..4_000)),
+    }
+}
+
 /// Asks for one change; whether it was answered.
 fn changed(shared: &Shared, id: i64, change: Change) -> bool {
     let (method, deed, json) = match change {
-        Change::To(bound) => ("PATCH", "", body(Some(bound))),
+        Change::To(ask) => ("PATCH", "", ask.change()),
         Change::Cancel => ("POST", "/cancel", String::new()),
         Change::Retry => ("POST", "/retry", String::new()),
         Change::Gone => ("DELETE", "", String::new()),
@@ -80,7 +90,7 @@ fn changed(shared: &Shared, id: i64, change: Change) -> bool {
         return false;
     };
     match change {
-        Change::To(bound) => told.changes.entry(id).or_default().bounds.push(bound),
+        Change::To(ask) => told.changes.entry(id).or_default().given.push(ask),
         Change::Gone => told.changes.entry(id).or_default().deleted = true,
         // Its status ruled it out.
         Change::Cancel | Change::Retry if work.is_null() => {}

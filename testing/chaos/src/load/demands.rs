@@ -7,7 +7,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use super::{RETRY_PAUSE, Shared, at_a_rate, body, bound, key, keyed};
+use super::{RETRY_PAUSE, Shared, ask, at_a_rate, body, key, keyed};
+use crate::asks::Ask;
 use crate::outcome::Outcome;
 use crate::told::Identity;
 
@@ -18,13 +19,13 @@ const PATH: &str = "/work/demand";
 /// Demands until the load stops.
 pub(super) fn run(shared: &Shared, mut rng: StdRng) {
     at_a_rate(shared, INTERVAL, || {
-        let bound = bound(&mut rng);
-        let body = body(bound);
+        let ask = ask(&mut rng);
+        let body = body(ask);
         if rng.random_range(0..10) < 2 {
             match shared.post(PATH, &body, None) {
-                Outcome::Good(demand) => drop(accepted(shared, &demand, bound)),
+                Outcome::Good(demand) => drop(accepted(shared, &demand, ask)),
                 Outcome::Later | Outcome::Lost => {
-                    shared.told().indeterminate.push(bound);
+                    shared.told().indeterminate.push(ask);
                     thread::sleep(RETRY_PAUSE);
                 }
                 Outcome::Missing | Outcome::Odd(_) => {}
@@ -35,7 +36,7 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
         let Some(demand) = keyed::call(shared, PATH, &body, &key) else {
             return;
         };
-        let code = accepted(shared, &demand, bound);
+        let code = accepted(shared, &demand, ask);
         if rng.random_range(0..10) == 0
             && let Outcome::Good(again) = shared.post(PATH, &body, Some(&key))
             && again["work_code"].as_str() != code.as_deref()
@@ -47,8 +48,8 @@ pub(super) fn run(shared: &Shared, mut rng: StdRng) {
 }
 
 /// Notes what was accepted, and looks for it; its code.
-fn accepted(shared: &Shared, demand: &Value, asked: Option<i64>) -> Option<String> {
-    let (code, promised) = (demand["work_code"].as_str(), demand["add_up_to"].as_i64());
+fn accepted(shared: &Shared, demand: &Value, asked: Option<Ask>) -> Option<String> {
+    let (code, promised) = (demand["work_code"].as_str(), Ask::of_answer(demand));
     let (Some(code), Some(promised)) = (code, promised) else {
         shared.odd("POST", PATH, &demand.to_string());
         return None;

@@ -1,9 +1,10 @@
 //! `pp_chaos faults` as people run it, and proof that what it checks in PostgreSQL's tables can fail.
 
+use pp_chaos::asks::{Ask, FAILS};
 use pp_chaos::check::{Findings, examine};
 use pp_chaos::ledger::Ledger;
 use pp_chaos::tables::Tables;
-use pp_chaos::told::{Acknowledged, Changes, FAILS, Identity, Told};
+use pp_chaos::told::{Acknowledged, Changes, Identity, Told};
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_testkit::servers::Kind;
 use tokio_postgres::{Client, NoTls};
@@ -133,11 +134,11 @@ const DAMAGES: [(&str, bool); 25] = [
 fn told() -> Told {
     let acknowledged = |identity, bound| Acknowledged {
         identity,
-        bound: Some(bound),
+        ask: Some(Ask::Sum(bound)),
         at: 0.0,
     };
     let updated = Changes {
-        bounds: vec![3],
+        given: vec![Ask::Sum(3)],
         ..Changes::default()
     };
     let deleted = Changes {

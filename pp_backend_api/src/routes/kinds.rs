@@ -88,7 +88,9 @@ impl Api {
             return Err(ApiError::unprocessable(format!("{place}/args: {fault}")));
         }
         self.kinds.check(kind, args).await.map_err(|unknown| match unknown {
-            UnknownKind::Unloaded => ApiError::unavailable("the kinds are not known yet; try again in a moment"),
+            UnknownKind::Unloaded => {
+                ApiError::unavailable("it is not known which kinds there are; try again in a moment")
+            }
             UnknownKind::Undeclared(alike) => ApiError::unprocessable(undeclared(kind, &alike)),
             UnknownKind::Invalid(faults) => {
                 let faults = faults.into_iter().map(|fault| Fault {

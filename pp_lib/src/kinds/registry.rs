@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Declaration, KnownKind, Policy};
@@ -37,8 +37,15 @@ struct Inner {
     store: AnyStore,
     broker: AnyBroker,
     known: watch::Sender<Arc<Known>>,
-    last_look: Mutex<Option<Instant>>,
+    last_look: Mutex<Option<Look>>,
     calls: Semaphore,
+}
+
+/// A reading of the store.
+#[derive(Clone, Copy)]
+struct Look {
+    begun_at: Instant,
+    succeeded: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +71,7 @@ pub enum Unchanged {
 pub enum UnknownKind {
     /// No program has declared the kind. These are similar.
     Undeclared(Vec<KindName>),
-    /// The store has not told its kinds yet.
+    /// The store does not tell its kinds.
     Unloaded,
     /// The arguments have these faults.
     Invalid(Vec<Fault>),
@@ -108,8 +115,18 @@ impl Registry {
 
     /// Reads the kinds if they have changed.
     pub async fn refresh(&self) -> Result<()> {
-        let mut last_look = self.0.last_look.lock().await;
-        *last_look = Some(Instant::now());
+        self.look(&mut *self.0.last_look.lock().await).await
+    }
+
+    async fn look(&self, last_look: &mut Option<Look>) -> Result<()> {
+        let begun_at = Instant::now();
+        let read = self.read().await;
+        let succeeded = read.is_ok();
+        *last_look = Some(Look { begun_at, succeeded });
+        read
+    }
+
+    async fn read(&self) -> Result<()> {
         let revision = Some(self.0.store.kinds_revision().await?);
         if self.0.known.borrow().revision == revision {
             return Ok(());
@@ -208,14 +225,13 @@ impl Registry {
         }
         let mut known = self.get(kind);
         if known.as_ref().is_none_or(|known| !known.is_declared()) {
-            self.look_again().await;
+            if !self.look_again().await {
+                return Err(UnknownKind::Unloaded);
+            }
             known = self.get(kind);
         }
         let Some(known) = known.filter(|known| known.is_declared()) else {
-            return Err(match self.0.known.borrow().revision {
-                Some(_) => UnknownKind::Undeclared(self.alike(kind)),
-                None => UnknownKind::Unloaded,
-            });
+            return Err(UnknownKind::Undeclared(self.alike(kind)));
         };
         match known.faults(args) {
             faults if faults.is_empty() => Ok(()),
@@ -223,14 +239,21 @@ impl Registry {
         }
     }
 
-    /// Reads the kinds now, unless that was done just before.
-    async fn look_again(&self) {
-        let last_look = *self.0.last_look.lock().await;
-        if last_look.is_none_or(|look| look.elapsed() >= SHORTEST_INTERVAL)
-            && let Err(error) = self.refresh().await
-        {
+    /// Reads the kinds, so that all are known that were declared before this call; false if the store does not tell them.
+    /// Calls at the same time share a look.
+    async fn look_again(&self) -> bool {
+        let called_at = Instant::now();
+        let mut last_look = self.0.last_look.lock().await;
+        match *last_look {
+            Some(Look { begun_at, succeeded }) if begun_at >= called_at => return succeeded,
+            Some(Look { begun_at, .. }) => sleep_until(begun_at + SHORTEST_INTERVAL).await,
+            None => {}
+        }
+        let looked = self.look(&mut last_look).await;
+        if let Err(error) = &looked {
             log::debug!("the kinds were not read: {error}");
         }
+        looked.is_ok()
     }
 
     /// Declared kinds with similar names, the most similar first.

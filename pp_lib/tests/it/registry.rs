@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{AnyBroker, Broker as _, Queue};
 use pp_lib::domain::{AddUpTo, Fault, Json, KindName, Origin, Status, Work};
@@ -12,7 +13,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Backoff, Context, Declaration, Failure, HandledKind, Handler, Handling, Kinds, Policy, Registry, UnknownKind};
 use pp_lib::maintenance::{DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, NewWork};
+use pp_lib::store::{AnyStore, NewWork, StoreError};
 use crate::handlers::Sums;
 use pp_lib::worker::{ConsumeSettings, Consumer, announce};
 use tokio::task::JoinHandle;
@@ -219,7 +220,6 @@ async fn a_kind_that_another_process_declares_is_known_with_its_first_work() {
 
     let declaration = r#"{"policy":{},"args_schema":{"required":["to"]}}"#;
     store.declare(&mail(), &json(declaration)).await.unwrap().unwrap();
-    system_time_passes().await;
     let faults = registry.check(&mail(), &json("{}")).await;
     assert!(
         matches!(&faults, Err(UnknownKind::Invalid(faults)) if matches!(&faults[..], [Fault { .. }])),
@@ -230,9 +230,26 @@ async fn a_kind_that_another_process_declares_is_known_with_its_first_work() {
     assert_eq!(alike, Err(UnknownKind::Undeclared(vec![mail()])));
 }
 
-/// Waits longer than a registry waits between two looks.
-async fn system_time_passes() {
-    sleep(Duration::from_millis(150)).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_a_kind_wait_for_one_look_and_are_not_refused_while_the_store_is_away() {
+    let (store, _folder) = fresh().await;
+    let scripted = ScriptedStore::new(store.clone());
+    let registry = Registry::new(scripted.clone(), Arc::new(Memory::default()));
+    registry.refresh().await.unwrap();
+    store.declare(&mail(), &json(r#"{"policy":{}}"#)).await.unwrap();
+    let looks = || scripted.answered(Call::KindsRevision).len();
+    let before = looks();
+    let (kind, args) = (mail(), json("{}"));
+    let checked = futures_util::future::join_all((0..50).map(|_| registry.check(&kind, &args))).await;
+    assert!(checked.iter().all(Result::is_ok), "{checked:?}");
+    assert!(looks() - before <= 2, "{} looks", looks() - before);
+
+    scripted.fail(&[Call::KindsRevision], StoreError::Unavailable("away".to_owned()));
+    let unknown: KindName = "unknown".parse().unwrap();
+    assert_eq!(registry.check(&unknown, &args).await, Err(UnknownKind::Unloaded));
+    scripted.pass_on(&[Call::KindsRevision]);
+    let answered = registry.check(&unknown, &args).await;
+    assert!(matches!(answered, Err(UnknownKind::Undeclared(_))), "{answered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! `pp_chaos faults` as people run it, and proof that what it checks in PostgreSQL's tables can fail.
 
 use pp_chaos::asks::{Ask, FAILS};
+use pp_chaos::calls::Call;
 use pp_chaos::check::{Findings, examine};
+use pp_chaos::evidence::Evidence;
 use pp_chaos::ledger::Ledger;
 use pp_chaos::tables::Tables;
 use pp_chaos::told::{Acknowledged, Changes, Identity, Told};
@@ -23,7 +25,7 @@ fn four_faults_lose_nothing_and_repeat_nothing() {
 }
 
 /// Work 1 came over the API, work 2 as a message, work 3 failed, work 4 was given the bound 3, work 5 was deleted, work 6
-/// was demanded, and a message could not be read.
+/// was demanded, work 11 is of another kind and came as the same message as work 2, and a message could not be read.
 const RIGHT: &str = "
     TRUNCATE works, events, dead_letters;
     INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result, generation, deleted_on)
@@ -37,7 +39,10 @@ const RIGHT: &str = "
         (5, 'api-0000000005', 'api', 'd', 9, 'cancelled', NULL, 1, now()),
         (6, 'consumer-0000000006', 'consumer', 'c', 4, 'done', 10, 1, NULL)
     ) AS works (id, work_code, origin, message_id, bound, status, result, generation, deleted_on);
+    INSERT INTO works (id, kind, work_code, origin, message_id, args, status, result)
+        VALUES (11, 'chaos.slow', 'consumer-0000000011', 'consumer', 'm', '{\"millis\":70}', 'done', '70');
     INSERT INTO events (work_id, generation, variable, value) VALUES
+        (11, 1, 'compute/start', ''), (11, 1, 'compute/stop', ''), (11, 1, 'compute/result', '70'),
         (1, 1, 'work/created', ''), (1, 1, 'compute/start', ''), (1, 1, 'compute/stop', ''), (1, 1, 'compute/result', '10'),
         (2, 1, 'compute/start', ''), (2, 1, 'compute/stop', ''), (2, 1, 'compute/result', '5050'),
         (3, 1, 'work/created', ''), (3, 1, 'compute/start', ''), (3, 1, 'compute/error', 'too long'),
@@ -50,7 +55,7 @@ const RIGHT: &str = "
     INSERT INTO dead_letters (kind, message_id, body, reason) VALUES ('add_up_to', 'u', '{', 'not JSON')";
 
 /// What may have happened to them, and whether that is a loss; else it is a duplicate.
-const DAMAGES: [(&str, bool); 25] = [
+const DAMAGES: [(&str, bool); 29] = [
     (
         "UPDATE works SET args = json_build_object('add_up_to', 9), result = '45' WHERE id = 4",
         true,
@@ -129,14 +134,40 @@ const DAMAGES: [(&str, bool); 25] = [
          VALUES ('add_up_to', 3, 2, 'f', 'too long')",
         false,
     ),
+    (
+        "DELETE FROM works WHERE id = 11; DELETE FROM events WHERE work_id = 11",
+        true,
+    ),
+    (r#"UPDATE works SET args = '{"millis":71}' WHERE id = 11"#, true),
+    ("UPDATE dead_letters SET kind = 'chaos.slow' WHERE work_id = 3", false),
+    (
+        "DELETE FROM events WHERE work_id = 11 AND variable = 'compute/start'",
+        false,
+    ),
 ];
 
+/// What the tables say, and that a handler was called for work 11.
+async fn evidence(tables: &Tables) -> Evidence {
+    let call = Call {
+        kind: "chaos.slow".into(),
+        work_code: "consumer-0000000011".into(),
+        generation: 1,
+        attempt: 1,
+        message_id: "m".into(),
+    };
+    Evidence {
+        calls: vec![call],
+        ..tables.evidence(0).await.unwrap()
+    }
+}
+
 fn told() -> Told {
-    let acknowledged = |identity, bound| Acknowledged {
+    let asked = |identity, ask| Acknowledged {
         identity,
-        ask: Some(Ask::Sum(bound)),
+        ask: Some(ask),
         at: 0.0,
     };
+    let acknowledged = |identity, bound| asked(identity, Ask::Sum(bound));
     let updated = Changes {
         given: vec![Ask::Sum(3)],
         ..Changes::default()
@@ -153,6 +184,7 @@ fn told() -> Told {
             acknowledged(Identity::Work(4), 9),
             acknowledged(Identity::Work(5), 9),
             acknowledged(Identity::Code("consumer-0000000006".into()), 4),
+            asked(Identity::Message("m".into()), Ask::Slow(70)),
         ],
         unreadable: vec!["u".into()],
         changes: [(4, updated), (5, deleted)].into(),
@@ -185,10 +217,10 @@ async fn each_check_of_the_tables_finds_what_it_is_for() {
     let tables = Tables::connect(&url).await.unwrap();
     for (damage, is_loss) in DAMAGES {
         client.batch_execute(RIGHT).await.unwrap();
-        let right = examine(&told(), &tables.evidence(0).await.unwrap());
+        let right = examine(&told(), &evidence(&tables).await);
         assert_eq!(right, Findings::default());
         client.batch_execute(damage).await.unwrap();
-        let found = examine(&told(), &tables.evidence(0).await.unwrap());
+        let found = examine(&told(), &evidence(&tables).await);
         let of_the_kind = if is_loss { &found.lost } else { &found.duplicated };
         assert!(!of_the_kind.is_empty(), "{damage}: {found:?}");
     }
@@ -209,6 +241,7 @@ async fn what_is_missing_is_waited_for() {
         ),
         ("DELETE FROM works WHERE id = 2", [0, 1, 0, 0]),
         ("DELETE FROM works WHERE id = 6", [0, 1, 0, 0]),
+        ("DELETE FROM works WHERE id = 11", [0, 1, 0, 0]),
         ("DELETE FROM dead_letters WHERE message_id = 'u'", [0, 0, 1, 0]),
         (
             "UPDATE dead_letters SET due_at = now() WHERE message_id = 'u'",

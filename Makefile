@@ -34,7 +34,7 @@ run_tests = $(if $(has_nextest),$(CARGO) nextest run --locked --workspace --no-f
 with_servers = $(testkit) with-servers -- $(call run_tests,$(1),$(2))
 
 # What `make bench` runs.
-bench_programs = pp_bench pp_backend_api pp_bare_handler task_consumer task_producer pp_standalone
+bench_programs = pp_bench pp_backend_api pp_bare_handler pp_bench_worker task_consumer task_producer pp_standalone
 
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \

@@ -10,9 +10,13 @@ mod demand;
 mod drain;
 mod embedded;
 mod fill;
+mod finishes;
 mod get;
 mod growth;
 mod http;
+mod isolation;
+mod kinds;
+pub mod letters;
 mod limits;
 mod line;
 mod live;
@@ -20,8 +24,10 @@ mod load;
 mod machine;
 mod plan;
 mod post;
+mod queue;
 mod report;
 mod search;
+mod single;
 mod stand;
 mod statistics;
 mod sustained;
@@ -96,12 +102,30 @@ impl Figure {
 }
 
 /// All figures, in the order of the table.
-pub const FIGURES: [Figure; 11] = [
+pub const FIGURES: [Figure; 14] = [
     Figure::new(
         Part::Main,
         "drain",
         "demands that wait in the queue, worked off by one consumer",
         drain::measure,
+    ),
+    Figure::new(
+        Part::Main,
+        "kinds",
+        "queues of kinds with an effect, worked off by one worker: one kind, and 20 at once",
+        kinds::measure,
+    ),
+    Figure::new(
+        Part::Main,
+        "kinds_isolation",
+        "one work of a kind while another kind floods its queue or hangs",
+        isolation::measure,
+    ),
+    Figure::new(
+        Part::Main,
+        "single",
+        "one work at a time, from its message or POST until it is done",
+        single::measure,
     ),
     Figure::new(
         Part::Main,

@@ -1,10 +1,12 @@
-//! A client of the live stream that remembers when it first read of each work.
+//! A client of the live stream that remembers when it first read of each work, or of its result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use pp_lib::domain::Variable;
+use pp_lib::streams::StreamedChange;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -22,13 +24,24 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Remembers the first change of each work.
     pub(super) async fn start(port: u16) -> Result<Self> {
+        Self::of(port, |_| true).await
+    }
+
+    /// Remembers the result of each work.
+    pub(super) async fn of_results(port: u16) -> Result<Self> {
+        Self::of(port, |change| change.variable == Variable::ComputeResult).await
+    }
+
+    async fn of(port: u16, is_remembered: fn(&StreamedChange) -> bool) -> Result<Self> {
         let mut stream = Stream::open(port, "/stream").await?;
         let seen = Seen::default();
         let remembered = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
                 let change = stream.change().await?;
-                locked(&remembered).entry(change.work_id.0).or_insert_with(Instant::now);
+                if is_remembered(&change) {
+                    locked(&remembered).entry(change.work_id.0).or_insert_with(Instant::now);
+                }
             }
         });
         Ok(Self { seen, task })

@@ -26,7 +26,15 @@ fn text_of(path: &str) -> String {
 }
 
 /// For those who work on PP: no image has them.
-const FOR_DEVELOPERS: [&str; 4] = ["pp_testkit", "pp_chaos", "pp_bench", "pp_bare_handler"];
+const FOR_DEVELOPERS: [&str; 7] = [
+    "pp_testkit",
+    "pp_chaos",
+    "pp_chaos_worker",
+    "pp_chaos_standalone",
+    "pp_bench",
+    "pp_bench_worker",
+    "pp_bare_handler",
+];
 
 /// The programs of the workspace that are for its users.
 fn programs() -> BTreeSet<String> {

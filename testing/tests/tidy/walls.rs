@@ -146,7 +146,7 @@ const MAY_DEPEND: [(&str, &[&str]); 19] = [
     ("welcome_email", &["pp_lib", "pp_standalone"]),
     ("pp_testkit", &[]),
     ("pp_chaos", &["pp_lib", "pp_testkit", "pp_standalone", "task_consumer"]),
-    ("pp_bench", &["pp_lib", "pp_testkit", "pp_chaos"]),
+    ("pp_bench", &["pp_lib", "pp_testkit", "pp_chaos", "task_consumer"]),
     ("pp_tests", &["pp_lib", "pp_cli", "pp_testkit", "pp_chaos"]),
     ("pp_conformance", &["pp_lib"]),
 ];

@@ -71,6 +71,22 @@ fn a_drain_and_posts_are_exact_and_told() {
 }
 
 #[test]
+fn kinds_and_single_works_are_exact_and_told() {
+    let (report, printed) = run("kinds,kinds_isolation,single");
+    let wanted = [
+        "drain of one kind",
+        "drain of 20 such kinds",
+        "one work of a kind at 100/s, nothing else: p50",
+        "one work of a kind at 100/s, another floods its queue: p99",
+        "one work of a kind at 100/s, another hangs: p99",
+        "one sum at 100/s, message to events: p50",
+        "one sum at 100/s, POST to done; API and consumer: p99",
+        "one sum at 100/s, POST to done; standalone: p50",
+    ];
+    is_told(&report, &printed, &wanted);
+}
+
+#[test]
 fn large_tables_are_made_searched_and_told() {
     let (report, printed) = run("search");
     let wanted = [

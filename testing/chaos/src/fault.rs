@@ -50,9 +50,9 @@ pub enum Fault {
     EventsRefused,
     /// New sessions of the database may only read, and there are only new ones.
     DatabaseReadOnly,
-    /// The queue of demands is deleted, with messages in it, under everybody.
+    /// The queues of demands are deleted, with messages in them, under everybody.
     QueueDeleted,
-    /// The queue of demands is emptied by an operator.
+    /// The queues of demands are emptied by an operator.
     QueuePurged,
     /// The embedded program gets `SIGKILL`.
     ProgramKilled,
@@ -118,8 +118,8 @@ impl Fault {
             Self::WorksRenamed => "table of works renamed *",
             Self::EventsRefused => "a trigger refuses events *",
             Self::DatabaseReadOnly => "database read-only *",
-            Self::QueueDeleted => "demand queue deleted",
-            Self::QueuePurged => "demand queue emptied",
+            Self::QueueDeleted => "demand queues deleted",
+            Self::QueuePurged => "demand queues emptied",
             Self::ProgramKilled => "pp_standalone killed *",
             Self::ProgramStopped => "pp_standalone stopped (SIGTERM) *",
             Self::DiskFull => "disk full *",

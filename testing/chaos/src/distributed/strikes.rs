@@ -1,13 +1,15 @@
 //! How each fault happens to the distributed system, and how it is undone.
 
-use pp_lib::broker::Queue;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
+use pp_lib::broker::Queue;
 use pp_lib::broker::queues::QueueNames;
+use pp_lib::domain::KindName;
 
+use super::super::asks::other_kinds;
 use super::super::fault::Fault;
 use super::super::plan::Round;
 use super::super::queues;
@@ -169,29 +171,30 @@ impl Distributed {
         Ok(())
     }
 
-    /// Messages gather in the queue while the consumers are frozen, and then are gone.
+    /// Messages gather in the queues of all kinds while the consumers are frozen, and then are gone.
     fn emptied_queue(&mut self, fault: Fault, pause: impl FnOnce() -> Result<()>) -> Result<()> {
-        let (runtime, url, queue) = (
-            &self.runtime,
-            &self.rabbitmq,
-            QueueNames::new(PREFIX).get(&Queue::sums()),
-        );
+        let (runtime, url, names) = (&self.runtime, &self.rabbitmq, QueueNames::new(PREFIX));
+        let kinds = other_kinds().chain([KindName::default()]);
+        let queues: Vec<String> = kinds.map(|kind| names.get(&Queue::Demand(kind))).collect();
         let services = &mut self.consumers.each_mut().map(|part| &mut part.service);
         frozen(services, || {
             pause()?;
             let deadline = Instant::now() + GATHERING;
             loop {
                 self.struck_at = now();
-                let gone = match fault {
-                    Fault::QueueDeleted => runtime.block_on(queues::delete(url, &queue))?,
-                    _ => runtime.block_on(queues::purge(url, &queue))?,
-                };
+                let mut gone = 0;
+                for queue in &queues {
+                    gone += match fault {
+                        Fault::QueueDeleted => runtime.block_on(queues::delete(url, queue))?,
+                        _ => runtime.block_on(queues::purge(url, queue))?,
+                    };
+                }
                 if gone > 0 {
                     return Ok(());
                 }
                 ensure!(
                     Instant::now() < deadline,
-                    "the queue stays empty, so that nothing is lost with it"
+                    "the queues stay empty, so that nothing is lost with them"
                 );
                 thread::sleep(wait::PAUSE);
             }

@@ -35,7 +35,7 @@ pub(super) struct Server {
     /// True if the user may not declare queues. It is not tried again, because each refusal is an error in the server's
     /// log.
     may_not_declare: AtomicBool,
-    /// The queues that this process uses.
+    /// The queues that this process has declared or found.
     used: Mutex<HashSet<Queue>>,
 }
 
@@ -79,14 +79,20 @@ impl Server {
             config,
             limit_told: Once::new(),
             may_not_declare: AtomicBool::new(false),
-            used: Mutex::new(HashSet::from([Queue::sums(), Queue::DeadLetter])),
+            used: Mutex::default(),
         })
     }
 
     /// The names of the queues that this process uses.
-    pub(super) fn used(&self) -> Vec<String> {
+    ///
+    /// # Errors
+    /// There are none yet.
+    pub(super) fn used(&self) -> Result<Vec<String>> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.iter().map(|queue| self.names.get(queue)).collect()
+        if used.is_empty() {
+            return Err(BrokerError::Unavailable("no queue is in use yet".to_owned()));
+        }
+        Ok(used.iter().map(|queue| self.names.get(queue)).collect())
     }
 
     /// Opens a link, with retries for the time of one connect.

@@ -9,7 +9,6 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::Agent;
-use ureq::http::StatusCode;
 use url::Url;
 
 use super::super::{BrokerError, Result};
@@ -105,10 +104,6 @@ impl Management {
                 .get(url.as_str())
                 .header("authorization", &self.authorization);
             let mut reply = asked.call().map_err(|error| failed(error.to_string()))?;
-            // A queue that is not there drops nothing.
-            if reply.status() == StatusCode::NOT_FOUND {
-                continue;
-            }
             if !reply.status().is_success() {
                 return Err(failed(format!("it answers {}", reply.status())));
             }

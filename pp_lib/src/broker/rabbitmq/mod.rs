@@ -141,7 +141,7 @@ impl Broker for RabbitMq {
 
     async fn dropping(&self) -> Result<Option<Vec<String>>> {
         match &self.management {
-            Some(management) => management.dropping(self.server.used()).await.map(Some),
+            Some(management) => management.dropping(self.server.used()?).await.map(Some),
             None => Ok(None),
         }
     }

@@ -11,14 +11,13 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 use tempfile::TempDir;
 
-use crate::domain::{KindName, Origin, Status, Work, WorkId};
+use crate::domain::{KindName, Status, Work, WorkId};
 use crate::feed::AnyFeed;
 use crate::feed::memory::MemoryFeed;
-use crate::kinds::{Kind, Kinds};
-use crate::runtime::{new_message_id, new_work_code};
+use crate::kinds::{Kind, Kinds, name_of};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{AnyStore, KindRows as _, NewWork, Search};
-use crate::worker::work_off;
+use crate::store::{AnyStore, Search};
+use crate::worker::{declare, work_off};
 
 /// The most runs of one drain: works that put themselves off for ever end the test.
 const MOST_RUNS: usize = 10_000;
@@ -45,12 +44,10 @@ impl Jobs {
         let file = folder.path().join("pp.sqlite");
         let store = SqliteStore::open(&file.to_string_lossy(), 2, Duration::from_secs(5)).expect("a database");
         store.migrate().await.expect("a database with PP's schema");
-        for kind in kinds.iter() {
-            let declared = store.declare(&kind.name, &kind.declaration.json()).await;
-            declared.expect("a declared kind");
-        }
+        let store: AnyStore = Arc::new(store);
+        declare(&store, &kinds).await.expect("declared kinds");
         Self {
-            store: Arc::new(store),
+            store,
             feed: Arc::new(MemoryFeed::new()),
             kinds,
             file,
@@ -69,17 +66,8 @@ impl Jobs {
 
     /// Puts a work in.
     pub async fn enqueue<K: Kind>(&self, kind: &K) -> Work {
-        let job = kind.job().expect("arguments that PP keeps");
-        let work = NewWork {
-            kind: job.kind,
-            message_id: new_message_id(),
-            work_code: new_work_code(Origin::App),
-            args: job.args,
-            run_at: None,
-            unique: None,
-        };
-        let mut created = self.store.create(&[work]).await.expect("a created work");
-        created.pop().flatten().expect("a work with a code of its own").work
+        let enqueued = kind.enqueue(&mut self.connection()).expect("a created work");
+        self.work(enqueued.id).await
     }
 
     /// Works off all works of a kind, those included that are to run later, until all are finished: retries and snoozes
@@ -156,8 +144,4 @@ impl Jobs {
         .execute(&mut self.connection())
         .expect("works that are due");
     }
-}
-
-fn name_of<K: Kind>() -> KindName {
-    K::NAME.parse().unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use pp_lib::kinds::{HandledKind, Kinds, Registry};
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
 use pp_lib::runtime::{Health, supervise_part};
 use pp_lib::store::{self, AnyStore};
-use pp_lib::worker::{Consumer, announce};
+use pp_lib::worker::{self, Consumer, announce};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,14 +46,11 @@ pub async fn take_over(store: &AnyStore) -> store::Result<()> {
 
 /// Declares these kinds.
 pub async fn declare(store: &AnyStore, kinds: &Kinds) -> anyhow::Result<()> {
-    for HandledKind { name, declaration, .. } in kinds.iter() {
-        let declared = store
-            .declare(name, &declaration.json())
-            .await
-            .context("PP_DATABASE_URL")?;
-        anyhow::ensure!(declared.is_some(), "{name} is not declared: there are too many kinds");
+    let refused = worker::declare(store, kinds).await.context("PP_DATABASE_URL")?;
+    match refused.first() {
+        Some(name) => anyhow::bail!("{name} is not declared: there are too many kinds"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Declares these kinds, and the queues of all declared kinds, for services that may not. Returns the

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
 use super::Kind;
-use super::kind::{args_of, name_of};
+use super::kind::name_of;
 use crate::domain::{CreatedWork, Json, KindName, MessageId, Origin, Progress, Run, WorkCode};
 use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
@@ -129,7 +129,7 @@ impl Context {
     /// # Errors
     /// The arguments are no JSON that PP keeps, or the store is not reached.
     pub async fn enqueue<K: Kind>(&self, kind: &K) -> Result<WorkCode, EnqueueError> {
-        let args = args_of(kind).map_err(|why| EnqueueError::Arguments(K::NAME, why))?;
+        let args = json_of(kind).map_err(|why| EnqueueError::Arguments(K::NAME, why))?;
         let number = self.0.enqueued.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}/{number}/{}", self.idempotency_key(), K::NAME);
         let message_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string();

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::context::{Context, json_of};
 use super::{Failure, Policy};
-use crate::domain::{Json, KindName};
+use crate::domain::KindName;
 use crate::enqueue::{EnqueueConnection, Enqueued, NewJob, QueryResult, enqueue, refused};
 
 /// A kind of work. The type is its arguments, and [`Self::run`] the code that does it.
@@ -47,7 +47,7 @@ pub trait Kind: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// # Errors
     /// The arguments cannot be written as JSON that PP keeps.
     fn job(&self) -> Result<NewJob, Box<dyn Error + Send + Sync>> {
-        Ok(NewJob::new(name_of::<Self>(), args_of(self)?))
+        Ok(NewJob::new(name_of::<Self>(), json_of(self)?))
     }
 
     /// Puts a work with these arguments in, within the caller's own transaction; see [`enqueue`].
@@ -148,9 +148,4 @@ pub(crate) fn name_of<K: Kind>() -> KindName {
         )
     };
     K::NAME.parse().unwrap_or_default()
-}
-
-/// The arguments of a work.
-pub(crate) fn args_of(kind: &impl Kind) -> Result<Json, String> {
-    json_of(kind)
 }

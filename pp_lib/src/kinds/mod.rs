@@ -21,6 +21,8 @@ pub use context::{Context, EnqueueError};
 pub(crate) use failure::Ending;
 pub use failure::Failure;
 pub use handler::{HandledKind, Handler, Handling, Kinds};
+#[cfg(feature = "testing")]
+pub(crate) use kind::name_of;
 pub use kind::{BlockingKind, BlockingState, Kind};
 pub use policy::{Backoff, Policy, Retention};
 pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};

@@ -32,14 +32,22 @@ pub async fn announce(store: AnyStore, handled: Kinds, shutdown: CancellationTok
     }
 }
 
+/// Declares these kinds. Returns those for which there is no room.
+pub async fn declare(store: &AnyStore, kinds: &Kinds) -> Result<Vec<KindName>> {
+    let mut refused = Vec::new();
+    for HandledKind { name, declaration, .. } in kinds.iter() {
+        if store.declare(name, &declaration.json()).await?.is_none() {
+            refused.push(name.clone());
+        }
+    }
+    Ok(refused)
+}
+
 /// Declares at the first time, and again when the store lost a declaration.
 async fn heartbeat(store: &AnyStore, handled: &Kinds, kinds: &[KindName], known: &mut bool) -> Result<()> {
     if !*known {
-        for HandledKind { name, declaration, .. } in handled.iter() {
-            let declared = store.declare(name, &declaration.json()).await?;
-            if declared.is_none() {
-                log_repeated!(Error, "a kind is not declared", "{name}: there are {MOST_KINDS} kinds");
-            }
+        for name in declare(store, handled).await? {
+            log_repeated!(Error, "a kind is not declared", "{name}: there are {MOST_KINDS} kinds");
         }
         *known = true;
     }

@@ -1,13 +1,12 @@
 //! Records outcomes in the store: waits while it is unavailable, splits a refused batch, and replaces taken codes.
 
-use std::collections::VecDeque;
-
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Json, KindName, PART_BYTES, parts};
+use crate::domain::{Json, KindName};
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
+use crate::worker::remaining::Remaining;
 
 /// The result of a completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +35,8 @@ pub(super) async fn complete(
 ) -> Vec<CompletionResult> {
     let mut results = vec![CompletionResult::Abandoned; all.len()];
     let mut retry = Retry::new("recording results");
-    let places: Vec<usize> = (0..all.len()).collect();
-    let cut = parts(&places, places.len(), PART_BYTES, |place| all[*place].bytes());
-    let mut parts: VecDeque<Vec<usize>> = cut.map(<[usize]>::to_vec).collect();
-    while let Some(part) = parts.pop_front() {
-        if part.is_empty() {
-            continue;
-        }
+    let mut remaining = Remaining::new(all, Completion::bytes);
+    while let Some(part) = remaining.next() {
         let batch: Vec<Completion> = part.iter().map(|index| all[*index].clone()).collect();
         match store.complete(kind, &batch).await {
             Ok(completed) => {
@@ -65,7 +59,7 @@ pub(super) async fn complete(
                         }
                     }
                 }
-                parts.push_front(again);
+                remaining.again(again);
             }
             Err(StoreError::Rejected(reason)) if part.len() == 1 => match &mut all[part[0]].outcome {
                 Outcome::Failed { .. } => results[part[0]] = CompletionResult::Refused(reason),
@@ -73,18 +67,16 @@ pub(super) async fn complete(
                     *outcome = Outcome::Failed {
                         reason: format!("its outcome was refused: {reason}"),
                     };
-                    parts.push_front(part);
+                    remaining.again(part);
                 }
             },
             Err(StoreError::Rejected(reason)) => {
                 log::debug!("a batch of {} was refused and is taken apart: {reason}", part.len());
-                let (first, second) = part.split_at(part.len() / 2);
-                parts.push_front(second.to_vec());
-                parts.push_front(first.to_vec());
+                remaining.halve(part);
             }
             Err(StoreError::Outdated(_)) => break,
             Err(error) => {
-                parts.push_front(part);
+                remaining.again(part);
                 if !retry.wait(&error, abandon).await {
                     break;
                 }

@@ -1,14 +1,13 @@
 //! Inserts rows for demands that are not computed at once: they ask to run later, or to be the only unfinished work with
 //! their `unique`. The dispatcher sends the rows when they are due.
 
-use std::collections::VecDeque;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, NewWork, StoreError};
 use crate::worker::completion::CompletionResult;
+use crate::worker::remaining::Remaining;
 
 /// Inserts all, with one result for each, in order. A work that is there already, or is joined to an unfinished one, is
 /// inserted as well. Retries end when `abandon` is cancelled, or when a newer program has changed the database.
@@ -20,11 +19,8 @@ pub(super) async fn insert(
 ) -> Vec<CompletionResult> {
     let mut results = vec![CompletionResult::Abandoned; all.len()];
     let mut retry = Retry::new("inserting works");
-    let mut parts = VecDeque::from([(0..all.len()).collect::<Vec<usize>>()]);
-    while let Some(part) = parts.pop_front() {
-        if part.is_empty() {
-            continue;
-        }
+    let mut remaining = Remaining::new(&all, NewWork::bytes);
+    while let Some(part) = remaining.next() {
         let batch: Vec<NewWork> = part.iter().map(|index| all[*index].clone()).collect();
         match store.create(&batch).await {
             Ok(created) => {
@@ -40,19 +36,15 @@ pub(super) async fn insert(
                         }
                     }
                 }
-                parts.push_front(again);
+                remaining.again(again);
             }
             Err(StoreError::Rejected(reason)) if part.len() == 1 => {
                 results[part[0]] = CompletionResult::Refused(reason);
             }
-            Err(StoreError::Rejected(_)) => {
-                let (first, second) = part.split_at(part.len() / 2);
-                parts.push_front(second.to_vec());
-                parts.push_front(first.to_vec());
-            }
+            Err(StoreError::Rejected(_)) => remaining.halve(part),
             Err(StoreError::Outdated(_)) => break,
             Err(error) => {
-                parts.push_front(part);
+                remaining.again(part);
                 if !retry.wait(&error, abandon).await {
                     break;
                 }

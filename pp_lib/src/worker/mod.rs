@@ -13,9 +13,10 @@ mod group_result;
 mod insertion;
 mod isolation;
 mod lane;
+mod remaining;
 mod running;
 
-pub use announcing::announce;
+pub use announcing::{announce, declare};
 pub use consumer::{ConsumeSettings, Consumer};
 #[cfg(feature = "testing")]
 pub(crate) use drain::work_off;

@@ -33,8 +33,8 @@ fn run(example: &str, prepare: impl FnOnce(&Path)) -> String {
         .replace(&format!("cargo run -p {example}"), &program)
         .replace("localhost:3000", &address);
     let script = format!("set -eu\ntrap 'kill $(jobs -p)' EXIT\n{commands}");
-    let Output { status, stdout, stderr } = Command::new("bash")
-        .args(["-c", &script])
+    let Output { status, stdout, stderr } = Command::new("timeout")
+        .args(["60", "bash", "-c", &script])
         .current_dir(folder.path())
         .env("PP_API_BIND", &address)
         .output()

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::blocked::Blocked;
 use super::{BATCH, CLAIM_TIME, Dispatcher, Result};
 use crate::broker::{Outgoing, Published, Resent};
-use crate::domain::{DemandedRow, KindName, body_of_args};
-use crate::store::{Claim, Redriven};
+use crate::domain::{DemandedRow, KindName, body_of_args, is_full};
+use crate::store::{CLAIMED_BYTES, Claim, Redriven};
 
 /// The maximum number of dead messages sent together. Large ones are sent in smaller groups.
 const REDRIVEN_BATCH: u16 = 20;
@@ -38,7 +38,11 @@ impl Dispatcher {
             for claim in claims {
                 by_kind.entry(claim.kind.clone()).or_default().push(claim);
             }
+            let more = by_kind.values().any(|claims| may_have_more(claims));
             self.send_all(blocked, by_kind).await?;
+            if !more {
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -113,6 +117,12 @@ impl Dispatcher {
         log::info!("{} dead messages of kind {kind} were sent again", sent.len());
         Ok(())
     }
+}
+
+/// True if a claim of one kind ended because of its bounds.
+fn may_have_more(claims: &[Claim]) -> bool {
+    let bytes = usize::try_from(CLAIMED_BYTES).unwrap_or(usize::MAX);
+    claims.len() >= usize::from(BATCH) || is_full(claims, bytes, |claim| claim.args.bytes())
 }
 
 /// Notes if the broker took all messages of a kind; returns the number of those that it did not take.

@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::super::letters;
 use super::super::stand::Stand;
+use super::sql::{Batch, are_exact};
 use pp_chaos::ledger;
 
 /// How the limit is called.
@@ -47,7 +48,10 @@ async fn finish(database: &str, works: usize) -> Result<f64> {
     let (claim, finish) = (client.prepare(CLAIM).await?, client.prepare(FINISH).await?);
     let numbers: Vec<usize> = (0..works).collect();
     // The rows are there before the clock starts: they are not what is measured.
-    let batches: Vec<Batch> = numbers.chunks(BATCH).map(Batch::of).collect();
+    let batches: Vec<Batch> = numbers
+        .chunks(BATCH)
+        .map(|numbers| Batch::of(numbers, letter))
+        .collect();
     let begun = Instant::now();
     for batch in &batches {
         client.execute(&claim, &[&batch.codes, &batch.ids, &batch.args]).await?;
@@ -59,34 +63,13 @@ async fn finish(database: &str, works: usize) -> Result<f64> {
         letters::RIGHT
     );
     let row = client.query_one(&counts, &[]).await?;
-    let counts: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let works = i64::try_from(works)?;
-    ensure!(
-        counts == (works, 3 * works),
-        "works and events are not exact: {counts:?}"
-    );
+    are_exact((row.try_get(0)?, row.try_get(1)?), works)?;
     Ok(works as f64 / seconds)
 }
 
-/// Rows as columns.
-#[derive(Default)]
-struct Batch {
-    codes: Vec<String>,
-    ids: Vec<String>,
-    args: Vec<String>,
-    results: Vec<String>,
-}
-
-impl Batch {
-    fn of(numbers: &[usize]) -> Self {
-        let mut batch = Self::default();
-        for number in numbers {
-            let (random, args) = (rand::random::<u128>(), letters::args(*number));
-            batch.codes.push(format!("consumer-{:04x}{number:06x}", random as u16));
-            batch.ids.push(format!("{random:032x}"));
-            batch.results.push(letters::result(&args).unwrap_or_default());
-            batch.args.push(args);
-        }
-        batch
-    }
+/// Arguments and result of a letter.
+fn letter(number: usize) -> (String, String) {
+    let args = letters::args(number);
+    let result = letters::result(&args).unwrap_or_default();
+    (args, result)
 }

@@ -36,7 +36,7 @@ async fn insert(database: &str, works: usize) -> Result<f64> {
     let statement = client.prepare(INSERT).await?;
     let numbers: Vec<usize> = (0..works).collect();
     // The rows are there before the clock starts: they are not what is measured.
-    let batches: Vec<Batch> = numbers.chunks(BATCH).map(Batch::of).collect();
+    let batches: Vec<Batch> = numbers.chunks(BATCH).map(|numbers| Batch::of(numbers, sum)).collect();
     let begun = Instant::now();
     for batch in &batches {
         client
@@ -46,33 +46,48 @@ async fn insert(database: &str, works: usize) -> Result<f64> {
     let seconds = begun.elapsed().as_secs_f64();
     let counts = "SELECT (SELECT count(*) FROM works), (SELECT count(*) FROM events)";
     let row = client.query_one(counts, &[]).await?;
-    let counts: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    are_exact((row.try_get(0)?, row.try_get(1)?), works)?;
+    Ok(works as f64 / seconds)
+}
+
+/// Fails unless there are so many works, each with three events.
+pub(super) fn are_exact(counts: (i64, i64), works: usize) -> Result<()> {
     let works = i64::try_from(works)?;
     ensure!(
         counts == (works, 3 * works),
         "works and events are not exact: {counts:?}"
     );
-    Ok(works as f64 / seconds)
+    Ok(())
+}
+
+/// Arguments and result of a sum.
+fn sum(number: usize) -> (String, String) {
+    let bound = number % 99 + 1;
+    (
+        format!("{{\"add_up_to\":{bound}}}"),
+        (bound * (bound + 1) / 2).to_string(),
+    )
 }
 
 /// Rows as columns.
 #[derive(Default)]
-struct Batch {
-    codes: Vec<String>,
-    ids: Vec<String>,
-    args: Vec<String>,
-    results: Vec<String>,
+pub(super) struct Batch {
+    pub(super) codes: Vec<String>,
+    pub(super) ids: Vec<String>,
+    pub(super) args: Vec<String>,
+    pub(super) results: Vec<String>,
 }
 
 impl Batch {
-    fn of(numbers: &[usize]) -> Self {
+    /// The rows of these numbers, with arguments and result of each.
+    pub(super) fn of(numbers: &[usize], work: impl Fn(usize) -> (String, String)) -> Self {
         let mut batch = Self::default();
         for number in numbers {
-            let (random, bound) = (rand::random::<u128>(), number % 99 + 1);
+            let (random, (args, result)) = (rand::random::<u128>(), work(*number));
             batch.codes.push(format!("consumer-{:04x}{number:06x}", random as u16));
             batch.ids.push(format!("{random:032x}"));
-            batch.args.push(format!("{{\"add_up_to\":{bound}}}"));
-            batch.results.push((bound * (bound + 1) / 2).to_string());
+            batch.args.push(args);
+            batch.results.push(result);
         }
         batch
     }

@@ -18,7 +18,7 @@ ROUNDS ?= 50
 SEED ?=
 # Not empty: `make up` starts the servers alone.
 SERVERS_ONLY ?=
-# Not empty: `make bench` measures less, in some five minutes.
+# Not empty: `make bench` measures less.
 QUICK ?=
 
 # Evaluated where they are used, so that `make` alone starts no Cargo.

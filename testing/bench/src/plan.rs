@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What can be set by hand.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// Fewer and shorter runs: a first impression in some five minutes.
+    /// Fewer and shorter runs, for a first impression.
     #[arg(long)]
     pub quick: bool,
     /// How often short measurements are repeated [default: 5, quick 3].

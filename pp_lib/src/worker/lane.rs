@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::{Consumer, Lane, Progress, Task};
@@ -20,6 +20,11 @@ use crate::worker::completion::{CompletionResult, complete};
 use crate::worker::group_result::GroupResult;
 use crate::worker::running::SlowAttempt;
 use crate::worker::{insertion, isolation};
+
+/// A batch with this part of the demands that have places, and more than one, is one of many.
+const MANY: usize = 8;
+/// The time without a demand after which no more are awaited.
+const GAP: Duration = Duration::from_millis(1);
 
 /// A lane at work. It hands works that take long to `slow`.
 pub(super) struct RunningLane<'a> {
@@ -72,8 +77,9 @@ impl RunningLane<'_> {
     }
 
     /// Waits for one free place, then takes the demands that are there, at most as many as there are free places. A batch
-    /// that is not full takes its turn after the other ones that are not, and what comes meanwhile belongs to it. So a
-    /// demand alone waits for nothing, and many are recorded together.
+    /// that is not full takes its turn after the other ones that are not, and what comes meanwhile belongs to it. One of
+    /// many demands waits for more while they keep coming. So a demand alone waits for nothing, and many are recorded
+    /// together.
     async fn next_batch(
         &self,
         subscription: &mut dyn Subscription,
@@ -84,10 +90,18 @@ impl RunningLane<'_> {
         if deliveries.len() == free {
             return Ok((deliveries, None));
         }
-        let turn = timeout(self.consumer.settings.batch_wait, self.consumer.turn.lock()).await;
-        let rest = free - deliveries.len();
-        if let Some(more) = subscription.next_batch(rest, Duration::ZERO).now_or_never() {
-            deliveries.extend(more?);
+        let end = Instant::now() + self.consumer.settings.batch_wait;
+        let turn = timeout_at(end, self.consumer.turn.lock()).await;
+        while deliveries.len() < free {
+            let more = subscription.next_batch(free - deliveries.len(), Duration::ZERO);
+            let more = match deliveries.len() < (free / MANY).max(2) {
+                true => more.now_or_never(),
+                false => timeout_at(end.min(Instant::now() + GAP), more).await.ok(),
+            };
+            match more {
+                Some(more) => deliveries.extend(more?),
+                None => break,
+            }
         }
         Ok((deliveries, turn.ok()))
     }

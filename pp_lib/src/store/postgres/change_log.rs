@@ -328,7 +328,10 @@ fn changes(connection: &mut PgConnection, asked: &Asked) -> std::result::Result<
         &format!(
             "SELECT {}, continues, part.id, work_id, part.status::text AS status, work_code, works.kind,
                 variable::text AS variable, value, part.created_on
-            FROM here LEFT JOIN ({}) AS part ON true LEFT JOIN works ON works.id = work_id
+            FROM here LEFT JOIN ({}) AS part ON true LEFT JOIN (
+                -- Several events of a work find it once.
+                SELECT id, work_code, kind FROM works WHERE id = ANY(ARRAY(SELECT DISTINCT work_id FROM page))
+            ) AS works ON works.id = work_id
             ORDER BY part.id",
             feed_columns(),
             within(

@@ -49,10 +49,11 @@ const COMPLETE: &str = "
             CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
-        RETURNING id, message_id, origin, generation, status, args, result
+        RETURNING id, message_id, origin, generation, status, args, result, error,
+            floor(extract(epoch FROM coalesce(due_at, lease_until) - due_set_on))::bigint AS seconds
     ), held AS MATERIALIZED (
         SELECT works.id, input.was, input.status, input.result, input.until, input.since, input.claim, input.reason,
-            input.due
+            input.due / 1000000 AS seconds
         FROM input JOIN works USING (message_id, generation, attempt)
         WHERE works.kind = $1 AND input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
             AND (input.args IS NULL OR works.args::text = input.args)
@@ -70,19 +71,17 @@ const COMPLETE: &str = "
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
         RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,
-            works.args, works.result, held.was, held.reason, held.due, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
+            works.args, works.result, held.was, held.reason, held.seconds, CASE WHEN held.status = 'done' AND works.generation = 1 THEN
                 least(255, floor(8 / ln(2.0::float8) * ln(greatest(1,
                     1000 * date_part('epoch', now() - greatest(works.created_on, works.run_at))))))::smallint
             END AS latency
     ), changed AS (
-        SELECT inserted.id, message_id, origin, generation, 1 AS attempt, inserted.status, inserted.args,
-            inserted.result, NULL::work_status AS was, unfinished.reason, unfinished.due, NULL::smallint AS latency
+        SELECT id, message_id, origin, generation, 1 AS attempt, status, args, result, NULL::work_status AS was,
+            error AS reason, seconds, NULL::smallint AS latency
         FROM inserted
-        LEFT JOIN (
-            SELECT message_id, reason, due FROM input WHERE was IS NULL AND (reason IS NOT NULL OR due IS NOT NULL)
-        ) AS unfinished USING (message_id)
         UNION ALL
-        SELECT id, message_id, origin, generation, attempt, status, args, result, was, reason, due, latency FROM updated
+        SELECT id, message_id, origin, generation, attempt, status, args, result, was, reason, seconds, latency
+        FROM updated
     ), logged AS (
         INSERT INTO events (work_id, generation, variable, value, status)
         SELECT id, generation,
@@ -93,7 +92,7 @@ const COMPLETE: &str = "
                     END::event_variable[]),
             unnest(CASE WHEN was = 'running' THEN '{}' ELSE ARRAY[''] END
                 || CASE status WHEN 'running' THEN '{}' WHEN 'done' THEN ARRAY['', result::text]
-                    ELSE ARRAY[coalesce(reason, (due / 1000000)::text)] END),
+                    ELSE ARRAY[coalesce(reason, seconds::text)] END),
             status
         FROM changed
     ), counted AS (
@@ -121,7 +120,7 @@ pub(super) fn complete(
         })?
     } else {
         let reason = |one: &Completion| one.outcome.reason().map(without_nul);
-        sql_query(COMPLETE)
+        let statement = sql_query(COMPLETE)
             .bind::<Text, _>(kind.as_str())
             .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
             .bind::<Array<Text>, _>(column(completions, |one| one.work_code.as_str()))
@@ -134,8 +133,8 @@ pub(super) fn complete(
             .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.outcome.result().map(Json::as_str)))
             .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.due_in().map(microseconds)))
             .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.claim()))
-            .bind::<Array<Nullable<Text>>, _>(column(completions, reason))
-            .load(connection)?
+            .bind::<Array<Nullable<Text>>, _>(column(completions, reason));
+        Prepared(statement).load(connection)?
     });
     let skipped: Vec<&str> = (completions.iter())
         .filter(|one| one.guard == Guard::NoRow && !applied.contains_key(one.message_id.as_str()))
@@ -228,7 +227,7 @@ pub(super) fn rescue(
     max_lost: i32,
     limit: i64,
 ) -> Result<Vec<Freed>, Failure> {
-    let rescued = sql_query(format!(
+    let statement = sql_query(format!(
         "WITH lost AS MATERIALIZED (
             SELECT id FROM works
             WHERE status = 'running' AND {lost}
@@ -259,7 +258,6 @@ pub(super) fn rescue(
         Freed::COLUMNS
     ))
     .bind::<Integer, _>(max_lost)
-    .bind::<BigInt, _>(limit)
-    .load(connection)?;
-    Ok(rescued)
+    .bind::<BigInt, _>(limit);
+    Ok(Prepared(statement).load(connection)?)
 }

@@ -10,6 +10,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::PostgresStore;
 use super::failure::Failure;
+use super::prepared::Prepared;
 use super::rows::{
     Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
 };
@@ -231,7 +232,7 @@ impl DeadLetters for PostgresStore {
     async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>> {
         let hold = microseconds(hold);
         self.run(move |connection| {
-            let rows: Vec<RedrivenRow> = sql_query(
+            let statement = sql_query(
                 "WITH held AS MATERIALIZED (
                     SELECT id, due_at, octet_length(body) AS bytes FROM dead_letters
                     -- None waits longer than a claim, unless the clock was set back.
@@ -247,8 +248,8 @@ impl DeadLetters for PostgresStore {
             )
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
-            .bind::<BigInt, _>(REDRIVEN_BYTES)
-            .load(connection)?;
+            .bind::<BigInt, _>(REDRIVEN_BYTES);
+            let rows: Vec<RedrivenRow> = Prepared(statement).load(connection)?;
             let redriven = |row: RedrivenRow| {
                 Ok(Redriven {
                     id: DeadLetterId(row.id),

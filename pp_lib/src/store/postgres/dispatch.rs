@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
+use super::prepared::Prepared;
 use super::rows::{CLAIM, ClaimRow, Freed, column, from_unix_microseconds, microseconds, parsed};
 use super::{PostgresStore, complete, waits};
 use crate::domain::KindName;
@@ -24,6 +25,11 @@ pub(super) const PENDING_KINDS: &str = "pending_kinds AS (
         ORDER BY works.kind LIMIT 1)
     FROM pending_kinds WHERE pending_kinds.kind IS NOT NULL
 )";
+
+/// A condition that always holds, and lets its transaction commit before the disk has it. A claim that a crash of the
+/// server takes back is made again, and causes at most a second message. What follows a claim and is committed to disk
+/// brings the claim along.
+const NOT_SYNCHRONOUS: &str = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'";
 
 #[derive(QueryableByName)]
 struct Kind {
@@ -65,16 +71,16 @@ impl DispatchRows for PostgresStore {
         let skipped = names(skipped);
         let (within, hold) = (within.map(microseconds), microseconds(hold));
         self.run(move |connection| {
-            let rows: Vec<ClaimRow> = sql_query(format!(
+            let statement = sql_query(format!(
                 "WITH RECURSIVE {PENDING_KINDS}
                 UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
-                WHERE id = ANY(ARRAY(
+                WHERE {NOT_SYNCHRONOUS} AND id = ANY(ARRAY(
                     SELECT due.id FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent
                     CROSS JOIN LATERAL (
                         SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
                             SELECT id, due_at, octet_length(args::text) AS bytes FROM works
                             WHERE status = 'pending' AND works.kind = pending_kinds.kind AND due_at <= now()
-                                AND ($1 IS NULL OR due_at > now() - $1 * interval '1 microsecond')
+                                AND due_at > coalesce(now() - $1 * interval '1 microsecond', '-infinity')
                             ORDER BY due_at LIMIT $3
                             FOR NO KEY UPDATE SKIP LOCKED
                         ) AS held
@@ -86,8 +92,8 @@ impl DispatchRows for PostgresStore {
             .bind::<Nullable<BigInt>, _>(within)
             .bind::<BigInt, _>(hold)
             .bind::<BigInt, _>(i64::from(limit))
-            .bind::<Array<Text>, _>(&skipped)
-            .load(connection)?;
+            .bind::<Array<Text>, _>(&skipped);
+            let rows: Vec<ClaimRow> = Prepared(statement).load(connection)?;
             rows.into_iter().map(ClaimRow::into_claim).collect()
         })
         .await
@@ -146,7 +152,7 @@ impl DispatchRows for PostgresStore {
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>> {
         let skipped = names(skipped);
         self.run(move |connection| {
-            let next: NextDue = sql_query(format!(
+            let statement = sql_query(format!(
                 "WITH RECURSIVE {PENDING_KINDS}
                 SELECT (extract(epoch FROM least(
                     (SELECT min(next.due_at) FROM pending_kinds
@@ -160,8 +166,8 @@ impl DispatchRows for PostgresStore {
                         WHERE status = 'running' AND lease_until > now() - interval '1 second')
                 ) - now()) * 1000)::bigint AS millis",
             ))
-            .bind::<Array<Text>, _>(&skipped)
-            .get_result(connection)?;
+            .bind::<Array<Text>, _>(&skipped);
+            let next: NextDue = Prepared(statement).get_result(connection)?;
             Ok(next
                 .millis
                 .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())))
@@ -262,7 +268,7 @@ impl PostgresStore {
         let claims = claims.to_vec();
         let sql = format!(
             "UPDATE works SET {change}
-            WHERE id = ANY(ARRAY(
+            WHERE {NOT_SYNCHRONOUS} AND id = ANY(ARRAY(
                 SELECT works.id FROM unnest($1, $2, $3, $4) AS claimed (id, generation, attempt, due_at)
                 JOIN works USING (id, generation, attempt, due_at)
                 WHERE works.status = 'pending'
@@ -270,12 +276,12 @@ impl PostgresStore {
             ))"
         );
         self.run(move |connection| {
-            sql_query(sql.as_str())
+            let statement = sql_query(sql.as_str())
                 .bind::<Array<BigInt>, _>(column(&claims, |claim| claim.id.0))
                 .bind::<Array<Integer>, _>(column(&claims, |claim| claim.run.generation))
                 .bind::<Array<Integer>, _>(column(&claims, |claim| claim.run.attempt))
-                .bind::<Array<Timestamptz>, _>(column(&claims, |claim| from_unix_microseconds(claim.due_at.0)))
-                .execute(connection)?;
+                .bind::<Array<Timestamptz>, _>(column(&claims, |claim| from_unix_microseconds(claim.due_at.0)));
+            Prepared(statement).execute(connection)?;
             Ok(())
         })
         .await

@@ -70,7 +70,7 @@ impl DispatchRows for SqliteStore {
     ) -> Result<Vec<Claim>> {
         let skipped = names(skipped);
         let oldest = within.map_or(i64::MAX, millis);
-        self.write(move |connection| {
+        self.write_without_sync(move |connection| {
             let mut claims = Vec::new();
             for kind in sent_kinds(connection, &skipped)? {
                 let rows: Vec<ClaimRow> = sql_query(format!(
@@ -201,8 +201,10 @@ impl SqliteStore {
                AND works.generation = input.value ->> 2 AND works.attempt = input.value ->> 3
                AND works.status = 'pending'"
         );
-        self.write(move |connection| sql_query(sql).bind::<Text, _>(claims).execute(connection).map(|_| ()))
-            .await
+        self.write_without_sync(move |connection| {
+            sql_query(sql).bind::<Text, _>(claims).execute(connection).map(|_| ())
+        })
+        .await
     }
 }
 

@@ -102,6 +102,17 @@ impl SqliteStore {
         self.judged(written.map_err(StoreError::from)).await
     }
 
+    /// Runs a change that a power failure may take back, such as a claim: it is made again, and causes at most a second
+    /// message.
+    async fn write_without_sync<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    {
+        let written = self.writer.write_without_sync(change).await;
+        self.judged(written.map_err(StoreError::from)).await
+    }
+
     /// Runs a change with this many rows that may be refused. It is [`StoreError::Rejected`] if the trial, the same
     /// with another row, succeeds.
     async fn write_proved<T, F, P>(&self, rows: usize, change: F, trial: P) -> Result<T>

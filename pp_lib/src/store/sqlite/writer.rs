@@ -1,9 +1,11 @@
 //! The one writer of the file: a thread that runs all changes that wait in one transaction, each in a savepoint of its
-//! own, and answers after the commit. A disk write costs the same for one change as for hundreds.
+//! own, and answers after the commit. A disk write costs the same for one change as for hundreds, and changes that the
+//! disk need not have yet wait for none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
+use diesel::connection::SimpleConnection as _;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, QueryResult};
 use tokio::sync::{mpsc, oneshot};
@@ -42,13 +44,16 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     {
-        self.send(|reply| Statement {
-            change: Some(change),
-            outcome: None,
-            reply,
-            alone: false,
-        })
-        .await
+        self.send(change, Commit::Synchronous).await
+    }
+
+    /// The same for a change that a power failure may take back. Later changes that are on disk bring it along.
+    pub(super) async fn write_without_sync<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    {
+        self.send(change, Commit::NotSynchronous).await
     }
 
     /// Runs something outside of any transaction.
@@ -58,27 +63,41 @@ impl Writer {
         F: FnOnce(&mut SqliteConnection) -> T + Send + 'static,
     {
         let change = |connection: &mut SqliteConnection| Ok(change(connection));
-        self.send(|reply| Statement {
+        self.send(change, Commit::Alone).await
+    }
+
+    async fn send<T, F>(&self, change: F, commit: Commit) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    {
+        let gone = || unavailable("the writer of the database file has ended");
+        let (reply, answer) = oneshot::channel();
+        let statement = Statement {
             change: Some(change),
             outcome: None,
             reply,
-            alone: true,
-        })
-        .await
-    }
-
-    async fn send<T, C: Change + 'static>(&self, change: impl FnOnce(oneshot::Sender<Result<T>>) -> C) -> Result<T> {
-        let gone = || unavailable("the writer of the database file has ended");
-        let (reply, answer) = oneshot::channel();
-        self.changes.send(Box::new(change(reply))).await.map_err(|_| gone())?;
+            commit,
+        };
+        self.changes.send(Box::new(statement)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
+/// How a change is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commit {
+    /// In no transaction.
+    Alone,
+    /// With others, and the disk has it before the answer.
+    Synchronous,
+    /// With others, and the operating system has it before the answer.
+    NotSynchronous,
+}
+
 /// A change that waits for its commit.
 trait Change: Send {
-    /// True if it must not be part of a transaction.
-    fn alone(&self) -> bool;
+    fn commit(&self) -> Commit;
     /// Runs it and keeps what it answered.
     fn run(&mut self, connection: &mut SqliteConnection);
     /// Answers its caller.
@@ -89,7 +108,7 @@ struct Statement<T, F> {
     change: Option<F>,
     outcome: Option<QueryResult<T>>,
     reply: oneshot::Sender<Result<T>>,
-    alone: bool,
+    commit: Commit,
 }
 
 impl<T, F> Change for Statement<T, F>
@@ -97,13 +116,13 @@ where
     T: Send,
     F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send,
 {
-    fn alone(&self) -> bool {
-        self.alone
+    fn commit(&self) -> Commit {
+        self.commit
     }
 
     fn run(&mut self, connection: &mut SqliteConnection) {
         self.outcome = self.change.take().map(|change| {
-            if self.alone {
+            if self.commit == Commit::Alone {
                 change(connection)
             } else {
                 connection.transaction(change)
@@ -124,9 +143,9 @@ fn run(path: &str, connection: SqliteConnection, mut waiting: mpsc::Receiver<Box
     let mut next = waiting.blocking_recv();
     while let Some(first) = next.take() {
         let mut batch = vec![first];
-        while !batch[0].alone() && batch.len() < WAITING {
+        while batch[0].commit() != Commit::Alone && batch.len() < WAITING {
             match waiting.try_recv() {
-                Ok(change) if change.alone() => {
+                Ok(change) if change.commit() == Commit::Alone => {
                     next = Some(change);
                     break;
                 }
@@ -152,14 +171,22 @@ fn commit(path: &str, connection: &mut Option<SqliteConnection>, batch: &mut [Bo
         None => connect_writer(path)?,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        if batch[0].alone() {
+        if batch[0].commit() == Commit::Alone {
             batch[0].run(&mut usable);
             return Ok(());
         }
+        let unsynced = batch.iter().all(|change| change.commit() == Commit::NotSynchronous);
+        if unsynced {
+            usable.batch_execute("PRAGMA synchronous = NORMAL")?;
+        }
         usable.immediate_transaction(|connection| {
             batch.iter_mut().for_each(|change| change.run(connection));
-            Ok(())
-        })
+            QueryResult::Ok(())
+        })?;
+        if unsynced {
+            usable.batch_execute("PRAGMA synchronous = FULL")?;
+        }
+        Ok(())
     }));
     match outcome {
         Ok(Ok(())) => {

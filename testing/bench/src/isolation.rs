@@ -64,10 +64,11 @@ fn times(stand: &Stand, plan: &Plan, trouble: Trouble) -> Result<Samples> {
         }
         let flood = match trouble {
             Trouble::Flood => {
-                queues.fill(&flooded, plan.demands, letters::args).await?;
-                let queues = Arc::clone(&queues);
+                // On a connection of its own: the other demands are not to wait in this program.
+                let flood = Queues::declare(&url, &place.queues, std::slice::from_ref(&flooded)).await?;
+                flood.fill(&flooded, plan.demands, letters::args).await?;
                 Some(tokio::spawn(async move {
-                    while queues.fill(&flooded, WINDOW, letters::args).await.is_ok() {}
+                    while flood.fill(&flooded, WINDOW, letters::args).await.is_ok() {}
                 }))
             }
             Trouble::Nothing | Trouble::Hang => None,

@@ -64,11 +64,10 @@ pub async fn set_up(adapters: &Adapters, handled: &Kinds) -> anyhow::Result<Vec<
     let kinds = registry.list().await.context("PP_DATABASE_URL")?;
     let declared = kinds.iter().filter(|kind| kind.is_declared());
     let kinds: Vec<KindName> = declared.map(|kind| kind.name().clone()).collect();
-    for kind in &kinds {
-        broker
-            .declare(&Queue::Demand(kind.clone()))
-            .await
-            .context("PP_BROKER_URL")?;
+    let demands = kinds.iter().cloned().map(Queue::Demand);
+    let dead_letters = broker.dead_letter_queues().into_iter().map(|(queue, _)| queue);
+    for queue in demands.chain(dead_letters) {
+        broker.declare(&queue).await.context("PP_BROKER_URL")?;
     }
     Ok(kinds)
 }
@@ -105,10 +104,15 @@ pub async fn run(
     tasks.spawn(registry.clone().run(shutdown.clone()));
     if let Some(settings) = args.dispatch() {
         let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
-        let own = adapters.clone();
+        let (own, names) = (adapters.clone(), registry.clone());
         let dispatching = supervise_part("dispatcher", part, shutdown.clone(), move |part, shutdown| {
-            let Adapters { store, broker, feed } = own.clone();
-            Dispatcher::new(store, broker, feed, settings.clone()).run(part, shutdown)
+            let (Adapters { store, broker, feed }, names) = (own.clone(), names.clone());
+            let dispatcher = Dispatcher::new(store, broker, feed, settings.clone());
+            async move {
+                if names.knows(KindName::add_up_to(), &shutdown).await {
+                    dispatcher.run(part, shutdown).await;
+                }
+            }
         });
         let (part, bytes) = (health.part("dead letters", false), args.prefetch_bytes);
         let own = adapters.clone();
@@ -132,12 +136,17 @@ pub async fn run(
             let part = health.part(part_name, name.is_add_up_to() || kinds == 1);
             let settings = args.consume(declaration.policy.clone(), kinds, runtime);
             let policy = registry.follow(name.clone(), declaration.policy);
-            let own = adapters.clone();
+            let (own, names) = (adapters.clone(), registry.clone());
             let consuming = supervise_part(part_name, part, shutdown.clone(), move |part, shutdown| {
-                let Adapters { store, broker, feed } = own.clone();
-                Consumer::new(store, broker, feed, name.clone(), handler.clone(), settings.clone())
-                    .following(policy.clone())
-                    .run(part, shutdown)
+                let (Adapters { store, broker, feed }, names, name) = (own.clone(), names.clone(), name.clone());
+                let consumer = Consumer::new(store, broker, feed, name.clone(), handler.clone(), settings.clone())
+                    .following(policy.clone());
+                async move {
+                    // Its queue has a name by its policy, or the usual one.
+                    if names.knows(&name, &shutdown).await {
+                        consumer.run(part, shutdown).await;
+                    }
+                }
             });
             tasks.spawn(consuming);
         }

@@ -90,12 +90,25 @@ fn settings_are_changed_at_a_version_and_taken_back() {
         (r#"{"policy":{"atempts":null}}"#, "atempts"),
         (r#"{"policy":{"places":0}}"#, "places must be from 1 to 10000"),
         (r#"{"policy":{"timeout":"5"}}"#, "timeout must be a duration"),
+        (r#"{"policy":{"dead_letter_queue":"amq.x"}}"#, "amq."),
+        (r#"{"policy":{"dead_letter_queue":7}}"#, "string"),
+        (r#"{"policy":{"queue":"a","dead_letter_queue":"a"}}"#, "must differ"),
         (r#"{"policy":3}"#, "object"),
         (r#"{"paused":true}"#, "paused"),
     ] {
         let detail = set(body).problem(422);
         assert!(detail.contains(named), "{body}: {detail}");
     }
+    let named = set(r#"{"policy":{"dead_letter_queue":"user.deadletter"}}"#).with(200);
+    assert_eq!(named["policy"]["dead_letter_queue"], "user.deadletter");
+    let taken = r#"{"policy":{"queue":"user.deadletter"}}"#;
+    let detail = json_request(&server, "PATCH", "/kind/add_up_to", taken).problem(422);
+    assert!(
+        detail.contains("the dead_letter_queue of kind user.welcome.email"),
+        "{detail}"
+    );
+    let back = set(r#"{"policy":{"dead_letter_queue":null}}"#).with(200);
+    assert_eq!(back["policy"].get("dead_letter_queue"), None, "{back}");
     json_request(&server, "PATCH", "/kind/nobody", r#"{"policy":{}}"#).problem(404);
 }
 

@@ -1,4 +1,4 @@
-//! The in-process broker: two queues in memory, limited in messages and bytes, for a process that runs every part.
+//! The in-process broker: queues in memory, limited in messages and bytes, for a process that runs every part.
 //!
 //! It fulfils the contract of the port, but its messages end with the process. A row must back each of them.
 
@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::queues::{NamesOfKind, QueueNames};
 use super::window::Window;
 use super::{
     Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent, Result,
@@ -29,6 +30,7 @@ pub struct Memory {
     byte_capacity: usize,
     /// The queues that were used.
     lines: Arc<Mutex<HashMap<Queue, Arc<Line>>>>,
+    names: QueueNames,
 }
 
 impl Memory {
@@ -40,13 +42,14 @@ impl Memory {
     /// A broker whose queues hold at most `capacity` messages and `bytes` of bodies each, including unacknowledged
     /// ones. A larger message is held alone.
     ///
-    /// A full queue makes [`Broker::publish`] wait for a moment, and then not confirm. [`Broker::dead_letter`] then takes none of its letters and answers
+    /// A full queue makes [`Broker::publish`] wait for a moment, and then not confirm. [`Broker::dead_letter`] then takes none of the letters of a kind and answers
     /// [`BrokerError::Unavailable`].
     pub fn new(capacity: usize, bytes: usize) -> Self {
         Self {
             capacity,
             byte_capacity: bytes,
             lines: Arc::default(),
+            names: QueueNames::new(QueueNames::DEFAULT_PREFIX),
         }
     }
 
@@ -98,19 +101,21 @@ impl Broker for Memory {
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
-        let line = self.line(&Queue::DeadLetter);
-        {
-            let mut queue = line.lock();
-            let bytes = letters.iter().map(|letter| letter.body.len()).sum();
-            if queue.room() < letters.len() || !queue.holds(bytes) {
-                return Err(BrokerError::Unavailable("the queue of dead letters is full".into()));
+        for letters in letters.chunk_by(|one, next| one.kind == next.kind) {
+            let line = self.line(&self.names.of_dead_letters(&letters[0].kind));
+            {
+                let mut queue = line.lock();
+                let bytes = letters.iter().map(|letter| letter.body.len()).sum();
+                if queue.room() < letters.len() || !queue.holds(bytes) {
+                    return Err(BrokerError::Unavailable("the queue of dead letters is full".into()));
+                }
+                letters
+                    .iter()
+                    .map(Message::dead_letter)
+                    .for_each(|letter| queue.push(letter));
             }
-            letters
-                .iter()
-                .map(Message::dead_letter)
-                .for_each(|letter| queue.push(letter));
+            line.changed.notify_waiters();
         }
-        line.changed.notify_waiters();
         Ok(())
     }
 
@@ -129,6 +134,14 @@ impl Broker for Memory {
 
     async fn ready_messages(&self, queue: &Queue) -> Result<u64> {
         Ok(self.line(queue).lock().ready.len() as u64)
+    }
+
+    fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {
+        self.names.follow(kinds)
+    }
+
+    fn dead_letter_queues(&self) -> Vec<(Queue, KindName)> {
+        self.names.dead_letter_queues()
     }
 
     fn durable(&self) -> bool {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::queues::NamesOfKind;
 use crate::domain::{DemandedRow, KindName, MessageId, Unique, WorkCode};
 use crate::runtime::Trouble;
 
@@ -150,6 +151,8 @@ pub enum Queue {
     Demand(KindName),
     /// The queue of dead letters waiting to be stored.
     DeadLetter,
+    /// A queue of the dead letters of some kinds, with the name that their policies give it.
+    NamedDeadLetter(String),
 }
 
 impl Queue {
@@ -237,7 +240,7 @@ pub trait Broker: Send + Sync {
     /// Sends messages again with their original properties. The outcomes are those of [`Self::publish`].
     async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>>;
 
-    /// Stores dead letters. After an error some may have been sent.
+    /// Stores dead letters, each in the queue that its kind has for them. After an error some may have been sent.
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()>;
 
     /// Subscribes with at most `prefetch` unacknowledged messages.
@@ -251,11 +254,11 @@ pub trait Broker: Send + Sync {
         Ok(())
     }
 
-    /// Gives the queue of a kind the name that its policy says; `None` for the usual one. Without effect where queues have
-    /// no names.
-    fn name_queue(&self, _kind: &KindName, _name: Option<&str>) -> Result<()> {
-        Ok(())
-    }
+    /// Gives queues the names that the policies of all kinds say. Answers a sentence for each name that is refused.
+    fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String>;
+
+    /// The queues of dead letters, each with the kind of letters that do not tell theirs.
+    fn dead_letter_queues(&self) -> Vec<(Queue, KindName)>;
 
     /// Descriptions of the operator's policies that drop confirmed messages; `None` if the broker cannot tell.
     async fn dropping(&self) -> Result<Option<Vec<String>>> {

@@ -1,25 +1,46 @@
 //! The names of the queues. Their arguments, which can never change, are in the adapter that declares them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Queue;
 use crate::domain::KindName;
 
-/// The queues of a deployment: one for the demands of each kind, and one for dead letters. A prefix separates
-/// deployments. Clones share the names that policies give.
+/// The queues of a deployment: one for the demands of each kind, one for dead letters, and further ones for dead letters
+/// that policies name. A prefix separates deployments. Clones share the names that policies give.
 #[derive(Clone, Debug)]
 pub struct QueueNames {
     prefix: String,
     /// Kinds whose queue has a name by the configuration.
     configured: HashMap<KindName, String>,
-    /// Kinds whose queue has a name by their policy.
-    by_policy: Arc<RwLock<HashMap<KindName, String>>>,
+    by_policy: Arc<RwLock<ByPolicy>>,
+}
+
+/// The names that policies give and that are free.
+#[derive(Debug, Default)]
+struct ByPolicy {
+    demands: HashMap<KindName, String>,
+    /// Kinds may share such a queue.
+    dead_letters: BTreeMap<KindName, String>,
+}
+
+/// The names that the policy of a kind gives to its queues; `None` for the usual ones.
+#[derive(Clone, Copy, Debug)]
+pub struct NamesOfKind<'a> {
+    /// The kind.
+    pub kind: &'a KindName,
+    /// The queue of its demands.
+    pub demands: Option<&'a str>,
+    /// The queue of its dead letters.
+    pub dead_letters: Option<&'a str>,
 }
 
 impl QueueNames {
     /// The default prefix.
     pub const DEFAULT_PREFIX: &str = "pp.work";
+
+    /// The most queues of dead letters that policies name. Whoever stores dead letters has a connection for each.
+    pub const MOST_DEAD_LETTER_QUEUES: usize = 100;
 
     /// The longest name of a queue, in bytes.
     pub const MAX_LENGTH: usize = 255;
@@ -55,34 +76,87 @@ impl QueueNames {
         self
     }
 
-    /// Gives the queue of a kind the name that its policy says, or takes such a name back.
+    /// Gives queues the names that the policies of all kinds say, in place of those that policies gave before. Answers a
+    /// sentence for each name that is refused; the queue has its usual name then.
     ///
-    /// # Errors
-    /// The name belongs to another queue of PP.
-    #[cfg(feature = "rabbitmq")]
-    pub(super) fn name(&self, kind: &KindName, name: Option<&str>) -> super::Result<()> {
+    /// A queue of demands belongs to one kind, the one that had it first. A queue of dead letters may belong to several
+    /// kinds, but is never one that any policy names for demands, because whoever stores dead letters would take those.
+    pub(super) fn follow(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {
         let mut by_policy = self.by_policy.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(name) = name else {
-            by_policy.remove(kind);
-            return Ok(());
-        };
-        let of_another = |(other, taken): (&KindName, &String)| other != kind && taken == name;
-        let prefix = format!("{}.", self.prefix);
-        if name.starts_with(&prefix) || self.configured.iter().any(of_another) || by_policy.iter().any(of_another) {
-            return Err(super::BrokerError::Rejected(format!(
-                "the queue {name} belongs to another kind, or to PP"
-            )));
+        let before = std::mem::take(&mut *by_policy);
+        let mut refused = Vec::new();
+        let (kept, new): (Vec<_>, Vec<_>) = (kinds.iter())
+            .filter_map(|names| Some((names.kind, names.demands?)))
+            .partition(|(kind, name)| before.demands.get(kind).is_some_and(|had| had == name));
+        for (kind, name) in kept.into_iter().chain(new) {
+            let of_another = |(other, taken): (&KindName, &String)| other != kind && taken == name;
+            let is_taken = self.configured.iter().any(of_another) || by_policy.demands.iter().any(of_another);
+            if is_taken || self.is_usual(name) {
+                refused.push(format!(
+                    "kind {kind}: the queue {name} belongs to another kind, or to PP"
+                ));
+            } else {
+                by_policy.demands.insert(kind.clone(), name.to_owned());
+            }
         }
-        by_policy.insert(kind.clone(), name.to_owned());
-        Ok(())
+        let demands: HashSet<&str> = (kinds.iter().filter_map(|names| names.demands))
+            .chain(self.configured.values().map(String::as_str))
+            .collect();
+        let mut queues = HashSet::new();
+        for names in kinds {
+            let (kind, Some(name)) = (names.kind, names.dead_letters) else {
+                continue;
+            };
+            if demands.contains(name) || self.is_usual(name) {
+                refused.push(format!("kind {kind}: the queue {name} is not for dead letters"));
+            } else if queues.len() == Self::MOST_DEAD_LETTER_QUEUES && !queues.contains(name) {
+                refused.push(format!(
+                    "kind {kind}: there are {} queues of dead letters already",
+                    Self::MOST_DEAD_LETTER_QUEUES
+                ));
+            } else {
+                queues.insert(name);
+                by_policy.dead_letters.insert(kind.clone(), name.to_owned());
+            }
+        }
+        refused
+    }
+
+    /// True for names that PP may give to a queue by itself.
+    fn is_usual(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.prefix);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// The queue of a kind's dead letters.
+    pub(super) fn of_dead_letters(&self, kind: &KindName) -> Queue {
+        let by_policy = self.by_policy.read().unwrap_or_else(PoisonError::into_inner);
+        let named = by_policy.dead_letters.get(kind).cloned();
+        named.map_or(Queue::DeadLetter, Queue::NamedDeadLetter)
+    }
+
+    /// All queues of dead letters, each with a kind that uses it: of several the first by name, and of the common queue
+    /// the built-in one.
+    pub(super) fn dead_letter_queues(&self) -> Vec<(Queue, KindName)> {
+        let by_policy = self.by_policy.read().unwrap_or_else(PoisonError::into_inner);
+        let mut first_kinds: BTreeMap<&str, &KindName> = BTreeMap::new();
+        for (kind, name) in &by_policy.dead_letters {
+            first_kinds.entry(name).or_insert(kind);
+        }
+        let named = first_kinds.into_iter();
+        let named = named.map(|(name, kind)| (Queue::NamedDeadLetter(name.to_owned()), kind.clone()));
+        std::iter::once((Queue::DeadLetter, KindName::default()))
+            .chain(named)
+            .collect()
     }
 
     /// The name of a queue: `<prefix>.demand` for sums, `<prefix>.<kind>.demand` for other kinds, `<prefix>.deadletter`
-    /// for dead letters.
+    /// for dead letters; or the name that a user has given it.
     pub fn get(&self, queue: &Queue) -> String {
         let prefix = &self.prefix;
         match queue {
             Queue::DeadLetter => format!("{prefix}.deadletter"),
+            Queue::NamedDeadLetter(name) => name.clone(),
             Queue::Demand(kind) => match self.given(kind) {
                 Some(name) => name,
                 None if kind.is_add_up_to() => format!("{prefix}.demand"),
@@ -96,6 +170,7 @@ impl QueueNames {
     pub(super) fn is_own(&self, queue: &Queue) -> bool {
         match queue {
             Queue::DeadLetter => true,
+            Queue::NamedDeadLetter(_) => false,
             Queue::Demand(kind) => self.given(kind).is_none(),
         }
     }
@@ -104,7 +179,7 @@ impl QueueNames {
     fn given(&self, kind: &KindName) -> Option<String> {
         let by_policy = || {
             let names = self.by_policy.read().unwrap_or_else(PoisonError::into_inner);
-            names.get(kind).cloned()
+            names.demands.get(kind).cloned()
         };
         self.configured.get(kind).cloned().or_else(by_policy)
     }
@@ -140,23 +215,99 @@ mod tests {
 
     #[test]
     fn a_policy_names_a_queue_that_no_other_kind_has() {
-        let kind = |name: &str| name.parse::<KindName>().unwrap();
         let names = QueueNames::new("pp.work").with_demand(KindName::default(), "pp_work_queue".to_owned());
         let shared = names.clone();
-        names.name(&kind("mail"), Some("user.welcome.email")).unwrap();
-        assert_eq!(shared.get(&Queue::Demand(kind("mail"))), "user.welcome.email");
-        names.name(&kind("mail"), Some("user.welcome.email")).unwrap();
+        let (mail, sms) = (kind("mail"), kind("a.sms"));
+        let demands = |kind, name| NamesOfKind {
+            kind,
+            demands: Some(name),
+            dead_letters: None,
+        };
+        let mails = demands(&mail, "user.welcome.email");
+        assert_eq!(names.follow(&[mails]), [""; 0]);
+        assert_eq!(shared.get(&Queue::Demand(mail.clone())), "user.welcome.email");
         for taken in [
             "user.welcome.email",
             "pp_work_queue",
             "pp.work.deadletter",
             "pp.work.mail.demand",
         ] {
-            assert!(names.name(&kind("sms"), Some(taken)).is_err(), "{taken}");
+            // A kind that comes before the other one by its name does not take its queue.
+            let refused = names.follow(&[demands(&sms, taken), mails]);
+            assert!(
+                refused.len() == 1 && refused[0].starts_with("kind a.sms: "),
+                "{refused:?}"
+            );
+            assert_eq!(shared.get(&Queue::Demand(sms.clone())), "pp.work.a.sms.demand");
+            assert_eq!(shared.get(&Queue::Demand(mail.clone())), "user.welcome.email");
         }
-        names.name(&kind("mail"), None).unwrap();
-        assert_eq!(shared.get(&Queue::Demand(kind("mail"))), "pp.work.mail.demand");
-        names.name(&KindName::default(), None).unwrap();
+        assert_eq!(names.follow(&[]), [""; 0]);
+        assert_eq!(shared.get(&Queue::Demand(mail)), "pp.work.mail.demand");
         assert_eq!(names.get(&Queue::sums()), "pp_work_queue");
+    }
+
+    #[test]
+    fn kinds_may_share_a_queue_of_dead_letters_but_not_with_demands() {
+        let names = QueueNames::new("pp.work").with_demand(KindName::default(), "pp_work_queue".to_owned());
+        let (mail, sms, report) = (kind("mail"), kind("sms"), kind("report"));
+        let given = |kind, demands, dead_letters| NamesOfKind {
+            kind,
+            demands,
+            dead_letters,
+        };
+        let letters = |kind| given(kind, None, Some("user.deadletter"));
+        assert_eq!(names.dead_letter_queues(), [(Queue::DeadLetter, KindName::default())]);
+        assert_eq!(names.follow(&[letters(&mail), letters(&sms)]), [""; 0]);
+        let named = Queue::NamedDeadLetter("user.deadletter".to_owned());
+        assert_eq!(names.of_dead_letters(&sms), named);
+        assert_eq!(names.of_dead_letters(&report), Queue::DeadLetter);
+        assert_eq!(
+            (names.get(&named), names.is_own(&named)),
+            ("user.deadletter".to_owned(), false)
+        );
+        let queues = [(Queue::DeadLetter, KindName::default()), (named, mail.clone())];
+        assert_eq!(names.dead_letter_queues(), queues);
+
+        // The demands of a report would be taken for dead letters, also where they cannot have the queue either.
+        for taken in [
+            "user.deadletter",
+            "pp_work_queue",
+            "pp.work.deadletter",
+            "pp.work.sms.demand",
+        ] {
+            let refused = names.follow(&[
+                given(&mail, None, Some(taken)),
+                given(&report, Some("user.deadletter"), None),
+            ]);
+            assert!(
+                refused.iter().any(|why| why.starts_with("kind mail: ")),
+                "{taken}: {refused:?}"
+            );
+            assert_eq!(names.of_dead_letters(&mail), Queue::DeadLetter);
+            assert_eq!(names.get(&Queue::Demand(report.clone())), "user.deadletter");
+        }
+    }
+
+    #[test]
+    fn the_queues_of_dead_letters_are_bounded() {
+        let names = QueueNames::new("pp.work");
+        let most = QueueNames::MOST_DEAD_LETTER_QUEUES;
+        let kinds: Vec<KindName> = (0..=most).map(|number| kind(&format!("kind{number:03}"))).collect();
+        let queues: Vec<String> = kinds.iter().map(|kind| format!("{kind}.deadletter")).collect();
+        let given = |number: usize, queue: usize| NamesOfKind {
+            kind: &kinds[number],
+            demands: None,
+            dead_letters: Some(&queues[queue]),
+        };
+        let all: Vec<NamesOfKind<'_>> = (0..=most).map(|number| given(number, number)).collect();
+        let refused = names.follow(&all);
+        assert!(refused.len() == 1 && refused[0].contains("100"), "{refused:?}");
+        assert_eq!(names.dead_letter_queues().len(), most + 1);
+        let shared: Vec<NamesOfKind<'_>> = (0..=most).map(|number| given(number, number % most)).collect();
+        assert_eq!(names.follow(&shared), [""; 0]);
+    }
+
+    fn kind(name: &str) -> KindName {
+        name.parse().unwrap()
     }
 }

@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod handler;
 mod kind;
+mod naming;
 mod policy;
 mod registry;
 mod schema;
@@ -99,7 +100,8 @@ pub struct KnownKind {
     pub policy: Policy,
     /// The number of its works in each status, where that was asked for.
     pub works: Option<ByStatus>,
-    /// What is wrong with the stored declaration or settings, for a newer program's or by hand.
+    /// What is wrong with the stored declaration or settings: a newer program's, by hand, or the name of a queue that
+    /// another kind has.
     pub fault: Option<String>,
     args_schema: Option<Schema>,
 }
@@ -152,6 +154,17 @@ impl KnownKind {
         let overrides = policy::merged(&self.row.overrides, change)?;
         Policy::DEFAULT.with(&overrides)?;
         Ok(overrides)
+    }
+
+    /// What is wrong with the names of queues under other settings, if these change the names.
+    fn misnamed(&self, overrides: &Json, kinds: &[Self]) -> Option<String> {
+        let changed = Self::of_row(KindRow {
+            overrides: overrides.clone(),
+            ..self.row.clone()
+        });
+        let names = |kind: &Self| (kind.policy.queue.clone(), kind.policy.dead_letter_queue.clone());
+        let fault = naming::fault(self.name(), &changed.policy, kinds);
+        fault.filter(|_| names(&changed) != names(self))
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Policy {
     /// The queue of its demands, in place of the usual name. It is used as it is if it exists.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "queue")]
     pub queue: Option<Cow<'static, str>>,
+    /// The queue of its dead letters, in place of the common one. Kinds may share it. It is used as it is if it exists.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "queue")]
+    pub dead_letter_queue: Option<Cow<'static, str>>,
 }
 
 /// The waits between attempts: the first is `base`, each further one `factor` times as long, up to `cap`.
@@ -84,6 +87,7 @@ impl Policy {
         paused: false,
         retention: Retention::Default,
         queue: None,
+        dead_letter_queue: None,
     };
 
     /// The same policy with an operator's settings over it: an object with some of its fields.
@@ -169,6 +173,7 @@ impl<'de> Deserialize<'de> for Retention {
 pub(super) fn merged(overrides: &Json, change: &Json) -> Result<Json, String> {
     let all = Policy {
         queue: Some(Cow::Borrowed("any")),
+        dead_letter_queue: Some(Cow::Borrowed("any")),
         ..Policy::DEFAULT
     };
     let known = serde_json::to_value(all).map_err(|error| error.to_string())?;
@@ -292,12 +297,13 @@ mod tests {
             timeout: Duration::from_secs(30),
             retention: Retention::For(90 * DAY),
             queue: Some("user.welcome.email".into()),
+            dead_letter_queue: Some("user.welcome.deadletter".into()),
             ..Policy::DEFAULT
         };
         let text = serde_json::to_string(&policy).unwrap();
         assert_eq!(
             text,
-            r#"{"max_attempts":8,"backoff":{"base":"1s","factor":2.0,"cap":"10m","jitter":0.5},"timeout":"30s","lease":"4s","places":100,"paused":false,"retention":"90d","queue":"user.welcome.email"}"#
+            r#"{"max_attempts":8,"backoff":{"base":"1s","factor":2.0,"cap":"10m","jitter":0.5},"timeout":"30s","lease":"4s","places":100,"paused":false,"retention":"90d","queue":"user.welcome.email","dead_letter_queue":"user.welcome.deadletter"}"#
         );
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
         assert_eq!(serde_json::from_str::<Policy>("{}").unwrap(), Policy::DEFAULT);
@@ -314,6 +320,7 @@ mod tests {
             (r#"{"backoff":{"colour":1}}"#, "colour"),
             (r#"{"retention":"1h"}"#, "retention must be a duration from 1d"),
             (r#"{"queue":"amq.x"}"#, "amq."),
+            (r#"{"dead_letter_queue":""}"#, "1 to 255 bytes"),
             (r#"{"atempts":3}"#, "atempts"),
             (r#"{"paused":"yes"}"#, "boolean"),
         ] {

@@ -9,12 +9,13 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Declaration, KnownKind, Policy};
+use super::{Declaration, KnownKind, Policy, naming};
 use crate::broker::AnyBroker;
+use crate::broker::queues::NamesOfKind;
 use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::log_repeated;
 use crate::runtime::{Retry, supervise};
-use crate::store::{AnyStore, Changed, Result};
+use crate::store::{AnyStore, Changed, MOST_KINDS, Result};
 
 /// The interval of looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -144,12 +145,30 @@ impl Registry {
                     "{fault}"
                 );
             }
-            if let Err(why) = self.0.broker.name_queue(kind.name(), kind.policy.queue.as_deref()) {
-                log_repeated!(Error, format!("kind {} keeps its queue", kind.name()), "{why}");
-            }
+        }
+        let names: Vec<NamesOfKind<'_>> = kinds.values().map(|kind| names(kind)).collect();
+        for why in self.0.broker.name_queues(&names) {
+            log_repeated!(Error, "a queue keeps its usual name", "{why}");
         }
         self.0.known.send_replace(Arc::new(Known { revision, kinds }));
         Ok(())
+    }
+
+    /// Waits until the store has told its kinds with this one among them, so that its queues have their names, or there is
+    /// no room for it. Answers `false` if the stop came first.
+    pub async fn knows(&self, kind: &KindName, shutdown: &CancellationToken) -> bool {
+        let is_known = |known: &Known| known.kinds.contains_key(kind) || known.kinds.len() as i64 >= MOST_KINDS;
+        while !is_known(&self.0.known.borrow()) {
+            let looking = async {
+                if !self.look_again().await {
+                    sleep(SHORTEST_INTERVAL).await;
+                }
+            };
+            if shutdown.run_until_cancelled(looking).await.is_none() {
+                return false;
+            }
+        }
+        true
     }
 
     /// All kinds as the store has them now, in the order of their names.
@@ -192,7 +211,8 @@ impl Registry {
         self.0.known.borrow().kinds.get(kind).cloned()
     }
 
-    /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both.
+    /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both. Its
+    /// queue is the one in force, where the messages are sent.
     pub fn follow(&self, kind: KindName, declared: Policy) -> watch::Receiver<Policy> {
         let mut known = self.0.known.subscribe();
         let (policy, followed) = watch::channel(declared.clone());
@@ -202,6 +222,10 @@ impl Registry {
                 if let Some(row) = row
                     && let Ok(new) = declared.with(&row.row.overrides)
                 {
+                    let new = Policy {
+                        queue: row.policy.queue.clone(),
+                        ..new
+                    };
                     policy.send_if_modified(|policy| {
                         let differs = *policy != new;
                         *policy = new;
@@ -273,6 +297,15 @@ impl Registry {
     }
 }
 
+/// The names of a kind's queues.
+fn names(kind: &KnownKind) -> NamesOfKind<'_> {
+    NamesOfKind {
+        kind: kind.name(),
+        demands: kind.policy.queue.as_deref(),
+        dead_letters: kind.policy.dead_letter_queue.as_deref(),
+    }
+}
+
 /// All kinds of a store with the numbers of their works, in the order of their names.
 pub async fn list(store: &AnyStore) -> Result<Vec<KnownKind>> {
     let rows = store.kinds().await?;
@@ -282,7 +315,15 @@ pub async fn list(store: &AnyStore) -> Result<Vec<KnownKind>> {
         works: Some(counts.remove(&row.name).unwrap_or_default()),
         ..KnownKind::of_row(row)
     });
-    Ok(counted.collect())
+    let mut kinds: Vec<KnownKind> = counted.collect();
+    let faults: Vec<Option<String>> = kinds
+        .iter()
+        .map(|kind| naming::fault(kind.name(), &kind.policy, &kinds))
+        .collect();
+    for (kind, fault) in kinds.iter_mut().zip(faults) {
+        kind.fault = kind.fault.take().or(fault);
+    }
+    Ok(kinds)
 }
 
 /// Changes an operator's settings of a kind by a JSON merge patch (RFC 7396): `null` takes a setting back. A given version
@@ -294,12 +335,9 @@ pub async fn set_policy(
     version: Option<i64>,
 ) -> Result<std::result::Result<KnownKind, Unchanged>> {
     for _ in 0..TRIES {
-        let rows = store.kinds().await?;
-        let found = rows
-            .into_iter()
-            .map(KnownKind::of_row)
-            .find(|known| known.name() == kind);
-        let Some(known) = found.filter(KnownKind::is_declared) else {
+        let kinds: Vec<KnownKind> = store.kinds().await?.into_iter().map(KnownKind::of_row).collect();
+        let found = kinds.iter().find(|known| known.name() == kind);
+        let Some(known) = found.filter(|known| known.is_declared()) else {
             return Ok(Err(Unchanged::Missing));
         };
         if version.is_some_and(|version| version != known.row.version) {
@@ -309,6 +347,9 @@ pub async fn set_policy(
             Ok(overrides) => overrides,
             Err(why) => return Ok(Err(Unchanged::Invalid(why))),
         };
+        if let Some(why) = known.misnamed(&overrides, &kinds) {
+            return Ok(Err(Unchanged::Invalid(why)));
+        }
         let read = Some(known.row.version);
         if let Changed::Applied(row) = store.set_overrides(kind, &overrides, read).await? {
             return Ok(Ok(KnownKind::of_row(row)));

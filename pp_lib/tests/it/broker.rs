@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pp_conformance::broker::Harness;
 use pp_conformance::broker_suite;
-use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
+use pp_lib::broker::{AnyBroker, Queue};
 
 struct Embedded(Memory);
 
@@ -47,6 +47,11 @@ mod on_servers {
         }
 
         async fn stop(self) {
+            for (queue, _) in self.1.dead_letter_queues() {
+                if let Queue::NamedDeadLetter(name) = queue {
+                    self.0.delete_queue(&name).await;
+                }
+            }
             self.0.delete().await;
         }
     }

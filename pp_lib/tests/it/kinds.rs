@@ -8,6 +8,7 @@ use crate::handlers::Sums;
 use async_trait::async_trait;
 use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
+use pp_lib::broker::queues::NamesOfKind;
 use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Subscription,
 };
@@ -83,6 +84,14 @@ impl Broker for Refusing {
 
     async fn ready_messages(&self, queue: &Queue) -> broker::Result<u64> {
         self.inner.ready_messages(queue).await
+    }
+
+    fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {
+        self.inner.name_queues(kinds)
+    }
+
+    fn dead_letter_queues(&self) -> Vec<(Queue, KindName)> {
+        self.inner.dead_letter_queues()
     }
 
     fn durable(&self) -> bool {

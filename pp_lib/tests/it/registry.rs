@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::handlers::Sums;
 use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
-use pp_lib::broker::{AnyBroker, Broker as _, Queue};
+use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::domain::{AddUpTo, Fault, Json, KindName, Origin, Status, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
-use pp_lib::kinds::{Backoff, Context, Declaration, Failure, HandledKind, Handler, Handling, Kinds, Policy, Registry, UnknownKind};
-use pp_lib::maintenance::{DispatchSettings, Dispatcher};
+use pp_lib::kinds::{
+    Backoff, Context, Declaration, Failure, HandledKind, Handler, Handling, Kinds, Policy, Registry, Unchanged,
+    UnknownKind,
+};
+use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
 use pp_lib::runtime::{Health, new_message_id, new_work_code};
-use pp_lib::store::{AnyStore, NewWork, StoreError};
-use crate::handlers::Sums;
+use pp_lib::store::{AnyStore, LetterFilter, NewWork, StoreError};
 use pp_lib::worker::{ConsumeSettings, Consumer, announce};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -86,11 +89,13 @@ impl System {
             .with_handler(kind(mail(), Arc::new(mails)))
             .with_handler(kind(KindName::default(), Arc::new(Sums)));
         let dispatcher = Dispatcher::new(store.clone(), broker.clone(), feed.clone(), settings);
+        let drainer = DeadLetterDrainer::new(store.clone(), broker.clone(), 64 << 20);
         let part = Health::new().part("dispatcher", true);
         let mut tasks = vec![
             tokio::spawn(registry.clone().run(shutdown.clone())),
             tokio::spawn(announce(store.clone(), kinds.clone(), shutdown.clone())),
             tokio::spawn(dispatcher.run(part, shutdown.clone())),
+            tokio::spawn(drainer.run(Health::new().part("dead letters", true), shutdown.clone())),
         ];
         for kind in kinds {
             let HandledKind {
@@ -154,6 +159,23 @@ impl System {
         self.store.create(&[new]).await.unwrap().remove(0).unwrap().work
     }
 
+    /// Sends a message that is no demand, and waits until it is the next letter.
+    async fn is_a_letter(&self, kind: &KindName, letters: usize) {
+        let message = Outgoing {
+            message_id: new_message_id(),
+            row: None,
+            new_work_code: None,
+            unique: None,
+            body: "{".into(),
+        };
+        let id = message.message_id.to_string();
+        self.broker.publish(kind, &[message]).await.unwrap();
+        let stored = async || self.store.dead_letters(&LetterFilter::ALL, None, 100).await.unwrap();
+        self.until(async || stored().await.len() == letters).await;
+        let letter = stored().await.remove(0);
+        assert_eq!((letter.kind, letter.message_id), (kind.clone(), Some(id)));
+    }
+
     async fn work(&self, work: &Work) -> Work {
         self.store.by_ids(&[work.id]).await.unwrap().remove(0)
     }
@@ -204,6 +226,103 @@ async fn an_operator_gives_a_running_worker_other_limits() {
     assert_eq!(mails.0.load(Ordering::SeqCst), 2);
     assert_eq!(system.work(&work).await.attempt, 2);
     system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_gets_a_queue_for_its_dead_letters_and_gives_it_back() {
+    let system = System::new(Failing::default()).await;
+    system.is_a_letter(&mail(), 1).await;
+    system.set(&mail(), r#"{"dead_letter_queue":"user.deadletter"}"#).await;
+    let named = Queue::NamedDeadLetter("user.deadletter".to_owned());
+    let queues = [(Queue::DeadLetter, KindName::default()), (named.clone(), mail())];
+    assert_eq!(system.broker.dead_letter_queues(), queues);
+    system.is_a_letter(&mail(), 2).await;
+    system.is_a_letter(&KindName::default(), 3).await;
+    assert_eq!(system.broker.ready_messages(&named).await.unwrap(), 0);
+
+    system.set(&mail(), r#"{"dead_letter_queue":null}"#).await;
+    assert_eq!(system.broker.dead_letter_queues(), queues[..1]);
+    system.is_a_letter(&mail(), 4).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_gives_no_queue_two_uses() {
+    let (store, _folder) = fresh().await;
+    let registry = Registry::new(store.clone(), Arc::new(Memory::default()));
+    let [sms, report] = ["sms", "report"].map(|name| name.parse::<KindName>().unwrap());
+    for (kind, policy) in [
+        (mail(), r#"{"queue":"user.mail","dead_letter_queue":"user.deadletter"}"#),
+        (sms.clone(), "{}"),
+    ] {
+        let declaration = json(&format!(r#"{{"policy":{policy}}}"#));
+        store.declare(&kind, &declaration).await.unwrap().unwrap();
+    }
+    for (change, fault) in [
+        (
+            r#"{"queue":"user.mail"}"#,
+            "queue must not be `user.mail`, the queue of kind user.mail",
+        ),
+        (
+            r#"{"queue":"user.deadletter"}"#,
+            "queue must not be `user.deadletter`, the dead_letter_queue of kind user.mail",
+        ),
+        (
+            r#"{"dead_letter_queue":"user.mail"}"#,
+            "dead_letter_queue must not be `user.mail`, the queue of kind user.mail",
+        ),
+        (
+            r#"{"queue":"a","dead_letter_queue":"a"}"#,
+            "dead_letter_queue must differ from queue",
+        ),
+    ] {
+        let refused = registry.set(&sms, &json(change), None).await.unwrap();
+        assert_eq!(refused.err(), Some(Unchanged::Invalid(fault.to_owned())), "{change}");
+    }
+    let shared = r#"{"queue":"user.sms","dead_letter_queue":"user.deadletter"}"#;
+    let shared = registry.set(&sms, &json(shared), None).await.unwrap().unwrap();
+    assert_eq!(shared.fault, None);
+
+    // What a program declares is shown as a fault, and other settings can be changed.
+    let declaration = json(r#"{"policy":{"dead_letter_queue":"user.mail"}}"#);
+    store.declare(&report, &declaration).await.unwrap().unwrap();
+    let paused = registry
+        .set(&report, &json(r#"{"paused":true}"#), None)
+        .await
+        .unwrap()
+        .unwrap();
+    let fault = "dead_letter_queue must not be `user.mail`, the queue of kind user.mail";
+    assert_eq!(paused.fault.as_deref(), Some(fault));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_from_the_queue_in_force() {
+    let (store, _folder) = fresh().await;
+    let registry = Registry::new(store.clone(), Arc::new(Memory::default()));
+    let declare = async |queue: &str| {
+        let declaration = json(&format!(r#"{{"policy":{{"queue":"{queue}"}}}}"#));
+        store.declare(&mail(), &declaration).await.unwrap().unwrap();
+        registry.refresh().await.unwrap();
+    };
+    let shutdown = CancellationToken::new();
+    let knowing = tokio::spawn({
+        let (registry, shutdown) = (registry.clone(), shutdown.clone());
+        async move { registry.knows(&mail(), &shutdown).await }
+    });
+    declare("first").await;
+    assert!(timeout(LIMIT, knowing).await.unwrap().unwrap());
+    let declared = Policy {
+        queue: Some("first".into()),
+        ..Policy::DEFAULT
+    };
+    let mut policy = registry.follow(mail(), declared);
+    declare("second").await;
+    let second = policy.wait_for(|policy| policy.queue.as_deref() == Some("second"));
+    timeout(LIMIT, second).await.unwrap().unwrap();
+
+    shutdown.cancel();
+    let unknown = "unknown".parse().unwrap();
+    assert!(!timeout(LIMIT, registry.knows(&unknown, &shutdown)).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

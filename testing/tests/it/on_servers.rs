@@ -19,6 +19,7 @@ pub(crate) mod place;
 mod policies;
 mod pooler;
 mod privileges;
+mod queue_names;
 mod quiet_log;
 mod read_only;
 mod refresher;

@@ -148,7 +148,7 @@ pub(super) fn delivery(queue: &Queue, message: lapin::message::Delivery) -> Deli
         // The mark replaces the sender's properties, which are lost.
         Queue::Demand(_) if is_unreadable(&message.properties) => Kept::Nothing,
         Queue::Demand(_) => Kept::of(encode(&message.properties)),
-        Queue::DeadLetter => kept_by_letter(&message.properties),
+        Queue::DeadLetter | Queue::NamedDeadLetter(_) => kept_by_letter(&message.properties),
     };
     Delivery {
         tag: message.delivery_tag,

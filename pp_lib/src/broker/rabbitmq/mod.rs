@@ -24,7 +24,7 @@ use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
 pub use self::management::Management;
 use self::publisher::Publisher;
-use super::queues::QueueNames;
+use super::queues::{NamesOfKind, QueueNames};
 use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
 use crate::domain::KindName;
 
@@ -106,19 +106,19 @@ impl Broker for RabbitMq {
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
-        let messages: Vec<_> = letters.iter().map(message::dead_letter).collect();
-        let published = self.publisher.publish(&Queue::DeadLetter, &messages).await?;
-        let safe = published
-            .iter()
-            .filter(|published| **published == Published::Confirmed)
-            .count();
-        if safe == letters.len() {
-            return Ok(());
+        for letters in letters.chunk_by(|one, next| one.kind == next.kind) {
+            let queue = self.server.names.of_dead_letters(&letters[0].kind);
+            let messages: Vec<_> = letters.iter().map(message::dead_letter).collect();
+            let published = self.publisher.publish(&queue, &messages).await?;
+            let confirmed = published.iter().filter(|published| **published == Published::Confirmed);
+            let (safe, all) = (confirmed.count(), letters.len());
+            if safe < all {
+                return Err(BrokerError::Unavailable(format!(
+                    "{safe} of {all} dead letters were confirmed"
+                )));
+            }
         }
-        let all = letters.len();
-        Err(BrokerError::Unavailable(format!(
-            "{safe} of {all} dead letters were confirmed"
-        )))
+        Ok(())
     }
 
     async fn subscribe(&self, queue: &Queue, prefetch: Prefetch) -> Result<Box<dyn Subscription>> {
@@ -135,8 +135,12 @@ impl Broker for RabbitMq {
         self.publisher.declare(queue).await
     }
 
-    fn name_queue(&self, kind: &KindName, name: Option<&str>) -> Result<()> {
-        self.server.names.name(kind, name)
+    fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {
+        self.server.names.follow(kinds)
+    }
+
+    fn dead_letter_queues(&self) -> Vec<(Queue, KindName)> {
+        self.server.names.dead_letter_queues()
     }
 
     async fn dropping(&self) -> Result<Option<Vec<String>>> {

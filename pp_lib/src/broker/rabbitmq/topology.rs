@@ -2,7 +2,7 @@
 //! a user without that right only checks that they exist.
 //!
 //! They are durable quorum queues without a dead-letter exchange, because dead messages are published with a
-//! confirmation instead. They have no delivery limit, because the row counts the attempts of a demand. Below 4.0 the
+//! confirmation instead. A queue that a user has named is used as it is if it exists. They have no delivery limit, because the row counts the attempts of a demand. Below 4.0 the
 //! argument is left out, because -1 would drop a message at its first return. From 4.0 on it is -1, because the default
 //! limit is 20. A queue created below 4.0 stays the same when the server is upgraded, and only a policy can lift its
 //! limit.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pp_lib::broker::queues::NamesOfKind;
 use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, Delivery, Outgoing, Prefetch, Published, Queue, Subscription,
 };
@@ -65,6 +66,14 @@ impl Broker for CountingBroker {
 
     async fn ready_messages(&self, queue: &Queue) -> broker::Result<u64> {
         self.inner.ready_messages(queue).await
+    }
+
+    fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {
+        self.inner.name_queues(kinds)
+    }
+
+    fn dead_letter_queues(&self) -> Vec<(Queue, KindName)> {
+        self.inner.dead_letter_queues()
     }
 
     fn durable(&self) -> bool {

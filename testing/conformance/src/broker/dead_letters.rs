@@ -1,11 +1,12 @@
 //! Dead letters keep what their message was, and are sent again as that message.
 
 use bytes::Bytes;
+use pp_lib::broker::queues::NamesOfKind;
 use pp_lib::broker::{AnyBroker, DeadLetter, Delivery, Outgoing, Prefetch, Properties, Published, Queue, Resent};
 use pp_lib::domain::{DemandedRow, KindName, Run};
 use pp_lib::runtime::new_message_id;
 
-use super::{assert_numbers, body, demand, message_id, receive, until_ready};
+use super::{assert_numbers, body, demand, message_id, receive, tags, until_ready};
 
 /// Whatever the message was, it arrives; only a reason without end is cut.
 pub async fn dead_letters_keep_their_bytes_and_reason(broker: AnyBroker) {
@@ -107,6 +108,52 @@ pub async fn a_dead_letter_without_properties_is_sent_again_as_a_demand(broker: 
     let received = receive(&mut *subscription, 1).await;
     assert_numbers(&received, 7..8);
     assert_eq!(received[0].properties.malformed, None);
+}
+
+/// Kinds may share a queue, others have the common one, and a name is taken back.
+pub async fn dead_letters_go_to_the_queue_that_their_kind_has(broker: AnyBroker) {
+    let [mail, sms, report] = ["mail", "sms", "report"].map(|name| name.parse::<KindName>().unwrap());
+    let name = format!("user.{}.deadletter", new_message_id().as_str());
+    let given = |kind| NamesOfKind {
+        kind,
+        demands: None,
+        dead_letters: Some(name.as_str()),
+    };
+    let letter = |kind: &KindName, number: usize| DeadLetter {
+        kind: kind.clone(),
+        message_id: message_id(number),
+        properties: Properties::default(),
+        body: body(number),
+        reason: "a test".to_owned(),
+    };
+    let named = Queue::NamedDeadLetter(name.clone());
+    let common = (Queue::DeadLetter, KindName::default());
+    assert_eq!(broker.dead_letter_queues(), std::slice::from_ref(&common));
+    assert_eq!(broker.name_queues(&[given(&mail), given(&sms)]), [""; 0]);
+    assert_eq!(
+        broker.dead_letter_queues(),
+        [common.clone(), (named.clone(), mail.clone())]
+    );
+
+    let letters = [letter(&mail, 0), letter(&report, 1), letter(&sms, 2), letter(&mail, 3)];
+    broker.dead_letter(&letters).await.unwrap();
+    let received = async |queue: &Queue, count| {
+        let mut subscription = broker.subscribe(queue, Prefetch::messages(10)).await.unwrap();
+        let received = receive(&mut *subscription, count).await;
+        subscription.acknowledge(&tags(&received)).await.unwrap();
+        received
+    };
+    let own = received(&named, 3).await;
+    assert_numbers(&own, [0, 2, 3]);
+    let kinds: Vec<_> = own.iter().map(|letter| letter.properties.kind.as_deref()).collect();
+    assert_eq!(kinds, [Some("mail"), Some("sms"), Some("mail")]);
+    assert_numbers(&received(&Queue::DeadLetter, 1).await, [1]);
+
+    assert_eq!(broker.name_queues(&[given(&sms)]), [""; 0]);
+    assert_eq!(broker.dead_letter_queues(), [common, (named.clone(), sms.clone())]);
+    broker.dead_letter(&[letter(&mail, 4), letter(&sms, 5)]).await.unwrap();
+    assert_numbers(&received(&Queue::DeadLetter, 1).await, [4]);
+    assert_numbers(&received(&named, 1).await, [5]);
 }
 
 fn resent(letter: &Delivery) -> Resent {

@@ -63,6 +63,7 @@ macro_rules! broker_suite {
             dead_letters_keep_their_bytes_and_reason,
             a_dead_letter_that_is_sent_again_is_the_same_message,
             a_dead_letter_without_properties_is_sent_again_as_a_demand,
+            dead_letters_go_to_the_queue_that_their_kind_has,
             bodies_may_be_empty_or_large,
             publishing_nothing_is_nothing,
             thousands_are_published_at_once,

@@ -113,22 +113,23 @@ impl Place {
     /// without properties, without a declaration.
     pub(crate) async fn publish_as_a_stranger(&self, bodies: &[Vec<u8>]) {
         let messages = bodies.iter().map(|body| (BasicProperties::default(), body.as_slice()));
-        self.publish(messages).await;
+        self.publish(&self.queues().get(&Queue::sums()), messages).await;
     }
 
     /// Publishes messages that say their identity and nothing else.
     pub(crate) async fn publish_with_ids(&self, messages: &[(String, &[u8])]) {
         let with_id = |id: &str| BasicProperties::default().with_message_id(id.into());
-        self.publish(messages.iter().map(|(id, body)| (with_id(id), *body)))
-            .await;
+        let messages = messages.iter().map(|(id, body)| (with_id(id), *body));
+        self.publish(&self.queues().get(&Queue::sums()), messages).await;
     }
 
-    async fn publish(&self, messages: impl Iterator<Item = (BasicProperties, &[u8])>) {
+    /// Publishes messages to a queue.
+    pub(crate) async fn publish(&self, queue: &str, messages: impl Iterator<Item = (BasicProperties, &[u8])>) {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         for (properties, body) in messages {
-            let (queue, options) = (self.queues().get(&Queue::sums()), BasicPublishOptions::default());
+            let options = BasicPublishOptions::default();
             let sent = channel.basic_publish("".into(), queue.into(), options, body, properties);
             let confirmed = sent.await.unwrap().await.unwrap();
             assert!(confirmed.is_ack(), "{confirmed:?}");
@@ -138,7 +139,12 @@ impl Place {
 
     /// How many demands wait in its queue.
     pub(crate) async fn waiting(&self) -> u32 {
-        let (connection, queue) = (self.connect().await, self.queues().get(&Queue::sums()));
+        self.waiting_in(&self.queues().get(&Queue::sums())).await.unwrap()
+    }
+
+    /// How many messages wait in a queue; `None` if there is no such queue.
+    pub(crate) async fn waiting_in(&self, queue: &str) -> Option<u32> {
+        let connection = self.connect().await;
         let channel = connection.create_channel().await.unwrap();
         let passive = QueueDeclareOptions {
             passive: true,
@@ -147,7 +153,7 @@ impl Place {
         let declared = channel
             .queue_declare(queue.into(), passive, FieldTable::default())
             .await;
-        let waiting = declared.unwrap().message_count();
+        let waiting = declared.ok().map(|queue| queue.message_count());
         connection.close(200, "done".into()).await.unwrap();
         waiting
     }

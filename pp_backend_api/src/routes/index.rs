@@ -71,7 +71,7 @@ const ROUTES: [(&str, &str, &str); 27] = [
     (
         "GET",
         "/stats/stream",
-        "the counters as they change, as server-sent events",
+        "the counters as they change, as server-sent events; kind",
     ),
     ("GET", "/live", "a page that shows the counters"),
     (

@@ -1,6 +1,7 @@
 //! `/stats`: the counters, of all works or of one kind.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use pp_lib::domain::KindName;
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -13,8 +14,13 @@ struct Params {
     kind: Option<String>,
 }
 
+/// The kind to count, if the request names one.
+pub(super) fn kind(request: &HttpRequest) -> Result<Option<KindName>, ApiError> {
+    let params: Params = query::parse(request)?;
+    params.kind.as_deref().map(query::kind).transpose()
+}
+
 pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let params: Params = query::parse(&request)?;
-    let kind = params.kind.as_deref().map(query::kind).transpose()?;
+    let kind = kind(&request)?;
     Ok(HttpResponse::Ok().json(api.ask(api.works.stats(kind)).await?))
 }

@@ -8,7 +8,7 @@ use pp_lib::streams::{Filter, Message, sse};
 use serde::Deserialize;
 
 use super::search::{parse_status, prefix};
-use super::{no_such_work, parse_id};
+use super::{no_such_work, parse_id, stats};
 use crate::error::ApiError;
 use crate::{Api, query, stream};
 
@@ -65,11 +65,12 @@ pub(super) async fn of_work(
     Ok(stream::stream(&api, &request, beginning, subscription))
 }
 
-pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest, _: NoQuery) -> Result<HttpResponse, ApiError> {
+pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let kind = stats::kind(&request)?;
     if request.method() == Method::HEAD {
         return Ok(stream::head());
     }
-    let counters = api.streams.watch_stats()?;
+    let counters = api.streams.watch_stats(kind)?;
     Ok(stream::stream(&api, &request, vec![stream::retry()], counters))
 }
 

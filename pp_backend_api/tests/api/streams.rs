@@ -245,6 +245,9 @@ fn an_invalid_stream_is_a_problem(server: &Server) {
         "/stream?since=1",
         "/work/x/stream",
         "/stats/stream?status=done",
+        "/stats/stream?kind=",
+        "/stats/stream?kind=Mail",
+        "/stats/stream?kind=mail&kind=mail",
     ] {
         server.get(path).problem(400);
     }
@@ -284,6 +287,49 @@ fn the_counters_arrive_at_once_and_on_every_change(server: &Server) {
     }
 }
 
+fn the_counters_of_a_kind_arrive_as_they_are_asked_for(server: &Server) {
+    let declaring = [("content-type", "application/json")];
+    send(server.address, "PUT", "/kind/mail", &declaring, Some(b"{}")).with(200);
+    let mail = br#"{"kind":"mail","args":{}}"#;
+    let mail = send(server.address, "POST", "/work", &declaring, Some(mail)).with(200);
+    let sum = server.created(4);
+    let mut clients = ["", "?kind=mail", "?kind=add_up_to", "?kind=unknown"]
+        .map(|query| (query, server.stream(&format!("/stats/stream{query}"))));
+    for (query, client) in &mut clients {
+        let stats = client.event("stats").1;
+        let newest: Vec<&Value> = stats["newest"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|work| &work["id"])
+            .collect();
+        let expected = match *query {
+            "" => vec![&sum["id"], &mail["id"]],
+            "?kind=mail" => vec![&mail["id"]],
+            "?kind=add_up_to" => vec![&sum["id"]],
+            _ => vec![],
+        };
+        assert_eq!(
+            (newest, &stats["backlog"]),
+            (expected.clone(), &json!(expected.len())),
+            "{query}"
+        );
+        assert_eq!(
+            server.get(&format!("/stats{query}")).with(200)["works"],
+            stats["works"],
+            "{query}"
+        );
+    }
+    let next = server.created(5);
+    for (query, client) in clients
+        .iter_mut()
+        .filter(|(query, _)| ["", "?kind=add_up_to"].contains(query))
+    {
+        let newer = std::iter::from_fn(|| Some(client.event("stats").1)).find(|stats| stats["newest"][0] == next);
+        assert!(newer.is_some(), "{query}");
+    }
+}
+
 on_both! {
     a_stream_has_the_documented_format
     a_stream_follows_a_work_to_its_end
@@ -292,6 +338,7 @@ on_both! {
     a_stream_shows_a_cancellation_and_a_retry
     an_invalid_stream_is_a_problem
     the_counters_arrive_at_once_and_on_every_change
+    the_counters_of_a_kind_arrive_as_they_are_asked_for
 }
 
 /// A server with short heartbeats.
@@ -325,6 +372,26 @@ fn a_heartbeat_keeps_a_quiet_stream_alive_and_gives_its_position() {
     assert_eq!(again.change().1["work_id"], second["id"]);
     let mut counters = server.stream("/stats/stream");
     while counters.parser.next_frame().unwrap() != Some(Frame::Alive) {}
+}
+
+#[test]
+fn the_counters_of_at_most_a_hundred_kinds_are_watched_at_once() {
+    let server = lively(200);
+    let path = |number: usize| format!("/stats/stream?kind=kind{number}");
+    let mut clients: Vec<Client> = (0..100).map(|number| server.stream(&path(number))).collect();
+    for client in &mut clients {
+        client.event("stats");
+    }
+    let refused = server.get(&path(100));
+    refused.problem(503);
+    assert_eq!(refused.header("retry-after"), "1");
+    for taken in ["/stats/stream", &path(7)] {
+        server.stream(taken).event("stats");
+    }
+    clients.pop();
+    until("there is room for a kind again", || {
+        place(&server, &path(100)).is_some()
+    });
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Default for StreamsOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamsError {
-    /// The maximum number is reached. A subscription may end at any moment.
+    /// The maximum number is reached, of subscriptions or of kinds whose counters are watched. One may end at any moment.
     #[error("too many streams are open")]
     TooMany,
 }
@@ -112,10 +112,11 @@ impl Streams {
         Ok(Subscription::new(Arc::clone(&self.shared), filter, after, place))
     }
 
-    /// A stream of the counters: their current values, then every change, at most four times a second.
-    pub fn watch_stats(&self) -> Result<StatsSubscription, StreamsError> {
+    /// A stream of the counters of all works, or of a kind: their current values, then every change, at most four times a
+    /// second.
+    pub fn watch_stats(&self, kind: Option<KindName>) -> Result<StatsSubscription, StreamsError> {
         let place = self.place()?;
-        Ok(self.sampler.watch(self.shared.shutdown.clone(), place))
+        self.sampler.watch(kind, self.shared.shutdown.clone(), place)
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, StreamsError> {

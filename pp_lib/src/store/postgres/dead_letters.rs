@@ -1,6 +1,6 @@
 //! Dead letters: messages kept, letters listed, and both run again or forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,6 +86,17 @@ struct RedrivenRow {
     properties: Option<Vec<u8>>,
     #[diesel(sql_type = Timestamptz)]
     due_at: PgTimestamp,
+}
+
+/// Letters of works with one `unique`, or of all without one.
+#[derive(QueryableByName)]
+struct RedrivableRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    unique_key: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    letters: i64,
 }
 
 #[derive(QueryableByName)]
@@ -202,13 +213,35 @@ impl DeadLetters for PostgresStore {
     }
 
     async fn count_redrivable(&self, which: &Selection) -> Result<u64> {
-        self.in_parts(
-            which,
-            "SELECT count(*) AS count FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
-            WHERE letter.id = ANY($1) AND letter.due_at IS NULL AND (letter.work_id IS NULL
-                OR works.generation = letter.generation AND works.status = 'failed' AND works.deleted_on IS NULL)",
-        )
-        .await
+        let (mut letters, mut uniques) = (0, HashSet::new());
+        for some in self.parts_of(which).await? {
+            let rows: Vec<RedrivableRow> = self
+                .run(move |connection| {
+                    let rows = sql_query(
+                        "SELECT works.kind, works.unique_key, count(*) AS letters
+                        FROM dead_letters AS letter LEFT JOIN works ON works.id = letter.work_id
+                        WHERE letter.id = ANY($1) AND letter.due_at IS NULL AND (letter.work_id IS NULL
+                            OR works.generation = letter.generation AND works.status = 'failed'
+                                AND works.deleted_on IS NULL)
+                            AND (works.unique_key IS NULL OR NOT EXISTS (
+                                SELECT FROM works AS other
+                                WHERE other.kind = works.kind AND other.unique_key = works.unique_key
+                                    AND other.status IN ('pending', 'running')
+                            ))
+                        GROUP BY works.kind, works.unique_key",
+                    );
+                    Ok(rows.bind::<Array<BigInt>, _>(&some).load(connection)?)
+                })
+                .await?;
+            for row in rows {
+                match row.unique_key {
+                    None => letters += u64::try_from(row.letters).unwrap_or_default(),
+                    // One of these works begins, also where their letters are in several parts.
+                    Some(unique) => letters += u64::from(uniques.insert((row.kind, unique))),
+                }
+            }
+        }
+        Ok(letters)
     }
 
     async fn count_letters(&self, which: &Selection) -> Result<u64> {
@@ -290,15 +323,8 @@ impl DeadLetters for PostgresStore {
 impl PostgresStore {
     /// Runs a statement that takes ids of letters and returns a number. Large selections are split; the result is the sum.
     async fn in_parts(&self, which: &Selection, sql: &'static str) -> Result<u64> {
-        let mut ids: Vec<i64> = match which {
-            Selection::Ids(ids) => ids.iter().map(|id| id.0).collect(),
-            Selection::Matching(filter) => self.matching_ids(filter).await?,
-        };
-        ids.sort_unstable();
-        ids.dedup();
         let mut total = 0;
-        for some in ids.chunks(AT_ONCE) {
-            let some = some.to_vec();
+        for some in self.parts_of(which).await? {
             let count = self
                 .run(move |connection| {
                     let count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection);
@@ -313,6 +339,17 @@ impl PostgresStore {
             total += u64::try_from(count).unwrap_or_default();
         }
         Ok(total)
+    }
+
+    /// The ids of selected letters, in parts for one statement each.
+    async fn parts_of(&self, which: &Selection) -> Result<Vec<Vec<i64>>> {
+        let mut ids: Vec<i64> = match which {
+            Selection::Ids(ids) => ids.iter().map(|id| id.0).collect(),
+            Selection::Matching(filter) => self.matching_ids(filter).await?,
+        };
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids.chunks(AT_ONCE).map(<[i64]>::to_vec).collect())
     }
 
     async fn matching_ids(&self, filter: &LetterFilter) -> Result<Vec<i64>> {

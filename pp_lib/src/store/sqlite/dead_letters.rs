@@ -144,14 +144,21 @@ impl DeadLetters for SqliteStore {
 
     async fn count_redrivable(&self, which: &Selection) -> Result<u64> {
         let (these, wanted) = selected(which);
-        self.count(
-            format!(
-                "{these} AND due_at IS NULL AND (work_id IS NULL OR EXISTS (
-                     SELECT 1 FROM works WHERE works.id = work_id AND works.generation = dead_letters.generation
-                         AND works.status = 'failed' AND works.deleted_on IS NULL))"
-            ),
-            wanted,
-        )
+        self.read(move |connection| {
+            // Of works with one `unique` one begins.
+            let letters: Count = sql_query(format!(
+                "SELECT count(DISTINCT CASE WHEN failed.unique_key IS NULL THEN json_array(dead_letters.id)
+                        ELSE json_array(failed.kind, failed.unique_key) END) AS count
+                 FROM dead_letters LEFT JOIN works AS failed ON failed.id = dead_letters.work_id
+                     AND failed.generation = dead_letters.generation
+                     AND failed.status = 'failed' AND failed.deleted_on IS NULL
+                 WHERE {these} AND dead_letters.id NOT IN ({UNIQUE_HELD}) AND dead_letters.due_at IS NULL
+                     AND (dead_letters.work_id IS NULL OR failed.id IS NOT NULL)"
+            ))
+            .bind::<Text, _>(wanted)
+            .get_result(connection)?;
+            Ok(u64::try_from(letters.count).unwrap_or_default())
+        })
         .await
     }
 
@@ -298,7 +305,7 @@ fn matching(filter: &LetterFilter) -> (String, String) {
         condition += " AND dead_letters.kind = ?1 ->> 'kind'";
     }
     if error.is_some() {
-        condition += " AND substr(reason, 1, length(?1 ->> 'error')) = ?1 ->> 'error'";
+        condition += " AND substr(dead_letters.reason, 1, length(?1 ->> 'error')) = ?1 ->> 'error'";
     }
     (condition, json!({"kind": kind, "error": error}).to_string())
 }

@@ -239,6 +239,7 @@ macro_rules! store_suite {
             of_many_that_create_with_one_unique_at_once_one_does
             a_work_does_not_begin_again_while_its_unique_is_held
             a_redrive_leaves_the_letters_of_works_whose_unique_is_held
+            a_dry_run_counts_works_with_one_unique_once
             whoever_begins_a_unique_first_wins
             the_holder_of_a_unique_is_found
         );

@@ -1,7 +1,8 @@
 //! Works with a `unique`: one of a kind is unfinished at a time.
 
-use pp_lib::domain::{CreatedWork, Json, KindName, Origin, Status, Unique, Work, WorkId};
-use pp_lib::store::{AnyStore, Changed, NewWork, Outcome, Selection};
+use bytes::Bytes;
+use pp_lib::domain::{CreatedWork, Json, KindName, MessageId, Origin, Status, Unique, Work, WorkId};
+use pp_lib::store::{AnyStore, Changed, DeadMessage, NewWork, Outcome, Selection};
 
 use super::changes::AT_ONCE;
 use super::fixtures::{
@@ -180,18 +181,44 @@ pub async fn a_redrive_leaves_the_letters_of_works_whose_unique_is_held(store: A
         }
         statuses
     };
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
+    let redriven = async |which: Selection| {
+        let counted = store.count_redrivable(&which).await.unwrap();
+        let redriven = store.redrive(&which).await.unwrap();
+        assert_eq!(counted, redriven, "{which:?}");
+        redriven
+    };
+    assert_eq!(redriven(Selection::ALL).await, 1);
     let (pending, failed) = (Status::Pending, Status::Failed);
     assert_eq!(statuses().await, [pending, failed, failed, pending]);
     let left: Vec<Option<WorkId>> = letters(&store).await.iter().map(|letter| letter.work_id).collect();
     assert_eq!(left, [Some(other.id), Some(second.id)]);
 
     let ids = letters(&store).await.iter().map(|letter| letter.id).collect();
-    assert_eq!(store.redrive(&Selection::Ids(ids)).await.unwrap(), 0);
+    assert_eq!(redriven(Selection::Ids(ids)).await, 0);
     store.cancel(holder.id, None).await.unwrap();
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(redriven(Selection::ALL).await, 1);
     assert_eq!(statuses().await, [pending, failed, pending, Status::Cancelled]);
     assert_eq!(letters(&store).await.len(), 1);
+}
+
+/// Two works with one `unique` count as one, however many letters are between theirs.
+pub async fn a_dry_run_counts_works_with_one_unique_once(store: AnyStore) {
+    failed_work(&store, "u", 4).await;
+    let message = |number: u32| DeadMessage {
+        kind: KindName::default(),
+        message_id: MessageId::try_from(number.to_string()).unwrap(),
+        properties: None,
+        body: Bytes::from_static(b"{"),
+        reason: "no JSON".to_owned(),
+    };
+    store
+        .add_dead_letters(&(0..2500).map(message).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    failed_work(&store, "u", 5).await;
+    assert_eq!(store.count_redrivable(&Selection::ALL).await.unwrap(), 2501);
+    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2501);
+    assert_eq!(store.count_redrivable(&Selection::ALL).await.unwrap(), 0);
 }
 
 /// Creators, retries and redrives of one `unique` at once leave one unfinished work, and none of them fails.

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use pp_backend_api::Ports;
-use pp_cli::config::DatabaseUrl;
+use pp_cli::config::{ConfigError, DatabaseUrl};
 use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
-use pp_lib::kinds::Kinds;
+use pp_lib::kinds::{Kinds, Registry};
 use pp_lib::runtime::{Health, STUCK};
 use task_consumer::Adapters;
 use task_producer::ProducerConfig;
@@ -55,6 +55,10 @@ pub async fn run(
         .produce
         .then(|| args.schedule.configs(&args.runtime, &args.broker.queue_prefix))
         .transpose()?;
+    if produce.iter().flatten().any(|config| config.queue.is_some()) {
+        let why = "`queue` is for task_producer: here the policy of a kind names its queue";
+        return Err(ConfigError::new("PP_SCHEDULE_FILE", why).into());
+    }
     let caches = connect::caches(&args.cache.address()?, &args.cache)?;
     let Some(adapters) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
         return Ok(());
@@ -68,6 +72,9 @@ pub async fn run(
     }
     // Works of these kinds are taken from the first request on.
     task_consumer::declare(&adapters.store, &kinds).await?;
+    // The producer's first demands go to the queues that policies name.
+    let registry = Registry::new(adapters.store.clone(), adapters.broker.clone());
+    registry.refresh().await.context("PP_DATABASE_URL")?;
     let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
         api: format!("http://{}", listener.local_addr()?),

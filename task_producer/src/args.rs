@@ -7,6 +7,7 @@ use pp_cli::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
 use pp_http::ProbeBind;
 use pp_lib::domain::{AddUpTo, KindName};
 
+use crate::schedules::{queues_of, wrong_entry};
 use crate::{Mode, ProducerConfig};
 
 /// The maximum of demands per tick, and of ticks to catch up on.
@@ -21,7 +22,7 @@ pub struct ScheduleArgs {
     pub schedule: String,
 
     /// A file with several schedules instead: a JSON array of at most 100 objects with `schedule`, `time_zone`, `kind`,
-    /// `args`, `count` and `catch_up`; only `schedule` must be there.
+    /// `args`, `count`, `catch_up` and `queue`; only `schedule` must be there.
     #[arg(
         long,
         env = "PP_SCHEDULE_FILE",
@@ -71,6 +72,16 @@ pub struct Args {
     #[arg(long, help_heading = "Schedule", value_name = "N", conflicts_with = "schedule_file", value_parser = whole(1..=1_000_000_u32))]
     pub rate: Option<u32>,
 
+    /// The queue of PP_KIND, where its policy names one: the producer reads no policies [default: `<prefix>.<kind>.demand`].
+    #[arg(
+        long,
+        env = "PP_KIND_QUEUE",
+        help_heading = "Schedule",
+        value_name = "NAME",
+        conflicts_with = "schedule_file"
+    )]
+    kind_queue: Option<String>,
+
     /// The broker for the demands.
     #[command(flatten)]
     pub broker: BrokerArgs,
@@ -96,6 +107,10 @@ impl Args {
     /// A schedule, a time zone or the arguments of a demand are invalid. All are checked even with `--once` and `--rate`.
     pub fn configs(&self) -> Result<Vec<ProducerConfig>, ConfigError> {
         let mut configs = self.schedule.configs(&self.runtime, &self.broker.queue_prefix)?;
+        if let (Some(queue), Some(config)) = (&self.kind_queue, configs.first_mut()) {
+            config.queue = Some(queue.clone());
+            queues_of(&configs).map_err(|(_, why)| ConfigError::new("PP_KIND_QUEUE", why))?;
+        }
         let mode = match (self.once, self.rate) {
             (true, _) => Some(Mode::Once),
             (false, Some(rate)) => Some(Mode::Rate(rate)),
@@ -105,6 +120,17 @@ impl Args {
             configs.iter_mut().for_each(|config| config.mode = mode.clone());
         }
         Ok(configs)
+    }
+
+    /// The broker's settings, with the names of the queues that these producers use.
+    ///
+    /// # Errors
+    /// As for [`Self::configs`].
+    pub fn broker(&self, configs: &[ProducerConfig]) -> Result<BrokerArgs, ConfigError> {
+        let kind_queues = queues_of(configs).map_err(|(place, why)| wrong_entry(place, &why))?;
+        let mut broker = self.broker.clone();
+        broker.kind_queues = kind_queues;
+        Ok(broker)
     }
 
     /// The address of the health pages. `--once` has none, because it may run beside a producer.

@@ -39,6 +39,8 @@ pub struct ProducerConfig {
     pub count: u32,
     /// The kind of every demand.
     pub kind: KindName,
+    /// The name of the queue of the kind, if it is not the usual one.
+    pub queue: Option<String>,
     /// The arguments of every demand. `None` makes sums, each with a random bound from 1 to 99.
     pub args: Option<Json>,
     /// Tells scheduled demands from others on the same schedule: part of their ids.

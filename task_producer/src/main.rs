@@ -36,7 +36,8 @@ async fn produce(
 ) -> anyhow::Result<()> {
     let part = health.part("broker", true);
     let address = args.broker.shared_address()?;
-    let connecting = connect::broker(&address, &args.broker, args.runtime.startup_timeout);
+    let broker = args.broker(&configs)?;
+    let connecting = connect::broker(&address, &broker, args.runtime.startup_timeout);
     let Some(broker) = shutdown.run_until_cancelled(connecting).await else {
         return Ok(());
     };

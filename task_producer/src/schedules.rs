@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use pp_cli::config::{ConfigError, RuntimeArgs};
+use pp_lib::broker::queues::QueueNames;
 use pp_lib::domain::{AddUpTo, Json, KindName};
 use serde::{Deserialize, Deserializer};
 
@@ -29,6 +30,7 @@ impl ScheduleArgs {
             catch_up,
             count,
             kind: demands.kind,
+            queue: None,
             args: demands.args,
             identity: demands.identity,
             queue_prefix: queue_prefix.to_owned(),
@@ -61,8 +63,12 @@ impl ScheduleArgs {
                     "the same as entry {earlier}; say how many with `count`"
                 )));
             }
-            configs.push(config(schedule, entry.count, entry.catch_up, demands));
+            configs.push(ProducerConfig {
+                queue: entry.queue,
+                ..config(schedule, entry.count, entry.catch_up, demands)
+            });
         }
+        queues_of(&configs).map_err(|(place, why)| wrong_entry(place, &why))?;
         Ok(configs)
     }
 
@@ -146,6 +152,8 @@ struct ScheduleEntry {
     count: u32,
     #[serde(default)]
     catch_up: u32,
+    #[serde(default)]
+    queue: Option<String>,
 }
 
 fn utc() -> String {
@@ -198,7 +206,46 @@ fn entry(place: usize, item: &Json) -> Result<ScheduleEntry, ConfigError> {
     Ok(entry)
 }
 
-fn wrong_entry(place: usize, why: &str) -> ConfigError {
+/// The queues with names. A kind has one queue, and no other kind has it.
+///
+/// # Errors
+/// A name that cannot be; the place of its configuration, and a sentence for the user.
+pub(crate) fn queues_of(configs: &[ProducerConfig]) -> Result<Vec<(KindName, String)>, (usize, String)> {
+    let mut queues: Vec<(KindName, String)> = Vec::new();
+    for (place, config) in configs.iter().enumerate() {
+        let wrong = |why: String| (place, format!("queue: {why}"));
+        let (kind, prefix) = (&config.kind, &config.queue_prefix);
+        let Some(name) = &config.queue else { continue };
+        QueueNames::checked(name).map_err(wrong)?;
+        if kind.is_add_up_to() {
+            return Err(wrong("PP_DEMAND_QUEUE names the queue of sums".to_owned()));
+        }
+        if name
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.starts_with('.'))
+        {
+            return Err(wrong(format!(
+                "names that begin with `{prefix}.` are those that PP gives by itself"
+            )));
+        }
+        let is_taken = |other: &(KindName, String)| (other.0 == *kind) != (other.1 == *name);
+        if let Some((other, queue)) = queues.iter().find(|other| is_taken(other)) {
+            return Err(wrong(format!("`{name}` for {kind}, but `{queue}` for {other}")));
+        }
+        queues.push((kind.clone(), name.clone()));
+    }
+    let unnamed =
+        |config: &&ProducerConfig| config.queue.is_none() && queues.iter().any(|(kind, _)| *kind == config.kind);
+    match configs.iter().position(|config| unnamed(&config)) {
+        Some(place) => Err((
+            place,
+            format!("queue: missing, and another entry of {} has one", configs[place].kind),
+        )),
+        None => Ok(queues),
+    }
+}
+
+pub(crate) fn wrong_entry(place: usize, why: &str) -> ConfigError {
     ConfigError::new(FILE, format!("entry {place}: {why}"))
 }
 

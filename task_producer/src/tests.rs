@@ -87,6 +87,7 @@ fn config(mode: Mode, count: u32) -> ProducerConfig {
         catch_up: 0,
         count,
         kind: KindName::default(),
+        queue: None,
         args: None,
         identity: String::new(),
         queue_prefix: "pp.work".to_owned(),

@@ -40,6 +40,10 @@ pub struct BrokerArgs {
     /// The queue for sums. A queue that exists is used as it is, whatever its arguments [default: `<prefix>.demand`].
     #[arg(long = "demand-queue", value_name = "NAME", env = "PP_DEMAND_QUEUE", value_parser = queue)]
     demand_queue: Option<String>,
+
+    /// The queues of other kinds that have a name, where a program knows no policies.
+    #[arg(skip)]
+    pub kind_queues: Vec<(KindName, String)>,
 }
 
 impl BrokerArgs {
@@ -69,11 +73,11 @@ impl BrokerArgs {
 
     /// The names of the queues.
     pub fn queue_names(&self) -> QueueNames {
-        let names = QueueNames::new(&self.queue_prefix);
-        match &self.demand_queue {
-            Some(name) => names.with_demand(KindName::default(), name.clone()),
-            None => names,
-        }
+        let sums = self.demand_queue.iter().map(|name| (KindName::default(), name.clone()));
+        let all = sums.chain(self.kind_queues.iter().cloned());
+        all.fold(QueueNames::new(&self.queue_prefix), |names, (kind, name)| {
+            names.with_demand(kind, name)
+        })
     }
 }
 
@@ -129,6 +133,7 @@ mod tests {
             management_url: None,
             queue_prefix: "pp.work".into(),
             demand_queue: None,
+            kind_queues: Vec::new(),
         };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
@@ -137,6 +142,7 @@ mod tests {
             management_url: None,
             queue_prefix: "pp.work".into(),
             demand_queue: None,
+            kind_queues: Vec::new(),
         };
         for bad in [
             args("memory:"),

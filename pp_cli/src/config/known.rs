@@ -40,6 +40,7 @@ pub const KNOWN: &[&str] = &[
     "PP_GRACE",
     "PP_IDEMPOTENCY_TTL",
     "PP_KIND",
+    "PP_KIND_QUEUE",
     "PP_LEASE",
     "PP_LOG",
     "PP_LOG_FORMAT",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use clap::Parser as _;
+use pp_lib::broker::Queue;
 use pp_lib::domain::{AddUpTo, Json};
 use tempfile::NamedTempFile;
 
@@ -100,6 +101,14 @@ fn arguments_are_given_as_json_or_in_a_file() {
             "PP_ADD_UP_TO: PP_ARGS has the arguments",
         ),
         (&["--kind", "Mail"], "a kind's name is words of"),
+        (
+            &["--kind-queue", "a"],
+            "PP_KIND_QUEUE: queue: PP_DEMAND_QUEUE names the queue of sums",
+        ),
+        (
+            &["--kind", "mail", "--args", "1", "--kind-queue", "\n"],
+            "PP_KIND_QUEUE: queue: expected a name of 1 to 255 bytes",
+        ),
     ] {
         let error = given(args).unwrap_err();
         assert!(error.contains(why), "{args:?}: {error}");
@@ -176,6 +185,28 @@ fn a_wrong_file_names_its_entry() {
             "entry 1: the same as entry 0",
         ),
         (
+            r#"[{"schedule":"0 3 * * *","queue":"sums"}]"#,
+            "entry 0: queue: PP_DEMAND_QUEUE names the queue of sums",
+        ),
+        (
+            r#"[{"schedule":"0 3 * * *","kind":"mail","args":1,"queue":"amq.x"}]"#,
+            "entry 0: queue: expected a name of 1 to 255 bytes",
+        ),
+        (
+            r#"[{"schedule":"0 3 * * *","kind":"mail","args":1,"queue":"pp.work.sms.demand"}]"#,
+            "entry 0: queue: names that begin with `pp.work.`",
+        ),
+        (
+            r#"[{"schedule":"0 3 * * *","kind":"mail","args":1,"queue":"a"},
+                {"schedule":"0 3 * * *","kind":"sms","args":1,"queue":"a"}]"#,
+            "entry 1: queue: `a` for sms, but `a` for mail",
+        ),
+        (
+            r#"[{"schedule":"0 3 * * *","kind":"mail","args":1,"queue":"a"},
+                {"schedule":"0 3 * * *","kind":"mail","args":2}]"#,
+            "entry 1: queue: missing, and another entry of mail has one",
+        ),
+        (
             r#"[{"schedule":"0 3 * * *","args":{"a":1,"a":2}}]"#,
             "two members of an object have one name at /0/args/a",
         ),
@@ -193,9 +224,36 @@ fn a_wrong_file_names_its_entry() {
         ["--rate", "5"],
         ["--schedule", "* * * * *"],
         ["--kind", "mail"],
+        ["--kind-queue", "a"],
     ] {
         let flags: Vec<&str> = other.into_iter().filter(|flag| !flag.is_empty()).collect();
         let error = configs(&[&["--schedule-file", "x"], &flags[..]].concat()).unwrap_err();
         assert!(error.contains("cannot be used with"), "{error}");
     }
+}
+
+#[test]
+fn demands_of_a_kind_go_to_the_queue_that_is_given() {
+    let queue_of = |args: &[&str]| {
+        let args = Args::try_parse_from([&["task_producer"], args].concat()).unwrap();
+        let configs = args.configs().unwrap();
+        let names = args.broker(&configs).unwrap().queue_names();
+        names.get(&Queue::Demand("mail".parse().unwrap()))
+    };
+    let mail = ["--kind", "mail", "--args", "{}"];
+    assert_eq!(queue_of(&mail), "pp.work.mail.demand");
+    let named = [&mail[..], &["--kind-queue", "user.mail"]].concat();
+    assert_eq!(queue_of(&named), "user.mail");
+    assert_eq!(ids(&configs(&named).unwrap()[0]), ids(&configs(&mail).unwrap()[0]));
+    let several = file(
+        r#"[
+            {"schedule":"0 3 * * *","kind":"mail","args":{},"queue":"user.mail"},
+            {"schedule":"0 4 * * *","kind":"mail","args":{},"queue":"user.mail"},
+            {"schedule":"0 3 * * *"}
+        ]"#,
+    );
+    assert_eq!(
+        queue_of(&["--schedule-file", several.path().to_str().unwrap()]),
+        "user.mail"
+    );
 }

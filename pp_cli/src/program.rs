@@ -29,6 +29,8 @@ pub fn run<E: Display>(
                 let code = if is_about_a_setting(&error) { USAGE } else { 1 };
                 (format!("{error:#}"), code)
             });
+            // A driver's thread may still want the runtime, and panic without it. That is part of the end, and no error.
+            std::panic::set_hook(Box::new(|_| {}));
             runtime.shutdown_timeout(LAST_WAIT);
             outcome
         }

@@ -38,7 +38,7 @@ pub(crate) use self::create::create as create_works;
 
 use self::connection::{refusal, set_up};
 use self::integrity::Integrity;
-use self::writer::Writer;
+use self::writer::{Commit, Writer};
 use super::refusal::proved;
 use super::{Result, Store, StoreError};
 
@@ -109,7 +109,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     {
-        let written = self.writer.write_without_sync(change).await;
+        let written = self.writer.send(change, Commit::NotSynchronous).await;
         self.judged(written.map_err(StoreError::from)).await
     }
 

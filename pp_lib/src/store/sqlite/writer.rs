@@ -47,15 +47,6 @@ impl Writer {
         self.send(change, Commit::Synchronous).await
     }
 
-    /// The same for a change that a power failure may take back. Later changes that are on disk bring it along.
-    pub(super) async fn write_without_sync<T, F>(&self, change: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
-    {
-        self.send(change, Commit::NotSynchronous).await
-    }
-
     /// Runs something outside of any transaction.
     pub(super) async fn alone<T, F>(&self, change: F) -> Result<T>
     where
@@ -66,7 +57,8 @@ impl Writer {
         self.send(change, Commit::Alone).await
     }
 
-    async fn send<T, F>(&self, change: F, commit: Commit) -> Result<T>
+    /// Runs a change, and answers after it is committed in this way.
+    pub(super) async fn send<T, F>(&self, change: F, commit: Commit) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
@@ -86,12 +78,12 @@ impl Writer {
 
 /// How a change is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Commit {
+pub(super) enum Commit {
     /// In no transaction.
     Alone,
     /// With others, and the disk has it before the answer.
     Synchronous,
-    /// With others, and the operating system has it before the answer.
+    /// With others, and the operating system has it before the answer. Later changes that are on disk bring it along.
     NotSynchronous,
 }
 

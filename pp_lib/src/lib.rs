@@ -12,6 +12,7 @@ pub mod store;
 
 pub mod runtime;
 
+pub mod access;
 pub mod enqueue;
 pub mod kinds;
 pub mod maintenance;

@@ -3,6 +3,7 @@
 //! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
 //! in from outside is parsed here once and is right from then on.
 
+mod access;
 mod add_up_to;
 mod dead_letter;
 mod demand;
@@ -18,6 +19,9 @@ mod unique;
 mod work;
 mod work_code;
 
+pub use access::{
+    ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError,
+};
 pub use add_up_to::{AddUpTo, AddUpToError};
 pub use dead_letter::{DeadLetter, DeadLetterId};
 pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, args_of_body, body_of_args};

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Declaration, KnownKind, Policy, naming};
 use crate::broker::AnyBroker;
 use crate::broker::queues::NamesOfKind;
-use crate::domain::{ByStatus, Fault, Json, KindName};
+use crate::domain::{ByStatus, Fault, Json, KindName, Principal};
 use crate::log_repeated;
 use crate::runtime::{Retry, supervise};
 use crate::store::{AnyStore, Changed, MOST_KINDS, Result};
@@ -178,9 +178,14 @@ impl Registry {
     }
 
     /// Declares a kind. `None` if there are too many.
-    pub async fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Option<KnownKind>> {
+    pub async fn declare(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        declaration: &Declaration,
+    ) -> Result<Option<KnownKind>> {
         let _call = self.0.calls.acquire().await;
-        if self.0.store.declare(kind, &declaration.json()).await?.is_none() {
+        if self.0.store.declare(by, kind, &declaration.json()).await?.is_none() {
             return Ok(None);
         }
         self.after_change(kind).await
@@ -189,12 +194,13 @@ impl Registry {
     /// Changes an operator's settings of a kind by a JSON merge patch. A given version must match.
     pub async fn set(
         &self,
+        by: &Principal,
         kind: &KindName,
         change: &Json,
         version: Option<i64>,
     ) -> Result<std::result::Result<KnownKind, Unchanged>> {
         let _call = self.0.calls.acquire().await;
-        if let Err(unchanged) = set_policy(&self.0.store, kind, change, version).await? {
+        if let Err(unchanged) = set_policy(&self.0.store, by, kind, change, version).await? {
             return Ok(Err(unchanged));
         }
         Ok(self.after_change(kind).await?.ok_or(Unchanged::Missing))
@@ -330,6 +336,7 @@ pub async fn list(store: &AnyStore) -> Result<Vec<KnownKind>> {
 /// must match.
 pub async fn set_policy(
     store: &AnyStore,
+    by: &Principal,
     kind: &KindName,
     change: &Json,
     version: Option<i64>,
@@ -351,7 +358,7 @@ pub async fn set_policy(
             return Ok(Err(Unchanged::Invalid(why)));
         }
         let read = Some(known.row.version);
-        if let Changed::Applied(row) = store.set_overrides(kind, &overrides, read).await? {
+        if let Changed::Applied(row) = store.set_overrides(by, kind, &overrides, read).await? {
             return Ok(Ok(KnownKind::of_row(row)));
         }
     }

@@ -278,28 +278,29 @@ fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Principal;
 
-    fn of_key(path: &str, credentials: Option<&[u8]>, key: &str) -> DemandIdentity {
+    fn of_key(path: &str, principal: &Principal, key: &str) -> DemandIdentity {
         let scope = Scope {
             method: "POST",
             path,
-            credentials,
+            principal,
         };
         DemandIdentity::of_key(scope, key.to_owned())
     }
 
     #[test]
     fn key_and_scope_determine_the_identity() {
-        let one = of_key("/work/demand", None, "k");
-        assert_eq!(one, of_key("/work/demand", None, "k"));
+        let one = of_key("/work/demand", &Principal::Open, "k");
+        assert_eq!(one, of_key("/work/demand", &Principal::Open, "k"));
         assert_eq!(
             (one.message_id.as_str(), one.work_code.as_str(), one.bound.get()),
             ("d6a71f3d-0b2e-8590-99f9-629cc8d29311", "consumer-yVTwVU8cdM", 7)
         );
         for other in [
-            of_key("/work/demand", None, "l"),
-            of_key("/work/demand", Some(b"Bearer me"), "k"),
-            of_key("/work", None, "k"),
+            of_key("/work/demand", &Principal::Open, "l"),
+            of_key("/work/demand", &Principal::Service, "k"),
+            of_key("/work", &Principal::Open, "k"),
             DemandIdentity::fresh(),
         ] {
             assert_ne!(other.message_id, one.message_id);

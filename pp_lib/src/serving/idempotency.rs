@@ -4,7 +4,6 @@
 //! derives everything it creates from a seed, which stays the same until the key expires. So an execution that follows
 //! a crashed one repeats nothing. Parsing keys from HTTP requests is not done here.
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::MessageId;
+use crate::domain::{MessageId, Principal};
 use crate::log_repeated;
 use crate::runtime::new_message_id;
 use crate::serving::{ActorError, StoreHandle, Works, single_flight};
@@ -36,16 +35,23 @@ pub struct Scope<'a> {
     pub method: &'a str,
     /// The request's path.
     pub path: &'a str,
-    /// The caller's credentials; only their hash is stored.
-    pub credentials: Option<&'a [u8]>,
+    /// Who sends it.
+    pub principal: &'a Principal,
 }
 
 impl Scope<'_> {
     /// A client's key in this scope.
     pub(super) fn request_key(&self, key: String) -> RequestKey {
-        let Scope { method, path, .. } = self;
-        let principal = self.credentials.map(hex_digest).unwrap_or_default();
-        let scope = format!("{method} {path} {principal}");
+        let Scope {
+            method,
+            path,
+            principal,
+        } = self;
+        // Keys of the time before there were principals belong to nobody.
+        let scope = match principal {
+            Principal::Open => format!("{method} {path} "),
+            principal => format!("{method} {path} {principal}"),
+        };
         RequestKey { scope, key }
     }
 }
@@ -71,14 +77,6 @@ impl KeyedRequest {
             fingerprint: asked.finalize().to_vec(),
         }
     }
-}
-
-fn hex_digest(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 /// The answer to a request with a key.

@@ -220,7 +220,11 @@ mod tests {
             unique: unique(),
         };
         let holder = vanished.store.create(&[holder]).await.unwrap().remove(0).unwrap().work;
-        vanished.store.cancel(holder.id, None).await.unwrap();
+        vanished
+            .store
+            .cancel(&crate::domain::Principal::Open, holder.id, None)
+            .await
+            .unwrap();
         let at = |created_on| Provisional {
             unique: unique(),
             created_on,

@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Stats, Work, WorkCode, WorkId,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work, WorkCode,
+    WorkId,
 };
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
@@ -123,30 +124,36 @@ impl Works {
     }
 
     /// Changes the arguments of a work. A given `version` must match.
-    pub async fn update(&self, id: WorkId, args: Json, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let inner = Arc::clone(&self.0);
-        let updating = async move { inner.change(id, inner.store.update(id, &args, version)).await };
+    pub async fn update(
+        &self,
+        by: &Principal,
+        id: WorkId,
+        args: Json,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
+        let (inner, by) = (Arc::clone(&self.0), by.clone());
+        let updating = async move { inner.change(id, inner.store.update(&by, id, &args, version)).await };
         self.0.gates.updates.run(updating).await
     }
 
     /// Cancels a pending or running work. A given `version` must match.
-    pub async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let inner = Arc::clone(&self.0);
-        let cancelling = async move { inner.change(id, inner.store.cancel(id, version)).await };
+    pub async fn cancel(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let (inner, by) = (Arc::clone(&self.0), by.clone());
+        let cancelling = async move { inner.change(id, inner.store.cancel(&by, id, version)).await };
         self.0.gates.cancels.run(cancelling).await
     }
 
     /// Restarts a failed or cancelled work. A given `version` must match.
-    pub async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let inner = Arc::clone(&self.0);
-        let retrying = async move { inner.change(id, inner.store.retry(id, version)).await };
+    pub async fn retry(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+        let (inner, by) = (Arc::clone(&self.0), by.clone());
+        let retrying = async move { inner.change(id, inner.store.retry(&by, id, version)).await };
         self.0.gates.retries.run(retrying).await
     }
 
     /// Cancels and removes a work. A given `version` must match.
-    pub async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        let inner = Arc::clone(&self.0);
-        let deleting = async move { inner.delete(id, version).await };
+    pub async fn delete(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
+        let (inner, by) = (Arc::clone(&self.0), by.clone());
+        let deleting = async move { inner.delete(&by, id, version).await };
         self.0.gates.deletes.run(deleting).await
     }
 
@@ -222,16 +229,16 @@ impl Works {
     }
 
     /// Redrives dead letters, or only counts those that would be redriven. Returns their number.
-    pub async fn redrive(&self, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
-        let store = self.0.store.clone();
-        let redriving = async move { store.redrive(&which, dry_run).await };
+    pub async fn redrive(&self, by: &Principal, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
+        let (store, by) = (self.0.store.clone(), by.clone());
+        let redriving = async move { store.redrive(&by, &which, dry_run).await };
         self.0.gates.redrives.run(redriving).await
     }
 
     /// Deletes dead letters, or only counts those that would be deleted. Returns their number.
-    pub async fn drop_letters(&self, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
-        let store = self.0.store.clone();
-        let dropping = async move { store.drop_letters(&which, dry_run).await };
+    pub async fn drop_letters(&self, by: &Principal, which: Selection, dry_run: bool) -> Result<u64, ActorError> {
+        let (store, by) = (self.0.store.clone(), by.clone());
+        let dropping = async move { store.drop_letters(&by, &which, dry_run).await };
         self.0.gates.drops.run(dropping).await
     }
 
@@ -261,11 +268,11 @@ impl Inner {
         Ok(changed)
     }
 
-    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
+    async fn delete(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
         let since = self.reader.now().await;
         // The code is only known before the deletion.
         let work = self.reader.nearest(id).await.ok().and_then(|read| read.value);
-        let changed = self.store.delete(id, version).await?;
+        let changed = self.store.delete(by, id, version).await?;
         if changed == Changed::Applied(()) {
             self.reader.written(vec![(id, Entry::Deleted)], since).await;
             // The id replaces the demand that may still be remembered under the code.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::dispatch::DueAt;
 use super::error::Result;
-use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId, PART_BYTES};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId, PART_BYTES, Principal};
 
 /// A message that never became a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +93,9 @@ pub trait DeadLetters: Send + Sync {
 
     /// Redrives letters. Works become pending, as their next generation and due at once, and lose their letters;
     /// messages become due for [`Self::claim_redriven`]. Returns their number. Letters whose work has moved on are
-    /// removed and not counted.
-    async fn redrive(&self, which: &Selection) -> Result<u64>;
+    /// removed and not counted. A row of the audit has the selection and the number, unless it is 0. An adapter may
+    /// commit a large selection in parts; each has its row.
+    async fn redrive(&self, by: &Principal, which: &Selection) -> Result<u64>;
 
     /// The number that [`Self::redrive`] would return now. Changes nothing.
     async fn count_redrivable(&self, which: &Selection) -> Result<u64>;
@@ -103,7 +104,7 @@ pub trait DeadLetters: Send + Sync {
     async fn count_letters(&self, which: &Selection) -> Result<u64>;
 
     /// Drops letters; returns their number. The works stay failed.
-    async fn drop_letters(&self, which: &Selection) -> Result<u64>;
+    async fn drop_letters(&self, by: &Principal, which: &Selection) -> Result<u64>;
 
     /// Claims messages that are due, at most `limit` and about [`REDRIVEN_BYTES`]. Each is due again after `hold`.
     async fn claim_redriven(&self, hold: Duration, limit: u16) -> Result<Vec<Redriven>>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::work_changes::Changed;
-use crate::domain::{Json, KindName};
+use crate::domain::{Json, KindName, Principal};
 
 /// A kind as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +38,16 @@ pub const MOST_KINDS: i64 = 1_000;
 pub trait KindRows: Send + Sync {
     /// Declares a kind. The same declaration again changes nothing, another one replaces the last. Returns the kind as it
     /// now stands, or `None` if there are [`MOST_KINDS`] already.
-    async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>>;
+    async fn declare(&self, by: &Principal, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>>;
 
     /// Sets what an operator wants of the policy, in place of what was set before. A given version must match.
-    async fn set_overrides(&self, kind: &KindName, overrides: &Json, version: Option<i64>) -> Result<Changed<KindRow>>;
+    async fn set_overrides(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        overrides: &Json,
+        version: Option<i64>,
+    ) -> Result<Changed<KindRow>>;
 
     /// All kinds in the order of their names, the built-in one and undeclared ones among them that have pending works.
     async fn kinds(&self) -> Result<Vec<KindRow>>;

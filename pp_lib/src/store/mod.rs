@@ -1,5 +1,5 @@
 //! The store port: works, their events and the feed of events, dispatch, completions, dead letters, idempotency keys,
-//! leases, counters and retention. PostgreSQL and SQLite implement it; the suite in `pp_conformance::store` holds both
+//! API keys and the audit, leases, counters and retention. PostgreSQL and SQLite implement it; the suite in `pp_conformance::store` holds both
 //! to the same behaviour.
 //!
 //! Every write is one atomic change, and may be repeated after a lost reply. Creation is keyed by `message_id`, a
@@ -17,6 +17,7 @@
     )
 )]
 
+mod access;
 mod change_log;
 mod completion;
 mod dead_letters;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use access::{ApiKeys, AuditFilter, AuditLog, KeyCreated, MOST_KEYS, NewKey};
 pub use change_log::{CHANGES_BYTES, Change, ChangeLog, Page};
 pub use completion::{Completed, Completion, Completions, Guard, Outcome, RunningAttempt};
 pub(crate) use completion::{HANDED_BACK, LEASE_LOST, log_given_up};
@@ -62,6 +64,8 @@ pub use works::{NewWork, Search, WorkRows};
 #[async_trait]
 pub trait Store:
     WorkRows
+    + ApiKeys
+    + AuditLog
     + WorkChanges
     + EventLog
     + ChangeLog

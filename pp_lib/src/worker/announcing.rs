@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::KindName;
+use crate::domain::{KindName, Principal};
 use crate::kinds::{HandledKind, Kinds};
 use crate::log_repeated;
 use crate::runtime::Retry;
@@ -36,7 +36,11 @@ pub async fn announce(store: AnyStore, handled: Kinds, shutdown: CancellationTok
 pub async fn declare(store: &AnyStore, kinds: &Kinds) -> Result<Vec<KindName>> {
     let mut refused = Vec::new();
     for HandledKind { name, declaration, .. } in kinds.iter() {
-        if store.declare(name, &declaration.json()).await?.is_none() {
+        if store
+            .declare(&Principal::Service, name, &declaration.json())
+            .await?
+            .is_none()
+        {
             refused.push(name.clone());
         }
     }

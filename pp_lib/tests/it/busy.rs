@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::{Duration, Instant};
 
     use pp_conformance::store::new_works;
-    use pp_lib::domain::{Json, KindName, Run};
+    use pp_lib::domain::{Json, KindName, Principal, Run};
     use pp_lib::store::{
         Claim, Completed, Completion, Completions as _, DispatchRows as _, Guard, Outcome, StoreError,
         WorkChanges as _, WorkRows as _,
@@ -118,7 +118,7 @@ mod on_servers {
         let completion = [done(&claim)];
         let (completed, deleted) = tokio::join!(
             store.complete(KindName::add_up_to(), &completion),
-            store.delete(other, None)
+            store.delete(&Principal::Open, other, None)
         );
         assert!(matches!(completed, Err(StoreError::Unavailable(_))), "{completed:?}");
         assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
@@ -128,7 +128,7 @@ mod on_servers {
         stranger.rollback().await.unwrap();
         // The abandoned calls may still take effect now. A repeated call succeeds either way.
         store.complete(KindName::add_up_to(), &completion).await.unwrap();
-        store.delete(other, None).await.unwrap();
+        store.delete(&Principal::Open, other, None).await.unwrap();
         let results = "SELECT count(*) FROM events WHERE variable IN ('compute/result', 'work/cancelled')";
         assert_eq!(database.number(results).await, 2);
         assert_eq!(

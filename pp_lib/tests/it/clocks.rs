@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pp_conformance::store::{completion, new_work};
-use pp_lib::domain::{Json, KindName, Origin, Status, WorkId};
+use pp_lib::domain::{Json, KindName, Origin, Principal, Status, WorkId};
 use pp_lib::runtime::new_message_id;
 use pp_lib::store::{AnyStore, Begin, Begun, Claim, Completed, DeadMessage, NewWork, Outcome, RequestKey, Selection};
 
@@ -136,7 +136,7 @@ async fn a_redriven_message_does_not_wait(clock: &impl Clock) {
         reason: "no JSON".to_owned(),
     };
     store.add_dead_letters(&[letter]).await.unwrap();
-    store.redrive(&Selection::ALL).await.unwrap();
+    store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
     clock.set_back(HOUR).await;
     assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.claim_redriven(HOLD, 10).await.unwrap(), [], "it is claimed");

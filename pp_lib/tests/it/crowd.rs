@@ -7,7 +7,7 @@ mod on_servers {
     use bytes::Bytes;
     use pp_conformance::store::the_counters_are_the_truth;
     use pp_conformance::store::{completion, everything, new_work};
-    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Principal, Status, Work, WorkId};
     use pp_lib::store::{
         AnyStore, Changed, Claim, Completed, Completion, DeadLetters as _, DeadMessage, Guard, LetterFilter, NewWork,
         Outcome, RetentionTimes, Selection, WorkChanges as _, WorkRows as _,
@@ -102,7 +102,7 @@ mod on_servers {
                     Selection::Ids(ids)
                 }
             };
-            store.redrive(&which).await.unwrap();
+            store.redrive(&Principal::Open, &which).await.unwrap();
         }
     }
 
@@ -112,7 +112,13 @@ mod on_servers {
             let version = store.by_ids(&[id]).await.unwrap().pop().map(|work| work.version);
             let number = bound(i64::try_from(round + 1).unwrap());
             store
-                .update(id, &number.args(), version.filter(|_| round % 2 == 0), AT_ONCE)
+                .update(
+                    &Principal::Open,
+                    id,
+                    &number.args(),
+                    version.filter(|_| round % 2 == 0),
+                    AT_ONCE,
+                )
                 .await
                 .unwrap();
         }
@@ -123,7 +129,7 @@ mod on_servers {
             for _ in 0..ROUNDS / 20 {
                 store.rescue(MAX_LOST, 10).await.unwrap();
             }
-            store.delete(id, None).await.unwrap();
+            store.delete(&Principal::Open, id, None).await.unwrap();
         }
     }
 
@@ -150,7 +156,7 @@ mod on_servers {
                 .filter(|letter| letter.work_id.is_none())
                 .map(|letter| letter.id);
             store
-                .drop_letters(&Selection::Ids(of_messages.collect()))
+                .drop_letters(&Principal::Open, &Selection::Ids(of_messages.collect()))
                 .await
                 .unwrap();
         }
@@ -226,7 +232,7 @@ mod on_servers {
         loop {
             store.rescue(i32::MAX, 1000).await.unwrap();
             store.lose_sent(i32::MAX).await.unwrap();
-            store.redrive(&Selection::ALL).await.unwrap();
+            store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
             let claims = store.claim(&[], None, HOLD, 1000).await.unwrap();
             let completions: Vec<Completion> = claims
                 .iter()
@@ -347,13 +353,13 @@ mod on_servers {
         let store = database.store(2).await;
         let works = store.create_all(&[work(1), work(2)]).await.unwrap().unwrap();
         let three = bound(3).args();
-        let update = store.update(works[0].id, &three, None, AT_ONCE);
+        let update = store.update(&Principal::Open, works[0].id, &three, None, AT_ONCE);
         let updated = change_while_it_fails(&database, works[0].id, update).await.unwrap();
         assert!(
             matches!(updated, Changed::Applied(work) if work.version == 3),
             "after the failure"
         );
-        let delete = store.delete(works[1].id, None);
+        let delete = store.delete(&Principal::Open, works[1].id, None);
         let deleted = change_while_it_fails(&database, works[1].id, delete).await.unwrap();
         assert_eq!(deleted, Changed::Applied(()));
         assert_eq!(store.dead_letters(&LetterFilter::ALL, None, 10).await.unwrap(), []);

@@ -10,7 +10,7 @@ use pp_lib::broker::memory::Memory;
 use pp_lib::diesel::result::Error;
 use pp_lib::diesel::sqlite::SqliteConnection;
 use pp_lib::diesel::{Connection, QueryResult};
-use pp_lib::domain::{AddUpTo, Json, KindName, Unique, Variable, Work, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Principal, Unique, Variable, Work, WorkId};
 use pp_lib::enqueue::{EnqueueConnection, Enqueued, NewJob, enqueue};
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Policy;
@@ -114,7 +114,7 @@ async fn joins_and_repetitions(store: &AnyStore, connection: &mut (impl Connecti
         ..first.clone()
     };
     assert_eq!(joined, expected);
-    store.cancel(first.id, None).await.unwrap();
+    store.cancel(&Principal::Open, first.id, None).await.unwrap();
     let next = put(
         connection,
         &NewJob {

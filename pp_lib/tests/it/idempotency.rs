@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pp_conformance::scripted::{Call, ScriptedStore, Step};
 use pp_conformance::store::everything;
-use pp_lib::domain::{MessageId, Work};
+use pp_lib::domain::{ApiKeyId, MessageId, Principal, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::serving::{Actor, ActorError, StoreHandle, StoreOptions};
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(20);
 const SCOPE: Scope<'_> = Scope {
     method: "POST",
     path: "/work",
-    credentials: None,
+    principal: &Principal::Open,
 };
 
 /// A store with its actor, and the requests of two processes.
@@ -177,14 +177,23 @@ async fn scope_and_content_distinguish_requests() {
     let with = |scope| KeyedRequest::new(scope, "k".to_owned(), "", b"a").key;
     let path = "/work/bulk";
     assert_ne!(with(Scope { path, ..SCOPE }), base.key);
-    let credentials = |text: &'static str| Scope {
-        credentials: Some(text.as_bytes()),
-        ..SCOPE
+    let of = |id| Principal::Key {
+        id: ApiKeyId(id),
+        name: "the same".parse().unwrap(),
     };
-    let one = with(credentials("Bearer one"));
+    let (one, other) = (of(1), of(2));
+    let one = with(Scope {
+        principal: &one,
+        ..SCOPE
+    });
     assert_ne!(one, base.key);
-    assert_ne!(one, with(credentials("Bearer two")));
-    assert!(!one.scope.contains("one"), "{one:?}");
+    assert_ne!(
+        one,
+        with(Scope {
+            principal: &other,
+            ..SCOPE
+        })
+    );
     let query = KeyedRequest::new(SCOPE, "k".to_owned(), "a", b"");
     assert_eq!(query.key, base.key);
     assert_ne!(query.fingerprint, base.fingerprint);

@@ -12,7 +12,7 @@ use pp_lib::broker::queues::NamesOfKind;
 use pp_lib::broker::{
     self, AnyBroker, Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Subscription,
 };
-use pp_lib::domain::{AddUpTo, DemandedRow, Json, KindName, MessageId, Origin, Run, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, DemandedRow, Json, KindName, MessageId, Origin, Principal, Run, Status, Work, WorkId};
 use pp_lib::feed::Feed as _;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Context, Failure, Handler, Handling, Policy};
@@ -178,7 +178,10 @@ impl System {
 
     async fn create(&self, kind: &KindName, args: impl IntoIterator<Item = Json>) -> Vec<Work> {
         let new: Vec<NewWork> = args.into_iter().map(|args| new_work(kind, args)).collect();
-        self.store.declare(kind, &Json::accepted("{}")).await.unwrap();
+        self.store
+            .declare(&Principal::Open, kind, &Json::accepted("{}"))
+            .await
+            .unwrap();
         let created = self.store.create(&new).await.unwrap();
         self.feed.poke();
         created.into_iter().map(|created| created.unwrap().work).collect()
@@ -331,11 +334,11 @@ async fn a_handler_is_called_once_for_each_run_and_never_for_a_superseded_one() 
 
     let changed = system
         .store
-        .update(works[0].id, &text("new"), None, Duration::ZERO)
+        .update(&Principal::Open, works[0].id, &text("new"), None, Duration::ZERO)
         .await
         .unwrap();
     assert!(matches!(changed, Changed::Applied(_)));
-    system.store.cancel(works[1].id, None).await.unwrap();
+    system.store.cancel(&Principal::Open, works[1].id, None).await.unwrap();
     let again = Outgoing {
         message_id: system_id(&system, works[2].id).await,
         row: Some(DemandedRow {
@@ -383,7 +386,11 @@ async fn the_arguments_of_the_row_count_whatever_the_body_says() {
         new_work(&mail(), text("row")),
         new_work(KindName::add_up_to(), sums(4).last().unwrap()),
     );
-    system.store.declare(&letter.kind, &Json::accepted("{}")).await.unwrap();
+    system
+        .store
+        .declare(&Principal::Open, &letter.kind, &Json::accepted("{}"))
+        .await
+        .unwrap();
     let works = system.store.create(&[letter.clone(), sum.clone()]).await.unwrap();
     let works: Vec<Work> = works.into_iter().map(|created| created.unwrap().work).collect();
     for (work, body) in [(&letter, &br#""body""#[..]), (&sum, br#"{"add_up_to":7,"done":false}"#)] {

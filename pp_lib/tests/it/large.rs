@@ -10,7 +10,7 @@ use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{Cache as _, CacheOptions, Entry, EntryOrLease};
-use pp_lib::domain::{Json, KindName, Origin, PART_BYTES, Status, Work, WorkId, parts};
+use pp_lib::domain::{Json, KindName, Origin, PART_BYTES, Principal, Status, Work, WorkId, parts};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Context, Handler, Handling, Policy};
@@ -53,7 +53,10 @@ async fn created(store: &AnyStore) -> Vec<Work> {
         unique: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
-    store.declare(&mail(), &Json::accepted("{}")).await.unwrap();
+    store
+        .declare(&Principal::Open, &mail(), &Json::accepted("{}"))
+        .await
+        .unwrap();
     let mut works = Vec::new();
     for part in parts(&new, WORKS, PART_BYTES, NewWork::bytes) {
         let created = store.create(part).await.unwrap().into_iter();
@@ -182,11 +185,11 @@ async fn a_refresher_reads_large_works_in_parts(store: AnyStore) {
     let (deleted, cancelled) = works.split_first().unwrap();
     for work in cancelled {
         assert!(matches!(
-            store.cancel(work.id, None).await.unwrap(),
+            store.cancel(&Principal::Open, work.id, None).await.unwrap(),
             Changed::Applied(_)
         ));
     }
-    store.delete(deleted.id, None).await.unwrap();
+    store.delete(&Principal::Open, deleted.id, None).await.unwrap();
 
     let shutdown = CancellationToken::new();
     let refresher = Refresher::new(store.clone(), cache.clone(), Arc::new(MemoryFeed::new()), staleness);

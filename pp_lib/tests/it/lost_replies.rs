@@ -5,7 +5,7 @@ mod on_servers {
 
     use bytes::Bytes;
     use pp_conformance::store::new_works;
-    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Run, Status, Variable, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Principal, Run, Status, Variable, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -233,7 +233,10 @@ mod on_servers {
             let which = Selection::Ids(vec![letter.id]);
             // The encoding of a number in an array: its length, then the number.
             let words = [&[0, 0, 0, 8], &letter.id.0.to_be_bytes()[..]].concat();
-            let count = lossy.losing(words, lossy.store.redrive(&which)).await.unwrap();
+            let count = lossy
+                .losing(words, lossy.store.redrive(&Principal::Open, &which))
+                .await
+                .unwrap();
             assert_eq!(count, 0, "the call that counted it was not heard of");
         }
         let work = lossy.work(letters[1].work_id.unwrap()).await;
@@ -290,7 +293,7 @@ mod on_servers {
         let works = lossy.created(2).await;
         for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
             let nine = bound(9).args();
-            let update = lossy.store.update(work.id, &nine, version, AT_ONCE);
+            let update = lossy.store.update(&Principal::Open, work.id, &nine, version, AT_ONCE);
             let Changed::Applied(updated) = lossy.losing(*b"COMMIT", update).await.unwrap() else {
                 panic!("it was at version 1");
             };
@@ -302,7 +305,7 @@ mod on_servers {
             // The same call once more is another change.
             let again = lossy
                 .store
-                .update(work.id, &bound(9).args(), version, AT_ONCE)
+                .update(&Principal::Open, work.id, &bound(9).args(), version, AT_ONCE)
                 .await
                 .unwrap();
             assert_eq!(again == Changed::OtherVersion, version.is_some());
@@ -317,20 +320,20 @@ mod on_servers {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, versions) in [(&works[0], [None; 2]), (&works[1], [Some(1), Some(2)])] {
-            let cancel = lossy.store.cancel(work.id, versions[0]);
+            let cancel = lossy.store.cancel(&Principal::Open, work.id, versions[0]);
             let Changed::Applied(cancelled) = lossy.losing(*b"COMMIT", cancel).await.unwrap() else {
                 panic!("it was pending");
             };
             assert_eq!((cancelled.status, cancelled.version), (Status::Cancelled, 2));
             // The same call once more is another change.
-            let again = lossy.store.cancel(work.id, None).await.unwrap();
+            let again = lossy.store.cancel(&Principal::Open, work.id, None).await.unwrap();
             assert_eq!(again, Changed::WrongStatus(Status::Cancelled));
-            let retry = lossy.store.retry(work.id, versions[1]);
+            let retry = lossy.store.retry(&Principal::Open, work.id, versions[1]);
             let Changed::Applied(retried) = lossy.losing(*b"COMMIT", retry).await.unwrap() else {
                 panic!("it was cancelled");
             };
             assert_eq!((retried.status, retried.version), (Status::Pending, 3));
-            let again = lossy.store.retry(work.id, None).await.unwrap();
+            let again = lossy.store.retry(&Principal::Open, work.id, None).await.unwrap();
             assert_eq!(again, Changed::WrongStatus(Status::Pending));
             assert_eq!(
                 lossy.history(work.id).await,
@@ -344,9 +347,12 @@ mod on_servers {
         let lossy = Lossy::new().await;
         let works = lossy.created(2).await;
         for (work, version) in [(&works[0], None), (&works[1], Some(1))] {
-            let delete = lossy.store.delete(work.id, version);
+            let delete = lossy.store.delete(&Principal::Open, work.id, version);
             assert_eq!(lossy.losing(*b"COMMIT", delete).await.unwrap(), Changed::Applied(()));
-            assert_eq!(lossy.store.delete(work.id, version).await.unwrap(), Changed::Missing);
+            assert_eq!(
+                lossy.store.delete(&Principal::Open, work.id, version).await.unwrap(),
+                Changed::Missing
+            );
         }
         assert_eq!(lossy.count("works WHERE status = 'cancelled' AND version = 2").await, 2);
         assert_eq!(lossy.count("events WHERE variable = 'work/cancelled'").await, 2);

@@ -1,7 +1,7 @@
 //! The store behind PgBouncer: the store suite in transaction mode, and the detection of other modes.
 
 pub(crate) mod on_servers {
-    use pp_lib::domain::{Json, KindName};
+    use pp_lib::domain::{Json, KindName, Principal};
     use std::fs;
     use std::net::TcpListener;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -187,7 +187,9 @@ pub(crate) mod on_servers {
             .batch_execute("BEGIN; SELECT * FROM works FOR UPDATE")
             .await
             .unwrap();
-        let refused = store.update(work.id, &work.args, None, Duration::ZERO).await;
+        let refused = store
+            .update(&Principal::Open, work.id, &work.args, None, Duration::ZERO)
+            .await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -197,7 +199,9 @@ pub(crate) mod on_servers {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         client.batch_execute("COMMIT").await.unwrap();
-        let updated = store.update(work.id, &work.args, None, Duration::ZERO).await;
+        let updated = store
+            .update(&Principal::Open, work.id, &work.args, None, Duration::ZERO)
+            .await;
         assert!(updated.is_ok(), "{updated:?}");
     }
 

@@ -11,7 +11,7 @@ use pp_lib::cache::memory::MemoryCache;
 use pp_lib::cache::{
     AnyCache, ByCode, Cache, CacheError, CacheOptions, Entry, Lease, LookedUp, Marked, Moment, Provisional, Result,
 };
-use pp_lib::domain::{AddUpTo, KindName, Position, Work, WorkCode, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Principal, Work, WorkCode, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::runtime::new_message_id;
@@ -135,7 +135,7 @@ async fn a_refresher_whose_position_was_purged_empties_the_cache() {
     rig.store.fail(&READS, StoreError::Unavailable("it is away".to_owned()));
     let gone = rig.behind_the_back(5).await;
     for id in [work.id, gone.id] {
-        let deleted = rig.store.inner().delete(id, None).await.unwrap();
+        let deleted = rig.store.inner().delete(&Principal::Open, id, None).await.unwrap();
         assert_eq!(deleted, Changed::Applied(()));
     }
     let gone = AtomicUsize::new(0);
@@ -162,13 +162,21 @@ async fn a_writer_reads_its_own_writes_from_the_cache() {
     let read = rig.read(work.id).await;
     assert_eq!((read.value.as_ref(), read.source), (Some(&work), Source::Cache));
 
-    let Changed::Applied(updated) = rig.works.update(work.id, bound(5).args(), None).await.unwrap() else {
+    let Changed::Applied(updated) = rig
+        .works
+        .update(&Principal::Open, work.id, bound(5).args(), None)
+        .await
+        .unwrap()
+    else {
         panic!("it was not updated")
     };
     let read = rig.read(work.id).await;
     assert_eq!((read.value.as_ref(), read.source), (Some(&updated), Source::Cache));
 
-    assert_eq!(rig.works.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        rig.works.delete(&Principal::Open, work.id, None).await.unwrap(),
+        Changed::Applied(())
+    );
     let read = rig.read(work.id).await;
     assert_eq!((read.value, read.source), (None, Source::Cache));
 }
@@ -181,11 +189,11 @@ async fn changes_behind_the_cache_reach_it() {
     assert_eq!(first.value.as_ref(), Some(&work));
     rig.store
         .inner()
-        .update(work.id, &bound(9).args(), None, Duration::ZERO)
+        .update(&Principal::Open, work.id, &bound(9).args(), None, Duration::ZERO)
         .await
         .unwrap();
     eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to() == Some(bound(9)) }).await;
-    rig.store.inner().delete(work.id, None).await.unwrap();
+    rig.store.inner().delete(&Principal::Open, work.id, None).await.unwrap();
     eventually(|| async { rig.read(work.id).await.value.is_none() }).await;
 }
 
@@ -257,7 +265,7 @@ async fn a_code_is_resolved_through_its_id() {
     let second = code(&work.work_code).await.unwrap();
     assert_eq!(second.value, first.value);
     assert_eq!(second.source, Source::Cache);
-    rig.works.delete(work.id, None).await.unwrap();
+    rig.works.delete(&Principal::Open, work.id, None).await.unwrap();
     assert_eq!(code(&work.work_code).await.unwrap().value, None);
 }
 
@@ -350,16 +358,21 @@ async fn a_near_cache_answers_first_and_follows_changes() {
     eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
     rig.store
         .inner()
-        .update(work.id, &bound(9).args(), None, Duration::ZERO)
+        .update(&Principal::Open, work.id, &bound(9).args(), None, Duration::ZERO)
         .await
         .unwrap();
     eventually(|| async { rig.read(work.id).await.value.unwrap().add_up_to() == Some(bound(9)) }).await;
     eventually(|| async { rig.read(work.id).await.source == Source::Near }).await;
-    let Changed::Applied(updated) = rig.works.update(work.id, bound(5).args(), None).await.unwrap() else {
+    let Changed::Applied(updated) = rig
+        .works
+        .update(&Principal::Open, work.id, bound(5).args(), None)
+        .await
+        .unwrap()
+    else {
         panic!("it was not updated")
     };
     assert_eq!(rig.read(work.id).await.value, Some(updated));
-    rig.works.delete(work.id, None).await.unwrap();
+    rig.works.delete(&Principal::Open, work.id, None).await.unwrap();
     assert_eq!(rig.read(work.id).await.value, None);
 }
 

@@ -10,7 +10,7 @@ mod on_servers {
     use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
     use pp_conformance::broker::until_ready;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::domain::{DeadLetter, Json, KindName};
+    use pp_lib::domain::{DeadLetter, Json, KindName, Principal};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::Policy;
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
@@ -123,7 +123,7 @@ mod on_servers {
 
         /// Redrives all letters. On return they are in the demand queue, without a consumer.
         async fn redrive(&self) {
-            let sent = self.store.redrive(&Selection::ALL).await.unwrap();
+            let sent = self.store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
             let settings = DispatchSettings {
                 within: Duration::from_secs(3600),
                 poll: Duration::from_millis(50),

@@ -5,7 +5,7 @@ mod on_servers {
     use std::time::Duration;
 
     use pp_conformance::store::{new_work, without_row};
-    use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Run};
+    use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Principal, Run};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
         Completed, Completion, Completions as _, DispatchRows as _, Guard, NewWork, Outcome, Result, Store as _,
@@ -102,7 +102,10 @@ mod on_servers {
             count("create", self.store.create(&new).await.map(drop));
             count("create all", self.store.create_all(&new).await.map(drop));
             let five = AddUpTo::try_from(5).unwrap();
-            let updated = self.store.update(other, &five.args(), None, Duration::ZERO).await;
+            let updated = self
+                .store
+                .update(&Principal::Open, other, &five.args(), None, Duration::ZERO)
+                .await;
             count("update", updated.map(drop));
             count("claim", self.store.claim(&[], None, TIMEOUT, 10).await.map(drop));
             count("check", self.store.check().await);

@@ -8,7 +8,7 @@ use crate::handlers::Sums;
 use pp_conformance::scripted::{Call, ScriptedStore};
 use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
-use pp_lib::domain::{AddUpTo, Fault, Json, KindName, Origin, Status, Work};
+use pp_lib::domain::{AddUpTo, Fault, Json, KindName, Origin, Principal, Status, Work};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{
@@ -338,7 +338,7 @@ async fn a_kind_that_another_process_declares_is_known_with_its_first_work() {
     assert_eq!(undeclared, Err(UnknownKind::Undeclared(vec![])));
 
     let declaration = r#"{"policy":{},"args_schema":{"required":["to"]}}"#;
-    store.declare(&mail(), &json(declaration)).await.unwrap().unwrap();
+    store.declare(&Principal::Open, &mail(), &json(declaration)).await.unwrap().unwrap();
     let faults = registry.check(&mail(), &json("{}")).await;
     assert!(
         matches!(&faults, Err(UnknownKind::Invalid(faults)) if matches!(&faults[..], [Fault { .. }])),
@@ -355,7 +355,7 @@ async fn requests_for_a_kind_wait_for_one_look_and_are_not_refused_while_the_sto
     let scripted = ScriptedStore::new(store.clone());
     let registry = Registry::new(scripted.clone(), Arc::new(Memory::default()));
     registry.refresh().await.unwrap();
-    store.declare(&mail(), &json(r#"{"policy":{}}"#)).await.unwrap();
+    store.declare(&Principal::Open, &mail(), &json(r#"{"policy":{}}"#)).await.unwrap();
     let looks = || scripted.answered(Call::KindsRevision).len();
     let before = looks();
     let (kind, args) = (mail(), json("{}"));
@@ -376,7 +376,7 @@ async fn what_a_newer_program_has_declared_is_shown_as_a_fault() {
     let (store, _folder) = fresh().await;
     let registry = Registry::new(store.clone(), Arc::new(Memory::default()));
     store
-        .declare(&mail(), &json(r#"{"policy":{"colour":"blue"}}"#))
+        .declare(&Principal::Open, &mail(), &json(r#"{"policy":{"colour":"blue"}}"#))
         .await
         .unwrap();
     let kinds = registry.list().await.unwrap();

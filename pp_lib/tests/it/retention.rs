@@ -3,7 +3,7 @@
 mod on_servers {
     use std::time::Duration;
 
-    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Position, Status, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Origin, Position, Principal, Status, Work, WorkId};
     use pp_lib::runtime::{new_message_id, new_work_code};
     use pp_lib::store::postgres::PostgresStore;
     use pp_lib::store::{
@@ -162,8 +162,11 @@ mod on_servers {
         let changing = tokio::spawn({
             let (store, [(one, _), (other, _)]) = (store.clone(), [works[0].clone(), works[1].clone()]);
             async move {
-                let updated = store.update(one.id, &AddUpTo::MIN.args(), None, AT_ONCE).await.unwrap();
-                (updated, store.delete(other.id, None).await.unwrap())
+                let updated = store
+                    .update(&Principal::Open, one.id, &AddUpTo::MIN.args(), None, AT_ONCE)
+                    .await
+                    .unwrap();
+                (updated, store.delete(&Principal::Open, other.id, None).await.unwrap())
             }
         });
         let demanded = tokio::spawn({

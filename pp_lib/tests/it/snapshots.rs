@@ -12,7 +12,7 @@ mod on_servers {
     use pp_conformance::store::new_works;
     use pp_lib::cache::CacheOptions;
     use pp_lib::cache::memory::MemoryCache;
-    use pp_lib::domain::{AddUpTo, Position, Work, WorkId};
+    use pp_lib::domain::{AddUpTo, Position, Principal, Work, WorkId};
     use pp_lib::feed::AnyFeed;
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::runtime::Health;
@@ -132,7 +132,10 @@ mod on_servers {
             .batch_execute("BEGIN; SELECT pg_current_xact_id()")
             .await
             .unwrap();
-        store.update(work, &AddUpTo::MAX.args(), None, TIMEOUT).await.unwrap();
+        store
+            .update(&Principal::Open, work, &AddUpTo::MAX.args(), None, TIMEOUT)
+            .await
+            .unwrap();
         write(&writer, work).await.unwrap();
         writer.batch_execute("COMMIT").await.unwrap();
         for limit in [1, 10] {
@@ -295,7 +298,7 @@ mod on_servers {
         );
         // Changes behind the cache are served within the staleness.
         let changed = plain
-            .update(work.id, &AddUpTo::MAX.args(), None, TIMEOUT)
+            .update(&Principal::Open, work.id, &AddUpTo::MAX.args(), None, TIMEOUT)
             .await
             .unwrap();
         assert!(matches!(changed, pp_lib::store::Changed::Applied(_)));

@@ -26,7 +26,7 @@ pub(crate) mod on_servers {
     use std::time::Duration;
 
     use pp_conformance::store::{new_works, without_row};
-    use pp_lib::domain::{Json, KindName, Origin, Run};
+    use pp_lib::domain::{Json, KindName, Origin, Principal, Run};
     use pp_lib::runtime::new_work_code;
     use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
     use pp_lib::store::{
@@ -343,7 +343,10 @@ pub(crate) mod on_servers {
             .await
             .unwrap();
         for work in &works {
-            assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+            assert_eq!(
+                store.delete(&Principal::Open, work.id, None).await.unwrap(),
+                Changed::Applied(())
+            );
         }
         let told = "SELECT work_id FROM events WHERE variable = 'work/cancelled' AND generation = 1 ORDER BY work_id";
         let told = database.client().await.query(told, &[]).await.unwrap();

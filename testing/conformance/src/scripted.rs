@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pp_lib::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindCounts, KindName, Position, Progress, Stats, Unique, Work,
-    WorkCode, WorkId,
+    ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
+    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId,
 };
 use pp_lib::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Change, ChangeLog, Changed, Claim, Completed, Completion, Completions,
-    DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KindRow, KindRows, Leases, LetterFilter,
-    NewWork, Page, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunningAttempt, Search, Selection,
-    Store, StoreError, Views, WorkChanges, WorkRows,
+    Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
+    Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KeyCreated,
+    KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
+    RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -249,10 +249,22 @@ every_call! {
         Search search(search: &Search) -> Vec<Work>;
     }
     WorkChanges {
-        Update update(id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Changed<Work>;
-        Cancel cancel(id: WorkId, version: Option<i64>) -> Changed<Work>;
-        Retry retry(id: WorkId, version: Option<i64>) -> Changed<Work>;
-        Delete delete(id: WorkId, version: Option<i64>) -> Changed<()>;
+        Update update(by: &Principal, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Changed<Work>;
+        Cancel cancel(by: &Principal, id: WorkId, version: Option<i64>) -> Changed<Work>;
+        Retry retry(by: &Principal, id: WorkId, version: Option<i64>) -> Changed<Work>;
+        Delete delete(by: &Principal, id: WorkId, version: Option<i64>) -> Changed<()>;
+    }
+    ApiKeys {
+        CreateKey create_key(by: &Principal, new: &NewKey) -> KeyCreated;
+        CreateFirstKey create_first_key(by: &Principal, new: &NewKey) -> bool;
+        RevokeKey revoke_key(by: &Principal, id: ApiKeyId) -> Option<KeyInfo>;
+        ReadKeys keys() -> Vec<KeyInfo>;
+        ValidKeys valid_keys() -> Vec<(KeyDigest, KeyInfo)>;
+        KeysRevision keys_revision() -> i64;
+    }
+    AuditLog {
+        ReadAudit audit(filter: &AuditFilter, before: Option<i64>, limit: u16) -> Vec<AuditEntry>;
+        PurgeAudit purge_audit(kept: Duration, limit: u16) -> u64;
     }
     EventLog {
         EventsAfter events_after(id: WorkId, after: i64, limit: u16) -> Option<Vec<Event>>;
@@ -284,10 +296,10 @@ every_call! {
     DeadLetters {
         AddDeadLetters add_dead_letters(messages: &[DeadMessage]) -> ();
         ReadDeadLetters dead_letters(filter: &LetterFilter, before: Option<DeadLetterId>, limit: u16) -> Vec<DeadLetter>;
-        Redrive redrive(which: &Selection) -> u64;
+        Redrive redrive(by: &Principal, which: &Selection) -> u64;
         CountRedrivable count_redrivable(which: &Selection) -> u64;
         CountLetters count_letters(which: &Selection) -> u64;
-        DropLetters drop_letters(which: &Selection) -> u64;
+        DropLetters drop_letters(by: &Principal, which: &Selection) -> u64;
         ClaimRedriven claim_redriven(hold: Duration, limit: u16) -> Vec<Redriven>;
         EndRedriven end_redriven(sent: &[Redriven]) -> ();
     }
@@ -298,8 +310,8 @@ every_call! {
         ForgetExpired forget_expired(limit: u16) -> u64;
     }
     KindRows {
-        Declare declare(kind: &KindName, declaration: &Json) -> Option<KindRow>;
-        SetOverrides set_overrides(kind: &KindName, overrides: &Json, version: Option<i64>) -> Changed<KindRow>;
+        Declare declare(by: &Principal, kind: &KindName, declaration: &Json) -> Option<KindRow>;
+        SetOverrides set_overrides(by: &Principal, kind: &KindName, overrides: &Json, version: Option<i64>) -> Changed<KindRow>;
         ReadKinds kinds() -> Vec<KindRow>;
         KindsRevision kinds_revision() -> i64;
         WorkerSeen worker_seen(kinds: &[KindName]) -> u64;

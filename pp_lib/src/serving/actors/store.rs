@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Actor, ActorError};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Stats, Unique, Work, WorkCode, WorkId,
-    is_full, parts,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Principal, Stats, Unique, Work, WorkCode,
+    WorkId, is_full, parts,
 };
 use crate::feed::AnyFeed;
 use crate::log_repeated;
@@ -151,29 +151,42 @@ impl StoreHandle {
     }
 
     /// Changes the arguments of a work. A given `version` must match.
-    pub async fn update(&self, id: WorkId, args: &Json, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
-        let update = self.store.update(id, args, version, UPDATE_PAUSE);
+    pub async fn update(
+        &self,
+        by: &Principal,
+        id: WorkId,
+        args: &Json,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
+        let update = self.store.update(by, id, args, version, UPDATE_PAUSE);
         self.due("store: update", update).await
     }
 
     pub(in crate::serving) async fn cancel(
         &self,
+        by: &Principal,
         id: WorkId,
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
-        self.changed("store: cancel", self.store.cancel(id, version)).await
+        self.changed("store: cancel", self.store.cancel(by, id, version)).await
     }
 
     pub(in crate::serving) async fn retry(
         &self,
+        by: &Principal,
         id: WorkId,
         version: Option<i64>,
     ) -> Result<Changed<Work>, ActorError> {
-        self.due("store: retry", self.store.retry(id, version)).await
+        self.due("store: retry", self.store.retry(by, id, version)).await
     }
 
-    pub(in crate::serving) async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>, ActorError> {
-        self.changed("store: delete", self.store.delete(id, version)).await
+    pub(in crate::serving) async fn delete(
+        &self,
+        by: &Principal,
+        id: WorkId,
+        version: Option<i64>,
+    ) -> Result<Changed<()>, ActorError> {
+        self.changed("store: delete", self.store.delete(by, id, version)).await
     }
 
     /// The work with this id.
@@ -220,19 +233,29 @@ impl StoreHandle {
     }
 
     /// Redrives letters, or counts those that would be. Returns their number.
-    pub(in crate::serving) async fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, ActorError> {
+    pub(in crate::serving) async fn redrive(
+        &self,
+        by: &Principal,
+        which: &Selection,
+        dry_run: bool,
+    ) -> Result<u64, ActorError> {
         if dry_run {
             return logged("store: count dead letters", self.store.count_redrivable(which).await);
         }
-        self.due("store: redrive", self.store.redrive(which)).await
+        self.due("store: redrive", self.store.redrive(by, which)).await
     }
 
     /// Drops letters, or counts those that would be. Returns their number.
-    pub(in crate::serving) async fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, ActorError> {
+    pub(in crate::serving) async fn drop_letters(
+        &self,
+        by: &Principal,
+        which: &Selection,
+        dry_run: bool,
+    ) -> Result<u64, ActorError> {
         if dry_run {
             return logged("store: count dead letters", self.store.count_letters(which).await);
         }
-        logged("store: drop dead letters", self.store.drop_letters(which).await)
+        logged("store: drop dead letters", self.store.drop_letters(by, which).await)
     }
 
     /// Begins a request with a key. A key may have one call under way at a time.

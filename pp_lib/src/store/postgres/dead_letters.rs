@@ -6,16 +6,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz};
-use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::Value;
 
 use super::PostgresStore;
+use super::audit;
 use super::failure::Failure;
 use super::prepared::Prepared;
 use super::rows::{
     Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
 };
 use super::work_changes::is_unique_held;
-use crate::domain::{DeadLetter, DeadLetterId, KindName, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, Principal, WorkId};
+use crate::store::access::details_of;
 use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
 /// Letters that one statement changes or counts: few enough to finish well within the statement timeout.
@@ -161,9 +164,10 @@ impl DeadLetters for PostgresStore {
         .await
     }
 
-    async fn redrive(&self, which: &Selection) -> Result<u64> {
+    async fn redrive(&self, by: &Principal, which: &Selection) -> Result<u64> {
         // A letter or work that is locked is being changed; that change goes first.
         self.in_parts(
+            Some(("deadletter.redrive", by)),
             which,
             "WITH picked AS MATERIALIZED (
                 SELECT id, work_id, generation FROM dead_letters
@@ -246,11 +250,12 @@ impl DeadLetters for PostgresStore {
 
     async fn count_letters(&self, which: &Selection) -> Result<u64> {
         let count = "SELECT count(*) AS count FROM dead_letters WHERE id = ANY($1)";
-        self.in_parts(which, count).await
+        self.in_parts(None, which, count).await
     }
 
-    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
+    async fn drop_letters(&self, by: &Principal, which: &Selection) -> Result<u64> {
         self.in_parts(
+            Some(("deadletter.drop", by)),
             which,
             "WITH held AS MATERIALIZED (
                 SELECT id FROM dead_letters WHERE id = ANY($1) ORDER BY message_id COLLATE \"C\", id FOR UPDATE
@@ -322,18 +327,32 @@ impl DeadLetters for PostgresStore {
 
 impl PostgresStore {
     /// Runs a statement that takes ids of letters and returns a number. Large selections are split; the result is the sum.
-    async fn in_parts(&self, which: &Selection, sql: &'static str) -> Result<u64> {
+    /// A change has its name in the audit, and who makes it: each part that changes something is a row there.
+    async fn in_parts(
+        &self,
+        change: Option<(&'static str, &Principal)>,
+        which: &Selection,
+        sql: &'static str,
+    ) -> Result<u64> {
         let mut total = 0;
         for some in self.parts_of(which).await? {
+            let change = change.map(|(action, by)| (action, by.clone(), details_of(which)));
             let count = self
                 .run(move |connection| {
-                    let count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection);
-                    // Another work with the same `unique` began meanwhile, which the next try sees.
-                    let count: Count = count.map_err(|error| match is_unique_held(&error) {
-                        true => Failure::Busy(error.to_string()),
-                        false => error.into(),
-                    })?;
-                    Ok(count.count)
+                    connection.transaction(|connection| {
+                        let count = sql_query(sql).bind::<Array<BigInt>, _>(&some).get_result(connection);
+                        // Another work with the same `unique` began meanwhile, which the next try sees.
+                        let count: Count = count.map_err(|error| match is_unique_held(&error) {
+                            true => Failure::Busy(error.to_string()),
+                            false => error.into(),
+                        })?;
+                        if let Some((action, by, details)) = change.as_ref().filter(|_| count.count > 0) {
+                            let mut details = details.clone();
+                            details.insert("count".to_owned(), count.count.into());
+                            audit::record(connection, by, action, "deadletter", &Value::from(details))?;
+                        }
+                        Ok(count.count)
+                    })
                 })
                 .await?;
             total += u64::try_from(count).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::PostgresStore;
 use super::dispatch::PENDING_KINDS;
 use super::failure::Failure;
 use super::rows::{Count, column, parsed, unix_seconds};
-use crate::domain::{Json, KindName};
+use crate::domain::{Json, KindName, Principal};
 use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
@@ -62,24 +62,38 @@ fn columns() -> String {
     )
 }
 
+/// The part of a statement that tells the audit of the changed kinds. The principal is `$3`.
+fn audited(changed: &str, action: &str, details: &str) -> String {
+    format!(
+        "audited AS (
+            INSERT INTO audit (principal, action, subject, details)
+            SELECT $3, '{action}', 'kind/' || name, {details} FROM {changed}
+        )"
+    )
+}
+
 #[async_trait]
 impl KindRows for PostgresStore {
-    async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
-        let (kind, declaration) = (kind.clone(), declaration.clone());
+    async fn declare(&self, by: &Principal, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
+        let (by, kind, declaration) = (by.to_string(), kind.clone(), declaration.clone());
         self.run(move |connection| {
             let declared: Option<Row> = sql_query(format!(
-                "INSERT INTO kinds (name, declared, declared_on)
+                "WITH declared AS (INSERT INTO kinds (name, declared, declared_on)
                 SELECT $1, $2::json, now()
                 WHERE (SELECT count(*) FROM kinds) < {MOST_KINDS} OR EXISTS (SELECT FROM kinds WHERE name = $1)
                 ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, declared_on = now(),
                     replaced = kinds.declared, replaced_on = CASE WHEN kinds.declared IS NOT NULL THEN now() END,
                     version = kinds.version + 1
                 WHERE kinds.declared::text IS DISTINCT FROM excluded.declared::text
-                RETURNING {}",
+                RETURNING *
+                ), {}
+                SELECT {} FROM declared",
+                audited("declared", "kind.declare", "json_build_object('version', version)"),
                 columns()
             ))
             .bind::<Text, _>(kind.as_str())
             .bind::<Text, _>(declaration.as_str())
+            .bind::<Text, _>(&by)
             .get_result(connection)
             .optional()?;
             match declared {
@@ -90,17 +104,32 @@ impl KindRows for PostgresStore {
         .await
     }
 
-    async fn set_overrides(&self, kind: &KindName, overrides: &Json, version: Option<i64>) -> Result<Changed<KindRow>> {
-        let (kind, overrides) = (kind.clone(), overrides.clone());
+    async fn set_overrides(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        overrides: &Json,
+        version: Option<i64>,
+    ) -> Result<Changed<KindRow>> {
+        let (by, kind, overrides) = (by.to_string(), kind.clone(), overrides.clone());
         self.run(move |connection| {
             let changed: Option<Row> = sql_query(format!(
-                "UPDATE kinds SET overrides = $2::json, version = version + 1
-                WHERE name = $1 AND ($3 IS NULL OR version = $3)
-                RETURNING {}",
+                "WITH changed AS (
+                    UPDATE kinds SET overrides = $2::json, version = version + 1
+                    WHERE name = $1 AND ($4 IS NULL OR version = $4)
+                    RETURNING *
+                ), {}
+                SELECT {} FROM changed",
+                audited(
+                    "changed",
+                    "kind.set",
+                    "json_build_object('version', version, 'policy', overrides)"
+                ),
                 columns()
             ))
             .bind::<Text, _>(kind.as_str())
             .bind::<Text, _>(overrides.as_str())
+            .bind::<Text, _>(&by)
             .bind::<Nullable<BigInt>, _>(version)
             .get_result(connection)
             .optional()?;

@@ -5,6 +5,8 @@
 //! Two rules prevent deadlocks. A statement that waits for locks on several rows takes them in the order of their key
 //! (`message_id`, or scope and key), works before their letters. Every other statement skips locked rows.
 
+mod api_keys;
+mod audit;
 mod change_log;
 mod complete;
 mod completion;

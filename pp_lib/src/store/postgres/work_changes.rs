@@ -12,7 +12,7 @@ use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryD
 use super::PostgresStore;
 use super::failure::Failure;
 use super::rows::{WORK, WorkRow, microseconds, parsed};
-use crate::domain::{Json, KindName, Status, Variable, Work, WorkId, value_of_args};
+use crate::domain::{Json, KindName, Principal, Status, Variable, Work, WorkId, value_of_args};
 use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it, held until the change is committed.
@@ -30,6 +30,8 @@ struct Change<M> {
     set: String,
     /// The statuses it is for.
     allowed: fn(Status) -> bool,
+    /// Its name in the audit.
+    action: &'static str,
     /// Its event.
     variable: Variable,
     /// New arguments, of which the event tells.
@@ -46,7 +48,14 @@ struct Before {
 
 #[async_trait]
 impl WorkChanges for PostgresStore {
-    async fn update(&self, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Result<Changed<Work>> {
+    async fn update(
+        &self,
+        by: &Principal,
+        id: WorkId,
+        args: &Json,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>> {
         let (pause, args) = (microseconds(pause), args.clone());
         let wanted = args.clone();
         let update = Change {
@@ -56,19 +65,21 @@ impl WorkChanges for PostgresStore {
                     CASE WHEN status = 'pending' AND sent_at IS NULL THEN due_at END))"
             ),
             allowed: |_| true,
+            action: "work.update",
             variable: Variable::WorkUpdated,
             args: Some(args),
             mine: move |before: &Before, now: Option<&Held>| {
                 now.is_some_and(|now| now.generation == before.generation + 1 && now.work.args == wanted.as_str())
             },
         };
-        self.change_work(id, version, update, read).await
+        self.change_work(by, id, version, update, read).await
     }
 
-    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+    async fn cancel(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let cancel = Change {
             set: format!("status = 'cancelled', {NO_WAIT}"),
             allowed: |status| status.may_become(Status::Cancelled),
+            action: "work.cancel",
             variable: Variable::WorkCancelled,
             args: None,
             mine: |before: &Before, now: Option<&Held>| {
@@ -76,32 +87,34 @@ impl WorkChanges for PostgresStore {
                 now.is_some_and(|now| now.work.version == before.version + 1 && cancelled(now))
             },
         };
-        self.change_work(id, version, cancel, read).await
+        self.change_work(by, id, version, cancel, read).await
     }
 
-    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+    async fn retry(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let retry = Change {
             set: format!("{START_OVER}, due_at = greatest(run_at, now())"),
             allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
+            action: "work.retry",
             variable: Variable::WorkRedriven,
             args: None,
             mine: |before: &Before, now: Option<&Held>| now.is_some_and(|now| now.generation == before.generation + 1),
         };
-        self.change_work(id, version, retry, read).await
+        self.change_work(by, id, version, retry, read).await
     }
 
-    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+    async fn delete(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         let delete = Change {
             set: format!(
                 "status = CASE WHEN status IN ('pending', 'running') THEN 'cancelled' ELSE status END,
                 {NO_WAIT}, deleted_on = now()"
             ),
             allowed: |_| true,
+            action: "work.delete",
             variable: Variable::WorkCancelled,
             args: None,
             mine: |_: &Before, now: Option<&Held>| now.is_none(),
         };
-        self.change_work(id, version, delete, |_| Ok(Some(()))).await
+        self.change_work(by, id, version, delete, |_| Ok(Some(()))).await
     }
 }
 
@@ -119,14 +132,15 @@ fn read(row: Option<WorkRow>) -> std::result::Result<Option<Work>, Failure> {
 }
 
 impl PostgresStore {
-    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event
-    /// and to the counters, and removes the work's letter.
+    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event,
+    /// to the audit and to the counters, and removes the work's letter.
     ///
     /// The row is held before its letter is looked for: a letter that a completion writes meanwhile would not be seen by
     /// a statement that waited for that completion. Where the reply to a commit is lost, the change remembers the row it
     /// found, and so knows its own doing when it is run again.
     async fn change_work<T, M>(
         &self,
+        by: &Principal,
         id: WorkId,
         version: Option<i64>,
         change: Change<M>,
@@ -136,6 +150,7 @@ impl PostgresStore {
         T: Send + 'static,
         M: Fn(&Before, Option<&Held>) -> bool + Send + Sync + 'static,
     {
+        let by = by.to_string();
         // No work has these numbers.
         let (generation, found_version) = (AtomicI32::new(0), AtomicI64::new(0));
         self.run(move |connection| {
@@ -162,7 +177,11 @@ impl PostgresStore {
                 generation.store(held.generation, Ordering::Relaxed);
                 found_version.store(held.work.version, Ordering::Relaxed);
                 let Change {
-                    set, variable, args, ..
+                    set,
+                    action,
+                    variable,
+                    args,
+                    ..
                 } = &change;
                 let kind: KindName = parsed(id.0, held.work.kind.parse())?;
                 let value = args.as_ref().map(|args| value_of_args(&kind, args)).unwrap_or_default();
@@ -179,6 +198,9 @@ impl PostgresStore {
                         INSERT INTO stat_deltas (kind, origin, was, status, works)
                         SELECT kind, origin, $2::work_status, CASE WHEN deleted_on IS NULL THEN status END, 1 FROM changed
                         WHERE deleted_on IS NOT NULL OR status <> $2::work_status
+                    ), audited AS (
+                        INSERT INTO audit (principal, action, subject, details)
+                        SELECT $5, '{action}', 'work/' || id, json_build_object('version', version) FROM changed
                     ), forgotten AS (
                         DELETE FROM dead_letters WHERE work_id = $1
                     )
@@ -188,6 +210,7 @@ impl PostgresStore {
                 .bind::<Text, _>(&held.work.status)
                 .bind::<Nullable<Text>, _>(args.as_ref().map(Json::as_str))
                 .bind::<Text, _>(value.as_ref())
+                .bind::<Text, _>(&by)
                 .get_result(connection)?;
                 Ok(read(Some(changed))?.map_or(Changed::Missing, Changed::Applied))
             });

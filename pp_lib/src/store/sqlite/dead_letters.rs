@@ -9,9 +9,11 @@ use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
 use super::SqliteStore;
+use super::audit;
 use super::deltas::{self, Moved};
 use super::rows::{Count, NOW, insert_events, json_rows, millis, parsed, unix_seconds};
-use crate::domain::{DeadLetter, DeadLetterId, Status, Variable, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, Principal, Status, Variable, WorkId};
+use crate::store::access::details_of;
 use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
 #[derive(QueryableByName)]
@@ -137,9 +139,14 @@ impl DeadLetters for SqliteStore {
         .await
     }
 
-    async fn redrive(&self, which: &Selection) -> Result<u64> {
-        let which = which.clone();
-        self.write(move |connection| redrive(connection, &which)).await
+    async fn redrive(&self, by: &Principal, which: &Selection) -> Result<u64> {
+        let (by, which) = (by.clone(), which.clone());
+        self.write(move |connection| {
+            let redriven = redrive(connection, &which)?;
+            record(connection, &by, "deadletter.redrive", &which, redriven)?;
+            Ok(redriven)
+        })
+        .await
     }
 
     async fn count_redrivable(&self, which: &Selection) -> Result<u64> {
@@ -167,14 +174,15 @@ impl DeadLetters for SqliteStore {
         self.count(these, wanted).await
     }
 
-    async fn drop_letters(&self, which: &Selection) -> Result<u64> {
-        let which = which.clone();
+    async fn drop_letters(&self, by: &Principal, which: &Selection) -> Result<u64> {
+        let (by, which) = (by.clone(), which.clone());
         self.write(move |connection| {
             let (these, wanted) = selected(&which);
-            sql_query(format!("DELETE FROM dead_letters WHERE {these}"))
+            let dropped = sql_query(format!("DELETE FROM dead_letters WHERE {these}"))
                 .bind::<Text, _>(wanted)
-                .execute(connection)
-                .map(|dropped| dropped as u64)
+                .execute(connection)? as u64;
+            record(connection, &by, "deadletter.drop", &which, dropped)?;
+            Ok(dropped)
         })
         .await
     }
@@ -238,6 +246,22 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// Tells the audit of a change of letters, unless there were none.
+fn record(
+    connection: &mut SqliteConnection,
+    by: &Principal,
+    action: &str,
+    which: &Selection,
+    count: u64,
+) -> QueryResult<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let mut details = details_of(which);
+    details.insert("count".to_owned(), count.into());
+    audit::record(connection, by, action, "deadletter", &details.into())
 }
 
 /// Letters of failed works whose `unique` belongs to an unfinished work.

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::json;
 
 use super::SqliteStore;
+use super::audit;
 use super::dispatch::PENDING_KINDS;
 use super::rows::{Count, NOW, json_rows, parsed, unix_seconds};
-use crate::domain::{Json, KindName};
+use crate::domain::{Json, KindName, Principal};
 use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
@@ -61,10 +63,10 @@ fn columns() -> String {
 
 #[async_trait]
 impl KindRows for SqliteStore {
-    async fn declare(&self, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
-        let (kind, declaration) = (kind.clone(), declaration.clone());
+    async fn declare(&self, by: &Principal, kind: &KindName, declaration: &Json) -> Result<Option<KindRow>> {
+        let (by, kind, declaration) = (by.clone(), kind.clone(), declaration.clone());
         self.write(move |connection| {
-            sql_query(format!(
+            let changed = sql_query(format!(
                 "INSERT INTO kinds (name, declared, declared_on)
                  SELECT ?1, ?2, {NOW}
                  WHERE (SELECT count(*) FROM kinds) < {MOST_KINDS} OR EXISTS (SELECT 1 FROM kinds WHERE name = ?1)
@@ -76,13 +78,24 @@ impl KindRows for SqliteStore {
             .bind::<Text, _>(kind.as_str())
             .bind::<Text, _>(declaration.as_str())
             .execute(connection)?;
-            by_name(connection, &kind)
+            let declared = by_name(connection, &kind)?;
+            if let Some(row) = declared.as_ref().filter(|_| changed > 0) {
+                let details = json!({"version": row.version});
+                audit::record(connection, &by, "kind.declare", &format!("kind/{kind}"), &details)?;
+            }
+            Ok(declared)
         })
         .await
     }
 
-    async fn set_overrides(&self, kind: &KindName, overrides: &Json, version: Option<i64>) -> Result<Changed<KindRow>> {
-        let (kind, overrides) = (kind.clone(), overrides.clone());
+    async fn set_overrides(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        overrides: &Json,
+        version: Option<i64>,
+    ) -> Result<Changed<KindRow>> {
+        let (by, kind, overrides) = (by.clone(), kind.clone(), overrides.clone());
         self.write(move |connection| {
             let changed = sql_query(
                 "UPDATE kinds SET overrides = ?2, version = version + 1
@@ -93,7 +106,11 @@ impl KindRows for SqliteStore {
             .bind::<Nullable<BigInt>, _>(version)
             .execute(connection)?;
             Ok(match by_name(connection, &kind)? {
-                Some(row) if changed > 0 => Changed::Applied(row),
+                Some(row) if changed > 0 => {
+                    let details = json!({"version": row.version, "policy": row.overrides});
+                    audit::record(connection, &by, "kind.set", &format!("kind/{kind}"), &details)?;
+                    Changed::Applied(row)
+                }
                 Some(_) => Changed::OtherVersion,
                 None => Changed::Missing,
             })

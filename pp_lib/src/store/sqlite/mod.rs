@@ -2,6 +2,8 @@
 //!
 //! One process at a time: who opens the file sees to that (`pp_standalone` holds a lock).
 
+mod api_keys;
+mod audit;
 mod change_log;
 mod complete;
 mod completion;

@@ -9,9 +9,10 @@ use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl a
 use serde_json::json;
 
 use super::SqliteStore;
+use super::audit;
 use super::deltas::{self, Moved};
 use super::rows::{Id, NOW, WORK, WorkRow, insert_events, json_rows, millis, parsed};
-use crate::domain::{Json, KindName, Status, Variable, Work, WorkId, value_of_args};
+use crate::domain::{Json, KindName, Principal, Status, Variable, Work, WorkId, value_of_args};
 use crate::store::{Changed, Result, WorkChanges};
 
 /// A row as a change finds it.
@@ -35,6 +36,8 @@ struct Change {
     allowed: fn(Status) -> bool,
     /// True if the work starts over, as its next generation.
     starts_over: bool,
+    /// Its name in the audit.
+    action: &'static str,
     /// Its event.
     variable: Variable,
     /// New arguments, of which the event tells.
@@ -43,7 +46,14 @@ struct Change {
 
 #[async_trait]
 impl WorkChanges for SqliteStore {
-    async fn update(&self, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Result<Changed<Work>> {
+    async fn update(
+        &self,
+        by: &Principal,
+        id: WorkId,
+        args: &Json,
+        version: Option<i64>,
+        pause: Duration,
+    ) -> Result<Changed<Work>> {
         let pause = millis(pause);
         let update = Change {
             set: format!(
@@ -53,45 +63,49 @@ impl WorkChanges for SqliteStore {
             ),
             allowed: |_| true,
             starts_over: true,
+            action: "work.update",
             variable: Variable::WorkUpdated,
             args: Some(args.clone()),
         };
-        self.change_work(id, version, update, WorkRow::into_work).await
+        self.change_work(by, id, version, update, WorkRow::into_work).await
     }
 
-    async fn cancel(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+    async fn cancel(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let cancel = Change {
             set: format!("status = 'cancelled', {NO_WAIT}"),
             allowed: |status| status.may_become(Status::Cancelled),
             starts_over: false,
+            action: "work.cancel",
             variable: Variable::WorkCancelled,
             args: None,
         };
-        self.change_work(id, version, cancel, WorkRow::into_work).await
+        self.change_work(by, id, version, cancel, WorkRow::into_work).await
     }
 
-    async fn retry(&self, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
+    async fn retry(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<Work>> {
         let retry = Change {
             set: format!("{START_OVER}, due_at = max(coalesce(run_at, 0), {NOW})"),
             allowed: |status| matches!(status, Status::Failed | Status::Cancelled),
             starts_over: true,
+            action: "work.retry",
             variable: Variable::WorkRedriven,
             args: None,
         };
-        self.change_work(id, version, retry, WorkRow::into_work).await
+        self.change_work(by, id, version, retry, WorkRow::into_work).await
     }
 
-    async fn delete(&self, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
+    async fn delete(&self, by: &Principal, id: WorkId, version: Option<i64>) -> Result<Changed<()>> {
         let delete = Change {
             set: format!(
                 "status = iif(status IN ('pending', 'running'), 'cancelled', status), {NO_WAIT}, deleted_on = {NOW}"
             ),
             allowed: |_| true,
             starts_over: false,
+            action: "work.delete",
             variable: Variable::WorkCancelled,
             args: None,
         };
-        self.change_work(id, version, delete, |_| Ok(())).await
+        self.change_work(by, id, version, delete, |_| Ok(())).await
     }
 }
 
@@ -103,15 +117,17 @@ const START_OVER: &str = "status = 'pending', generation = generation + 1, attem
 const NO_WAIT: &str = "due_at = NULL, lease_until = NULL, due_set_on = NULL, claim = NULL";
 
 impl SqliteStore {
-    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event
-    /// and to the counters, and removes the work's letter.
+    /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event,
+    /// to the audit and to the counters, and removes the work's letter.
     async fn change_work<T: Send + 'static>(
         &self,
+        by: &Principal,
         id: WorkId,
         version: Option<i64>,
         change: Change,
         read: fn(WorkRow) -> QueryResult<T>,
     ) -> Result<Changed<T>> {
+        let by = by.clone();
         self.write(move |connection| {
             let Some(held) = held(connection, id)? else {
                 return Ok(Changed::Missing);
@@ -144,6 +160,8 @@ impl SqliteStore {
                 .unwrap_or_default();
             let event = json!([id, generation, change.variable.as_str(), value]);
             insert_events(connection, json_rows([event]))?;
+            let details = json!({"version": held.version + 1});
+            audit::record(connection, &by, change.action, &format!("work/{id}"), &details)?;
             deltas::record(connection, [Moved::from(was, id.0)])?;
             sql_query("DELETE FROM dead_letters WHERE work_id = ?")
                 .bind::<BigInt, _>(id.0)
@@ -219,7 +237,10 @@ mod tests {
             .await
             .unwrap();
         for work in &works {
-            assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+            assert_eq!(
+                store.delete(&Principal::Open, work.id, None).await.unwrap(),
+                Changed::Applied(())
+            );
         }
         let told = store
             .read(|reader| {

@@ -5,7 +5,7 @@ use super::*;
 use crate::foreign::QueuesOfOneTest;
 use crate::postgres::Database;
 use pp_lib::broker::Queue;
-use pp_lib::domain::{Json, KindName};
+use pp_lib::domain::{Json, KindName, Principal};
 
 const RANGE: Duration = Duration::from_secs(6 * 3600);
 
@@ -249,7 +249,7 @@ async fn a_work_changed_before_completion_is_computed_with_the_newest_bound() {
     timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
     let updated = place
         .store
-        .update(id, &bound(100).args(), None, Duration::ZERO)
+        .update(&Principal::Open, id, &bound(100).args(), None, Duration::ZERO)
         .await
         .unwrap();
     assert!(matches!(updated, Changed::Applied(_)));
@@ -275,7 +275,10 @@ async fn a_work_deleted_before_completion_does_not_come_back() {
         .await
         .unwrap();
     timeout(DEADLINE, between.is_called(Call::Complete, 1)).await.unwrap();
-    assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        place.store.delete(&Principal::Open, id, None).await.unwrap(),
+        Changed::Applied(())
+    );
     completes.end();
     place.until_done(1).await;
     // A redelivery and a demand without the row's state find the row deleted.
@@ -321,7 +324,7 @@ async fn a_work_changed_while_running_is_computed_with_the_newest_bound() {
     .await;
     let updated = place
         .store
-        .update(id, &bound(4).args(), None, Duration::from_millis(100))
+        .update(&Principal::Open, id, &bound(4).args(), None, Duration::from_millis(100))
         .await
         .unwrap();
     assert!(matches!(updated, Changed::Applied(_)));
@@ -343,7 +346,10 @@ async fn a_work_deleted_while_running_ends_and_does_not_come_back() {
         work(&place.store, id).await.status == Status::Running
     })
     .await;
-    assert_eq!(place.store.delete(id, None).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        place.store.delete(&Principal::Open, id, None).await.unwrap(),
+        Changed::Applied(())
+    );
     until("it has ended", async || slow.0.load(Ordering::SeqCst) == 0).await;
     // A work that takes two leases proves that it was not rescued.
     let witness = place.create([i64::try_from(LEASE.as_millis()).unwrap() * 2]).await[0];

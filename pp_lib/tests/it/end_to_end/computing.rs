@@ -2,7 +2,7 @@
 
 use super::*;
 use pp_lib::broker::Queue;
-use pp_lib::domain::AddUpTo;
+use pp_lib::domain::{AddUpTo, Principal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_created_work_is_computed_with_its_events_once() {
@@ -289,7 +289,7 @@ async fn scheduled_works_do_not_wait_for_the_poll() {
     let pause = Duration::from_millis(300);
     let changed = system
         .store
-        .update(ids[0], &AddUpTo::MIN.args(), None, pause)
+        .update(&Principal::Open, ids[0], &AddUpTo::MIN.args(), None, pause)
         .await
         .unwrap();
     assert!(matches!(changed, Changed::Applied(_)));

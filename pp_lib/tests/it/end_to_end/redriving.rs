@@ -2,7 +2,7 @@
 
 use super::*;
 use pp_lib::broker::Queue;
-use pp_lib::domain::{Json, KindName};
+use pp_lib::domain::{Json, KindName, Principal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redriven_dead_message_returns_if_it_fails_again() {
@@ -22,7 +22,10 @@ async fn a_redriven_dead_message_returns_if_it_fails_again() {
             .any(|letter| letter.message_id.as_deref() == Some(id.as_str()))
     );
 
-    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 2);
+    assert_eq!(
+        system.store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
+        2
+    );
     system.feed.poke();
     let newest = first.iter().map(|letter| letter.id).max();
     let second = system
@@ -72,7 +75,10 @@ async fn a_redriven_demand_keeps_its_promised_code() {
     system.dispatch();
     system.letters(|letters| letters.len() == 1).await;
     system.consume(Sums, Duration::from_secs(10));
-    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(
+        system.store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
+        1
+    );
     system.feed.poke();
     let works = system.until(|works| works.values().any(Work::done)).await;
     let work = works.into_values().next().unwrap();
@@ -86,7 +92,10 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     let mut system = System::computing(FailingSums).await;
     let ids = system.create([13]).await;
     system.finished(&ids).await;
-    assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(
+        system.store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
+        1
+    );
     system.feed.poke();
     let again = system.letters(|letters| letters.len() == 1).await;
     assert_eq!(again[0].work_id, Some(ids[0]));
@@ -100,7 +109,11 @@ async fn a_failed_work_that_is_redriven_runs_again() {
     system.dispatch();
     system.consume(Sums, Duration::from_secs(10));
     assert_eq!(
-        system.store.redrive(&Selection::Ids(vec![again[0].id])).await.unwrap(),
+        system
+            .store
+            .redrive(&Principal::Open, &Selection::Ids(vec![again[0].id]))
+            .await
+            .unwrap(),
         1
     );
     system.feed.poke();

@@ -1,5 +1,7 @@
 //! What clients share, ask for and are refused, and how their streams end.
 
+use pp_lib::domain::Principal;
+
 use super::*;
 
 async fn all_clients_share_one_read_of_the_store(store: AnyStore) {
@@ -41,7 +43,7 @@ async fn filters_pass_only_matching_changes(store: AnyStore) {
     let beginning = place.store.head().await.unwrap();
     let works = place.create(3).await;
     for work in &works {
-        place.store.delete(work.id, None).await.unwrap();
+        place.store.delete(&Principal::Open, work.id, None).await.unwrap();
     }
     let by_code = Filter {
         work_code: WorkCodePrefix::parse(works[0].work_code.as_str()),
@@ -106,7 +108,7 @@ async fn filters_pass_only_matching_changes(store: AnyStore) {
         })
         .await;
     let work = place.create(2).await.remove(1);
-    place.store.delete(work.id, None).await.unwrap();
+    place.store.delete(&Principal::Open, work.id, None).await.unwrap();
     place.feed.poke();
     let (position, heard) = change(&mut live).await;
     assert_eq!((heard.work_id, heard.status), (work.id, Some(Status::Cancelled)));

@@ -1,5 +1,7 @@
 //! Clients that were cut, lag or return late get every change once, or are told to start again.
 
+use pp_lib::domain::Principal;
+
 use super::*;
 
 /// Four tasks write while a client is cut repeatedly and returns with the last id it saw.
@@ -156,7 +158,7 @@ async fn purged_events_reset_the_clients_that_missed_them(store: AnyStore) {
     let beginning = place.end().await;
     let works = place.create(250).await;
     for work in &works {
-        store.delete(work.id, None).await.unwrap();
+        store.delete(&Principal::Open, work.id, None).await.unwrap();
     }
     let end = place.quiet_end().await;
     let mut reading = place.subscribe(Some(beginning.clone()));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use pp_lib::domain::{AddUpTo, WorkId};
+use pp_lib::domain::{AddUpTo, Principal, WorkId};
 use pp_lib::store::postgres::PostgresStore;
 use pp_lib::store::{Changed, WorkChanges as _};
 use rand::RngExt as _;
@@ -64,7 +64,11 @@ impl<'a> Writers<'a> {
         let work = rand::rng().random_range(0..self.works.len());
         let bound = AddUpTo::try_from(rand::rng().random_range(1..=1000_i64)).unwrap_or(AddUpTo::MIN);
         let id = WorkId(self.works[work]);
-        match self.store.update(id, &bound.args(), None, Duration::ZERO).await? {
+        match self
+            .store
+            .update(&Principal::Open, id, &bound.args(), None, Duration::ZERO)
+            .await?
+        {
             Changed::Applied(changed) => self.judge.acknowledged(work, changed.version),
             other => bail!("work {id} cannot be changed: {other:?}"),
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::fixtures::{LEASE, claim, completion, done, everything, failed, letters, new_work, now, work_of};
 use super::views::the_counters_are_the_truth;
 use pp_lib::domain::{
-    ByStatus, DeadLetter, DeadLetterId, Json, KindCounts, KindName, MessageId, Origin, Status, Work, WorkId,
+    ByStatus, DeadLetter, DeadLetterId, Json, KindCounts, KindName, MessageId, Origin, Principal, Status, Work, WorkId,
 };
 use pp_lib::store::{AnyStore, Change, DeadMessage, LetterFilter, NewWork, Outcome, Search, Selection};
 
@@ -32,7 +32,10 @@ fn of_kind(name: &str, origin: Origin) -> NewWork {
 /// Declares these kinds, since others are not sent.
 async fn declared(store: &AnyStore, names: &[&str]) {
     for name in names {
-        store.declare(&kind(name), &Json::accepted("{}")).await.unwrap();
+        store
+            .declare(&Principal::Open, &kind(name), &Json::accepted("{}"))
+            .await
+            .unwrap();
     }
 }
 
@@ -78,8 +81,8 @@ pub async fn a_search_for_a_kind_finds_its_works_alone(store: AnyStore) {
     })
     .await;
     let all = store.search(&everything()).await.unwrap();
-    store.cancel(all[0].id, None).await.unwrap();
-    store.delete(all[9].id, None).await.unwrap();
+    store.cancel(&Principal::Open, all[0].id, None).await.unwrap();
+    store.delete(&Principal::Open, all[9].id, None).await.unwrap();
     let all = store.search(&everything()).await.unwrap();
     assert_eq!(all.len(), 39);
     let statuses = Status::ALL.map(|status| Some((status, true)));
@@ -118,7 +121,7 @@ pub async fn a_search_for_a_kind_finds_its_works_alone(store: AnyStore) {
 pub async fn a_change_tells_the_kind_of_its_work(store: AnyStore) {
     let beginning = store.head().await.unwrap();
     let works = created(&store, &["mail", "add_up_to", "mail.bulk"]).await;
-    store.cancel(works[2].id, None).await.unwrap();
+    store.cancel(&Principal::Open, works[2].id, None).await.unwrap();
     let mut told: Vec<Change>;
     eventually!({
         let page = store.changes(&beginning, 100).await.unwrap().unwrap();
@@ -233,7 +236,7 @@ pub async fn letters_are_counted_and_nothing_changes(store: AnyStore) {
 pub async fn letters_are_redriven_by_kind_and_by_the_beginning_of_their_reason(store: AnyStore) {
     let all = with_letters(&store).await;
     let which = Selection::Matching(filter(Some("mail"), Some("no address")));
-    assert_eq!(store.redrive(&which).await.unwrap(), 2);
+    assert_eq!(store.redrive(&Principal::Open, &which).await.unwrap(), 2);
     // The work has no letter any more, and the message is on its way.
     let message = all.iter().find(|letter| letter.message_id.as_deref() == Some("two"));
     let left = letters(&store).await;
@@ -243,7 +246,7 @@ pub async fn letters_are_redriven_by_kind_and_by_the_beginning_of_their_reason(s
     assert_eq!(on_the_way[0].id, message.unwrap().id);
     assert_eq!(store.count_letters(&which).await.unwrap(), 1);
     assert_eq!(store.count_redrivable(&which).await.unwrap(), 0);
-    assert_eq!(store.redrive(&which).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Principal::Open, &which).await.unwrap(), 0);
     let pending = Search {
         status: Some((Status::Pending, true)),
         ..everything()
@@ -252,7 +255,10 @@ pub async fn letters_are_redriven_by_kind_and_by_the_beginning_of_their_reason(s
     assert_eq!((pending.len(), pending[0].kind.as_str()), (1, "mail"));
 
     let rest = store.count_redrivable(&Selection::ALL).await.unwrap();
-    assert_eq!((rest, store.redrive(&Selection::ALL).await.unwrap()), (7, 7));
+    assert_eq!(
+        (rest, store.redrive(&Principal::Open, &Selection::ALL).await.unwrap()),
+        (7, 7)
+    );
 }
 
 pub async fn letters_are_dropped_by_kind_and_by_the_beginning_of_their_reason(store: AnyStore) {
@@ -263,7 +269,7 @@ pub async fn letters_are_dropped_by_kind_and_by_the_beginning_of_their_reason(st
         left.retain(|id| !chosen.contains(id));
         let which = Selection::Matching(filter);
         assert_eq!(
-            store.drop_letters(&which).await.unwrap(),
+            store.drop_letters(&Principal::Open, &which).await.unwrap(),
             chosen.len() as u64,
             "{which:?}"
         );
@@ -288,9 +294,9 @@ pub async fn thousands_of_letters_of_a_kind_are_chosen_at_once(store: AnyStore) 
     store.add_dead_letters(&messages).await.unwrap();
     let which = Selection::Matching(filter(Some("mail"), None));
     assert_eq!(store.count_redrivable(&which).await.unwrap(), 4500);
-    assert_eq!(store.redrive(&which).await.unwrap(), 4500);
+    assert_eq!(store.redrive(&Principal::Open, &which).await.unwrap(), 4500);
     assert_eq!(store.count_redrivable(&which).await.unwrap(), 0);
-    assert_eq!(store.drop_letters(&which).await.unwrap(), 4500);
+    assert_eq!(store.drop_letters(&Principal::Open, &which).await.unwrap(), 4500);
     assert_eq!(store.count_letters(&Selection::ALL).await.unwrap(), 4500);
 }
 
@@ -300,11 +306,11 @@ pub async fn a_letter_whose_work_moved_on_is_not_counted_for_a_redrive(store: An
     let letters = letters(&store).await;
     let ids = letters.iter().map(|letter| letter.work_id.unwrap());
     let works: Vec<WorkId> = ids.collect();
-    store.retry(works[0], None).await.unwrap();
-    store.delete(works[1], None).await.unwrap();
+    store.retry(&Principal::Open, works[0], None).await.unwrap();
+    store.delete(&Principal::Open, works[1], None).await.unwrap();
     let which = Selection::Ids(numbers(&letters));
     assert_eq!(store.count_redrivable(&which).await.unwrap(), 1);
-    assert_eq!(store.redrive(&which).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Principal::Open, &which).await.unwrap(), 1);
 }
 
 pub async fn counters_tell_kinds_apart(store: AnyStore) {
@@ -322,7 +328,7 @@ pub async fn counters_tell_kinds_apart(store: AnyStore) {
         _ => None,
     })
     .await;
-    store.cancel(works[5].id, None).await.unwrap();
+    store.cancel(&Principal::Open, works[5].id, None).await.unwrap();
 
     let none = ByStatus::default();
     let counts = |name: &str, works: ByStatus| KindCounts {
@@ -376,7 +382,7 @@ pub async fn counters_tell_kinds_apart(store: AnyStore) {
     the_counters_are_the_truth(&store).await;
 
     for work in store.search(&everything()).await.unwrap() {
-        store.delete(work.id, None).await.unwrap();
+        store.delete(&Principal::Open, work.id, None).await.unwrap();
     }
     assert_eq!(store.kind_counts().await.unwrap(), [], "kinds without works");
 }

@@ -9,15 +9,15 @@ use super::fixtures::{
     HOLD, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids, letters,
     new_work, now, pending_guard, work_of,
 };
-use pp_lib::domain::{KindName, Origin, Status, Variable, Work, WorkId};
+use pp_lib::domain::{KindName, Origin, Principal, Status, Variable, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, RetentionTimes, Search, Selection};
 
 async fn cancelled(store: &AnyStore, id: WorkId) -> Work {
-    applied(store.cancel(id, None).await.unwrap())
+    applied(store.cancel(&Principal::Open, id, None).await.unwrap())
 }
 
 async fn retried(store: &AnyStore, id: WorkId) -> Work {
-    applied(store.retry(id, None).await.unwrap())
+    applied(store.retry(&Principal::Open, id, None).await.unwrap())
 }
 
 fn applied(changed: Changed<Work>) -> Work {
@@ -91,7 +91,10 @@ pub async fn a_cancelled_work_stays_readable_with_its_events(store: AnyStore) {
 
 pub async fn what_comes_late_for_a_cancelled_work_changes_nothing(store: AnyStore) {
     for (work, claim) in works_in_every_state(&store).await {
-        if !matches!(store.cancel(work.id, None).await.unwrap(), Changed::Applied(_)) {
+        if !matches!(
+            store.cancel(&Principal::Open, work.id, None).await.unwrap(),
+            Changed::Applied(_)
+        ) {
             continue;
         }
         let (after, events) = (work_of(&store, work.id).await, history(&store, work.id).await);
@@ -110,7 +113,7 @@ pub async fn a_finished_work_cannot_be_cancelled(store: AnyStore) {
         let (before, events) = (work_of(&store, work.id).await, history(&store, work.id).await);
         for version in [None, Some(before.version)] {
             assert_eq!(
-                store.cancel(work.id, version).await.unwrap(),
+                store.cancel(&Principal::Open, work.id, version).await.unwrap(),
                 Changed::WrongStatus(before.status)
             );
         }
@@ -154,13 +157,18 @@ pub async fn a_failed_or_cancelled_work_starts_over(store: AnyStore) {
         assert_eq!(work_of(&store, work.id).await.status, Status::Done);
     }
     assert!(letters(&store).await.is_empty());
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 0);
 }
 
 pub async fn a_cancelled_work_is_given_another_bound_like_any_other(store: AnyStore) {
     let work = created(&store, &[4]).await.remove(0);
     cancelled(&store, work.id).await;
-    let after = applied(store.update(work.id, &bound(5).args(), None, AT_ONCE).await.unwrap());
+    let after = applied(
+        store
+            .update(&Principal::Open, work.id, &bound(5).args(), None, AT_ONCE)
+            .await
+            .unwrap(),
+    );
     assert_eq!((after.status, after.version), (Status::Pending, 3));
     let claims = claim(&store).await;
     assert_eq!((claims[0].id, claims[0].run.generation), (work.id, 2));
@@ -185,7 +193,7 @@ pub async fn only_a_failed_or_cancelled_work_is_started_over(store: AnyStore) {
     for (work, _) in works_in_every_state(&store).await {
         let before = work_of(&store, work.id).await;
         if before.status != Status::Failed {
-            let retried = store.retry(work.id, None).await.unwrap();
+            let retried = store.retry(&Principal::Open, work.id, None).await.unwrap();
             assert_eq!(retried, Changed::WrongStatus(before.status));
             assert_eq!(work_of(&store, work.id).await, before);
         }
@@ -195,20 +203,35 @@ pub async fn only_a_failed_or_cancelled_work_is_started_over(store: AnyStore) {
 pub async fn an_end_and_a_new_start_are_guarded_by_the_version_they_name(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     for stale in [0, 2, -1, i64::MAX] {
-        assert_eq!(store.cancel(work.id, Some(stale)).await.unwrap(), Changed::OtherVersion);
+        assert_eq!(
+            store.cancel(&Principal::Open, work.id, Some(stale)).await.unwrap(),
+            Changed::OtherVersion
+        );
     }
     assert_eq!(work_of(&store, work.id).await, work);
-    applied(store.cancel(work.id, Some(1)).await.unwrap());
+    applied(store.cancel(&Principal::Open, work.id, Some(1)).await.unwrap());
     for stale in [1, 3] {
-        assert_eq!(store.cancel(work.id, Some(stale)).await.unwrap(), Changed::OtherVersion);
-        assert_eq!(store.retry(work.id, Some(stale)).await.unwrap(), Changed::OtherVersion);
+        assert_eq!(
+            store.cancel(&Principal::Open, work.id, Some(stale)).await.unwrap(),
+            Changed::OtherVersion
+        );
+        assert_eq!(
+            store.retry(&Principal::Open, work.id, Some(stale)).await.unwrap(),
+            Changed::OtherVersion
+        );
     }
-    applied(store.retry(work.id, Some(2)).await.unwrap());
-    store.delete(work.id, None).await.unwrap();
+    applied(store.retry(&Principal::Open, work.id, Some(2)).await.unwrap());
+    store.delete(&Principal::Open, work.id, None).await.unwrap();
     for id in [work.id, WorkId(i64::MAX), WorkId(0), WorkId(-1)] {
         for version in [None, Some(1), Some(4)] {
-            assert_eq!(store.cancel(id, version).await.unwrap(), Changed::Missing);
-            assert_eq!(store.retry(id, version).await.unwrap(), Changed::Missing);
+            assert_eq!(
+                store.cancel(&Principal::Open, id, version).await.unwrap(),
+                Changed::Missing
+            );
+            assert_eq!(
+                store.retry(&Principal::Open, id, version).await.unwrap(),
+                Changed::Missing
+            );
         }
     }
 }
@@ -221,9 +244,9 @@ pub async fn of_many_that_cancel_or_start_over_at_once_one_does(store: AnyStore)
                 let (store, id) = (store.clone(), work.id);
                 tokio::spawn(async move {
                     if starts_over {
-                        store.retry(id, None).await.unwrap()
+                        store.retry(&Principal::Open, id, None).await.unwrap()
                     } else {
-                        store.cancel(id, None).await.unwrap()
+                        store.cancel(&Principal::Open, id, None).await.unwrap()
                     }
                 })
             });
@@ -246,10 +269,16 @@ pub async fn of_many_that_cancel_or_start_over_at_once_one_does(store: AnyStore)
 pub async fn a_cancelled_work_that_is_deleted_is_gone(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     cancelled(&store, work.id).await;
-    assert_eq!(store.delete(work.id, None).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        store.delete(&Principal::Open, work.id, None).await.unwrap(),
+        Changed::Applied(())
+    );
     assert!(store.by_ids(&[work.id]).await.unwrap().is_empty());
     assert!(ids(&store, with_status(Status::Cancelled)).await.is_empty());
-    assert_eq!(store.retry(work.id, None).await.unwrap(), Changed::Missing);
+    assert_eq!(
+        store.retry(&Principal::Open, work.id, None).await.unwrap(),
+        Changed::Missing
+    );
     assert!(store.claim(&[], None, HOLD, 10).await.unwrap().is_empty());
 }
 

@@ -8,7 +8,7 @@ use super::fixtures::{
     HOLD, LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history,
     ids, letters, new_work, now, pending_guard, retry, running_guard, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Origin, Principal, Run, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{
     AnyStore, Changed, Claim, Completed, Completion, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
@@ -19,14 +19,21 @@ const PAUSE: Duration = LEASE;
 pub(super) const AT_ONCE: Duration = Duration::ZERO;
 
 async fn updated(store: &AnyStore, id: WorkId, number: i64, pause: Duration) -> Work {
-    match store.update(id, &bound(number).args(), None, pause).await.unwrap() {
+    match store
+        .update(&Principal::Open, id, &bound(number).args(), None, pause)
+        .await
+        .unwrap()
+    {
         Changed::Applied(work) => work,
         other => panic!("{other:?}"),
     }
 }
 
 async fn deleted(store: &AnyStore, id: WorkId) {
-    assert_eq!(store.delete(id, None).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        store.delete(&Principal::Open, id, None).await.unwrap(),
+        Changed::Applied(())
+    );
 }
 
 /// A work in each status that an update may find, with its claim: done, failed, running, retried, claimed, sent.
@@ -208,20 +215,33 @@ pub async fn a_change_is_guarded_by_the_version_it_names(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
     for stale in [0, 2, -1, i64::MAX] {
         let update = store
-            .update(work.id, &bound(5).args(), Some(stale), AT_ONCE)
+            .update(&Principal::Open, work.id, &bound(5).args(), Some(stale), AT_ONCE)
             .await
             .unwrap();
         assert_eq!(update, Changed::OtherVersion);
-        assert_eq!(store.delete(work.id, Some(stale)).await.unwrap(), Changed::OtherVersion);
+        assert_eq!(
+            store.delete(&Principal::Open, work.id, Some(stale)).await.unwrap(),
+            Changed::OtherVersion
+        );
     }
     assert_eq!(work_of(&store, work.id).await, work);
-    let Changed::Applied(second) = store.update(work.id, &bound(5).args(), Some(1), AT_ONCE).await.unwrap() else {
+    let Changed::Applied(second) = store
+        .update(&Principal::Open, work.id, &bound(5).args(), Some(1), AT_ONCE)
+        .await
+        .unwrap()
+    else {
         panic!("version 1 is what it is at");
     };
     assert_eq!((second.version, second.add_up_to().unwrap()), (2, bound(5)));
-    let again = store.update(work.id, &bound(6).args(), Some(1), AT_ONCE).await.unwrap();
+    let again = store
+        .update(&Principal::Open, work.id, &bound(6).args(), Some(1), AT_ONCE)
+        .await
+        .unwrap();
     assert_eq!(again, Changed::OtherVersion);
-    assert_eq!(store.delete(work.id, Some(2)).await.unwrap(), Changed::Applied(()));
+    assert_eq!(
+        store.delete(&Principal::Open, work.id, Some(2)).await.unwrap(),
+        Changed::Applied(())
+    );
 }
 
 pub async fn of_many_changes_of_one_version_one_takes_effect(store: AnyStore) {
@@ -230,10 +250,16 @@ pub async fn of_many_changes_of_one_version_one_takes_effect(store: AnyStore) {
         let (store, id) = (store.clone(), work.id);
         tokio::spawn(async move {
             if number % 4 == 0 {
-                matches!(store.delete(id, Some(1)).await.unwrap(), Changed::Applied(()))
+                matches!(
+                    store.delete(&Principal::Open, id, Some(1)).await.unwrap(),
+                    Changed::Applied(())
+                )
             } else {
                 matches!(
-                    store.update(id, &bound(number).args(), Some(1), AT_ONCE).await.unwrap(),
+                    store
+                        .update(&Principal::Open, id, &bound(number).args(), Some(1), AT_ONCE)
+                        .await
+                        .unwrap(),
                     Changed::Applied(_)
                 )
             }
@@ -251,10 +277,13 @@ pub async fn what_is_not_there_cannot_be_changed(store: AnyStore) {
     deleted(&store, work.id).await;
     for id in [work.id, WorkId(i64::MAX), WorkId(0), WorkId(-1)] {
         for version in [None, Some(1), Some(2)] {
-            let update = store.update(id, &bound(5).args(), version, AT_ONCE).await.unwrap();
+            let update = store
+                .update(&Principal::Open, id, &bound(5).args(), version, AT_ONCE)
+                .await
+                .unwrap();
             assert_eq!(update, Changed::Missing);
             assert_eq!(
-                store.delete(id, version).await.unwrap(),
+                store.delete(&Principal::Open, id, version).await.unwrap(),
                 Changed::Missing,
                 "also the second time"
             );
@@ -322,7 +351,7 @@ pub async fn a_deleted_work_is_never_taken_up_again(store: AnyStore) {
     complete_one(&store, completion(&claims[0], done(5))).await;
     assert_eq!(store.release_sent(KindName::add_up_to(), AT_ONCE).await.unwrap(), 0);
     assert_eq!(store.lose_sent(3).await.unwrap(), 0);
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 0);
 }
 
 pub async fn what_comes_late_for_a_deleted_work_changes_nothing(store: AnyStore) {

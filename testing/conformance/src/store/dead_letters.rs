@@ -10,7 +10,7 @@ use super::fixtures::{
     HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, history, letters, names, now,
     pending_guard, work_of,
 };
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, KindName, MessageId, Status, Work};
+use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, KindName, MessageId, Principal, Status, Work};
 use pp_lib::store::{AnyStore, Completed, Completion, DeadMessage, LetterFilter, Redriven, Selection};
 
 const NEVER: &str = "never";
@@ -158,7 +158,7 @@ pub async fn a_long_body_is_cut_in_the_list_and_whole_when_it_runs_again(store: 
         &long[..DeadLetter::SHOWN_BYTES]
     );
     assert_eq!(letter.body_bytes, Some(10_000));
-    store.redrive(&only(&letter)).await.unwrap();
+    store.redrive(&Principal::Open, &only(&letter)).await.unwrap();
     assert_eq!(claim_redriven(&store).await[0].body, long);
 }
 
@@ -174,7 +174,7 @@ pub async fn a_body_that_is_no_text_is_kept_byte_for_byte(store: AnyStore) {
         assert_eq!(letter.body.as_deref().unwrap(), String::from_utf8_lossy(body));
         assert_eq!(letter.body_bytes, i64::try_from(body.len()).ok());
     }
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 4);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 4);
     let mut redriven = claim_redriven(&store).await;
     redriven.sort_by_key(|redriven| redriven.id);
     for (redriven, body) in redriven.iter().zip(bodies) {
@@ -192,7 +192,7 @@ pub async fn a_letter_keeps_the_properties_of_its_message(store: AnyStore) {
     // The message came again, and said something else of itself.
     let newer = with("3", Some(b"new"));
     store.add_dead_letters(std::slice::from_ref(&newer)).await.unwrap();
-    store.redrive(&Selection::ALL).await.unwrap();
+    store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
     let mut redriven = claim_redriven(&store).await;
     redriven.sort_by_key(|redriven| redriven.id);
     let properties: Vec<_> = redriven.into_iter().map(|redriven| redriven.properties).collect();
@@ -204,7 +204,7 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
     let mut works = failed_works(&store, &[13, 14]).await;
     let (kept, kept_letter) = works.remove(0);
     let (work, letter) = works.remove(0);
-    assert_eq!(store.redrive(&only(&letter)).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Principal::Open, &only(&letter)).await.unwrap(), 1);
     assert_eq!(letters(&store).await, [kept_letter]);
     let after = work_of(&store, work.id).await;
     let expected = Work {
@@ -244,15 +244,19 @@ pub async fn a_redriven_work_runs_as_its_next_generation(store: AnyStore) {
         complete_one(&store, completion(&claims[0], sum)).await,
         Completed::Applied
     );
-    assert_eq!(store.redrive(&only(&letter)).await.unwrap(), 0, "the letter is gone");
+    assert_eq!(
+        store.redrive(&Principal::Open, &only(&letter)).await.unwrap(),
+        0,
+        "the letter is gone"
+    );
 }
 
 pub async fn all_letters_run_again_at_once(store: AnyStore) {
     let works = failed_works(&store, &(1..=60).collect::<Vec<i64>>()).await;
     bury(&store, "message").await;
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 61);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 61);
     assert_eq!(
-        store.redrive(&Selection::ALL).await.unwrap(),
+        store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
         0,
         "a message is on its way already"
     );
@@ -268,12 +272,18 @@ pub async fn unknown_letters_are_nobodys(store: AnyStore) {
     let (work, letter) = failed_works(&store, &[13]).await.remove(0);
     let unknown = [0, -1, i64::MAX, i64::MIN, letter.id.0 + 1].map(DeadLetterId).to_vec();
     for nothing in [Selection::Ids(unknown.clone()), Selection::Ids(Vec::new())] {
-        assert_eq!(store.redrive(&nothing).await.unwrap(), 0);
-        assert_eq!(store.drop_letters(&nothing).await.unwrap(), 0);
+        assert_eq!(store.redrive(&Principal::Open, &nothing).await.unwrap(), 0);
+        assert_eq!(store.drop_letters(&Principal::Open, &nothing).await.unwrap(), 0);
     }
     assert_eq!(letters(&store).await, std::slice::from_ref(&letter));
     let twice_and_more = [unknown, vec![letter.id, letter.id]].concat();
-    assert_eq!(store.redrive(&Selection::Ids(twice_and_more)).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .redrive(&Principal::Open, &Selection::Ids(twice_and_more))
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(
         work_of(&store, work.id).await.version,
         work.version + 1,
@@ -284,7 +294,7 @@ pub async fn unknown_letters_are_nobodys(store: AnyStore) {
 pub async fn a_redriven_work_that_fails_again_has_one_letter(store: AnyStore) {
     let (work, first) = failed_works(&store, &[13]).await.remove(0);
     for generation in 2..5 {
-        assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
+        assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 1);
         let again = claim(&store).await.remove(0);
         assert_eq!((again.id, again.run.generation), (work.id, generation));
         let reason = format!("for the {generation}th time");
@@ -303,11 +313,14 @@ pub async fn letters_of_works_that_moved_on_are_gone_and_not_counted(store: AnyS
     let works = failed_works(&store, &[13, 14, 15]).await;
     let all = Selection::Ids(works.iter().map(|(_, letter)| letter.id).collect());
     let [updated, deleted, failed] = [&works[0].0, &works[1].0, &works[2].0];
-    store.update(updated.id, &bound(5).args(), None, LEASE).await.unwrap();
-    store.delete(deleted.id, None).await.unwrap();
+    store
+        .update(&Principal::Open, updated.id, &bound(5).args(), None, LEASE)
+        .await
+        .unwrap();
+    store.delete(&Principal::Open, deleted.id, None).await.unwrap();
     assert_eq!(letters(&store).await, [works[2].1.clone()]);
     let after = work_of(&store, updated.id).await;
-    assert_eq!(store.redrive(&all).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Principal::Open, &all).await.unwrap(), 1);
     assert!(letters(&store).await.is_empty());
     assert_eq!(work_of(&store, updated.id).await, after);
     assert!(store.by_ids(&[deleted.id]).await.unwrap().is_empty());
@@ -326,7 +339,7 @@ pub async fn large_redriven_messages_are_claimed_in_parts(store: AnyStore) {
     for id in ["one", "two", "three"] {
         store.add_dead_letters(&[large(id)]).await.unwrap();
     }
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 3);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 3);
     let mut parts = Vec::new();
     loop {
         let claimed = claim_redriven(&store).await;
@@ -344,7 +357,13 @@ pub async fn a_redriven_message_is_claimed_once_and_ends(store: AnyStore) {
     let id = bury(&store, "one").await;
     bury(&store, "two").await;
     assert!(claim_redriven(&store).await.is_empty(), "nobody asked for it");
-    assert_eq!(store.redrive(&Selection::Ids(vec![id])).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .redrive(&Principal::Open, &Selection::Ids(vec![id]))
+            .await
+            .unwrap(),
+        1
+    );
     let listed: Vec<bool> = letters(&store).await.iter().map(|letter| letter.redriven).collect();
     assert_eq!(listed, [false, true]);
     let claimed = claim_redriven(&store).await;
@@ -352,7 +371,10 @@ pub async fn a_redriven_message_is_claimed_once_and_ends(store: AnyStore) {
     assert_eq!(claimed[0].message_id.as_str(), "one");
     assert!(claim_redriven(&store).await.is_empty(), "held by the first claim");
     assert_eq!(
-        store.redrive(&Selection::Ids(vec![id])).await.unwrap(),
+        store
+            .redrive(&Principal::Open, &Selection::Ids(vec![id]))
+            .await
+            .unwrap(),
         0,
         "on its way already"
     );
@@ -366,7 +388,7 @@ pub async fn a_redriven_message_is_claimed_once_and_ends(store: AnyStore) {
 
 pub async fn a_claimed_message_that_is_not_ended_comes_again(store: AnyStore) {
     bury(&store, "one").await;
-    store.redrive(&Selection::ALL).await.unwrap();
+    store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
     let lost = store.claim_redriven(Duration::from_millis(20), 10).await.unwrap();
     assert_eq!(lost.len(), 1);
     let mut again = Vec::new();
@@ -382,7 +404,7 @@ pub async fn a_claimed_message_that_is_not_ended_comes_again(store: AnyStore) {
 
 pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     let id = bury(&store, "one").await;
-    store.redrive(&Selection::ALL).await.unwrap();
+    store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
     let sent = claim_redriven(&store).await;
     // It is dead again before its dispatcher says that it was sent.
     store
@@ -395,7 +417,7 @@ pub async fn a_message_that_comes_back_keeps_its_letter(store: AnyStore) {
     assert_eq!(left[0].reason, "still no JSON");
     assert!(claim_redriven(&store).await.is_empty());
     assert_eq!(
-        store.redrive(&Selection::ALL).await.unwrap(),
+        store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
         1,
         "it may be tried again"
     );
@@ -406,7 +428,7 @@ pub async fn redriven_messages_are_shared_by_those_who_claim(store: AnyStore) {
         .map(|number| message(&number.to_string(), b"{", "no JSON"))
         .collect();
     store.add_dead_letters(&messages).await.unwrap();
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 100);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 100);
     let claimers = (0..4).map(|_| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -437,11 +459,11 @@ pub async fn dropped_letters_are_forgotten_and_their_works_stay_failed(store: An
     let works = failed_works(&store, &[13, 14]).await;
     let id = bury(&store, "message").await;
     let some = Selection::Ids(vec![works[0].1.id, id]);
-    assert_eq!(store.drop_letters(&some).await.unwrap(), 2);
+    assert_eq!(store.drop_letters(&Principal::Open, &some).await.unwrap(), 2);
     assert_eq!(letters(&store).await, [works[1].1.clone()]);
-    assert_eq!(store.drop_letters(&Selection::ALL).await.unwrap(), 1);
-    assert_eq!(store.drop_letters(&Selection::ALL).await.unwrap(), 0);
-    assert_eq!(store.redrive(&some).await.unwrap(), 0);
+    assert_eq!(store.drop_letters(&Principal::Open, &Selection::ALL).await.unwrap(), 1);
+    assert_eq!(store.drop_letters(&Principal::Open, &Selection::ALL).await.unwrap(), 0);
+    assert_eq!(store.redrive(&Principal::Open, &some).await.unwrap(), 0);
     for (work, _) in works {
         assert_eq!(work_of(&store, work.id).await, work);
     }
@@ -463,7 +485,7 @@ pub async fn many_redrive_the_same_letters_and_each_runs_once(store: AnyStore) {
         } else {
             Selection::Ids(ids)
         };
-        tokio::spawn(async move { store.redrive(&which).await.unwrap() })
+        tokio::spawn(async move { store.redrive(&Principal::Open, &which).await.unwrap() })
     });
     let mut redriven = 0;
     for count in redriving.collect::<Vec<_>>() {

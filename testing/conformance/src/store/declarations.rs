@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::fixtures::{HOLD, new_work};
-use pp_lib::domain::{Json, KindName, Origin, WorkId};
+use pp_lib::domain::{Json, KindName, Origin, Principal, WorkId};
 use pp_lib::runtime::new_message_id;
 use pp_lib::store::{AnyStore, Changed, KindRow, MOST_KINDS, NewWork, RetentionTimes};
 
@@ -26,7 +26,11 @@ fn work_of(kind: &KindName) -> NewWork {
 }
 
 async fn declared(store: &AnyStore, kind: &KindName, declaration: &str) -> KindRow {
-    store.declare(kind, &json(declaration)).await.unwrap().unwrap()
+    store
+        .declare(&Principal::Open, kind, &json(declaration))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn row(store: &AnyStore, kind: &KindName) -> Option<KindRow> {
@@ -57,7 +61,7 @@ pub async fn settings_of_an_operator_stay_when_a_program_declares_again(store: A
     let row_before = declared(&store, &mail, "{}").await;
     let settings = json(r#"{"paused":true, "places":3}"#);
     let set = store
-        .set_overrides(&mail, &settings, Some(row_before.version))
+        .set_overrides(&Principal::Open, &mail, &settings, Some(row_before.version))
         .await
         .unwrap();
     assert!(
@@ -65,11 +69,17 @@ pub async fn settings_of_an_operator_stay_when_a_program_declares_again(store: A
         "{set:?}"
     );
     assert_eq!(
-        store.set_overrides(&mail, &json("{}"), Some(1)).await.unwrap(),
+        store
+            .set_overrides(&Principal::Open, &mail, &json("{}"), Some(1))
+            .await
+            .unwrap(),
         Changed::OtherVersion
     );
     assert_eq!(
-        store.set_overrides(&kind("nobody"), &json("{}"), None).await.unwrap(),
+        store
+            .set_overrides(&Principal::Open, &kind("nobody"), &json("{}"), None)
+            .await
+            .unwrap(),
         Changed::Missing
     );
     let again = declared(&store, &mail, r#"{"policy":{"places":9}}"#).await;
@@ -96,7 +106,7 @@ pub async fn works_of_undeclared_and_paused_kinds_wait_and_the_others_are_sent(s
     declared(&store, &report, "{}").await;
     assert_eq!(claimed(&store).await, [reported]);
     store
-        .set_overrides(&mail, &json(r#"{"paused":false}"#), None)
+        .set_overrides(&Principal::Open, &mail, &json(r#"{"paused":false}"#), None)
         .await
         .unwrap();
     assert_eq!(store.next_due(&[]).await.unwrap(), Some(Duration::ZERO));
@@ -107,11 +117,14 @@ pub async fn the_sum_is_paused_and_resumed_like_any_kind(store: AnyStore) {
     let sum = KindName::default();
     let work = store.create(&[work_of(&sum)]).await.unwrap()[0].as_ref().unwrap().id;
     store
-        .set_overrides(&sum, &json(r#"{"paused":true}"#), None)
+        .set_overrides(&Principal::Open, &sum, &json(r#"{"paused":true}"#), None)
         .await
         .unwrap();
     assert_eq!(claimed(&store).await, []);
-    store.set_overrides(&sum, &json("{}"), None).await.unwrap();
+    store
+        .set_overrides(&Principal::Open, &sum, &json("{}"), None)
+        .await
+        .unwrap();
     assert_eq!(claimed(&store).await, [work]);
 }
 
@@ -141,12 +154,25 @@ pub async fn there_is_a_most_of_kinds(store: AnyStore) {
     // The built-in one counts.
     for number in 1..MOST_KINDS {
         assert!(
-            store.declare(&name(number), &json("{}")).await.unwrap().is_some(),
+            store
+                .declare(&Principal::Open, &name(number), &json("{}"))
+                .await
+                .unwrap()
+                .is_some(),
             "{number}"
         );
     }
-    assert_eq!(store.declare(&kind("more"), &json("{}")).await.unwrap(), None);
-    let known = store.declare(&name(1), &json(r#"{"policy":{}}"#)).await.unwrap();
+    assert_eq!(
+        store
+            .declare(&Principal::Open, &kind("more"), &json("{}"))
+            .await
+            .unwrap(),
+        None
+    );
+    let known = store
+        .declare(&Principal::Open, &name(1), &json(r#"{"policy":{}}"#))
+        .await
+        .unwrap();
     assert_eq!(known.unwrap().version, 2);
 }
 
@@ -155,7 +181,7 @@ pub async fn each_kind_is_kept_for_its_own_time(store: AnyStore) {
     let wanted = [work_of(&mail), work_of(&report), work_of(&KindName::default())];
     let works = store.create(&wanted).await.unwrap();
     for work in works.iter().flatten() {
-        store.cancel(work.id, None).await.unwrap();
+        store.cancel(&Principal::Open, work.id, None).await.unwrap();
     }
     let times = RetentionTimes {
         default: Duration::ZERO,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::fixtures::{
     HOLD, LEASE, bound, claim, complete_one, completion, created, done, failed, retry, running, without_row,
 };
-use pp_lib::domain::{AddUpTo, KindName, Position, Snapshot, Status, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Position, Principal, Snapshot, Status, WorkId};
 use pp_lib::store::{AnyStore, Change, Outcome, Page, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -74,13 +74,13 @@ pub async fn the_feed_tells_what_became_of_each_work(store: AnyStore) {
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
     assert_eq!(store.claim(&[], None, HOLD, 10).await.unwrap().len(), 1);
     assert_eq!(store.lose_sent(0).await.unwrap(), 1);
-    store.redrive(&Selection::ALL).await.unwrap();
+    store.redrive(&Principal::Open, &Selection::ALL).await.unwrap();
     store
-        .update(works[1].id, &bound(9).args(), None, AT_ONCE)
+        .update(&Principal::Open, works[1].id, &bound(9).args(), None, AT_ONCE)
         .await
         .unwrap();
-    store.delete(works[0].id, None).await.unwrap();
-    store.delete(works[1].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[0].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[1].id, None).await.unwrap();
 
     let changes = rest(&store, begin, 1000).await;
     let some =
@@ -230,7 +230,7 @@ pub async fn the_works_that_changes_touch_come_once_each(store: AnyStore) {
         .complete(KindName::add_up_to(), &outcomes.collect::<Vec<_>>())
         .await
         .unwrap();
-    store.delete(works[1].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[1].id, None).await.unwrap();
     let mut after = begin;
     loop {
         let changes = page(&store, &after, 5).await;

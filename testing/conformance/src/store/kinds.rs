@@ -10,7 +10,7 @@ use super::fixtures::{
     running, running_guard, work_of,
 };
 use bytes::Bytes;
-use pp_lib::domain::{Json, KindName, MessageId, Origin, Run, Status, Variable, Work, WorkCodePrefix};
+use pp_lib::domain::{Json, KindName, MessageId, Origin, Principal, Run, Status, Variable, Work, WorkCodePrefix};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{
     AnyStore, Changed, Completed, Completion, DeadMessage, Guard, NewWork, Outcome, RunningAttempt, Search, Selection,
@@ -46,7 +46,10 @@ pub(super) fn wanted(kind: &KindName, args: &Json) -> NewWork {
 /// Creates works of declared kinds.
 pub(super) async fn create(store: &AnyStore, new: &[NewWork]) -> Vec<Work> {
     for kind in new.iter().map(|work| &work.kind).collect::<HashSet<_>>() {
-        store.declare(kind, &Json::accepted("{}")).await.unwrap();
+        store
+            .declare(&Principal::Open, kind, &Json::accepted("{}"))
+            .await
+            .unwrap();
     }
     let works = store.create(new).await.unwrap();
     works.into_iter().map(|created| created.unwrap().work).collect()
@@ -204,7 +207,10 @@ pub async fn dead_messages_of_two_kinds_are_two_letters(store: AnyStore) {
         assert_eq!(letter.message_id.as_deref(), Some(message_id.as_str()));
     }
     // Letters of works have their kind as well, and are apart from those of messages.
-    store.declare(&two, &Json::accepted("{}")).await.unwrap();
+    store
+        .declare(&Principal::Open, &two, &Json::accepted("{}"))
+        .await
+        .unwrap();
     let dead = NewWork {
         message_id: message_id.clone(),
         ..wanted(&two, &json("[]"))
@@ -214,12 +220,18 @@ pub async fn dead_messages_of_two_kinds_are_two_letters(store: AnyStore) {
     let newest = letters(&store).await.remove(0);
     assert_eq!((&newest.kind, newest.work_id.is_some()), (&two, true));
 
-    assert_eq!(store.redrive(&Selection::Ids(vec![kept[1].id])).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .redrive(&Principal::Open, &Selection::Ids(vec![kept[1].id]))
+            .await
+            .unwrap(),
+        1
+    );
     let redriven = store.claim_redriven(HOLD, 10).await.unwrap();
     let back = (&redriven[0].kind, &redriven[0].message_id, &redriven[0].body[..]);
     assert_eq!((redriven.len(), back), (1, (&two, &message_id, &b"two"[..])));
     store.end_redriven(&redriven).await.unwrap();
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 2);
     let redriven = store.claim_redriven(HOLD, 10).await.unwrap();
     assert_eq!((redriven.len(), &redriven[0].kind), (1, &one));
     let claims = claim(&store).await;
@@ -292,7 +304,11 @@ pub async fn arguments_and_results_are_kept_byte_for_byte(store: AnyStore) {
     }
 
     for (work, args) in after.iter().zip(&results) {
-        let Changed::Applied(updated) = store.update(work.id, args, None, AT_ONCE).await.unwrap() else {
+        let Changed::Applied(updated) = store
+            .update(&Principal::Open, work.id, args, None, AT_ONCE)
+            .await
+            .unwrap()
+        else {
             panic!("work {} is there", work.id);
         };
         assert_eq!((&updated.args, &updated.result), (*args, &None));
@@ -390,12 +406,15 @@ pub async fn a_search_for_a_kind_shows_no_other(store: AnyStore) {
     }
     let cancelled = works.iter().filter(|work| work.kind != sum).take(3);
     for id in cancelled.map(|work| work.id).collect::<Vec<_>>() {
-        assert!(matches!(store.cancel(id, None).await.unwrap(), Changed::Applied(_)));
+        assert!(matches!(
+            store.cancel(&Principal::Open, id, None).await.unwrap(),
+            Changed::Applied(_)
+        ));
     }
     let mut works = store.search(&everything()).await.unwrap();
     assert_eq!(works.len(), 14);
     let gone = works.remove(works.iter().position(|work| work.kind == report).unwrap());
-    store.delete(gone.id, None).await.unwrap();
+    store.delete(&Principal::Open, gone.id, None).await.unwrap();
 
     let prefixes = [
         "",

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixtures::{HOLD, completion, everything};
-use pp_lib::domain::{Event, Json, KindName, Origin, PAGE_BYTES, PART_BYTES, Work, WorkCode, WorkId, is_full, parts};
+use pp_lib::domain::{
+    Event, Json, KindName, Origin, PAGE_BYTES, PART_BYTES, Principal, Work, WorkCode, WorkId, is_full, parts,
+};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, CHANGES_BYTES, Completed, Completion, NewWork, Outcome, Search, may_have_more_events};
 
@@ -35,7 +37,10 @@ async fn filled(store: &AnyStore) -> Vec<Work> {
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
     let mut works: Vec<Work> = Vec::new();
-    store.declare(&mail(), &Json::accepted("{}")).await.unwrap();
+    store
+        .declare(&Principal::Open, &mail(), &Json::accepted("{}"))
+        .await
+        .unwrap();
     for part in parts(&new, WORKS, PART_BYTES, NewWork::bytes) {
         let created = store.create(part).await.unwrap().into_iter();
         works.extend(created.map(|created| created.unwrap().work));
@@ -124,7 +129,10 @@ pub async fn pages_of_large_events_end_by_their_bytes(store: AnyStore) {
 
     let work = works[0].id;
     for _ in 0..40 {
-        store.update(work, &large('u'), None, Duration::ZERO).await.unwrap();
+        store
+            .update(&Principal::Open, work, &large('u'), None, Duration::ZERO)
+            .await
+            .unwrap();
     }
     let (mut after, mut history) = (0, Vec::<Event>::new());
     loop {

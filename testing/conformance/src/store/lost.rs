@@ -8,7 +8,7 @@ use super::fixtures::{
     LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, failed, history, names, retry,
     running, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, KindName, Run, Status};
+use pp_lib::domain::{AddUpTo, KindName, Principal, Run, Status};
 use pp_lib::store::{AnyStore, Changed, Claim, Completed, Completion, Guard, Outcome, RunningAttempt};
 
 pub async fn a_lease_that_runs_out_is_rescued(store: AnyStore) {
@@ -211,7 +211,7 @@ pub async fn failures_lost_leases_and_attempts_are_counted_apart(store: AnyStore
     }
     assert_eq!((counted(&claim(&store).await[0]), expected), (expected, (6, 2, 2)));
     let changed = store
-        .update(work.id, &bound(5).args(), None, Duration::ZERO)
+        .update(&Principal::Open, work.id, &bound(5).args(), None, Duration::ZERO)
         .await
         .unwrap();
     assert!(matches!(changed, Changed::Applied(_)));

@@ -20,6 +20,7 @@ macro_rules! eventually {
     }};
 }
 
+mod access;
 mod by_kind;
 mod cancelling;
 mod changes;
@@ -42,6 +43,7 @@ mod unique;
 mod views;
 mod works;
 
+pub use access::*;
 pub use by_kind::*;
 pub use cancelling::*;
 pub use changes::*;
@@ -70,6 +72,10 @@ pub use works::*;
 macro_rules! store_suite {
     ($fresh:path) => {
         $crate::store_suite!(@cases $fresh:
+            keys_are_valid_until_they_are_revoked
+            the_first_admin_key_is_made_once
+            there_is_a_most_of_valid_keys
+            the_audit_is_paged_and_purged
             creates_works_due_at_once_with_their_event
             creating_again_is_no_second_work
             works_of_applications_have_their_event_and_are_found

@@ -10,7 +10,7 @@ use super::fixtures::{
     HOLD, LEASE, applied, bound, by_code, claim, complete_one, completion, created, done, everything, failed, ids,
     letters, new_work, now, retry, without_row, work_of,
 };
-use pp_lib::domain::{KindName, Origin, Position, WorkId};
+use pp_lib::domain::{KindName, Origin, Position, Principal, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{
     AnyStore, Change, Changed, Completed, Completion, NewWork, Outcome, Purged, RetentionTimes, Selection,
@@ -55,9 +55,15 @@ async fn finished(store: &AnyStore, count: i64) -> Vec<Completion> {
 async fn is_gone(store: &AnyStore, id: WorkId) {
     assert!(store.by_ids(&[id]).await.unwrap().is_empty());
     assert_eq!(store.events(id).await.unwrap(), None);
-    let late = store.update(id, &bound(1).args(), None, AT_ONCE).await.unwrap();
+    let late = store
+        .update(&Principal::Open, id, &bound(1).args(), None, AT_ONCE)
+        .await
+        .unwrap();
     assert_eq!(late, Changed::Missing);
-    assert_eq!(store.delete(id, None).await.unwrap(), Changed::Missing);
+    assert_eq!(
+        store.delete(&Principal::Open, id, None).await.unwrap(),
+        Changed::Missing
+    );
 }
 
 /// So many changes behind a place. Their places are from a moment at which no transaction was open on the server, whoever
@@ -97,15 +103,18 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
     ];
     let completed = store.complete(KindName::add_up_to(), &batch).await.unwrap();
     assert!(completed.iter().all(applied), "{completed:?}");
-    store.delete(works[2].id, None).await.unwrap();
-    store.delete(works[5].id, None).await.unwrap();
-    store.update(works[6].id, &bound(70).args(), None, LEASE).await.unwrap();
+    store.delete(&Principal::Open, works[2].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[5].id, None).await.unwrap();
+    store
+        .update(&Principal::Open, works[6].id, &bound(70).args(), None, LEASE)
+        .await
+        .unwrap();
     let dropped = letters(&store)
         .await
         .into_iter()
         .find(|letter| letter.work_id == Some(works[1].id));
     let dropped = Selection::Ids(vec![dropped.unwrap().id]);
-    assert_eq!(store.drop_letters(&dropped).await.unwrap(), 1);
+    assert_eq!(store.drop_letters(&Principal::Open, &dropped).await.unwrap(), 1);
     let waiting = NewWork {
         run_at: Some(now() + 3600),
         ..new_work(Origin::Api, 9)
@@ -130,7 +139,7 @@ pub async fn what_is_finished_for_long_goes_with_its_events(store: AnyStore) {
     }
 
     assert_eq!(letters(&store).await.len(), 1);
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 1);
     eventually!(store.rescue(5, 10).await.unwrap() == 1);
     let mut again = Vec::new();
     eventually!({
@@ -296,11 +305,14 @@ pub async fn who_changes_a_work_that_is_being_purged_wins_or_is_told(store: AnyS
             let mut changed = HashSet::new();
             for id in some {
                 let mut there = matches!(
-                    store.update(WorkId(id), &bound(7).args(), None, HOLD).await.unwrap(),
+                    store
+                        .update(&Principal::Open, WorkId(id), &bound(7).args(), None, HOLD)
+                        .await
+                        .unwrap(),
                     Changed::Applied(_)
                 );
                 if id % 3 == 0 {
-                    let deleted = store.delete(WorkId(id), None).await.unwrap();
+                    let deleted = store.delete(&Principal::Open, WorkId(id), None).await.unwrap();
                     assert_eq!(deleted, if there { Changed::Applied(()) } else { Changed::Missing });
                     there = false;
                 }

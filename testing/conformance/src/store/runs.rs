@@ -9,7 +9,7 @@ use super::fixtures::{
     running_guard, work_of,
 };
 use super::kinds::{complete, create, demand, done, json, kinds, some, wanted};
-use pp_lib::domain::{Origin, Status, Variable, Work};
+use pp_lib::domain::{Origin, Principal, Status, Variable, Work};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Changed, Claim, Completed, Completion, Guard, NewWork, Outcome, Selection};
 
@@ -61,7 +61,11 @@ pub async fn an_error_lasts_until_success_or_a_new_start(store: AnyStore) {
 
     // What fails for good keeps it until it is started over.
     let fail_anew = async |reason: &str| {
-        let Changed::Applied(updated) = store.update(work.id, &bound(4).args(), None, AT_ONCE).await.unwrap() else {
+        let Changed::Applied(updated) = store
+            .update(&Principal::Open, work.id, &bound(4).args(), None, AT_ONCE)
+            .await
+            .unwrap()
+        else {
             panic!("work {} is there", work.id);
         };
         assert_eq!((updated.error, updated.attempt), (None, 1), "cleared by an update");
@@ -71,22 +75,22 @@ pub async fn an_error_lasts_until_success_or_a_new_start(store: AnyStore) {
     };
     fail_anew("never").await;
     fail_anew("never more").await;
-    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
+    let Changed::Applied(retried) = store.retry(&Principal::Open, work.id, None).await.unwrap() else {
         panic!("it had failed");
     };
     assert_eq!((retried.error, retried.attempt), (None, 1), "cleared by a retry");
     fail_anew("once more").await;
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 1);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 1);
     assert_eq!(shown(&store, &work).await, (None, 1), "cleared by a redrive");
 
     // What is cancelled shows why it had not succeeded yet.
     let claim = claimed(&store).await;
     complete(&store, &mail, completion(&claim, retry(LEASE))).await;
-    let Changed::Applied(cancelled) = store.cancel(work.id, None).await.unwrap() else {
+    let Changed::Applied(cancelled) = store.cancel(&Principal::Open, work.id, None).await.unwrap() else {
         panic!("it was pending");
     };
     assert_eq!((cancelled.error, cancelled.attempt), (error("not now"), 2));
-    let Changed::Applied(retried) = store.retry(work.id, None).await.unwrap() else {
+    let Changed::Applied(retried) = store.retry(&Principal::Open, work.id, None).await.unwrap() else {
         panic!("it was cancelled");
     };
     assert_eq!((retried.error, retried.attempt), (None, 1));

@@ -1,7 +1,7 @@
 //! Works with a `unique`: one of a kind is unfinished at a time.
 
 use bytes::Bytes;
-use pp_lib::domain::{CreatedWork, Json, KindName, MessageId, Origin, Status, Unique, Work, WorkId};
+use pp_lib::domain::{CreatedWork, Json, KindName, MessageId, Origin, Principal, Status, Unique, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, DeadMessage, NewWork, Outcome, Selection};
 
 use super::changes::AT_ONCE;
@@ -67,7 +67,7 @@ pub async fn an_unfinished_work_answers_for_its_unique(store: AnyStore) {
     ));
     let running = create(&store, with_unique("u", 6)).await;
     assert_eq!((running.duplicate, running.status), (true, Status::Running));
-    store.cancel(first.id, None).await.unwrap();
+    store.cancel(&Principal::Open, first.id, None).await.unwrap();
     let next = create(&store, with_unique("u", 6)).await;
     assert_eq!((next.duplicate, next.id > first.id), (false, true));
 }
@@ -148,24 +148,36 @@ pub async fn a_work_does_not_begin_again_while_its_unique_is_held(store: AnyStor
     let holder = create(&store, with_unique("u", 5)).await;
     let letter = letters(&store).await;
     let other_args = bound(9).args();
-    let update = || store.update(first.id, &other_args, None, AT_ONCE);
+    let update = || store.update(&Principal::Open, first.id, &other_args, None, AT_ONCE);
     assert_eq!(update().await.unwrap(), Changed::UniqueHeld);
-    assert_eq!(store.retry(first.id, None).await.unwrap(), Changed::UniqueHeld);
     assert_eq!(
-        store.retry(first.id, Some(first.version + 1)).await.unwrap(),
+        store.retry(&Principal::Open, first.id, None).await.unwrap(),
+        Changed::UniqueHeld
+    );
+    assert_eq!(
+        store
+            .retry(&Principal::Open, first.id, Some(first.version + 1))
+            .await
+            .unwrap(),
         Changed::OtherVersion
     );
     assert_eq!(work_of(&store, first.id).await, first);
     assert_eq!(letters(&store).await, letter);
 
-    let own = store.update(holder.id, &bound(7).args(), None, AT_ONCE).await.unwrap();
+    let own = store
+        .update(&Principal::Open, holder.id, &bound(7).args(), None, AT_ONCE)
+        .await
+        .unwrap();
     assert!(
         matches!(own, Changed::Applied(work) if work.unique == holder.unique),
         "its own"
     );
-    store.cancel(holder.id, None).await.unwrap();
+    store.cancel(&Principal::Open, holder.id, None).await.unwrap();
     assert!(matches!(update().await.unwrap(), Changed::Applied(work) if work.status == Status::Pending));
-    assert_eq!(store.retry(holder.id, None).await.unwrap(), Changed::UniqueHeld);
+    assert_eq!(
+        store.retry(&Principal::Open, holder.id, None).await.unwrap(),
+        Changed::UniqueHeld
+    );
 }
 
 /// A redrive leaves the letter of a work whose `unique` is held, and does not count it. Of several failed works with one
@@ -183,7 +195,7 @@ pub async fn a_redrive_leaves_the_letters_of_works_whose_unique_is_held(store: A
     };
     let redriven = async |which: Selection| {
         let counted = store.count_redrivable(&which).await.unwrap();
-        let redriven = store.redrive(&which).await.unwrap();
+        let redriven = store.redrive(&Principal::Open, &which).await.unwrap();
         assert_eq!(counted, redriven, "{which:?}");
         redriven
     };
@@ -195,7 +207,7 @@ pub async fn a_redrive_leaves_the_letters_of_works_whose_unique_is_held(store: A
 
     let ids = letters(&store).await.iter().map(|letter| letter.id).collect();
     assert_eq!(redriven(Selection::Ids(ids)).await, 0);
-    store.cancel(holder.id, None).await.unwrap();
+    store.cancel(&Principal::Open, holder.id, None).await.unwrap();
     assert_eq!(redriven(Selection::ALL).await, 1);
     assert_eq!(statuses().await, [pending, failed, pending, Status::Cancelled]);
     assert_eq!(letters(&store).await.len(), 1);
@@ -227,8 +239,8 @@ pub async fn whoever_begins_a_unique_first_wins(store: AnyStore) {
         let first = failed_work(&store, "u", 4).await;
         let (creating, retrying, redriving) = tokio::join!(
             create(&store, with_unique("u", 5)),
-            store.retry(first.id, None),
-            store.redrive(&Selection::ALL),
+            store.retry(&Principal::Open, first.id, None),
+            store.redrive(&Principal::Open, &Selection::ALL),
         );
         let (retrying, redriven) = (retrying.unwrap(), redriving.unwrap());
         let mut begun = u64::from(!creating.duplicate) + redriven;
@@ -239,7 +251,7 @@ pub async fn whoever_begins_a_unique_first_wins(store: AnyStore) {
         }
         assert_eq!(begun, 1, "round {round}");
         end(&store, done(1)).await;
-        store.drop_letters(&Selection::ALL).await.unwrap();
+        store.drop_letters(&Principal::Open, &Selection::ALL).await.unwrap();
     }
 }
 
@@ -257,6 +269,6 @@ pub async fn the_holder_of_a_unique_is_found(store: AnyStore) {
     assert_eq!((holder(ended).await, holder(ended + 1).await), (Some(work.id), None));
     let next = create(&store, with_unique("u", 5)).await;
     assert_eq!(holder(ended).await, Some(next.id));
-    store.delete(next.id, None).await.unwrap();
+    store.delete(&Principal::Open, next.id, None).await.unwrap();
     assert_eq!(holder(ended).await, Some(work.id));
 }

@@ -11,7 +11,7 @@ use super::fixtures::{
     LEASE, bound, claim, complete_one, completion, created, done, everything, failed, letters, new_work, now, retry,
     running, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, ByOrigin, ByStatus, KindCounts, KindName, Origin, Status, Work, WorkId};
+use pp_lib::domain::{AddUpTo, ByOrigin, ByStatus, KindCounts, KindName, Origin, Principal, Status, Work, WorkId};
 use pp_lib::store::{AnyStore, Changed, Claim, NewWork, Outcome, Search, Selection};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -97,13 +97,16 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
     (expected.running, expected.done, expected.failed) = (0, 2, 2);
     assert_eq!(api(&store).await, expected);
 
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 2);
     (expected.pending, expected.failed) = (3, 0);
     assert_eq!(api(&store).await, expected);
 
     // One that is done already, and one that is pending.
     for work in [&works[0], &works[1]] {
-        store.update(work.id, &bound(9).args(), None, AT_ONCE).await.unwrap();
+        store
+            .update(&Principal::Open, work.id, &bound(9).args(), None, AT_ONCE)
+            .await
+            .unwrap();
     }
     (expected.pending, expected.done) = (4, 1);
     assert_eq!(api(&store).await, expected);
@@ -115,7 +118,7 @@ pub async fn counters_follow_every_kind_of_change(store: AnyStore) {
     assert_eq!(api(&store).await, expected);
 
     for work in &works {
-        store.delete(work.id, None).await.unwrap();
+        store.delete(&Principal::Open, work.id, None).await.unwrap();
     }
     assert_eq!(api(&store).await, ByStatus::default());
     assert_eq!(store.stats(None).await.unwrap().backlog, 0);
@@ -158,7 +161,7 @@ pub async fn counters_tell_origins_apart(store: AnyStore) {
 
 pub async fn the_newest_works_are_shown(store: AnyStore) {
     let works = created(&store, &[1; 12]).await;
-    store.delete(works[11].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[11].id, None).await.unwrap();
     let newest = store.stats(None).await.unwrap().newest;
     let ids: Vec<WorkId> = newest.iter().map(|work| work.id).collect();
     let expected: Vec<WorkId> = works[1..11].iter().rev().map(|work| work.id).collect();
@@ -177,7 +180,7 @@ pub async fn folding_changes_no_counter(store: AnyStore) {
         ),
     )
     .await;
-    store.delete(works[2].id, None).await.unwrap();
+    store.delete(&Principal::Open, works[2].id, None).await.unwrap();
     let before = store.stats(None).await.unwrap();
     assert!(store.roll_up().await.unwrap() > 0);
     assert_eq!(store.roll_up().await.unwrap(), 0, "all of it was rolled up");
@@ -242,7 +245,10 @@ pub async fn the_latency_is_from_the_demand_to_done(store: AnyStore) {
 
 pub async fn a_work_that_is_done_again_has_no_latency(store: AnyStore) {
     let work = created(&store, &[3]).await.remove(0);
-    store.update(work.id, &bound(4).args(), None, AT_ONCE).await.unwrap();
+    store
+        .update(&Principal::Open, work.id, &bound(4).args(), None, AT_ONCE)
+        .await
+        .unwrap();
     let mut claims = Vec::new();
     eventually!({
         claims.extend(claim(&store).await);
@@ -315,8 +321,8 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
     let id = WorkId(i64::from(1 + dice(150)));
     match dice(17) {
         0 | 1 => drop(created(store, &[1, 2, 3]).await),
-        14 => drop(store.cancel(id, None).await.unwrap()),
-        15 => drop(store.retry(id, None).await.unwrap()),
+        14 => drop(store.cancel(&Principal::Open, id, None).await.unwrap()),
+        15 => drop(store.retry(&Principal::Open, id, None).await.unwrap()),
         16 => {
             let later = NewWork {
                 run_at: Some(now() + i64::from(dice(3))),
@@ -366,11 +372,22 @@ async fn random_step(store: &AnyStore, held: &mut Vec<Claim>) {
         }
         8 => drop(store.rescue(dice(2), 10).await.unwrap()),
         9 => drop(store.lose_sent(dice(2)).await.unwrap()),
-        10 => drop(store.update(id, &bound(8).args(), None, AT_ONCE).await.unwrap()),
-        11 => assert_ne!(store.delete(id, None).await.unwrap(), Changed::OtherVersion),
+        10 => drop(
+            store
+                .update(&Principal::Open, id, &bound(8).args(), None, AT_ONCE)
+                .await
+                .unwrap(),
+        ),
+        11 => assert_ne!(
+            store.delete(&Principal::Open, id, None).await.unwrap(),
+            Changed::OtherVersion
+        ),
         12 => {
             let some = letters(store).await.into_iter().take(3).map(|letter| letter.id);
-            store.redrive(&Selection::Ids(some.collect())).await.unwrap();
+            store
+                .redrive(&Principal::Open, &Selection::Ids(some.collect()))
+                .await
+                .unwrap();
         }
         _ => match dice(4) {
             0 => store.rebuild().await.unwrap(),

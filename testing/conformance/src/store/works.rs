@@ -8,7 +8,7 @@ use super::fixtures::{
     HOLD, LEASE, bound, by_code, claim, complete_one, completion, created, done, everything, failed, history, ids,
     names, new_work, now, without_row, work_of,
 };
-use pp_lib::domain::{AddUpTo, KindName, Origin, Status, Variable, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, KindName, Origin, Principal, Status, Variable, Work, WorkCodePrefix, WorkId};
 use pp_lib::runtime::new_work_code;
 use pp_lib::store::{AnyStore, Changed, Completed, Completion, NewWork, Outcome, Search};
 
@@ -101,7 +101,7 @@ pub async fn a_history_is_read_in_parts(store: AnyStore) {
     let id = works[0].id;
     for number in 2..=5 {
         let changed = store
-            .update(id, &bound(number).args(), None, Duration::ZERO)
+            .update(&Principal::Open, id, &bound(number).args(), None, Duration::ZERO)
             .await
             .unwrap();
         assert!(matches!(changed, Changed::Applied(_)));
@@ -365,8 +365,8 @@ async fn a_mix(store: &AnyStore) -> Vec<Work> {
     store.complete(KindName::add_up_to(), &by_themselves).await.unwrap();
     for (index, claim) in claims.iter().enumerate() {
         match index % 14 {
-            3 | 8 => drop(store.cancel(claim.id, None).await.unwrap()),
-            1 | 5 | 13 => drop(store.delete(claim.id, None).await.unwrap()),
+            3 | 8 => drop(store.cancel(&Principal::Open, claim.id, None).await.unwrap()),
+            1 | 5 | 13 => drop(store.delete(&Principal::Open, claim.id, None).await.unwrap()),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, WorkId};
+use pp_lib::domain::{AddUpTo, Principal, WorkId};
 use pp_lib::store::postgres::PostgresStore;
 use pp_lib::store::{Changed, WorkChanges as _};
 use pp_testkit::servers::Kind;
@@ -58,7 +58,7 @@ impl Shared {
         let bound = AddUpTo::try_from(self.add_up_to).unwrap();
         let changed = self
             .store
-            .update(WorkId(self.work), &bound.args(), None, Duration::ZERO)
+            .update(&Principal::Open, WorkId(self.work), &bound.args(), None, Duration::ZERO)
             .await;
         assert!(matches!(changed, Ok(Changed::Applied(_))), "{changed:?}");
     }

@@ -1,0 +1,178 @@
+//! The API keys. Changes of them take turns, so that bounds and the first key hold whoever asks at the same time.
+
+use async_trait::async_trait;
+use diesel::pg::PgConnection;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text, Timestamptz};
+use diesel::{Connection as _, OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::rows::{Count, parsed, unix_seconds};
+use super::{PostgresStore, audit};
+use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope};
+use crate::store::{ApiKeys, KeyCreated, MOST_KEYS, NewKey, Result};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Binary)]
+    digest: Vec<u8>,
+    #[diesel(sql_type = Text)]
+    scopes: String,
+    #[diesel(sql_type = Timestamptz)]
+    created_on: PgTimestamp,
+    #[diesel(sql_type = Text)]
+    created_by: String,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    revoked_on: Option<PgTimestamp>,
+}
+
+const COLUMNS: &str = "id, name, digest, scopes, created_on, created_by, revoked_on";
+
+impl Row {
+    fn into_key(self) -> std::result::Result<(KeyDigest, KeyInfo), Failure> {
+        let digest = parsed(self.id, <[u8; 32]>::try_from(self.digest.as_slice()))?;
+        let key = KeyInfo {
+            id: ApiKeyId(self.id),
+            name: parsed(self.id, self.name.parse())?,
+            scopes: parsed(self.id, self.scopes.parse())?,
+            created_on: unix_seconds(self.created_on),
+            created_by: self.created_by,
+            revoked_on: self.revoked_on.map(unix_seconds),
+        };
+        Ok((KeyDigest(digest), key))
+    }
+}
+
+/// Waits for its turn to change keys, until the transaction ends.
+fn take_turn(connection: &mut PgConnection) -> std::result::Result<(), Failure> {
+    sql_query("SELECT pg_advisory_xact_lock(hashtext('pp.api_keys'))").execute(connection)?;
+    Ok(())
+}
+
+fn valid(connection: &mut PgConnection) -> std::result::Result<Vec<(KeyDigest, KeyInfo)>, Failure> {
+    let rows: Vec<Row> = sql_query(format!(
+        "SELECT {COLUMNS} FROM api_keys WHERE revoked_on IS NULL ORDER BY id"
+    ))
+    .load(connection)?;
+    rows.into_iter().map(Row::into_key).collect()
+}
+
+fn insert(connection: &mut PgConnection, by: &Principal, new: &NewKey) -> std::result::Result<KeyInfo, Failure> {
+    let row: Row = sql_query(format!(
+        "INSERT INTO api_keys (name, digest, scopes, created_by) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}"
+    ))
+    .bind::<Text, _>(new.name.as_str())
+    .bind::<Binary, _>(&new.digest.0[..])
+    .bind::<Text, _>(new.scopes.to_string())
+    .bind::<Text, _>(by.to_string())
+    .get_result(connection)?;
+    let (_, key) = row.into_key()?;
+    audit::record(connection, by, "key.create", &format!("key/{}", key.id), &details(&key))?;
+    Ok(key)
+}
+
+fn details(key: &KeyInfo) -> Value {
+    json!({"name": key.name, "scopes": key.scopes})
+}
+
+#[async_trait]
+impl ApiKeys for PostgresStore {
+    async fn create_key(&self, by: &Principal, new: &NewKey) -> Result<KeyCreated> {
+        let (by, new) = (by.clone(), new.clone());
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                take_turn(connection)?;
+                let valid = valid(connection)?;
+                // An earlier try, whose reply was lost, has made it.
+                if let Some((_, mine)) = valid.iter().find(|(digest, _)| *digest == new.digest) {
+                    return Ok(KeyCreated::Created(mine.clone()));
+                }
+                if valid.iter().any(|(_, key)| key.name == new.name) {
+                    return Ok(KeyCreated::NameTaken);
+                }
+                if valid.len() >= MOST_KEYS {
+                    return Ok(KeyCreated::TooMany);
+                }
+                insert(connection, &by, &new).map(KeyCreated::Created)
+            })
+        })
+        .await
+    }
+
+    async fn create_first_key(&self, by: &Principal, new: &NewKey) -> Result<bool> {
+        let (by, new) = (by.clone(), new.clone());
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                take_turn(connection)?;
+                let valid = valid(connection)?;
+                if valid.iter().any(|(digest, _)| *digest == new.digest) {
+                    return Ok(true);
+                }
+                let mut others = valid.iter();
+                if others.any(|(_, key)| key.scopes.allow(&Scope::Admin) || key.name == new.name) {
+                    return Ok(false);
+                }
+                insert(connection, &by, &new).map(|_| true)
+            })
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, by: &Principal, id: ApiKeyId) -> Result<Option<KeyInfo>> {
+        let by = by.clone();
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                take_turn(connection)?;
+                let row: Option<Row> = sql_query(format!(
+                    "UPDATE api_keys SET revoked_on = now() WHERE id = $1 AND revoked_on IS NULL RETURNING {COLUMNS}"
+                ))
+                .bind::<BigInt, _>(id.0)
+                .get_result(connection)
+                .optional()?;
+                let Some(row) = row else {
+                    let revoked: Option<Row> = sql_query(format!("SELECT {COLUMNS} FROM api_keys WHERE id = $1"))
+                        .bind::<BigInt, _>(id.0)
+                        .get_result(connection)
+                        .optional()?;
+                    return revoked.map(|row| Ok(row.into_key()?.1)).transpose();
+                };
+                let (_, key) = row.into_key()?;
+                audit::record(connection, &by, "key.revoke", &format!("key/{id}"), &details(&key))?;
+                Ok(Some(key))
+            })
+        })
+        .await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyInfo>> {
+        self.run(|connection| {
+            let rows: Vec<Row> = sql_query(format!(
+                "SELECT {COLUMNS} FROM api_keys WHERE revoked_on IS NULL OR id IN (
+                    SELECT id FROM api_keys WHERE revoked_on IS NOT NULL ORDER BY id DESC LIMIT {MOST_KEYS}
+                ) ORDER BY id"
+            ))
+            .load(connection)?;
+            rows.into_iter().map(|row| Ok(row.into_key()?.1)).collect()
+        })
+        .await
+    }
+
+    async fn valid_keys(&self) -> Result<Vec<(KeyDigest, KeyInfo)>> {
+        self.run(valid).await
+    }
+
+    async fn keys_revision(&self) -> Result<i64> {
+        self.run(|connection| {
+            // Rows stay, and each is revoked once.
+            let revision: Count =
+                sql_query("SELECT count(*) + count(revoked_on) AS count FROM api_keys").get_result(connection)?;
+            Ok(revision.count)
+        })
+        .await
+    }
+}

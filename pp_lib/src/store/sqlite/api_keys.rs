@@ -1,0 +1,160 @@
+//! The API keys. The file's one writer makes changes of them one after another.
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{OptionalExtension as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
+use serde_json::{Value, json};
+
+use super::rows::{Count, NOW, parsed, unix_seconds};
+use super::{SqliteStore, audit};
+use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope};
+use crate::store::{ApiKeys, KeyCreated, MOST_KEYS, NewKey, Result};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Binary)]
+    digest: Vec<u8>,
+    #[diesel(sql_type = Text)]
+    scopes: String,
+    #[diesel(sql_type = BigInt)]
+    created_on: i64,
+    #[diesel(sql_type = Text)]
+    created_by: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    revoked_on: Option<i64>,
+}
+
+const COLUMNS: &str = "id, name, digest, scopes, created_on, created_by, revoked_on";
+
+impl Row {
+    fn into_key(self) -> QueryResult<(KeyDigest, KeyInfo)> {
+        let digest = parsed("digest", <[u8; 32]>::try_from(self.digest.as_slice()))?;
+        let key = KeyInfo {
+            id: ApiKeyId(self.id),
+            name: parsed("name", self.name.parse())?,
+            scopes: parsed("scopes", self.scopes.parse())?,
+            created_on: unix_seconds(self.created_on),
+            created_by: self.created_by,
+            revoked_on: self.revoked_on.map(unix_seconds),
+        };
+        Ok((KeyDigest(digest), key))
+    }
+}
+
+fn valid(connection: &mut SqliteConnection) -> QueryResult<Vec<(KeyDigest, KeyInfo)>> {
+    let rows: Vec<Row> = sql_query(format!(
+        "SELECT {COLUMNS} FROM api_keys WHERE revoked_on IS NULL ORDER BY id"
+    ))
+    .load(connection)?;
+    rows.into_iter().map(Row::into_key).collect()
+}
+
+fn insert(connection: &mut SqliteConnection, by: &Principal, new: &NewKey) -> QueryResult<KeyInfo> {
+    let row: Row = sql_query(format!(
+        "INSERT INTO api_keys (name, digest, scopes, created_by) VALUES (?, ?, ?, ?) RETURNING {COLUMNS}"
+    ))
+    .bind::<Text, _>(new.name.as_str())
+    .bind::<Binary, _>(&new.digest.0[..])
+    .bind::<Text, _>(new.scopes.to_string())
+    .bind::<Text, _>(by.to_string())
+    .get_result(connection)?;
+    let (_, key) = row.into_key()?;
+    audit::record(connection, by, "key.create", &format!("key/{}", key.id), &details(&key))?;
+    Ok(key)
+}
+
+fn details(key: &KeyInfo) -> Value {
+    json!({"name": key.name, "scopes": key.scopes})
+}
+
+#[async_trait]
+impl ApiKeys for SqliteStore {
+    async fn create_key(&self, by: &Principal, new: &NewKey) -> Result<KeyCreated> {
+        let (by, new) = (by.clone(), new.clone());
+        self.write(move |connection| {
+            let valid = valid(connection)?;
+            if let Some((_, mine)) = valid.iter().find(|(digest, _)| *digest == new.digest) {
+                return Ok(KeyCreated::Created(mine.clone()));
+            }
+            if valid.iter().any(|(_, key)| key.name == new.name) {
+                return Ok(KeyCreated::NameTaken);
+            }
+            if valid.len() >= MOST_KEYS {
+                return Ok(KeyCreated::TooMany);
+            }
+            insert(connection, &by, &new).map(KeyCreated::Created)
+        })
+        .await
+    }
+
+    async fn create_first_key(&self, by: &Principal, new: &NewKey) -> Result<bool> {
+        let (by, new) = (by.clone(), new.clone());
+        self.write(move |connection| {
+            let valid = valid(connection)?;
+            if valid.iter().any(|(digest, _)| *digest == new.digest) {
+                return Ok(true);
+            }
+            let mut others = valid.iter();
+            if others.any(|(_, key)| key.scopes.allow(&Scope::Admin) || key.name == new.name) {
+                return Ok(false);
+            }
+            insert(connection, &by, &new).map(|_| true)
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, by: &Principal, id: ApiKeyId) -> Result<Option<KeyInfo>> {
+        let by = by.clone();
+        self.write(move |connection| {
+            let row: Option<Row> = sql_query(format!(
+                "UPDATE api_keys SET revoked_on = {NOW} WHERE id = ? AND revoked_on IS NULL RETURNING {COLUMNS}"
+            ))
+            .bind::<BigInt, _>(id.0)
+            .get_result(connection)
+            .optional()?;
+            let Some(row) = row else {
+                let revoked: Option<Row> = sql_query(format!("SELECT {COLUMNS} FROM api_keys WHERE id = ?"))
+                    .bind::<BigInt, _>(id.0)
+                    .get_result(connection)
+                    .optional()?;
+                return revoked.map(|row| Ok(row.into_key()?.1)).transpose();
+            };
+            let (_, key) = row.into_key()?;
+            audit::record(connection, &by, "key.revoke", &format!("key/{id}"), &details(&key))?;
+            Ok(Some(key))
+        })
+        .await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyInfo>> {
+        self.read(|connection| {
+            let rows: Vec<Row> = sql_query(format!(
+                "SELECT {COLUMNS} FROM api_keys WHERE revoked_on IS NULL OR id IN (
+                     SELECT id FROM api_keys WHERE revoked_on IS NOT NULL ORDER BY id DESC LIMIT {MOST_KEYS})
+                 ORDER BY id"
+            ))
+            .load(connection)?;
+            rows.into_iter().map(|row| Ok(row.into_key()?.1)).collect()
+        })
+        .await
+    }
+
+    async fn valid_keys(&self) -> Result<Vec<(KeyDigest, KeyInfo)>> {
+        self.read(valid).await
+    }
+
+    async fn keys_revision(&self) -> Result<i64> {
+        self.read(|connection| {
+            // Rows stay, and each is revoked once.
+            let revision: Count =
+                sql_query("SELECT count(*) + count(revoked_on) AS count FROM api_keys").get_result(connection)?;
+            Ok(revision.count)
+        })
+        .await
+    }
+}

@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use pp_cli::config::{DatabaseArgs, DurationText};
 use pp_cli::connect::{self, Schema};
-use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
+use pp_lib::access::ApiKey;
+use pp_lib::domain::{
+    ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Principal, Scopes, Stats,
+    Work, WorkId,
+};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::{Declaration, KnownKind, Unchanged, list, set_policy};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{Actor, CreateWork, StoreHandle, StoreOptions};
 use pp_lib::store::{
-    AnyStore, Changed, LetterFilter, MOST_EVENTS, MOST_KINDS, Search, Selection, may_have_more_events,
+    AnyStore, AuditFilter, Changed, KeyCreated, LetterFilter, MOST_EVENTS, MOST_KEYS, MOST_KINDS, NewKey, Search,
+    Selection, may_have_more_events,
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -137,21 +142,21 @@ impl Works for Database {
     fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure> {
         let changed = self.ask(async {
             let (_actor, store) = self.actor();
-            store.update(id, args, None).await
+            store.update(&by(), id, args, None).await
         })?;
         applied(id, changed)
     }
 
     fn cancel(&self, id: WorkId) -> Result<Work, Failure> {
-        applied(id, self.ask(self.store.cancel(id, None))?)
+        applied(id, self.ask(self.store.cancel(&by(), id, None))?)
     }
 
     fn retry(&self, id: WorkId) -> Result<Work, Failure> {
-        applied(id, self.ask(self.store.retry(id, None))?)
+        applied(id, self.ask(self.store.retry(&by(), id, None))?)
     }
 
     fn delete(&self, id: WorkId) -> Result<(), Failure> {
-        applied(id, self.ask(self.store.delete(id, None))?)
+        applied(id, self.ask(self.store.delete(&by(), id, None))?)
     }
 
     fn dead_letters(
@@ -166,14 +171,14 @@ impl Works for Database {
     fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
         match dry_run {
             true => self.ask(self.store.count_redrivable(which)),
-            false => self.ask(self.store.redrive(which)),
+            false => self.ask(self.store.redrive(&by(), which)),
         }
     }
 
     fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
         match dry_run {
             true => self.ask(self.store.count_letters(which)),
-            false => self.ask(self.store.drop_letters(which)),
+            false => self.ask(self.store.drop_letters(&by(), which)),
         }
     }
 
@@ -188,18 +193,51 @@ impl Works for Database {
                 "{kind} is built in, and declared by its workers"
             )));
         }
-        let declared = self.ask(self.store.declare(kind, &declaration.json()))?;
+        let declared = self.ask(self.store.declare(&by(), kind, &declaration.json()))?;
         let full = || Failure::Ended(format!("there are {MOST_KINDS} kinds already"));
         Ok(shown(&KnownKind::of_row(declared.ok_or_else(full)?)))
     }
 
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure> {
-        match self.ask(set_policy(&self.store, kind, change, None))? {
+        match self.ask(set_policy(&self.store, &by(), kind, change, None))? {
             Ok(kind) => Ok(shown(&kind)),
             Err(Unchanged::Invalid(why)) => Err(Failure::Usage(why)),
             Err(Unchanged::Missing) => Err(Failure::NotFound(format!("nobody has declared a kind {kind}"))),
             Err(Unchanged::OtherVersion) => Err(Failure::Ended(format!("kind {kind} keeps changing; try again"))),
         }
+    }
+
+    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure> {
+        let key = ApiKey::random();
+        let new = NewKey {
+            name: name.clone(),
+            scopes: scopes.clone(),
+            digest: key.digest(),
+        };
+        match self.ask(self.store.create_key(&by(), &new))? {
+            KeyCreated::Created(info) => {
+                let mut shown = serde_json::to_value(info).unwrap_or_default();
+                shown["key"] = key.secret().into();
+                Ok(shown)
+            }
+            KeyCreated::NameTaken => Err(Failure::Ended(format!("a valid key is named {name}"))),
+            KeyCreated::TooMany => Err(Failure::Ended(format!("there are {MOST_KEYS} valid keys already"))),
+        }
+    }
+
+    fn keys(&self) -> Result<Vec<KeyInfo>, Failure> {
+        self.ask(self.store.keys())
+    }
+
+    fn revoke_key(&self, id: ApiKeyId) -> Result<(), Failure> {
+        let revoked = self.ask(self.store.revoke_key(&by(), id))?;
+        revoked
+            .map(drop)
+            .ok_or_else(|| Failure::NotFound(format!("there is no key {id}")))
+    }
+
+    fn audit(&self, filter: &AuditFilter, before: Option<i64>, limit: u16) -> Result<Vec<AuditEntry>, Failure> {
+        self.ask(self.store.audit(filter, before, limit))
     }
 
     fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure> {
@@ -209,6 +247,15 @@ impl Works for Database {
     fn rebuild_stats(&self) -> Result<(), Failure> {
         self.ask(self.store.rebuild())
     }
+}
+
+/// The user of this process, as the audit shows it.
+fn by() -> Principal {
+    let name = |variable| std::env::var(variable).ok();
+    let user = name("USER")
+        .or_else(|| name("LOGNAME"))
+        .unwrap_or_else(|| "unknown".to_owned());
+    Principal::CommandLine(user.chars().filter(|c| !c.is_control()).take(64).collect())
 }
 
 /// Unwraps a change. No version was given, so the version cannot be wrong.

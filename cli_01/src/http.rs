@@ -7,13 +7,17 @@ mod stream;
 use std::time::Duration;
 
 use pp_cli::config::DurationText;
-use pp_lib::domain::{AddUpTo, DeadLetter, DeadLetterId, Event, Json, KindName, Problem, Stats, Status, Work, WorkId};
+use pp_lib::access::ApiKey;
+use pp_lib::domain::{
+    AddUpTo, ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Problem, Scopes,
+    Stats, Status, Work, WorkId,
+};
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
-use pp_lib::store::{LetterFilter, Search, Selection};
+use pp_lib::store::{AuditFilter, LetterFilter, Search, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -27,13 +31,15 @@ const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
 
 pub(crate) struct Api {
     agent: Agent,
+    /// The header `Authorization`, if there is a key.
+    bearer: Option<String>,
     base: String,
     timeout: Duration,
 }
 
 impl Api {
     /// An API whose requests take at most `timeout` each.
-    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn new(url: &str, key: Option<&ApiKey>, timeout: Duration) -> Result<Self, Failure> {
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
@@ -46,13 +52,33 @@ impl Api {
             .build();
         Ok(Self {
             agent: config.new_agent(),
+            bearer: key.map(|key| format!("Bearer {}", key.secret())),
             base: base(url)?,
             timeout,
         })
     }
 
     fn get(&self, path: &str) -> RequestBuilder<ureq::typestate::WithoutBody> {
-        self.agent.get(self.url(path))
+        self.authorized(self.agent.get(self.url(path)))
+    }
+
+    fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.bearer {
+            Some(bearer) => request.header("authorization", bearer),
+            None => request,
+        }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder<ureq::typestate::WithBody> {
+        self.authorized(self.agent.post(self.url(path)))
+    }
+
+    fn patch(&self, path: &str) -> RequestBuilder<ureq::typestate::WithBody> {
+        self.authorized(self.agent.patch(self.url(path)))
+    }
+
+    fn delete_at(&self, path: &str) -> RequestBuilder<ureq::typestate::WithoutBody> {
+        self.authorized(self.agent.delete(self.url(path)))
     }
 
     fn url(&self, path: &str) -> String {
@@ -112,6 +138,10 @@ impl Api {
             _ => format!("{} answers {status}", self.base),
         };
         match status {
+            StatusCode::UNAUTHORIZED if self.bearer.is_none() => {
+                Failure::Usage("the API asks for a key; set PP_API_KEY or PP_API_KEY_FILE".to_owned())
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Usage(line),
             StatusCode::NOT_FOUND => Failure::NotFound(line),
             StatusCode::CONFLICT => Failure::Ended(line),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(line),
@@ -146,7 +176,7 @@ impl Works for Api {
     }
 
     fn create(&self, wanted: CreateWork) -> Result<Work, Failure> {
-        let request = self.agent.post(self.url("/work"));
+        let request = self.post("/work");
         let reply = match body(&wanted) {
             Some(body) => request.content_type("application/json").send(body),
             None => request.send_empty(),
@@ -155,21 +185,21 @@ impl Works for Api {
     }
 
     fn update(&self, id: WorkId, args: &Json) -> Result<Work, Failure> {
-        let request = self.agent.patch(self.url(&format!("/work/{id}")));
+        let request = self.patch(&format!("/work/{id}"));
         let body = format!("{{{}}}", args_field(args));
         self.answer(request.content_type("application/json").send(body))
     }
 
     fn cancel(&self, id: WorkId) -> Result<Work, Failure> {
-        self.answer(self.agent.post(self.url(&format!("/work/{id}/cancel"))).send_empty())
+        self.answer(self.post(&format!("/work/{id}/cancel")).send_empty())
     }
 
     fn retry(&self, id: WorkId) -> Result<Work, Failure> {
-        self.answer(self.agent.post(self.url(&format!("/work/{id}/retry"))).send_empty())
+        self.answer(self.post(&format!("/work/{id}/retry")).send_empty())
     }
 
     fn delete(&self, id: WorkId) -> Result<(), Failure> {
-        let request = self.agent.delete(self.url(&format!("/work/{id}")));
+        let request = self.delete_at(&format!("/work/{id}"));
         match self.read(request.call())? {
             (StatusCode::NO_CONTENT, _) => Ok(()),
             (status, body) => Err(self.refused(status, &body)),
@@ -196,14 +226,14 @@ impl Works for Api {
     }
 
     fn redrive(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
-        let request = self.agent.post(self.url("/deadletter/redrive"));
+        let request = self.post("/deadletter/redrive");
         let request = request.query_pairs(letters_parameters(which, dry_run));
         let Redriven { redriven } = self.answer(request.send_empty())?;
         Ok(redriven)
     }
 
     fn drop_letters(&self, which: &Selection, dry_run: bool) -> Result<u64, Failure> {
-        let request = self.agent.delete(self.url("/deadletter"));
+        let request = self.delete_at("/deadletter");
         let request = request.query_pairs(letters_parameters(which, dry_run));
         let Dropped { dropped } = self.answer(request.call())?;
         Ok(dropped)
@@ -214,15 +244,45 @@ impl Works for Api {
     }
 
     fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {
-        let request = self.agent.put(self.url(&format!("/kind/{kind}")));
+        let request = self.authorized(self.agent.put(self.url(&format!("/kind/{kind}"))));
         let body = declaration.json().to_string();
         self.answer(request.content_type("application/json").send(body))
     }
 
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure> {
-        let request = self.agent.patch(self.url(&format!("/kind/{kind}")));
+        let request = self.patch(&format!("/kind/{kind}"));
         let body = format!("{{\"policy\":{change}}}");
         self.answer(request.content_type("application/json").send(body))
+    }
+
+    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure> {
+        let body = json!({"name": name, "scopes": scopes}).to_string();
+        self.answer(self.post("/key").content_type("application/json").send(body))
+    }
+
+    fn keys(&self) -> Result<Vec<KeyInfo>, Failure> {
+        self.answer(self.get("/key").call())
+    }
+
+    fn revoke_key(&self, id: ApiKeyId) -> Result<(), Failure> {
+        let request = self.delete_at(&format!("/key/{id}"));
+        match self.read(request.call())? {
+            (StatusCode::NO_CONTENT, _) => Ok(()),
+            (status, body) => Err(self.refused(status, &body)),
+        }
+    }
+
+    fn audit(&self, filter: &AuditFilter, before: Option<i64>, limit: u16) -> Result<Vec<AuditEntry>, Failure> {
+        self.pages(limit.into(), |last: Option<&AuditEntry>, limit| {
+            let before = last.map(|row| row.id).or(before);
+            let before = before.map(|before| ("before", before.to_string()));
+            let principal = filter.principal.clone().map(|principal| ("principal", principal));
+            let action = filter.action.clone().map(|action| ("action", action));
+            let pairs = [("limit", limit.to_string())].into_iter().chain(before);
+            self.get("/audit")
+                .query_pairs(pairs.chain(principal).chain(action))
+                .call()
+        })
     }
 
     fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure> {

@@ -1,6 +1,7 @@
 //! Prints answers: one JSON document exactly like the API's, which stays stable, or a table for people, which may
 //! change.
 
+mod keys;
 mod kinds;
 mod stats;
 
@@ -9,7 +10,7 @@ use std::io::{self, Write as _};
 use chrono::DateTime;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
-use pp_lib::domain::{DeadLetter, Event, Stats, Status, Work, WorkCode};
+use pp_lib::domain::{AuditEntry, DeadLetter, Event, KeyInfo, Stats, Status, Work, WorkCode};
 use pp_lib::streams::StreamedChange;
 use serde::Serialize;
 use serde_json::Value;
@@ -54,6 +55,21 @@ impl Output {
             Self::Json => json(kind),
             Self::Table => table(kinds::one_table(kind)),
         }
+    }
+
+    pub(crate) fn keys(self, keys: &[KeyInfo]) -> io::Result<()> {
+        self.list(keys, keys::list_table)
+    }
+
+    pub(crate) fn new_key(self, key: &Value) -> io::Result<()> {
+        match self {
+            Self::Json => json(key),
+            Self::Table => table(keys::new_table(key)),
+        }
+    }
+
+    pub(crate) fn audit(self, rows: &[AuditEntry]) -> io::Result<()> {
+        self.list(rows, keys::audit_table)
     }
 
     /// Prints a list. An empty one is an empty array, but no table.

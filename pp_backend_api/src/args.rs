@@ -1,6 +1,7 @@
 //! The settings of the API, which the standalone program uses too.
 
 use std::net::{TcpListener, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -10,7 +11,7 @@ use pp_http::{Budget, HostName};
 use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
 
-use crate::Config;
+use crate::{Asking, Config};
 
 /// The interval of heartbeats on a stream. It is shorter than the timeouts of proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -41,6 +42,19 @@ pub struct ApiArgs {
     #[arg(long, env = "PP_API_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub api_hosts: Vec<HostName>,
 
+    /// Whether API keys are asked for: auto asks on loopback as soon as there is a key, and always elsewhere; off never
+    /// asks.
+    #[arg(long, env = "PP_AUTH", value_enum, default_value = "auto")]
+    pub auth: Auth,
+
+    /// A file with the admin key of a database that has none. If it is missing, a key is made and written to it.
+    #[arg(long, env = "PP_ADMIN_KEY_FILE", value_name = "FILE")]
+    pub admin_key_file: Option<PathBuf>,
+
+    /// The time that rows of the audit are kept [unit: duration, as in 90d].
+    #[arg(long, env = "PP_AUDIT_RETAIN", value_name = "DURATION", default_value = "90d", value_parser = audit_retain)]
+    pub audit_retain: Duration,
+
     /// The time limit of a request's head, of its body and of its answer [unit: duration, as in 10s].
     #[arg(long, env = "PP_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub request_timeout: Duration,
@@ -62,10 +76,20 @@ pub struct ApiArgs {
     pub stream_clients: usize,
 }
 
+/// Whether API keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Auth {
+    /// On loopback as soon as there is a key, and always elsewhere.
+    Auto,
+    /// Never.
+    Off,
+}
+
 impl ApiArgs {
     /// The configuration of the server, with settings of the process.
-    pub fn config(&self, runtime: &RuntimeArgs) -> Config {
+    pub fn config(&self, runtime: &RuntimeArgs, asking: Asking) -> Config {
         Config {
+            asking,
             body_limit: self.body_limit,
             args_limit: runtime.args_limit,
             body_budget: self.body_budget,
@@ -152,6 +176,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn audit_retain(text: &str) -> Result<Duration, String> {
+    let day = Duration::from_secs(24 * 3600);
+    let retain = duration(text)?;
+    let within = (day..=day * 3660).contains(&retain).then_some(retain);
+    within.ok_or_else(|| "expected a duration from 1d to 3660d".to_owned())
+}
+
 fn idempotency_ttl(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
     let ttl = duration(text)?;
@@ -205,6 +236,7 @@ mod tests {
             ("--stream-clients", "1000001"),
             ("--idempotency-ttl", "59s"),
             ("--idempotency-ttl", "31d"),
+            ("--audit-retain", "0"),
         ] {
             let argument = format!("{flag}={value}");
             let error = parse(&[&argument]).unwrap_err();

@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use pp_lib::domain::Problem;
 use pp_lib::log_repeated;
 
+use crate::access::Caller;
 use crate::error::ApiError;
 
 /// Runs the request and always answers.
@@ -37,7 +38,8 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
     };
     if let Some((started, line)) = debug_line {
         let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
-        log::debug!("{line}: {status} after {micros} µs");
+        let by = Caller::of(response.request()).principal;
+        log::debug!("{line}: {status} to {by} after {micros} µs");
     }
     Ok(with_defaults(
         as_problem(context.of_untagged(response)),

@@ -198,6 +198,10 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = pp_http::problem_with(self.status, self.detail.as_ref(), self.faults.clone());
+        if self.status == StatusCode::UNAUTHORIZED {
+            let bearer = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
         if self.later {
             let second = header::HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);

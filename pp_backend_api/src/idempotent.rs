@@ -2,15 +2,16 @@
 
 use std::future::Future;
 
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
-use pp_lib::domain::MessageId;
+use pp_lib::domain::{MessageId, Principal};
 use pp_lib::runtime::new_message_id;
 use pp_lib::serving::{ActorError, DemandIdentity, KeyError, KeyedAnswer, KeyedRequest, Scope};
 use pp_lib::store::Answer;
 use serde::Serialize;
 
+use crate::access::Caller;
 use crate::answer::JSON;
 use crate::error::ApiError;
 use crate::{Api, answer};
@@ -31,9 +32,15 @@ where
     E: FnOnce(MessageId) -> F + Send + 'static,
     F: Future<Output = Result<Answer, KeyError>> + Send + 'static,
 {
+    let caller = Caller::of(request);
     let given = match key(request)? {
         Some(key) => {
-            let keyed = KeyedRequest::new(scope(request), key, request.query_string(), canonical_body(body));
+            let keyed = KeyedRequest::new(
+                scope(request, &caller.principal),
+                key,
+                request.query_string(),
+                canonical_body(body),
+            );
             api.ask(api.requests.answer(keyed, execute)).await?
         }
         None => KeyedAnswer {
@@ -58,7 +65,8 @@ fn canonical_body(body: &[u8]) -> &[u8] {
 
 /// The identity of a demand: its key, or a random one.
 pub(crate) fn demand_identity(request: &HttpRequest) -> Result<DemandIdentity, ApiError> {
-    let identity = key(request)?.map(|key| DemandIdentity::of_key(scope(request), key));
+    let caller = Caller::of(request);
+    let identity = key(request)?.map(|key| DemandIdentity::of_key(scope(request, &caller.principal), key));
     Ok(identity.unwrap_or_else(DemandIdentity::fresh))
 }
 
@@ -86,13 +94,13 @@ fn response(api: &Api, given: KeyedAnswer) -> Result<HttpResponse, ApiError> {
     answer::send(&api.answers, response, answer.body)
 }
 
-fn scope(request: &HttpRequest) -> Scope<'_> {
+fn scope<'a>(request: &'a HttpRequest, principal: &'a Principal) -> Scope<'a> {
     let path = request.path();
     Scope {
         method: request.method().as_str(),
         // A slash at the end does not change the resource.
         path: path.strip_suffix('/').unwrap_or(path),
-        credentials: request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes),
+        principal,
     }
 }
 
@@ -135,6 +143,8 @@ fn unquoted(rest: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
+
     use super::*;
 
     fn parsed(text: &[u8]) -> Option<String> {

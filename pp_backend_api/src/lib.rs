@@ -3,6 +3,7 @@
 //! [`run`] gets everything that is shared or belongs to the process: the listener, the work service, the health
 //! registry and the shutdown. Several services can therefore run in one process.
 
+mod access;
 mod answer;
 mod args;
 mod body;
@@ -13,6 +14,7 @@ mod idempotent;
 mod query;
 mod request_json;
 mod routes;
+mod start;
 mod stream;
 
 use std::io;
@@ -25,6 +27,7 @@ use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
+use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Registry;
@@ -35,7 +38,9 @@ use pp_lib::streams::Streams;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use args::{ApiArgs, bind};
+pub use access::Asking;
+pub use args::{ApiArgs, Auth, bind};
+pub use routes::needed_scopes;
 
 /// The limits of requests and of the server.
 #[derive(Clone, Debug)]
@@ -46,6 +51,8 @@ pub struct Config {
     pub args_limit: usize,
     /// The maximum bytes of all request bodies together, and of all answers together.
     pub body_budget: usize,
+    /// When keys are asked for.
+    pub asking: Asking,
     /// The hosts it answers to, in addition to loopback and the bound address.
     pub hosts: Vec<HostName>,
     /// The maximum number of connections.
@@ -71,6 +78,8 @@ pub struct Services {
     pub streams: Streams,
     /// The kinds, and their settings.
     pub kinds: Registry,
+    /// The API keys.
+    pub keys: KeyRing,
     /// The health of the process, for the health pages.
     pub health: Health,
 }
@@ -81,6 +90,7 @@ struct Api {
     demands: DemandService,
     streams: Streams,
     kinds: Registry,
+    keys: KeyRing,
     requests: IdempotentRequests,
     bodies: Budget,
     answers: Budget,
@@ -111,12 +121,15 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     log::info!("the API listens on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     let Ports {
         store,
         feed,
         broker,
         caches,
     } = ports;
+    let keys = KeyRing::new(store.clone());
+    let asking = start::asking(args, &keys, address).await?;
     // A durable broker accepts demands without the store.
     let part = match broker.durable() {
         true => health.part_with_stand_in("store", "broker"),
@@ -126,6 +139,8 @@ pub async fn serve(
     let (cache, mailbox) = (&caches.cache, args.mailbox);
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
+    let auditing = tokio::spawn(forget_old_audit(store.clone(), args.audit_retain, shutdown.clone()));
+    let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
@@ -137,14 +152,17 @@ pub async fn serve(
         demands,
         streams,
         kinds,
+        keys,
         health: health.clone(),
     };
     let grace = runtime.grace;
-    let served = run(args.config(runtime), listener, services, shutdown).await;
+    let served = run(args.config(runtime, asking), listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;
     following.await?;
+    following_keys.await?;
+    auditing.await?;
     watch_broker.await?;
     cleaning.await?;
     watch.await??;
@@ -163,6 +181,7 @@ pub async fn run(
         demands,
         streams,
         kinds,
+        keys,
         health,
     } = services;
     let stopping = health.clone();
@@ -176,6 +195,7 @@ pub async fn run(
         demands,
         streams,
         kinds,
+        keys,
         requests: requests.clone(),
         bodies: Budget::new(config.body_budget),
         answers: Budget::new(config.body_budget),

@@ -33,13 +33,15 @@ pub fn get() -> Route {
 }
 
 /// A route for unsupported methods: answers 405 and lists the allowed ones.
-pub fn others(allow: &'static str) -> Route {
-    web::to(move |request: HttpRequest| async move {
+pub fn others(allow: impl Into<String>) -> Route {
+    let allow = allow.into();
+    web::to(move |request: HttpRequest| {
         let detail = format!("{} is not supported here; use one of {allow}", request.method());
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
-        let value = header::HeaderValue::from_static(allow);
-        response.headers_mut().insert(header::ALLOW, value);
-        response
+        if let Ok(value) = header::HeaderValue::from_str(&allow) {
+            response.headers_mut().insert(header::ALLOW, value);
+        }
+        ready(response)
     })
 }
 

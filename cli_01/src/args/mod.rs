@@ -3,6 +3,7 @@
 //! Without a subcommand the program does the lookup that existing scripts call: `--id N` or `--work-code C`.
 
 mod dead_letters;
+mod keys;
 mod kinds;
 mod search;
 mod watch;
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
+use pp_lib::access::ApiKey;
 use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WorkCodePrefix, WorkId};
 use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
 use pp_lib::store::Search;
 
 use self::dead_letters::DeadletterAction;
+use self::keys::{AuditArgs, KeyAction, OwnKey};
 use self::kinds::KindAction;
 use self::search::SearchArgs;
 use self::watch::WatchArgs;
@@ -68,6 +71,9 @@ pub(crate) struct Args {
         default_value = "http://127.0.0.1:3000"
     )]
     api_url: String,
+
+    #[command(flatten)]
+    own_key: OwnKey,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -156,6 +162,11 @@ enum Action {
     /// List kinds of works, pause them or change their settings.
     #[command(subcommand)]
     Kind(KindAction),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(KeyAction),
+    /// Show who changed what, newest first.
+    Audit(AuditArgs),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -178,14 +189,14 @@ pub(crate) struct Settings {
 /// The source of answers and its settings.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Http(String),
+    Http(String, Option<ApiKey>),
     Db(DatabaseArgs),
 }
 
 impl Source {
     pub(crate) fn open(self, timeout: Duration) -> Result<Box<dyn Works>, Failure> {
         Ok(match self {
-            Self::Http(url) => Box::new(Api::new(&url, timeout)?),
+            Self::Http(url, key) => Box::new(Api::new(&url, key.as_ref(), timeout)?),
             Self::Db(args) => Box::new(Database::open(args, DATABASE, timeout)?),
         })
     }
@@ -195,7 +206,7 @@ impl Args {
     /// Checks the combinations that clap cannot check.
     pub(crate) fn resolve(self) -> Result<Settings, Failure> {
         let source = match self.call_type {
-            CallType::Http => Source::Http(self.api_url),
+            CallType::Http => Source::Http(self.api_url, self.own_key.key()?),
             CallType::Db => Source::Db(self.database),
         };
         let command = command(self.id, self.work_code, self.action)?;
@@ -262,6 +273,8 @@ impl Action {
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Kind(action) => Command::Kinds(action.command()?),
+            Self::Key(action) => Command::Keys(action.command()),
+            Self::Audit(audit) => Command::Keys(audit.command()),
             Self::Search(search) => Command::Search(search.search()?),
         })
     }

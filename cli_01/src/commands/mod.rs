@@ -1,13 +1,17 @@
 //! The commands. Each queries [`Works`], which hides the source, and prints the answer.
 
 mod dead_letters;
+mod keys;
 mod kinds;
 mod watch;
 
-use pp_lib::domain::{DeadLetter, DeadLetterId, Event, Json, KindName, Stats, Work, WorkId};
+use pp_lib::domain::{
+    ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Scopes, Stats, Work,
+    WorkId,
+};
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
-use pp_lib::store::{LetterFilter, Search, Selection};
+use pp_lib::store::{AuditFilter, LetterFilter, Search, Selection};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -15,6 +19,7 @@ use crate::http::Stream;
 use crate::output::Output;
 
 pub(crate) use dead_letters::{Change, DeadLetters};
+pub(crate) use keys::Keys;
 pub(crate) use kinds::Kinds;
 pub(crate) use watch::{Followed, Watch};
 
@@ -34,6 +39,7 @@ pub(crate) enum Command {
     Delete(WorkId),
     DeadLetters(DeadLetters),
     Kinds(Kinds),
+    Keys(Keys),
     Stats {
         /// Counts all works again first.
         rebuild: bool,
@@ -68,6 +74,7 @@ impl Command {
             Self::Delete(id) => works.delete(id)?,
             Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
             Self::Kinds(what) => kinds::kinds(works, &what, output)?,
+            Self::Keys(what) => keys::keys(works, &what, output)?,
             Self::Stats { rebuild, kind } => {
                 if rebuild {
                     works.rebuild_stats()?;
@@ -135,6 +142,18 @@ pub(crate) trait Works {
 
     /// Changes settings of a kind and answers it, or [`Failure::NotFound`].
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure>;
+
+    /// Makes a key and answers it with its secret, or [`Failure::Ended`] if there is one of the name.
+    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure>;
+
+    /// The keys, without their secrets.
+    fn keys(&self) -> Result<Vec<KeyInfo>, Failure>;
+
+    /// Ends a key, or [`Failure::NotFound`].
+    fn revoke_key(&self, id: ApiKeyId) -> Result<(), Failure>;
+
+    /// The matching rows of the audit below `before`, newest first.
+    fn audit(&self, filter: &AuditFilter, before: Option<i64>, limit: u16) -> Result<Vec<AuditEntry>, Failure>;
 
     /// The counters of all works, or of those of one kind.
     fn stats(&self, kind: Option<&KindName>) -> Result<Stats, Failure>;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Run, Work, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, MessageId, Principal, Run, Work, WorkId};
 use pp_lib::store::sqlite::SqliteStore;
 use pp_lib::store::{Changed, Completion, Completions as _, Guard, NewWork, Outcome, WorkChanges as _, WorkRows as _};
 use pp_testkit::cli::Called;
@@ -303,7 +303,9 @@ fn a_search_and_a_history_go_on_behind_pages_that_end_early() {
             store.create(&[work]).await.unwrap();
         }
         for _ in 0..20 {
-            let changed = store.update(WorkId(3), &large("u"), None, Duration::ZERO).await;
+            let changed = store
+                .update(&Principal::Open, WorkId(3), &large("u"), None, Duration::ZERO)
+                .await;
             assert!(matches!(changed.unwrap(), Changed::Applied(_)));
         }
     });

@@ -3,11 +3,12 @@
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::{Work, WorkId};
+use pp_lib::domain::{Principal, Work, WorkId};
 use pp_lib::serving::{ActorError, KeyError, Works};
 use pp_lib::store::Changed;
 
 use super::{no_such_work, parse_id};
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
@@ -35,7 +36,10 @@ pub(super) async fn update(
     let kind = api.ask(api.works.newest(id)).await?.ok_or_else(no_such_work)?.kind;
     let args = update.args(&kind).map_err(ApiError::unprocessable)?;
     api.check_args(&kind, Some(&args), "").await?;
-    let work = applied(api.ask(api.works.update(id, args, version)).await?)?;
+    let work = applied(
+        api.ask(api.works.update(&Caller::of(&request).principal, id, args, version))
+            .await?,
+    )?;
     let mut response = HttpResponse::Ok();
     response.insert_header((ETAG, tag(&work)));
     answer::send_json(&api.answers, response, &work)
@@ -65,9 +69,10 @@ async fn post(deed: Action, api: &Api, request: &HttpRequest, id: &str, body: Bo
     let id = parse_id(id)?;
     body.parse_if_any::<Object<Empty>>(request)?;
     let (works, wanted) = (api.works.clone(), Preconditions::of(request)?);
+    let by = Caller::of(request).principal;
     idempotent::answer_once(api, request, &body.bytes, move |_| async move {
         let changed = match expected_version(&works, id, wanted).await? {
-            Changed::Applied(version) => deed.done(&works, id, version).await?,
+            Changed::Applied(version) => deed.done(&works, &by, id, version).await?,
             refused => return Err(KeyError::Refused(refused.map(drop))),
         };
         match changed {
@@ -79,10 +84,16 @@ async fn post(deed: Action, api: &Api, request: &HttpRequest, id: &str, body: Bo
 }
 
 impl Action {
-    async fn done(self, works: &Works, id: WorkId, version: Option<i64>) -> Result<Changed<Work>, ActorError> {
+    async fn done(
+        self,
+        works: &Works,
+        by: &Principal,
+        id: WorkId,
+        version: Option<i64>,
+    ) -> Result<Changed<Work>, ActorError> {
         match self {
-            Self::Cancel => works.cancel(id, version).await,
-            Self::Retry => works.retry(id, version).await,
+            Self::Cancel => works.cancel(by, id, version).await,
+            Self::Retry => works.retry(by, id, version).await,
         }
     }
 }
@@ -96,7 +107,10 @@ pub(super) async fn delete(
     let id = parse_id(&id)?;
     let wanted = Preconditions::of(&request)?;
     let version = applied(api.ask(expected_version(&api.works, id, wanted)).await?)?;
-    applied(api.ask(api.works.delete(id, version)).await?)?;
+    applied(
+        api.ask(api.works.delete(&Caller::of(&request).principal, id, version))
+            .await?,
+    )?;
     Ok(HttpResponse::NoContent().finish())
 }
 

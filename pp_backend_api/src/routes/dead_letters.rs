@@ -6,6 +6,7 @@ use pp_lib::store::{LetterFilter, Selection};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded::Serializer;
 
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::{self, number};
@@ -90,10 +91,10 @@ fn next_query(filter: &LetterFilter, limit: u16, last: DeadLetterId) -> String {
 pub(super) async fn redrive(api: web::Data<Api>, request: HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
     let (which, dry_run) = selection(&request)?;
     body.parse_if_any::<Object<Empty>>(&request)?;
-    let store = api.works.clone();
+    let (store, by) = (api.works.clone(), Caller::of(&request).principal);
     idempotent::answer_once(&api, &request, &body.bytes, move |_| async move {
         // A repeated request finds fewer letters, because redriven ones are gone.
-        let redriven = store.redrive(which, dry_run).await?;
+        let redriven = store.redrive(&by, which, dry_run).await?;
         idempotent::ok_json(&Redriven { redriven, dry_run }, Vec::new())
     })
     .await
@@ -101,7 +102,8 @@ pub(super) async fn redrive(api: web::Data<Api>, request: HttpRequest, body: Bod
 
 pub(super) async fn drop_letters(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (which, dry_run) = selection(&request)?;
-    let dropped = api.ask(api.works.drop_letters(which, dry_run)).await?;
+    let by = Caller::of(&request).principal;
+    let dropped = api.ask(api.works.drop_letters(&by, which, dry_run)).await?;
     Ok(HttpResponse::Ok().json(Dropped { dropped, dry_run }))
 }
 

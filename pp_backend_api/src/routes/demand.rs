@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::serving::ProvisionalWork;
 
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
@@ -22,6 +23,7 @@ pub(super) async fn demand(
     let demanded = body
         .parse_if_any(&request)?
         .map_or_else(Demanded::default, |Object(demanded)| demanded);
+    Caller::of(&request).may_create(&demanded.kind)?;
     api.check_args(&demanded.kind, demanded.args.as_ref(), "").await?;
     let identity = idempotent::demand_identity(&request)?;
     let Demanded { kind, args, unique } = demanded;

@@ -8,6 +8,7 @@ use pp_lib::domain::{Fault, Json, JsonFault, KindName};
 use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind};
 use pp_lib::store::MOST_KINDS;
 
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::Preconditions;
@@ -44,7 +45,9 @@ pub(super) async fn declare(
             "add_up_to is built in, and declared by its workers; PATCH changes its settings",
         ));
     }
-    let kind = api.ask(api.kinds.declare(&name, &declaration)).await?;
+    let kind = api
+        .ask(api.kinds.declare(&Caller::of(&request).principal, &name, &declaration))
+        .await?;
     let full = || ApiError::new(StatusCode::CONFLICT, format!("there are {MOST_KINDS} kinds already"));
     Ok(shown(&kind.ok_or_else(full)?))
 }
@@ -70,7 +73,10 @@ pub(super) async fn set(
             Some(version)
         }
     };
-    match api.ask(api.kinds.set(&name, &policy, version)).await? {
+    match api
+        .ask(api.kinds.set(&Caller::of(&request).principal, &name, &policy, version))
+        .await?
+    {
         Ok(kind) => Ok(shown(&kind)),
         Err(Unchanged::Invalid(why)) => Err(ApiError::unprocessable(format!("/policy: {why}"))),
         Err(Unchanged::OtherVersion) => Err(ApiError::precondition_failed()),

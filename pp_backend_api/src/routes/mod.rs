@@ -4,6 +4,7 @@ mod changes;
 mod dead_letters;
 mod demand;
 mod index;
+mod keys;
 mod kinds;
 mod live;
 mod search;
@@ -13,68 +14,135 @@ mod works;
 
 use std::future::Future;
 
+use actix_web::Route;
+use actix_web::body::BoxBody;
+use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use pp_http::{get, others};
-use pp_lib::domain::WorkId;
+use pp_lib::domain::{Scope, WorkId};
 use tokio::time::timeout;
 
 use crate::Api;
+use crate::access::{self, Needs};
 use crate::error::ApiError;
 
-const READS: &str = "GET, HEAD";
-const POST: &str = "POST";
-const READS_AND_POST: &str = "GET, HEAD, POST";
-const READS_AND_CHANGES: &str = "GET, HEAD, PATCH, DELETE";
-const READS_PUT_AND_PATCH: &str = "GET, HEAD, PUT, PATCH";
-const READS_AND_DELETE: &str = "GET, HEAD, DELETE";
+/// A method of a path, what it needs, and its handler.
+pub(crate) struct Entry {
+    paths: &'static [&'static str],
+    pub(crate) verb: Verb,
+    pub(crate) needs: Needs,
+    to: fn(Route) -> Route,
+}
 
-/// Mounts every route except the health pages.
+/// The methods that routes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// GET and HEAD.
+    Read,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    /// True if this is the method.
+    pub(crate) fn is(self, method: &Method) -> bool {
+        match self {
+            Self::Read => matches!(*method, Method::GET | Method::HEAD),
+            Self::Post => method == Method::POST,
+            Self::Put => method == Method::PUT,
+            Self::Patch => method == Method::PATCH,
+            Self::Delete => method == Method::DELETE,
+        }
+    }
+
+    fn route(self) -> Route {
+        match self {
+            Self::Read => get(),
+            Self::Post => web::post(),
+            Self::Put => web::put(),
+            Self::Patch => web::patch(),
+            Self::Delete => web::delete(),
+        }
+    }
+
+    fn names(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+const fn entry(paths: &'static [&'static str], verb: Verb, needs: Needs, to: fn(Route) -> Route) -> Entry {
+    Entry { paths, verb, needs, to }
+}
+
+/// Every route except the health pages, which are open. The methods of a path stand together.
+#[rustfmt::skip]
+static TABLE: &[Entry] = &[
+    entry(&["/"], Verb::Read, Needs::Nothing, |route| route.to(index::index)),
+    entry(&["/work", "/work/"], Verb::Read, Needs::Read, |route| route.to(search::search)),
+    entry(&["/work", "/work/"], Verb::Post, Needs::Create, |route| route.to(works::create)),
+    entry(&["/work/bulk", "/work/bulk/"], Verb::Post, Needs::Create, |route| route.to(works::create_all)),
+    entry(&["/work/demand", "/work/demand/"], Verb::Post, Needs::Create, |route| route.to(demand::demand)),
+    entry(&["/work/search", "/work/search/"], Verb::Read, Needs::Read, |route| route.to(search::search)),
+    entry(&["/work/code/{code}"], Verb::Read, Needs::Read, |route| route.to(works::by_code)),
+    entry(&["/work/{id}"], Verb::Read, Needs::Read, |route| route.to(works::get)),
+    entry(&["/work/{id}"], Verb::Patch, Needs::Operate, |route| route.to(changes::update)),
+    entry(&["/work/{id}"], Verb::Delete, Needs::Operate, |route| route.to(changes::delete)),
+    entry(&["/work/{id}/cancel"], Verb::Post, Needs::Operate, |route| route.to(changes::cancel)),
+    entry(&["/work/{id}/retry"], Verb::Post, Needs::Operate, |route| route.to(changes::retry)),
+    entry(&["/work/{id}/events"], Verb::Read, Needs::Read, |route| route.to(works::events)),
+    entry(&["/stats", "/stats/"], Verb::Read, Needs::Read, |route| route.to(stats::stats)),
+    entry(&["/work/{id}/stream"], Verb::Read, Needs::Read, |route| route.to(streams::of_work)),
+    entry(&["/stream", "/stream/"], Verb::Read, Needs::Read, |route| route.to(streams::all)),
+    entry(&["/stats/stream"], Verb::Read, Needs::Read, |route| route.to(streams::stats)),
+    entry(&["/live"], Verb::Read, Needs::Nothing, |route| route.to(live::page)),
+    entry(&["/live.css"], Verb::Read, Needs::Nothing, |route| route.to(live::style)),
+    entry(&["/live.js"], Verb::Read, Needs::Nothing, |route| route.to(live::script)),
+    entry(&["/live.svg"], Verb::Read, Needs::Nothing, |route| route.to(live::icon)),
+    entry(&["/kind", "/kind/"], Verb::Read, Needs::Read, |route| route.to(kinds::list)),
+    entry(&["/kind/{name}"], Verb::Read, Needs::Read, |route| route.to(kinds::get)),
+    entry(&["/kind/{name}"], Verb::Put, Needs::Operate, |route| route.to(kinds::declare)),
+    entry(&["/kind/{name}"], Verb::Patch, Needs::Operate, |route| route.to(kinds::set)),
+    entry(&["/deadletter", "/deadletter/"], Verb::Read, Needs::Read, |route| route.to(dead_letters::list)),
+    entry(&["/deadletter", "/deadletter/"], Verb::Delete, Needs::Operate, |route| route.to(dead_letters::drop_letters)),
+    entry(&["/deadletter/redrive", "/deadletter/redrive/"], Verb::Post, Needs::Operate, |route| route.to(dead_letters::redrive)),
+    entry(&["/key", "/key/"], Verb::Read, Needs::Admin, |route| route.to(keys::list)),
+    entry(&["/key", "/key/"], Verb::Post, Needs::Admin, |route| route.to(keys::create)),
+    entry(&["/key/{id}"], Verb::Delete, Needs::Admin, |route| route.to(keys::revoke)),
+    entry(&["/audit", "/audit/"], Verb::Read, Needs::Admin, |route| route.to(keys::audit)),
+    entry(&["/session"], Verb::Post, Needs::Nothing, |route| route.to(keys::sign_in)),
+    entry(&["/session"], Verb::Delete, Needs::Nothing, |route| route.to(keys::sign_out)),
+];
+
+/// Mounts the routes of the table.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    let resource = |path, allow| web::resource::<Vec<&str>>(path).default_service(others(allow));
-    config
-        .service(resource(vec!["/"], READS).route(get().to(index::index)))
-        .service(
-            resource(vec!["/work", "/work/"], READS_AND_POST)
-                .route(web::post().to(works::create))
-                .route(get().to(search::search)),
-        )
-        .service(resource(vec!["/work/bulk", "/work/bulk/"], POST).route(web::post().to(works::create_all)))
-        .service(resource(vec!["/work/demand", "/work/demand/"], POST).route(web::post().to(demand::demand)))
-        .service(resource(vec!["/work/search", "/work/search/"], READS).route(get().to(search::search)))
-        .service(resource(vec!["/work/code/{code}"], READS).route(get().to(works::by_code)))
-        .service(
-            resource(vec!["/work/{id}"], READS_AND_CHANGES)
-                .route(get().to(works::get))
-                .route(web::patch().to(changes::update))
-                .route(web::delete().to(changes::delete)),
-        )
-        .service(resource(vec!["/work/{id}/cancel"], POST).route(web::post().to(changes::cancel)))
-        .service(resource(vec!["/work/{id}/retry"], POST).route(web::post().to(changes::retry)))
-        .service(resource(vec!["/work/{id}/events"], READS).route(get().to(works::events)))
-        .service(resource(vec!["/stats", "/stats/"], READS).route(get().to(stats::stats)))
-        .service(resource(vec!["/work/{id}/stream"], READS).route(get().to(streams::of_work)))
-        .service(resource(vec!["/stream", "/stream/"], READS).route(get().to(streams::all)))
-        .service(resource(vec!["/stats/stream"], READS).route(get().to(streams::stats)))
-        .service(resource(vec!["/live"], READS).route(get().to(live::page)))
-        .service(resource(vec!["/live.css"], READS).route(get().to(live::style)))
-        .service(resource(vec!["/live.js"], READS).route(get().to(live::script)))
-        .service(resource(vec!["/live.svg"], READS).route(get().to(live::icon)))
-        .service(resource(vec!["/kind", "/kind/"], READS).route(get().to(kinds::list)))
-        .service(
-            resource(vec!["/kind/{name}"], READS_PUT_AND_PATCH)
-                .route(get().to(kinds::get))
-                .route(web::put().to(kinds::declare))
-                .route(web::patch().to(kinds::set)),
-        )
-        .service(
-            resource(vec!["/deadletter", "/deadletter/"], READS_AND_DELETE)
-                .route(get().to(dead_letters::list))
-                .route(web::delete().to(dead_letters::drop_letters)),
-        )
-        .service(
-            resource(vec!["/deadletter/redrive", "/deadletter/redrive/"], POST)
-                .route(web::post().to(dead_letters::redrive)),
-        );
+    for entries in TABLE.chunk_by(|one, other| one.paths == other.paths) {
+        let allow: Vec<&str> = entries.iter().map(|entry| entry.verb.names()).collect();
+        let resource = web::resource(entries[0].paths.to_vec()).default_service(others(allow.join(", ")));
+        let resource = entries.iter().fold(resource, |resource, entry| {
+            resource.route((entry.to)(entry.verb.route()))
+        });
+        let authorize = move |request, next: Next<BoxBody>| access::authorize(entries, request, next);
+        config.service(resource.wrap(from_fn(authorize)));
+    }
+}
+
+/// The first path of every route, its method, and the scope that it needs.
+#[doc(hidden)]
+pub fn needed_scopes() -> Vec<(&'static str, &'static str, Option<Scope>)> {
+    let method = |entry: &Entry| entry.verb.names().split(',').next().unwrap_or_default();
+    TABLE
+        .iter()
+        .map(|entry| (entry.paths[0], method(entry), entry.needs.scope()))
+        .collect()
 }
 
 impl Api {

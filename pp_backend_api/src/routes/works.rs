@@ -8,6 +8,7 @@ use pp_lib::serving::{CreateWork, ProvisionalWork, Read, WorkOrDemand};
 use serde::Deserialize;
 
 use super::{no_such_work, parse_id};
+use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
@@ -38,6 +39,7 @@ pub(super) async fn create(
     let wanted = body
         .parse_if_any(&request)?
         .map_or_else(CreateWork::default, |Object(wanted)| wanted);
+    Caller::of(&request).may_create(&wanted.kind)?;
     api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
     let works = api.works.clone();
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
@@ -56,7 +58,9 @@ pub(super) async fn create_all(
     Body { bytes, mut share }: Body,
 ) -> Result<HttpResponse, ApiError> {
     let Bulk(wanted) = body::parse(&request, &bytes)?;
+    let caller = Caller::of(&request);
     for (place, wanted) in wanted.iter().enumerate() {
+        caller.may_create(&wanted.kind)?;
         let place = format!("/{place}");
         api.check_args(&wanted.kind, wanted.args.as_ref(), &place).await?;
     }

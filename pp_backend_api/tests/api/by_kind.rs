@@ -1,6 +1,6 @@
 //! Searches, streams, counters and dead letters of one kind.
 
-use pp_lib::domain::{Json, KindName, Origin};
+use pp_lib::domain::{Json, KindName, Origin, Principal};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::{NewWork, Outcome};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn created(server: &Server, name: &str) -> Value {
     let (kind_of, nothing) = (kind(name), Json::accepted("{}"));
     server
         .runtime
-        .block_on(server.store.declare(&kind_of, &nothing))
+        .block_on(server.store.declare(&Principal::Open, &kind_of, &nothing))
         .unwrap();
     let work = NewWork {
         kind: kind_of,

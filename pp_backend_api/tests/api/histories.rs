@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pp_lib::domain::{AddUpTo, WorkId};
+use pp_lib::domain::{AddUpTo, Principal, WorkId};
 use pp_lib::store::Changed;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn updated(server: &Server, times: usize) -> Value {
             let bound = AddUpTo::try_from(6).unwrap();
             let changed = server
                 .store
-                .update(id, &bound.args(), None, Duration::from_secs(60))
+                .update(&Principal::Open, id, &bound.args(), None, Duration::from_secs(60))
                 .await;
             assert!(matches!(changed.unwrap(), Changed::Applied(_)));
         }

@@ -1,5 +1,6 @@
 //! `Idempotency-Key`: repeated requests with a key make one work and get one answer.
 
+use super::access::{bearer, key};
 use super::server::Server;
 use pp_testkit::client::{Answer, send};
 
@@ -122,16 +123,18 @@ fn a_key_holds_for_one_resource_and_one_caller(server: &Server) {
         let headers = [&[("idempotency-key", "k")], headers].concat();
         post_with(server, "/work", &headers, "{}")
     };
-    let (without_caller, one, two) = (
-        asked(&[]),
-        asked(&[("authorization", "Bearer one")]),
-        asked(&[("authorization", "Bearer two")]),
+    let without_caller = asked(&[]);
+    replayed(&asked(&[]), &without_caller);
+    let [first, second] = ["one", "two"].map(|name| bearer(&key(server, name, "create,read")));
+    let (one, two) = (
+        asked(&[("authorization", &first)]),
+        asked(&[("authorization", &second)]),
     );
     assert_eq!(server.count(), 3);
-    replayed(&asked(&[("authorization", "Bearer one")]), &one);
-    replayed(&asked(&[("authorization", "Bearer two")]), &two);
-    replayed(&asked(&[]), &without_caller);
-    let many = post(server, "/work/bulk", "k", "[{}]");
+    replayed(&asked(&[("authorization", &first)]), &one);
+    replayed(&asked(&[("authorization", &second)]), &two);
+    let headers = [("idempotency-key", "k"), ("authorization", first.as_str())];
+    let many = post_with(server, "/work/bulk", &headers, "[{}]");
     assert_eq!((many.status, many.header("idempotent-replayed")), (200, ""));
     assert_eq!(server.count(), 4);
 }

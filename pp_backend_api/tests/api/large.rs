@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pp_backend_api::Config;
-use pp_lib::domain::{Json, KindName, Origin, PART_BYTES, Work, parts};
+use pp_lib::domain::{Json, KindName, Origin, PART_BYTES, Principal, Work, parts};
 use pp_lib::runtime::{new_message_id, new_work_code};
 use pp_lib::store::NewWork;
 use serde_json::Value;
@@ -60,7 +60,9 @@ fn pages_of_large_works_link_to_the_next_one(server: &Server) {
     let id = works[0].id;
     let args = Json::accepted(format!("\"{}\"", "u".repeat(Json::USUAL_LIMIT - 2)));
     for _ in 0..20 {
-        let updated = server.store.update(id, &args, None, std::time::Duration::ZERO);
+        let updated = server
+            .store
+            .update(&Principal::Open, id, &args, None, std::time::Duration::ZERO);
         server.runtime.block_on(updated).unwrap();
     }
     let (events, pages) = follow(server, &format!("/work/{id}/events"));

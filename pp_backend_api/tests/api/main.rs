@@ -14,6 +14,7 @@ macro_rules! on_both {
     };
 }
 
+mod access;
 mod budgets;
 mod by_kind;
 mod cancelling;

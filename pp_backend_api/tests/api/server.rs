@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pp_backend_api::{Config, Services};
+use pp_backend_api::{Asking, Config, Services};
 use pp_cli::watch::{WithoutWrites, watch_store};
+use pp_lib::access::KeyRing;
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
 use pp_lib::cache::CacheOptions;
@@ -30,6 +31,7 @@ pub(crate) const CONFIG: Config = Config {
     body_limit: 64 * 1024,
     args_limit: Json::USUAL_LIMIT,
     body_budget: 64 * 1024 * 1024,
+    asking: Asking::OnceThereAreKeys,
     hosts: Vec::new(),
     connections: 10_000,
     request_timeout: Duration::from_secs(10),
@@ -128,6 +130,9 @@ async fn serve(
     let (serving, works) = Serving::start(&store, &feed, &caches, options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
+    let keys = KeyRing::new(store.clone());
+    keys.refresh().await.unwrap_or_default();
+    let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
@@ -137,12 +142,14 @@ async fn serve(
         demands,
         streams,
         kinds,
+        keys,
         health,
     };
     let grace = config.grace;
     pp_backend_api::run(config, listener, services, shutdown).await.unwrap();
     watching.await.unwrap().unwrap();
     following.await.unwrap();
+    following_keys.await.unwrap();
     demanding.stop(grace).await;
     serving.stop(grace).await;
 }

@@ -1,0 +1,207 @@
+//! Who sends a request, and whether they may. Runs after routing, so no spelling of a path gets around it.
+
+use std::sync::Arc;
+
+use actix_web::body::{BoxBody, EitherBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, ORIGIN};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, web};
+use pp_lib::access::{ApiKey, KeyRing};
+use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
+
+use crate::Api;
+use crate::error::ApiError;
+use crate::routes::Entry;
+
+/// The cookie of a browser that has signed in.
+pub(crate) const COOKIE_NAME: &str = "pp_key";
+
+/// When keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Never. A key that is given still names its holder.
+    Never,
+    /// As soon as the store has a valid key.
+    OnceThereAreKeys,
+    /// Always.
+    Always,
+}
+
+/// What a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// The scope `read`.
+    Read,
+    /// The scope `create`, of the kind that the request names.
+    Create,
+    /// The scope `operate`.
+    Operate,
+    /// The scope `admin`.
+    Admin,
+}
+
+impl Needs {
+    /// The scope, of any kind. `None` if nothing is needed.
+    pub(crate) fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Nothing => None,
+            Self::Read => Some(Scope::Read),
+            Self::Create => Some(Scope::Create(None)),
+            Self::Operate => Some(Scope::Operate),
+            Self::Admin => Some(Scope::Admin),
+        }
+    }
+
+    fn allowed_by(self, scopes: &Scopes) -> bool {
+        match self {
+            // The kind is in the body; see [`Caller::may_create`].
+            Self::Create => scopes.allow_some_creation(),
+            needs => needs.scope().is_none_or(|scope| scopes.allow(&scope)),
+        }
+    }
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    /// The key; `None` where none is asked for.
+    key: Option<Arc<KeyInfo>>,
+}
+
+impl Caller {
+    /// The caller of a request that was let in.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    fn with(key: Arc<KeyInfo>) -> Self {
+        let principal = Principal::Key {
+            id: key.id,
+            name: key.name.clone(),
+        };
+        Self {
+            principal,
+            key: Some(key),
+        }
+    }
+
+    /// Fails unless works of this kind may be created.
+    pub(crate) fn may_create(&self, kind: &KindName) -> Result<(), ApiError> {
+        let needed = Scope::Create(Some(kind.clone()));
+        match &self.key {
+            Some(key) if !key.scopes.allow(&needed) => Err(missing(&needed)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Middleware of a resource: lets a request in if its caller may use the route of its method.
+pub(crate) async fn authorize(
+    entries: &'static [Entry],
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
+    // A method without a route is answered with 405, to everybody.
+    let needs = entries
+        .iter()
+        .find(|entry| entry.verb.is(request.method()))
+        .map(|entry| entry.needs);
+    if let Some(needs) = needs
+        && let Some(api) = request.app_data::<web::Data<Api>>().cloned()
+    {
+        match api.caller(request.method(), request.headers(), needs).await {
+            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Err(error) => {
+                let refused = request.into_response(error.error_response());
+                return Ok(refused.map_into_right_body());
+            }
+        }
+    }
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+/// A key as a request gives it.
+enum Given<'a> {
+    Header(&'a str),
+    Cookie(&'a str),
+}
+
+impl Api {
+    async fn caller(&self, method: &Method, headers: &HeaderMap, needs: Needs) -> Result<Caller, ApiError> {
+        let asked = match self.config.asking {
+            Asking::Never => false,
+            Asking::OnceThereAreKeys => self.keys.has_keys(),
+            Asking::Always => true,
+        };
+        let given = given(headers);
+        if needs == Needs::Nothing || (!asked && given.is_none()) {
+            return Ok(Caller::default());
+        }
+        let key = match &given {
+            Some(Given::Header(text) | Given::Cookie(text)) => find(&self.keys, text).await,
+            None => None,
+        };
+        let Some(key) = key else {
+            return match (asked, given) {
+                (false, _) => Ok(Caller::default()),
+                (true, None) => Err(unauthorized("this needs an API key: send `Authorization: Bearer pp_…`")),
+                (true, Some(_)) => Err(unauthorized("this API key is not valid: it is mistyped or was revoked")),
+            };
+        };
+        let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        // A header `Origin` names this service by now; see `pp_http::known_host`.
+        if matches!(given, Some(Given::Cookie(_))) && !safe && !headers.contains_key(ORIGIN) {
+            let detail = "a change with the cookie of a browser needs the header Origin";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+        }
+        if asked && !needs.allowed_by(&key.scopes) {
+            let needed = needs.scope().unwrap_or(Scope::Admin);
+            return Err(missing(&needed));
+        }
+        let mut caller = Caller::with(key);
+        if !asked {
+            // Nothing is refused where no key is asked for.
+            caller.key = None;
+        }
+        Ok(caller)
+    }
+}
+
+/// The valid key that this text is.
+pub(crate) async fn find(keys: &KeyRing, text: &str) -> Option<Arc<KeyInfo>> {
+    let key: ApiKey = text.parse().ok()?;
+    keys.find(&key).await
+}
+
+fn given(headers: &HeaderMap) -> Option<Given<'_>> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        let text = value.to_str().unwrap_or_default();
+        let key = match text.split_once(' ') {
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+            _ => "",
+        };
+        return Some(Given::Header(key));
+    }
+    let pairs = headers.get_all(COOKIE).filter_map(|value| value.to_str().ok());
+    let pairs = pairs
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, value)| Given::Cookie(value))
+        .next()
+}
+
+pub(crate) fn unauthorized(detail: &'static str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, detail)
+}
+
+fn missing(needed: &Scope) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, format!("this API key lacks the scope {needed}"))
+}

@@ -42,7 +42,10 @@ FROM runtime AS pp_backend_api
 LABEL org.opencontainers.image.title="pp_backend_api" \
     org.opencontainers.image.description="PP's REST API, live streams and page"
 COPY --from=build /pp/target/release/pp_backend_api /usr/local/bin/
-ENV PP_API_BIND=0.0.0.0:3000
+COPY --from=build --chown=10001:10001 /empty /keys
+# The first start makes the admin key there.
+ENV PP_API_BIND=0.0.0.0:3000 PP_ADMIN_KEY_FILE=/keys/admin.key
+VOLUME /keys
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \
     CMD ["/usr/local/bin/cli_02", "--port", "3000", "--path", "/health/ready"]
@@ -90,7 +93,7 @@ LABEL org.opencontainers.image.title="pp_standalone" \
     org.opencontainers.image.description="All of PP in one process, on SQLite"
 COPY --from=build /pp/target/release/pp_standalone /usr/local/bin/
 COPY --from=build --chown=10001:10001 /empty /data
-ENV PP_API_BIND=0.0.0.0:3000 PP_DATA_DIR=/data
+ENV PP_API_BIND=0.0.0.0:3000 PP_ADMIN_KEY_FILE=/data/admin.key PP_DATA_DIR=/data
 VOLUME /data
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \

@@ -88,8 +88,28 @@ function open() {
   source.onerror = () => {
     state("reconnecting");
     // What was refused is not tried again by the browser.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 2000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && again(), 2000);
   };
+}
+
+// A stream does not tell why it was refused.
+async function again() {
+  const answer = await fetch("stats", { method: "HEAD" }).catch(() => null);
+  element("sign_in").hidden = ![401, 403].includes(answer?.status);
+  if (element("sign_in").hidden) open();
+  else state("sign in");
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const body = JSON.stringify({ key: element("key").value.trim() });
+  const headers = { "content-type": "application/json" };
+  const answer = await fetch("session", { method: "POST", headers, body }).catch(() => null);
+  element("refused").textContent = answer?.ok ? "" : "this key is not valid";
+  if (!answer?.ok) return;
+  element("key").value = "";
+  element("sign_in").hidden = true;
+  open();
 }
 
 function close() {
@@ -100,4 +120,5 @@ function close() {
 
 const follow = () => (document.hidden ? close() : source ?? open());
 document.addEventListener("visibilitychange", follow);
+element("sign_in").addEventListener("submit", signIn);
 follow();

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use pp_http::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 27] = [
+const ROUTES: [(&str, &str, &str); 33] = [
     (
         "POST",
         "/work",
@@ -89,6 +89,20 @@ const ROUTES: [(&str, &str, &str); 27] = [
         "/deadletter",
         "remove dead letters; ids=1,2,3 or kind, error (prefix) or all=true; dry_run",
     ),
+    (
+        "POST",
+        "/key",
+        "make an API key; {\"name\":name,\"scopes\":\"read,create:user.mail\"}",
+    ),
+    ("GET", "/key", "the API keys, without their secrets"),
+    ("DELETE", "/key/{id}", "end an API key"),
+    (
+        "GET",
+        "/audit",
+        "who changed what, newest first; principal, action, limit, before",
+    ),
+    ("POST", "/session", "sign a browser in; {\"key\":key}"),
+    ("DELETE", "/session", "sign a browser out"),
     ("GET", "/health/live", "liveness of the process"),
     ("GET", "/health/ready", "readiness of the process and its parts"),
     ("GET", "/", "this list"),

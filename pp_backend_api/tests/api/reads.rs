@@ -170,10 +170,11 @@ fn the_index_lists_routes_that_work() {
             .replace("{name}", "add_up_to")
             .replace("{code}", work["work_code"].as_str().unwrap());
         let status = match (method, path) {
-            ("POST", "/work/bulk") | ("PATCH", _) | ("PUT", _) => 422,
+            ("POST", "/work/bulk" | "/key" | "/session") | ("PATCH", _) | ("PUT", _) => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
             // The routes run in this order: an updated work is pending, and a cancelled one starts again.
             ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,
+            ("DELETE", "/key/{id}") => 404,
             ("DELETE", _) => 204,
             (_, "/work/demand") => 202,
             _ => 200,

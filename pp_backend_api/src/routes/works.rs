@@ -59,8 +59,8 @@ pub(super) async fn create_all(
 ) -> Result<HttpResponse, ApiError> {
     let Bulk(wanted) = body::parse(&request, &bytes)?;
     let caller = Caller::of(&request);
+    wanted.iter().try_for_each(|wanted| caller.may_create(&wanted.kind))?;
     for (place, wanted) in wanted.iter().enumerate() {
-        caller.may_create(&wanted.kind)?;
         let place = format!("/{place}");
         api.check_args(&wanted.kind, wanted.args.as_ref(), &place).await?;
     }

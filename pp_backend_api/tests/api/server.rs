@@ -131,7 +131,6 @@ async fn serve(
     let broker: AnyBroker = Arc::new(Memory::default());
     let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
     let keys = KeyRing::new(store.clone());
-    keys.refresh().await.unwrap_or_default();
     let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));

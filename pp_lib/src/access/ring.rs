@@ -58,7 +58,11 @@ impl KeyRing {
     async fn refresh_regularly(self, shutdown: CancellationToken) {
         let mut retry = Retry::new("reading the API keys");
         while !shutdown.is_cancelled() {
-            match self.refresh().await {
+            // A store that does not answer does not hold up the end.
+            let Some(refreshed) = shutdown.run_until_cancelled(self.refresh()).await else {
+                break;
+            };
+            match refreshed {
                 Ok(()) => {
                     retry.recovered();
                     shutdown.run_until_cancelled(sleep(INTERVAL)).await;

@@ -121,7 +121,8 @@ impl Project {
             password: folder::password(&home)?,
             home,
             record,
-            variables: Vec::new(),
+            // Its ports are on the loopback interface, where an API started by hand asks for no key either.
+            variables: vec![("PP_AUTH", std::env::var("PP_AUTH").unwrap_or_else(|_| "off".to_owned()))],
             temporary,
         })
     }

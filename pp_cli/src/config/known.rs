@@ -10,10 +10,15 @@ const MAX_DISTANCE: usize = 3;
 /// Every variable that a program, make or Docker Compose reads. A test compares this list with the table in the README.
 pub const KNOWN: &[&str] = &[
     "PP_ADD_UP_TO",
+    "PP_ADMIN_KEY_FILE",
     "PP_API_BIND",
     "PP_API_HOSTS",
     "PP_API_PORT",
+    "PP_API_KEY",
+    "PP_API_KEY_FILE",
     "PP_API_URL",
+    "PP_AUDIT_RETAIN",
+    "PP_AUTH",
     "PP_ARGS",
     "PP_ARGS_LIMIT",
     "PP_BATCH",

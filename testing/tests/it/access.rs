@@ -26,7 +26,7 @@ fn an_address_that_others_reach_needs_a_key_or_a_word() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let last = ended.stderr.lines().last().unwrap();
     for advice in [
-        "error: PP_API_BIND",
+        "PP_API_BIND: 0.0.0.0:",
         "PP_ADMIN_KEY_FILE",
         "cli_01 key create",
         "PP_AUTH=off",

@@ -42,6 +42,7 @@ fn start(program: Program, image: &Stage, port: u16, folder: &Path) -> Process {
     let variables = image.variables().into_iter();
     let program = variables.fold(program, |program, (variable, value)| match variable.as_str() {
         "PP_DATA_DIR" => program.set(&variable, folder),
+        "PP_ADMIN_KEY_FILE" => program.set(&variable, folder.join("admin.key")),
         _ => program.set(
             &variable,
             value

@@ -9,7 +9,7 @@ mod on_servers {
     use lapin::types::{AMQPValue, FieldTable};
     use pp_conformance::store::everything;
     use pp_lib::broker::{AnyBroker, Queue};
-    use pp_lib::domain::{DeadLetter, Json, KindName, Status};
+    use pp_lib::domain::{DeadLetter, Json, KindName, Principal, Status};
     use pp_lib::feed::memory::MemoryFeed;
     use pp_lib::kinds::{Policy, Registry};
     use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
@@ -60,7 +60,7 @@ mod on_servers {
             let (demands, dead_letters) = (&self.demands, &self.dead_letters);
             let policy = format!(r#"{{"policy":{{"queue":"{demands}","dead_letter_queue":"{dead_letters}"}}}}"#);
             self.store
-                .declare(&self.kind, &Json::accepted(policy))
+                .declare(&Principal::Open, &self.kind, &Json::accepted(policy))
                 .await
                 .unwrap()
                 .unwrap();
@@ -190,7 +190,10 @@ mod on_servers {
         // One that says neither its kind nor a reason is of the kind whose queue it is.
         system.publish(&system.dead_letters, "c", None, SUM).await;
         assert_eq!(system.letter(2).await.kind, system.kind);
-        assert_eq!(system.store.redrive(&Selection::ALL).await.unwrap(), 2);
+        assert_eq!(
+            system.store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(),
+            2
+        );
         system.until(async || system.done().await == 2).await;
         assert_eq!(system.letter(1).await.body.as_deref(), Some("{"));
         system.leave().await;
@@ -218,7 +221,14 @@ mod on_servers {
         system.publish(&system.demands, "bad", None, "{").await;
         let bad = system.letter(2).await;
         assert_eq!(bad.kind, system.kind);
-        assert_eq!(system.store.redrive(&Selection::Ids(vec![letter.id])).await.unwrap(), 1);
+        assert_eq!(
+            system
+                .store
+                .redrive(&Principal::Open, &Selection::Ids(vec![letter.id]))
+                .await
+                .unwrap(),
+            1
+        );
         system.until(async || system.done().await == 1).await;
         assert_eq!(system.letter(1).await.id, bad.id);
         system.leave().await;

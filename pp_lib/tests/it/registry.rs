@@ -144,7 +144,11 @@ impl System {
     }
 
     async fn set(&self, kind: &KindName, change: &str) {
-        self.registry.set(kind, &json(change), None).await.unwrap().unwrap();
+        self.registry
+            .set(&Principal::Open, kind, &json(change), None)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn create(&self, kind: &KindName) -> Work {
@@ -256,7 +260,11 @@ async fn an_operator_gives_no_queue_two_uses() {
         (sms.clone(), "{}"),
     ] {
         let declaration = json(&format!(r#"{{"policy":{policy}}}"#));
-        store.declare(&kind, &declaration).await.unwrap().unwrap();
+        store
+            .declare(&Principal::Open, &kind, &declaration)
+            .await
+            .unwrap()
+            .unwrap();
     }
     for (change, fault) in [
         (
@@ -276,18 +284,26 @@ async fn an_operator_gives_no_queue_two_uses() {
             "dead_letter_queue must differ from queue",
         ),
     ] {
-        let refused = registry.set(&sms, &json(change), None).await.unwrap();
+        let refused = registry.set(&Principal::Open, &sms, &json(change), None).await.unwrap();
         assert_eq!(refused.err(), Some(Unchanged::Invalid(fault.to_owned())), "{change}");
     }
     let shared = r#"{"queue":"user.sms","dead_letter_queue":"user.deadletter"}"#;
-    let shared = registry.set(&sms, &json(shared), None).await.unwrap().unwrap();
+    let shared = registry
+        .set(&Principal::Open, &sms, &json(shared), None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(shared.fault, None);
 
     // What a program declares is shown as a fault, and other settings can be changed.
     let declaration = json(r#"{"policy":{"dead_letter_queue":"user.mail"}}"#);
-    store.declare(&report, &declaration).await.unwrap().unwrap();
+    store
+        .declare(&Principal::Open, &report, &declaration)
+        .await
+        .unwrap()
+        .unwrap();
     let paused = registry
-        .set(&report, &json(r#"{"paused":true}"#), None)
+        .set(&Principal::Open, &report, &json(r#"{"paused":true}"#), None)
         .await
         .unwrap()
         .unwrap();
@@ -301,7 +317,11 @@ async fn a_worker_takes_from_the_queue_in_force() {
     let registry = Registry::new(store.clone(), Arc::new(Memory::default()));
     let declare = async |queue: &str| {
         let declaration = json(&format!(r#"{{"policy":{{"queue":"{queue}"}}}}"#));
-        store.declare(&mail(), &declaration).await.unwrap().unwrap();
+        store
+            .declare(&Principal::Open, &mail(), &declaration)
+            .await
+            .unwrap()
+            .unwrap();
         registry.refresh().await.unwrap();
     };
     let shutdown = CancellationToken::new();
@@ -338,7 +358,11 @@ async fn a_kind_that_another_process_declares_is_known_with_its_first_work() {
     assert_eq!(undeclared, Err(UnknownKind::Undeclared(vec![])));
 
     let declaration = r#"{"policy":{},"args_schema":{"required":["to"]}}"#;
-    store.declare(&Principal::Open, &mail(), &json(declaration)).await.unwrap().unwrap();
+    store
+        .declare(&Principal::Open, &mail(), &json(declaration))
+        .await
+        .unwrap()
+        .unwrap();
     let faults = registry.check(&mail(), &json("{}")).await;
     assert!(
         matches!(&faults, Err(UnknownKind::Invalid(faults)) if matches!(&faults[..], [Fault { .. }])),
@@ -355,7 +379,10 @@ async fn requests_for_a_kind_wait_for_one_look_and_are_not_refused_while_the_sto
     let scripted = ScriptedStore::new(store.clone());
     let registry = Registry::new(scripted.clone(), Arc::new(Memory::default()));
     registry.refresh().await.unwrap();
-    store.declare(&Principal::Open, &mail(), &json(r#"{"policy":{}}"#)).await.unwrap();
+    store
+        .declare(&Principal::Open, &mail(), &json(r#"{"policy":{}}"#))
+        .await
+        .unwrap();
     let looks = || scripted.answered(Call::KindsRevision).len();
     let before = looks();
     let (kind, args) = (mail(), json("{}"));

@@ -94,6 +94,7 @@ pub async fn the_first_admin_key_is_made_once(store: AnyStore) {
     assert_eq!(store.audit(&filter, None, 10).await.unwrap().len(), 1);
 }
 
+/// A revoked key makes room for another.
 pub async fn there_is_a_most_of_valid_keys(store: AnyStore) {
     for number in 0..MOST_KEYS {
         create(&store, &new(&format!("key {number}"), "read")).await;

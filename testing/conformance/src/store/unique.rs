@@ -229,7 +229,7 @@ pub async fn a_dry_run_counts_works_with_one_unique_once(store: AnyStore) {
         .unwrap();
     failed_work(&store, "u", 5).await;
     assert_eq!(store.count_redrivable(&Selection::ALL).await.unwrap(), 2501);
-    assert_eq!(store.redrive(&Selection::ALL).await.unwrap(), 2501);
+    assert_eq!(store.redrive(&Principal::Open, &Selection::ALL).await.unwrap(), 2501);
     assert_eq!(store.count_redrivable(&Selection::ALL).await.unwrap(), 0);
 }
 

@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use pp_chaos::asks::{Ask, MOODY, Mood};
 use pp_chaos::{handlers, queues};
 use pp_lib::broker::Queue;
-use pp_lib::domain::{Json, KindName};
+use pp_lib::domain::{Json, KindName, Principal};
 use pp_lib::kinds::set_policy;
 use pp_lib::store::AnyStore;
 
@@ -24,12 +24,12 @@ async fn queues_of_a_policy_are_set_up_worked_off_and_emptied() {
     let kind: KindName = MOODY.parse().unwrap();
     let store: AnyStore = Arc::new(place.store().await);
     store
-        .declare(&kind, &Json::accepted(r#"{"policy":{}}"#))
+        .declare(&Principal::Open, &kind, &Json::accepted(r#"{"policy":{}}"#))
         .await
         .unwrap()
         .unwrap();
     let names = format!(r#"{{"queue":"{demands}","dead_letter_queue":"{dead_letters}"}}"#);
-    set_policy(&store, &kind, &Json::accepted(names), None)
+    set_policy(&store, &Principal::Open, &kind, &Json::accepted(names), None)
         .await
         .unwrap()
         .unwrap();

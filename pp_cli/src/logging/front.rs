@@ -27,7 +27,7 @@ impl Log for Front {
             return self.logger.log(record);
         }
         // actix logs this at a stop, for connections that it no longer accepts.
-        let is_stop = record.args().as_str() == Some("No workers");
+        let is_stop = record.args().to_string() == "No workers";
         if is_stop || record.target().starts_with(ABOUT_CLIENTS) {
             return self.logger.log(&record.to_builder().level(Level::Debug).build());
         }

@@ -231,14 +231,14 @@ mod on_servers {
         assert_eq!(letters.len(), 2);
         for letter in &letters {
             let which = Selection::Ids(vec![letter.id]);
-            // The encoding of a number in an array: its length, then the number.
-            let words = [&[0, 0, 0, 8], &letter.id.0.to_be_bytes()[..]].concat();
             let count = lossy
-                .losing(words, lossy.store.redrive(&Principal::Open, &which))
+                .losing(*b"COMMIT", lossy.store.redrive(&Principal::Open, &which))
                 .await
                 .unwrap();
             assert_eq!(count, 0, "the call that counted it was not heard of");
         }
+        let audited = lossy.count("audit WHERE action = 'deadletter.redrive'").await;
+        assert_eq!(audited, 2, "each redrive is told once");
         let work = lossy.work(letters[1].work_id.unwrap()).await;
         assert_eq!((work.status, work.version), (Status::Pending, 2));
         let told = [Variable::ComputeStart, Variable::ComputeError, Variable::WorkRedriven];

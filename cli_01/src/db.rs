@@ -21,6 +21,7 @@ use pp_lib::store::{
     AnyStore, AuditFilter, Changed, KeyCreated, LetterFilter, MOST_EVENTS, MOST_KEYS, MOST_KINDS, NewKey, Search,
     Selection, may_have_more_events,
 };
+use pp_lib::tls::Trust;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,7 +39,12 @@ pub(crate) struct Database {
 
 impl Database {
     /// Opens the selected database, or the default.
-    pub(crate) fn open(mut args: DatabaseArgs, default: &str, timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        mut args: DatabaseArgs,
+        default: &str,
+        trust: &Trust,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
         let address = args
             .address_or(default)
@@ -49,7 +55,7 @@ impl Database {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         // The runtime is leaked, because dropping it would wait for calls to a database that does not answer.
         let runtime = Box::leak(Box::new(runtime.map_err(unavailable)?));
-        let opening = connect::store(&address, &args, Schema::Check, timeout);
+        let opening = connect::store(&address, &args, trust, Schema::Check, timeout);
         let store = runtime.block_on(opening).map_err(unavailable)?;
         Ok(Self {
             store,

@@ -15,10 +15,12 @@ use pp_lib::domain::{
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{AuditFilter, LetterFilter, Search, Selection};
+use pp_lib::tls::{self, Trust};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http::{Response, StatusCode, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body, RequestBuilder};
 
 use crate::commands::{Followed, Works};
@@ -39,7 +41,7 @@ pub(crate) struct Api {
 
 impl Api {
     /// An API whose requests take at most `timeout` each.
-    pub(crate) fn new(url: &str, key: Option<&ApiKey>, timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn new(url: &str, key: Option<&ApiKey>, trust: &Trust, timeout: Duration) -> Result<Self, Failure> {
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
@@ -47,6 +49,7 @@ impl Api {
             .max_redirects_will_error(false)
             // Requests go directly to the given address, never through a proxy.
             .proxy(None)
+            .tls_config(trusting(trust))
             .user_agent(concat!("cli_01/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
@@ -125,7 +128,10 @@ impl Api {
         Failure::Unavailable(match error {
             ureq::Error::Timeout(_) => format!("{base} did not answer within {}", DurationText(self.timeout)),
             ureq::Error::BodyExceedsLimit(limit) => format!("{base} answers with more than {limit} bytes"),
-            ureq::Error::Io(error) => format!("{base} cannot be reached (--api-url, PP_API_URL): {error}"),
+            ureq::Error::Io(error) => format!(
+                "{base} cannot be reached (--api-url, PP_API_URL): {}",
+                tls::words(error)
+            ),
             ureq::Error::HostNotFound => format!("{base} cannot be reached (--api-url, PP_API_URL): unknown host"),
             other => format!("{base} does not answer like an API of PP: {other}"),
         })
@@ -381,14 +387,24 @@ fn parameters(search: &Search) -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// TLS for the client, with the authorities that are trusted.
+fn trusting(trust: &Trust) -> TlsConfig {
+    let authorities = trust.certificates();
+    let authorities = authorities.iter().map(|one| Certificate::from_der(one).to_owned());
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(tls::provider())
+        .root_certs(RootCerts::from(authorities))
+        .build()
+}
+
 /// Parses an address: scheme, host and optional path, without a slash at the end.
 fn base(url: &str) -> Result<String, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("PP_API_URL: {why}, expected http://host:port"));
+    let wrong = |why: &str| Failure::Usage(format!("PP_API_URL: {why}, expected http://host:port or https://"));
     let parsed: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
     match parsed.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("`https://` needs TLS, which this program does not support")),
-        _ => return Err(wrong("not a URL with the scheme http")),
+        Some("http" | "https") => {}
+        _ => return Err(wrong("not a URL with the scheme http or https")),
     }
     if parsed.query().is_some()
         || parsed
@@ -405,10 +421,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_http_address_is_accepted() {
+    fn only_an_address_of_http_is_accepted() {
         for (good, expected) in [
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("http://localhost/", "http://localhost"),
+            ("https://pp.example.com", "https://pp.example.com"),
             ("http://[::1]:3000/pp/", "http://[::1]:3000/pp"),
         ] {
             assert_eq!(base(good).unwrap(), expected);
@@ -416,7 +433,6 @@ mod tests {
         for bad in [
             "",
             "localhost:3000",
-            "https://h",
             "ftp://h",
             "http://u:hunter2@h",
             "http://h/?a=b",

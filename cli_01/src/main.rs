@@ -33,6 +33,6 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let settings = command_line::<Args>().resolve()?;
-    let works = settings.source.open(settings.timeout)?;
+    let works = settings.source.open(&settings.trust, settings.timeout)?;
     settings.command.run(&*works, settings.output)
 }

@@ -4,10 +4,15 @@
 //! LF in method, path or header) are here. `request` writes the request.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use pp_tls::rustls::ClientConfig;
+use pp_tls::rustls::pki_types::ServerName;
+use pp_tls::{Check, Trust};
 use thiserror::Error;
 
 const HOST_LIMIT: usize = 253;
@@ -69,6 +74,24 @@ pub(crate) struct Args {
     /// Maximum size of the reply including heads, in bytes or with a unit (64KiB), at most 1GiB
     #[arg(long, default_value = "1MiB", value_name = "SIZE", allow_negative_numbers = true)]
     max_bytes: String,
+
+    /// Encrypt the exchange, with the server's certificate checked or not
+    #[arg(long, value_enum, default_value = "off", value_name = "MODE")]
+    tls: TlsMode,
+
+    /// A PEM file with authorities that are trusted beside those of this system [default: none]
+    #[arg(long, env = "PP_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TlsMode {
+    /// No TLS
+    Off,
+    /// The certificate must be for --host and of a trusted authority
+    Verify,
+    /// Any certificate will do, as for a health check on the same machine
+    Unverified,
 }
 
 /// A usage error: one line that names the flag, the value and the broken rule. The exit code is 2.
@@ -81,7 +104,7 @@ pub(crate) struct UsageError {
 }
 
 /// The checked settings of one call.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) host: Host,
     /// TCP port, never 0.
@@ -98,6 +121,14 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// The maximum size of the reply in bytes, including heads and chunk framing.
     pub(crate) max_bytes: u64,
+    pub(crate) tls: Option<Tls>,
+}
+
+/// What TLS needs: the checks, and the name that the certificate must have.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -122,8 +153,10 @@ impl Host {
 impl Args {
     /// Checks every value, in the order of the flags in `--help`.
     pub(crate) fn resolve(self) -> Result<Settings, UsageError> {
+        let host = checked("host", self.host, host)?;
         Ok(Settings {
-            host: checked("host", self.host, host)?,
+            tls: tls(self.tls, self.tls_ca, &host)?,
+            host,
             port: checked("port", self.port, port)?,
             method: checked("method", self.method, method)?,
             path: checked("path", self.path, path)?,
@@ -141,6 +174,27 @@ fn checked<T>(
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, UsageError> {
     parse(&value).map_err(|problem| UsageError { flag, value, problem })
+}
+
+fn tls(mode: TlsMode, file: Option<PathBuf>, host: &Host) -> Result<Option<Tls>, UsageError> {
+    let check = match mode {
+        TlsMode::Off => return Ok(None),
+        TlsMode::Verify => Check::ChainAndName,
+        TlsMode::Unverified => Check::Nothing,
+    };
+    let wrong = |flag, value: String, problem: String| UsageError { flag, value, problem };
+    let trust = match &file {
+        Some(file) => Trust::also(file).map_err(|error| ("tls-ca", file.display().to_string(), error)),
+        None => Ok(Trust::default()),
+    };
+    let config = trust.and_then(|trust| trust.client(check).map_err(|error| ("tls", "verify".to_owned(), error)));
+    let config = config.map_err(|(flag, value, error)| wrong(flag, value, error.to_string()))?;
+    let (value, name) = match host {
+        Host::Address(address) => (address.to_string(), Ok(ServerName::from(*address))),
+        Host::Name(name) => (name.clone(), ServerName::try_from(name.clone())),
+    };
+    let name = name.map_err(|_| wrong("host", value, "no name that TLS can check".to_owned()))?;
+    Ok(Some(Tls { config, name }))
 }
 
 fn host(text: &str) -> Result<Host, String> {

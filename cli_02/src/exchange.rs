@@ -1,4 +1,4 @@
-//! The socket and its time limit, which connect, send and receive share.
+//! The socket and its time limit, which connect, the handshake of TLS, send and receive share.
 //!
 //! Each wait lasts at most for the rest of the limit, so a server gains nothing by sending single bytes slowly.
 
@@ -8,9 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pp_tls::rustls::{ClientConnection, StreamOwned};
 use thiserror::Error;
 
-use crate::args::Host;
+use crate::args::{Host, Tls};
 
 /// The maximum number of addresses tried for one name.
 const ADDRESSES_LIMIT: usize = 8;
@@ -27,6 +28,9 @@ pub(crate) enum ExchangeError {
     /// None of the server's addresses accepts the connection. The source is the error of the last address.
     #[error("cannot connect to {to}")]
     Connect { to: String, source: io::Error },
+    /// The server does not speak TLS, or its certificate is refused.
+    #[error("cannot begin TLS with {to}: {why}")]
+    Tls { to: String, why: String },
     /// The connection broke while the request was sent.
     #[error("cannot send the request")]
     Send(#[source] io::Error),
@@ -38,13 +42,43 @@ pub(crate) enum ExchangeError {
 /// A connection for one request and one reply.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    stream: TcpStream,
+    stream: Wire,
     deadline: Deadline,
+}
+
+/// The bytes' way to the server.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Encrypted(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Encrypted(stream) => stream.get_ref(),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Encrypted(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Encrypted(stream) => stream.write(bytes),
+        }
+    }
 }
 
 impl Exchange {
     /// Connects. The time limit starts here.
-    pub(crate) fn open(host: &Host, port: u16, timeout: Duration) -> Result<Self, ExchangeError> {
+    pub(crate) fn open(host: &Host, port: u16, tls: Option<&Tls>, timeout: Duration) -> Result<Self, ExchangeError> {
         let deadline = Deadline {
             at: Instant::now() + timeout,
             timeout,
@@ -58,7 +92,13 @@ impl Exchange {
             // An address that never answers gets only a share of the time, so that the next one gets a turn.
             let share = deadline.left("connecting")? / (addresses.len() - index) as u32;
             match TcpStream::connect_timeout(&SocketAddr::new(*address, port), share.max(Duration::from_micros(1))) {
-                Ok(stream) => return Ok(Self { stream, deadline }),
+                Ok(socket) => {
+                    let stream = match tls {
+                        None => Wire::Plain(socket),
+                        Some(tls) => shake_hands(socket, tls, &host.authority(port), deadline)?,
+                    };
+                    return Ok(Self { stream, deadline });
+                }
                 Err(error) => last = error,
             }
         }
@@ -86,6 +126,7 @@ impl Exchange {
         let stage = "waiting for the server";
         loop {
             self.stream
+                .socket()
                 .set_read_timeout(Some(self.deadline.left(stage)?))
                 .map_err(ExchangeError::Receive)?;
             match self.stream.read(buffer) {
@@ -107,7 +148,12 @@ impl Exchange {
     fn send_some(&mut self, bytes: &[u8]) -> Result<usize, ExchangeError> {
         loop {
             let left = self.deadline.left("sending the request")?;
-            self.stream.set_write_timeout(Some(left)).map_err(ExchangeError::Send)?;
+            let socket = self.stream.socket();
+            // With TLS, writing may have to read first.
+            socket
+                .set_write_timeout(Some(left))
+                .and_then(|()| socket.set_read_timeout(Some(left)))
+                .map_err(ExchangeError::Send)?;
             match self.stream.write(bytes) {
                 Ok(0) => return Err(ExchangeError::Send(io::ErrorKind::WriteZero.into())),
                 Ok(count) => return Ok(count),
@@ -116,6 +162,24 @@ impl Exchange {
             }
         }
     }
+}
+
+fn shake_hands(mut socket: TcpStream, tls: &Tls, to: &str, deadline: Deadline) -> Result<Wire, ExchangeError> {
+    let failed = |why: String| ExchangeError::Tls { to: to.to_owned(), why };
+    let begun = ClientConnection::new(tls.config.clone(), tls.name.clone());
+    let mut connection = begun.map_err(|error| failed(error.to_string()))?;
+    while connection.is_handshaking() {
+        let left = deadline.left("beginning TLS")?;
+        let limited = socket
+            .set_read_timeout(Some(left))
+            .and_then(|()| socket.set_write_timeout(Some(left)));
+        match limited.and_then(|()| connection.complete_io(&mut socket)) {
+            Ok(_) => {}
+            Err(error) if is_worth_another_try(&error) => {}
+            Err(error) => return Err(failed(pp_tls::words(&error))),
+        }
+    }
+    Ok(Wire::Encrypted(Box::new(StreamOwned::new(connection, socket))))
 }
 
 /// True if the wait ended without a result. The time limit decides about another one.

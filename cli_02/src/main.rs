@@ -1,7 +1,7 @@
 //! `cli_02`, a hand-made HTTP/1.1 client on a raw TCP socket: one request, one reply, every byte shown.
 //!
 //! `args` checks the command line, `request` writes the request, `exchange` is the socket, `reply` and `chunked` read
-//! the reply, and `show` prints it. TLS, redirects, cookies, connection reuse and the meaning of PP's answers are left
+//! the reply, and `show` prints it. With TLS the bytes are those within it. Redirects, cookies, connection reuse and the meaning of PP's answers are left
 //! out on purpose; `cli_01` knows PP's API.
 
 mod args;
@@ -64,7 +64,7 @@ fn run() -> Result<ExitCode> {
 
 /// Sends the request, shows the reply as it arrives and answers its status code.
 fn converse(settings: &Settings, request: &Request, screen: &mut Screen<impl Write>) -> Result<u16> {
-    let mut exchange = Exchange::open(&settings.host, settings.port, settings.timeout)?;
+    let mut exchange = Exchange::open(&settings.host, settings.port, settings.tls.as_ref(), settings.timeout)?;
     let (sent, outcome) = exchange.send(request.bytes());
     screen.request(&request.bytes()[..sent])?;
     // A server may refuse a large request before it has read all of it, and close. Its reply explains more than the

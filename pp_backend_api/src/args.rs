@@ -2,17 +2,21 @@
 
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use pp_cli::config::{RuntimeArgs, duration, whole};
+use pp_cli::config::{ConfigError, RuntimeArgs, duration, whole};
 use pp_http::{Budget, HostName};
 use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
+use pp_lib::tls::{Identity, IdentityError};
 
 use crate::{Asking, Config};
 
+const CERT: &str = "PP_TLS_CERT";
+const KEY: &str = "PP_TLS_KEY";
 /// The interval of heartbeats on a stream. It is shorter than the timeouts of proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The time a client may leave sent bytes unread.
@@ -74,6 +78,15 @@ pub struct ApiArgs {
     /// The number of clients that may follow live streams at once; one more is answered with 503.
     #[arg(long, env = "PP_STREAM_CLIENTS", value_name = "COUNT", default_value = "10000", value_parser = whole(1..=1_000_000_usize))]
     pub stream_clients: usize,
+
+    /// The certificate of the API in a PEM file, with those of the authorities between it and a root; the API then speaks
+    /// HTTPS. A changed file is read within seconds.
+    #[arg(long, env = "PP_TLS_CERT", value_name = "FILE", help_heading = "TLS")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate in a PEM file.
+    #[arg(long, env = "PP_TLS_KEY", value_name = "FILE", help_heading = "TLS")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Whether API keys are asked for.
@@ -86,7 +99,7 @@ pub enum Auth {
 }
 
 impl ApiArgs {
-    /// The configuration of the server, with settings of the process.
+    /// The configuration of the server, with settings of the process and without [`Self::identity`].
     pub fn config(&self, runtime: &RuntimeArgs, asking: Asking) -> Config {
         Config {
             asking,
@@ -99,6 +112,7 @@ impl ApiArgs {
             grace: runtime.grace,
             heartbeat: HEARTBEAT,
             unread: UNREAD,
+            identity: None,
         }
     }
 
@@ -108,7 +122,30 @@ impl ApiArgs {
         self.api_hosts.iter().cloned().chain(bound).collect()
     }
 
-    /// Checks the settings that depend on each other. The error is one line that names the variables.
+    /// The certificate and the key, or nothing if neither is set. The error names the variable and the file.
+    pub fn identity(&self) -> Result<Option<Arc<Identity>>, ConfigError> {
+        let (certificate, key) = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(_), None) => return Err(ConfigError::new(KEY, "not set, but PP_TLS_CERT is; set both or none")),
+            (None, Some(_)) => return Err(ConfigError::new(CERT, "not set, but PP_TLS_KEY is; set both or none")),
+        };
+        let identity = Identity::load(certificate, key);
+        identity.map(Some).map_err(|error| match error {
+            IdentityError::Certificate(why) => ConfigError::new(CERT, why),
+            IdentityError::Key(why) => ConfigError::new(KEY, why),
+        })
+    }
+
+    /// The scheme of the API's URLs.
+    pub fn scheme(&self) -> &'static str {
+        match self.tls_cert {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
+    /// Checks the settings that depend on each other, and the files. The error is one line that names the variables.
     pub fn check(&self) -> anyhow::Result<()> {
         let largest = Budget::new(self.body_budget).largest_share();
         if largest < self.body_limit {
@@ -119,6 +156,7 @@ impl ApiArgs {
                 self.body_budget
             );
         }
+        self.identity()?;
         Ok(())
     }
 

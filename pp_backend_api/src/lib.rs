@@ -19,6 +19,7 @@ mod stream;
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use pp_lib::runtime::Health;
 use pp_lib::serving::{Caches, DemandService, DemandServing, IdempotentRequests, Serving, Works, forget_expired_keys};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::Streams;
+use pp_lib::tls::Identity;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// The time a client may leave sent bytes unread before its connection is ended.
     pub unread: Duration,
+    /// The certificate for HTTPS. Without it the API speaks HTTP.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// The services behind the API.
@@ -120,8 +124,9 @@ pub async fn serve(
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    log::info!("the API listens on http://{}", listener.local_addr()?);
+    let identity = args.identity()?;
     let address = listener.local_addr()?;
+    log::info!("the API listens on {}://{address}", args.scheme());
     let Ports {
         store,
         feed,
@@ -156,7 +161,11 @@ pub async fn serve(
         health: health.clone(),
     };
     let grace = runtime.grace;
-    let served = run(args.config(runtime, asking), listener, services, shutdown).await;
+    let config = Config {
+        identity,
+        ..args.config(runtime, asking)
+    };
+    let served = run(config, listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
     serving.stop(grace).await;
@@ -219,7 +228,7 @@ pub async fn run(
         unread: config.unread,
         grace: config.grace,
     };
-    serve_app(options, listener, signal, app).await?;
+    serve_app(options, config.identity, listener, signal, app).await?;
     // Requests of clients that have left may still run. The client repeats those that end here.
     let _ = timeout(config.grace, requests.finished()).await;
     Ok(())

@@ -37,13 +37,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
     let cache = args.cache.address()?;
+    let trust = args.runtime.tls.trust()?;
+    let max_wait = args.runtime.startup_timeout;
     let connect = async {
-        let store = connect::store(&database, &args.database, Schema::Migrate, args.runtime.startup_timeout).await?;
+        let store = connect::store(&database, &args.database, &trust, Schema::Migrate, max_wait).await?;
         anyhow::Ok(Ports {
             store,
-            feed: connect::feed(&database)?,
-            broker: connect::broker_when_needed(&broker, &args.broker)?,
-            caches: connect::caches(&cache, &args.cache)?,
+            feed: connect::feed(&database, &trust)?,
+            broker: connect::broker_when_needed(&broker, &args.broker, &trust)?,
+            caches: connect::caches(&cache, &args.cache, &trust)?,
         })
     };
     match shutdown.run_until_cancelled(connect).await {

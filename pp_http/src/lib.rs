@@ -9,9 +9,11 @@ mod connection;
 mod hosts;
 mod http;
 mod pages;
+mod renewal;
 mod serve;
 mod server;
 mod socket;
+mod wire;
 
 pub use bind::ProbeBind;
 pub use budget::{Budget, Share};

@@ -35,5 +35,5 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: Cancellation
             .configure(crate::configure(health.clone()))
             .default_service(crate::not_found())
     };
-    serve_app(OPTIONS, listener, signal, pages).await
+    serve_app(OPTIONS, None, listener, signal, pages).await
 }

@@ -6,18 +6,22 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_http::body::MessageBody;
+use actix_http::error::DispatchError;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
+use pp_lib::tls::Identity;
 
 use crate::budget::Budget;
 use crate::connection::Connection;
-use crate::socket;
+use crate::wire::Entrance;
+use crate::{renewal, socket};
 
 /// The time an idle connection stays open.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -31,7 +35,7 @@ pub struct ServerOptions {
     pub workers: usize,
     /// The maximum number of connections. Others wait to be accepted.
     pub connections: usize,
-    /// The maximum time for the head of a request.
+    /// The maximum time for the head of a request, and for the handshake of TLS before it.
     pub head_timeout: Duration,
     /// The time a client may leave sent bytes unread before its connection is ended.
     pub unread: Duration,
@@ -39,9 +43,11 @@ pub struct ServerOptions {
     pub grace: Duration,
 }
 
-/// Serves an app until `shutdown` completes, then finishes the running requests.
+/// Serves an app until `shutdown` completes, then finishes the running requests. With an identity it serves HTTPS, and
+/// follows changes of the identity's files.
 pub async fn serve_app<F, I, S, B>(
     options: ServerOptions,
+    identity: Option<Arc<Identity>>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
     app: F,
@@ -59,6 +65,7 @@ where
 {
     let address = listener.local_addr()?;
     let heads = Budget::new(HEADS);
+    let entrance = Entrance::new(identity.as_ref(), options.head_timeout)?;
     let builder = Server::build()
         .workers(options.workers)
         .max_concurrent_connections(options.connections.div_ceil(options.workers))
@@ -66,7 +73,7 @@ where
         .shutdown_signal(shutdown);
     let stopping = builder.graceful_shutdown_signal();
     let connections = move || {
-        let (stopping, heads) = (stopping.clone(), heads.clone());
+        let (stopping, heads, entrance) = (stopping.clone(), heads.clone(), entrance.clone());
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
@@ -86,10 +93,20 @@ where
         fn_service(move |stream: TcpStream| {
             socket::bound(&stream, options.unread);
             let peer = stream.peer_addr().ok();
-            let connection = Connection::new(stream, options.head_timeout, &heads);
-            async move { Ok((connection, peer)) }
+            let (entrance, heads) = (entrance.clone(), heads.clone());
+            async move {
+                let wire = entrance.admit(stream).await.map_err(DispatchError::Io)?;
+                Ok((Connection::new(wire, options.head_timeout, &heads), peer))
+            }
         })
         .and_then(http)
     };
-    builder.listen("http", listener, connections)?.run().await
+    let server = builder.listen("http", listener, connections)?.run();
+    match identity {
+        None => server.await,
+        Some(identity) => tokio::select! {
+            served = server => served,
+            never = renewal::follow(&identity) => match never {},
+        },
+    }
 }

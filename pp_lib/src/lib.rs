@@ -24,3 +24,6 @@ pub mod worker;
 
 /// The database library, for transactions that put works in; see [`enqueue::enqueue`].
 pub use diesel;
+
+/// TLS of the adapters; see [`tls::Trust`].
+pub use pp_tls as tls;

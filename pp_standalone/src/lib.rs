@@ -21,6 +21,7 @@ use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::kinds::{Kinds, Registry};
 use pp_lib::runtime::{Health, STUCK};
+use pp_lib::tls::Trust;
 use task_consumer::Adapters;
 use task_producer::ProducerConfig;
 use tokio_util::sync::CancellationToken;
@@ -59,8 +60,9 @@ pub async fn run(
         let why = "`queue` is for task_producer: here the policy of a kind names its queue";
         return Err(ConfigError::new("PP_SCHEDULE_FILE", why).into());
     }
-    let caches = connect::caches(&args.cache.address()?, &args.cache)?;
-    let Some(adapters) = shutdown.run_until_cancelled(connect(&args, &database)).await else {
+    let trust = args.runtime.tls.trust()?;
+    let caches = connect::caches(&args.cache.address()?, &args.cache, &trust)?;
+    let Some(adapters) = shutdown.run_until_cancelled(connect(&args, &database, &trust)).await else {
         return Ok(());
     };
     let adapters = adapters?;
@@ -77,7 +79,7 @@ pub async fn run(
     registry.refresh().await.context("PP_DATABASE_URL")?;
     let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
-        api: format!("http://{}", listener.local_addr()?),
+        api: format!("{}://{}", args.api.scheme(), listener.local_addr()?),
         data: data.display().to_string(),
     });
 
@@ -114,13 +116,13 @@ fn folder_of<'a>(database: &'a DatabaseUrl, data_dir: &'a Path) -> &'a Path {
     }
 }
 
-async fn connect(args: &Args, database: &DatabaseUrl) -> anyhow::Result<Adapters> {
+async fn connect(args: &Args, database: &DatabaseUrl, trust: &Trust) -> anyhow::Result<Adapters> {
     let broker = args.broker.address_or_memory()?;
     let max_wait = args.runtime.startup_timeout;
     Ok(Adapters {
-        store: connect::store(database, &args.database, Schema::Migrate, max_wait).await?,
-        broker: connect::broker(&broker, &args.broker, max_wait).await?,
-        feed: connect::feed(database)?,
+        store: connect::store(database, &args.database, trust, Schema::Migrate, max_wait).await?,
+        broker: connect::broker(&broker, &args.broker, trust, max_wait).await?,
+        feed: connect::feed(database, trust)?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! The embedded migrations of both databases, and their application. Each database is a feature of the crate.
+//! The embedded migrations of both databases and their application, and connections to PostgreSQL. Each database is a
+//! feature of the crate.
 //!
 //! `pp_lib::store` has the statements that use the schema. `import` copies a database of the original project into it.
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 pub use import::{ImportError, Imported, Target, import};
 #[cfg(feature = "postgres")]
-pub use postgres::{check_postgres, migrate_postgres, sessions_are_shared};
+pub use postgres::{Encryption, SslMode, check_postgres, connect_postgres, migrate_postgres, sessions_are_shared};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{check_sqlite, migrate_sqlite};
 

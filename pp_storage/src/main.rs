@@ -9,6 +9,7 @@
     reason = "what this program prints is its result"
 )]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use diesel::connection::SimpleConnection as _;
 use diesel::pg::PgConnection;
 use diesel::sql_types::{Bool, Text};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _, sql_query};
-use pp_storage::{Imported, Target};
+use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query};
+use pp_storage::{Encryption, Imported, Target, connect_postgres};
+use pp_tls::Trust;
 use url::Url;
 
 /// The time to wait for a service that is changing the schema.
@@ -61,9 +63,20 @@ struct Database {
     /// The server itself, if `PP_DATABASE_URL` names a connection pooler in transaction mode.
     #[arg(long, env = "PP_DATABASE_DIRECT_URL", hide_env_values = true)]
     database_direct_url: Option<String>,
+
+    /// A PEM file with authorities that are trusted beside those of this system.
+    #[arg(long, env = "PP_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
 }
 
 impl Database {
+    fn trust(&self) -> Result<Trust, Failure> {
+        let own = self.tls_ca.as_deref().map(Trust::also).transpose();
+        Ok(own
+            .map_err(|error| Failure::setting(format!("PP_TLS_CA: {error}")))?
+            .unwrap_or_default())
+    }
+
     /// The URL of the database without a pooler, and the variable that sets it.
     fn direct(self) -> Result<(&'static str, String), Failure> {
         let url = self.database_url.unwrap_or_default();
@@ -118,8 +131,9 @@ impl From<String> for Failure {
 }
 
 fn migrate(database: Database) -> Result<Target, Failure> {
+    let trust = database.trust()?;
     let (variable, url) = database.direct()?;
-    let (target, applied) = migrated(&url).map_err(|failure| Failure {
+    let (target, applied) = migrated(&url, &trust).map_err(|failure| Failure {
         why: format!("{variable}: {}", failure.why),
         ..failure
     })?;
@@ -133,16 +147,17 @@ fn migrate(database: Database) -> Result<Target, Failure> {
 }
 
 /// Opens the database, and answers it with the names of applied migrations.
-fn migrated(url: &str) -> Result<(Target, Vec<String>), Failure> {
+fn migrated(url: &str, trust: &Trust) -> Result<(Target, Vec<String>), Failure> {
     let said = |error: pp_storage::SchemaError| error.to_string();
     match url.split_once("://") {
         None if url.is_empty() => Err(Failure::setting(
             "not set; for example postgres://user:password@host/database",
         )),
         Some(("postgres" | "postgresql", _)) => {
-            let mut connection = postgres(url)?;
-            let again = url.to_owned();
-            if pp_storage::sessions_are_shared(move || establish(&again))? {
+            Encryption::of(url).map_err(Failure::setting)?;
+            let mut connection = postgres(url, trust)?;
+            let (again, trust) = (url.to_owned(), trust.clone());
+            if pp_storage::sessions_are_shared(move || connect_postgres(&again, &trust))? {
                 return Err(Failure::setting(POOLER));
             }
             let mut progress = |line| eprintln!("{line}");
@@ -169,7 +184,8 @@ fn import(from: &str, database: Database) -> Result<(), Failure> {
     if !matches!(from.split_once("://"), Some(("postgres" | "postgresql", _))) {
         return Err(Failure::setting("--from: expected postgres://"));
     }
-    let mut source = establish(from).map_err(|why| format!("--from: {why}"))?;
+    let source = connect_postgres(from, &database.trust()?);
+    let mut source = source.map_err(|why| format!("--from: {why}"))?;
     let mut target = migrate(database)?;
     let imported = pp_storage::import(&mut source, &mut target).map_err(|error| error.to_string())?;
     let Imported {
@@ -191,8 +207,8 @@ fn import(from: &str, database: Database) -> Result<(), Failure> {
 }
 
 /// Connects to the database of the URL. If only the database is missing, it is created.
-fn postgres(url: &str) -> Result<PgConnection, String> {
-    let first = match establish(url) {
+fn postgres(url: &str, trust: &Trust) -> Result<PgConnection, String> {
+    let first = match connect_postgres(url, trust) {
         Ok(connection) => return Ok(connection),
         Err(why) => why,
     };
@@ -203,7 +219,7 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
     }
     maintenance.set_path("postgres");
     // If this connection fails too, more than the database is missing.
-    let Ok(mut server) = establish(maintenance.as_str()) else {
+    let Ok(mut server) = connect_postgres(maintenance.as_str(), trust) else {
         return Err(first);
     };
     if !exists(&mut server, &name)? {
@@ -215,11 +231,7 @@ fn postgres(url: &str) -> Result<PgConnection, String> {
             Err(error) => return Err(format!("the database {name} cannot be created: {error}")),
         }
     }
-    establish(url)
-}
-
-fn establish(url: &str) -> Result<PgConnection, String> {
-    PgConnection::establish(url).map_err(|error| in_words(&error))
+    connect_postgres(url, trust)
 }
 
 fn exists(server: &mut PgConnection, name: &str) -> Result<bool, String> {
@@ -234,16 +246,4 @@ fn exists(server: &mut PgConnection, name: &str) -> Result<bool, String> {
         .get_result(server)
         .map(|Answer { found }| found)
         .map_err(|error| error.to_string())
-}
-
-/// The error as one line. Errors about a server may be shown; errors about a URL quote it, so they are replaced.
-fn in_words(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::BadConnection(text)
-            if text.starts_with("connection to server") || text.starts_with("could not translate host name") =>
-        {
-            text.trim_end().replace('\n', " ")
-        }
-        _ => "the URL is not one that PostgreSQL's client understands".to_owned(),
-    }
 }

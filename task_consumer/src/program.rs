@@ -64,10 +64,10 @@ async fn run(args: Args, add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>) 
 
 async fn connect(args: &Args) -> anyhow::Result<Adapters> {
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
-    let max_wait = args.runtime.startup_timeout;
+    let (trust, max_wait) = (args.runtime.tls.trust()?, args.runtime.startup_timeout);
     Ok(Adapters {
-        store: connect::store(&database, &args.database, Schema::Migrate, max_wait).await?,
-        broker: connect::broker(&broker, &args.broker, max_wait).await?,
-        feed: connect::feed(&database)?,
+        store: connect::store(&database, &args.database, &trust, Schema::Migrate, max_wait).await?,
+        broker: connect::broker(&broker, &args.broker, &trust, max_wait).await?,
+        feed: connect::feed(&database, &trust)?,
     })
 }

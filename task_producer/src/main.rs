@@ -35,9 +35,9 @@ async fn produce(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let part = health.part("broker", true);
-    let address = args.broker.shared_address()?;
+    let (address, trust) = (args.broker.shared_address()?, args.runtime.tls.trust()?);
     let broker = args.broker(&configs)?;
-    let connecting = connect::broker(&address, &broker, args.runtime.startup_timeout);
+    let connecting = connect::broker(&address, &broker, &trust, args.runtime.startup_timeout);
     let Some(broker) = shutdown.run_until_cancelled(connecting).await else {
         return Ok(());
     };

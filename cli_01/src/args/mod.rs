@@ -11,11 +11,12 @@ mod watch;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use pp_cli::config::{DatabaseArgs, DurationText, duration, whole};
+use pp_cli::config::{DatabaseArgs, DurationText, TlsArgs, duration, whole};
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WorkCodePrefix, WorkId};
 use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
 use pp_lib::store::Search;
+use pp_lib::tls::Trust;
 
 use self::dead_letters::DeadletterAction;
 use self::keys::{AuditArgs, KeyAction, OwnKey};
@@ -77,6 +78,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     database: DatabaseArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     #[command(subcommand)]
     action: Option<Action>,
@@ -181,6 +185,7 @@ struct OneWork {
 pub(crate) struct Settings {
     pub(crate) command: Command,
     pub(crate) source: Source,
+    pub(crate) trust: Trust,
     /// The time limit of a call.
     pub(crate) timeout: Duration,
     pub(crate) output: Output,
@@ -194,10 +199,10 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn open(self, timeout: Duration) -> Result<Box<dyn Works>, Failure> {
+    pub(crate) fn open(self, trust: &Trust, timeout: Duration) -> Result<Box<dyn Works>, Failure> {
         Ok(match self {
-            Self::Http(url, key) => Box::new(Api::new(&url, key.as_ref(), timeout)?),
-            Self::Db(args) => Box::new(Database::open(args, DATABASE, timeout)?),
+            Self::Http(url, key) => Box::new(Api::new(&url, key.as_ref(), trust, timeout)?),
+            Self::Db(args) => Box::new(Database::open(args, DATABASE, trust, timeout)?),
         })
     }
 }
@@ -216,6 +221,7 @@ impl Args {
         Ok(Settings {
             command,
             source,
+            trust: self.tls.trust().map_err(|error| Failure::Usage(error.to_string()))?,
             timeout: self.timeout,
             output: self.output,
         })

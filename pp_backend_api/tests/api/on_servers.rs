@@ -73,6 +73,7 @@ fn over(url: &str) -> Server {
     let runtime = runtime();
     let store = runtime.block_on(async {
         let config = PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: url.to_owned(),
             pool: 4,
             timeout: Duration::from_secs(5),

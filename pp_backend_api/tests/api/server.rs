@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The default limits of a test's server.
 pub(crate) const CONFIG: Config = Config {
+    identity: None,
     body_limit: 64 * 1024,
     args_limit: Json::USUAL_LIMIT,
     body_budget: 64 * 1024 * 1024,

@@ -12,7 +12,7 @@ use pp_lib::domain::KindName;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
-    /// `amqp://user:password@host:port/vhost`, or `memory:` within one process.
+    /// `amqp://user:password@host:port/vhost`, `amqps://` with TLS, or `memory:` within one process.
     #[arg(
         id = "broker_url",
         long = "broker-url",
@@ -22,7 +22,7 @@ pub struct BrokerArgs {
     )]
     url: Option<Secret>,
 
-    /// The management API of RabbitMQ, `http://user:password@host:15672`; PP asks it for policies that drop messages.
+    /// The management API of RabbitMQ, `http://user:password@host:15672` or `https://`; PP asks it for policies that drop messages.
     #[arg(
         id = "broker_management_url",
         long = "broker-management-url",
@@ -98,12 +98,11 @@ impl BrokerUrl {
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
-            "amqp" if !cfg!(feature = "rabbitmq") => Err(wrong(&not_built_in("rabbitmq"))),
-            "amqp" => Ok(Self::RabbitMq(Secret::from(text))),
-            "amqps" => Err(wrong(
-                "`amqps://` needs TLS, which this program does not support; use amqp://",
-            )),
-            other => Err(wrong(&format!("unknown scheme `{other}`, expected amqp:// or memory:"))),
+            "amqp" | "amqps" if !cfg!(feature = "rabbitmq") => Err(wrong(&not_built_in("rabbitmq"))),
+            "amqp" | "amqps" => Ok(Self::RabbitMq(Secret::from(text))),
+            other => Err(wrong(&format!(
+                "unknown scheme `{other}`, expected amqp://, amqps:// or memory:"
+            ))),
         }
     }
 }
@@ -137,6 +136,7 @@ mod tests {
         };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
+        assert!(args("amqps://u:p@h").shared_address().is_ok());
         let none = BrokerArgs {
             url: None,
             management_url: None,
@@ -144,13 +144,7 @@ mod tests {
             demand_queue: None,
             kind_queues: Vec::new(),
         };
-        for bad in [
-            args("memory:"),
-            args("redis://hunter2@h"),
-            args("amqps://u:hunter2@h"),
-            args("x"),
-            none,
-        ] {
+        for bad in [args("memory:"), args("redis://hunter2@h"), args("x"), none] {
             let error = bad.shared_address().unwrap_err().to_string();
             assert!(
                 error.starts_with("PP_BROKER_URL: ") && !error.contains("hunter2"),

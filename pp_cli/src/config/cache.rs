@@ -13,7 +13,7 @@ use pp_lib::cache::CacheOptions;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cache")]
 pub struct CacheArgs {
-    /// `redis://user:password@host:port/0`, or `memory:` for one cache per process.
+    /// `redis://user:password@host:port/0`, `rediss://` with TLS, or `memory:` for one cache per process.
     #[arg(
         id = "cache_url",
         long = "cache-url",
@@ -81,14 +81,11 @@ impl CacheUrl {
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
-            "redis" if url.host_str().is_none_or(str::is_empty) => Err(wrong("names no host")),
-            "redis" if !cfg!(feature = "redis") => Err(wrong(&not_built_in("redis"))),
-            "redis" => Ok(Self::Redis(Secret::from(text))),
-            "rediss" => Err(wrong(
-                "`rediss://` needs TLS, which this program does not support; use redis://",
-            )),
+            "redis" | "rediss" if url.host_str().is_none_or(str::is_empty) => Err(wrong("names no host")),
+            "redis" | "rediss" if !cfg!(feature = "redis") => Err(wrong(&not_built_in("redis"))),
+            "redis" | "rediss" => Ok(Self::Redis(Secret::from(text))),
             other => Err(wrong(&format!(
-                "unknown scheme `{other}`, expected redis:// or memory:"
+                "unknown scheme `{other}`, expected redis://, rediss:// or memory:"
             ))),
         }
     }
@@ -143,13 +140,7 @@ mod tests {
         let args = typed(&["--cache-url", url, "--near-cache", "on"]).unwrap();
         assert_eq!(args.address(), Ok(CacheUrl::Redis(Secret::from(url))));
         assert!(args.near());
-        for text in [
-            "",
-            "hunter2",
-            "rediss://:hunter2@h",
-            "amqp://:hunter2@h",
-            "redis:hunter2",
-        ] {
+        for text in ["", "hunter2", "rediss://", "amqp://:hunter2@h", "redis:hunter2"] {
             let error = CacheUrl::parse(text).unwrap_err().to_string();
             assert!(
                 error.starts_with("PP_CACHE_URL: ") && !error.contains("hunter2"),

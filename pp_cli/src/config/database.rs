@@ -14,7 +14,7 @@ const DIRECT_URL: &str = "PP_DATABASE_DIRECT_URL";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// `postgres://user:password@host:port/database`, or `sqlite://` and a file.
+    /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` for TLS, or `sqlite://` and a file.
     #[arg(
         id = "database_url",
         long = "database-url",
@@ -121,12 +121,8 @@ impl DatabaseUrl {
         if !cfg!(feature = "postgres") {
             return Err(wrong(&not_built_in("postgres")));
         }
-        let mut options = url.query_pairs();
-        if options.any(|(key, value)| key == "sslmode" && matches!(&*value, "require" | "verify-ca" | "verify-full")) {
-            return Err(wrong(
-                "`sslmode` needs TLS, which this program does not support; remove it",
-            ));
-        }
+        #[cfg(feature = "postgres")]
+        pp_lib::store::postgres::Encryption::of(text).map_err(|why| wrong(&why))?;
         Ok(Self::Postgres(Secret::from(text)))
     }
 }
@@ -153,7 +149,7 @@ mod tests {
         let parse = |text| DatabaseUrl::parse(URL, text);
         assert!(matches!(parse("postgres://u:p@h:1/d"), Ok(DatabaseUrl::Postgres(_))));
         assert!(matches!(
-            parse("postgresql://h/d?sslmode=disable"),
+            parse("postgresql://h/d?sslmode=verify-full"),
             Ok(DatabaseUrl::Postgres(_))
         ));
         assert_eq!(
@@ -181,12 +177,13 @@ mod tests {
             (URL, "data.sqlite", None),
             (URL, "mysql://u:hunter2@h/d", None),
             (URL, "sqlite://", None),
-            (URL, "postgres://u:hunter2@h/d?sslmode=require", None),
+            (URL, "postgres://u:hunter2@h/d?sslmode=on", None),
+            (URL, "postgres://u:hunter2@h/d?sslmode=require&sslkey=x", None),
             (URL, "postgres://u:hunter2@h/d?options=-c%20a%3Db", Some(good)),
             (DIRECT_URL, "sqlite://data/pp.sqlite", Some(good)),
             (DIRECT_URL, good, Some("sqlite://data/pp.sqlite")),
             (DIRECT_URL, good, Some("")),
-            (DIRECT_URL, good, Some("postgres://u:hunter2@h/d?sslmode=require")),
+            (DIRECT_URL, good, Some("postgres://u:hunter2@h/d?sslmode=on")),
         ];
         for (variable, url, direct) in bad {
             let error = args(url, direct).address_or("").unwrap_err().to_string();

@@ -82,6 +82,9 @@ pub const KNOWN: &[&str] = &[
     "PP_TEST_RABBITMQ_URL",
     "PP_TEST_REDIS_URL",
     "PP_TIME_ZONE",
+    "PP_TLS_CA",
+    "PP_TLS_CERT",
+    "PP_TLS_KEY",
     "PP_VERSION",
     "PP_WORK_TIMEOUT",
 ];

@@ -11,6 +11,7 @@ mod error;
 mod known;
 mod parse;
 mod runtime;
+mod tls;
 
 pub use broker::{BrokerArgs, BrokerUrl};
 pub use cache::{CacheArgs, CacheUrl};
@@ -23,3 +24,4 @@ pub use known::KNOWN;
 pub(crate) use known::warn_of_unknown_variables;
 pub use parse::{DurationText, duration, size, whole};
 pub use runtime::{LogFormat, RuntimeArgs};
+pub use tls::TlsArgs;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use pp_lib::domain::Json;
 
-use super::{duration, size};
+use super::{TlsArgs, duration, size};
 
 /// The bounds of `PP_ARGS_LIMIT`, in bytes.
 const SMALLEST_ARGS_LIMIT: u64 = 1 << 10;
@@ -35,6 +35,10 @@ pub struct RuntimeArgs {
     /// The format of log lines.
     #[arg(long, env = "PP_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+
+    /// What the process trusts as a client.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// The format of a log line.

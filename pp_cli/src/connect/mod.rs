@@ -25,6 +25,7 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::serving::{Caches, Near};
 use pp_lib::store::AnyStore;
+use pp_lib::tls::Trust;
 
 #[cfg(not(feature = "postgres"))]
 use self::absent::postgres;
@@ -53,48 +54,54 @@ pub enum Schema {
 pub async fn store(
     address: &DatabaseUrl,
     args: &DatabaseArgs,
+    trust: &Trust,
     schema: Schema,
     max_wait: Duration,
 ) -> Result<AnyStore, StartError> {
     match address {
         DatabaseUrl::Sqlite(file) => sqlite::store(file, args, schema).await,
-        DatabaseUrl::Postgres(url) => postgres::store(url, None, args, schema, max_wait).await,
-        DatabaseUrl::Pooled { url, direct } => postgres::store(url, Some(direct), args, schema, max_wait).await,
+        DatabaseUrl::Postgres(url) => postgres::store(url, None, args, trust, schema, max_wait).await,
+        DatabaseUrl::Pooled { url, direct } => postgres::store(url, Some(direct), args, trust, schema, max_wait).await,
     }
 }
 
 /// The feed of a database.
-pub fn feed(address: &DatabaseUrl) -> Result<AnyFeed, StartError> {
+pub fn feed(address: &DatabaseUrl, trust: &Trust) -> Result<AnyFeed, StartError> {
     match address {
         DatabaseUrl::Sqlite(_) => Ok(Arc::new(MemoryFeed::new())),
-        DatabaseUrl::Postgres(url) => postgres::feed("PP_DATABASE_URL", url),
-        DatabaseUrl::Pooled { direct, .. } => postgres::feed("PP_DATABASE_DIRECT_URL", direct),
+        DatabaseUrl::Postgres(url) => postgres::feed("PP_DATABASE_URL", url, trust),
+        DatabaseUrl::Pooled { direct, .. } => postgres::feed("PP_DATABASE_DIRECT_URL", direct, trust),
     }
 }
 
 /// Opens a broker. It waits up to `max_wait` for a server that is not up yet.
-pub async fn broker(address: &BrokerUrl, args: &BrokerArgs, max_wait: Duration) -> Result<AnyBroker, StartError> {
+pub async fn broker(
+    address: &BrokerUrl,
+    args: &BrokerArgs,
+    trust: &Trust,
+    max_wait: Duration,
+) -> Result<AnyBroker, StartError> {
     match address {
         BrokerUrl::Memory => Ok(Arc::new(Memory::default())),
-        BrokerUrl::RabbitMq(url) => rabbitmq::broker(url, args, max_wait).await,
+        BrokerUrl::RabbitMq(url) => rabbitmq::broker(url, args, trust, max_wait).await,
     }
 }
 
 /// A broker that connects at its first use. An unreachable broker neither delays nor ends the start.
-pub fn broker_when_needed(address: &BrokerUrl, args: &BrokerArgs) -> Result<AnyBroker, StartError> {
+pub fn broker_when_needed(address: &BrokerUrl, args: &BrokerArgs, trust: &Trust) -> Result<AnyBroker, StartError> {
     match address {
         BrokerUrl::Memory => Ok(Arc::new(Memory::default())),
-        BrokerUrl::RabbitMq(url) => rabbitmq::broker_when_needed(url, args),
+        BrokerUrl::RabbitMq(url) => rabbitmq::broker_when_needed(url, args, trust),
     }
 }
 
 /// Opens the caches of a process. It does not wait for the server. A near cache is opened only in front of a shared
 /// cache.
-pub fn caches(address: &CacheUrl, args: &CacheArgs) -> Result<Caches, StartError> {
+pub fn caches(address: &CacheUrl, args: &CacheArgs, trust: &Trust) -> Result<Caches, StartError> {
     let memory = || Arc::new(MemoryCache::new(args.options()));
     let cache = match address {
         CacheUrl::Memory => memory(),
-        CacheUrl::Redis(url) => redis::cache(url, args)?,
+        CacheUrl::Redis(url) => redis::cache(url, args, trust)?,
     };
     let near = (args.near() && cache.shared()).then(|| Arc::new(Near::new(memory(), args.staleness)));
     Ok(Caches {

@@ -8,6 +8,7 @@ use pp_lib::feed::AnyFeed;
 use pp_lib::feed::postgres::PostgresFeed;
 use pp_lib::store::postgres::{PostgresConfig, PostgresStore};
 use pp_lib::store::{AnyStore, Store as _, StoreError};
+use pp_lib::tls::Trust;
 
 use super::wait::wait_for;
 use super::{Schema, StartError, wrong};
@@ -18,22 +19,29 @@ pub(super) async fn store(
     url: &Secret,
     direct: Option<&Secret>,
     args: &DatabaseArgs,
+    trust: &Trust,
     schema: Schema,
     max_wait: Duration,
 ) -> Result<AnyStore, StartError> {
     let Some(direct) = direct else {
-        let store = server("PP_DATABASE_URL", url, args.pool, args, schema, max_wait).await?;
+        let store = server("PP_DATABASE_URL", config(url, args.pool, args, trust), schema, max_wait).await?;
         return Ok(Arc::new(store));
     };
-    let direct = server("PP_DATABASE_DIRECT_URL", direct, 1, args, schema, max_wait).await?;
-    let connect = || PostgresStore::open_pooled(config(url, args.pool, args), &direct);
+    let direct = server(
+        "PP_DATABASE_DIRECT_URL",
+        config(direct, 1, args, trust),
+        schema,
+        max_wait,
+    )
+    .await?;
+    let connect = || PostgresStore::open_pooled(config(url, args.pool, args, trust), &direct);
     let store = wait_for_store("PP_DATABASE_URL", max_wait, connect).await?;
     Ok(Arc::new(store))
 }
 
 /// The feed of the server that a variable names.
-pub(super) fn feed(variable: &str, url: &Secret) -> Result<AnyFeed, StartError> {
-    match PostgresFeed::connect(url.expose()) {
+pub(super) fn feed(variable: &str, url: &Secret, trust: &Trust) -> Result<AnyFeed, StartError> {
+    match PostgresFeed::connect(url.expose(), trust) {
         Ok(feed) => Ok(Arc::new(feed)),
         Err(error) => Err(wrong(variable, error.to_string())),
     }
@@ -42,14 +50,12 @@ pub(super) fn feed(variable: &str, url: &Secret) -> Result<AnyFeed, StartError> 
 /// Opens the server that a variable names. Each connection has its own session.
 async fn server(
     variable: &str,
-    url: &Secret,
-    pool: u32,
-    args: &DatabaseArgs,
+    config: PostgresConfig,
     schema: Schema,
     max_wait: Duration,
 ) -> Result<PostgresStore, StartError> {
     let connect = || async {
-        let store = PostgresStore::open(config(url, pool, args)).await?;
+        let store = PostgresStore::open(config.clone()).await?;
         match schema {
             Schema::Migrate => store.migrate(max_wait).await?,
             Schema::Check => store.check().await?,
@@ -59,9 +65,10 @@ async fn server(
     wait_for_store(variable, max_wait, connect).await
 }
 
-fn config(url: &Secret, pool: u32, args: &DatabaseArgs) -> PostgresConfig {
+fn config(url: &Secret, pool: u32, args: &DatabaseArgs, trust: &Trust) -> PostgresConfig {
     PostgresConfig {
         url: url.expose().to_owned(),
+        trust: trust.clone(),
         pool,
         timeout: args.timeout,
     }

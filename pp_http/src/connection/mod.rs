@@ -6,7 +6,7 @@
 mod chunks;
 mod framing;
 mod head;
-mod refusal;
+pub(crate) mod refusal;
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::{Sleep, sleep};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::framing::{End, Framing};
 use self::refusal::Refusal;
 use crate::budget::{Budget, Share};
+use crate::wire::Wire;
 
 /// The number of bytes read from the socket at once.
 const READ_SIZE: usize = 8 * 1024;
@@ -60,7 +60,7 @@ impl Client {
 }
 
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Wire,
     framing: Framing,
     /// The bytes the server may read, starting at `at`.
     ready: Vec<u8>,
@@ -94,7 +94,7 @@ enum Closing {
 
 impl Connection {
     /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections.
-    pub(crate) fn new(socket: TcpStream, head_timeout: Duration, heads: &Budget) -> Self {
+    pub(crate) fn new(socket: Wire, head_timeout: Duration, heads: &Budget) -> Self {
         let client = Client {
             left: CancellationToken::new(),
             done: Arc::default(),

@@ -8,19 +8,19 @@ use pp_lib::domain::Problem;
 
 /// The reason for refusing a request before the server sees it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
     detail: String,
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { status, detail }
     }
 
     /// The complete answer. The connection is closed after it.
-    pub(super) fn render(self) -> Vec<u8> {
+    pub(crate) fn render(self) -> Vec<u8> {
         let (code, title) = (self.status.as_u16(), self.status.canonical_reason().unwrap_or("Error"));
         let body = serde_json::to_string(&Problem::new(code, title, self.detail)).unwrap_or_default();
         let retry = match self.status {

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pp_tls::Trust;
 use redis::{Script, ScriptInvocation};
 
 use self::link::Link;
@@ -54,11 +55,12 @@ impl RedisCache {
     /// The default time limit of a call. The store takes longer, but not much longer.
     pub const TIMEOUT: Duration = Duration::from_millis(100);
 
-    /// A cache at this URL. It does not wait for the server, and only an invalid URL is an error. Each call to the
-    /// server takes at most `timeout`. It must be called on a Tokio runtime, where it starts to connect.
-    pub fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
+    /// A cache at this URL, `redis://` or `rediss://`; `trust` has the authorities of the server's certificate. It does
+    /// not wait for the server, and only an invalid URL is an error. Each call to the server takes at most `timeout`. It
+    /// must be called on a Tokio runtime, where it starts to connect.
+    pub fn connect(url: &str, trust: &Trust, prefix: &str, options: CacheOptions, timeout: Duration) -> Result<Self> {
         Ok(Self {
-            link: Link::to(url, timeout)?,
+            link: Link::to(url, trust, timeout)?,
             keys: Keys::new(prefix),
             lifetimes: Lifetimes(options),
         })

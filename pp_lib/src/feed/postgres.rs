@@ -2,18 +2,24 @@
 //!
 //! A commit is announced after it. A `NOTIFY` inside a transaction would make commits wait for each other.
 
+mod tls;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
+use pp_storage::{Encryption, SslMode as Mode};
+use pp_tls::Trust;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 
+use self::tls::{Connector, TlsStream};
 use super::{Feed, Waiter, wake};
 
 use crate::log_repeated;
@@ -46,6 +52,9 @@ pub enum FeedError {
     /// The URL does not name a PostgreSQL server.
     #[error("the URL is not one of a PostgreSQL server")]
     Url,
+    /// The URL asks for TLS in a way that is not possible.
+    #[error("{0}")]
+    Tls(String),
 }
 
 /// Wakes waiters in every process that listens on the same database.
@@ -90,10 +99,12 @@ impl Shared {
 impl PostgresFeed {
     /// A feed on the database of this URL. It connects in the background and reconnects when necessary. Each connect
     /// wakes all waiters once, because announcements may have been missed. It must be called on a Tokio runtime.
-    pub fn connect(url: &str) -> Result<Self, FeedError> {
-        let config = config(url).ok_or(FeedError::Url)?;
+    ///
+    /// `trust` has the authorities of the server's certificate, unless the URL names some.
+    pub fn connect(url: &str, trust: &Trust) -> Result<Self, FeedError> {
+        let server = Server::of(url, trust)?;
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(keep_connected(config, Arc::clone(&shared)));
+        let task = tokio::spawn(keep_connected(server, Arc::clone(&shared)));
         Ok(Self {
             shared,
             task: task.abort_handle(),
@@ -127,6 +138,41 @@ impl Drop for PostgresFeed {
     }
 }
 
+/// The server, and how it is connected to.
+struct Server {
+    config: Config,
+    connector: Connector,
+}
+
+type Connected = (Client, Connection<Socket, TlsStream<Socket>>);
+
+impl Server {
+    fn of(url: &str, trust: &Trust) -> Result<Self, FeedError> {
+        let mut config = config(url).ok_or(FeedError::Url)?;
+        let encryption = Encryption::of(url).map_err(FeedError::Tls)?;
+        config.ssl_mode(match encryption.mode() {
+            Mode::Disable => SslMode::Disable,
+            Mode::Prefer => SslMode::Prefer,
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+        });
+        let connector = Connector(encryption.client(trust).map_err(FeedError::Tls)?);
+        Ok(Self { config, connector })
+    }
+
+    /// Connects, with `prefer` once more without TLS, as libpq does.
+    async fn connect(&self) -> Result<Connected, tokio_postgres::Error> {
+        let connected = self.config.connect(self.connector.clone()).await;
+        match connected {
+            Err(error) if self.config.get_ssl_mode() == SslMode::Prefer => {
+                let mut plain = self.config.clone();
+                plain.ssl_mode(SslMode::Disable);
+                plain.connect(self.connector.clone()).await.map_err(|_| error)
+            }
+            connected => connected,
+        }
+    }
+}
+
 fn config(url: &str) -> Option<Config> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let known = query
@@ -156,24 +202,29 @@ fn config(url: &str) -> Option<Config> {
     Some(config)
 }
 
-/// True if the server refuses this user, password or database, which no retry changes. Unlike libpq this client
-/// reports it as a code instead of a message in the server's language.
-pub(crate) async fn refuses_for_good(url: &str) -> bool {
-    let Some(config) = config(url) else { return false };
-    let Ok(Err(error)) = timeout(TIMEOUT, config.connect(NoTls)).await else {
+/// True if the server refuses this user, password or database, or has a certificate that is refused here, which no retry
+/// changes. Unlike libpq this client reports a refusal as a code instead of a message in the server's language.
+pub(crate) async fn refuses_for_good(url: &str, trust: &Trust) -> bool {
+    let Ok(server) = Server::of(url, trust) else {
         return false;
     };
+    let Ok(Err(error)) = timeout(TIMEOUT, server.connect()).await else {
+        return false;
+    };
+    if pp_tls::is_refused(&error) {
+        return true;
+    }
     /// The class of `invalid_authorization_specification`.
     const NOT_LET_IN: &str = "28";
     let code = error.code();
     code.is_some_and(|code| code.code().starts_with(NOT_LET_IN) || *code == SqlState::INVALID_CATALOG_NAME)
 }
 
-async fn keep_connected(config: Config, shared: Arc<Shared>) {
+async fn keep_connected(server: Server, shared: Arc<Shared>) {
     let mut pauses = backoff();
     let lost = AtomicBool::new(false);
     loop {
-        let (why, lived) = converse(&config, &lost, &shared).await;
+        let (why, lived) = converse(&server, &lost, &shared).await;
         if lived {
             pauses = backoff();
         }
@@ -187,8 +238,8 @@ async fn keep_connected(config: Config, shared: Arc<Shared>) {
 }
 
 /// Connects, listens and announces until an error. Answers the error, and `true` if there had been a connection.
-async fn converse(config: &Config, lost: &AtomicBool, shared: &Shared) -> (String, bool) {
-    let (client, mut connection) = match timeout(2 * TIMEOUT, config.connect(NoTls)).await {
+async fn converse(server: &Server, lost: &AtomicBool, shared: &Shared) -> (String, bool) {
+    let (client, mut connection) = match timeout(2 * TIMEOUT, server.connect()).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return (words(&error), false),
         Err(_) => return ("no answer to the attempt to connect".to_owned(), false),
@@ -256,7 +307,7 @@ async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Er
 fn words(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
-        .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+        .map_or_else(|| pp_tls::words(error), |error| error.message().to_owned())
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ mod on_servers {
                 "{table}"
             );
         }
-        let feed: AnyFeed = Arc::new(PostgresFeed::connect(&database.url).unwrap());
+        let feed: AnyFeed = Arc::new(PostgresFeed::connect(&database.url, &pp_lib::tls::Trust::default()).unwrap());
         let _running = running(&store, &feed, Duration::from_secs(3600));
         for bound in [4, 5] {
             let put = connection.transaction(|connection| {
@@ -391,6 +391,7 @@ mod on_servers {
         let servers = PrivateServers::temporary(&[Kind::Postgres]).unwrap();
         let url = servers.url(Kind::Postgres).unwrap();
         let store = pp_lib::store::postgres::PostgresStore::open(pp_lib::store::postgres::PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: url.clone(),
             pool: 4,
             timeout: crate::postgres::TIMEOUT,
@@ -410,7 +411,7 @@ mod on_servers {
         client.batch_execute("PREPARE TRANSACTION 'two'").await.unwrap();
         assert!(store.by_ids(&[WorkId(id)]).await.unwrap().is_empty());
         client.batch_execute("COMMIT PREPARED 'two'").await.unwrap();
-        let feed: AnyFeed = Arc::new(PostgresFeed::connect(&url).unwrap());
+        let feed: AnyFeed = Arc::new(PostgresFeed::connect(&url, &pp_lib::tls::Trust::default()).unwrap());
         let _running = running(&store, &feed, Duration::from_millis(100));
         assert_eq!(until_done(&store, WorkId(id)).await.result, Some(Json::from(10)));
     }

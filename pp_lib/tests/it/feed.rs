@@ -17,7 +17,7 @@ mod on_servers {
 
     /// A connected feed: it wakes its waiters once it has connected.
     async fn connected(url: &str) -> (PostgresFeed, Waiter) {
-        let feed = PostgresFeed::connect(url).unwrap();
+        let feed = PostgresFeed::connect(url, &pp_lib::tls::Trust::default()).unwrap();
         let mut waiter = feed.listen();
         assert!(heard(&mut waiter).await);
         (feed, waiter)
@@ -98,6 +98,7 @@ mod on_servers {
         let (feed, _waiter) = connected(url.as_str()).await;
         drop(feed);
         let config = pp_lib::store::postgres::PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: url.to_string(),
             pool: 1,
             timeout: SOON,
@@ -124,7 +125,10 @@ mod on_servers {
     #[tokio::test]
     async fn a_url_of_another_scheme_is_refused() {
         for url in ["", "mysql://localhost/pp", "postgres://[localhost/pp", "host=localhost"] {
-            assert!(PostgresFeed::connect(url).is_err(), "{url}");
+            assert!(
+                PostgresFeed::connect(url, &pp_lib::tls::Trust::default()).is_err(),
+                "{url}"
+            );
         }
     }
 }

@@ -85,6 +85,7 @@ pub(crate) mod on_servers {
 
     fn config(url: &str, pool: u32, timeout: Duration) -> PostgresConfig {
         PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: url.to_owned(),
             pool,
             timeout,

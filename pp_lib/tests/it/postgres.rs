@@ -47,6 +47,7 @@ impl Database {
     /// A store through another URL, without migration and with another timeout.
     pub(crate) async fn store_by(&self, url: &str, pool: u32, timeout: Duration) -> PostgresStore {
         let config = PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: url.to_owned(),
             pool,
             timeout,

@@ -51,7 +51,6 @@ mod embedded {
             "secret",
             "amqp:secret",
             "http://user:secret@localhost/",
-            "amqps://user:secret@localhost/",
             "amqp://user:secret@localhost:99999/",
             "amqp://user:secret@[::1/",
             "amqp://user:secret@localhost/?heartbeat=secret",

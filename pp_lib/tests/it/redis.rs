@@ -32,7 +32,7 @@ pub(crate) fn new_prefix() -> String {
 }
 
 pub(crate) fn connect(url: &str, prefix: &str, options: CacheOptions, timeout: Duration) -> RedisCache {
-    RedisCache::connect(url, prefix, options, timeout).unwrap()
+    RedisCache::connect(url, &pp_lib::tls::Trust::default(), prefix, options, timeout).unwrap()
 }
 
 fn code() -> WorkCode {
@@ -151,12 +151,12 @@ mod embedded {
             "",
             "hunter2",
             "http://u:hunter2@localhost/",
-            "rediss://u:hunter2@localhost/",
+            "rediss://u:hunter2@localhost/#insecure",
             "redis://u:hunter2@localhost:99999/",
             "redis://u:hunter2@localhost/hunter2",
             "redis://u:hunter2@localhost/0?protocol=hunter2",
         ] {
-            let error = RedisCache::connect(url, "pp", OPTIONS, DEADLINE).unwrap_err();
+            let error = RedisCache::connect(url, &pp_lib::tls::Trust::default(), "pp", OPTIONS, DEADLINE).unwrap_err();
             assert!(matches!(error, CacheError::Rejected(_)), "{url}: {error}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
             assert_eq!(error.to_string().lines().count(), 1, "{error}");

@@ -41,6 +41,7 @@ pub(crate) mod on_servers {
 
     async fn open(database: &Database, pool: u32) -> PostgresStore {
         let config = PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: database.url.clone(),
             pool,
             timeout: TIMEOUT,
@@ -117,6 +118,7 @@ pub(crate) mod on_servers {
                 let url = database.url.clone();
                 tokio::spawn(async move {
                     let config = PostgresConfig {
+                        trust: pp_lib::tls::Trust::default(),
                         url,
                         pool: 1,
                         timeout: TIMEOUT,
@@ -150,6 +152,7 @@ pub(crate) mod on_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_unreachable_server_is_unavailable_in_time_without_the_password() {
         let config = PostgresConfig {
+            trust: pp_lib::tls::Trust::default(),
             url: "postgres://pp:s3cret@127.0.0.1:1/pp".to_owned(),
             pool: 1,
             timeout: Duration::from_millis(300),

@@ -1,5 +1,6 @@
 //! The schema of a PostgreSQL database: one service at a time migrates it, if its role may.
 
+mod connect;
 mod fill;
 mod pooler;
 
@@ -14,6 +15,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use super::{SchemaError, apply};
 
+pub use connect::{Encryption, SslMode, connect_postgres};
 pub use pooler::sessions_are_shared;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");

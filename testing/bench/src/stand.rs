@@ -161,6 +161,7 @@ impl Stand {
 
 async fn migrate(database: &str) -> Result<()> {
     let config = PostgresConfig {
+        trust: pp_lib::tls::Trust::default(),
         url: database.to_owned(),
         pool: 1,
         timeout: Duration::from_secs(10),

@@ -245,6 +245,7 @@ async fn prepare(postgres: &str) -> Result<String> {
         .run("ALTER DATABASE chaos SET lc_messages = 'C.UTF-8'")
         .await?;
     let config = PostgresConfig {
+        trust: pp_lib::tls::Trust::default(),
         url: url.clone(),
         pool: 1,
         timeout: Duration::from_secs(10),

@@ -12,6 +12,8 @@ use futures_util::FutureExt as _;
 use lapin::options::ConfirmSelectOptions;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
+use pp_tls::Check;
+use pp_tls::rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
 use super::super::{BrokerError, Queue, Result, queues::QueueNames};
@@ -20,6 +22,7 @@ use super::budget::Gate;
 use super::greeting::{Greeted, MajorVersion};
 use super::topology::{self, Arguments};
 use super::transport::transport;
+use super::wire::Encryption;
 
 const HEARTBEAT_SECONDS: u16 = 5;
 const ACCESS_REFUSED: u16 = 403;
@@ -29,6 +32,7 @@ const NOT_ALLOWED: u16 = 530;
 /// The address of the server and the names of its queues.
 pub(super) struct Server {
     uri: AMQPUri,
+    encryption: Option<Encryption>,
     pub(super) names: QueueNames,
     pub(super) config: RabbitMqConfig,
     limit_told: Once,
@@ -59,22 +63,33 @@ pub(super) enum Purpose {
 impl Server {
     /// Parses the URL. An error does not quote it, because it contains a password.
     pub(super) fn new(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
-        const FORM: &str = "the broker's URL must be amqp://user:password@host:port/virtual-host";
+        const FORM: &str = "the broker's URL must be amqp://user:password@host:port/virtual-host, or amqps://";
         let bad_url = |why: &str| BrokerError::Rejected(format!("{FORM}: {why}"));
         let parsed = url::Url::parse(url).map_err(|error| bad_url(&error.to_string()))?;
         let mut uri: AMQPUri = url.parse().map_err(|_| bad_url("it has another form"))?;
-        if uri.scheme != AMQPScheme::AMQP {
-            return Err(bad_url("TLS is not supported"));
-        }
         if let Some(url::Host::Ipv6(address)) = parsed.host() {
             uri.authority.host = address.to_string();
         }
+        let encryption = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => {
+                let name = ServerName::try_from(uri.authority.host.clone());
+                let config = config.trust.client(Check::ChainAndName);
+                Some(Encryption {
+                    config: config.map_err(|error| bad_url(&error.to_string()))?,
+                    name: name.map_err(|_| bad_url("TLS cannot check such a host"))?,
+                })
+            }
+        };
+        // The library gets a connection that has TLS already.
+        uri.scheme = AMQPScheme::AMQP;
         for queue in [Queue::sums(), Queue::DeadLetter] {
             allowed(&names.get(&queue))?;
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(Self {
             uri,
+            encryption,
             names,
             config,
             limit_told: Once::new(),
@@ -125,7 +140,8 @@ impl Server {
         let confirms = gate.is_none();
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let greeted = Greeted::default();
-        let transport = transport(greeted.clone(), self.config.connect_timeout, gate);
+        let limit = self.config.connect_timeout;
+        let transport = transport(self.encryption.clone(), greeted.clone(), limit, gate);
         let connection = Connection::connect_uri_with_runtime(self.uri.clone(), properties, transport)
             .await
             .map_err(|error| self.refused(&error))?;
@@ -219,6 +235,13 @@ impl Server {
 
     /// The error of a link being opened. Some errors will be the same for every attempt.
     fn refused(&self, error: &Error) -> BrokerError {
+        if let ErrorKind::IOError(why) = error.kind() {
+            let text = format!("{}: {}", self.address(), pp_tls::words(why.as_ref()));
+            return match pp_tls::is_refused(why.as_ref()) {
+                true => BrokerError::Rejected(text),
+                false => BrokerError::Unavailable(text),
+            };
+        }
         let text = format!("{}: {error}", self.address());
         match reply_code(error) {
             Some(PRECONDITION_FAILED) => BrokerError::Rejected(format!(

@@ -6,9 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use pp_tls::Trust;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use url::Url;
 
 use super::super::{BrokerError, Result};
@@ -45,13 +47,13 @@ enum Definition {
 }
 
 impl Management {
-    /// The API at `http://user:password@host:15672`, for the broker at a URL. An error does not quote
+    /// The API at `http://user:password@host:15672`, or `https://`, for the broker at a URL. An error does not quote
     /// secrets. An address without a login uses the broker's login.
-    pub fn new(address: &str, broker: &str) -> Result<Self> {
+    pub fn new(address: &str, broker: &str, trust: &Trust) -> Result<Self> {
         let wrong = |why: &str| BrokerError::Rejected(format!("expected http://user:password@host:15672: {why}"));
         let mut base = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
         let broker = Url::parse(broker).map_err(|error| wrong(&error.to_string()))?;
-        if base.scheme() != "http" || base.host().is_none() {
+        if !["http", "https"].contains(&base.scheme()) || base.host().is_none() {
             return Err(wrong("another scheme, or no host"));
         }
         let with_login = if base.username().is_empty() { &broker } else { &base };
@@ -70,6 +72,7 @@ impl Management {
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
             .max_redirects(0)
+            .tls_config(tls(trust))
             .build();
         Ok(Self {
             agent: agent.into(),
@@ -103,7 +106,7 @@ impl Management {
                 .agent
                 .get(url.as_str())
                 .header("authorization", &self.authorization);
-            let mut reply = asked.call().map_err(|error| failed(error.to_string()))?;
+            let mut reply = asked.call().map_err(|error| failed(pp_tls::words(&error)))?;
             if !reply.status().is_success() {
                 return Err(failed(format!("it answers {}", reply.status())));
             }
@@ -118,6 +121,17 @@ impl Management {
         }
         Ok(dropping)
     }
+}
+
+/// TLS for the client, with the authorities that are trusted.
+fn tls(trust: &Trust) -> TlsConfig {
+    let authorities = trust.certificates();
+    let authorities = authorities.iter().map(|one| Certificate::from_der(one).to_owned());
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(pp_tls::provider())
+        .root_certs(RootCerts::from(authorities))
+        .build()
 }
 
 /// The ways in which a policy drops messages.
@@ -147,7 +161,7 @@ mod tests {
     use super::*;
 
     fn named(address: &str, broker: &str) -> Result<Management> {
-        Management::new(address, broker)
+        Management::new(address, broker, &Trust::default())
     }
 
     fn login_of(management: &Management) -> String {
@@ -172,13 +186,7 @@ mod tests {
             assert_eq!(login_of(&own), "user:p@ss");
             assert_eq!(login_of(&named("http://host:15672", broker).unwrap()), "b:bp");
         }
-        for bad in [
-            "",
-            "host",
-            "amqp://u:secret@h",
-            "https://u:secret@h",
-            "ftp://u:secret@h",
-        ] {
+        for bad in ["", "host", "amqp://u:secret@h", "ftp://u:secret@h"] {
             let error = named(bad, "amqp://b:secret@h").map(|_| ()).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

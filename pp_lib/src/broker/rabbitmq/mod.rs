@@ -14,11 +14,13 @@ mod message;
 mod publisher;
 mod topology;
 mod transport;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pp_tls::Trust;
 
 use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
@@ -33,8 +35,10 @@ use crate::domain::KindName;
 pub struct RabbitMqConfig {
     /// The name of the connections for the server's operator; `pp` by default.
     pub name: String,
-    /// The address of the management API, `http://user:password@host:15672`, for reading policies.
+    /// The address of the management API, `http://user:password@host:15672` or `https://`, for reading policies.
     pub management: Option<String>,
+    /// The authorities of the server's certificate, for `amqps://` and `https://`.
+    pub trust: Trust,
     /// The time limit of connecting, and of retries after a lost connection; 5 s by default.
     pub connect_timeout: Duration,
     /// The time limit of confirmations for a window of a few thousand messages; 10 s by default.
@@ -48,6 +52,7 @@ impl Default for RabbitMqConfig {
         Self {
             name: "pp".into(),
             management: None,
+            trust: Trust::default(),
             connect_timeout: Duration::from_secs(5),
             confirm_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(5),
@@ -82,7 +87,9 @@ impl RabbitMq {
     /// invalid URL or name is an error here.
     pub fn without_connection(url: &str, names: QueueNames, config: RabbitMqConfig) -> Result<Self> {
         let management = config.management.as_deref();
-        let management = management.map(|address| Management::new(address, url)).transpose()?;
+        let management = management
+            .map(|address| Management::new(address, url, &config.trust))
+            .transpose()?;
         let server = Arc::new(Server::new(url, names, config)?);
         let publisher = Publisher::new(server.clone());
         Ok(Self {

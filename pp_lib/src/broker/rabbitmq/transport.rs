@@ -1,4 +1,5 @@
-//! The transport of the client library: Tokio's, with [`Greeting`] and [`Frames`] on received bytes.
+//! The transport of the client library: Tokio's, with TLS for `amqps://`, and [`Greeting`] and [`Frames`] on received
+//! bytes.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use futures_util::Stream;
 use super::budget::Gate;
 use super::frames::Frames;
 use super::greeting::{Greeted, Greeting};
+use super::wire::{Encryption, Wire};
 
 /// The number of bytes read at once. Held-back bytes of one read are not charged to the budget.
 const AT_ONCE: usize = 256 << 10;
@@ -25,9 +27,15 @@ pub(super) type Transport = Runtime<RuntimeParts<Tokio, Readable>>;
 
 /// The current Tokio runtime for one connection. It passes no frame that the library cannot parse and no message
 /// without room behind the gate. It reports the server's version, whose greeting must arrive within `limit`.
-pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -> Transport {
+pub(super) fn transport(
+    encryption: Option<Encryption>,
+    greeted: Greeted,
+    limit: Duration,
+    gate: Option<Gate>,
+) -> Transport {
     let readable = Readable {
         tokio: Tokio::current(),
+        encryption,
         greeted,
         limit,
         gate,
@@ -39,13 +47,14 @@ pub(super) fn transport(greeted: Greeted, limit: Duration, gate: Option<Gate>) -
 #[derive(Clone, Debug)]
 pub(super) struct Readable {
     tokio: Tokio,
+    encryption: Option<Encryption>,
     greeted: Greeted,
     limit: Duration,
     gate: Option<Gate>,
 }
 
 impl Reactor for Readable {
-    type TcpStream = ReadableStream<<Tokio as Reactor>::TcpStream>;
+    type TcpStream = ReadableStream<Wire>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
@@ -69,9 +78,14 @@ impl Reactor for Readable {
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.tokio.tcp_connect_addr(address);
         let (greeted, limit, gate) = (self.greeted.clone(), self.limit, self.gate.clone());
+        let encryption = self.encryption.clone();
         async move {
+            let plain = connecting.await?;
             Ok(ReadableStream {
-                stream: connecting.await?,
+                stream: match encryption {
+                    Some(encryption) => encryption.shake_hands(plain).await?,
+                    None => Wire::Plain(plain),
+                },
                 greeting: Greeting::new(greeted, limit),
                 frames: Frames::behind(gate),
             })

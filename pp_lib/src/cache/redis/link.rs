@@ -5,9 +5,13 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pp_tls::Trust;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult, ScriptInvocation};
+use redis::{
+    Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult, ScriptInvocation,
+    TlsCertificates,
+};
 use tokio::time::timeout;
 
 use crate::cache::{CacheError, Result};
@@ -24,12 +28,22 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts to connect and does not wait for it.
-    pub(super) fn to(url: &str, timeout: Duration) -> Result<Self> {
+    pub(super) fn to(url: &str, trust: &Trust, timeout: Duration) -> Result<Self> {
         let tcp = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(UNHEARD);
         let info = url.into_connection_info().map_err(|error| said(&error))?;
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|error| said(&error))?;
+        let info = info.set_tcp_settings(tcp);
+        let client = match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return Err(CacheError::Rejected(
+                    "`#insecure` is not supported; name an authority with PP_TLS_CA".to_owned(),
+                ));
+            }
+            ConnectionAddr::TcpTls { .. } => Client::build_with_tls(info, trusting(trust)),
+            _ => Client::open(info),
+        };
+        let client = client.map_err(|error| said(&error))?;
         let manager = begin(&client, timeout).map_err(|error| said(&error))?;
         Ok(Self {
             client,
@@ -98,6 +112,14 @@ impl fmt::Debug for Link {
     }
 }
 
+/// The authorities in the form that the library takes.
+fn trusting(trust: &Trust) -> TlsCertificates {
+    TlsCertificates {
+        client_tls: None,
+        root_cert: Some(trust.pem().into_bytes()),
+    }
+}
+
 /// A manager that connects in the background, because callers may stop waiting before it has a connection.
 fn begin(client: &Client, timeout: Duration) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
@@ -123,7 +145,7 @@ fn worth_another_try(error: &RedisError) -> bool {
 /// The error without the server's message, which may quote the password.
 fn said(error: &RedisError) -> CacheError {
     if error.is_io_error() {
-        return CacheError::Unavailable(error.to_string());
+        return CacheError::Unavailable(pp_tls::words(error));
     }
     let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
     CacheError::Rejected(format!("{}{code}", error.category()))

@@ -41,6 +41,7 @@ use diesel::pg::PgConnection;
 use diesel::r2d2::{NopErrorHandler, Pool};
 use diesel::{Connection as _, RunQueryDsl as _, sql_query};
 use pp_storage::SchemaError;
+use pp_tls::Trust;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -50,12 +51,15 @@ use self::session::{Sessions, Way};
 use super::refusal::{Refusal, proved};
 use super::{Result, Store, StoreError};
 use crate::feed::postgres::refuses_for_good;
+pub use pp_storage::Encryption;
 
 /// The address of PostgreSQL, and bounds for its use.
 #[derive(Clone)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`, as libpq understands it.
     pub url: String,
+    /// The authorities of the server's certificate, unless the URL names some.
+    pub trust: Trust,
     /// The most connections.
     pub pool: u32,
     /// The longest a call may take, with all waits and retries.
@@ -65,8 +69,14 @@ pub struct PostgresConfig {
 impl fmt::Debug for PostgresConfig {
     /// Without the URL: there is a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, pool, timeout } = self;
+        let Self {
+            url: _,
+            trust,
+            pool,
+            timeout,
+        } = self;
         f.debug_struct("PostgresConfig")
+            .field("trust", trust)
             .field("pool", pool)
             .field("timeout", timeout)
             .finish_non_exhaustive()
@@ -96,7 +106,8 @@ impl PostgresStore {
     /// Connects, waiting for the server no longer than the timeout; asks nothing about the schema. A connection pooler
     /// that shares the server's sessions is refused.
     pub async fn open(config: PostgresConfig) -> Result<Self> {
-        let sessions = Sessions::new(&config.url, Way::Session, config.timeout).map_err(StoreError::Rejected)?;
+        let sessions =
+            Sessions::new(&config.url, &config.trust, Way::Session, config.timeout).map_err(StoreError::Rejected)?;
         pooler::refuse_shared_sessions(&sessions).await?;
         Self::with_pool(sessions.clone(), sessions, &config).await
     }
@@ -104,7 +115,8 @@ impl PostgresStore {
     /// The same database by way of a connection pooler, which may share the server's sessions. `direct` is the store on
     /// the server itself.
     pub async fn open_pooled(config: PostgresConfig, direct: &Self) -> Result<Self> {
-        let sessions = Sessions::new(&config.url, Way::Transaction, config.timeout).map_err(StoreError::Rejected)?;
+        let sessions = Sessions::new(&config.url, &config.trust, Way::Transaction, config.timeout)
+            .map_err(StoreError::Rejected)?;
         pooler::refuse_statements_alone(&sessions).await?;
         let store = Self::with_pool(sessions, direct.direct.clone(), &config).await?;
         pooler::refuse_another_server(&store, direct).await?;
@@ -277,9 +289,9 @@ impl Store for PostgresStore {
 }
 
 /// The error for a missing connection. Waiting helps unless the server is there and does not know this user or
-/// database.
+/// database, or has a certificate that is refused.
 async fn no_connection(sessions: &Sessions, why: String) -> StoreError {
-    match refuses_for_good(sessions.url()).await {
+    match refuses_for_good(sessions.url(), sessions.trust()).await {
         true => StoreError::Rejected(why),
         false => StoreError::Unavailable(why),
     }

@@ -9,10 +9,12 @@
 
 use std::time::{Duration, Instant};
 
+use diesel::Connection as _;
 use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection as _, TransactionManager as _};
 use diesel::pg::PgConnection;
 use diesel::r2d2::ManageConnection;
-use diesel::{Connection as _, ConnectionError};
+use pp_storage::Encryption;
+use pp_tls::Trust;
 
 use super::failure::Failure;
 
@@ -29,6 +31,7 @@ pub(super) enum Way {
 #[derive(Clone)]
 pub(super) struct Sessions {
     url: String,
+    trust: Trust,
     way: Way,
     settings: String,
 }
@@ -45,13 +48,14 @@ pub(super) struct Session {
 
 impl Sessions {
     /// The address, or the reason it is no URL.
-    pub(super) fn new(url: &str, way: Way, timeout: Duration) -> Result<Self, String> {
+    pub(super) fn new(url: &str, trust: &Trust, way: Way, timeout: Duration) -> Result<Self, String> {
         if !["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| url.starts_with(scheme))
         {
             return Err("the URL does not begin with postgres://".to_owned());
         }
+        Encryption::of(url)?.client(trust)?;
         let seconds = timeout.as_secs().max(2);
         // A server that is gone without a word is noticed by TCP.
         let mut url = url.to_owned();
@@ -72,6 +76,7 @@ impl Sessions {
         }
         Ok(Self {
             url,
+            trust: trust.clone(),
             way,
             settings: way.settings(timeout),
         })
@@ -82,9 +87,14 @@ impl Sessions {
         &self.url
     }
 
+    /// What the client trusts where the URL names no authorities.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// A connection without the pool's settings, for what takes long.
     pub(super) fn connect_plainly(&self) -> Result<PgConnection, String> {
-        PgConnection::establish(&self.url).map_err(|error| connect_error(&error))
+        pp_storage::connect_postgres(&self.url, &self.trust)
     }
 }
 
@@ -248,18 +258,6 @@ pub(super) fn each_at_its_moment<T>(
 #[error("{0}")]
 pub(super) struct ConnectError(String);
 
-/// Messages of libpq about a server may be shown; those about a URL quote it, password and all.
-fn connect_error(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::BadConnection(text)
-            if text.starts_with("connection to server") || text.starts_with("could not translate host name") =>
-        {
-            text.trim_end().replace('\n', " ")
-        }
-        _ => "the URL is not one that PostgreSQL's client understands".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +271,7 @@ mod tests {
             "postgres://pp:s3cret@localhost/pp?no_such_option=s3cret",
             "postgres://pp:s3cret@127.0.0.1:1/pp",
         ] {
-            let sessions = Sessions::new(url, Way::Session, Duration::from_secs(2)).unwrap();
+            let sessions = Sessions::new(url, &Trust::default(), Way::Session, Duration::from_secs(2)).unwrap();
             let error = sessions.connect().err().unwrap().to_string();
             assert!(!error.contains("s3cr") && !error.contains("postgres://"), "{error}");
         }

@@ -115,7 +115,7 @@ async fn a_cut_client_beside_open_transactions_gets_everything_once_and_in_the_o
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminated_listener_costs_no_change() {
     let (store, database) = crate::store::on_servers::fresh().await;
-    let feed: AnyFeed = Arc::new(PostgresFeed::connect(&database.url).unwrap());
+    let feed: AnyFeed = Arc::new(PostgresFeed::connect(&database.url, &pp_lib::tls::Trust::default()).unwrap());
     let shutdown = CancellationToken::new();
     let streams = Streams::start(store.clone(), feed, StreamsOptions::default(), shutdown);
     let mut live = streams.subscribe(Filter::default(), None).unwrap();

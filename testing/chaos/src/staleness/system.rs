@@ -112,6 +112,7 @@ impl System {
 async fn prepare(postgres: &str) -> Result<(String, PostgresStore)> {
     let url = Ledger::create_database(postgres, "staleness").await?;
     let config = PostgresConfig {
+        trust: pp_lib::tls::Trust::default(),
         url: url.clone(),
         pool: 4,
         timeout: TIMEOUT,

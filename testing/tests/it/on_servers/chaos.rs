@@ -195,6 +195,7 @@ fn told() -> Told {
 pub(super) async fn database(name: &str) -> (String, Client) {
     let url = Ledger::create_database(&server(Kind::Postgres), name).await.unwrap();
     let config = PostgresConfig {
+        trust: pp_lib::tls::Trust::default(),
         url: url.clone(),
         pool: 1,
         timeout: super::LIMIT,

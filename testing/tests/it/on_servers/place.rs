@@ -188,6 +188,7 @@ impl Place {
 
 async fn open(database: &str) -> PostgresStore {
     let config = PostgresConfig {
+        trust: pp_lib::tls::Trust::default(),
         url: database.to_owned(),
         pool: 1,
         timeout: Duration::from_secs(10),

@@ -104,7 +104,7 @@ pub(crate) struct UsageError {
 }
 
 /// The checked settings of one call.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) host: Host,
     /// TCP port, never 0.
@@ -129,6 +129,12 @@ pub(crate) struct Settings {
 pub(crate) struct Tls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.config, &other.config)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -356,6 +362,7 @@ mod tests {
         assert_eq!(
             settings,
             Settings {
+                tls: None,
                 host: Host::Address([127, 0, 0, 1].into()),
                 port: 3000,
                 method: "GET".into(),

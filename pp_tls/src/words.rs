@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use rustls::{CertificateError, Error};
 
@@ -18,7 +19,7 @@ pub fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     matches!(of_tls(error), Some(Error::InvalidCertificate(_)))
 }
 
-/// The error of rustls in a chain of errors. Input and output hide theirs.
+/// The error of rustls in a chain of errors. Input and output hide theirs, and so does an error that is shared.
 fn of_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -26,9 +27,11 @@ fn of_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
             return Some(found);
         }
         let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match hidden {
-            Some(hidden) => Some(hidden),
-            None => error.source(),
+        let shared = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>();
+        next = match (hidden, shared) {
+            (Some(hidden), _) => Some(hidden),
+            (None, Some(shared)) => Some(&**shared),
+            (None, None) => error.source(),
         };
     }
     None
@@ -81,6 +84,8 @@ mod tests {
         let within = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired));
         assert_eq!(words(&within), "its certificate is refused: it has expired");
         assert!(is_refused(&within));
+        let shared: Arc<dyn StdError + Send + Sync> = Arc::new(within);
+        assert!(is_refused(&shared));
         let name = Error::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected: "b".try_into().unwrap(),
             presented: vec!["DnsName(\"a\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()],

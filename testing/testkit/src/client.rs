@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Longer than the API gives a request, and than a test freezes a process.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &st
 pub struct Api {
     /// The port.
     pub port: u16,
+    scheme: &'static str,
     agent: ureq::Agent,
 }
 
@@ -80,13 +82,31 @@ pub struct Seen {
 impl Api {
     /// A client of the API on this loopback port.
     pub fn at(port: u16) -> Self {
+        Self::new("http", port, TlsConfig::default())
+    }
+
+    /// A client of the API on this port of localhost, over TLS, that trusts no other authority than this one in PEM
+    /// format.
+    pub fn over_tls(port: u16, authority: &str) -> Self {
+        let authority = Certificate::from_pem(authority.as_bytes()).unwrap();
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(pp_tls::provider())
+            .root_certs(RootCerts::from([authority]))
+            .build();
+        Self::new("https", port, tls)
+    }
+
+    fn new(scheme: &'static str, port: u16, tls: TlsConfig) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
             .timeout_global(Some(TIMEOUT))
+            .tls_config(tls)
             .build();
         Self {
+            scheme,
             port,
             agent: agent.into(),
         }
@@ -97,9 +117,12 @@ impl Api {
     /// # Errors
     /// When no complete answer comes.
     pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Sent {
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://127.0.0.1:{}{path}", self.port));
+        let mut request = ureq::http::Request::builder().method(method).uri(format!(
+            "{}://{}:{}{path}",
+            self.scheme,
+            self.host(),
+            self.port
+        ));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -112,6 +135,14 @@ impl Api {
             body: answer.body_mut().with_config().limit(BODY_LIMIT).read_to_string()?,
             headers: answer.headers().clone(),
         })
+    }
+
+    fn host(&self) -> &'static str {
+        if self.scheme == "https" {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        }
     }
 
     /// Gets a page.

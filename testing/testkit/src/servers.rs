@@ -15,13 +15,14 @@ mod redis;
 mod sweep;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{answers, redis_command};
-pub use private::PrivateServers;
+pub use private::{PrivateServers, TLS};
 pub use provided::{Choice, Provided};
 
 /// The user that the servers know, and the name of PostgreSQL's database.
@@ -100,6 +101,19 @@ impl Kind {
             Self::RabbitMq => format!("amqp://{USER}:{password}@127.0.0.1:{port}/%2f"),
             // The user is named because redis-cli takes an empty name for a name.
             Self::Redis => format!("redis://default:{password}@127.0.0.1:{port}/0"),
+        }
+    }
+
+    /// The URL of such a server with TLS. psql does not know what PP trusts, so it is told of `authority`.
+    pub(crate) fn url_with_tls(self, port: u16, password: &str, authority: Option<&Path>) -> String {
+        let authority = authority.map(|file| format!("&sslrootcert={}", file.display()));
+        let authority = authority.unwrap_or_default();
+        match self {
+            Self::Postgres => {
+                format!("postgres://{USER}:{password}@localhost:{port}/{USER}?sslmode=verify-full{authority}")
+            }
+            Self::RabbitMq => format!("amqps://{USER}:{password}@localhost:{port}/%2f"),
+            Self::Redis => format!("rediss://default:{password}@localhost:{port}/0"),
         }
     }
 }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::Files;
 use crate::process::ProcessId;
-use crate::servers::folder;
+use crate::servers::{TLS, folder};
 
 pub use env_file::EnvFile;
 
@@ -31,6 +32,9 @@ pub struct Service {
 pub struct Remembered {
     /// Whether the servers are containers; nothing when no servers were started here.
     pub compose: Option<bool>,
+    /// Whether every wire has TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// The services started.
     pub services: Vec<Service>,
 }
@@ -89,6 +93,11 @@ impl State {
     /// The file that the Makefile's targets read.
     pub fn env_file(&self) -> PathBuf {
         self.folder.join("env")
+    }
+
+    /// The certificates, if every wire has TLS.
+    pub fn certificates(&self) -> Option<Files> {
+        self.remembered.tls.then(|| Files::of(&self.folder.join(TLS)))
     }
 
     /// The log file of a service or a private server.

@@ -22,6 +22,7 @@ mod quiet_log;
 mod standalone;
 mod start;
 mod state_folder;
+mod tls;
 mod unread_log;
 mod watch;
 mod with_servers;

@@ -28,6 +28,7 @@ mod sharing;
 mod staleness;
 mod stop;
 mod stranger;
+mod tls;
 mod unread_log;
 mod unwell;
 mod up_and_down;

@@ -62,18 +62,13 @@ fn an_address_that_cannot_be_used_names_its_variable() {
                 "mysql://pp:s3cret@127.0.0.1/pp",
                 "sqlite://s3cret.sqlite",
                 "s3cret",
-                "postgres://pp:s3cret@h/d?sslmode=require",
+                "postgres://pp:s3cret@h/d?sslmode=on",
             ],
         ),
         (
             &["task_producer", "task_consumer", "pp_backend_api"][..],
             "PP_BROKER_URL",
-            [
-                "redis://pp:s3cret@127.0.0.1",
-                "memory:",
-                "s3cret",
-                "amqps://pp:s3cret@127.0.0.1",
-            ],
+            ["redis://pp:s3cret@127.0.0.1", "memory:", "s3cret", "amqps:s3cret"],
         ),
     ] {
         for name in names {

@@ -6,13 +6,14 @@ use std::process::Command;
 use crate::tree::{File, files, none};
 
 /// The crates that users depend on. All others say that they are not; `publish.workspace` is false.
-const PUBLISHED: [&str; 8] = [
+const PUBLISHED: [&str; 9] = [
     "pp_backend_api",
     "pp_cli",
     "pp_http",
     "pp_lib",
     "pp_standalone",
     "pp_storage",
+    "pp_tls",
     "task_consumer",
     "task_producer",
 ];

@@ -15,6 +15,7 @@ use redis::{
 use tokio::time::timeout;
 
 use crate::cache::{CacheError, Result};
+use crate::log_repeated;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time without an acknowledgement of sent bytes after which the connection counts as broken.
@@ -130,8 +131,17 @@ fn begin(client: &Client, timeout: Duration) -> RedisResult<ConnectionManager> {
     let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
     let mut connecting = manager.clone();
     tokio::spawn(async move {
-        if let Err(error) = redis::cmd("PING").exec_async(&mut connecting).await {
-            log::debug!("{}", said(&error));
+        match redis::cmd("PING").exec_async(&mut connecting).await {
+            Err(error) if pp_tls::is_refused(&error) => {
+                log_repeated!(
+                    Warn,
+                    "PP_CACHE_URL: the cache cannot be used",
+                    "{}",
+                    pp_tls::words(&error)
+                );
+            }
+            Err(error) => log::debug!("{}", said(&error)),
+            Ok(()) => {}
         }
     });
     Ok(manager)

@@ -86,7 +86,7 @@ fn stop_servers(purge: bool, state: &State) -> Result<()> {
     let Some(compose) = state.remembered.compose else {
         return Ok(());
     };
-    let servers = Provided::of_state(compose, state.folder())?;
+    let servers = Provided::of_state(compose, state.remembered.tls, state.folder())?;
     servers.stop_all(purge)?;
     output::line(if compose {
         "removed the containers"

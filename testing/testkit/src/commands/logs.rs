@@ -60,7 +60,7 @@ fn containers(args: &Args, names: &[&str], state: &State) -> Result<ExitCode> {
     let own = state
         .remembered
         .compose
-        .map(|compose| Provided::of_state(compose, state.folder()))
+        .map(|compose| Provided::of_state(compose, state.remembered.tls, state.folder()))
         .transpose()?;
     let Some(Provided::Compose(project)) = own else {
         bail!("no log yet of {}", names.join(", "))

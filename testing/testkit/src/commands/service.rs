@@ -2,12 +2,17 @@
 //!
 //! Nothing of the services' code: they are programs beside this one.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pp_tls::rustls::{ClientConnection, StreamOwned};
+use pp_tls::{Check, Trust};
+
+/// The service that has TLS if the system has it. The health pages of the others have none.
+pub(crate) const WITH_TLS: &str = "pp_backend_api";
 
 /// A service and where it answers.
 #[derive(Debug, Clone)]
@@ -88,8 +93,8 @@ pub(crate) fn address(bind: &str) -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Asks `/health/ready` once.
-pub(crate) fn is_ready(bind: &str) -> Result<()> {
+/// Asks `/health/ready` once, with TLS if an authority is given.
+pub(crate) fn is_ready(bind: &str, authority: Option<&Path>) -> Result<()> {
     if bind == "off" {
         return Ok(());
     }
@@ -98,6 +103,17 @@ pub(crate) fn is_ready(bind: &str) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
+    match authority {
+        None => ask(&mut stream, address),
+        Some(file) => {
+            let config = Trust::only(file)?.client(Check::ChainAndName)?;
+            let connection = ClientConnection::new(config, address.ip().into())?;
+            ask(&mut StreamOwned::new(connection, stream), address)
+        }
+    }
+}
+
+fn ask(stream: &mut (impl Read + Write), address: SocketAddr) -> Result<()> {
     write!(
         stream,
         "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
@@ -105,7 +121,7 @@ pub(crate) fn is_ready(bind: &str) -> Result<()> {
     let mut status_line = [0; 12];
     stream.read_exact(&mut status_line)?;
     // Read to the end: closing with unread bytes would be an error in the service's log.
-    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    let _ = std::io::copy(stream, &mut std::io::sink());
     match status_line.strip_prefix(b"HTTP/1.1 ") {
         Some(b"200") => Ok(()),
         Some(code) => bail!("it answers {}", String::from_utf8_lossy(code)),

@@ -35,7 +35,7 @@ pub(crate) fn print(state: &State) -> Result<bool> {
     let servers = state
         .remembered
         .compose
-        .map(|compose| Provided::of_state(compose, state.folder()))
+        .map(|compose| Provided::of_state(compose, state.remembered.tls, state.folder()))
         .transpose()?;
     for kind in Kind::ALL {
         rows.push(server_row(
@@ -63,7 +63,9 @@ fn service_rows(name: &str, state: &State, containers: &[Container]) -> Vec<[Str
     };
     if let Some(running) = state.running(name) {
         let means = format!("pid {}", running.process.pid);
-        let answer = answer(service::is_ready(&running.bind));
+        let certificates = state.certificates().filter(|_| name == service::WITH_TLS);
+        let authority = certificates.map(|files| files.authority);
+        let answer = answer(service::is_ready(&running.bind, authority.as_deref()));
         return vec![[name.to_owned(), means, running.bind.clone(), answer]];
     }
     let rows = containers.iter().filter(|container| container.service == name);

@@ -11,8 +11,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use pp_testkit::certificates::Files;
 use pp_testkit::launch::MARK;
-use pp_testkit::servers::{Choice, Kind, Provided};
+use pp_testkit::servers::{Choice, Kind, Provided, TLS};
 use pp_testkit::state::{EnvFile, State};
 use pp_testkit::{install, output};
 
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// Only the servers, no service.
     #[arg(long)]
     servers_only: bool,
+    /// TLS on every wire, with private servers and certificates made for this machine.
+    #[arg(long)]
+    tls: bool,
     /// Builds the services' programs with Cargo before it starts them as processes.
     #[arg(long)]
     build: bool,
@@ -32,10 +36,23 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode> {
     let mut state = State::lock(folder)?;
     let mut variables = EnvFile::default();
+    let choice = if args.tls { without_containers(choice)? } else { choice };
+    change_tls(args.tls, &mut state)?;
+    let scheme = if args.tls { "https" } else { "http" };
+    if args.tls {
+        let files = Files::made(&state.folder().join(TLS))?;
+        for (variable, file) in [
+            ("PP_TLS_CA", &files.authority),
+            ("PP_TLS_CERT", &files.certificate),
+            ("PP_TLS_KEY", &files.key),
+        ] {
+            variables.set(variable, &file.to_string_lossy());
+        }
+    }
     let servers = start_servers(choice, &mut state, &mut variables)?;
     let services = service::all();
     let api = &services[0];
-    variables.set("PP_API_URL", &format!("http://{}", service::address(&api.bind)?));
+    variables.set("PP_API_URL", &format!("{scheme}://{}", service::address(&api.bind)?));
     variables.set(api.up_variable, &api.bind);
     // A server that was given is beside those of our own, or there are none of our own at all.
     let project = match servers {
@@ -65,7 +82,7 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
     let own = state
         .remembered
         .compose
-        .map(|compose| Provided::of_state(compose, state.folder()))
+        .map(|compose| Provided::of_state(compose, state.remembered.tls, state.folder()))
         .transpose()?;
     let is_own = |kind: &Kind, url: &String| {
         own.as_ref()
@@ -101,7 +118,7 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
     // Written down first: should this process be killed, `down` still knows what to look for.
     state.remembered.compose = Some(compose);
     state.save()?;
-    let servers = Provided::of_state(compose, state.folder())?;
+    let servers = Provided::of_state(compose, state.remembered.tls, state.folder())?;
     servers.start(&missing)?;
     for kind in missing {
         variables.set(kind.service_variable(), &servers.url(kind)?);
@@ -113,6 +130,36 @@ fn is(variables: &EnvFile, kind: Kind, url: &str) -> bool {
     variables.get(kind.service_variable()) == Some(url)
 }
 
+/// Containers have no TLS.
+fn without_containers(choice: Choice) -> Result<Choice> {
+    match choice {
+        Choice::Compose => bail!("containers have no TLS: use PP_SERVERS=private"),
+        Choice::Auto | Choice::Private => Ok(Choice::Private),
+    }
+}
+
+/// Remembers whether there is TLS, which does not change while anything runs.
+fn change_tls(tls: bool, state: &mut State) -> Result<()> {
+    if state.remembered.tls == tls {
+        return Ok(());
+    }
+    let known = state.remembered.compose;
+    let servers = known.map(|compose| Provided::of_state(compose, state.remembered.tls, state.folder()));
+    let servers = servers.transpose()?;
+    let server_runs = |kind: &Kind| {
+        servers
+            .as_ref()
+            .is_some_and(|servers| servers.running_as(*kind).is_some())
+    };
+    let service_runs = |service: &Service| state.running(service.name).is_some();
+    if Kind::ALL.iter().any(server_runs) || service::all().iter().any(service_runs) {
+        let now = if tls { "without" } else { "with" };
+        bail!("the system runs {now} TLS: `make down` first");
+    }
+    state.remembered.tls = tls;
+    state.save()
+}
+
 /// The means in use stay in use: other ones would have other data.
 fn means(choice: Choice, state: &State) -> Result<bool> {
     let Some(known) = state.remembered.compose else {
@@ -122,7 +169,7 @@ fn means(choice: Choice, state: &State) -> Result<bool> {
         Choice::Auto => known,
         _ => choice.is_compose()?,
     };
-    let servers = Provided::of_state(known, state.folder())?;
+    let servers = Provided::of_state(known, state.remembered.tls, state.folder())?;
     if asked != known && Kind::ALL.iter().any(|kind| servers.running_as(*kind).is_some()) {
         bail!("servers of the other kind run here already: `make down` first");
     }
@@ -133,7 +180,13 @@ fn print_next(servers_only: bool, api: &Service, state: &State) {
     output::line("");
     output::line(&format!("variables:  {}", state.env_file().display()));
     match service::address(&api.bind) {
-        Ok(address) if !servers_only => output::line(&format!("next:       curl -X POST http://{address}/work")),
+        Ok(address) if !servers_only => output::line(&match state.certificates() {
+            None => format!("next:       curl -X POST http://{address}/work"),
+            Some(files) => {
+                let authority = files.authority.display();
+                format!("next:       curl --cacert {authority} -X POST https://{address}/work")
+            }
+        }),
         _ => output::line("next:       make run-pp-backend-api"),
     }
     output::line("then:       make status, make logs, make down");

@@ -3,11 +3,15 @@
 //! No client library: this crate is built before everything else, and an open port alone says too little (RabbitMQ and
 //! PostgreSQL listen before they serve).
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pp_tls::rustls::pki_types::ServerName;
+use pp_tls::rustls::{ClientConnection, StreamOwned};
+use pp_tls::{Check, Trust};
 use url::Url;
 
 use super::Kind;
@@ -20,13 +24,14 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// When it does not.
 pub fn redis_command(url: &str, command: &str) -> Result<()> {
     let url = Url::parse(url).context("the URL of Redis cannot be read")?;
-    ask_redis(&mut connect(Kind::Redis, &url)?, &url, command, "OK")
+    ask_redis(&mut *connect(Kind::Redis, &url)?, &url, command, "OK")
 }
 
 /// Asks the server at `url` once.
 ///
 /// PostgreSQL must ask for a password, that is, accept sessions; RabbitMQ must let the user log in and open the virtual
-/// host; Redis must answer a `PING`. Works for URLs without TLS.
+/// host; Redis must answer a `PING`. With TLS a server of
+/// this machine may show any certificate; another one must show one that the platform or `PP_TLS_CA` trusts.
 ///
 /// # Errors
 /// When it does not answer, or not like this.
@@ -34,33 +39,77 @@ pub fn answers(kind: Kind, url: &str) -> Result<()> {
     let url = Url::parse(url).with_context(|| format!("the URL of {kind} cannot be read"))?;
     let mut stream = connect(kind, &url)?;
     match kind {
-        Kind::Postgres => ask_postgres(&mut stream, &url),
-        Kind::RabbitMq => ask_rabbitmq(&mut stream, &url),
-        Kind::Redis => ask_redis(&mut stream, &url, "PING", "PONG"),
+        Kind::Postgres => ask_postgres(&mut *stream, &url),
+        Kind::RabbitMq => ask_rabbitmq(&mut *stream, &url),
+        Kind::Redis => ask_redis(&mut *stream, &url, "PING", "PONG"),
     }
 }
 
-fn connect(kind: Kind, url: &Url) -> Result<TcpStream> {
+/// A connection, with TLS or without.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+fn connect(kind: Kind, url: &Url) -> Result<Box<dyn Stream>> {
     let host = url
         .host_str()
         .with_context(|| format!("the URL of {kind} has no host"))?;
-    let standard_port = match kind {
-        Kind::Postgres => 5432,
-        Kind::RabbitMq => 5672,
-        Kind::Redis => 6379,
+    let standard_port = match (kind, url.scheme()) {
+        (Kind::Postgres, _) => 5432,
+        (Kind::RabbitMq, "amqps") => 5671,
+        (Kind::RabbitMq, _) => 5672,
+        (Kind::Redis, _) => 6379,
     };
-    let address = (host, url.port().unwrap_or(standard_port))
-        .to_socket_addrs()?
-        .next()
-        .context("no such host")?;
-    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
-    Ok(stream)
+    let mut failed = anyhow::anyhow!("no such host");
+    for address in (host, url.port().unwrap_or(standard_port)).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, LIMIT) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(LIMIT))?;
+                stream.set_write_timeout(Some(LIMIT))?;
+                return encrypted(kind, url, stream);
+            }
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
+}
+
+/// The connection with TLS, if the URL asks for it.
+fn encrypted(kind: Kind, url: &Url, mut stream: TcpStream) -> Result<Box<dyn Stream>> {
+    let wanted = match kind {
+        Kind::Postgres => url
+            .query_pairs()
+            .any(|(name, value)| name == "sslmode" && ["require", "verify-ca", "verify-full"].contains(&&*value)),
+        Kind::RabbitMq | Kind::Redis => ["amqps", "rediss"].contains(&url.scheme()),
+    };
+    if !wanted {
+        return Ok(Box::new(stream));
+    }
+    if kind == Kind::Postgres {
+        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer)?;
+        ensure!(answer == *b"S", "it offers no TLS");
+    }
+    tls(stream, url.host_str().unwrap_or_default())
+}
+
+/// Begins TLS on a connection to this host.
+fn tls(stream: TcpStream, host: &str) -> Result<Box<dyn Stream>> {
+    let trust = match std::env::var_os("PP_TLS_CA") {
+        Some(file) => Trust::also(Path::new(&file))?,
+        None => Trust::default(),
+    };
+    let check = match stream.peer_addr()?.ip().is_loopback() {
+        true => Check::Nothing,
+        false => Check::ChainAndName,
+    };
+    let connection = ClientConnection::new(trust.client(check)?, ServerName::try_from(host.to_owned())?)?;
+    Ok(Box::new(StreamOwned::new(connection, stream)))
 }
 
 /// A start-up message; `R` asks for authentication, `E` says among others that the server is still starting.
-fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
+fn ask_postgres(stream: &mut dyn Stream, url: &Url) -> Result<()> {
     let mut message = 196_608_u32.to_be_bytes().to_vec();
     for word in [
         "user",
@@ -83,7 +132,7 @@ fn ask_postgres(stream: &mut TcpStream, url: &Url) -> Result<()> {
 }
 
 /// `AUTH` when there is a password, then the command.
-fn ask_redis(stream: &mut TcpStream, url: &Url, command: &str, answer: &str) -> Result<()> {
+fn ask_redis(stream: &mut dyn Stream, url: &Url, command: &str, answer: &str) -> Result<()> {
     let mut expected = format!("+{answer}\r\n");
     if let Some(password) = url.password() {
         let user = if url.username().is_empty() {
@@ -116,7 +165,7 @@ const CLOSE: u16 = 50;
 const CLOSE_OK: u16 = 51;
 
 /// The opening of an AMQP 0-9-1 connection, up to `open-ok`, and its close.
-fn ask_rabbitmq(stream: &mut TcpStream, url: &Url) -> Result<()> {
+fn ask_rabbitmq(stream: &mut dyn Stream, url: &Url) -> Result<()> {
     stream.write_all(b"AMQP\0\0\x09\x01")?;
     expect(stream, START)?;
     let login = format!("\0{}\0{}", url.username(), url.password().unwrap_or_default());
@@ -151,7 +200,7 @@ fn short_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-fn send(stream: &mut TcpStream, method: u16, arguments: &[u8]) -> Result<()> {
+fn send(stream: &mut dyn Stream, method: u16, arguments: &[u8]) -> Result<()> {
     let payload = [&CONNECTION.to_be_bytes(), &method.to_be_bytes(), arguments].concat();
     let mut frame = vec![1, 0, 0];
     frame.extend(u32::try_from(payload.len())?.to_be_bytes());
@@ -162,7 +211,7 @@ fn send(stream: &mut TcpStream, method: u16, arguments: &[u8]) -> Result<()> {
 }
 
 /// Reads one method frame of the connection class and returns its arguments.
-fn expect(stream: &mut TcpStream, method: u16) -> Result<Vec<u8>> {
+fn expect(stream: &mut dyn Stream, method: u16) -> Result<Vec<u8>> {
     let mut head = [0; 7];
     stream.read_exact(&mut head).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => anyhow::anyhow!("it closed the connection, as for a wrong password"),

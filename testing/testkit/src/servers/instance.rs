@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, folder, postgres, rabbitmq, redis};
+use crate::certificates::Certificate;
 use crate::launch::{Launch, Lifetime};
 use crate::process::ProcessId;
 use crate::programs::Account;
@@ -24,6 +25,8 @@ pub(super) struct Instance {
     pub(super) account: Account,
     pub(super) folder: PathBuf,
     pub(super) password: String,
+    /// With a certificate the server takes connections with TLS, and no others.
+    pub(super) certificate: Option<Certificate>,
     /// The port it serves on; RabbitMQ's distribution and port mapper follow.
     pub(super) ports: [u16; 3],
 }
@@ -34,12 +37,19 @@ pub(super) struct Record {
     pub(super) ports: [u16; 3],
     pub(super) process: ProcessId,
     epmd: Option<ProcessId>,
+    /// True if it takes connections with TLS alone.
+    #[serde(default)]
+    pub(super) tls: bool,
 }
 
 impl Instance {
     /// Prepares the folder and starts the processes; that they serve is not waited for.
     pub(super) fn launch(&self, home: &Path, log: &Path, lifetime: Lifetime) -> Result<Record> {
         let spawn = |launch: &Launch| launch.spawn(home, log, lifetime);
+        if let Some(Certificate { certificate, key }) = &self.certificate {
+            folder::write_for(self.account, &self.certificate_file(), certificate)?;
+            folder::write_for(self.account, &self.key_file(), key)?;
+        }
         let (process, epmd) = match self.kind {
             Kind::Postgres => {
                 postgres::prepare(self)?;
@@ -64,7 +74,16 @@ impl Instance {
             ports: self.ports,
             process,
             epmd,
+            tls: self.certificate.is_some(),
         })
+    }
+
+    pub(super) fn certificate_file(&self) -> PathBuf {
+        self.folder.join("tls.pem")
+    }
+
+    pub(super) fn key_file(&self) -> PathBuf {
+        self.folder.join("tls.key")
     }
 }
 

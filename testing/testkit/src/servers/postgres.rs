@@ -3,6 +3,7 @@
 //! Durability stays on (`fsync`, `synchronous_commit`): what the tests prove would be worth nothing without.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -21,6 +22,13 @@ pub(super) const STOP: &[(Signal, Duration)] = &[
 /// Makes the cluster, with PP's user and its database, unless it is there.
 pub(super) fn prepare(instance: &Instance) -> Result<()> {
     let data = instance.folder.join("data");
+    if instance.certificate.is_some() {
+        folder::write_for(
+            instance.account,
+            &rules(instance),
+            "hostssl all all all scram-sha-256\n",
+        )?;
+    }
     if data.exists() {
         return Ok(());
     }
@@ -67,6 +75,11 @@ pub(super) fn prepare(instance: &Instance) -> Result<()> {
     fs::rename(&unfinished, &data).context("cannot finish the cluster")
 }
 
+/// The file that lets users in with TLS alone.
+fn rules(instance: &Instance) -> PathBuf {
+    instance.folder.join("tls_hba.conf")
+}
+
 /// The server process. It logs to its standard error, which goes to the instance's log file.
 pub(super) fn launch(instance: &Instance) -> Launch {
     let mut launch = Launch::server(&instance.program, instance.account, &instance.folder)
@@ -90,6 +103,16 @@ pub(super) fn launch(instance: &Instance) -> Launch {
         "log_line_prefix=%m [%p] %q%a %d ",
     ] {
         launch = launch.arg("-c").arg(setting);
+    }
+    if instance.certificate.is_some() {
+        for (setting, file) in [
+            ("ssl_cert_file", instance.certificate_file()),
+            ("ssl_key_file", instance.key_file()),
+            ("hba_file", rules(instance)),
+        ] {
+            launch = launch.arg("-c").arg(format!("{setting}={}", file.display()));
+        }
+        launch = launch.arg("-c").arg("ssl=on");
     }
     launch.arg("-c").arg(format!("port={}", instance.ports[0]))
 }

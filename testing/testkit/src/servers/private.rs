@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::instance::{Instance, Record};
 use super::{Kind, answers, folder, rabbitmq};
+use crate::certificates::{Certificate, Files};
 use crate::launch::{self, Lifetime};
 use crate::process::{self, ProcessId};
 use crate::programs::{self, Account};
@@ -19,6 +20,9 @@ use crate::{logs, ports, wait};
 
 /// The longest a server may take to start, on a busy machine with recovery to do.
 const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// The folder of the certificates in a state folder.
+pub const TLS: &str = "tls";
 
 /// How long a port that was used before is waited for.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
@@ -30,6 +34,10 @@ pub struct PrivateServers {
     logs: PathBuf,
     kinds: Vec<Kind>,
     password: String,
+    /// What the servers show, if they take connections with TLS alone.
+    certificate: Option<Certificate>,
+    /// The authority that the URLs name.
+    authority: Option<PathBuf>,
     lifetime: Lifetime,
     /// A temporary folder is removed with its servers.
     temporary: bool,
@@ -42,6 +50,18 @@ impl PrivateServers {
     /// # Errors
     /// When a program is missing (see [`crate::install`]) or a server does not start; the error has the end of its log.
     pub fn temporary(kinds: &[Kind]) -> Result<Self> {
+        Self::for_a_while(kinds, None)
+    }
+
+    /// The same with TLS on every connection. The servers are called `localhost`, whatever their certificate says.
+    ///
+    /// # Errors
+    /// As [`Self::temporary`].
+    pub fn temporary_with_tls(kinds: &[Kind], certificate: Certificate) -> Result<Self> {
+        Self::for_a_while(kinds, Some(certificate))
+    }
+
+    fn for_a_while(kinds: &[Kind], certificate: Option<Certificate>) -> Result<Self> {
         let home = folder::temporary()?;
         let password = folder::password(&home)?;
         let logs = home.clone();
@@ -50,6 +70,8 @@ impl PrivateServers {
             logs,
             kinds: kinds.to_vec(),
             password,
+            certificate,
+            authority: None,
             lifetime: Lifetime::Tied,
             temporary: true,
         };
@@ -57,20 +79,25 @@ impl PrivateServers {
         Ok(servers)
     }
 
-    /// The servers of a state folder, which stay when this process ends. Nothing is started yet.
+    /// The servers of a state folder, which stay when this process ends; with TLS if that is wanted. Nothing is started
+    /// yet.
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn of_state(state: &Path, kinds: &[Kind]) -> Result<Self> {
+    pub fn of_state(state: &Path, tls: bool, kinds: &[Kind]) -> Result<Self> {
         let home = folder::of_state(state)?;
-        let logs = state.canonicalize()?.join("logs");
+        let state = state.canonicalize()?;
+        let logs = state.join("logs");
         folder::make(&logs, 0o700)?;
+        let files = tls.then(|| Files::made(&state.join(TLS))).transpose()?;
         let password = folder::password(&home)?;
         Ok(Self {
             home,
             logs,
             kinds: kinds.to_vec(),
             password,
+            certificate: files.as_ref().map(Files::read).transpose()?,
+            authority: files.map(|files| files.authority),
             lifetime: Lifetime::Detached,
             temporary: false,
         })
@@ -86,7 +113,11 @@ impl PrivateServers {
     /// # Errors
     /// When it never was.
     pub fn url(&self, kind: Kind) -> Result<String> {
-        Ok(kind.url(self.record(kind)?.ports[0], &self.password))
+        let record = self.record(kind)?;
+        Ok(match record.tls {
+            true => kind.url_with_tls(record.ports[0], &self.password, self.authority.as_deref()),
+            false => kind.url(record.ports[0], &self.password),
+        })
     }
 
     /// The server's own process, when it runs.
@@ -219,6 +250,7 @@ impl PrivateServers {
             account,
             folder,
             password: self.password.clone(),
+            certificate: self.certificate.clone(),
             ports,
         })
     }

@@ -64,14 +64,14 @@ impl Provided {
         Ok(servers)
     }
 
-    /// The servers of a state folder, which outlive this process; not started yet.
+    /// The servers of a state folder, which outlive this process; not started yet. Only private ones have TLS.
     ///
     /// # Errors
     /// When their folder cannot be made.
-    pub fn of_state(compose: bool, state: &Path) -> Result<Self> {
+    pub fn of_state(compose: bool, tls: bool, state: &Path) -> Result<Self> {
         Ok(match compose {
             true => Self::Compose(Project::of_state(state)?),
-            false => Self::Private(PrivateServers::of_state(state, &Kind::ALL)?),
+            false => Self::Private(PrivateServers::of_state(state, tls, &Kind::ALL)?),
         })
     }
 

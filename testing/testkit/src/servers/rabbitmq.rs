@@ -31,8 +31,18 @@ pub(super) fn prepare(instance: &Instance) -> Result<()> {
     for name in ["mnesia", "log", "home", "config"] {
         folder::make_for(*account, &base.join(name))?;
     }
+    let port = instance.ports[0];
+    let listens = match &instance.certificate {
+        None => format!("listeners.tcp.1 = 127.0.0.1:{port}"),
+        Some(_) => format!(
+            "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\nssl_options.certfile = {}\n\
+             ssl_options.keyfile = {}\nssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false",
+            instance.certificate_file().display(),
+            instance.key_file().display()
+        ),
+    };
     let configuration = format!(
-        "listeners.tcp.1 = 127.0.0.1:{port}\n\
+        "{listens}\n\
          default_user = {USER}\n\
          default_pass = {password}\n\
          loopback_users = none\n\
@@ -40,8 +50,7 @@ pub(super) fn prepare(instance: &Instance) -> Result<()> {
          vm_memory_high_watermark.absolute = {MEMORY}\n\
          disk_free_limit.absolute = 200MB\n\
          log.console = true\n\
-         log.console.level = info\n",
-        port = instance.ports[0]
+         log.console.level = info\n"
     );
     folder::write_for(*account, &base.join("config/rabbitmq.conf"), &configuration)?;
     folder::write_for(*account, &base.join("config/enabled_plugins"), "[].\n")?;

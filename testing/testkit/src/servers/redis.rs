@@ -18,10 +18,18 @@ pub(super) const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::fro
 pub(super) fn prepare(instance: &Instance) -> Result<()> {
     let data = instance.folder.join("data");
     folder::make_for(instance.account, &data)?;
+    let port = instance.ports[0];
+    let listens = match &instance.certificate {
+        None => format!("port {port}"),
+        Some(_) => format!(
+            "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{}\"\ntls-key-file \"{}\"",
+            instance.certificate_file().display(),
+            instance.key_file().display()
+        ),
+    };
     let configuration = format!(
-        "bind 127.0.0.1\nprotected-mode yes\nport {}\ndaemonize no\nlogfile \"\"\ndir \"{}\"\n\
+        "bind 127.0.0.1\nprotected-mode yes\n{listens}\ndaemonize no\nlogfile \"\"\ndir \"{}\"\n\
          requirepass {}\nsave \"\"\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
-        instance.ports[0],
         data.display(),
         instance.password
     );

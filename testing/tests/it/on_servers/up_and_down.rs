@@ -12,13 +12,20 @@ use crate::program::{Ended, Program};
 use pp_testkit::client::Api;
 
 /// A state folder of its own; `down` is called for it at the end, also when the test fails.
-struct System {
+pub(super) struct System {
     folder: tempfile::TempDir,
-    ports: [u16; 3],
+    pub(super) ports: [u16; 3],
 }
 
 impl System {
-    fn run(&self, words: &str) -> Ended {
+    pub(super) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            ports: ports::free().unwrap(),
+        }
+    }
+
+    pub(super) fn run(&self, words: &str) -> Ended {
         let [api, consumer, producer] = self.ports.map(|port| format!("127.0.0.1:{port}"));
         Program::new("pp_testkit")
             .args(words)
@@ -31,16 +38,19 @@ impl System {
             .run_within(Duration::from_secs(150))
     }
 
-    fn state(&self) -> PathBuf {
+    pub(super) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// Runs one of the tools with what `up` wrote down.
-    fn tool(&self, name: &str, words: &str) -> Ended {
+    pub(super) fn tool(&self, name: &str, words: &str) -> Ended {
         let file = pp_testkit::state::EnvFile::read(&self.state().join("env")).unwrap();
-        let variables = ["PP_API_URL", "PP_DATABASE_URL"];
-        let program = variables.iter().fold(Program::new(name), |program, variable| {
-            program.set(variable, file.get(variable).unwrap())
+        let variables = ["PP_API_URL", "PP_DATABASE_URL", "PP_TLS_CA"];
+        let set = variables
+            .iter()
+            .filter_map(|variable| Some((variable, file.get(variable)?)));
+        let program = set.fold(Program::new(name), |program, (variable, value)| {
+            program.set(variable, value)
         });
         program.args(words).run()
     }
@@ -65,10 +75,7 @@ impl Drop for System {
 
 #[test]
 fn a_system_comes_up_works_and_goes_down_without_a_trace() {
-    let system = System {
-        folder: tempfile::tempdir().unwrap(),
-        ports: ports::free().unwrap(),
-    };
+    let system = System::new();
     let up = system.run("up");
     assert_eq!(up.code, Some(0), "{up:?}");
     let home = std::fs::read_to_string(system.state().join("location")).unwrap();

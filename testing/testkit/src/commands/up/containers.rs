@@ -42,6 +42,6 @@ pub(super) fn start(services: &[Service], state: &State, mut project: Project) -
     project.build(&names)?;
     project.start(&names)?;
     wait::until_ok("the API does not answer here", REACHABLE_LIMIT, || {
-        service::is_ready(&api.bind)
+        service::is_ready(&api.bind, None)
     })
 }

@@ -34,6 +34,11 @@ pub(super) fn start(services: &[Service], state: &mut State, variables: &EnvFile
                 launch = launch.env(kind.service_variable(), url);
             }
         }
+        for variable in ["PP_TLS_CA", "PP_TLS_CERT", "PP_TLS_KEY"] {
+            if let Some(file) = variables.get(variable) {
+                launch = launch.env(variable, file);
+            }
+        }
         let process = launch.spawn(state.folder(), &state.log(service.name), Lifetime::Detached)?;
         state.add(state::Service {
             name: service.name.to_owned(),
@@ -60,10 +65,12 @@ fn build_programs() -> Result<()> {
 }
 
 fn wait_until_ready(service: &Service, state: &State) -> Result<()> {
+    let certificates = state.certificates().filter(|_| service.name == service::WITH_TLS);
+    let authority = certificates.map(|files| files.authority);
     let is_alive = || state.running(service.name).is_some();
     let ready = wait::until_ok(&format!("{} is not ready", service.name), READY_LIMIT, || {
         if is_alive() {
-            service::is_ready(&service.bind)
+            service::is_ready(&service.bind, authority.as_deref())
         } else {
             Ok(())
         }

@@ -98,7 +98,7 @@ mod tests {
         judge.read(0, 3, later);
         judge.read(0, 4, later);
         judge.read(1, 1, begun);
-        assert_eq!(judge.verdict().stale, []);
+        assert_eq!(judge.verdict().stale, [Duration::ZERO; 0]);
         judge.read(0, 1, later);
         judge.read(0, 2, later + Duration::from_secs(2));
         let verdict = judge.verdict();

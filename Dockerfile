@@ -34,6 +34,8 @@ ARG PP_VERSION=0.1.0
 LABEL org.opencontainers.image.vendor="PP" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${PP_VERSION}"
+# The authorities that programs trust as clients.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /pp/target/release/cli_02 /usr/local/bin/
 USER 10001:10001
 STOPSIGNAL SIGTERM

@@ -1,7 +1,7 @@
 //! Connections of libpq, with TLS where the URL asks for it.
 //!
 //! libpq is built without TLS, because its TLS is OpenSSL. A connection with TLS is made here with rustls, and libpq
-//! reaches it by way of a socket within the process ([`tunnel`]). docs/decisions/036 gives the reasons.
+//! reaches it by way of a socket within the process ([`tunnel`]). docs/decisions/037 gives the reasons.
 
 mod address;
 mod dial;

@@ -50,7 +50,8 @@ fn of_certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
-        CertificateError::UnknownIssuer => {
+        // The second one: an authority of the same name is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "no authority that is trusted here has signed it; PP_TLS_CA adds authorities".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {

@@ -58,7 +58,7 @@ fn an_invalid_command_line_is_one_line_and_code_2() {
     );
     call(here, &["--id", "1"], &[("PP_API_URL", "redis://127.0.0.1")]).failed(
         2,
-        "PP_API_URL: not a URL with the scheme http, expected http://host:port",
+        "PP_API_URL: not a URL with the scheme http or https, expected http://host:port or https://",
     );
     let secret = [("PP_DATABASE_URL", "mysql://u:hunter2@h/d")];
     call(here, &["--id", "1", "--call-type", "db"], &secret).failed(

@@ -99,6 +99,9 @@ impl BrokerUrl {
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
             "amqp" | "amqps" if !cfg!(feature = "rabbitmq") => Err(wrong(&not_built_in("rabbitmq"))),
+            "amqp" | "amqps" if url.host().is_none() => {
+                Err(wrong("no host, expected amqp://user:password@host:port/virtual-host"))
+            }
             "amqp" | "amqps" => Ok(Self::RabbitMq(Secret::from(text))),
             other => Err(wrong(&format!(
                 "unknown scheme `{other}`, expected amqp://, amqps:// or memory:"

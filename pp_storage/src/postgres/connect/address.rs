@@ -33,7 +33,7 @@ impl Address {
                 .last()
                 .map(|(_, value)| value)
         };
-        let parsed = Url::parse(url).map_err(|_| "TLS needs a URL with one host".to_owned())?;
+        let parsed = Url::parse(&without_login(url)).map_err(|_| "TLS needs a URL with one host".to_owned())?;
         let named = match parsed.host() {
             Some(Host::Domain(name)) => percent_decode_str(name).decode_utf8_lossy().into_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
@@ -97,6 +97,16 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\", port {}", self.name, self.port)
     }
+}
+
+/// The URL without user and password, which may stand before no host for libpq alone.
+fn without_login(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    let login = authority.rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[login..])
 }
 
 /// The URL for libpq without TLS.

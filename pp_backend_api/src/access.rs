@@ -14,6 +14,7 @@ use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::rates::{Left, Sender, TooMany};
 use crate::routes::Entry;
 
 /// The cookie of a browser that has signed in.
@@ -115,13 +116,26 @@ pub(crate) async fn authorize(
     if let Some(needs) = needs
         && let Some(api) = request.app_data::<web::Data<Api>>().cloned()
     {
-        match api.caller(request.method(), request.headers(), needs).await {
-            Ok(caller) => drop(request.extensions_mut().insert(caller)),
-            Err(error) => {
-                let refused = request.into_response(error.error_response());
-                return Ok(refused.map_into_right_body());
+        let caller = api.caller(request.method(), request.headers(), needs).await;
+        let left = match api.count(&request, caller.as_ref().ok()) {
+            Ok(left) => left,
+            Err(too_many) => {
+                let mut refused = too_many.error().error_response();
+                too_many.tell(refused.headers_mut());
+                return Ok(request.into_response(refused).map_into_right_body());
             }
+        };
+        let mut response = match caller {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                next.call(request).await?.map_into_left_body()
+            }
+            Err(error) => request.into_response(error.error_response()).map_into_right_body(),
+        };
+        if let Some(left) = left {
+            left.tell(response.headers_mut());
         }
+        return Ok(response);
     }
     Ok(next.call(request).await?.map_into_left_body())
 }
@@ -133,6 +147,17 @@ enum Given<'a> {
 }
 
 impl Api {
+    /// Counts a request for the rate of its sender, if there is one. Wrong keys count for the peer.
+    fn count(&self, request: &ServiceRequest, caller: Option<&Caller>) -> Result<Option<Left>, TooMany> {
+        let Some(rates) = &self.rates else { return Ok(None) };
+        let peer = || request.peer_addr().map(|peer| Sender::Peer(pp_http::peer(peer.ip())));
+        let sender = match caller.map(|caller| &caller.principal) {
+            Some(Principal::Key { id, .. }) => Some(Sender::Key(*id)),
+            _ => peer(),
+        };
+        sender.map(|sender| rates.count(sender)).transpose()
+    }
+
     async fn caller(&self, method: &Method, headers: &HeaderMap, needs: Needs) -> Result<Caller, ApiError> {
         let asked = match self.config.asking {
             Asking::Never => false,
@@ -151,14 +176,16 @@ impl Api {
             return match (asked, given) {
                 (false, _) => Ok(Caller::default()),
                 (true, None) => Err(unauthorized("this needs an API key: send `Authorization: Bearer pp_…`")),
-                (true, Some(_)) => Err(unauthorized("this API key is not valid: it is mistyped or was revoked")),
+                (true, Some(_)) => {
+                    Err(unauthorized("this API key is not valid: it is mistyped or was revoked").code("invalid_key"))
+                }
             };
         };
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         // A header `Origin` names this service by now; see `pp_http::known_host`.
         if matches!(given, Some(Given::Cookie(_))) && !safe && !headers.contains_key(ORIGIN) {
             let detail = "a change with the cookie of a browser needs the header Origin";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+            return Err(ApiError::new(StatusCode::FORBIDDEN, detail).code("other_origin"));
         }
         if asked && !needs.allowed_by(&key.scopes) {
             let needed = needs.scope().unwrap_or(Scope::Admin);
@@ -203,5 +230,5 @@ pub(crate) fn unauthorized(detail: &'static str) -> ApiError {
 }
 
 fn missing(needed: &Scope) -> ApiError {
-    ApiError::new(StatusCode::FORBIDDEN, format!("this API key lacks the scope {needed}"))
+    ApiError::new(StatusCode::FORBIDDEN, format!("this API key lacks the scope {needed}")).code("missing_scope")
 }

@@ -53,9 +53,9 @@ pub(crate) fn send(
     }
     let mut share = budget.share();
     if !share.resize(rest.len()) {
-        return Err(ApiError::unavailable(
-            "too many large answers are being sent; try again in a moment",
-        ));
+        return Err(
+            ApiError::unavailable("too many large answers are being sent; try again in a moment").code("no_room"),
+        );
     }
     Ok(response.body(Held { rest, _share: share }))
 }

@@ -1,6 +1,7 @@
 //! The settings of the API, which the standalone program uses too.
 
 use std::net::{TcpListener, ToSocketAddrs as _};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use pp_cli::config::{ConfigError, RuntimeArgs, duration, whole};
-use pp_http::{Budget, HostName};
+use pp_http::{Budget, HostName, OriginName};
 use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
 use pp_lib::tls::{Identity, IdentityError};
@@ -21,8 +22,6 @@ const KEY: &str = "PP_TLS_KEY";
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The time a client may leave sent bytes unread.
 const UNREAD: Duration = Duration::from_secs(30);
-/// The maximum number of connections in addition to live streams. Further ones wait to be accepted.
-const OTHER_CONNECTIONS: usize = 4096;
 
 /// The settings of the REST API.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +44,29 @@ pub struct ApiArgs {
     /// [as in pp.example.com,api:3000].
     #[arg(long, env = "PP_API_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub api_hosts: Vec<HostName>,
+
+    /// The origins whose pages may use the API from a browser, with a key of their own [as in https://app.example.com].
+    #[arg(long, env = "PP_API_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub api_origins: Vec<OriginName>,
+
+    /// The requests that one key, or one peer without a key, may send in a second, and at once; one more is answered with
+    /// 429 [a number or off].
+    #[arg(long, env = "PP_RATE", value_name = "COUNT", default_value = "off", value_parser = rate)]
+    pub rate: Rate,
+
+    /// The number of connections beside live streams; others wait to be accepted.
+    #[arg(long, env = "PP_CONNECTIONS", value_name = "COUNT", default_value = "4096", value_parser = whole(1..=1_000_000_usize))]
+    pub connections: usize,
+
+    /// The number of connections of one address, which a proxy is as well; one more is answered with 503 [default: 1000,
+    /// and loopback is not counted].
+    #[arg(long, env = "PP_PEER_CONNECTIONS", value_name = "COUNT", value_parser = whole(1..=1_000_000_usize))]
+    pub peer_connections: Option<usize>,
+
+    /// The number of live streams of one address; one more is answered with 503 [default: 1000, and loopback is not
+    /// counted].
+    #[arg(long, env = "PP_PEER_STREAMS", value_name = "COUNT", value_parser = whole(1..=1_000_000_usize))]
+    pub peer_streams: Option<usize>,
 
     /// Whether API keys are asked for: auto asks on loopback as soon as there is a key, and always elsewhere; off never
     /// asks.
@@ -89,6 +111,10 @@ pub struct ApiArgs {
     pub tls_key: Option<PathBuf>,
 }
 
+/// A rate of requests in a second, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub Option<NonZeroU32>);
+
 /// Whether API keys are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Auth {
@@ -107,7 +133,11 @@ impl ApiArgs {
             args_limit: runtime.args_limit,
             body_budget: self.body_budget,
             hosts: self.hosts(),
-            connections: self.stream_clients.saturating_add(OTHER_CONNECTIONS),
+            origins: self.api_origins.clone(),
+            rate: self.rate.0,
+            connections: self.stream_clients.saturating_add(self.connections),
+            peer_connections: self.peer_connections,
+            peer_streams: self.peer_streams,
             request_timeout: self.request_timeout,
             grace: runtime.grace,
             heartbeat: HEARTBEAT,
@@ -214,6 +244,16 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn rate(text: &str) -> Result<Rate, String> {
+    match text {
+        "off" => Ok(Rate(None)),
+        _ => {
+            let number = whole(1..=1_000_000_u32)(text).map_err(|why| format!("{why}, or off"))?;
+            Ok(Rate(NonZeroU32::new(number)))
+        }
+    }
+}
+
 fn audit_retain(text: &str) -> Result<Duration, String> {
     let day = Duration::from_secs(24 * 3600);
     let retain = duration(text)?;
@@ -275,6 +315,11 @@ mod tests {
             ("--idempotency-ttl", "59s"),
             ("--idempotency-ttl", "31d"),
             ("--audit-retain", "0"),
+            ("--api-origins", "*"),
+            ("--rate", "0"),
+            ("--connections", "0"),
+            ("--peer-connections", "0"),
+            ("--peer-streams", "many"),
         ] {
             let argument = format!("{flag}={value}");
             let error = parse(&[&argument]).unwrap_err();

@@ -122,7 +122,7 @@ async fn collect(api: &Api, declared: Option<usize>, payload: &mut Payload) -> R
 
 /// The error for a body beyond `PP_BODY_BUDGET`.
 pub(crate) fn no_room() -> ApiError {
-    ApiError::unavailable("too many large requests are being received; try again in a moment")
+    ApiError::unavailable("too many large requests are being received; try again in a moment").code("no_room")
 }
 
 fn too_large(config: &Config) -> ApiError {

@@ -1,12 +1,17 @@
 //! Middleware around every request. It turns panics into 500 and errors into problem details, writes a debug line, and
-//! applies the rules for every answer: cache control, preconditions of answers without a version, and HTTP/1.0.
+//! applies the rules for every answer: request id, security headers, cache control, preconditions of answers without a
+//! version, and HTTP/1.0.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use actix_web::error::InternalError;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError as _};
@@ -16,6 +21,9 @@ use pp_lib::log_repeated;
 
 use crate::access::Caller;
 use crate::error::ApiError;
+use crate::request_id::{self, REQUEST_ID};
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Runs the request and always answers.
 pub(crate) async fn contain<B: MessageBody + 'static>(
@@ -23,6 +31,7 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
     let context = AnswerContext::of(&request);
+    let id = context.id.to_str().unwrap_or_default().to_owned();
     let debug_line = log::log_enabled!(log::Level::Debug).then(|| (Instant::now(), line_of(&request)));
     // The handler runs inside the future, so that a panic before its first await is caught too.
     let answer = AssertUnwindSafe(async { next.call(request).await })
@@ -30,26 +39,38 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
         .await;
     let response = match answer {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(ApiError::of_status(error.as_response_error().status_code()).into()),
+        Ok(Err(error)) => {
+            let error = ApiError::of_status(error.as_response_error().status_code());
+            return Err(with_id(error, context.id));
+        }
         Err(_) => {
-            log_repeated!(Error, "a handler panicked", "");
-            return Err(ApiError::internal().into());
+            log_repeated!(Error, "a handler panicked", "request {id}");
+            return Err(with_id(ApiError::internal(), context.id));
         }
     };
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        log_repeated!(Warn, "a request was answered with 500", "request {id}");
+    }
     if let Some((started, line)) = debug_line {
         let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
         let by = Caller::of(response.request()).principal;
-        log::debug!("{line}: {status} to {by} after {micros} µs");
+        log::debug!("{line}: {status} to {by} after {micros} µs, request {id}");
     }
-    Ok(with_defaults(
-        as_problem(context.of_untagged(response)),
-        context.version,
-    ))
+    let (version, id) = (context.version, context.id.clone());
+    Ok(with_defaults(as_problem(context.of_untagged(response)), version, id))
+}
+
+/// The error as an answer with the id of its request.
+fn with_id(error: ApiError, id: HeaderValue) -> Error {
+    let mut response = error.error_response();
+    complete(response.headers_mut(), id);
+    InternalError::from_response(error, response).into()
 }
 
 /// The parts of a request that its answer depends on.
 struct AnswerContext {
     version: Version,
+    id: HeaderValue,
     /// The status of a failed precondition of RFC 9110 on a resource without versions.
     unmet: Option<StatusCode>,
 }
@@ -66,8 +87,11 @@ impl AnswerContext {
             true if has(IF_NONE_MATCH, true) => Some(StatusCode::NOT_MODIFIED),
             _ => None,
         };
-        let version = request.version();
-        Self { version, unmet }
+        Self {
+            version: request.version(),
+            id: request_id::of(request.head()),
+            unmet,
+        }
     }
 
     /// An answer with a tag was already compared with it.
@@ -87,15 +111,26 @@ impl AnswerContext {
     }
 }
 
-/// Forbids caching unless the answer allows it. HTTP/1.0 knows no chunks, so an answer without a length ends with the
-/// connection.
-fn with_defaults<B: MessageBody>(mut response: ServiceResponse<B>, version: Version) -> ServiceResponse<B> {
+/// The headers of every answer. Caching is forbidden unless the answer allows it. A browser neither guesses the type of
+/// an answer, nor shows it to a page of another origin that embeds it.
+fn complete(headers: &mut HeaderMap, id: HeaderValue) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(REQUEST_ID, id);
+}
+
+/// Completes an answer. HTTP/1.0 knows no chunks, so an answer without a length ends with the connection.
+fn with_defaults<B: MessageBody>(
+    mut response: ServiceResponse<B>,
+    version: Version,
+    id: HeaderValue,
+) -> ServiceResponse<B> {
     let endless = response.response().body().size() == BodySize::Stream;
     let head = response.response_mut().head_mut();
-    if !head.headers().contains_key(CACHE_CONTROL) {
-        head.headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
+    complete(head.headers_mut(), id);
     if endless && version < Version::HTTP_11 {
         head.no_chunking(true);
     }

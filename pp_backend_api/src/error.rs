@@ -14,6 +14,8 @@ use pp_lib::streams::StreamsError;
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
+    /// The cause for programs, where the status alone does not tell it.
+    code: Option<&'static str>,
     detail: Cow<'static, str>,
     /// True if the same request may succeed in a moment.
     later: bool,
@@ -28,10 +30,17 @@ impl ApiError {
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
+            code: None,
             detail: detail.into(),
             later: status == StatusCode::SERVICE_UNAVAILABLE,
             faults: Vec::new(),
         }
+    }
+
+    /// The same error with a code of its own.
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        let code = Some(code);
+        Self { code, ..self }
     }
 
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -73,10 +82,12 @@ impl ApiError {
             Changed::OtherVersion => Self::precondition_failed(),
             Changed::WrongStatus(status) => {
                 Self::conflict(format!("the work is {status}; this status does not allow the change"))
+                    .code("wrong_status")
             }
             Changed::UniqueHeld => Self::conflict(
                 "another work of this kind with the same unique is unfinished; this work cannot begin again",
-            ),
+            )
+            .code("unique_held"),
             Changed::Missing => Self::no_such_work(),
             Changed::Applied(_) => Self::internal(),
         }
@@ -108,11 +119,14 @@ impl ApiError {
 impl From<ActorError> for ApiError {
     fn from(error: ActorError) -> Self {
         match error {
-            ActorError::Overloaded => Self::unavailable("too many requests are waiting; try again in a moment"),
+            ActorError::Overloaded => {
+                Self::unavailable("too many requests are waiting; try again in a moment").code("overloaded")
+            }
             ActorError::Unsure => {
                 Self::unavailable("the cache is unavailable, so it is unknown if this work exists; try again")
+                    .code("cache_unavailable")
             }
-            ActorError::Stopped => Self::unavailable("the service is stopping"),
+            ActorError::Stopped => Self::unavailable("the service is stopping").code("stopping"),
             ActorError::Store(error) => error.into(),
             _ => Self::internal(),
         }
@@ -122,16 +136,20 @@ impl From<ActorError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable("the database is unavailable; try again in a moment"),
+            StoreError::Unavailable(_) => {
+                Self::unavailable("the database is unavailable; try again in a moment").code("database_unavailable")
+            }
             StoreError::Unwell(_) => Self::unavailable(
                 "the database refuses what it should take: it is read-only, full or damaged, or was changed; \
                  see the log of the service",
-            ),
+            )
+            .code("database_unwell"),
             StoreError::Damaged(_) => Self::unavailable(
                 "the database is damaged: it has to be repaired or restored, trying again does not help",
-            ),
+            )
+            .code("database_damaged"),
             StoreError::Outdated(_) => {
-                Self::unavailable("a newer version of PP has changed the database; this process ends")
+                Self::unavailable("a newer version of PP has changed the database; this process ends").code("outdated")
             }
             _ => Self::internal(),
         }
@@ -142,11 +160,13 @@ impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Actor(error) => error.into(),
-            KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before"),
+            KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before")
+                .code("idempotency_key_reused"),
             KeyError::InFlight => Self {
                 later: true,
                 ..Self::conflict("a request with this Idempotency-Key is running; try again in a moment")
-            },
+            }
+            .code("idempotency_key_in_flight"),
             KeyError::Refused(changed) => Self::refused(&changed),
             _ => Self::internal(),
         }
@@ -156,7 +176,9 @@ impl From<KeyError> for ApiError {
 impl From<StreamsError> for ApiError {
     fn from(error: StreamsError) -> Self {
         match error {
-            StreamsError::TooMany => Self::unavailable("too many streams are open; try again in a moment"),
+            StreamsError::TooMany => {
+                Self::unavailable("too many streams are open; try again in a moment").code("too_many_streams")
+            }
             _ => Self::internal(),
         }
     }
@@ -168,11 +190,13 @@ impl From<DemandError> for ApiError {
             DemandError::Actor(error) => error.into(),
             DemandError::NotConfirmed => {
                 Self::unavailable("the broker did not confirm the demand; send it again in a moment")
+                    .code("broker_unavailable")
             }
             DemandError::OtherDemand => KeyError::OtherRequest.into(),
             DemandError::NotShared => Self::unavailable(
                 "demands need a cache shared by all API processes; set PP_CACHE_URL to redis://, or run one process",
-            ),
+            )
+            .code("cache_not_shared"),
             _ => Self::internal(),
         }
     }
@@ -197,7 +221,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = pp_http::problem_with(self.status, self.detail.as_ref(), self.faults.clone());
+        let mut response = pp_http::problem_with(self.status, self.code, self.detail.as_ref(), self.faults.clone());
         if self.status == StatusCode::UNAUTHORIZED {
             let bearer = header::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

@@ -12,6 +12,8 @@ mod error;
 mod etag;
 mod idempotent;
 mod query;
+mod rates;
+mod request_id;
 mod request_json;
 mod routes;
 mod start;
@@ -19,15 +21,16 @@ mod stream;
 
 use std::io;
 use std::net::TcpListener;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
-use pp_http::{Budget, HostName, Hosts, ServerOptions, known_host, serve_app};
+use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ServerOptions, known_host, serve_app};
 use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -40,8 +43,10 @@ use pp_lib::tls::Identity;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::rates::Rates;
+
 pub use access::Asking;
-pub use args::{ApiArgs, Auth, bind};
+pub use args::{ApiArgs, Auth, Rate, bind};
 pub use routes::needed_scopes;
 
 /// The limits of requests and of the server.
@@ -57,8 +62,16 @@ pub struct Config {
     pub asking: Asking,
     /// The hosts it answers to, in addition to loopback and the bound address.
     pub hosts: Vec<HostName>,
+    /// The origins whose pages may use it from a browser.
+    pub origins: Vec<OriginName>,
+    /// The requests that one key or one peer may send in a second.
+    pub rate: Option<NonZeroU32>,
     /// The maximum number of connections.
     pub connections: usize,
+    /// The maximum number of connections of one peer; see [`Peers::new`].
+    pub peer_connections: Option<usize>,
+    /// The maximum number of live streams of one peer; see [`Peers::new`].
+    pub peer_streams: Option<usize>,
     /// The time limit of a request's head, of its body and of its answer.
     pub request_timeout: Duration,
     /// The time a stop waits for running requests.
@@ -98,6 +111,8 @@ struct Api {
     requests: IdempotentRequests,
     bodies: Budget,
     answers: Budget,
+    rates: Option<Rates>,
+    streaming: Peers,
     config: Config,
 }
 
@@ -208,13 +223,17 @@ pub async fn run(
         requests: requests.clone(),
         bodies: Budget::new(config.body_budget),
         answers: Budget::new(config.body_budget),
+        rates: config.rate.map(Rates::new),
+        streaming: Peers::new(config.peer_streams),
         config: config.clone(),
     });
-    let hosts = Hosts::of_api(listener.local_addr()?, config.hosts.clone());
+    let origins = config.origins.clone();
+    let hosts = Hosts::of_api(listener.local_addr()?, config.hosts.clone(), origins.clone());
     let app = move || {
         App::new()
             .app_data(api.clone())
             .app_data(hosts.clone())
+            .wrap(Condition::new(!origins.is_empty(), pp_http::cors(&origins)))
             .wrap(from_fn(known_host))
             .wrap(from_fn(contain::contain))
             .configure(routes::configure)
@@ -224,6 +243,7 @@ pub async fn run(
     let options = ServerOptions {
         workers: workers(),
         connections: config.connections,
+        peer_connections: config.peer_connections,
         head_timeout: config.request_timeout,
         unread: config.unread,
         grace: config.grace,

@@ -11,7 +11,7 @@ use actix_web::rt::time::{Instant, Interval, interval_at};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::unfold;
-use pp_http::Client;
+use pp_http::{Client, Place};
 use pp_lib::domain::Position;
 use pp_lib::streams::{Message, StatsSubscription, Subscription, sse};
 use serde_json::json;
@@ -28,7 +28,14 @@ pub(crate) fn head() -> HttpResponse {
 }
 
 /// A stream that begins with these frames. It ends with its source, or when the client leaves.
-pub(crate) fn stream(api: &Api, request: &HttpRequest, beginning: Vec<Bytes>, source: impl Source) -> HttpResponse {
+/// `place` is the peer's; see [`place`].
+pub(crate) fn stream(
+    api: &Api,
+    request: &HttpRequest,
+    place: Option<Place>,
+    beginning: Vec<Bytes>,
+    source: impl Source,
+) -> HttpResponse {
     let client = request.conn_data::<Client>().cloned();
     if let Some(client) = &client {
         client.takes_no_more();
@@ -38,12 +45,23 @@ pub(crate) fn stream(api: &Api, request: &HttpRequest, beginning: Vec<Bytes>, so
         source,
         heartbeats: heartbeats(api.config.heartbeat),
         client,
+        _place: place,
     };
     let frames = unfold(body, |mut body| async move {
         let frame = body.next().await?;
         Some((Ok::<_, Infallible>(frame), body))
     });
     answer().streaming(frames)
+}
+
+/// A place for one more stream of the peer. The error is 503.
+pub(crate) fn place(api: &Api, request: &HttpRequest) -> Result<Option<Place>, ApiError> {
+    let Some(peer) = request.peer_addr() else {
+        return Ok(None);
+    };
+    let place = api.streaming.admit(peer.ip());
+    let place = place.ok_or_else(|| ApiError::unavailable("this address has too many streams; close one of them"));
+    place.map(Some).map_err(|error| error.code("too_many_streams"))
 }
 
 /// A source of frames.
@@ -118,6 +136,7 @@ struct Body<S> {
     source: S,
     heartbeats: Interval,
     client: Option<Client>,
+    _place: Option<Place>,
 }
 
 /// Ticks at this interval. The heartbeats of all streams fall on the same moments, so that a process with thousands of

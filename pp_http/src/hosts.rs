@@ -17,6 +17,8 @@ use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use url::Host;
 
+use crate::OriginName;
+
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A host with an optional port, as in `Host` and in `PP_API_HOSTS`.
@@ -65,6 +67,8 @@ impl HostName {
 pub struct Hosts {
     bound: SocketAddr,
     names: Vec<HostName>,
+    /// Origins whose pages may change things.
+    origins: Vec<OriginName>,
     any: bool,
     advice: &'static str,
 }
@@ -72,11 +76,13 @@ pub struct Hosts {
 impl Hosts {
     /// The hosts of the API: loopback, the bound address and `names`. If it is bound to every address of the machine,
     /// it answers to every address: a page cannot make a browser send an address that is not its own.
-    pub fn of_api(bound: SocketAddr, names: Vec<HostName>) -> Self {
+    /// Pages of `origins` may change things beside its own.
+    pub fn of_api(bound: SocketAddr, names: Vec<HostName>, origins: Vec<OriginName>) -> Self {
         let advice = "name it in PP_API_HOSTS (--api-hosts)";
         Self {
             bound,
             names,
+            origins,
             any: false,
             advice,
         }
@@ -88,6 +94,7 @@ impl Hosts {
         Ok(Self {
             bound,
             names: Vec::new(),
+            origins: Vec::new(),
             any: !bound.ip().is_loopback(),
             advice: "ask for localhost",
         })
@@ -133,8 +140,13 @@ impl Hosts {
         Some((StatusCode::FORBIDDEN, detail))
     }
 
-    /// True if no header names another origin. Another port of the same host is another origin.
+    /// True if no header names another origin, or all name one that is allowed. Another port of the same host is another
+    /// origin.
     fn is_own_page(&self, head: &RequestHead, asked: Option<&HostName>) -> bool {
+        let allowed = |value: &HeaderValue| self.origins.iter().any(|origin| origin.is(value));
+        if head.headers.contains_key(ORIGIN) && head.headers.get_all(ORIGIN).all(allowed) {
+            return true;
+        }
         let own_site = |value: &HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
         let own_origin = |value: &HeaderValue| origin(value).is_some_and(|origin| self.is_own(&origin, asked));
         head.headers.get_all(FETCH_SITE).all(own_site) && head.headers.get_all(ORIGIN).all(own_origin)
@@ -208,7 +220,11 @@ mod tests {
 
     fn hosts(bound: &str, names: &[&str]) -> Hosts {
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
-        Hosts::of_api(bound.parse().unwrap(), names)
+        Hosts::of_api(
+            bound.parse().unwrap(),
+            names,
+            vec!["https://app.example.com".parse().unwrap()],
+        )
     }
 
     fn status(hosts: &Hosts, method: Method, headers: &[(&'static str, &str)]) -> u16 {

@@ -11,16 +11,24 @@ use url::form_urlencoded;
 
 /// The response to an error: problem details that must not be cached.
 pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
-    problem_with(status, detail, Vec::new())
+    problem_with(status, None, detail, Vec::new())
 }
 
-/// The same with the single faults of the request's values.
-pub fn problem_with(status: StatusCode, detail: impl Into<String>, errors: Vec<Fault>) -> HttpResponse {
+/// The same with a code of its own, and the single faults of the request's values.
+pub fn problem_with(
+    status: StatusCode,
+    code: Option<&str>,
+    detail: impl Into<String>,
+    errors: Vec<Fault>,
+) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem {
+    let mut problem = Problem {
         errors,
         ..Problem::new(status.as_u16(), title, detail)
     };
+    if let Some(code) = code {
+        code.clone_into(&mut problem.code);
+    }
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::App;
-use actix_web::middleware::from_fn;
+use actix_web::http::header::X_CONTENT_TYPE_OPTIONS;
+use actix_web::middleware::{DefaultHeaders, from_fn};
 use pp_lib::runtime::Health;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use crate::server::{ServerOptions, serve_app};
 const OPTIONS: ServerOptions = ServerOptions {
     workers: 1,
     connections: 256,
+    peer_connections: None,
     head_timeout: Duration::from_secs(5),
     unread: Duration::from_secs(30),
     grace: Duration::from_secs(2),
@@ -32,6 +34,7 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: Cancellation
         App::new()
             .app_data(hosts.clone())
             .wrap(from_fn(crate::hosts::known_host))
+            .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .configure(crate::configure(health.clone()))
             .default_service(crate::not_found())
     };

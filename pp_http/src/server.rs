@@ -20,6 +20,7 @@ use pp_lib::tls::Identity;
 
 use crate::budget::Budget;
 use crate::connection::Connection;
+use crate::peers::Peers;
 use crate::wire::Entrance;
 use crate::{renewal, socket};
 
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub workers: usize,
     /// The maximum number of connections. Others wait to be accepted.
     pub connections: usize,
+    /// The maximum number of connections of one peer; see [`Peers::new`]. One more is answered with 503.
+    pub peer_connections: Option<usize>,
     /// The maximum time for the head of a request, and for the handshake of TLS before it.
     pub head_timeout: Duration,
     /// The time a client may leave sent bytes unread before its connection is ended.
@@ -64,7 +67,7 @@ where
     B: MessageBody + 'static,
 {
     let address = listener.local_addr()?;
-    let heads = Budget::new(HEADS);
+    let (heads, peers) = (Budget::new(HEADS), Peers::new(options.peer_connections));
     let entrance = Entrance::new(identity.as_ref(), options.head_timeout)?;
     let builder = Server::build()
         .workers(options.workers)
@@ -74,6 +77,7 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let connections = move || {
         let (stopping, heads, entrance) = (stopping.clone(), heads.clone(), entrance.clone());
+        let peers = peers.clone();
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
@@ -93,10 +97,15 @@ where
         fn_service(move |stream: TcpStream| {
             socket::bound(&stream, options.unread);
             let peer = stream.peer_addr().ok();
+            // A client that has left already has no address.
+            let place = peer.and_then(|peer| peers.admit(peer.ip()));
             let (entrance, heads) = (entrance.clone(), heads.clone());
             async move {
+                let Some(place) = place else {
+                    return Err(DispatchError::Io(entrance.turn_away(stream).await));
+                };
                 let wire = entrance.admit(stream).await.map_err(DispatchError::Io)?;
-                Ok((Connection::new(wire, options.head_timeout, &heads), peer))
+                Ok((Connection::new(wire, options.head_timeout, &heads, place), peer))
             }
         })
         .and_then(http)

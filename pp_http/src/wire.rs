@@ -44,6 +44,18 @@ impl Entrance {
         let admitted = admitted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         admitted.inspect_err(|error| log::debug!("a connection ends before its first request: {error}"))
     }
+
+    /// Refuses a connection of a peer that has enough of them.
+    pub(crate) async fn turn_away(&self, mut stream: TcpStream) -> io::Error {
+        if self.tls.is_none() {
+            let detail = "this address has too many connections; close some, or try again in a moment";
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail).code("too_many_connections");
+            let _ = timeout(self.limit, stream.write_all(&refusal.render())).await;
+            let _ = stream.shutdown().await;
+        }
+        log::debug!("a connection is refused: its peer has too many");
+        io::Error::other("too many connections of one peer")
+    }
 }
 
 async fn shake_hands(tls: &TlsAcceptor, mut stream: TcpStream) -> io::Result<Wire> {

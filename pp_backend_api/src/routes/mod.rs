@@ -153,7 +153,7 @@ impl Api {
     ) -> Result<T, ApiError> {
         match timeout(self.config.request_timeout, call).await {
             Ok(answer) => answer.map_err(E::into),
-            Err(_) => Err(ApiError::unavailable("the answer took too long; try again in a moment")),
+            Err(_) => Err(ApiError::unavailable("the answer took too long; try again in a moment").code("timed_out")),
         }
     }
 }

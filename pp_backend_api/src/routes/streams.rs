@@ -33,8 +33,15 @@ pub(super) async fn all(api: web::Data<Api>, request: HttpRequest) -> Result<Htt
     if request.method() == Method::HEAD {
         return Ok(stream::head());
     }
+    let place = stream::place(&api, &request)?;
     let subscription = api.streams.subscribe(filter, after)?;
-    Ok(stream::stream(&api, &request, vec![stream::retry()], subscription))
+    Ok(stream::stream(
+        &api,
+        &request,
+        place,
+        vec![stream::retry()],
+        subscription,
+    ))
 }
 
 /// The work is read after its position in the stream, so that no change is missed.
@@ -51,6 +58,7 @@ pub(super) async fn of_work(
         work: Some(id),
         ..Filter::default()
     };
+    let place = stream::place(&api, &request)?;
     let mut subscription = api.streams.subscribe(filter, after)?;
     let first = api.ask(stream::first(&mut subscription)).await?;
     let work = api.ask(api.works.newest(id)).await?.ok_or_else(no_such_work)?;
@@ -62,7 +70,7 @@ pub(super) async fn of_work(
         beginning.push(stream::reset(&head));
     }
     beginning.push(sse::event(Some(sse::WORK), subscription.position(), &work));
-    Ok(stream::stream(&api, &request, beginning, subscription))
+    Ok(stream::stream(&api, &request, place, beginning, subscription))
 }
 
 pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -70,8 +78,9 @@ pub(super) async fn stats(api: web::Data<Api>, request: HttpRequest) -> Result<H
     if request.method() == Method::HEAD {
         return Ok(stream::head());
     }
+    let place = stream::place(&api, &request)?;
     let counters = api.streams.watch_stats(kind)?;
-    Ok(stream::stream(&api, &request, vec![stream::retry()], counters))
+    Ok(stream::stream(&api, &request, place, vec![stream::retry()], counters))
 }
 
 /// The position after which a returning client continues.

@@ -21,6 +21,7 @@ mod cancelling;
 mod changes;
 mod connections;
 mod demands;
+mod doors;
 mod embedded;
 mod faults;
 mod histories;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::framing::{End, Framing};
 use self::refusal::Refusal;
 use crate::budget::{Budget, Share};
+use crate::peers::Place;
 use crate::wire::Wire;
 
 /// The number of bytes read from the socket at once.
@@ -76,6 +77,7 @@ pub(crate) struct Connection {
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     heads: Share,
+    _place: Place,
     client: Client,
     closing: Closing,
 }
@@ -93,8 +95,9 @@ enum Closing {
 }
 
 impl Connection {
-    /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections.
-    pub(crate) fn new(socket: Wire, head_timeout: Duration, heads: &Budget) -> Self {
+    /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections, and
+    /// `place` is the peer's.
+    pub(crate) fn new(socket: Wire, head_timeout: Duration, heads: &Budget, place: Place) -> Self {
         let client = Client {
             left: CancellationToken::new(),
             done: Arc::default(),
@@ -111,6 +114,7 @@ impl Connection {
             head_timeout,
             deadline: None,
             heads: heads.share(),
+            _place: place,
             client,
             closing: Closing::Normal,
         }

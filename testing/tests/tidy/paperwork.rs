@@ -105,6 +105,24 @@ fn every_variable_of_the_readme_is_known_to_the_programs() {
 }
 
 #[test]
+fn the_tests_that_the_security_page_names_exist() {
+    none(&unknown_tests(&files()));
+}
+
+#[test]
+fn a_test_that_does_not_exist_is_found() {
+    let page = "| risk | answer | test |\n| API1 | a `setting` | `one_is_there`, `none_is_there` |\n";
+    let files = [
+        File::new("docs/security.md", page),
+        File::new("a/tests/it.rs", "#[test]\nfn one_is_there() {}\n"),
+    ];
+    assert_eq!(
+        unknown_tests(&files),
+        ["docs/security.md: there is no test `none_is_there`"]
+    );
+}
+
+#[test]
 fn every_target_of_make_says_what_it_does() {
     let files = files();
     let makefile = files.iter().find(|file| file.path == "Makefile").unwrap();
@@ -217,6 +235,27 @@ fn undocumented(files: &[File]) -> Vec<String> {
         .difference(&named)
         .map(|name| format!("{name} is in the README's table and nowhere else"));
     without_row.chain(without_code).collect()
+}
+
+/// The tests in the last column of the security page's table of risks that no file has.
+fn unknown_tests(files: &[File]) -> Vec<String> {
+    let page = files.iter().find(|file| file.path == "docs/security.md");
+    let rows = page.iter().flat_map(|page| page.text.lines());
+    let named = rows
+        .filter(|row| row.starts_with("| API"))
+        .filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next())
+        .flat_map(|column| column.split('`').skip(1).step_by(2));
+    let exists = |name: &str| {
+        let (start, in_macro) = (format!("fn {name}("), format!("    {name}\n"));
+        files
+            .iter()
+            .filter(|file| file.path.ends_with(".rs"))
+            .any(|file| file.text.contains(&start) || file.text.contains(&in_macro))
+    };
+    named
+        .filter(|name| !exists(name))
+        .map(|name| format!("docs/security.md: there is no test `{name}`"))
+        .collect()
 }
 
 /// The variables that have a row in the README.

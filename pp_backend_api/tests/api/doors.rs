@@ -11,7 +11,7 @@ use pp_testkit::client::{Answer, send};
 use super::access::{bearer, key};
 use super::embedded::{Embedded, server, server_with};
 use super::faults::until;
-use super::raw::{JSON, connect, exchange, rest};
+use super::raw::{connect, exchange, rest};
 use super::server::CONFIG;
 
 const APP: &str = "https://app.example.com";

@@ -16,6 +16,7 @@ pub mod access;
 pub mod enqueue;
 pub mod kinds;
 pub mod maintenance;
+pub mod metrics;
 pub mod serving;
 pub mod streams;
 #[cfg(feature = "testing")]

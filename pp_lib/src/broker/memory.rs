@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::queues::{NamesOfKind, QueueNames};
+use super::metrics::{Held, published};
 use super::window::Window;
 use super::{
     Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent, Result,
@@ -93,11 +94,11 @@ impl Default for Memory {
 #[async_trait]
 impl Broker for Memory {
     async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> Result<Vec<Published>> {
-        Ok(self.put_all(kind, messages, Message::demand).await)
+        Ok(published(kind, self.put_all(kind, messages, Message::demand).await))
     }
 
     async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>> {
-        Ok(self.put_all(kind, messages, Message::resent).await)
+        Ok(published(kind, self.put_all(kind, messages, Message::resent).await))
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -129,6 +130,7 @@ impl Broker for Memory {
             last_tag: 0,
             taken: Vec::new(),
             window: Window::default(),
+            held: Held::new(queue),
         }))
     }
 
@@ -308,6 +310,7 @@ struct MemorySubscription {
     /// Messages taken by a call of `next_batch` that may have been cancelled before it returned them.
     taken: Vec<Delivery>,
     window: Window,
+    held: Held,
 }
 
 impl MemorySubscription {
@@ -368,6 +371,7 @@ impl Subscription for MemorySubscription {
             }
         }
         let handed_over = self.taken.len().min(max);
+        self.held.show(self.out.len(), self.out_bytes);
         Ok(self.taken.drain(..handed_over).collect())
     }
 
@@ -377,6 +381,7 @@ impl Subscription for MemorySubscription {
             let finished = std::mem::replace(&mut self.out, unfinished);
             let bytes: usize = finished.values().map(|message| message.body.len()).sum();
             self.out_bytes -= bytes;
+            self.held.show(self.out.len(), self.out_bytes);
             let mut queue = self.line.lock();
             queue.out -= finished.len();
             queue.bytes -= bytes;

@@ -4,6 +4,7 @@
 //! message is bytes and properties; `worker` and `maintenance` interpret it.
 
 pub mod memory;
+pub(crate) mod metrics;
 pub mod queues;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{self, AnyBroker, DeadLetter, Delivery, Prefetch, Queue, Subscription};
 use crate::domain::{KindName, MessageId, PART_BYTES, fitting};
 use crate::runtime::{Part, Retry, new_message_id};
-use crate::store::{AnyStore, DeadMessage};
+use crate::store::{AnyStore, DeadMessage, dead_messages};
 
 /// The maximum number of letters held at once.
 const BATCH: u16 = 20;
@@ -122,6 +122,7 @@ impl DeadLetterDrainer {
             }
         }
         retry.recovered();
+        dead_messages(messages.len());
         true
     }
 }

@@ -3,6 +3,7 @@
 
 mod dead_letter_drainer;
 mod dispatcher;
+pub(crate) mod metrics;
 mod pruner;
 mod rollup;
 

@@ -1,9 +1,10 @@
-//! Shared by all long-running parts: health, limits for repeated log lines, retries and restarts.
+//! Shared by all long-running parts: health, metrics, limits for repeated log lines, retries and restarts.
 
 mod health;
 mod identity;
 mod log_repeated;
 mod log_text;
+mod metrics;
 mod retry;
 mod supervise;
 
@@ -12,6 +13,7 @@ pub use identity::{new_message_id, new_work_code};
 pub use log::Level;
 pub use log_repeated::{say, write_counts, write_last_counts};
 pub use log_text::{LONGEST_TEXT, log_text};
+pub use metrics::{Counter, Gauge, Histogram, Metric, MetricKind, Metrics, OTHER, kind_label};
 pub(crate) use retry::backoff;
 pub use retry::{Retry, Trouble};
 pub(crate) use supervise::panic_text;

@@ -8,6 +8,7 @@ mod create;
 mod demand;
 mod gate;
 mod idempotency;
+pub(crate) mod metrics;
 mod provisional;
 mod read;
 mod recently_changed;

@@ -17,6 +17,7 @@ use crate::cache::{AnyCache, CacheError, Entry, Marked, Moment};
 use crate::domain::{PART_BYTES, Position, Work, WorkId, is_full};
 use crate::feed::{AnyFeed, Waiter};
 use crate::runtime::{Part, Retry, Trouble, new_message_id};
+use crate::serving::metrics::RefresherMeter;
 use crate::serving::tiered::Near;
 use crate::store::{AnyStore, Page, StoreError};
 
@@ -40,6 +41,7 @@ pub struct Refresher {
     near: Option<Arc<Near>>,
     /// This refresher's name as a lease holder, if the cache is shared.
     holder: Option<String>,
+    meter: RefresherMeter,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ struct State {
     place: Option<Position>,
     /// The name of the lease it took last.
     lease: Option<String>,
+    /// The beginning of the round that marked the cache last, in this term.
+    marked: Option<Instant>,
 }
 
 /// The end of a round.
@@ -88,6 +92,7 @@ impl Refresher {
             staleness,
             near: None,
             holder,
+            meter: RefresherMeter::new("cache"),
         }
     }
 
@@ -96,6 +101,7 @@ impl Refresher {
         let cache = Arc::clone(near.cache());
         Self {
             near: Some(near),
+            meter: RefresherMeter::new("near"),
             ..Self::new(store, cache, feed, staleness)
         }
     }
@@ -124,7 +130,7 @@ impl Refresher {
                 .insert(format!("{LEASE_PREFIX}{}", self.cache.name().await?));
             if !self.store.hold(lease, holder, 2 * term).await? {
                 // Another refresher has the lease. The next term starts from the cache's own position.
-                state.place = None;
+                (state.place, state.marked) = (None, None);
                 retry.recovered();
                 sleep(term / 2).await;
                 return Ok(());
@@ -138,6 +144,7 @@ impl Refresher {
                 if round == Round::More {
                     continue;
                 }
+                self.meter.marked(state.marked.replace(began).map(|marked| marked.elapsed()));
                 // After catching up, rounds take at most half of the time.
                 sleep(PAUSE.max(began.elapsed())).await;
                 let _ = timeout(self.staleness / 4, waiter.changed()).await;

@@ -14,6 +14,7 @@ use crate::domain::{
 };
 use crate::serving::gate::Gate;
 use crate::serving::read::Reader;
+use crate::serving::metrics;
 use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, LetterFilter, Search, Selection};
@@ -160,12 +161,12 @@ impl Works {
     /// The work with this id.
     pub async fn by_id(&self, id: WorkId) -> Result<Read<Option<Work>>, ActorError> {
         let miss = match self.0.reader.near(id).await {
-            Ok(read) => return Ok(read),
+            Ok(read) => return Ok(counted(read)),
             Err(miss) => miss,
         };
         let inner = Arc::clone(&self.0);
         let reading = async move { inner.reader.by_id(id, miss).await };
-        self.0.gates.ids.run(reading).await
+        self.0.gates.ids.run(reading).await.map(counted)
     }
 
     /// The work with this id straight from the store, past the caches.
@@ -199,7 +200,7 @@ impl Works {
     pub async fn by_code(&self, code: WorkCode) -> Result<Read<Option<WorkOrDemand>>, ActorError> {
         let inner = Arc::clone(&self.0);
         let reading = async move { inner.reader.by_code(code).await };
-        self.0.gates.codes.run(reading).await
+        self.0.gates.codes.run(reading).await.map(counted)
     }
 
     /// The matching works, newest first.
@@ -251,6 +252,12 @@ impl Works {
         let counting = async move { store.stats_of(&kind).await };
         self.0.gates.stats_of_kinds.run(counting).await
     }
+}
+
+/// Counts an answer by its source.
+fn counted<T>(read: Read<T>) -> Read<T> {
+    metrics::read_from(read.source);
+    read
 }
 
 impl Inner {

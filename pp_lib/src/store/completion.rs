@@ -241,7 +241,8 @@ pub trait Completions: Send + Sync {
     async fn rescue(&self, max_lost: i32, limit: u16) -> Result<u64>;
 }
 
-/// Logs that a work failed for good, in one form for all causes. Call it after the commit, once for each work.
+/// Logs and counts that a work failed for good, in one form for all causes. Call it after the commit, once for each work.
 pub(crate) fn log_given_up(work_code: impl Display, reason: &str) {
     log::warn!("work {work_code} is given up: {reason}");
+    super::metrics::work_given_up();
 }

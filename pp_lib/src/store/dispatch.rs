@@ -69,6 +69,10 @@ pub trait DispatchRows: Send + Sync {
     /// `None` if none will.
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>>;
 
+    /// How long the longest due row of each kind waits to be sent, except of kinds that are not sent. It reads one row of
+    /// each kind.
+    async fn oldest_due(&self) -> Result<Vec<(KindName, Duration)>>;
+
     /// Takes every pending row that was claimed or sent for one that lost its worker before its attempt began: due at
     /// once, as the same attempt. Rows that lost more than `max_lost` fail for good. Returns their number. For a broker that ended together with
     /// the only worker.

@@ -27,6 +27,7 @@ mod event_log;
 mod idempotency_keys;
 mod kinds;
 mod leases;
+pub(crate) mod metrics;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -55,6 +56,8 @@ pub use event_log::{EventLog, MOST_EVENTS, may_have_more_events};
 pub use idempotency_keys::{Answer, Answered, Begin, Begun, IdempotencyKeys, RequestKey};
 pub use kinds::{KindRow, KindRows, MOST_KINDS};
 pub use leases::Leases;
+pub(crate) use metrics::dead_messages;
+pub use metrics::PoolState;
 pub use retention::{Purged, Retention, RetentionTimes};
 pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
@@ -83,6 +86,11 @@ pub trait Store:
 
     /// Fails unless the database takes changes: writes to the tables that works need, and rolls back.
     async fn check_writes(&self) -> Result<()>;
+
+    /// Its connections, if it has a pool of them.
+    fn pool(&self) -> Option<PoolState> {
+        None
+    }
 }
 
 /// A store of either kind.

@@ -117,7 +117,7 @@ pub(super) fn bucket_of(latency_ms: i64) -> u8 {
 }
 
 /// The latency at which a bucket ends, in milliseconds with two decimals.
-fn bucket_end_ms(bucket: u8) -> f64 {
+pub(super) fn bucket_end_ms(bucket: u8) -> f64 {
     (2_f64.powf((f64::from(bucket) + 1.0) / 8.0) * 100.0).ceil() / 100.0
 }
 

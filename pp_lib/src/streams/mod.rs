@@ -7,6 +7,7 @@
 //! cannot keep up is ended. It returns with its position and continues from the database.
 
 mod change;
+pub(crate) mod metrics;
 mod page;
 mod reader;
 pub mod sse;
@@ -117,6 +118,11 @@ impl Streams {
     pub fn watch_stats(&self, kind: Option<KindName>) -> Result<StatsSubscription, StreamsError> {
         let place = self.place()?;
         self.sampler.watch(kind, self.shared.shutdown.clone(), place)
+    }
+
+    /// Shows the number of clients as metrics.
+    pub fn show(&self) {
+        metrics::show(&self.shared.clients, self.shared.options.clients);
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, StreamsError> {

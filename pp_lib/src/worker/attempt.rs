@@ -12,6 +12,7 @@ use crate::domain::{DemandedRow, Json, KindName, MessageId, Unique, WorkCode};
 use crate::kinds::{Context, Ending, Failure, Handler, Handling, Outlet, Policy};
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, NewWork, Outcome, RunningAttempt};
+use crate::worker::metrics::Meter;
 
 /// The maximum length of a stored reason, in bytes.
 const LONGEST_REASON: usize = 500;
@@ -28,6 +29,7 @@ pub(super) struct Attempts {
     pub(super) policy: watch::Receiver<Policy>,
     /// The maximum size of a result in bytes, and of arguments.
     pub(super) args_limit: usize,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// An attempt at a work, and the deliveries that wait for it: several if its demand was delivered more than once.
@@ -287,6 +289,7 @@ mod tests {
             outlet: Outlet::Kept(Arc::default()),
             policy: watch::channel(policy).1,
             args_limit: Json::USUAL_LIMIT,
+            meter: Arc::new(Meter::new(KindName::add_up_to())),
         }
     }
 

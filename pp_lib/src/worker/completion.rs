@@ -1,11 +1,14 @@
 //! Records outcomes in the store: waits while it is unavailable, splits a refused batch, and replaces taken codes.
 
+use std::time::Instant;
+
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Json, KindName};
+use crate::domain::Json;
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
 use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
+use crate::worker::attempt::Attempts;
 use crate::worker::remaining::Remaining;
 
 /// The result of a completion.
@@ -29,7 +32,7 @@ pub(super) enum CompletionResult {
 pub(super) async fn complete(
     store: &AnyStore,
     feed: &AnyFeed,
-    kind: &KindName,
+    attempts: &Attempts,
     all: &mut [Completion],
     abandon: &CancellationToken,
 ) -> Vec<CompletionResult> {
@@ -38,7 +41,10 @@ pub(super) async fn complete(
     let mut remaining = Remaining::new(all, Completion::bytes);
     while let Some(part) = remaining.next() {
         let batch: Vec<Completion> = part.iter().map(|index| all[*index].clone()).collect();
-        match store.complete(kind, &batch).await {
+        let began = Instant::now();
+        let completed = store.complete(&attempts.kind, &batch).await;
+        attempts.meter.committed(batch.len(), began.elapsed());
+        match completed {
             Ok(completed) => {
                 retry.recovered();
                 feed.announce();
@@ -83,5 +89,6 @@ pub(super) async fn complete(
             }
         }
     }
+    attempts.meter.ended(all, &results);
     results
 }

@@ -21,6 +21,7 @@ use crate::store::{AnyStore, Guard, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::isolation;
 use crate::worker::lane::RunningLane;
+use crate::worker::metrics::Meter;
 use crate::worker::running::{Running, SlowAttempt};
 
 /// The time after which a run is slow: the batch no longer waits for it and records its work as `running`.
@@ -126,6 +127,7 @@ impl Consumer {
             broker,
             feed,
             attempts: Attempts {
+                meter: Arc::new(Meter::new(&kind)),
                 kind,
                 handler,
                 outlet,
@@ -173,6 +175,7 @@ impl Consumer {
             tokio::join!(taking, stop_at_change(&mut policy, &current, &stop));
         }
         drop(slow);
+        self.attempts.meter.places(0);
         if let Err(error) = running.await {
             log::error!("the task that tracks running works failed: {error}");
         }
@@ -187,6 +190,7 @@ impl Consumer {
         stop: &CancellationToken,
         abandon: &CancellationToken,
     ) {
+        self.attempts.meter.places(if policy.paused { 0 } else { policy.places });
         if policy.paused {
             log::info!("works of kind {} are paused", self.attempts.kind);
             return stop.cancelled().await;

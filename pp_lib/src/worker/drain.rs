@@ -9,6 +9,7 @@ use crate::feed::AnyFeed;
 use crate::kinds::{HandledKind, Outlet};
 use crate::store::{AnyStore, Claim, Completed, Completion, Outcome, Result};
 use crate::worker::attempt::{Attempt, Attempts};
+use crate::worker::metrics::Meter;
 
 /// Runs the handler of a kind for each claimed row, as a consumer would for its message, and records the outcomes.
 pub(crate) async fn work_off(store: &AnyStore, feed: &AnyFeed, kind: &HandledKind, claims: Vec<Claim>) -> Result<()> {
@@ -19,6 +20,7 @@ pub(crate) async fn work_off(store: &AnyStore, feed: &AnyFeed, kind: &HandledKin
         outlet: Outlet::Store(store.clone(), feed.clone()),
         policy: watch::channel(policy.clone()).1,
         args_limit: Json::USUAL_LIMIT,
+        meter: Arc::new(Meter::new(&kind.name)),
     };
     for claim in claims {
         let row = DemandedRow {

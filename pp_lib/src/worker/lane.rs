@@ -255,7 +255,7 @@ impl RunningLane<'_> {
         let Consumer {
             store, feed, attempts, ..
         } = self.consumer;
-        complete(store, feed, &attempts.kind, completions, self.abandon).await
+        complete(store, feed, attempts, completions, self.abandon).await
     }
 
     /// Hands a work recorded as `running` over to the task that tracks such works.

@@ -13,6 +13,7 @@ mod group_result;
 mod insertion;
 mod isolation;
 mod lane;
+pub(crate) mod metrics;
 mod remaining;
 mod running;
 

@@ -107,7 +107,7 @@ impl Running {
         let results = complete(
             &self.store,
             &self.feed,
-            &self.attempts.kind,
+            &self.attempts,
             &mut completions,
             &self.abandon,
         )

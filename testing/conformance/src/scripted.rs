@@ -281,6 +281,7 @@ every_call! {
         GiveBack give_back(claims: &[Claim]) -> ();
         ReleaseSent release_sent(kind: &KindName, longer_than: Duration) -> u64;
         NextDue next_due(skipped: &[KindName]) -> Option<Duration>;
+        OldestDue oldest_due() -> Vec<(KindName, Duration)>;
         LoseSent lose_sent(max_lost: i32) -> u64;
         LoseRunning lose_running(max_lost: i32) -> u64;
         Clock clock() -> Duration;

@@ -16,6 +16,7 @@ use lapin::{Acker, Channel, Consumer};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::super::metrics::Held;
 use super::super::window::Window;
 use super::super::{BrokerError, Delivery, Prefetch, Queue, Result, Subscription};
 use super::budget::{Scales, budget};
@@ -43,6 +44,7 @@ pub(super) struct RabbitSubscription {
     out: VecDeque<(Acker, usize)>,
     /// Their total weight.
     held: usize,
+    shown: Held,
     /// Messages taken by a call of `next_batch` that may have been cancelled before it returned them.
     taken: Vec<Delivery>,
     acknowledged: u64,
@@ -70,6 +72,7 @@ impl RabbitSubscription {
             scales,
             out: VecDeque::new(),
             held: 0,
+            shown: Held::new(&queue),
             taken: Vec::new(),
             acknowledged: 0,
             window_of_tags: Window::default(),
@@ -189,6 +192,7 @@ impl RabbitSubscription {
         let weight = self.out.drain(..finished).map(|(_, weight)| weight).sum();
         self.held -= weight;
         self.scales.release(weight);
+        self.shown.show(self.out.len(), self.held);
         self.acknowledged = tag;
         Ok(())
     }
@@ -222,6 +226,7 @@ impl Subscription for RabbitSubscription {
         match self.fill(max, wait).await {
             Ok(()) => {
                 let handed_over = self.taken.len().min(max);
+                self.shown.show(self.out.len(), self.held);
                 Ok(self.taken.drain(..handed_over).collect())
             }
             Err(error) => Err(self.end_with(error)),

@@ -26,6 +26,7 @@ use self::connection::{Purpose, Server};
 use self::consumer::RabbitSubscription;
 pub use self::management::Management;
 use self::publisher::Publisher;
+use super::metrics::published;
 use super::queues::{NamesOfKind, QueueNames};
 use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
 use crate::domain::KindName;
@@ -104,12 +105,14 @@ impl RabbitMq {
 impl Broker for RabbitMq {
     async fn publish(&self, kind: &KindName, messages: &[Outgoing]) -> Result<Vec<Published>> {
         let messages: Vec<_> = messages.iter().map(message::demand).collect();
-        self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await
+        let outcomes = self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await?;
+        Ok(published(kind, outcomes))
     }
 
     async fn resend(&self, kind: &KindName, messages: &[Resent]) -> Result<Vec<Published>> {
         let messages: Vec<_> = messages.iter().map(message::resent).collect();
-        self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await
+        let outcomes = self.publisher.publish(&Queue::Demand(kind.clone()), &messages).await?;
+        Ok(published(kind, outcomes))
     }
 
     async fn dead_letter(&self, letters: &[DeadLetter]) -> Result<()> {

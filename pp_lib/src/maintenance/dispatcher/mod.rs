@@ -18,6 +18,7 @@ use self::clock::{Clock, Direction};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
 use crate::log_repeated;
+use crate::maintenance::metrics;
 use crate::maintenance::pruner::purge;
 use crate::maintenance::rollup::roll_up_views;
 use crate::runtime::{Part, Retry, Trouble};
@@ -292,6 +293,7 @@ impl Dispatcher {
         let rescued = self.store.rescue(self.settings.max_lost_leases, BATCH).await?;
         if rescued > 0 {
             log_repeated!(Warn, "works lost their worker", "{rescued} of them");
+            metrics::lost_leases(rescued);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::blocked::Blocked;
 use super::{BATCH, CLAIM_TIME, Dispatcher, Result};
 use crate::broker::{Outgoing, Published, Resent};
 use crate::domain::{DemandedRow, KindName, body_of_args, is_full};
+use crate::maintenance::metrics;
 use crate::store::{CLAIMED_BYTES, Claim, Redriven};
 
 /// The maximum number of dead messages sent together. Large ones are sent in smaller groups.
@@ -38,6 +39,9 @@ impl Dispatcher {
             for claim in claims {
                 by_kind.entry(claim.kind.clone()).or_default().push(claim);
             }
+            by_kind
+                .iter()
+                .for_each(|(kind, claims)| metrics::claimed(kind, claims.len()));
             let more = by_kind.values().any(|claims| may_have_more(claims));
             self.send_all(blocked, by_kind).await?;
             if !more {

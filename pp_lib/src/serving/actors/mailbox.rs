@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -13,17 +14,24 @@ use tokio_util::task::TaskTracker;
 use super::{Actor, ActorError};
 use crate::log_repeated;
 use crate::runtime::supervise;
+use crate::serving::metrics::MailboxMeter;
 
 /// The caller's end for the answer. Dropping it answers [`ActorError::Failed`].
 pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
 
 /// The sending side, shared by all callers.
-pub(super) struct Mailbox<Q, A>(mpsc::Sender<(Q, Reply<A>)>);
+pub(super) struct Mailbox<Q, A> {
+    sender: mpsc::Sender<(Q, Reply<A>)>,
+    meter: MailboxMeter,
+}
 
 // A derived impl would require `Clone` of questions and answers.
 impl<Q, A> Clone for Mailbox<Q, A> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            sender: self.sender.clone(),
+            meter: self.meter.clone(),
+        }
     }
 }
 
@@ -31,8 +39,11 @@ impl<Q, A> Mailbox<Q, A> {
     /// Asks and waits for the answer. A full mailbox refuses at once: waiting for room would only hide the queue.
     pub(super) async fn ask(&self, question: Q) -> Result<A, ActorError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send((question, reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ActorError::Overloaded,
+        self.sender.try_send((question, reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.meter.refused();
+                ActorError::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => ActorError::Stopped,
         })?;
         answer.await.unwrap_or(Err(ActorError::Failed))
@@ -62,8 +73,10 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(options.capacity.max(1));
+    let meter = MailboxMeter::new(options.name);
     let batches = Batches {
         options,
+        meter: meter.clone(),
         receiver,
         lanes: Arc::new(Semaphore::new(options.lanes.max(1))),
         tasks: actor.tasks.clone(),
@@ -74,12 +87,13 @@ where
     let restarts = CancellationToken::new();
     let running = supervise(options.name, None, restarts, batches, |batches| batches.run().boxed());
     actor.tasks.spawn(running);
-    Mailbox(sender)
+    Mailbox { sender, meter }
 }
 
 /// The receiving side.
 struct Batches<Q, A, H> {
     options: MailboxOptions,
+    meter: MailboxMeter,
     receiver: mpsc::Receiver<(Q, Reply<A>)>,
     lanes: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -103,9 +117,14 @@ where
             }
             batch.retain(|(_, reply)| !reply.is_closed());
             if !batch.is_empty() {
-                let (questions, replies) = batch.into_iter().unzip();
+                let (questions, replies): (Vec<Q>, Vec<Reply<A>>) = batch.into_iter().unzip();
+                let (size, began, meter) = (questions.len(), Instant::now(), self.meter.clone());
                 let work = (self.handle)(questions, replies);
-                self.tasks.spawn(contained(self.options.name, lane, work));
+                let metered = async move {
+                    work.await;
+                    meter.answered(size, began.elapsed());
+                };
+                self.tasks.spawn(contained(self.options.name, lane, metered));
             }
         }
     }

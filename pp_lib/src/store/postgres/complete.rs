@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::pg::PgConnection;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 use diesel::{QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
@@ -25,6 +25,18 @@ struct Changed {
     /// Of a row that is running now.
     #[diesel(sql_type = Nullable<Text>)]
     args: Option<String>,
+    /// The bucket of its latency, where it became done and that is known.
+    #[diesel(sql_type = Nullable<SmallInt>)]
+    latency: Option<i16>,
+}
+
+/// What outcomes changed.
+pub(super) struct Recorded {
+    pub(super) applied: Applied,
+    /// Those of the others that have a row.
+    pub(super) present: MessageIds,
+    /// The buckets of the latencies that are known.
+    pub(super) latencies: Vec<u8>,
 }
 
 fn applied_of(changed: Vec<Changed>) -> Applied {
@@ -104,17 +116,16 @@ const COMPLETE: &str = "
         SELECT $1, id, generation, message_id, reason, attempt FROM changed WHERE status = 'failed'
         ON CONFLICT DO NOTHING
     )
-    SELECT message_id, CASE status WHEN 'running' THEN args::text END AS args FROM changed";
+    SELECT message_id, CASE status WHEN 'running' THEN args::text END AS args, latency FROM changed";
 
-/// Records outcomes that are sorted by `message_id`; returns those that took effect, and those of the others that have
-/// a row.
+/// Records outcomes that are sorted by `message_id`.
 pub(super) fn complete(
     connection: &mut PgConnection,
     kind: &KindName,
     completions: &[Completion],
-) -> Result<(Applied, MessageIds), Failure> {
+) -> Result<Recorded, Failure> {
     let usual = |one: &Completion| one.guard == Guard::NoRow && one.outcome.result().is_some();
-    let applied = applied_of(if completions.iter().all(usual) {
+    let changed = if completions.iter().all(usual) {
         skipping_at_need(connection, |connection, on_conflict| {
             complete_done(connection, kind, completions, on_conflict)
         })?
@@ -135,20 +146,31 @@ pub(super) fn complete(
             .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.claim()))
             .bind::<Array<Nullable<Text>>, _>(column(completions, reason));
         Prepared(statement).load(connection)?
-    });
+    };
+    let bucket = |row: &Changed| row.latency.and_then(|bucket| u8::try_from(bucket).ok());
+    let latencies = changed.iter().filter_map(bucket).collect();
+    let applied = applied_of(changed);
     let skipped: Vec<&str> = (completions.iter())
         .filter(|one| one.guard == Guard::NoRow && !applied.contains_key(one.message_id.as_str()))
         .map(|one| one.message_id.as_str())
         .collect();
     if skipped.is_empty() {
-        return Ok((applied, MessageIds::new()));
+        return Ok(Recorded {
+            applied,
+            present: MessageIds::new(),
+            latencies,
+        });
     }
     let present = sql_query("SELECT message_id FROM works WHERE kind = $1 AND message_id = ANY($2)")
         .bind::<Text, _>(kind.as_str())
         .bind::<Array<Text>, _>(skipped)
         .load(connection)?;
     let present: Vec<MessageIdRow> = present;
-    Ok((applied, present.into_iter().map(|found| found.message_id).collect()))
+    Ok(Recorded {
+        applied,
+        present: present.into_iter().map(|found| found.message_id).collect(),
+        latencies,
+    })
 }
 
 /// Records the usual batch, demands without a row and all computed, in a third less of the server's time.
@@ -174,7 +196,7 @@ fn complete_done(
             INSERT INTO stat_deltas (kind, origin, status, works)
             SELECT $1, origin, 'done', count(*) FROM inserted GROUP BY origin
         )
-        SELECT message_id, NULL::text AS args FROM inserted",
+        SELECT message_id, NULL::text AS args, NULL::smallint AS latency FROM inserted",
         on_conflict.clause()
     ))
     .bind::<Text, _>(kind.as_str())
@@ -205,7 +227,7 @@ pub(super) fn add_claimed(
         return Ok(());
     }
     let running: Vec<Changed> = sql_query(
-        "SELECT message_id, args::text AS args
+        "SELECT message_id, args::text AS args, NULL::smallint AS latency
         FROM unnest($2, $3, $4, $5) AS input (message_id, generation, attempt, claim)
         JOIN works USING (message_id, generation, attempt, claim)
         WHERE kind = $1 AND status = 'running' AND deleted_on IS NULL",

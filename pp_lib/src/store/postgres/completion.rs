@@ -8,9 +8,12 @@ use diesel::pg::PgConnection;
 use diesel::sql_types::{Array, BigInt, Integer, SmallInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
+use super::complete::Recorded;
 use super::rows::{Freed, MessageIdRow, column, microseconds, sorted};
 use super::{PostgresStore, complete, trial};
 use crate::domain::{KindName, Progress, Run};
+use crate::store::metrics;
+use crate::store::views::bucket_end_ms;
 use crate::store::{Completed, Completion, Completions, Guard, HANDED_BACK, Result, RunningAttempt};
 
 /// A running row that is still the worker's.
@@ -51,15 +54,21 @@ impl Completions for PostgresStore {
             return Ok(Vec::new());
         };
         let rows = sorted(completions, |one| &one.message_id);
-        let (kind, of_trial) = (kind.clone(), kind.clone());
+        let (of_complete, of_trial) = (kind.clone(), kind.clone());
         let complete = move |connection: &mut PgConnection| {
-            let (mut applied, present) = complete::complete(connection, &kind, &rows)?;
+            let mut recorded = complete::complete(connection, &of_complete, &rows)?;
             // An earlier try may have taken effect without a reply. A row with the same claim is its effect.
-            complete::add_claimed(connection, &kind, &rows, &mut applied)?;
-            Ok((applied, present))
+            complete::add_claimed(connection, &of_complete, &rows, &mut recorded.applied)?;
+            Ok(recorded)
         };
         let trial = move |connection: &mut PgConnection| trial::complete(connection, &of_trial, &first);
-        let (mut applied, present) = self.run_proved(completions.len(), complete, trial).await?;
+        let Recorded {
+            mut applied,
+            present,
+            latencies,
+        } = self.run_proved(completions.len(), complete, trial).await?;
+        let seconds = latencies.into_iter().map(|bucket| bucket_end_ms(bucket) / 1000.0);
+        metrics::done_after(kind, seconds);
         Ok(completions
             .iter()
             .map(|completion| {

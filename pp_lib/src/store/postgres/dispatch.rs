@@ -48,6 +48,14 @@ struct Millis {
 }
 
 #[derive(QueryableByName)]
+struct OldestDue {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = BigInt)]
+    millis: i64,
+}
+
+#[derive(QueryableByName)]
 struct NextDue {
     #[diesel(sql_type = Nullable<BigInt>)]
     millis: Option<i64>,
@@ -171,6 +179,24 @@ impl DispatchRows for PostgresStore {
             Ok(next
                 .millis
                 .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())))
+        })
+        .await
+    }
+
+    async fn oldest_due(&self) -> Result<Vec<(KindName, Duration)>> {
+        self.run(|connection| {
+            let oldest: Vec<OldestDue> = sql_query(format!(
+                "WITH RECURSIVE {PENDING_KINDS}
+                SELECT pending_kinds.kind, (extract(epoch FROM now() - oldest.due_at) * 1000)::bigint AS millis
+                FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent CROSS JOIN LATERAL (
+                    SELECT due_at FROM works
+                    WHERE status = 'pending' AND works.kind = pending_kinds.kind AND due_at <= now()
+                    ORDER BY due_at LIMIT 1
+                ) AS oldest"
+            ))
+            .load(connection)?;
+            let of_kind = |OldestDue { kind, millis }| Ok((parsed(0, kind.parse())?, Millis { millis }.into()));
+            oldest.into_iter().map(of_kind).collect()
         })
         .await
     }

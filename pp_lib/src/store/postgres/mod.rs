@@ -49,7 +49,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::failure::Failure;
 use self::session::{Sessions, Way};
 use super::refusal::{Refusal, proved};
-use super::{Result, Store, StoreError};
+use super::{PoolState, Result, Store, StoreError};
 use crate::feed::postgres::refuses_for_good;
 pub use pp_storage::Encryption;
 
@@ -285,6 +285,15 @@ impl Store for PostgresStore {
             },
             Err(failure) => Err(StoreError::Unavailable(failure.into_words())),
         }
+    }
+
+    fn pool(&self) -> Option<PoolState> {
+        let state = self.pool.state();
+        Some(PoolState {
+            open: state.connections,
+            in_use: state.connections.saturating_sub(state.idle_connections),
+            limit: self.pool.max_size(),
+        })
     }
 }
 

@@ -60,12 +60,12 @@ impl Freed {
     }
 }
 
-/// Records outcomes; returns what became of each, in their order.
+/// Records outcomes; returns what became of each, in their order, and the latencies that are known in milliseconds.
 pub(super) fn complete(
     connection: &mut SqliteConnection,
     kind: &KindName,
     completions: &[Completion],
-) -> QueryResult<Vec<Completed>> {
+) -> QueryResult<(Vec<Completed>, Vec<i64>)> {
     let (new, existing): (Vec<&Completion>, Vec<&Completion>) = completions
         .iter()
         .partition(|completion| completion.guard == Guard::NoRow);
@@ -87,6 +87,10 @@ pub(super) fn complete(
         .iter()
         .filter_map(|completion| Some(moved(row_of(completion)?, completion)));
     deltas::record(connection, moved)?;
+    let latencies = completions
+        .iter()
+        .filter_map(|completion| latency(row_of(completion)?, completion))
+        .collect();
     record_events(connection, &applied)?;
     record_dead_letters(connection, &applied)?;
 
@@ -97,7 +101,7 @@ pub(super) fn complete(
     let known = known(connection, kind, skipped.collect())?;
     let doubtful = |one: &&Completion| one.outcome.claim().is_some() && row_of(one).is_none();
     let claimed = claimed(connection, kind, completions.iter().filter(doubtful).collect())?;
-    Ok(completions
+    let completed = completions
         .iter()
         .map(|completion| match row_of(completion) {
             Some(row) if completion.outcome.claim().is_some() => Completed::Started(Json::accepted(row.args.as_str())),
@@ -110,17 +114,22 @@ pub(super) fn complete(
             }
             None => Completed::Superseded,
         })
-        .collect())
+        .collect();
+    Ok((completed, latencies))
 }
 
-/// Only a first generation has a latency: it is not known when a later one was asked for.
 fn moved(row: &Changed, completion: &Completion) -> Moved {
-    let counts = completion.guard.run().generation == 1 && completion.outcome.status() == Status::Done;
     Moved {
         id: row.id,
         was: completion.guard.status(),
-        bucket: row.waited_ms.filter(|_| counts).map(bucket_of),
+        bucket: latency(row, completion).map(bucket_of),
     }
+}
+
+/// Only a first generation has a latency: it is not known when a later one was asked for.
+fn latency(row: &Changed, completion: &Completion) -> Option<i64> {
+    let counts = completion.guard.run().generation == 1 && completion.outcome.status() == Status::Done;
+    row.waited_ms.filter(|_| counts)
 }
 
 fn insert(

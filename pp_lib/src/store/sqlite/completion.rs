@@ -12,7 +12,7 @@ use serde_json::json;
 use super::rows::{NOW, insert_events, json_rows, millis};
 use super::{SqliteStore, complete, trial};
 use crate::domain::{KindName, Progress, Run, Status, Variable};
-use crate::store::{Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt};
+use crate::store::{Completed, Completion, Completions, HANDED_BACK, Result, RunningAttempt, metrics};
 
 #[derive(QueryableByName)]
 struct Extended {
@@ -56,13 +56,16 @@ impl Completions for SqliteStore {
             return Ok(Vec::new());
         };
         let completions = completions.to_vec();
-        let (kind, of_trial) = (kind.clone(), kind.clone());
-        self.write_proved(
-            completions.len(),
-            move |connection| complete::complete(connection, &kind, &completions),
-            move |connection| trial::complete(connection, &of_trial, &first),
-        )
-        .await
+        let (of_complete, of_trial) = (kind.clone(), kind.clone());
+        let (completed, latencies) = self
+            .write_proved(
+                completions.len(),
+                move |connection| complete::complete(connection, &of_complete, &completions),
+                move |connection| trial::complete(connection, &of_trial, &first),
+            )
+            .await?;
+        metrics::done_after(kind, latencies.into_iter().map(|millis| millis.max(0) as f64 / 1000.0));
+        Ok(completed)
     }
 
     async fn extend_leases(&self, kind: &KindName, attempts: &[RunningAttempt], lease: Duration) -> Result<Vec<bool>> {

@@ -48,6 +48,14 @@ struct Millis {
 }
 
 #[derive(QueryableByName)]
+struct OldestDue {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    millis: Option<i64>,
+}
+
+#[derive(QueryableByName)]
 struct NextDue {
     #[diesel(sql_type = Nullable<BigInt>)]
     millis: Option<i64>,
@@ -149,6 +157,24 @@ impl DispatchRows for SqliteStore {
             Ok(next
                 .millis
                 .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())))
+        })
+        .await
+    }
+
+    async fn oldest_due(&self) -> Result<Vec<(KindName, Duration)>> {
+        self.read(|connection| {
+            let kinds = sent_kinds(connection, &[])?;
+            let oldest: Vec<OldestDue> = sql_query(format!(
+                "SELECT input.value AS kind, {NOW} - (
+                     SELECT due_at FROM works WHERE status = 'pending' AND kind = input.value AND due_at <= {NOW}
+                     ORDER BY due_at LIMIT 1) AS millis
+                 FROM json_each(?) AS input"
+            ))
+            .bind::<Text, _>(json_rows(kinds.iter().map(|kind| json!(kind))))
+            .load(connection)?;
+            let due = oldest.into_iter().filter_map(|row| Some((row.kind, row.millis?)));
+            let of_kind = |(kind, millis): (String, i64)| Ok((parsed("kind", kind.parse())?, Millis { millis }.into()));
+            due.map(of_kind).collect()
         })
         .await
     }

@@ -42,7 +42,7 @@ use self::connection::{refusal, set_up};
 use self::integrity::Integrity;
 use self::writer::{Commit, Writer};
 use super::refusal::proved;
-use super::{Result, Store, StoreError};
+use super::{PoolState, Result, Store, StoreError};
 
 /// A store in one file.
 pub struct SqliteStore {
@@ -182,6 +182,16 @@ impl Store for SqliteStore {
 
     async fn check_writes(&self) -> Result<()> {
         self.write(trial::writes).await
+    }
+
+    /// The readers. The one writer has a connection besides.
+    fn pool(&self) -> Option<PoolState> {
+        let state = self.readers.state();
+        Some(PoolState {
+            open: state.connections,
+            in_use: state.connections.saturating_sub(state.idle_connections),
+            limit: self.readers.max_size(),
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
 use crate::Api;
 use crate::error::ApiError;
 use crate::rates::{Left, Sender, TooMany};
-use crate::routes::Entry;
+use crate::routes::{Entry, Route};
 
 /// The cookie of a browser that has signed in.
 pub(crate) const COOKIE_NAME: &str = "pp_key";
@@ -108,6 +108,7 @@ pub(crate) async fn authorize(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
+    Route::found(&request, entries);
     // A method without a route is answered with 405, to everybody.
     let needs = entries
         .iter()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use pp_cli::config::{ConfigError, RuntimeArgs, duration, whole};
-use pp_http::{Budget, HostName, OriginName};
+use pp_http::{Budget, HostName, OriginName, ProbeBind};
 use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
 use pp_lib::tls::{Identity, IdentityError};
@@ -67,6 +67,11 @@ pub struct ApiArgs {
     /// counted].
     #[arg(long, env = "PP_PEER_STREAMS", value_name = "COUNT", value_parser = whole(1..=1_000_000_usize))]
     pub peer_streams: Option<usize>,
+
+    /// The address of a listener for health pages and metrics alone, which answers while the API's connections are taken,
+    /// or `off`. It asks for no key.
+    #[arg(long, env = "PP_PROBE_BIND", value_name = "HOST:PORT", default_value = "off")]
+    pub probe_bind: ProbeBind,
 
     /// Whether API keys are asked for: auto asks on loopback as soon as there is a key, and always elsewhere; off never
     /// asks.

@@ -1,6 +1,6 @@
-//! Middleware around every request. It turns panics into 500 and errors into problem details, writes a debug line, and
-//! applies the rules for every answer: request id, security headers, cache control, preconditions of answers without a
-//! version, and HTTP/1.0.
+//! Middleware around every request. It turns panics into 500 and errors into problem details, counts the answer, writes a
+//! debug line, and applies the rules for every answer: request id, security headers, cache control, preconditions of
+//! answers without a version, and HTTP/1.0.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -22,6 +22,7 @@ use pp_lib::log_repeated;
 use crate::access::Caller;
 use crate::error::ApiError;
 use crate::request_id::{self, REQUEST_ID};
+use crate::routes::Route;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -32,32 +33,38 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
     let context = AnswerContext::of(&request);
     let id = context.id.to_str().unwrap_or_default().to_owned();
-    let debug_line = log::log_enabled!(log::Level::Debug).then(|| (Instant::now(), line_of(&request)));
+    let (began, method, route) = (Instant::now(), request.method().clone(), Route::of(&request));
+    let debug_line = log::log_enabled!(log::Level::Debug).then(|| line_of(&request));
     // The handler runs inside the future, so that a panic before its first await is caught too.
     let answer = AssertUnwindSafe(async { next.call(request).await })
         .catch_unwind()
         .await;
+    let answered = |code| pp_http::answered(route.pattern(), &method, code, began.elapsed());
     let response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
-            let error = ApiError::of_status(error.as_response_error().status_code());
-            return Err(with_id(error, context.id));
+            let code = error.as_response_error().status_code();
+            answered(code);
+            return Err(with_id(ApiError::of_status(code), context.id));
         }
         Err(_) => {
             log_repeated!(Error, "a handler panicked", "request {id}");
+            answered(StatusCode::INTERNAL_SERVER_ERROR);
             return Err(with_id(ApiError::internal(), context.id));
         }
     };
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         log_repeated!(Warn, "a request was answered with 500", "request {id}");
     }
-    if let Some((started, line)) = debug_line {
-        let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+    if let Some(line) = debug_line {
+        let (status, micros) = (response.status().as_u16(), began.elapsed().as_micros());
         let by = Caller::of(response.request()).principal;
         log::debug!("{line}: {status} to {by} after {micros} µs, request {id}");
     }
     let (version, id) = (context.version, context.id.clone());
-    Ok(with_defaults(as_problem(context.of_untagged(response)), version, id))
+    let response = as_problem(context.of_untagged(response));
+    answered(response.status());
+    Ok(with_defaults(response, version, id))
 }
 
 /// The error as an answer with the id of its request.

@@ -29,13 +29,14 @@ use std::time::Duration;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
+use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ServerOptions, known_host, serve_app};
 use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Registry;
-use pp_lib::runtime::Health;
+use pp_lib::runtime::{Health, Metrics};
 use pp_lib::serving::{Caches, DemandService, DemandServing, IdempotentRequests, Serving, Works, forget_expired_keys};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::Streams;
@@ -99,6 +100,8 @@ pub struct Services {
     pub keys: KeyRing,
     /// The health of the process, for the health pages.
     pub health: Health,
+    /// The metrics of the process, for their page.
+    pub metrics: Metrics,
 }
 
 /// The state of every handler.
@@ -113,6 +116,7 @@ struct Api {
     answers: Budget,
     rates: Option<Rates>,
     streaming: Peers,
+    metrics: Metrics,
     config: Config,
 }
 
@@ -137,8 +141,12 @@ pub async fn serve(
     listener: TcpListener,
     ports: Ports,
     health: &Health,
+    metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let probe = args
+        .probe_bind
+        .open(health.clone(), metrics.clone(), shutdown.clone())?;
     let identity = args.identity()?;
     let address = listener.local_addr()?;
     log::info!("the API listens on {}://{address}", args.scheme());
@@ -164,6 +172,10 @@ pub async fn serve(
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
+    show_health(metrics, health);
+    show_pool(metrics, &store);
+    let watch_works = tokio::spawn(watch_works(store.clone(), shutdown.clone()));
+    let probe = tokio::spawn(probe);
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
     tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));
@@ -174,6 +186,7 @@ pub async fn serve(
         kinds,
         keys,
         health: health.clone(),
+        metrics: metrics.clone(),
     };
     let grace = runtime.grace;
     let config = Config {
@@ -188,6 +201,8 @@ pub async fn serve(
     following_keys.await?;
     auditing.await?;
     watch_broker.await?;
+    watch_works.await?;
+    probe.await?;
     cleaning.await?;
     watch.await??;
     Ok(served?)
@@ -207,6 +222,7 @@ pub async fn run(
         kinds,
         keys,
         health,
+        metrics,
     } = services;
     let stopping = health.clone();
     let signal = async move {
@@ -214,6 +230,13 @@ pub async fn run(
         stopping.stopping();
     };
     let requests = IdempotentRequests::new(&works);
+    let (bodies, answers) = (Budget::new(config.body_budget), Budget::new(config.body_budget));
+    let (shown_bodies, shown_answers, shown_streams) = (bodies.clone(), answers.clone(), streams.clone());
+    metrics.before_each_page(move || {
+        shown_bodies.show("body");
+        shown_answers.show("answer");
+        shown_streams.show();
+    });
     let api = web::Data::new(Api {
         works,
         demands,
@@ -221,10 +244,11 @@ pub async fn run(
         kinds,
         keys,
         requests: requests.clone(),
-        bodies: Budget::new(config.body_budget),
-        answers: Budget::new(config.body_budget),
+        bodies,
+        answers,
         rates: config.rate.map(Rates::new),
         streaming: Peers::new(config.peer_streams),
+        metrics,
         config: config.clone(),
     });
     let origins = config.origins.clone();
@@ -241,6 +265,7 @@ pub async fn run(
             .default_service(pp_http::not_found())
     };
     let options = ServerOptions {
+        listener: "api",
         workers: workers(),
         connections: config.connections,
         peer_connections: config.peer_connections,

@@ -6,8 +6,8 @@ use clap::Parser;
 use pp_backend_api::{ApiArgs, Ports};
 use pp_cli::config::{BrokerArgs, CacheArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
 use pp_cli::connect::{self, Schema};
-use pp_cli::{logging, program, shutdown};
-use pp_lib::runtime::{Health, STUCK};
+use pp_cli::{logging, metrics, program, shutdown};
+use pp_lib::runtime::{Health, Metrics, STUCK};
 
 /// Accepts work over REST and serves its state and results.
 #[derive(Parser, Debug)]
@@ -28,10 +28,11 @@ struct Args {
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args), |error| error.is::<ConfigError>())
+    let metrics = metrics::install(&pp_http::METRICS);
+    program::run(run(args, metrics), |error| error.is::<ConfigError>())
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args, metrics: Metrics) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     args.api.check()?;
     let listener = pp_backend_api::bind(&args.api.api_bind)?;
@@ -52,7 +53,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         None => Ok(()),
         Some(ports) => {
             let (ports, health) = (ports?, Health::beating(STUCK));
-            pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, shutdown).await
+            pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, &metrics, shutdown).await
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The address of the health pages, for a service without an API.
+//! The address of the health pages and metrics.
 
 use std::future::Future;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use pp_lib::runtime::Health;
+use pp_lib::runtime::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
 /// The value of `PP_PROBE_BIND`.
@@ -35,6 +35,7 @@ impl ProbeBind {
     pub fn open(
         &self,
         health: Health,
+        metrics: Metrics,
         shutdown: CancellationToken,
     ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
         let listener = match self {
@@ -47,7 +48,7 @@ impl ProbeBind {
             let Some(listener) = listener else {
                 return shutdown.cancelled().await;
             };
-            if let Err(error) = crate::serve(listener, health, shutdown).await {
+            if let Err(error) = crate::serve(listener, health, metrics, shutdown).await {
                 log::error!("the health pages have stopped: {error}");
             }
         })

@@ -29,6 +29,11 @@ impl Budget {
         }
     }
 
+    /// Shows its use as a metric.
+    pub fn show(&self, name: &'static str) {
+        crate::metrics::show_budget(name, self.held.load(Ordering::Relaxed), self.most);
+    }
+
     /// The size of the largest possible share.
     pub fn largest_share(&self) -> usize {
         self.most - self.most / 8

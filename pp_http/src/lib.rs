@@ -1,6 +1,6 @@
-//! The health pages of every service, and the parts of HTTP that all pages share.
+//! The health pages and the metrics of every service, and the parts of HTTP that all pages share.
 //!
-//! The API mounts the health pages into its own server. Services without an API serve them with [`serve`]. Shared are
+//! The API mounts the pages into its own server. [`serve`] gives them a listener of their own. Shared are
 //! the server and its connections, the check of hosts, the body of an error, HEAD beside GET and 405 with `Allow`.
 
 mod bind;
@@ -8,6 +8,7 @@ mod budget;
 mod connection;
 mod hosts;
 mod http;
+mod metrics;
 mod origins;
 mod pages;
 mod peers;
@@ -22,6 +23,7 @@ pub use budget::{Budget, Share};
 pub use connection::Client;
 pub use hosts::{HostName, Hosts, known_host};
 pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem, problem_with};
+pub use metrics::{METRICS, answered, metrics_page};
 pub use origins::{OriginName, cors};
 pub use pages::configure;
 pub use peers::{Peers, Place, peer};

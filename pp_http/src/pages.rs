@@ -1,10 +1,10 @@
-//! `/health/live` and `/health/ready`.
+//! `/health/live` and `/health/ready`, and `/metrics` beside them where they have a listener of their own.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{HttpResponse, web};
 use pp_lib::domain::Problem;
-use pp_lib::runtime::{Health, Report};
+use pp_lib::runtime::{Health, Metrics, Report};
 use serde::Serialize;
 
 use crate::NoQuery;
@@ -20,6 +20,19 @@ pub fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
             .service(page("/health/live").route(crate::get().to(live)))
             .service(page("/health/ready").route(crate::get().to(ready)));
     }
+}
+
+/// Mounts `/metrics`.
+pub(crate) fn with_metrics(metrics: Metrics) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config
+            .app_data(web::Data::new(metrics))
+            .service(page("/metrics").route(crate::get().to(shown)));
+    }
+}
+
+async fn shown(metrics: web::Data<Metrics>, _: NoQuery) -> HttpResponse {
+    crate::metrics_page(&metrics)
 }
 
 fn page(path: &str) -> actix_web::Resource {

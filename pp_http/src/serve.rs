@@ -1,4 +1,4 @@
-//! A small server for the health pages of a service without an API.
+//! A small server for health pages and metrics, which answers while the API's connections are taken.
 
 use std::io;
 use std::net::TcpListener;
@@ -7,13 +7,14 @@ use std::time::Duration;
 use actix_web::App;
 use actix_web::http::header::X_CONTENT_TYPE_OPTIONS;
 use actix_web::middleware::{DefaultHeaders, from_fn};
-use pp_lib::runtime::Health;
+use pp_lib::runtime::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::hosts::Hosts;
 use crate::server::{ServerOptions, serve_app};
 
 const OPTIONS: ServerOptions = ServerOptions {
+    listener: "probe",
     workers: 1,
     connections: 256,
     peer_connections: None,
@@ -23,7 +24,12 @@ const OPTIONS: ServerOptions = ServerOptions {
 };
 
 /// Serves the pages until the shutdown.
-pub async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let stopping = health.clone();
     let signal = async move {
         shutdown.cancelled().await;
@@ -36,6 +42,7 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: Cancellation
             .wrap(from_fn(crate::hosts::known_host))
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .configure(crate::configure(health.clone()))
+            .configure(crate::pages::with_metrics(metrics.clone()))
             .default_service(crate::not_found())
     };
     serve_app(OPTIONS, None, listener, signal, pages).await

@@ -20,6 +20,7 @@ use pp_lib::tls::Identity;
 
 use crate::budget::Budget;
 use crate::connection::Connection;
+use crate::metrics::Connections;
 use crate::peers::Peers;
 use crate::wire::Entrance;
 use crate::{renewal, socket};
@@ -32,6 +33,8 @@ const HEADS: usize = 8 * 1024 * 1024;
 /// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
+    /// The name of the listener among the metrics.
+    pub listener: &'static str,
     /// The number of threads that serve.
     pub workers: usize,
     /// The maximum number of connections. Others wait to be accepted.
@@ -68,6 +71,7 @@ where
 {
     let address = listener.local_addr()?;
     let (heads, peers) = (Budget::new(HEADS), Peers::new(options.peer_connections));
+    let counted = Connections::new(options.listener, options.connections);
     let entrance = Entrance::new(identity.as_ref(), options.head_timeout)?;
     let builder = Server::build()
         .workers(options.workers)
@@ -77,7 +81,7 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let connections = move || {
         let (stopping, heads, entrance) = (stopping.clone(), heads.clone(), entrance.clone());
-        let peers = peers.clone();
+        let (peers, counted) = (peers.clone(), counted.clone());
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
@@ -99,13 +103,14 @@ where
             let peer = stream.peer_addr().ok();
             // A client that has left already has no address.
             let place = peer.and_then(|peer| peers.admit(peer.ip()));
-            let (entrance, heads) = (entrance.clone(), heads.clone());
+            let (entrance, heads, open) = (entrance.clone(), heads.clone(), counted.opened());
             async move {
                 let Some(place) = place else {
                     return Err(DispatchError::Io(entrance.turn_away(stream).await));
                 };
                 let wire = entrance.admit(stream).await.map_err(DispatchError::Io)?;
-                Ok((Connection::new(wire, options.head_timeout, &heads, place), peer))
+                let connection = Connection::new(wire, options.head_timeout, &heads, place, open);
+                Ok((connection, peer))
             }
         })
         .and_then(http)

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pp_lib::runtime::Health;
+use pp_lib::runtime::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
 fn ask(address: SocketAddr, line: &str) -> String {
@@ -22,13 +22,17 @@ fn ask(address: SocketAddr, line: &str) -> String {
     answer
 }
 
+fn page() -> Metrics {
+    Metrics::new(|| "pp_works 1\n".to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_report_liveness_and_readiness_until_the_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (health, shutdown) = (Health::new(), CancellationToken::new());
     let store = health.part("store", true);
-    let server = tokio::spawn(pp_http::serve(listener, health.clone(), shutdown.clone()));
+    let server = tokio::spawn(pp_http::serve(listener, health.clone(), page(), shutdown.clone()));
     let asked = move |line: &'static str| tokio::task::spawn_blocking(move || ask(address, line));
 
     let live = asked("GET /health/live").await.unwrap();
@@ -53,6 +57,24 @@ async fn the_pages_report_liveness_and_readiness_until_the_stop() {
         ready.contains(r#"{"status":"degraded""#) && ready.contains("the cache is gone"),
         "{ready}"
     );
+
+    let metrics = asked("GET /metrics").await.unwrap();
+    assert!(
+        metrics.starts_with("HTTP/1.1 200 OK") && metrics.ends_with("\r\n\r\npp_works 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{metrics}"
+    );
+    for (line, status) in [
+        ("POST /metrics", "405"),
+        ("GET /metrics?x=1", "400"),
+        ("GET /metrics/x", "404"),
+    ] {
+        let answer = asked(line).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+    }
 
     let head = asked("HEAD /health/ready").await.unwrap();
     assert!(
@@ -90,7 +112,7 @@ fn a_process_whose_runtime_is_stuck_is_not_alive() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let server = pages.spawn(pp_http::serve(listener, health, shutdown.clone()));
+    let server = pages.spawn(pp_http::serve(listener, health, Metrics::default(), shutdown.clone()));
     let becomes = |status: &str| {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

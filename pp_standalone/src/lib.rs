@@ -20,7 +20,7 @@ use pp_cli::config::{ConfigError, DatabaseUrl};
 use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
 use pp_lib::kinds::{Kinds, Registry};
-use pp_lib::runtime::{Health, STUCK};
+use pp_lib::runtime::{Health, Metrics, STUCK};
 use pp_lib::tls::Trust;
 use task_consumer::Adapters;
 use task_producer::ProducerConfig;
@@ -39,10 +39,12 @@ pub struct Started {
     pub data: String,
 }
 
-/// Runs everything with these kinds until `shutdown` is cancelled or the API fails. `ready` gets the addresses once everything runs.
+/// Runs everything with these kinds until `shutdown` is cancelled or the API fails. `metrics` is the page that it serves,
+/// and `ready` gets the addresses once everything runs.
 pub async fn run(
     args: Args,
     kinds: Kinds,
+    metrics: Metrics,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Started),
 ) -> anyhow::Result<()> {
@@ -91,7 +93,15 @@ pub async fn run(
         caches,
     };
     let producer = producer(produce, &adapters, shutdown.clone());
-    let api = pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, shutdown.clone());
+    let api = pp_backend_api::serve(
+        &args.api,
+        &args.runtime,
+        listener,
+        ports,
+        &health,
+        &metrics,
+        shutdown.clone(),
+    );
     let worker = task_consumer::run(
         &args.consumer,
         &args.runtime,

@@ -5,21 +5,23 @@ use std::process::ExitCode;
 use std::thread;
 
 use pp_cli::config::{ConfigError, command_line};
-use pp_cli::{logging, program, shutdown};
+use pp_cli::{logging, metrics, program, shutdown};
 use pp_lib::kinds::Kinds;
 
 use crate::{Args, Started, run};
 
 /// Runs all of PP with the kinds that `add` returns. It is given the built-in kind, and may wait and fail.
 ///
-/// This is all of a program: it reads the command line, and installs the log and the handlers of signals.
+/// This is all of a program: it reads the command line, and installs the log, the recorder of metrics and the handlers of
+/// signals.
 pub fn main(add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>) -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
+    let metrics = metrics::install(&pp_http::METRICS);
     let system = async {
         let shutdown = shutdown::on_signal()?;
         let kinds = add(args.kinds()).await?;
-        run(args, kinds, shutdown, welcome).await
+        run(args, kinds, metrics, shutdown, welcome).await
     };
     program::run(system, |error: &anyhow::Error| error.is::<ConfigError>())
 }

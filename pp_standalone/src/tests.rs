@@ -9,6 +9,7 @@ use std::{env, fs, panic};
 
 use clap::Parser as _;
 use log::LevelFilter;
+use pp_lib::runtime::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -80,7 +81,7 @@ async fn running_everything_changes_nothing_of_the_process() {
         stop.cancel();
     };
     let kinds = args.kinds();
-    let running = run(args, kinds, stop.clone(), |ready| {
+    let running = run(args, kinds, Metrics::default(), stop.clone(), |ready| {
         started.send(ready.api.clone()).unwrap()
     });
     let (ran, ()) = timeout(Duration::from_secs(60), async { tokio::join!(running, using) })

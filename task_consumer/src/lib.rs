@@ -7,13 +7,14 @@ mod program;
 
 use anyhow::Context as _;
 use pp_cli::config::RuntimeArgs;
+use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::{AnyBroker, Queue};
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::{HandledKind, Kinds, Registry};
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
-use pp_lib::runtime::{Health, supervise_part};
+use pp_lib::runtime::{Health, Metrics, supervise_part};
 use pp_lib::store::{self, AnyStore};
 use pp_lib::worker::{self, Consumer, announce};
 use tokio_util::sync::CancellationToken;
@@ -79,13 +80,17 @@ pub async fn serve(
     adapters: Adapters,
     handled: Kinds,
     health: &Health,
+    metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> store::Result<()> {
+    show_health(metrics, health);
+    show_pool(metrics, &adapters.store);
+    let works = watch_works(adapters.store.clone(), shutdown.clone());
     let (store, part) = (adapters.store.clone(), health.part("store", true));
     let watch = watch_store(store, part, WithoutWrites::Down, shutdown.clone());
     let policies = watch_policies(adapters.broker.clone(), health.clone(), shutdown.clone());
     let running = run(args, runtime, adapters, handled, health, shutdown);
-    let (watched, (), ()) = tokio::join!(watch, policies, running);
+    let (watched, (), (), ()) = tokio::join!(watch, policies, works, running);
     watched
 }
 

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use pp_cli::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
 use pp_cli::connect::{self, Schema};
-use pp_cli::{logging, program, shutdown};
+use pp_cli::{logging, metrics, program, shutdown};
 use pp_http::ProbeBind;
 use pp_lib::kinds::Kinds;
-use pp_lib::runtime::{Health, STUCK};
+use pp_lib::runtime::{Health, Metrics, STUCK};
 
 use crate::{Adapters, ConsumerArgs, serve, set_up};
 
@@ -24,7 +24,7 @@ struct Args {
     broker: BrokerArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// The address of the health pages, or `off`.
+    /// The address of the health pages and metrics, or `off`.
     #[arg(long, env = "PP_PROBE_BIND", default_value = "127.0.0.1:3001")]
     probe_bind: ProbeBind,
     /// Creates the schema and the queues of all declared kinds, then ends: for services that may not.
@@ -34,14 +34,20 @@ struct Args {
 
 /// Runs a worker with the kinds that `add` returns. It is given the built-in kind, and may wait and fail.
 ///
-/// This is all of a program: it reads the command line, and installs the log and the handlers of signals.
+/// This is all of a program: it reads the command line, and installs the log, the recorder of metrics and the handlers of
+/// signals.
 pub fn main(add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>) -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args, add), |error| error.is::<ConfigError>())
+    let metrics = metrics::install(&pp_http::METRICS);
+    program::run(run(args, add, metrics), |error| error.is::<ConfigError>())
 }
 
-async fn run(args: Args, add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>) -> anyhow::Result<()> {
+async fn run(
+    args: Args,
+    add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>,
+    metrics: Metrics,
+) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let kinds = add(args.consumer.kinds()).await?;
     if args.setup {
@@ -54,9 +60,21 @@ async fn run(args: Args, add: impl AsyncFnOnce(Kinds) -> anyhow::Result<Kinds>) 
     let health = Health::beating(STUCK);
     // The service is not ready before it is connected.
     health.part("store", true);
-    let probe = tokio::spawn(args.probe_bind.open(health.clone(), shutdown.clone())?);
+    let probe = tokio::spawn(
+        args.probe_bind
+            .open(health.clone(), metrics.clone(), shutdown.clone())?,
+    );
     if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
-        serve(&args.consumer, &args.runtime, adapters?, kinds, &health, shutdown).await?;
+        serve(
+            &args.consumer,
+            &args.runtime,
+            adapters?,
+            kinds,
+            &health,
+            &metrics,
+            shutdown,
+        )
+        .await?;
     }
     probe.await?;
     Ok(())

@@ -86,7 +86,7 @@ pub struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,
 
-    /// The address of the health pages, or `off`; --once never serves them.
+    /// The address of the health pages and metrics, or `off`; --once never serves them.
     #[arg(
         long,
         env = "PP_PROBE_BIND",

@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use pp_cli::config::{ConfigError, command_line};
 use pp_cli::watch::{watch_broker, watch_policies};
-use pp_cli::{connect, logging, program, shutdown};
+use pp_cli::{connect, logging, metrics, program, shutdown};
 use pp_lib::enqueue::BrokerSink;
-use pp_lib::runtime::{Health, STUCK};
+use pp_lib::runtime::{Health, Metrics, STUCK};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let args: Args = command_line();
     logging::init(&args.runtime);
-    program::run(run(args), |error| error.is::<ConfigError>())
+    let metrics = metrics::install(&pp_http::METRICS);
+    program::run(run(args, metrics), |error| error.is::<ConfigError>())
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args, metrics: Metrics) -> anyhow::Result<()> {
     let configs = args.configs()?;
     let shutdown = shutdown::on_signal()?;
     let (health, ended) = (Health::beating(STUCK), CancellationToken::new());
-    let probe = tokio::spawn(args.probe().open(health.clone(), ended.clone())?);
+    metrics::show_health(&metrics, &health);
+    let probe = tokio::spawn(args.probe().open(health.clone(), metrics, ended.clone())?);
     let produced = produce(&args, configs, &health, shutdown).await;
     ended.cancel();
     probe.await?;

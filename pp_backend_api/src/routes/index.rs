@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use pp_http::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 33] = [
+const ROUTES: [(&str, &str, &str); 34] = [
     (
         "POST",
         "/work",
@@ -105,6 +105,11 @@ const ROUTES: [(&str, &str, &str); 33] = [
     ("DELETE", "/session", "sign a browser out"),
     ("GET", "/health/live", "liveness of the process"),
     ("GET", "/health/ready", "readiness of the process and its parts"),
+    (
+        "GET",
+        "/metrics",
+        "metrics of the process, in the text format of Prometheus",
+    ),
     ("GET", "/", "this list"),
 ];
 

@@ -7,6 +7,8 @@ mod index;
 mod keys;
 mod kinds;
 mod live;
+mod metrics;
+mod route;
 mod search;
 mod stats;
 mod streams;
@@ -14,7 +16,6 @@ mod works;
 
 use std::future::Future;
 
-use actix_web::Route;
 use actix_web::body::BoxBody;
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
@@ -27,12 +28,14 @@ use crate::Api;
 use crate::access::{self, Needs};
 use crate::error::ApiError;
 
+pub(crate) use self::route::Route;
+
 /// A method of a path, what it needs, and its handler.
 pub(crate) struct Entry {
     paths: &'static [&'static str],
     pub(crate) verb: Verb,
     pub(crate) needs: Needs,
-    to: fn(Route) -> Route,
+    to: fn(actix_web::Route) -> actix_web::Route,
 }
 
 /// The methods that routes have.
@@ -58,7 +61,7 @@ impl Verb {
         }
     }
 
-    fn route(self) -> Route {
+    fn route(self) -> actix_web::Route {
         match self {
             Self::Read => get(),
             Self::Post => web::post(),
@@ -79,7 +82,12 @@ impl Verb {
     }
 }
 
-const fn entry(paths: &'static [&'static str], verb: Verb, needs: Needs, to: fn(Route) -> Route) -> Entry {
+const fn entry(
+    paths: &'static [&'static str],
+    verb: Verb,
+    needs: Needs,
+    to: fn(actix_web::Route) -> actix_web::Route,
+) -> Entry {
     Entry { paths, verb, needs, to }
 }
 
@@ -118,6 +126,7 @@ static TABLE: &[Entry] = &[
     entry(&["/key", "/key/"], Verb::Post, Needs::Admin, |route| route.to(keys::create)),
     entry(&["/key/{id}"], Verb::Delete, Needs::Admin, |route| route.to(keys::revoke)),
     entry(&["/audit", "/audit/"], Verb::Read, Needs::Admin, |route| route.to(keys::audit)),
+    entry(&["/metrics"], Verb::Read, Needs::Read, |route| route.to(metrics::page)),
     entry(&["/session"], Verb::Post, Needs::Nothing, |route| route.to(keys::sign_in)),
     entry(&["/session"], Verb::Delete, Needs::Nothing, |route| route.to(keys::sign_out)),
 ];

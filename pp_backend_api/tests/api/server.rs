@@ -16,7 +16,7 @@ use pp_lib::domain::Json;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Registry;
-use pp_lib::runtime::Health;
+use pp_lib::runtime::{Health, Metrics};
 use pp_lib::serving::StoreOptions;
 use pp_lib::serving::{Caches, DemandServing, Serving};
 use pp_lib::store::AnyStore;
@@ -148,6 +148,7 @@ async fn serve(
         kinds,
         keys,
         health,
+        metrics: Metrics::default(),
     };
     let grace = config.grace;
     pp_backend_api::run(config, listener, services, shutdown).await.unwrap();

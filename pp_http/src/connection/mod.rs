@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::framing::{End, Framing};
 use self::refusal::Refusal;
 use crate::budget::{Budget, Share};
+use crate::metrics::OpenConnection;
 use crate::peers::Place;
 use crate::wire::Wire;
 
@@ -80,6 +81,7 @@ pub(crate) struct Connection {
     _place: Place,
     client: Client,
     closing: Closing,
+    _open: OpenConnection,
 }
 
 /// The way the connection ends.
@@ -97,7 +99,13 @@ enum Closing {
 impl Connection {
     /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections, and
     /// `place` is the peer's.
-    pub(crate) fn new(socket: Wire, head_timeout: Duration, heads: &Budget, place: Place) -> Self {
+    pub(crate) fn new(
+        socket: Wire,
+        head_timeout: Duration,
+        heads: &Budget,
+        place: Place,
+        open: OpenConnection,
+    ) -> Self {
         let client = Client {
             left: CancellationToken::new(),
             done: Arc::default(),
@@ -117,6 +125,7 @@ impl Connection {
             _place: place,
             client,
             closing: Closing::Normal,
+            _open: open,
         }
     }
 
@@ -176,6 +185,7 @@ impl Connection {
     /// Refuses the request and reads no more. The refusal follows the answers to the requests before it.
     fn refuse(&mut self, refusal: Refusal) {
         log::debug!("a request is refused: {refusal:?}");
+        crate::metrics::refused(refusal.status);
         self.closing = Closing::Saying(refusal.render(), 0);
         self.leave();
     }

@@ -12,8 +12,8 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::queues::{NamesOfKind, QueueNames};
 use super::metrics::{Held, published};
+use super::queues::{NamesOfKind, QueueNames};
 use super::window::Window;
 use super::{
     Broker, BrokerError, DeadLetter, Delivery, Kept, Outgoing, Prefetch, Properties, Published, Queue, Resent, Result,

@@ -14,11 +14,7 @@ const HELD_MESSAGES: Metric = Metric::gauging(
     &["kind"],
     "Messages that were received and not acknowledged yet, dead letters with kind `other`.",
 );
-const HELD_BYTES: Metric = Metric::gauging(
-    "pp_broker_held_bytes",
-    &["kind"],
-    "The size of these messages.",
-);
+const HELD_BYTES: Metric = Metric::gauging("pp_broker_held_bytes", &["kind"], "The size of these messages.");
 
 pub(crate) const ALL: [Metric; 3] = [PUBLISHED, HELD_MESSAGES, HELD_BYTES];
 

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{Key, Label, Level, Metadata, with_recorder};
 pub use metrics::{Counter, Gauge, Histogram};
+use metrics::{Key, Label, Level, Metadata, with_recorder};
 
 use crate::domain::KindName;
 
@@ -62,7 +62,8 @@ impl Metric {
     ];
     /// Bounds for times that works wait, in seconds.
     pub const WAITS: &[f64] = &[
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0,
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0,
+        86400.0,
     ];
     /// Bounds for numbers of things that are handled together.
     pub const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
@@ -87,12 +88,7 @@ impl Metric {
         Self::new(name, MetricKind::Histogram(buckets), labels, help)
     }
 
-    const fn new(
-        name: &'static str,
-        kind: MetricKind,
-        labels: &'static [&'static str],
-        help: &'static str,
-    ) -> Self {
+    const fn new(name: &'static str, kind: MetricKind, labels: &'static [&'static str], help: &'static str) -> Self {
         Self {
             name,
             kind,

@@ -144,7 +144,8 @@ impl Refresher {
                 if round == Round::More {
                     continue;
                 }
-                self.meter.marked(state.marked.replace(began).map(|marked| marked.elapsed()));
+                self.meter
+                    .marked(state.marked.replace(began).map(|marked| marked.elapsed()));
                 // After catching up, rounds take at most half of the time.
                 sleep(PAUSE.max(began.elapsed())).await;
                 let _ = timeout(self.staleness / 4, waiter.changed()).await;

@@ -13,8 +13,8 @@ use crate::domain::{
     WorkId,
 };
 use crate::serving::gate::Gate;
-use crate::serving::read::Reader;
 use crate::serving::metrics;
+use crate::serving::read::Reader;
 use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, LetterFilter, Search, Selection};

@@ -15,6 +15,8 @@ pub(crate) const ALL: [Metric; 2] = [CLIENTS, CLIENTS_LIMIT];
 
 /// Shows the clients by the places that are left.
 pub(super) fn show(places: &Semaphore, limit: usize) {
-    CLIENTS.gauge(&[]).set(limit.saturating_sub(places.available_permits()) as f64);
+    CLIENTS
+        .gauge(&[])
+        .set(limit.saturating_sub(places.available_permits()) as f64);
     CLIENTS_LIMIT.gauge(&[]).set(limit as f64);
 }

@@ -190,7 +190,9 @@ impl Consumer {
         stop: &CancellationToken,
         abandon: &CancellationToken,
     ) {
-        self.attempts.meter.places(if policy.paused { 0 } else { policy.places });
+        self.attempts
+            .meter
+            .places(if policy.paused { 0 } else { policy.places });
         if policy.paused {
             log::info!("works of kind {} are paused", self.attempts.kind);
             return stop.cancelled().await;

@@ -104,14 +104,7 @@ impl Running {
                     .completion(self.attempts.judge(&entry.attempt, result.clone()))
             })
             .collect();
-        let results = complete(
-            &self.store,
-            &self.feed,
-            &self.attempts,
-            &mut completions,
-            &self.abandon,
-        )
-        .await;
+        let results = complete(&self.store, &self.feed, &self.attempts, &mut completions, &self.abandon).await;
         let mut unrecorded = Vec::new();
         for ((result, (entry, _)), completion) in results.into_iter().zip(&finished).zip(&completions) {
             match result {

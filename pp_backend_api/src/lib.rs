@@ -31,7 +31,7 @@ use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
 use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
-use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ServerOptions, known_host, serve_app};
+use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ProbeListener, ServerOptions, known_host, serve_app};
 use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -120,6 +120,15 @@ struct Api {
     config: Config,
 }
 
+/// The listeners of the service.
+#[derive(Debug)]
+pub struct Listeners {
+    /// That of the API.
+    pub api: TcpListener,
+    /// That of health pages and metrics alone.
+    pub probe: ProbeListener,
+}
+
 /// The adapters of the service.
 #[derive(Clone)]
 pub struct Ports {
@@ -138,15 +147,13 @@ pub struct Ports {
 pub async fn serve(
     args: &ApiArgs,
     runtime: &RuntimeArgs,
-    listener: TcpListener,
+    listeners: Listeners,
     ports: Ports,
     health: &Health,
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let probe = args
-        .probe_bind
-        .open(health.clone(), metrics.clone(), shutdown.clone())?;
+    let Listeners { api: listener, probe } = listeners;
     let identity = args.identity()?;
     let address = listener.local_addr()?;
     log::info!("the API listens on {}://{address}", args.scheme());
@@ -175,7 +182,7 @@ pub async fn serve(
     show_health(metrics, health);
     show_pool(metrics, &store);
     let watch_works = tokio::spawn(watch_works(store.clone(), shutdown.clone()));
-    let probe = tokio::spawn(probe);
+    let probe = tokio::spawn(probe.serve(health.clone(), metrics.clone(), shutdown.clone()));
     let watch = tokio::spawn(watch_store(store, part, WithoutWrites::Degraded, shutdown.clone()));
     tokio::spawn(watch_policies(broker.clone(), health.clone(), shutdown.clone()));
     let watch_broker = tokio::spawn(watch_broker(broker, health.part("broker", false), shutdown.clone()));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pp_backend_api::{ApiArgs, Ports};
+use pp_backend_api::{ApiArgs, Listeners, Ports};
 use pp_cli::config::{BrokerArgs, CacheArgs, ConfigError, DatabaseArgs, RuntimeArgs, command_line};
 use pp_cli::connect::{self, Schema};
 use pp_cli::{logging, metrics, program, shutdown};
@@ -35,7 +35,10 @@ fn main() -> ExitCode {
 async fn run(args: Args, metrics: Metrics) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     args.api.check()?;
-    let listener = pp_backend_api::bind(&args.api.api_bind)?;
+    let listeners = Listeners {
+        api: pp_backend_api::bind(&args.api.api_bind)?,
+        probe: args.api.probe_bind.bind()?,
+    };
     let (database, broker) = (args.database.shared_address()?, args.broker.shared_address()?);
     let cache = args.cache.address()?;
     let trust = args.runtime.tls.trust()?;
@@ -53,7 +56,7 @@ async fn run(args: Args, metrics: Metrics) -> anyhow::Result<()> {
         None => Ok(()),
         Some(ports) => {
             let (ports, health) = (ports?, Health::beating(STUCK));
-            pp_backend_api::serve(&args.api, &args.runtime, listener, ports, &health, &metrics, shutdown).await
+            pp_backend_api::serve(&args.api, &args.runtime, listeners, ports, &health, &metrics, shutdown).await
         }
     }
 }

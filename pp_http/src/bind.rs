@@ -1,6 +1,5 @@
 //! The address of the health pages and metrics.
 
-use std::future::Future;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
@@ -30,27 +29,30 @@ impl FromStr for ProbeBind {
 }
 
 impl ProbeBind {
-    /// Opens the address and returns the future that serves the pages. A taken address is thus an error
-    /// at start, in one line that names the variable.
-    pub fn open(
-        &self,
-        health: Health,
-        metrics: Metrics,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
-        let listener = match self {
-            Self::Off => None,
-            Self::At(address) => Some(TcpListener::bind(address).with_context(|| {
-                format!("cannot serve health pages on {address}; choose another address, or `off`, with PP_PROBE_BIND")
-            })?),
+    /// Opens the address. A taken one is thus an error at start, in one line that names the variable.
+    pub fn bind(&self) -> anyhow::Result<ProbeListener> {
+        let Self::At(address) = self else {
+            return Ok(ProbeListener(None));
         };
-        Ok(async move {
-            let Some(listener) = listener else {
-                return shutdown.cancelled().await;
-            };
-            if let Err(error) = crate::serve(listener, health, metrics, shutdown).await {
-                log::error!("the health pages have stopped: {error}");
-            }
-        })
+        let listener = TcpListener::bind(address).with_context(|| {
+            format!("cannot serve health pages on {address}; choose another address, or `off`, with PP_PROBE_BIND")
+        })?;
+        Ok(ProbeListener(Some(listener)))
+    }
+}
+
+/// The listener of the pages, if they have one.
+#[derive(Debug)]
+pub struct ProbeListener(Option<TcpListener>);
+
+impl ProbeListener {
+    /// Serves the pages until the shutdown.
+    pub async fn serve(self, health: Health, metrics: Metrics, shutdown: CancellationToken) {
+        let Some(listener) = self.0 else {
+            return shutdown.cancelled().await;
+        };
+        if let Err(error) = crate::serve(listener, health, metrics, shutdown).await {
+            log::error!("the health pages have stopped: {error}");
+        }
     }
 }

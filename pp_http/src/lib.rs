@@ -18,7 +18,7 @@ mod server;
 mod socket;
 mod wire;
 
-pub use bind::ProbeBind;
+pub use bind::{ProbeBind, ProbeListener};
 pub use budget::{Budget, Share};
 pub use connection::Client;
 pub use hosts::{HostName, Hosts, known_host};

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use pp_backend_api::Ports;
+use pp_backend_api::{Listeners, Ports};
 use pp_cli::config::{ConfigError, DatabaseUrl};
 use pp_cli::connect::{self, Schema};
 use pp_lib::enqueue::{BrokerSink, DemandSink, StoreSink};
@@ -53,7 +53,10 @@ pub async fn run(
     let folder = folder_of(&database, &args.data_dir);
     let _lock = FolderLock::take(folder)?;
     args.api.check()?;
-    let listener = pp_backend_api::bind(&args.api.api_bind)?;
+    let listeners = Listeners {
+        api: pp_backend_api::bind(&args.api.api_bind)?,
+        probe: args.api.probe_bind.bind()?,
+    };
     let produce = args
         .produce
         .then(|| args.schedule.configs(&args.runtime, &args.broker.queue_prefix))
@@ -81,7 +84,7 @@ pub async fn run(
     registry.refresh().await.context("PP_DATABASE_URL")?;
     let data = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     ready(&Started {
-        api: format!("{}://{}", args.api.scheme(), listener.local_addr()?),
+        api: format!("{}://{}", args.api.scheme(), listeners.api.local_addr()?),
         data: data.display().to_string(),
     });
 
@@ -96,7 +99,7 @@ pub async fn run(
     let api = pp_backend_api::serve(
         &args.api,
         &args.runtime,
-        listener,
+        listeners,
         ports,
         &health,
         &metrics,

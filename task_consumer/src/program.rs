@@ -60,10 +60,8 @@ async fn run(
     let health = Health::beating(STUCK);
     // The service is not ready before it is connected.
     health.part("store", true);
-    let probe = tokio::spawn(
-        args.probe_bind
-            .open(health.clone(), metrics.clone(), shutdown.clone())?,
-    );
+    let probe = args.probe_bind.bind()?;
+    let probe = tokio::spawn(probe.serve(health.clone(), metrics.clone(), shutdown.clone()));
     if let Some(adapters) = shutdown.run_until_cancelled(connect(&args)).await {
         serve(
             &args.consumer,

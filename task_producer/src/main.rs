@@ -23,7 +23,8 @@ async fn run(args: Args, metrics: Metrics) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let (health, ended) = (Health::beating(STUCK), CancellationToken::new());
     metrics::show_health(&metrics, &health);
-    let probe = tokio::spawn(args.probe().open(health.clone(), metrics, ended.clone())?);
+    let probe = args.probe().bind()?;
+    let probe = tokio::spawn(probe.serve(health.clone(), metrics, ended.clone()));
     let produced = produce(&args, configs, &health, shutdown).await;
     ended.cancel();
     probe.await?;

@@ -59,6 +59,15 @@ impl Program {
         self
     }
 
+    /// Gives it this port for its API or, if it has none, for its health pages.
+    pub(crate) fn answers_at(self, port: u16) -> Self {
+        let variable = match self.name.starts_with("task_") {
+            true => "PP_PROBE_BIND",
+            false => "PP_API_BIND",
+        };
+        self.set(variable, format!("127.0.0.1:{port}"))
+    }
+
     /// Adds arguments, those of `words` one by one.
     pub(crate) fn args(mut self, words: &str) -> Self {
         self.command.args(words.split_whitespace());
@@ -79,8 +88,8 @@ impl Program {
     /// Starts it with its API or health page on a free port, and waits until it is ready.
     pub(crate) fn start_ready(self) -> (Api, Process) {
         let [port] = ports::free().unwrap();
-        let (api, bind) = (Api::at(port), format!("127.0.0.1:{port}"));
-        let mut process = self.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start();
+        let api = Api::at(port);
+        let mut process = self.answers_at(port).start();
         process.gets_ready(&api);
         (api, process)
     }

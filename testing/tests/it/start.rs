@@ -23,7 +23,6 @@ fn service(name: &str, settings: &[(&str, &str)]) -> Program {
     let usual = [DATABASE, BROKER, SOON, TRY];
     let given = |variable: &str| settings.iter().any(|(given, _)| *given == variable);
     let program = Program::new(name).set("PP_API_BIND", format!("127.0.0.1:{port}"));
-    // The API has no health pages beside its own, and knows no setting for them.
     let usual = usual
         .into_iter()
         .chain([NO_PAGES])
@@ -254,12 +253,16 @@ fn a_taken_port_is_named_with_its_variable() {
     for (name, variable) in [
         ("pp_backend_api", "PP_API_BIND"),
         ("pp_standalone", "PP_API_BIND"),
+        ("pp_backend_api", "PP_PROBE_BIND"),
+        ("pp_standalone", "PP_PROBE_BIND"),
         ("task_consumer", "PP_PROBE_BIND"),
         ("task_producer", "PP_PROBE_BIND"),
     ] {
         let mut program = service(name, &[(variable, &taken)]);
         if name == "pp_standalone" {
-            program = Program::new(name).set(variable, &taken);
+            program = Program::new(name)
+                .set("PP_API_BIND", "127.0.0.1:0")
+                .set(variable, &taken);
         }
         let line = is_told(&program.set("PP_DATA_DIR", data.path()).run(), variable);
         assert!(line.contains(&taken), "{line}");

@@ -9,6 +9,7 @@
 )]
 
 mod manifests;
+mod metrics;
 mod paperwork;
 mod tree;
 mod walls;

@@ -7,7 +7,8 @@ use crate::tree::{File, files, none};
 
 /// Names that only some places may use. The last places of a row are tests or measurements that need a client of another
 /// maker than the adapter's.
-const ONLY_IN: [(&[&str], &[&str]); 6] = [
+const ONLY_IN: [(&[&str], &[&str]); 7] = [
+    (&["metrics_exporter_prometheus::"], &["pp_cli/src/metrics/"]),
     (
         &["diesel::", "diesel_migrations::"],
         &[
@@ -55,9 +56,11 @@ const ONLY_IN: [(&[&str], &[&str]); 6] = [
     ),
 ];
 
-/// What changes the process around a library, whatever path it is called by: logger, panic hook, signals, limits,
+/// What changes the process around a library, whatever path it is called by: logger, recorder, panic hook, signals, limits,
 /// variables, folder and end.
-const OF_THE_PROCESS: [&str; 16] = [
+const OF_THE_PROCESS: [&str; 18] = [
+    "set_global_recorder(",
+    "install_recorder(",
     "env_logger",
     "set_logger(",
     "set_boxed_logger(",
@@ -86,7 +89,7 @@ const MAY_CHANGE_THE_PROCESS: [&str; 5] = [
 ];
 
 /// The functions of `pp_cli` that change the process. Only a `main` calls them, in `main.rs` or in `program.rs`.
-const FOR_MAIN: [&str; 3] = ["logging::init(", "on_signal(", "program::run("];
+const FOR_MAIN: [&str; 4] = ["logging::init(", "metrics::install(", "on_signal(", "program::run("];
 
 /// What the domain must not name: input and output, the clock, and every library but serde.
 const NOT_IN_DOMAIN: [&str; 14] = [
@@ -150,7 +153,7 @@ const MAY_DEPEND: [(&str, &[&str]); 20] = [
     ("pp_testkit", &["pp_tls"]),
     ("pp_chaos", &["pp_lib", "pp_testkit", "pp_standalone", "task_consumer"]),
     ("pp_bench", &["pp_lib", "pp_testkit", "pp_chaos", "task_consumer"]),
-    ("pp_tests", &["pp_lib", "pp_cli", "pp_testkit", "pp_chaos"]),
+    ("pp_tests", &["pp_lib", "pp_cli", "pp_http", "pp_testkit", "pp_chaos"]),
     ("pp_conformance", &["pp_lib"]),
 ];
 

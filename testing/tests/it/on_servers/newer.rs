@@ -23,11 +23,7 @@ async fn a_program_that_is_older_than_the_schema_ends_with_one_line_and_buries_n
     let place = Place::new().await;
     let [api_port, dispatcher_port, worker_port, standalone_port] = ports::free().unwrap();
     let start = |name: &str, port: u16, more: &dyn Fn(Program) -> Program| {
-        let bind = format!("127.0.0.1:{port}");
-        let program = place
-            .service(name)
-            .set("PP_API_BIND", &bind)
-            .set("PP_PROBE_BIND", &bind);
+        let program = place.service(name).answers_at(port);
         let mut process: Process = more(program).start();
         process.gets_ready(&Api::at(port));
         process

@@ -21,10 +21,7 @@ async fn a_minute_without_the_database_costs_a_minute() {
     let place = Place::on(servers.url(Kind::Postgres).unwrap(), server(Kind::RabbitMq)).await;
     let [api_port, worker_port] = ports::free().unwrap();
     let (api, health) = (Api::at(api_port), Api::at(worker_port));
-    let start = |name: &str, port: u16| {
-        let (bind, program) = (format!("127.0.0.1:{port}"), place.service(name));
-        program.set("PP_API_BIND", &bind).set("PP_PROBE_BIND", &bind).start()
-    };
+    let start = |name: &str, port: u16| place.service(name).answers_at(port).start();
     let mut service = start("pp_backend_api", api_port);
     service.gets_ready(&api);
     let posted: Vec<i64> = (1..=50)

@@ -43,11 +43,7 @@ async fn works_are_done(place: &Place, set: impl Fn(Program) -> Program) {
     let [api_port, worker_port] = ports::free().unwrap();
     let (api, health) = (Api::at(api_port), Api::at(worker_port));
     let start = |name: &str, port: u16| {
-        let bind = format!("127.0.0.1:{port}");
-        let program = place
-            .service(name)
-            .set("PP_API_BIND", &bind)
-            .set("PP_PROBE_BIND", &bind);
+        let program = place.service(name).answers_at(port);
         set(program
             .set("PP_CACHE_URL", server(Kind::Redis))
             .set("PP_CACHE_PREFIX", &place.prefix))

@@ -68,13 +68,11 @@ impl Place {
 
     /// One of the services, with the rights of services.
     fn service(&self, name: &str, port: u16) -> Program {
-        let bind = format!("127.0.0.1:{port}");
         Program::new(name)
             .set("PP_DATABASE_URL", self.database("pp_service", "service-secret"))
             .set("PP_BROKER_URL", self.broker("pp_service", "service-secret"))
             .set("PP_STARTUP_TIMEOUT", "20s")
-            .set("PP_API_BIND", &bind)
-            .set("PP_PROBE_BIND", &bind)
+            .answers_at(port)
     }
 }
 

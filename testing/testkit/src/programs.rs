@@ -1,4 +1,4 @@
-//! Where the programs of the servers, the connection pooler and the load generator are on this machine, and the accounts they run as.
+//! Where the programs of the servers, the connection pooler, Prometheus and the load generator are on this machine, and the accounts they run as.
 //!
 //! Only looks; installing is in [`crate::install`], starting in [`crate::servers`].
 
@@ -18,6 +18,8 @@ pub enum Program {
     Server(Kind),
     /// PgBouncer, a connection pooler before PostgreSQL.
     Pooler,
+    /// Prometheus, which collects metrics, with `promtool`, which checks its files.
+    Prometheus,
     /// `wrk`, which measures how many HTTP requests a server answers.
     LoadGenerator,
 }
@@ -34,6 +36,7 @@ impl Program {
         match self {
             Self::Server(kind) => kind.package(),
             Self::Pooler => "pgbouncer",
+            Self::Prometheus => "prometheus",
             Self::LoadGenerator => "wrk",
         }
     }
@@ -46,6 +49,7 @@ impl Program {
         match self {
             Self::Server(kind) => locate(kind),
             Self::Pooler => in_path("pgbouncer").context("pgbouncer is not installed"),
+            Self::Prometheus => in_path("prometheus").context("prometheus is not installed"),
             Self::LoadGenerator => in_path("wrk").context("wrk is not installed"),
         }
     }

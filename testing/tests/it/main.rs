@@ -12,6 +12,7 @@ mod examples;
 mod install_script;
 mod load;
 mod makefile;
+pub(crate) mod metrics;
 mod on_servers;
 mod owners;
 mod page;

@@ -11,6 +11,7 @@ mod demand;
 mod isolation;
 mod kills;
 mod large;
+mod metrics;
 mod near;
 mod newer;
 mod outage;

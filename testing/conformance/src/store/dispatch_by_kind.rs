@@ -37,6 +37,45 @@ pub async fn skipped_kinds_are_not_claimed_and_stay_due(store: AnyStore) {
     assert!(lease <= HOLD / 10 && lease > AT_ONCE, "{lease:?}");
 }
 
+pub async fn the_oldest_due_row_of_each_kind_is_known(store: AnyStore) {
+    let [mail, report, sum] = kinds();
+    assert_eq!(store.oldest_due().await.unwrap(), []);
+    some(&store, &mail, 2).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    some(&store, &report, 1).await;
+    some(&store, &sum, 1).await;
+    let oldest = store.oldest_due().await.unwrap();
+    let waited = |kind: &KindName| oldest.iter().find(|(of, _)| of == kind).map(|(_, waited)| *waited);
+    let (of_mail, of_report) = (waited(&mail).unwrap(), waited(&report).unwrap());
+    assert!(of_mail >= Duration::from_millis(25), "{oldest:?}");
+    assert!(of_report < of_mail, "{oldest:?}");
+    assert_eq!(oldest.len(), 3, "{oldest:?}");
+
+    // What is claimed or sent waits no more.
+    let claims = store
+        .claim(&[report.clone(), sum.clone()], None, HOLD, 10)
+        .await
+        .unwrap();
+    let oldest = store.oldest_due().await.unwrap();
+    assert!(
+        oldest.len() == 2 && oldest.iter().all(|(kind, _)| *kind != mail),
+        "{oldest:?}"
+    );
+    store.give_back(&claims).await.unwrap();
+    assert_eq!(store.oldest_due().await.unwrap().len(), 3);
+    store
+        .set_overrides(
+            &pp_lib::domain::Principal::Service,
+            &mail,
+            &json(r#"{"paused":true}"#),
+            None,
+        )
+        .await
+        .unwrap();
+    let oldest = store.oldest_due().await.unwrap();
+    assert!(oldest.iter().all(|(kind, _)| *kind != mail), "it is paused: {oldest:?}");
+}
+
 pub async fn a_flood_of_one_kind_keeps_no_other_out(store: AnyStore) {
     let [mail, report, _] = kinds();
     for _ in 0..4 {

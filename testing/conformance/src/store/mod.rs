@@ -226,6 +226,7 @@ macro_rules! store_suite {
             an_error_lasts_until_success_or_a_new_start
             a_failed_first_attempt_shows_its_error
             skipped_kinds_are_not_claimed_and_stay_due
+            the_oldest_due_row_of_each_kind_is_known
             a_flood_of_one_kind_keeps_no_other_out
             one_claim_is_bounded_by_the_bytes_of_its_arguments
             sent_rows_are_released_by_kind

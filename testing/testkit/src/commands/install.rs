@@ -9,7 +9,13 @@ use pp_testkit::programs::Program;
 use pp_testkit::servers::Kind;
 
 pub(crate) fn run() -> Result<ExitCode> {
-    ensure_all(&[Kind::ALL.map(Program::from).as_slice(), &[Program::Pooler]].concat())?;
-    output::line("PostgreSQL, RabbitMQ, Redis and PgBouncer are installed");
+    ensure_all(
+        &[
+            Kind::ALL.map(Program::from).as_slice(),
+            &[Program::Pooler, Program::Prometheus],
+        ]
+        .concat(),
+    )?;
+    output::line("PostgreSQL, RabbitMQ, Redis, PgBouncer and Prometheus are installed");
     Ok(ExitCode::SUCCESS)
 }

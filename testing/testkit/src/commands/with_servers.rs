@@ -34,8 +34,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, choice: Choice) -> Result<ExitCode> {
     let signals = signals::receive()?;
     let missing = check_given()?;
-    // Tests start it themselves, before whichever server they are given. Without it they fail, and only they.
-    if let Err(error) = install::ensure_all(&[Program::Pooler]) {
+    // Tests start these themselves. Without them they fail, and only they.
+    if let Err(error) = install::ensure_all(&[Program::Pooler, Program::Prometheus]) {
         eprintln!("pp_testkit: {error:#}");
     }
     let mut command = Command::new(&args.command[0]);

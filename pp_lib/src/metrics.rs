@@ -3,6 +3,13 @@
 use crate::runtime::Metric;
 use crate::{broker, maintenance, serving, store, streams, worker};
 
+/// Shows what alerts watch as zero, because an increase from nothing is not seen. The program calls it once there is a
+/// recorder.
+pub fn begin_at_zero() {
+    store::metrics::begin_at_zero();
+    maintenance::metrics::lost_leases(0);
+}
+
 /// Every metric that the library records.
 pub fn all() -> Vec<Metric> {
     let rooms: [&[Metric]; 6] = [

@@ -54,6 +54,7 @@ pub fn install(others: &[Metric]) -> Metrics {
         }
     };
     known.iter().for_each(Metric::describe);
+    pp_lib::metrics::begin_at_zero();
     BUILD.gauge(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     let upkeep = handle.clone();
     let keeping = thread::Builder::new().name("metrics".to_owned()).spawn(move || {

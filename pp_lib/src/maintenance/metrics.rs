@@ -20,6 +20,6 @@ pub(super) fn claimed(kind: &KindName, rows: usize) {
     CLAIMED.counter(&[&kind_label(kind)]).increment(rows as u64);
 }
 
-pub(super) fn lost_leases(rows: u64) {
+pub(crate) fn lost_leases(rows: u64) {
     LOST_LEASES.counter(&[]).increment(rows);
 }

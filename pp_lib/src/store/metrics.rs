@@ -47,6 +47,12 @@ pub(super) fn done_after(kind: &KindName, seconds: impl ExactSizeIterator<Item =
     }
 }
 
+pub(crate) fn begin_at_zero() {
+    for of in ["work", "message"] {
+        DEAD_LETTERS.counter(&[of]).increment(0);
+    }
+}
+
 /// Notes a work that was given up.
 pub(super) fn work_given_up() {
     DEAD_LETTERS.counter(&["work"]).increment(1);

@@ -134,11 +134,17 @@ fn counters_move_with_the_works() {
     }
     for (name, labels) in [
         ("pp_works", &[sums, ("status", "pending")][..]),
-        ("pp_dead_letters_total", &[]),
+        ("pp_dead_letters_total", &[("of", "work")]),
+        ("pp_dead_letters_total", &[("of", "message")]),
+        ("pp_lost_leases_total", &[]),
         ("pp_backlog_works", &[]),
         ("pp_broker_held_messages", &[sums]),
     ] {
         assert_eq!(page.sum(name, labels), 0.0, "{name}: {:?}", page.0);
+        assert!(
+            page.0.keys().any(|series| series.starts_with(name)),
+            "{name} is shown as zero"
+        );
     }
     // Buckets are cumulative.
     let (few, all) = (

@@ -35,6 +35,7 @@ fn promtool_accepts_the_rules_and_the_configuration() {
 
 #[test]
 fn promtool_accepts_the_page_of_a_program() {
+    promtool(&["--version"]).unwrap();
     let home = crate::standalone::Home::new();
     let _process = home.start();
     home.api.post("");

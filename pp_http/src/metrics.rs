@@ -68,11 +68,14 @@ pub fn metrics_page(metrics: &Metrics) -> HttpResponse {
         .body(metrics.page())
 }
 
+/// The route, method and code of an answer.
+type Answer = (&'static str, &'static str, u16);
+
 /// Notes an answer. `route` is the pattern of the route, never a path.
 pub fn answered(route: &'static str, method: &Method, code: StatusCode, after: Duration) {
     thread_local! {
         /// A server has few routes, methods and codes.
-        static HANDLES: RefCell<HashMap<(&'static str, &'static str, u16), (Counter, Histogram)>> = RefCell::default();
+        static HANDLES: RefCell<HashMap<Answer, (Counter, Histogram)>> = RefCell::default();
     }
     let method = method_label(method);
     HANDLES.with_borrow_mut(|handles| {

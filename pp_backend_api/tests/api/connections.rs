@@ -1,9 +1,17 @@
 //! Old clients and proxies, upgrades, and clients that keep their connections open.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::Duration;
 
-use super::embedded::server;
+use pp_backend_api::Config;
+use pp_lib::runtime::{Health, Metrics};
+use pp_testkit::client::send;
+use tokio_util::sync::CancellationToken;
+
+use super::embedded::{server, server_with};
 use super::raw::{JSON, connect, exchange, rest};
+use super::server::CONFIG;
 
 /// nginx by default sends HTTP/1.0 upstream, without a length if there is no body.
 #[test]
@@ -78,4 +86,34 @@ fn a_stream_to_an_old_client_has_no_chunks() {
         );
         assert!(body.starts_with("retry: 1000\n"), "{body}");
     }
+}
+
+#[test]
+fn a_listener_of_its_own_answers_while_all_connections_are_taken() {
+    let server = server_with(Config {
+        connections: 1,
+        ..CONFIG
+    });
+    // Each of its threads takes one at least.
+    let idle: Vec<_> = (0..64).map(|_| connect(&server)).collect();
+    let mut waiting = connect(&server);
+    waiting.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(waiting.read(&mut [0; 64]).is_err(), "it is answered");
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let metrics = Metrics::new(|| "pp_ready 1\n".to_owned());
+    let serving = pp_http::serve(listener, Health::new(), metrics, shutdown.clone());
+    let serving = server.runtime.spawn(serving);
+    for (path, body) in [("/health/live", r#"{"status":"live"}"#), ("/metrics", "pp_ready 1\n")] {
+        let answer = send(address, "GET", path, &[], None);
+        assert_eq!((answer.status, &*answer.body), (200, body), "{path}");
+    }
+    shutdown.cancel();
+    server.runtime.block_on(serving).unwrap().unwrap();
+
+    drop(idle);
+    waiting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(waiting.read(&mut [0; 64]).unwrap() > 0, "it is its turn");
 }

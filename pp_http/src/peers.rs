@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// what one client usually has.
 #[derive(Clone, Debug)]
 pub struct Peers {
-    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    held: Arc<Held>,
     most: usize,
     counts_loopback: bool,
 }
+
+/// How many places each peer holds.
+type Held = Mutex<HashMap<IpAddr, usize>>;
 
 /// What a peer may hold without a setting.
 const USUAL: usize = 1000;
@@ -57,7 +60,7 @@ pub fn peer(address: IpAddr) -> IpAddr {
 
 /// A place of a peer. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Place(Option<(Arc<Mutex<HashMap<IpAddr, usize>>>, IpAddr)>);
+pub struct Place(Option<(Arc<Held>, IpAddr)>);
 
 impl Drop for Place {
     fn drop(&mut self) {

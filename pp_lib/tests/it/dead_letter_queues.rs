@@ -104,8 +104,17 @@ mod on_servers {
                 properties = properties.with_expiration(milliseconds.into());
             }
             let (options, body) = (BasicPublishOptions::default(), body.as_bytes());
-            let sent = channel.basic_publish("".into(), queue.into(), options, body, properties);
-            assert!(sent.await.unwrap().await.unwrap().is_ack());
+            let publish = async {
+                // A new queue may refuse a message until its members have agreed on a leader.
+                loop {
+                    let sent = channel.basic_publish("".into(), queue.into(), options, body, properties.clone());
+                    if sent.await.unwrap().await.unwrap().is_ack() {
+                        break;
+                    }
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(LIMIT, publish).await.unwrap();
         }
 
         async fn letters(&self) -> Vec<DeadLetter> {

@@ -36,7 +36,9 @@ async fn posted_works_survive_a_dispatcher_that_is_killed_again_and_again() {
     })
     .await;
     let account = place.all_done(total).await;
-    assert_eq!(account.events, 4 * total, "{account:?}");
+    // A demand that several workers held when they were killed may have a failed attempt, which starts and fails.
+    let events = 4 * total + 2 * account.failed_attempts;
+    assert_eq!(account.events, events, "{account:?}");
     let mut ids: Vec<i64> = api.all().iter().map(|work| work["id"].as_i64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, told.ids(), "what the API told is what is there");

@@ -32,7 +32,8 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
     let context = AnswerContext::of(&request);
-    let id = context.id.to_str().unwrap_or_default().to_owned();
+    let id = context.id.clone();
+    let id = || id.to_str().unwrap_or_default();
     let (began, method, route) = (Instant::now(), request.method().clone(), Route::of(&request));
     let debug_line = log::log_enabled!(log::Level::Debug).then(|| line_of(&request));
     // The handler runs inside the future, so that a panic before its first await is caught too.
@@ -48,18 +49,18 @@ pub(crate) async fn contain<B: MessageBody + 'static>(
             return Err(with_id(ApiError::of_status(code), context.id));
         }
         Err(_) => {
-            log_repeated!(Error, "a handler panicked", "request {id}");
+            log_repeated!(Error, "a handler panicked", "request {}", id());
             answered(StatusCode::INTERNAL_SERVER_ERROR);
             return Err(with_id(ApiError::internal(), context.id));
         }
     };
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        log_repeated!(Warn, "a request was answered with 500", "request {id}");
+        log_repeated!(Warn, "a request was answered with 500", "request {}", id());
     }
     if let Some(line) = debug_line {
         let (status, micros) = (response.status().as_u16(), began.elapsed().as_micros());
         let by = Caller::of(response.request()).principal;
-        log::debug!("{line}: {status} to {by} after {micros} µs, request {id}");
+        log::debug!("{line}: {status} to {by} after {micros} µs, request {}", id());
     }
     let (version, id) = (context.version, context.id.clone());
     let response = as_problem(context.of_untagged(response));

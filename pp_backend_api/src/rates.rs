@@ -73,7 +73,7 @@ impl Rates {
 }
 
 impl Left {
-    /// Adds the fields of draft-ietf-httpapi-ratelimit-headers, version 10.
+    /// Adds the fields of draft-ietf-httpapi-ratelimit-headers.
     pub(crate) fn tell(&self, headers: &mut HeaderMap) {
         tell(headers, self.per_second, self.remaining, 1);
     }

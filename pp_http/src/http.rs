@@ -22,13 +22,10 @@ pub fn problem_with(
     errors: Vec<Fault>,
 ) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Error");
-    let mut problem = Problem {
+    let problem = Problem {
         errors,
-        ..Problem::new(status.as_u16(), title, detail)
+        ..Problem::new(status.as_u16(), title, detail).with_code(code)
     };
-    if let Some(code) = code {
-        code.clone_into(&mut problem.code);
-    }
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -62,6 +62,7 @@ fn every_answer_has_a_request_id_and_is_taken_for_what_it_is() {
     assert_eq!(foreign.header("x-request-id").len(), 36);
     let below = exchange(&server, "NONSENSE\r\n\r\n");
     assert!(below.contains("\r\nx-request-id: ") && below.contains("\r\nx-content-type-options: nosniff\r\n"));
+    assert!(below.contains("\r\ncross-origin-resource-policy: same-origin\r\n"));
     assert!(below.contains(r#""code":"invalid_request""#), "{below}");
 }
 

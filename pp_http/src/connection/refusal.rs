@@ -31,10 +31,7 @@ impl Refusal {
     /// The complete answer. The connection is closed after it.
     pub(crate) fn render(self) -> Vec<u8> {
         let (code, title) = (self.status.as_u16(), self.status.canonical_reason().unwrap_or("Error"));
-        let mut problem = Problem::new(code, title, self.detail);
-        if let Some(own) = self.code {
-            own.clone_into(&mut problem.code);
-        }
+        let problem = Problem::new(code, title, self.detail).with_code(self.code);
         let body = serde_json::to_string(&problem).unwrap_or_default();
         let retry = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => "retry-after: 1\r\n",
@@ -42,7 +39,8 @@ impl Refusal {
         };
         format!(
             "HTTP/1.1 {code} {title}\r\ncontent-length: {}\r\nconnection: close\r\ncontent-type: {}\r\n\
-             cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: {}\r\n{retry}date: {}\r\n\r\n{body}",
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\n\
+             cross-origin-resource-policy: same-origin\r\nx-request-id: {}\r\n{retry}date: {}\r\n\r\n{body}",
             body.len(),
             Problem::CONTENT_TYPE,
             new_message_id().as_str(),

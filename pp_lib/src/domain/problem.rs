@@ -47,6 +47,15 @@ impl Problem {
         }
     }
 
+    /// The same problem with a code of its own, if there is one.
+    #[must_use]
+    pub fn with_code(mut self, code: Option<&str>) -> Self {
+        if let Some(code) = code {
+            code.clone_into(&mut self.code);
+        }
+        self
+    }
+
     /// The code of problems that have none of their own.
     pub fn code_of(status: u16) -> &'static str {
         match status {

@@ -6,12 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use pp_cli::config::{DurationText, RuntimeArgs, duration, size, whole};
 use pp_lib::kinds::{Kinds, Pace, Policy, Sum};
-use pp_lib::maintenance::DispatchSettings;
+use pp_lib::maintenance::{DispatchSettings, MAX_LOST_LEASES};
 use pp_lib::worker::ConsumeSettings;
-
-/// The number of leases a work may lose. It is far higher than the limit of failures, because a lost worker is rarely the
-/// work's fault.
-pub(crate) const MAX_LOST_LEASES: i32 = 20;
 
 /// The bounds of `PP_PREFETCH_BYTES`, in bytes.
 const SMALLEST_PREFETCH: u64 = 64 << 10;

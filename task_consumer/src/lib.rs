@@ -13,7 +13,7 @@ use pp_lib::broker::{AnyBroker, Queue};
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::{HandledKind, Kinds, Registry};
-use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher};
+use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher, MAX_LOST_LEASES};
 use pp_lib::runtime::{Health, Metrics, supervise_part};
 use pp_lib::store::{self, AnyStore};
 use pp_lib::worker::{self, Consumer, announce};
@@ -38,7 +38,7 @@ pub struct Adapters {
 ///
 /// Call it only if this process is the only one on the store, and before it starts to work.
 pub async fn take_over(store: &AnyStore) -> store::Result<()> {
-    let lost = store.lose_running(args::MAX_LOST_LEASES).await?;
+    let lost = store.lose_running(MAX_LOST_LEASES).await?;
     if lost > 0 {
         log::warn!("{lost} works were running when the last process ended; they start again");
     }

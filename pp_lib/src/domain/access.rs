@@ -151,6 +151,13 @@ impl Scopes {
             .iter()
             .any(|scope| matches!(scope, Scope::Create(_) | Scope::Admin))
     }
+
+    /// True if the key may do works of at least one kind.
+    pub fn allow_some_work(&self) -> bool {
+        self.0
+            .iter()
+            .any(|scope| matches!(scope, Scope::Work(_) | Scope::Admin))
+    }
 }
 
 impl FromStr for Scopes {

@@ -18,6 +18,7 @@ mod stats;
 mod unique;
 mod work;
 mod work_code;
+mod worker;
 
 pub use access::{
     ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError,
@@ -37,3 +38,4 @@ pub use unique::{Unique, UniqueError};
 pub(crate) use work::ShownWork;
 pub use work::{CreatedWork, Progress, Status, Work, WorkId};
 pub use work_code::{Origin, PrefixSelection, WorkCode, WorkCodeError, WorkCodePrefix};
+pub use worker::{WorkerName, WorkerNameError};

@@ -17,6 +17,9 @@ pub struct Problem {
     pub code: String,
     /// The error in this request, in words for its sender.
     pub detail: String,
+    /// What came between, where a change came too late.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// The single faults of the request's values, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
@@ -43,6 +46,7 @@ impl Problem {
             status,
             code: Self::code_of(status).to_owned(),
             detail: detail.into(),
+            why: String::new(),
             errors: Vec::new(),
         }
     }

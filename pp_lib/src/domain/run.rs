@@ -1,5 +1,7 @@
 //! The place of one computation in the life of a work.
 
+use super::{KindName, MessageId};
+
 /// One computation of a work. A row that has moved on to another run takes nothing more from this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Run {
@@ -15,4 +17,9 @@ impl Run {
         generation: 1,
         attempt: 1,
     };
+
+    /// The key that all attempts of its generation share.
+    pub(crate) fn idempotency_key(self, kind: &KindName, message_id: &MessageId) -> String {
+        format!("{kind}/{message_id}/{}", self.generation)
+    }
 }

@@ -91,7 +91,7 @@ impl Context {
         let Inner {
             kind, message_id, run, ..
         } = &*self.0;
-        format!("{kind}/{message_id}/{}", run.generation)
+        run.idempotency_key(kind, message_id)
     }
 
     /// The identity of the work within its kind.

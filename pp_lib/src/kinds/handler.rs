@@ -9,7 +9,7 @@ use schemars::{JsonSchema, schema_for};
 
 use super::context::json_of;
 use super::kind::{BlockingState, name_of};
-use super::{BlockingKind, Context, Declaration, Failure, Kind, Policy};
+use super::{BlockingKind, Context, Declaration, Delivery, Failure, Kind, Policy};
 use crate::domain::{Json, KindName};
 
 /// A run under way; dropping it cancels it.
@@ -84,6 +84,7 @@ impl Kinds {
             name: name_of::<K>(),
             declaration: Declaration {
                 policy,
+                delivery: Delivery::Queue,
                 args_schema: Some(schema::<K>()),
                 result_schema: Some(schema::<K::Output>()),
             },

@@ -9,6 +9,7 @@ mod failure;
 mod handler;
 mod kind;
 mod naming;
+mod outcome;
 mod policy;
 mod registry;
 mod schema;
@@ -19,13 +20,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use context::Outlet;
 pub use context::{Context, EnqueueError};
-pub(crate) use failure::Ending;
+use failure::Ending;
 pub use failure::Failure;
 pub use handler::{HandledKind, Handler, Handling, Kinds};
 #[cfg(feature = "testing")]
 pub(crate) use kind::name_of;
 pub use kind::{BlockingKind, BlockingState, Kind};
-pub use policy::{Backoff, Policy, Retention};
+pub use policy::{Backoff, Policy, Retention, bounded_duration};
 pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};
 pub use schema::Schema;
 pub use sum::{Pace, Sum};
@@ -33,12 +34,25 @@ pub use sum::{Pace, Sum};
 use crate::domain::{ByStatus, Fault, Json, KindName};
 use crate::store::KindRow;
 
+/// The way in which works of a kind come to those who do them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Through the broker, to a handler in a consumer.
+    #[default]
+    Queue,
+    /// Workers claim them over HTTP. They pass no broker.
+    Pull,
+}
+
 /// What a program says of a kind.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Declaration {
     /// How works of the kind are handled.
     pub policy: Policy,
+    /// The way to those who do them.
+    pub delivery: Delivery,
     /// JSON Schema of the arguments.
     #[serde(deserialize_with = "schema")]
     pub args_schema: Option<Json>,
@@ -73,6 +87,9 @@ impl Serialize for Declaration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut declaration = serializer.serialize_map(None)?;
         declaration.serialize_entry("policy", &self.policy)?;
+        if self.delivery != Delivery::Queue {
+            declaration.serialize_entry("delivery", &self.delivery)?;
+        }
         for (name, schema) in [
             ("args_schema", &self.args_schema),
             ("result_schema", &self.result_schema),
@@ -98,6 +115,8 @@ pub struct KnownKind {
     pub row: KindRow,
     /// The declared policy under the operator's settings.
     pub policy: Policy,
+    /// The way of its works to those who do them.
+    pub delivery: Delivery,
     /// The number of its works in each status, where that was asked for.
     pub works: Option<ByStatus>,
     /// What is wrong with the stored declaration or settings: a newer program's, by hand, or the name of a queue that
@@ -122,6 +141,7 @@ impl KnownKind {
         Self {
             row,
             policy,
+            delivery: declared.delivery,
             works: None,
             fault,
             args_schema,
@@ -179,6 +199,7 @@ impl Serialize for KnownKind {
         if let Some(works) = &self.works {
             kind.serialize_entry("works", works)?;
         }
+        kind.serialize_entry("delivery", &self.delivery)?;
         kind.serialize_entry("policy", &self.policy)?;
         kind.serialize_entry("overrides", &row.overrides)?;
         for (name, date, declaration) in [

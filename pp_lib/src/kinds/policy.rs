@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for Retention {
         match text.as_str() {
             "default" => Ok(Self::Default),
             "forever" => Ok(Self::Forever),
-            _ => duration("retention", &text, DAY..=LONGEST)
+            _ => bounded_duration("retention", &text, DAY..=LONGEST)
                 .map(Self::For)
                 .map_err(|why| D::Error::custom(format!("{why}, or `forever`, or `default`"))),
         }
@@ -233,7 +233,11 @@ impl fmt::Display for Text {
     }
 }
 
-fn duration(name: &str, text: &str, within: RangeInclusive<Duration>) -> Result<Duration, String> {
+/// Reads a duration with a unit, as in `30s`.
+///
+/// # Errors
+/// The text is none, or not within these bounds; a sentence that gives the name and the bounds.
+pub fn bounded_duration(name: &str, text: &str, within: RangeInclusive<Duration>) -> Result<Duration, String> {
     let expected = || {
         let [from, to] = [within.start(), within.end()].map(|bound| Text(*bound));
         format!("{name} must be a duration from {from} to {to}, as in `30s`")
@@ -258,7 +262,7 @@ macro_rules! bounded {
         }
     )*};
     (@read duration, $name:ident, $within:expr, $deserializer:ident) => {
-        duration(stringify!($name), &String::deserialize($deserializer)?, $within).map_err(D::Error::custom)
+        bounded_duration(stringify!($name), &String::deserialize($deserializer)?, $within).map_err(D::Error::custom)
     };
     (@read number, $name:ident, $within:expr, $deserializer:ident) => {
         number(stringify!($name), Deserialize::deserialize($deserializer)?, $within).map_err(D::Error::custom)

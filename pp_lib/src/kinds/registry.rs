@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Declaration, KnownKind, Policy, naming};
+use super::{Declaration, Delivery, KnownKind, Policy, naming};
 use crate::broker::AnyBroker;
 use crate::broker::queues::NamesOfKind;
 use crate::domain::{ByStatus, Fault, Json, KindName, Principal};
@@ -49,8 +49,9 @@ struct Look {
     succeeded: bool,
 }
 
+/// What a process knows of the kinds.
 #[derive(Debug, Default)]
-struct Known {
+pub(crate) struct Known {
     /// `None` until the store has answered.
     revision: Option<i64>,
     kinds: BTreeMap<KindName, Arc<KnownKind>>,
@@ -188,6 +189,10 @@ impl Registry {
         if self.0.store.declare(by, kind, &declaration.json()).await?.is_none() {
             return Ok(None);
         }
+        if declaration.delivery == Delivery::Pull {
+            // What was sent before is claimed by workers from now on.
+            self.0.store.release_sent(kind, Duration::ZERO).await?;
+        }
         self.after_change(kind).await
     }
 
@@ -217,8 +222,13 @@ impl Registry {
         self.0.known.borrow().kinds.get(kind).cloned()
     }
 
+    /// Tells of changes of the kinds.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Known>> {
+        self.0.known.subscribe()
+    }
+
     /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both. Its
-    /// queue is the one in force, where the messages are sent.
+    /// queue is the one in force, where the messages are sent. A kind whose works others claim is paused for it.
     pub fn follow(&self, kind: KindName, declared: Policy) -> watch::Receiver<Policy> {
         let mut known = self.0.known.subscribe();
         let (policy, followed) = watch::channel(declared.clone());
@@ -230,6 +240,7 @@ impl Registry {
                 {
                     let new = Policy {
                         queue: row.policy.queue.clone(),
+                        paused: new.paused || row.delivery != Delivery::Queue,
                         ..new
                     };
                     policy.send_if_modified(|policy| {
@@ -253,20 +264,35 @@ impl Registry {
         if kind.is_add_up_to() {
             return Ok(());
         }
-        let mut known = self.get(kind);
-        if known.as_ref().is_none_or(|known| !known.is_declared()) {
-            if !self.look_again().await {
-                return Err(UnknownKind::Unloaded);
-            }
-            known = self.get(kind);
-        }
-        let Some(known) = known.filter(|known| known.is_declared()) else {
-            return Err(UnknownKind::Undeclared(self.alike(kind)));
-        };
-        match known.faults(args) {
+        match self.find(kind).await?.faults(args) {
             faults if faults.is_empty() => Ok(()),
             faults => Err(UnknownKind::Invalid(faults)),
         }
+    }
+
+    /// A declared kind.
+    pub(crate) async fn find(&self, kind: &KindName) -> std::result::Result<Arc<KnownKind>, UnknownKind> {
+        let declared = || self.get(kind).filter(|known| known.is_declared());
+        if let Some(known) = declared() {
+            return Ok(known);
+        }
+        if !self.look_again().await {
+            return Err(UnknownKind::Unloaded);
+        }
+        declared().ok_or_else(|| UnknownKind::Undeclared(self.alike(kind)))
+    }
+
+    /// Finds a kind whose declaration may have changed a moment ago: reads the kinds again unless `holds` for it.
+    pub(crate) async fn find_where(
+        &self,
+        kind: &KindName,
+        holds: impl Fn(&KnownKind) -> bool,
+    ) -> std::result::Result<Arc<KnownKind>, UnknownKind> {
+        let known = self.find(kind).await?;
+        if holds(&known) || !self.look_again().await {
+            return Ok(known);
+        }
+        self.find(kind).await
     }
 
     /// Reads the kinds, so that all are known that were declared before this call; false if the store does not tell them.

@@ -1,6 +1,6 @@
 //! The purge, which removes old finished works and their events.
 //!
-//! One of the dispatching services does it for all, every hour. It is chosen by a lease, which also is the timetable:
+//! One of the dispatching services does it for all, every hour; one of the APIs does it for the kinds that workers claim. It is chosen by a lease, which also is the timetable:
 //! after a walk through all old rows the lease is kept for an hour, so that frequent restarts cause no more walks. A
 //! walk consists of small batches with equally long pauses, which leave half of the resources to others.
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::WorkId;
-use crate::kinds::KnownKind;
+use crate::kinds::{Delivery, KnownKind};
 use crate::runtime::{Retry, new_message_id};
 use crate::store::{AnyStore, Result, RetentionTimes};
 
@@ -20,17 +20,36 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of extensions during a walk. The lease lasts twice as long.
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(20);
-const LEASE: &str = "purge";
+/// The usual time for which finished works are kept.
+pub const RETAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of works in a batch: small at first, then as many as take [`MAX_BATCH_TIME`].
 const FIRST_BATCH: u16 = 100;
 const MAX_BATCH: u16 = 1000;
 /// The longest duration of a batch. A longer one delays others that need its rows or, on SQLite, any write.
 const MAX_BATCH_TIME: Duration = Duration::from_millis(50);
 
-/// Purges works finished longer ago than their kind is kept, or `retain` where the kind says nothing, until `shutdown`
-/// is cancelled.
-pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &CancellationToken) {
-    let mut walk = Walk::new(store, retain);
+/// The works that a purge is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    /// Those of all kinds; this long where a kind says nothing.
+    All(Duration),
+    /// Those of kinds that workers claim, whose system may have no dispatching service.
+    Pulled,
+}
+
+impl Scope {
+    /// The name of the lease.
+    fn lease(self) -> &'static str {
+        match self {
+            Self::All(_) => "purge",
+            Self::Pulled => "purge of pulled kinds",
+        }
+    }
+}
+
+/// Purges works finished longer ago than their kind is kept, until `shutdown` is cancelled.
+pub(super) async fn purge(store: &AnyStore, scope: Scope, shutdown: &CancellationToken) {
+    let mut walk = Walk::new(store, scope);
     let mut retry = Retry::new("purging old works");
     let purging = async {
         loop {
@@ -54,7 +73,7 @@ pub(super) async fn purge(store: &AnyStore, retain: Duration, shutdown: &Cancell
 /// One walk through the works, and the wait before it.
 struct Walk<'a> {
     store: &'a AnyStore,
-    retain: Duration,
+    scope: Scope,
     holder: String,
     /// The times for this walk, from its first step on.
     times: Option<RetentionTimes>,
@@ -68,10 +87,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(store: &'a AnyStore, retain: Duration) -> Self {
+    fn new(store: &'a AnyStore, scope: Scope) -> Self {
         Self {
             store,
-            retain,
+            scope,
             holder: new_message_id().to_string(),
             times: None,
             held: None,
@@ -87,7 +106,7 @@ impl<'a> Walk<'a> {
     async fn step(&mut self) -> Result<Duration> {
         let times = match self.times.take() {
             Some(times) => times,
-            None => retention_times(self.store, self.retain).await?,
+            None => retention_times(self.store, self.scope).await?,
         };
         // A process that keeps everything leaves the lease to others.
         if times.shortest() == Duration::MAX || !self.hold().await? {
@@ -106,7 +125,7 @@ impl<'a> Walk<'a> {
             self.batch = sized(self.batch, took);
             return Ok(took);
         }
-        self.store.hold(LEASE, &self.holder, INTERVAL).await?;
+        self.store.hold(self.scope.lease(), &self.holder, INTERVAL).await?;
         self.end();
         Ok(LEASE_INTERVAL)
     }
@@ -116,7 +135,8 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         let now = Instant::now();
-        let holds = self.store.hold(LEASE, &self.holder, 2 * EXTENSION_INTERVAL).await?;
+        let lease = self.scope.lease();
+        let holds = self.store.hold(lease, &self.holder, 2 * EXTENSION_INTERVAL).await?;
         self.held = holds.then_some(now);
         Ok(holds)
     }
@@ -128,13 +148,14 @@ impl<'a> Walk<'a> {
             let took = self.began.elapsed();
             log::info!("purged {works} works and {events} events in {took:.1?}");
         }
-        *self = Self::new(self.store, self.retain);
+        *self = Self::new(self.store, self.scope);
     }
 
     /// Releases the lease, so that another process can continue at once.
     async fn stop(mut self) {
         if self.held.is_some() {
-            let released = timeout(Duration::from_secs(1), self.store.release(LEASE, &self.holder)).await;
+            let release = self.store.release(self.scope.lease(), &self.holder);
+            let released = timeout(Duration::from_secs(1), release).await;
             if let Ok(Err(error)) = released {
                 log::debug!("the lease of the purge was not released and expires: {error}");
             }
@@ -144,9 +165,18 @@ impl<'a> Walk<'a> {
 }
 
 /// The times for which works are kept, by the policies of their kinds.
-async fn retention_times(store: &AnyStore, default: Duration) -> Result<RetentionTimes> {
+async fn retention_times(store: &AnyStore, scope: Scope) -> Result<RetentionTimes> {
+    let default = match scope {
+        Scope::All(default) => default,
+        Scope::Pulled => Duration::MAX,
+    };
+    let time = |kind: &KnownKind| match (scope, kind.delivery) {
+        (Scope::All(default), _) => kind.policy.retention.or(default),
+        (Scope::Pulled, Delivery::Pull) => kind.policy.retention.or(RETAIN),
+        (Scope::Pulled, Delivery::Queue) => Duration::MAX,
+    };
     let kinds = store.kinds().await?.into_iter().map(KnownKind::of_row);
-    let by_kind = kinds.map(|kind| (kind.name().clone(), kind.policy.retention.or(default)));
+    let by_kind = kinds.map(|kind| (kind.name().clone(), time(&kind)));
     Ok(RetentionTimes {
         default,
         by_kind: by_kind.filter(|(_, time)| *time != default).collect(),

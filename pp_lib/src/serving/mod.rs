@@ -13,6 +13,7 @@ mod provisional;
 mod read;
 mod recently_changed;
 mod refresher;
+mod runs;
 mod single_flight;
 mod tiered;
 mod vanished;
@@ -37,6 +38,9 @@ pub use idempotency::{IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, S
 pub use provisional::ProvisionalWork;
 pub use read::{Read, Source, WorkOrDemand};
 pub use refresher::Refresher;
+pub use runs::{
+    Beat, ClaimError, ClaimRuns, Heartbeat, Over, RunEnd, RunLimits, RunService, RunServing, RunToken, RunTokenError,
+};
 pub use tiered::Near;
 pub use works::Works;
 

@@ -15,6 +15,7 @@ use crate::domain::{
 use crate::serving::gate::Gate;
 use crate::serving::metrics;
 use crate::serving::read::Reader;
+use crate::serving::tiered::TierMoments;
 use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
 use crate::store::{Changed, LetterFilter, Search, Selection};
@@ -167,6 +168,19 @@ impl Works {
         let inner = Arc::clone(&self.0);
         let reading = async move { inner.reader.by_id(id, miss).await };
         self.0.gates.ids.run(reading).await.map(counted)
+    }
+
+    /// The moments before a change that is not made here, for [`Self::written`].
+    pub(super) async fn moments(&self) -> TierMoments {
+        self.0.reader.now().await
+    }
+
+    /// Makes works visible to the next read that were changed after these moments.
+    pub(super) async fn written(&self, works: Vec<Work>, since: TierMoments) {
+        if !works.is_empty() {
+            let entries = works.into_iter().map(|work| (work.id, Entry::Work(work))).collect();
+            self.0.reader.written(entries, since).await;
+        }
     }
 
     /// The work with this id straight from the store, past the caches.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::domain::{Json, KindName, MessageId, Progress, Run, Status, Variable, WorkCode};
+use crate::domain::{Json, KindName, MessageId, Progress, Run, Status, Variable, WorkCode, WorkerName};
 
 /// Reason of an attempt whose worker fell silent; for events and dead letters.
 pub(crate) const LEASE_LOST: &str = "lease lost";
@@ -22,6 +22,8 @@ pub enum Outcome {
         lease: Duration,
         /// A random number for this claim, so that a repetition after a lost reply knows the claim for its own.
         claim: i64,
+        /// This worker; `None` if it has no name.
+        worker: Option<WorkerName>,
     },
     /// Computed.
     Done {
@@ -55,9 +57,23 @@ pub enum Outcome {
 impl Outcome {
     /// The start of an attempt under a lease, by a claim of its own.
     pub fn running(lease: Duration) -> Self {
+        Self::running_at(lease, None)
+    }
+
+    /// The same for the attempt of this worker.
+    pub fn running_at(lease: Duration, worker: Option<WorkerName>) -> Self {
         Self::Running {
             lease,
             claim: rand::random(),
+            worker,
+        }
+    }
+
+    /// The worker of a work that is running now.
+    pub(crate) fn worker(&self) -> Option<&WorkerName> {
+        match self {
+            Self::Running { worker, .. } => worker.as_ref(),
+            _ => None,
         }
     }
 
@@ -121,6 +137,9 @@ pub enum Guard {
     Pending(Run),
     /// A row that is running at this run.
     Running(Run),
+    /// A row that is running at this run by this claim. The row keeps the claim, so that its holder can be told apart
+    /// from others later.
+    Claimed(Run, i64),
 }
 
 impl Guard {
@@ -128,7 +147,7 @@ impl Guard {
     pub fn run(self) -> Run {
         match self {
             Self::NoRow => Run::FIRST,
-            Self::Pending(run) | Self::Running(run) => run,
+            Self::Pending(run) | Self::Running(run) | Self::Claimed(run, _) => run,
         }
     }
 
@@ -138,6 +157,7 @@ impl Guard {
             Self::NoRow => Self::NoRow,
             Self::Pending(_) => Self::Pending(Run::FIRST),
             Self::Running(_) => Self::Running(Run::FIRST),
+            Self::Claimed(_, claim) => Self::Claimed(Run::FIRST, claim),
         }
     }
 
@@ -146,7 +166,20 @@ impl Guard {
         match self {
             Self::NoRow => None,
             Self::Pending(_) => Some(Status::Pending),
-            Self::Running(_) => Some(Status::Running),
+            Self::Running(_) | Self::Claimed(..) => Some(Status::Running),
+        }
+    }
+
+    /// True if the row must be running.
+    pub fn is_running(self) -> bool {
+        self.status() == Some(Status::Running)
+    }
+
+    /// The claim that the row must be running by, if it must be a certain one.
+    pub(crate) fn claim(self) -> Option<i64> {
+        match self {
+            Self::Claimed(_, claim) => Some(claim),
+            Self::NoRow | Self::Pending(_) | Self::Running(_) => None,
         }
     }
 }
@@ -168,6 +201,11 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// The claim that the row gets or must have.
+    pub(crate) fn claim(&self) -> Option<i64> {
+        self.outcome.claim().or(self.guard.claim())
+    }
+
     /// The bytes of what it writes: arguments, and the result in the row and in its event.
     pub fn bytes(&self) -> usize {
         self.args.as_ref().map_or(0, Json::bytes) + 2 * self.outcome.result().map_or(0, Json::bytes)
@@ -175,7 +213,7 @@ impl Completion {
 
     /// Its events, in order. An attempt that was not announced as running starts now.
     pub fn events(&self) -> impl Iterator<Item = (Variable, String)> {
-        let started = !matches!(self.guard, Guard::Running(_));
+        let started = !self.guard.is_running();
         let start = started.then(|| (Variable::ComputeStart, String::new()));
         let [stop, end] = match &self.outcome {
             Outcome::Running { .. } => [None, None],

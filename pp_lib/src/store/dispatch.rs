@@ -51,7 +51,7 @@ pub trait DispatchRows: Send + Sync {
         limit: u16,
     ) -> Result<Vec<Claim>>;
 
-    /// The kinds that have pending rows.
+    /// The kinds that have pending rows, except those whose works are claimed by workers.
     async fn pending_kinds(&self) -> Result<Vec<KindName>>;
 
     /// Records that claims were sent, so that nothing is due. Skips rows that moved on since they were claimed.
@@ -69,8 +69,8 @@ pub trait DispatchRows: Send + Sync {
     /// `None` if none will.
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>>;
 
-    /// How long the longest due row of each kind waits to be sent, except of kinds that are not sent. It reads one row of
-    /// each kind.
+    /// How long the longest due row of each kind waits to be sent or claimed, except of paused and undeclared kinds. It
+    /// reads one row of each kind.
     async fn oldest_due(&self) -> Result<Vec<(KindName, Duration)>>;
 
     /// Takes every pending row that was claimed or sent for one that lost its worker before its attempt began: due at
@@ -78,8 +78,8 @@ pub trait DispatchRows: Send + Sync {
     /// the only worker.
     async fn lose_sent(&self, max_lost: i32) -> Result<u64>;
 
-    /// Takes every running row for one that lost its worker, whatever its lease says. Otherwise like
-    /// [`Self::lose_sent`]. For a caller that knows that all workers ended.
+    /// Takes every running row of a consumer for one that lost its worker, whatever its lease says. Otherwise like
+    /// [`Self::lose_sent`]. For a caller that knows that all consumers ended.
     async fn lose_running(&self, max_lost: i32) -> Result<u64>;
 
     /// The store's clock, as time since the Unix epoch.

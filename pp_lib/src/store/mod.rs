@@ -33,6 +33,7 @@ pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod refusal;
 mod retention;
+mod runs;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod searching;
 #[cfg(feature = "sqlite")]
@@ -59,6 +60,7 @@ pub use leases::Leases;
 pub use metrics::PoolState;
 pub(crate) use metrics::dead_messages;
 pub use retention::{Purged, Retention, RetentionTimes};
+pub use runs::{ClaimedRun, Extension, HeldRun, Place, RunState, RunningWork, Runs, UntilDue, WorkerRow};
 pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
 pub use works::{NewWork, Search, WorkRows};
@@ -78,6 +80,7 @@ pub trait Store:
     + IdempotencyKeys
     + KindRows
     + Leases
+    + Runs
     + Views
     + Retention
 {

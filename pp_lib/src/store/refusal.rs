@@ -104,13 +104,14 @@ pub(super) fn like_completed(kind: &KindName, completion: &Completion) -> impl I
                 run_at: None,
                 unique: None,
             });
-            let started = match guard {
-                Guard::Running(run) => Some(complete(
-                    Guard::Pending(run),
-                    Outcome::Running { lease: LEASE, claim: 0 },
-                )),
-                Guard::NoRow | Guard::Pending(_) => None,
+            let running = |claim| Outcome::Running {
+                lease: LEASE,
+                claim,
+                worker: None,
             };
+            let started = guard
+                .is_running()
+                .then(|| complete(Guard::Pending(guard.run()), running(guard.claim().unwrap_or_default())));
             let last = complete(guard, harmless(&outcome));
             Steps {
                 created,
@@ -141,9 +142,10 @@ fn filled(json: &Json) -> Json {
 fn harmless(outcome: &Outcome) -> Outcome {
     let dashes = |reason: &str| "-".repeat(reason.len());
     match outcome {
-        Outcome::Running { lease, claim } => Outcome::Running {
+        Outcome::Running { lease, claim, worker } => Outcome::Running {
             lease: *lease,
             claim: *claim,
+            worker: worker.clone(),
         },
         Outcome::Done { result } => Outcome::Done { result: filled(result) },
         Outcome::Retry { reason, delay } => Outcome::Retry {

@@ -2,23 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::broker::Delivery;
 use crate::domain::{DemandedRow, Json, KindName, MessageId, Unique, WorkCode};
-use crate::kinds::{Context, Ending, Failure, Handler, Handling, Outlet, Policy};
+use crate::kinds::{Context, Failure, Handler, Handling, Outlet, Policy};
 use crate::runtime::panic_text;
 use crate::store::{Completion, Guard, NewWork, Outcome, RunningAttempt};
 use crate::worker::metrics::Meter;
-
-/// The maximum length of a stored reason, in bytes.
-const LONGEST_REASON: usize = 500;
-
-/// The longest wait that a handler can ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The handler of a kind and its policy.
 #[derive(Clone)]
@@ -212,45 +205,14 @@ impl Attempts {
 
     /// Derives the work's outcome from the result of an attempt.
     pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, Failure>) -> Outcome {
-        let failure = match result {
-            Ok(result) if result.bytes() > self.args_limit => Failure::permanent(format_args!(
-                "the result has {} bytes, more than the {} of PP_ARGS_LIMIT",
-                result.bytes(),
-                self.args_limit
-            )),
-            Ok(result) => return Outcome::Done { result },
-            Err(failure) => failure,
-        };
-        let (reason, policy) = (storable(failure.reason().to_owned()), self.policy.borrow());
-        match failure.ending {
-            Ending::Permanent => Outcome::Failed { reason },
-            Ending::Cancel => Outcome::Cancelled { reason },
-            Ending::Snooze(delay) => Outcome::Snoozed {
-                delay: delay.min(LONGEST_WAIT),
-            },
-            Ending::Retry(_) if attempt.failures.saturating_add(1) >= i32::from(policy.max_attempts) => {
-                Outcome::Failed { reason }
-            }
-            Ending::Retry(delay) => Outcome::Retry {
-                reason,
-                delay: delay.map_or_else(
-                    || policy.backoff.delay_after(attempt.failures),
-                    |delay| delay.min(LONGEST_WAIT),
-                ),
-            },
-        }
+        self.policy.borrow().outcome(self.args_limit, attempt.failures, result)
     }
-}
-
-/// Makes a reason storable: replaces NUL, which PostgreSQL refuses, and truncates it.
-fn storable(reason: String) -> String {
-    let mut reason = reason.replace('\0', "\u{fffd}");
-    reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
-    reason
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::{AddUpTo, Origin};
     use crate::kinds::{Kind as _, Kinds, Pace, Sum};
@@ -326,7 +288,7 @@ mod tests {
             }
         );
         assert!(matches!(outcome(5, 17).await, Outcome::Retry { delay, .. } if delay <= Duration::from_secs(1)));
-        let delay = LONGEST_WAIT;
+        let delay = Policy::LONGEST_WAIT;
         assert_eq!(
             outcome(5, 18).await,
             Outcome::Retry {
@@ -362,27 +324,9 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_result_above_the_limit_fails_for_good() {
-        let attempts = Attempts {
-            args_limit: 5,
-            ..attempts(5)
-        };
-        let outcome = |text: &str| attempts.judge(&attempt(1), Ok(Json::accepted(text)));
-        assert!(matches!(outcome("12345"), Outcome::Done { .. }));
-        let reason = "the result has 6 bytes, more than the 5 of PP_ARGS_LIMIT".to_owned();
-        assert_eq!(outcome("123456"), Outcome::Failed { reason });
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_hanging_run_ends_at_the_time_limit() {
         let outcome = outcome(&attempts(5), &attempt(1)).await;
         assert!(matches!(outcome, Outcome::Retry { reason, .. } if reason == "took longer than 1s"));
-    }
-
-    #[test]
-    fn reasons_are_truncated_and_free_of_nul() {
-        let reason = storable(format!("a\0{}", "é".repeat(1000)));
-        assert!(reason.len() <= LONGEST_REASON && reason.starts_with("a\u{fffd}é"));
     }
 }

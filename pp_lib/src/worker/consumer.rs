@@ -17,7 +17,7 @@ use crate::domain::{Json, KindName};
 use crate::feed::AnyFeed;
 use crate::kinds::{Context, Failure, Handler, Outlet, Policy};
 use crate::runtime::Part;
-use crate::store::{AnyStore, Guard, Outcome};
+use crate::store::{AnyStore, Outcome};
 use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::isolation;
 use crate::worker::lane::RunningLane;
@@ -249,7 +249,7 @@ impl Consumer {
                 }
             });
         }
-        let announced = (attempts.first()).is_some_and(|attempt| matches!(attempt.guard, Guard::Running(_)));
+        let announced = (attempts.first()).is_some_and(|attempt| attempt.guard.is_running());
         let patience = if announced { ANNOUNCED_SLOW_AFTER } else { SLOW_AFTER };
         let deadline = tokio::time::Instant::now() + patience;
         let waits = progress.iter_mut().filter_map(|progress| match progress {

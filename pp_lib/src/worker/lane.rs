@@ -199,7 +199,7 @@ impl RunningLane<'_> {
         for (attempt, progress) in attempts.into_iter().zip(progress) {
             match (progress, attempt.guard) {
                 // Its row is already recorded as `running`.
-                (Progress::Slow(task), Guard::Running(_)) => {
+                (Progress::Slow(task), guard) if guard.is_running() => {
                     group_result.finished(&attempt);
                     self.hand_over(attempt, task).await;
                 }

@@ -14,13 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
-    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId,
+    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
-    Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KeyCreated,
-    KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
+    ClaimedRun, Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, Extension,
+    HeldRun, IdempotencyKeys, KeyCreated, KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Place,
+    Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunState, RunningAttempt, RunningWork, Runs,
+    Search, Selection, Store, StoreError, UntilDue, Views, WorkChanges, WorkRows, WorkerRow,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -321,6 +322,16 @@ every_call! {
         Hold hold(name: &str, holder: &str, hold: Duration) -> bool;
         Release release(name: &str, holder: &str) -> ();
         Held held(prefix: &str) -> u64;
+    }
+    Runs {
+        ClaimRuns claim_runs(kinds: &[KindName], places: &[Place]) -> Vec<ClaimedRun>;
+        UntilDue until_due(kinds: &[KindName]) -> Vec<UntilDue>;
+        ExtendRuns extend_runs(extensions: &[Extension]) -> Vec<Option<i64>>;
+        RunStates run_states(held: &[HeldRun]) -> Vec<RunState>;
+        TellProgress tell_progress(told: &[(HeldRun, Progress)]) -> ();
+        WorkersHeard workers_heard(workers: &[(WorkerName, Vec<KindName>)]) -> ();
+        Workers workers(limit: u16) -> Vec<WorkerRow>;
+        RunningWorks running_works(limit: u16) -> Vec<RunningWork>;
     }
     Views {
         ReadStats stats(kind: Option<&KindName>) -> Stats;

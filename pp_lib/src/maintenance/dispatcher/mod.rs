@@ -4,7 +4,6 @@
 //! A crash between two of these steps causes at most a second message, whose row is then already completed.
 
 mod blocked;
-mod clock;
 mod send;
 
 use std::pin::pin;
@@ -14,13 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::blocked::Blocked;
-use self::clock::{Clock, Direction};
 use crate::broker::{AnyBroker, BrokerError, Queue};
 use crate::feed::AnyFeed;
-use crate::log_repeated;
-use crate::maintenance::metrics;
-use crate::maintenance::pruner::purge;
+use crate::maintenance::clock::{Clock, shorten_waits};
+use crate::maintenance::pruner::{Scope, purge};
 use crate::maintenance::rollup::roll_up_views;
+use crate::maintenance::upkeep::rescue;
 use crate::runtime::{Part, Retry, Trouble};
 use crate::store::{AnyStore, StoreError};
 
@@ -122,7 +120,7 @@ impl Dispatcher {
         tokio::join!(
             self.dispatch(part, &shutdown),
             roll_up_views(&self.store, &shutdown),
-            purge(&self.store, self.settings.retain, &shutdown)
+            purge(&self.store, Scope::All(self.settings.retain), &shutdown)
         );
     }
 
@@ -182,7 +180,7 @@ impl Dispatcher {
             timetable.forgotten = false;
         }
         if Instant::now() >= timetable.next_look {
-            self.check_clock(&mut timetable.clock).await?;
+            timetable.clock.check(&self.store).await?;
             timetable.next_look = Instant::now() + CLOCK_INTERVAL;
         }
         if Instant::now() >= timetable.next_sweep {
@@ -231,34 +229,9 @@ impl Dispatcher {
                 Err(error) => blocked.failed(&kind, error)?,
             }
         }
-        self.shorten_waits(Some(SWEPT_WAITS)).await?;
+        shorten_waits(&self.store, Some(SWEPT_WAITS)).await?;
         while !self.send_due(blocked, None, shutdown).await? {
             self.rescue().await?;
-        }
-        Ok(())
-    }
-
-    /// Shortens waits after the clock was set back, during this process or before it, so that no row waits longer than
-    /// its own delay.
-    async fn check_clock(&self, clock: &mut Clock) -> Result<()> {
-        let asked = Instant::now();
-        let reading = self.store.clock().await?;
-        match clock.read(reading, asked, Instant::now()) {
-            Direction::Forward => Ok(()),
-            Direction::First => self.shorten_waits(None).await,
-            Direction::Back(back) => {
-                log::warn!("the database's clock was set back by {} s", back.as_secs());
-                self.shorten_waits(None).await
-            }
-        }
-    }
-
-    async fn shorten_waits(&self, most: Option<u32>) -> Result<()> {
-        let shortened = self.store.shorten_waits(most).await?;
-        if shortened > 0 {
-            log::info!(
-                "{shortened} works and leases waited too long after the clock was set back; their waits were shortened"
-            );
         }
         Ok(())
     }
@@ -290,11 +263,6 @@ impl Dispatcher {
     }
 
     async fn rescue(&self) -> Result<()> {
-        let rescued = self.store.rescue(self.settings.max_lost_leases, BATCH).await?;
-        if rescued > 0 {
-            log_repeated!(Warn, "works lost their worker", "{rescued} of them");
-            metrics::lost_leases(rescued);
-        }
-        Ok(())
+        Ok(rescue(&self.store, &self.feed, self.settings.max_lost_leases).await?)
     }
 }

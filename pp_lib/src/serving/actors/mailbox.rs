@@ -17,10 +17,10 @@ use crate::runtime::supervise;
 use crate::serving::metrics::MailboxMeter;
 
 /// The caller's end for the answer. Dropping it answers [`ActorError::Failed`].
-pub(super) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
+pub(in crate::serving) type Reply<A> = oneshot::Sender<Result<A, ActorError>>;
 
 /// The sending side, shared by all callers.
-pub(super) struct Mailbox<Q, A> {
+pub(in crate::serving) struct Mailbox<Q, A> {
     sender: mpsc::Sender<(Q, Reply<A>)>,
     meter: MailboxMeter,
 }
@@ -37,7 +37,7 @@ impl<Q, A> Clone for Mailbox<Q, A> {
 
 impl<Q, A> Mailbox<Q, A> {
     /// Asks and waits for the answer. A full mailbox refuses at once: waiting for room would only hide the queue.
-    pub(super) async fn ask(&self, question: Q) -> Result<A, ActorError> {
+    pub(in crate::serving) async fn ask(&self, question: Q) -> Result<A, ActorError> {
         let (reply, answer) = oneshot::channel();
         self.sender.try_send((question, reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -52,20 +52,20 @@ impl<Q, A> Mailbox<Q, A> {
 
 /// The size of a mailbox and its batches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MailboxOptions {
+pub(in crate::serving) struct MailboxOptions {
     /// For log lines.
-    pub(super) name: &'static str,
+    pub(in crate::serving) name: &'static str,
     /// The maximum number of waiting questions.
-    pub(super) capacity: usize,
+    pub(in crate::serving) capacity: usize,
     /// The maximum number of questions in a batch.
-    pub(super) batch: usize,
+    pub(in crate::serving) batch: usize,
     /// The number of concurrent batches.
-    pub(super) lanes: usize,
+    pub(in crate::serving) lanes: usize,
 }
 
 /// Opens a mailbox whose batches `handle` answers until the actor stops: it gets the questions, and for each the reply.
 /// Questions that wait by then are still answered.
-pub(super) fn open<Q, A, H, F>(actor: &Actor, options: MailboxOptions, handle: H) -> Mailbox<Q, A>
+pub(in crate::serving) fn open<Q, A, H, F>(actor: &Actor, options: MailboxOptions, handle: H) -> Mailbox<Q, A>
 where
     Q: Send + 'static,
     A: Send + 'static,

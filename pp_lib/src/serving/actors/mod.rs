@@ -9,12 +9,15 @@ mod mailbox;
 mod publisher;
 mod store;
 
+use std::future::Future;
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::store::StoreError;
 
 pub use cache::{CacheAnswer, CacheHandle};
+pub(in crate::serving) use mailbox::{Mailbox, MailboxOptions, Reply, open};
 pub use publisher::{DemandHandle, OfferOutcome};
 pub use store::{StoreHandle, StoreOptions};
 
@@ -26,6 +29,11 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Runs a task that the actor's stop waits for.
+    pub(in crate::serving) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Refuses new requests, answers the waiting ones, and returns when none is under way.
     pub async fn stop(self) {
         self.stop.cancel();

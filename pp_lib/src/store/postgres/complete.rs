@@ -50,25 +50,28 @@ fn applied_of(changed: Vec<Changed>) -> Applied {
 const COMPLETE: &str = "
     WITH input AS MATERIALIZED (
         SELECT *, now() + due * interval '1 microsecond' AS until, CASE WHEN due IS NULL THEN NULL ELSE now() END AS since
-        FROM unnest($2, $3, $4::work_origin[], $5, $6::work_status[], $7, $8, $9::work_status[], $10, $11, $12, $13)
-            AS input (message_id, work_code, origin, args, was, generation, attempt, status, result, due, claim, reason)
+        FROM unnest($2, $3, $4::work_origin[], $5, $6::work_status[], $7, $8, $9::work_status[], $10, $11, $12, $13, $14)
+            AS input (message_id, work_code, origin, args, was, generation, attempt, status, result, due, claim, reason, worker)
     ), inserted AS (
         INSERT INTO works (kind, work_code, origin, message_id, args, status, result, attempt, failures, error,
-            due_at, lease_until, due_set_on, claim)
+            due_at, lease_until, due_set_on, claim, worker)
         SELECT $1, work_code, origin, message_id, args::json, status, result::json,
             CASE status WHEN 'pending' THEN 2 ELSE 1 END,
             CASE WHEN reason IS NULL OR status = 'cancelled' THEN 0 ELSE 1 END, reason,
-            CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim
+            CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim,
+            worker
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
         RETURNING id, message_id, origin, generation, status, args, result, error,
             floor(extract(epoch FROM coalesce(due_at, lease_until) - due_set_on))::bigint AS seconds
     ), held AS MATERIALIZED (
         SELECT works.id, input.was, input.status, input.result, input.until, input.since, input.claim, input.reason,
+            input.worker,
             input.due / 1000000 AS seconds
         FROM input JOIN works USING (message_id, generation, attempt)
         WHERE works.kind = $1 AND input.was IS NOT NULL AND works.status = input.was AND works.deleted_on IS NULL
             AND (input.args IS NULL OR works.args::text = input.args)
+            AND (input.status = 'running' OR input.claim IS NULL OR works.claim = input.claim)
         ORDER BY works.message_id
         FOR NO KEY UPDATE OF works
     ), updated AS (
@@ -79,7 +82,7 @@ const COMPLETE: &str = "
             error = CASE held.status WHEN 'running' THEN error ELSE held.reason END, progress = NULL, note = NULL,
             due_at = CASE held.status WHEN 'pending' THEN held.until END,
             lease_until = CASE held.status WHEN 'running' THEN held.until END,
-            due_set_on = held.since, claim = held.claim, sent_at = NULL,
+            due_set_on = held.since, claim = held.claim, worker = held.worker, sent_at = NULL,
             version = version + 1, updated_on = now()
         FROM held WHERE works.id = held.id
         RETURNING works.id, works.message_id, works.origin, works.generation, works.attempt, works.status,
@@ -131,6 +134,7 @@ pub(super) fn complete(
         })?
     } else {
         let reason = |one: &Completion| one.outcome.reason().map(without_nul);
+        let worker = |one: &'_ Completion| one.outcome.worker().map(ToString::to_string);
         let statement = sql_query(COMPLETE)
             .bind::<Text, _>(kind.as_str())
             .bind::<Array<Text>, _>(column(completions, |one| one.message_id.as_str()))
@@ -143,8 +147,9 @@ pub(super) fn complete(
             .bind::<Array<Text>, _>(column(completions, |one| one.outcome.status().as_str()))
             .bind::<Array<Nullable<Text>>, _>(column(completions, |one| one.outcome.result().map(Json::as_str)))
             .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.due_in().map(microseconds)))
-            .bind::<Array<Nullable<BigInt>>, _>(column(completions, |one| one.outcome.claim()))
-            .bind::<Array<Nullable<Text>>, _>(column(completions, reason));
+            .bind::<Array<Nullable<BigInt>>, _>(column(completions, Completion::claim))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, reason))
+            .bind::<Array<Nullable<Text>>, _>(column(completions, worker));
         Prepared(statement).load(connection)?
     };
     let bucket = |row: &Changed| row.latency.and_then(|bucket| u8::try_from(bucket).ok());
@@ -210,8 +215,7 @@ fn complete_done(
 
 /// The arguments of a row to insert, or those that the row must have.
 fn compared_args(one: &Completion) -> Option<&str> {
-    let compared = !matches!(one.guard, Guard::Running(_));
-    one.args.as_ref().filter(|_| compared).map(Json::as_str)
+    one.args.as_ref().filter(|_| !one.guard.is_running()).map(Json::as_str)
 }
 
 /// Adds those that were to be running and are, by the very claim that they were recorded with.
@@ -260,6 +264,7 @@ pub(super) fn rescue(
                 status = CASE WHEN lost_leases < $1 THEN 'pending' ELSE 'failed' END::work_status,
                 attempt = attempt + CASE WHEN lost_leases < $1 THEN 1 ELSE 0 END,
                 due_at = CASE WHEN lost_leases < $1 THEN now() END, lease_until = NULL, due_set_on = NULL, claim = NULL,
+                worker = NULL,
                 error = '{LEASE_LOST}', lost_leases = lost_leases + 1, sent_at = NULL,
                 version = version + 1, updated_on = now()
             FROM lost WHERE works.id = lost.id

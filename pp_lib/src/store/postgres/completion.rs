@@ -153,7 +153,7 @@ impl Completions for PostgresStore {
                 "WITH {HELD}, freed AS (
                     UPDATE works SET
                         status = 'pending', attempt = attempt + 1, due_at = now(), lease_until = NULL,
-                        due_set_on = NULL, claim = NULL, sent_at = NULL,
+                        due_set_on = NULL, claim = NULL, worker = NULL, sent_at = NULL,
                         version = version + 1, updated_on = now()
                     FROM held WHERE works.id = held.id
                     RETURNING works.id, works.generation, works.message_id, works.origin, works.status

@@ -17,6 +17,9 @@ use crate::store::{CLAIMED_BYTES, Claim, DispatchRows, LEASE_LOST, Result};
 /// Rows that one statement changes: few enough to finish well within the statement timeout.
 const RELEASED_AT_ONCE: i64 = 5_000;
 
+/// The condition of running rows whose workers are consumers. Workers outside go on while these start again.
+const OWN_WORKERS: &str = "(worker IS NULL OR worker LIKE 'consumer:%')";
+
 /// The kinds that have pending rows, found by as many steps in the index as there are, and one NULL behind them.
 pub(super) const PENDING_KINDS: &str = "pending_kinds AS (
     (SELECT kind FROM works WHERE status = 'pending' ORDER BY kind LIMIT 1)
@@ -83,7 +86,8 @@ impl DispatchRows for PostgresStore {
                 "WITH RECURSIVE {PENDING_KINDS}
                 UPDATE works SET due_at = now() + $2 * interval '1 microsecond', sent_at = now()
                 WHERE {NOT_SYNCHRONOUS} AND id = ANY(ARRAY(
-                    SELECT due.id FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent
+                    SELECT due.id FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_open
+                        AND NOT is_pulled
                     CROSS JOIN LATERAL (
                         SELECT id, sum(bytes) OVER (ORDER BY due_at, id) - bytes AS before FROM (
                             SELECT id, due_at, octet_length(args::text) AS bytes FROM works
@@ -109,8 +113,10 @@ impl DispatchRows for PostgresStore {
 
     async fn pending_kinds(&self) -> Result<Vec<KindName>> {
         self.run(|connection| {
-            let select =
-                format!("WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL");
+            let select = format!(
+                "WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM kinds WHERE name = kind AND is_pulled)"
+            );
             let kinds: Vec<Kind> = sql_query(select).load(connection)?;
             kinds.into_iter().map(|row| parsed(0, row.kind.parse())).collect()
         })
@@ -164,7 +170,8 @@ impl DispatchRows for PostgresStore {
                 "WITH RECURSIVE {PENDING_KINDS}
                 SELECT (extract(epoch FROM least(
                     (SELECT min(next.due_at) FROM pending_kinds
-                        JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent CROSS JOIN LATERAL (
+                        JOIN kinds ON kinds.name = pending_kinds.kind AND is_open AND NOT is_pulled
+                        CROSS JOIN LATERAL (
                         SELECT due_at FROM works
                         WHERE status = 'pending' AND works.kind = pending_kinds.kind
                             AND due_at > now() - interval '1 second'
@@ -188,7 +195,7 @@ impl DispatchRows for PostgresStore {
             let oldest: Vec<OldestDue> = sql_query(format!(
                 "WITH RECURSIVE {PENDING_KINDS}
                 SELECT pending_kinds.kind, (extract(epoch FROM now() - oldest.due_at) * 1000)::bigint AS millis
-                FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_sent CROSS JOIN LATERAL (
+                FROM pending_kinds JOIN kinds ON kinds.name = pending_kinds.kind AND is_open CROSS JOIN LATERAL (
                     SELECT due_at FROM works
                     WHERE status = 'pending' AND works.kind = pending_kinds.kind AND due_at <= now()
                     ORDER BY due_at LIMIT 1
@@ -216,7 +223,7 @@ impl DispatchRows for PostgresStore {
         let mut lost = 0;
         loop {
             let some = self
-                .run(move |connection| complete::rescue(connection, "true", max_lost, RELEASED_AT_ONCE))
+                .run(move |connection| complete::rescue(connection, OWN_WORKERS, max_lost, RELEASED_AT_ONCE))
                 .await?;
             lost += Freed::log(&some);
             if (some.len() as i64) < RELEASED_AT_ONCE {

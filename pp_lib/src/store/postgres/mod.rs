@@ -23,6 +23,7 @@ mod pooler;
 mod prepared;
 mod retention;
 mod rows;
+mod runs;
 mod search;
 mod session;
 mod trial;

@@ -153,17 +153,19 @@ fn insert(
             due_in,
             failures(completion),
             outcome.reason(),
-            outcome.claim()
+            completion.claim(),
+            outcome.worker()
         ])
     }));
     sql_query(format!(
         "INSERT INTO works
              (kind, work_code, origin, message_id, args, status, result, attempt, due_at, lease_until, due_set_on,
-              failures, error, claim)
+              failures, error, claim, worker)
          SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
                 iif(value ->> 4 = 'pending', {NOW} + (value ->> 7), NULL),
                 iif(value ->> 4 = 'running', {NOW} + (value ->> 7), NULL),
-                iif(value ->> 7 IS NULL, NULL, {NOW}), value ->> 8, value ->> 9, value ->> 10
+                iif(value ->> 7 IS NULL, NULL, {NOW}), value ->> 8, value ->> 9, value ->> 10,
+                value ->> 11
          FROM json_each(?2) WHERE true
          ON CONFLICT DO NOTHING RETURNING id, message_id, args, NULL AS waited_ms"
     ))
@@ -195,7 +197,8 @@ fn update(
             due_in,
             failures(completion),
             outcome.reason(),
-            outcome.claim()
+            completion.claim(),
+            outcome.worker()
         ])
     }));
     sql_query(format!(
@@ -204,12 +207,14 @@ fn update(
                 lease_until = iif(input.value ->> 5 = 'running', {NOW} + (input.value ->> 8), NULL),
                 due_set_on = iif(input.value ->> 8 IS NULL, NULL, {NOW}),
                 failures = failures + (input.value ->> 9),
-                error = iif(input.value ->> 5 = 'running', error, input.value ->> 10), progress = NULL, note = NULL, claim = input.value ->> 11,
+                error = iif(input.value ->> 5 = 'running', error, input.value ->> 10), progress = NULL, note = NULL,
+                claim = input.value ->> 11, worker = input.value ->> 12,
                 sent_at = NULL, version = version + 1, updated_on = {NOW}
          FROM json_each(?2) AS input
          WHERE works.message_id = input.value ->> 0 AND works.kind = ?1 AND works.generation = input.value ->> 1
            AND works.attempt = input.value ->> 2 AND works.status = input.value ->> 3
            AND (input.value ->> 4 IS NULL OR works.args = input.value ->> 4) AND works.deleted_on IS NULL
+           AND (input.value ->> 5 = 'running' OR input.value ->> 11 IS NULL OR works.claim = input.value ->> 11)
          RETURNING works.id, works.message_id, works.args,
              works.updated_on - max(works.created_on, coalesce(works.run_at, 0)) AS waited_ms"
     ))
@@ -308,7 +313,7 @@ pub(super) fn rescue(
                 status = iif(lost_leases < ?1, 'pending', 'failed'),
                 attempt = iif(lost_leases < ?1, attempt + 1, attempt),
                 due_at = iif(lost_leases < ?1, {NOW}, NULL), lease_until = NULL, due_set_on = NULL, claim = NULL,
-                error = '{LEASE_LOST}'
+                worker = NULL, error = '{LEASE_LOST}'
          WHERE id IN (SELECT id FROM works WHERE status = 'running' AND {lost} LIMIT ?2)
          RETURNING id, generation, status, work_code"
     ))

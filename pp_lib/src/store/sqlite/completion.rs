@@ -146,7 +146,7 @@ fn report_progress(
 fn hand_back(connection: &mut SqliteConnection, kind: &KindName, attempts: &[RunningAttempt]) -> QueryResult<u64> {
     let freed: Vec<complete::Freed> = sql_query(format!(
         "UPDATE works SET status = 'pending', attempt = works.attempt + 1, due_at = {NOW}, lease_until = NULL,
-                due_set_on = NULL, claim = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
+                due_set_on = NULL, claim = NULL, worker = NULL, sent_at = NULL, version = version + 1, updated_on = {NOW}
          {OF_RUNS}
          RETURNING works.id, works.generation, works.status, works.work_code"
     ))

@@ -27,10 +27,16 @@ pub(super) const PENDING_KINDS: &str = "pending_kinds (kind) AS (
     FROM pending_kinds WHERE kind IS NOT NULL
 )";
 
-/// The kinds that have pending rows and are sent, except `skipped` ones.
-fn sent_kinds(connection: &mut SqliteConnection, skipped: &[String]) -> QueryResult<Vec<String>> {
+/// The condition of running rows whose workers are consumers. Workers outside go on while these start again.
+const OWN_WORKERS: &str = "(worker IS NULL OR worker GLOB 'consumer:*')";
+
+/// The condition of kinds that are sent.
+const SENT: &str = "is_open AND NOT is_pulled";
+
+/// The kinds that have pending rows and for which this holds, except `skipped` ones.
+fn kinds_with_due(connection: &mut SqliteConnection, which: &str, skipped: &[String]) -> QueryResult<Vec<String>> {
     let kinds: Vec<Kind> = sql_query(format!(
-        "WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds JOIN kinds ON name = kind AND is_sent"
+        "WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds JOIN kinds ON name = kind AND {which}"
     ))
     .load(connection)?;
     let kinds = kinds.into_iter().map(|row| row.kind);
@@ -80,7 +86,7 @@ impl DispatchRows for SqliteStore {
         let oldest = within.map_or(i64::MAX, millis);
         self.write_without_sync(move |connection| {
             let mut claims = Vec::new();
-            for kind in sent_kinds(connection, &skipped)? {
+            for kind in kinds_with_due(connection, SENT, &skipped)? {
                 let rows: Vec<ClaimRow> = sql_query(format!(
                     "UPDATE works SET due_at = {NOW} + ?1, sent_at = {NOW} WHERE id IN (
                          SELECT id FROM (
@@ -107,8 +113,10 @@ impl DispatchRows for SqliteStore {
 
     async fn pending_kinds(&self) -> Result<Vec<KindName>> {
         self.read(|connection| {
-            let select =
-                format!("WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL");
+            let select = format!(
+                "WITH RECURSIVE {PENDING_KINDS} SELECT kind FROM pending_kinds WHERE kind IS NOT NULL
+                     AND NOT EXISTS (SELECT 1 FROM kinds WHERE name = kind AND is_pulled)"
+            );
             let kinds: Vec<Kind> = sql_query(select).load(connection)?;
             kinds.into_iter().map(|row| parsed("kind", row.kind.parse())).collect()
         })
@@ -143,7 +151,7 @@ impl DispatchRows for SqliteStore {
     async fn next_due(&self, skipped: &[KindName]) -> Result<Option<Duration>> {
         let skipped = names(skipped);
         self.read(move |connection| {
-            let kinds = sent_kinds(connection, &skipped)?;
+            let kinds = kinds_with_due(connection, SENT, &skipped)?;
             let next: NextDue = sql_query(format!(
                 "SELECT min(until) - {NOW} AS millis FROM (
                      SELECT (SELECT due_at FROM works WHERE status = 'pending' AND kind = input.value
@@ -163,7 +171,7 @@ impl DispatchRows for SqliteStore {
 
     async fn oldest_due(&self) -> Result<Vec<(KindName, Duration)>> {
         self.read(|connection| {
-            let kinds = sent_kinds(connection, &[])?;
+            let kinds = kinds_with_due(connection, "is_open", &[])?;
             let oldest: Vec<OldestDue> = sql_query(format!(
                 "SELECT input.value AS kind, {NOW} - (
                      SELECT due_at FROM works WHERE status = 'pending' AND kind = input.value AND due_at <= {NOW}
@@ -186,7 +194,7 @@ impl DispatchRows for SqliteStore {
 
     async fn lose_running(&self, max_lost: i32) -> Result<u64> {
         let lost = self
-            .write(move |connection| complete::rescue(connection, "true", max_lost, -1))
+            .write(move |connection| complete::rescue(connection, OWN_WORKERS, max_lost, -1))
             .await?;
         Ok(complete::Freed::log(&lost))
     }

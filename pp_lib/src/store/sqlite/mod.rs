@@ -19,6 +19,7 @@ mod kinds;
 mod leases;
 mod retention;
 mod rows;
+mod runs;
 mod search;
 mod trial;
 mod views;

@@ -111,10 +111,10 @@ impl WorkChanges for SqliteStore {
 
 /// The columns of a work that is computed anew.
 const START_OVER: &str = "status = 'pending', generation = generation + 1, attempt = 1, failures = 0, lost_leases = 0,
-     lease_until = NULL, due_set_on = NULL, claim = NULL, error = NULL";
+     lease_until = NULL, due_set_on = NULL, claim = NULL, worker = NULL, error = NULL";
 
 /// The columns of a work that waits for nothing.
-const NO_WAIT: &str = "due_at = NULL, lease_until = NULL, due_set_on = NULL, claim = NULL";
+const NO_WAIT: &str = "due_at = NULL, lease_until = NULL, due_set_on = NULL, claim = NULL, worker = NULL";
 
 impl SqliteStore {
     /// Changes a work that is at this version, if one is given, and in a status that allows it; tells of it in an event,

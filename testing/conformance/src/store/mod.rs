@@ -36,6 +36,7 @@ mod kinds;
 mod large;
 mod leases;
 mod lost;
+mod pulled;
 mod retention;
 mod runs;
 mod unfinished;
@@ -59,6 +60,7 @@ pub use kinds::*;
 pub use large::*;
 pub use leases::*;
 pub use lost::*;
+pub use pulled::*;
 pub use retention::*;
 pub use runs::*;
 pub use unfinished::*;
@@ -249,6 +251,17 @@ macro_rules! store_suite {
             a_dry_run_counts_works_with_one_unique_once
             whoever_begins_a_unique_first_wins
             the_holder_of_a_unique_is_found
+            pulled_works_are_claimed_by_workers_and_never_sent
+            workers_share_due_works_and_claim_each_once
+            a_run_is_ended_by_its_claim_and_no_other
+            the_state_tells_why_a_run_is_over
+            a_claimed_lease_is_extended_until_its_time_is_over
+            progress_of_a_claim_is_shown_while_it_holds
+            paused_kinds_are_not_claimed_and_run_at_is_kept
+            one_call_of_workers_is_bounded_by_bytes
+            works_of_workers_outside_are_not_lost_with_the_consumers
+            a_kind_that_is_pulled_from_now_on_gives_back_what_was_sent
+            workers_that_were_heard_of_are_listed
         );
     };
     (@cases $fresh:path: $($case:ident)*) => {

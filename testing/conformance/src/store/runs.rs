@@ -144,7 +144,11 @@ pub async fn other_arguments_of_a_pending_row_are_superseded(store: AnyStore) {
 
 pub async fn a_claim_knows_its_own_start_and_no_other(store: AnyStore) {
     let [mail, report, _] = kinds();
-    let with = |claim| Outcome::Running { lease: LEASE, claim };
+    let with = |claim| Outcome::Running {
+        lease: LEASE,
+        claim,
+        worker: None,
+    };
     let existing = wanted(&mail, &json("[1]"));
     create(&store, std::slice::from_ref(&existing)).await;
     let inserted = wanted(&mail, &json("[2]"));

@@ -1,8 +1,11 @@
-//! Detects that the store's clock was set back, by comparing it with the time that passed in this process.
+//! Detects that the store's clock was set back, by comparing it with the time that passed in this process, and shortens
+//! the waits that became too long.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::store::{AnyStore, Result};
 
 /// The tolerance. A smaller step looks like a clock being adjusted, and delays work by no more than this.
 const TOLERANCE: Duration = Duration::from_secs(1);
@@ -21,7 +24,7 @@ struct Reading {
 
 /// The result of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+enum Direction {
     /// This is the first reading.
     First,
     /// Time went forward.
@@ -31,8 +34,23 @@ pub(super) enum Direction {
 }
 
 impl Clock {
+    /// Shortens waits after the clock was set back, during this process or before it, so that no row waits longer than
+    /// its own delay.
+    pub(super) async fn check(&mut self, store: &AnyStore) -> Result<()> {
+        let asked = Instant::now();
+        let reading = store.clock().await?;
+        match self.read(reading, asked, Instant::now()) {
+            Direction::Forward => Ok(()),
+            Direction::First => shorten_waits(store, None).await,
+            Direction::Back(back) => {
+                log::warn!("the database's clock was set back by {} s", back.as_secs());
+                shorten_waits(store, None).await
+            }
+        }
+    }
+
     /// Records a reading in time since the Unix epoch, with the moments of the question and of the answer.
-    pub(super) fn read(&mut self, store: Duration, asked: Instant, answered: Instant) -> Direction {
+    fn read(&mut self, store: Duration, asked: Instant, answered: Instant) -> Direction {
         let Some(last) = self.last.replace(Reading { store, answered }) else {
             return Direction::First;
         };
@@ -43,6 +61,17 @@ impl Clock {
             _ => Direction::Forward,
         }
     }
+}
+
+/// Shortens waits that became too long: those of all waiting rows, or of the first `most`.
+pub(super) async fn shorten_waits(store: &AnyStore, most: Option<u32>) -> Result<()> {
+    let shortened = store.shorten_waits(most).await?;
+    if shortened > 0 {
+        log::info!(
+            "{shortened} works and leases waited too long after the clock was set back; their waits were shortened"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

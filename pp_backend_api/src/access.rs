@@ -40,6 +40,8 @@ pub(crate) enum Needs {
     Read,
     /// The scope `create`, of the kind that the request names.
     Create,
+    /// The scope `work`, of the kinds that the request is about.
+    Work,
     /// The scope `operate`.
     Operate,
     /// The scope `admin`.
@@ -53,6 +55,7 @@ impl Needs {
             Self::Nothing => None,
             Self::Read => Some(Scope::Read),
             Self::Create => Some(Scope::Create(None)),
+            Self::Work => Some(Scope::Work(None)),
             Self::Operate => Some(Scope::Operate),
             Self::Admin => Some(Scope::Admin),
         }
@@ -60,8 +63,9 @@ impl Needs {
 
     fn allowed_by(self, scopes: &Scopes) -> bool {
         match self {
-            // The kind is in the body; see [`Caller::may_create`].
+            // The kinds are in the body; see [`Caller::may_create`] and [`Caller::may_work`].
             Self::Create => scopes.allow_some_creation(),
+            Self::Work => scopes.allow_some_work(),
             needs => needs.scope().is_none_or(|scope| scopes.allow(&scope)),
         }
     }
@@ -94,9 +98,17 @@ impl Caller {
 
     /// Fails unless works of this kind may be created.
     pub(crate) fn may_create(&self, kind: &KindName) -> Result<(), ApiError> {
-        let needed = Scope::Create(Some(kind.clone()));
+        self.may(&Scope::Create(Some(kind.clone())))
+    }
+
+    /// Fails unless works of this kind may be claimed and ended.
+    pub(crate) fn may_work(&self, kind: &KindName) -> Result<(), ApiError> {
+        self.may(&Scope::Work(Some(kind.clone())))
+    }
+
+    fn may(&self, needed: &Scope) -> Result<(), ApiError> {
         match &self.key {
-            Some(key) if !key.scopes.allow(&needed) => Err(missing(&needed)),
+            Some(key) if !key.scopes.allow(needed) => Err(missing(needed)),
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use pp_lib::domain::Fault;
+use pp_lib::domain::{Fault, Problem};
 use pp_lib::serving::{ActorError, DemandError, KeyError};
 use pp_lib::store::{Changed, StoreError};
 use pp_lib::streams::StreamsError;
@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
     /// The cause for programs, where the status alone does not tell it.
     code: Option<&'static str>,
     detail: Cow<'static, str>,
+    /// What came between, where a change came too late.
+    why: &'static str,
     /// True if the same request may succeed in a moment.
     later: bool,
     /// The single faults of the request's values.
@@ -32,6 +34,7 @@ impl ApiError {
             status,
             code: None,
             detail: detail.into(),
+            why: "",
             later: status == StatusCode::SERVICE_UNAVAILABLE,
             faults: Vec::new(),
         }
@@ -41,6 +44,20 @@ impl ApiError {
     pub(crate) fn code(self, code: &'static str) -> Self {
         let code = Some(code);
         Self { code, ..self }
+    }
+
+    /// The same error with the reason why a change came too late.
+    pub(crate) fn why(self, why: &'static str) -> Self {
+        Self { why, ..self }
+    }
+
+    /// Its problem details.
+    pub(crate) fn problem(&self) -> Problem {
+        Problem {
+            why: self.why.to_owned(),
+            errors: self.faults.clone(),
+            ..pp_http::problem_of(self.status, self.code, self.detail.as_ref())
+        }
     }
 
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -221,7 +238,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = pp_http::problem_with(self.status, self.code, self.detail.as_ref(), self.faults.clone());
+        let mut response = pp_http::send_problem(self.status, &self.problem());
         if self.status == StatusCode::UNAUTHORIZED {
             let bearer = header::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

@@ -36,8 +36,12 @@ use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::Registry;
+use pp_lib::maintenance::upkeep;
 use pp_lib::runtime::{Health, Metrics};
-use pp_lib::serving::{Caches, DemandService, DemandServing, IdempotentRequests, Serving, Works, forget_expired_keys};
+use pp_lib::serving::{
+    Caches, DemandService, DemandServing, IdempotentRequests, RunLimits, RunService, RunServing, Serving, Works,
+    forget_expired_keys,
+};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::Streams;
 use pp_lib::tls::Identity;
@@ -94,6 +98,8 @@ pub struct Services {
     pub demands: DemandService,
     /// Live streams of changes.
     pub streams: Streams,
+    /// Workers in any language.
+    pub runs: RunService,
     /// The kinds, and their settings.
     pub kinds: Registry,
     /// The API keys.
@@ -109,6 +115,7 @@ struct Api {
     works: Works,
     demands: DemandService,
     streams: Streams,
+    runs: RunService,
     kinds: Registry,
     keys: KeyRing,
     requests: IdempotentRequests,
@@ -178,6 +185,18 @@ pub async fn serve(
     let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
     let kinds = Registry::new(store.clone(), broker.clone());
+    let (running, runs) = RunServing::start(
+        &store,
+        &feed,
+        &kinds,
+        works.clone(),
+        RunLimits {
+            mailbox,
+            args_limit: runtime.args_limit,
+        },
+        shutdown.clone(),
+    );
+    let upkeep = tokio::spawn(upkeep(store.clone(), feed.clone(), shutdown.clone()));
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
     show_health(metrics, health);
     show_pool(metrics, &store);
@@ -190,6 +209,7 @@ pub async fn serve(
         works,
         demands,
         streams,
+        runs,
         kinds,
         keys,
         health: health.clone(),
@@ -203,8 +223,10 @@ pub async fn serve(
     let served = run(config, listener, services, shutdown).await;
     // Answered changes are committed. Abandoned ones get this time.
     demanding.stop(grace).await;
+    running.stop(grace).await;
     serving.stop(grace).await;
     following.await?;
+    upkeep.await?;
     following_keys.await?;
     auditing.await?;
     watch_broker.await?;
@@ -226,6 +248,7 @@ pub async fn run(
         works,
         demands,
         streams,
+        runs,
         kinds,
         keys,
         health,
@@ -248,6 +271,7 @@ pub async fn run(
         works,
         demands,
         streams,
+        runs,
         kinds,
         keys,
         requests: requests.clone(),

@@ -9,8 +9,8 @@ use pp_lib::serving::{CreateWork, requested_args};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The maximum number of works in one request.
-pub(crate) const MOST_WORKS: usize = 1000;
+/// The maximum number of items in one request.
+const MOST_ITEMS: usize = 1000;
 
 /// An object. Serde would also read a struct from an array of its fields, which is a client error here.
 pub(crate) struct Object<T>(pub(crate) T);
@@ -50,8 +50,18 @@ impl TryFrom<DemandedFields> for Demanded {
     }
 }
 
-/// The body of `POST /work/bulk`.
-pub(crate) struct Bulk(pub(crate) Vec<CreateWork>);
+/// The array in the body of a request: 1 to [`MOST_ITEMS`] objects.
+pub(crate) struct Items<T>(pub(crate) Vec<T>);
+
+/// Something of which a request may have an array.
+pub(crate) trait Item: for<'de> Deserialize<'de> {
+    /// An array of it.
+    const EXAMPLE: &'static str;
+}
+
+impl Item for CreateWork {
+    const EXAMPLE: &'static str = r#"[{"add_up_to":5},{}]"#;
+}
 
 /// The body of `PATCH /work/{id}`.
 #[derive(serde::Deserialize)]
@@ -85,7 +95,7 @@ pub(crate) struct Settings {
 pub(crate) struct Empty {}
 
 /// A field that may be omitted but not `null`.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -109,42 +119,42 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-impl<'de> Deserialize<'de> for Bulk {
+impl<'de, T: Item> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(BulkVisitor)
+        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
     }
 }
 
-struct BulkVisitor;
+struct ItemsVisitor<T>(PhantomData<T>);
 
-impl<'de> Visitor<'de> for BulkVisitor {
-    type Value = Bulk;
+impl<'de, T: Item> Visitor<'de> for ItemsVisitor<T> {
+    type Value = Items<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            r#"an array of 1 to {MOST_WORKS} objects, as in [{{"add_up_to":5}},{{}}]"#
-        )
+        write!(f, "an array of 1 to {MOST_ITEMS} objects, as in {}", T::EXAMPLE)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Bulk, A::Error> {
-        let mut works: Vec<CreateWork> = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<T>, A::Error> {
+        let mut items: Vec<T> = Vec::new();
         loop {
-            let index = works.len();
-            let item = items.next_element::<Object<CreateWork>>();
+            let index = items.len();
+            let item = array.next_element::<Object<T>>();
             let item = item.map_err(|error| de::Error::custom(format!("item {index}: {error}")))?;
             match item {
-                Some(_) if index == MOST_WORKS => return Err(wrong_count("too many items")),
-                Some(Object(wanted)) => works.push(wanted),
-                None if works.is_empty() => return Err(wrong_count("an empty array")),
-                None => return Ok(Bulk(works)),
+                Some(_) if index == MOST_ITEMS => return Err(wrong_count::<T, _>("too many items")),
+                Some(Object(item)) => items.push(item),
+                None if items.is_empty() => return Err(wrong_count::<T, _>("an empty array")),
+                None => return Ok(Items(items)),
             }
         }
     }
 }
 
-fn wrong_count<E: de::Error>(found: &str) -> E {
-    E::custom(format!("{found}, expected {}", Expected(BulkVisitor)))
+fn wrong_count<T: Item, E: de::Error>(found: &str) -> E {
+    E::custom(format!(
+        "{found}, expected {}",
+        Expected(ItemsVisitor::<T>(PhantomData))
+    ))
 }
 
 /// What a visitor expects, as text.

@@ -6,30 +6,26 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, Route, guard, web};
-use pp_lib::domain::{Fault, Problem};
+use pp_lib::domain::Problem;
 use url::form_urlencoded;
 
 /// The response to an error: problem details that must not be cached.
 pub fn problem(status: StatusCode, detail: impl Into<String>) -> HttpResponse {
-    problem_with(status, None, detail, Vec::new())
+    send_problem(status, &problem_of(status, None, detail))
 }
 
-/// The same with a code of its own, and the single faults of the request's values.
-pub fn problem_with(
-    status: StatusCode,
-    code: Option<&str>,
-    detail: impl Into<String>,
-    errors: Vec<Fault>,
-) -> HttpResponse {
+/// The problem details of a status.
+pub fn problem_of(status: StatusCode, code: Option<&str>, detail: impl Into<String>) -> Problem {
     let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem {
-        errors,
-        ..Problem::new(status.as_u16(), title, detail).with_code(code)
-    };
+    Problem::new(status.as_u16(), title, detail).with_code(code)
+}
+
+/// An answer with these problem details.
+pub fn send_problem(status: StatusCode, problem: &Problem) -> HttpResponse {
     HttpResponse::build(status)
         .content_type(Problem::CONTENT_TYPE)
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(serde_json::to_string(&problem).unwrap_or_default())
+        .body(serde_json::to_string(problem).unwrap_or_default())
 }
 
 /// A route for GET and HEAD. The server omits the body of the answer to HEAD.

@@ -22,7 +22,7 @@ pub use bind::{ProbeBind, ProbeListener};
 pub use budget::{Budget, Share};
 pub use connection::Client;
 pub use hosts::{HostName, Hosts, known_host};
-pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem, problem_with};
+pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem, problem_of, send_problem};
 pub use metrics::{METRICS, answered, metrics_page};
 pub use origins::{OriginName, cors};
 pub use pages::configure;

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use pp_http::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 34] = [
+const ROUTES: [(&str, &str, &str); 40] = [
     (
         "POST",
         "/work",
@@ -46,12 +46,42 @@ const ROUTES: [(&str, &str, &str); 34] = [
     (
         "PUT",
         "/kind/{name}",
-        "declare a kind; {\"policy\":{…},\"args_schema\":{…}}",
+        "declare a kind; {\"policy\":{…},\"delivery\":\"pull\",\"args_schema\":{…}}",
     ),
     (
         "PATCH",
         "/kind/{name}",
         "set or take back (null) settings of its policy; {\"policy\":{\"paused\":true}}",
+    ),
+    (
+        "POST",
+        "/run/claim",
+        "claim works as their worker, or wait for some; {\"kinds\":[name],\"worker\":name,\"max\":n,\"wait\":\"20s\",\"lease\":\"60s\"}",
+    ),
+    (
+        "POST",
+        "/run/heartbeat",
+        "go on with a claimed work; {\"run\":token,\"progress\":percent,\"note\":text}, or an array",
+    ),
+    (
+        "POST",
+        "/run/complete",
+        "end a claimed work with its result; {\"run\":token,\"result\":…}, or an array",
+    ),
+    (
+        "POST",
+        "/run/fail",
+        "end an attempt without a result; {\"run\":token,\"error\":text,\"permanent\":false,\"retry_after\":\"30s\"}, or an array",
+    ),
+    (
+        "POST",
+        "/run/snooze",
+        "put a claimed work off; {\"run\":token,\"for\":\"5m\"}, or an array",
+    ),
+    (
+        "GET",
+        "/worker",
+        "the workers, what they work on and when they were heard of; limit",
     ),
     (
         "GET",

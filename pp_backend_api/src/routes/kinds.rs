@@ -93,19 +93,23 @@ impl Api {
             let fault = JsonFault::TooLong(limit);
             return Err(ApiError::unprocessable(format!("{place}/args: {fault}")));
         }
-        self.kinds.check(kind, args).await.map_err(|unknown| match unknown {
-            UnknownKind::Unloaded => {
-                ApiError::unavailable("it is not known which kinds there are; try again in a moment")
-            }
-            UnknownKind::Undeclared(alike) => ApiError::unprocessable(undeclared(kind, &alike)),
-            UnknownKind::Invalid(faults) => {
-                let faults = faults.into_iter().map(|fault| Fault {
-                    pointer: format!("{place}/args{}", fault.pointer),
-                    ..fault
-                });
-                ApiError::faulty(format!("the arguments are not those of kind {kind}"), faults.collect())
-            }
-        })
+        let checked = self.kinds.check(kind, args).await;
+        checked.map_err(|why| unknown(kind, why, &format!("{place}/args")))
+    }
+}
+
+/// The error for a kind that is not known, or for arguments at this place that are not its own.
+pub(super) fn unknown(kind: &KindName, why: UnknownKind, place: &str) -> ApiError {
+    match why {
+        UnknownKind::Unloaded => ApiError::unavailable("it is not known which kinds there are; try again in a moment"),
+        UnknownKind::Undeclared(alike) => ApiError::unprocessable(undeclared(kind, &alike)),
+        UnknownKind::Invalid(faults) => {
+            let faults = faults.into_iter().map(|fault| Fault {
+                pointer: format!("{place}{}", fault.pointer),
+                ..fault
+            });
+            ApiError::faulty(format!("the arguments are not those of kind {kind}"), faults.collect())
+        }
     }
 }
 

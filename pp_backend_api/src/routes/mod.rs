@@ -9,6 +9,7 @@ mod kinds;
 mod live;
 mod metrics;
 mod route;
+mod runs;
 mod search;
 mod stats;
 mod streams;
@@ -119,6 +120,12 @@ static TABLE: &[Entry] = &[
     entry(&["/kind/{name}"], Verb::Read, Needs::Read, |route| route.to(kinds::get)),
     entry(&["/kind/{name}"], Verb::Put, Needs::Operate, |route| route.to(kinds::declare)),
     entry(&["/kind/{name}"], Verb::Patch, Needs::Operate, |route| route.to(kinds::set)),
+    entry(&["/run/claim"], Verb::Post, Needs::Work, |route| route.to(runs::claim)),
+    entry(&["/run/heartbeat"], Verb::Post, Needs::Work, |route| route.to(runs::heartbeat)),
+    entry(&["/run/complete"], Verb::Post, Needs::Work, |route| route.to(runs::complete)),
+    entry(&["/run/fail"], Verb::Post, Needs::Work, |route| route.to(runs::fail)),
+    entry(&["/run/snooze"], Verb::Post, Needs::Work, |route| route.to(runs::snooze)),
+    entry(&["/worker", "/worker/"], Verb::Read, Needs::Read, |route| route.to(runs::workers)),
     entry(&["/deadletter", "/deadletter/"], Verb::Read, Needs::Read, |route| route.to(dead_letters::list)),
     entry(&["/deadletter", "/deadletter/"], Verb::Delete, Needs::Operate, |route| route.to(dead_letters::drop_letters)),
     entry(&["/deadletter/redrive", "/deadletter/redrive/"], Verb::Post, Needs::Operate, |route| route.to(dead_letters::redrive)),

@@ -12,7 +12,7 @@ use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
-use crate::request_json::{Bulk, Object};
+use crate::request_json::{Items, Object};
 use crate::{Api, answer, body, idempotent, query};
 
 /// The memory of one work in a bulk request until it is answered, in bytes. It exists parsed, as the store's input and
@@ -57,7 +57,7 @@ pub(super) async fn create_all(
     _: NoQuery,
     Body { bytes, mut share }: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let Bulk(wanted) = body::parse(&request, &bytes)?;
+    let Items(wanted): Items<CreateWork> = body::parse(&request, &bytes)?;
     let caller = Caller::of(&request);
     wanted.iter().try_for_each(|wanted| caller.may_create(&wanted.kind))?;
     for (place, wanted) in wanted.iter().enumerate() {

@@ -39,6 +39,7 @@ mod problems;
 mod program;
 mod raw;
 mod reads;
+mod runs;
 mod scheduled;
 mod searches;
 mod server;

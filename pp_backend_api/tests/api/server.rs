@@ -18,7 +18,7 @@ use pp_lib::feed::memory::MemoryFeed;
 use pp_lib::kinds::Registry;
 use pp_lib::runtime::{Health, Metrics};
 use pp_lib::serving::StoreOptions;
-use pp_lib::serving::{Caches, DemandServing, Serving};
+use pp_lib::serving::{Caches, DemandServing, RunLimits, RunServing, Serving};
 use pp_lib::store::AnyStore;
 use pp_lib::streams::{Streams, StreamsOptions};
 use pp_testkit::client::{Answer, send};
@@ -139,12 +139,18 @@ async fn serve(
     let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
+    let limits = RunLimits {
+        mailbox: options.mailbox,
+        args_limit: config.args_limit,
+    };
+    let (running, runs) = RunServing::start(&store, &feed, &kinds, works.clone(), limits, shutdown.clone());
     let watching = watch_store(store, part, WithoutWrites::Degraded, shutdown.clone());
     let watching = tokio::spawn(watching);
     let services = Services {
         works,
         demands,
         streams,
+        runs,
         kinds,
         keys,
         health,
@@ -156,6 +162,7 @@ async fn serve(
     following.await.unwrap();
     following_keys.await.unwrap();
     demanding.stop(grace).await;
+    running.stop(grace).await;
     serving.stop(grace).await;
 }
 

@@ -1,0 +1,507 @@
+//! `/run` and `/worker`: workers in any language claim works, say that they are at work, and report how it ended.
+//!
+//! A report is an object or an array of them. An array is answered with an array: for each report what it would have been
+//! answered alone, a problem included. Tokens of runs stand in bodies, never in a URL, which logs would keep.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use pp_http::{Client, NoQuery};
+use pp_lib::domain::{Json, KindName, Problem, Progress, Work, WorkerName};
+use pp_lib::kinds::{Delivery, Failure, Policy, bounded_duration};
+use pp_lib::serving::{Beat, ClaimError, ClaimRuns, Heartbeat, Over, RunEnd, RunToken};
+use pp_lib::store::{ClaimedRun, RunningWork, WorkerRow};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::kinds::unknown;
+use crate::access::Caller;
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::query;
+use crate::request_json::{Item, Items, Object, given};
+use crate::{Api, answer, body};
+
+/// The most kinds of one claim.
+const MOST_KINDS: usize = 100;
+/// The most works of one claim.
+const MOST_RUNS: u16 = 1_000;
+/// The longest wait of a claim.
+const LONGEST_CLAIM: Duration = Duration::from_secs(60);
+/// The bounds of a lease.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+const LONGEST_LEASE: Duration = Duration::from_secs(3_600);
+const USUAL_LEASE: Duration = Duration::from_secs(60);
+/// The default number of workers, and of running works.
+const USUAL_PAGE: u16 = 100;
+
+/// The body of `POST /run/claim`.
+#[derive(Deserialize)]
+#[serde(try_from = "ClaimFields")]
+struct Claim(ClaimRuns);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClaimFields {
+    kinds: Vec<KindName>,
+    #[serde(default, deserialize_with = "given")]
+    worker: Option<WorkerName>,
+    #[serde(default, deserialize_with = "given")]
+    max: Option<u16>,
+    #[serde(default, deserialize_with = "given")]
+    wait: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    lease: Option<String>,
+}
+
+impl TryFrom<ClaimFields> for Claim {
+    type Error = String;
+
+    fn try_from(fields: ClaimFields) -> Result<Self, String> {
+        if !(1..=MOST_KINDS).contains(&fields.kinds.len()) {
+            return Err(format!("kinds must be 1 to {MOST_KINDS} names of kinds"));
+        }
+        let max = fields.max.unwrap_or(1);
+        if !(1..=MOST_RUNS).contains(&max) {
+            return Err(format!("max must be from 1 to {MOST_RUNS}"));
+        }
+        let wait = |text: String| bounded_duration("wait", &text, Duration::ZERO..=LONGEST_CLAIM);
+        Ok(Self(ClaimRuns {
+            kinds: fields.kinds,
+            worker: match fields.worker {
+                Some(worker) => worker,
+                None => "unnamed".parse().map_err(|error| format!("{error}"))?,
+            },
+            max,
+            wait: fields.wait.map(wait).transpose()?.unwrap_or_default(),
+            lease: fields.lease.map(lease).transpose()?.unwrap_or(USUAL_LEASE),
+        }))
+    }
+}
+
+fn lease(text: String) -> Result<Duration, String> {
+    bounded_duration("lease", &text, SHORTEST_LEASE..=LONGEST_LEASE)
+}
+
+fn delay(name: &str, text: &str) -> Result<Duration, String> {
+    bounded_duration(name, text, Duration::ZERO..=Policy::LONGEST_WAIT)
+}
+
+/// A run in the answer to a claim.
+#[derive(Serialize)]
+struct Claimed<'a> {
+    run: String,
+    id: i64,
+    work_code: &'a str,
+    kind: &'a KindName,
+    args: &'a Json,
+    attempt: i32,
+    idempotency_key: String,
+    lease_until: i64,
+}
+
+impl<'a> Claimed<'a> {
+    fn of((token, run): &'a (RunToken, ClaimedRun)) -> Self {
+        Self {
+            run: token.to_string(),
+            id: run.id.0,
+            work_code: run.work_code.as_str(),
+            kind: &run.kind,
+            args: &run.args,
+            attempt: run.run.attempt,
+            idempotency_key: run.idempotency_key(),
+            lease_until: run.lease_until,
+        }
+    }
+}
+
+/// An item of `POST /run/heartbeat`.
+#[derive(Deserialize)]
+#[serde(try_from = "BeatFields")]
+struct Beaten(Heartbeat);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeatFields {
+    run: Token,
+    #[serde(default, deserialize_with = "given")]
+    progress: Option<u8>,
+    #[serde(default, deserialize_with = "given")]
+    note: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    lease: Option<String>,
+}
+
+impl TryFrom<BeatFields> for Beaten {
+    type Error = String;
+
+    fn try_from(fields: BeatFields) -> Result<Self, String> {
+        let progress = match (fields.progress, fields.note) {
+            (None, None) => None,
+            (None, Some(_)) => return Err("a note needs a progress beside it".to_owned()),
+            (Some(101..), _) => return Err("progress must be from 0 to 100".to_owned()),
+            (Some(percent), note) => Some(Progress::new(percent, note.unwrap_or_default())),
+        };
+        Ok(Self(Heartbeat {
+            run: fields.run.0,
+            lease: fields.lease.map(lease).transpose()?,
+            progress,
+        }))
+    }
+}
+
+/// An item of `POST /run/complete`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Completed {
+    run: Token,
+    #[serde(default, deserialize_with = "given")]
+    result: Option<Box<RawValue>>,
+}
+
+/// An item of `POST /run/fail`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failed {
+    run: Token,
+    error: String,
+    #[serde(default)]
+    permanent: bool,
+    #[serde(default, deserialize_with = "given")]
+    retry_after: Option<String>,
+}
+
+/// An item of `POST /run/snooze`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snoozed {
+    run: Token,
+    r#for: String,
+}
+
+/// The token of a run as a text.
+struct Token(RunToken);
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Item for Beaten {
+    const EXAMPLE: &'static str = r#"[{"run":"…","progress":40}]"#;
+}
+
+impl Item for Completed {
+    const EXAMPLE: &'static str = r#"[{"run":"…","result":{}}]"#;
+}
+
+impl Item for Failed {
+    const EXAMPLE: &'static str = r#"[{"run":"…","error":"…"}]"#;
+}
+
+impl Item for Snoozed {
+    const EXAMPLE: &'static str = r#"[{"run":"…","for":"5m"}]"#;
+}
+
+/// The reports of a request, and whether they came in an array.
+struct Reports<T> {
+    items: Vec<T>,
+    is_array: bool,
+}
+
+fn reports<T: Item>(request: &HttpRequest, bytes: &[u8]) -> Result<Reports<T>, ApiError> {
+    let is_array = bytes.trim_ascii_start().starts_with(b"[");
+    let items = match is_array {
+        true => body::parse::<Items<T>>(request, bytes)?.0,
+        false => vec![body::parse::<Object<T>>(request, bytes)?.0],
+    };
+    Ok(Reports { items, is_array })
+}
+
+/// Claims works, or waits for the first one. A claim that finds none answers an empty list.
+pub(super) async fn claim(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let Object(Claim(wanted)): Object<Claim> = body::parse(&request, &body.bytes)?;
+    let caller = Caller::of(&request);
+    wanted.kinds.iter().try_for_each(|kind| caller.may_work(kind))?;
+    // A wait holds no room for its body.
+    drop(body);
+    let client = request.conn_data::<Client>().cloned();
+    let left = async {
+        match client {
+            Some(client) => client.left().await,
+            None => std::future::pending().await,
+        }
+    };
+    let runs = api.runs.claim(wanted, left).await.map_err(refused)?;
+    let shown: Vec<Claimed<'_>> = runs.iter().map(Claimed::of).collect();
+    let answer = HashMap::from([("runs", shown)]);
+    let sent = answer::send_json(&api.answers, HttpResponse::Ok(), &answer);
+    if sent.is_err() {
+        api.runs.give_back(runs.into_iter().map(|(_, run)| run).collect()).await;
+    }
+    sent
+}
+
+fn refused(error: ClaimError) -> ApiError {
+    match error {
+        ClaimError::Actor(error) => error.into(),
+        ClaimError::Unknown(kind, why) => unknown(&kind, why, "/kinds"),
+        ClaimError::OtherDelivery(kind, delivery) => {
+            let way = match delivery {
+                Delivery::Queue => "handlers in a consumer, by way of its queue",
+                Delivery::Pull => "workers that claim it",
+            };
+            ApiError::unprocessable(format!(
+                "kind {kind} is done by {way}; PUT /kind/{kind} with {{\"delivery\":\"pull\"}} changes that"
+            ))
+            .code("other_delivery")
+        }
+    }
+}
+
+/// Extends leases. Tells workers whose works were cancelled to stop.
+pub(super) async fn heartbeat(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Shown {
+        lease_until: Option<i64>,
+        cancel_requested: bool,
+    }
+    let Reports { items, is_array } = reports::<Beaten>(&request, &body.bytes)?;
+    let beats: Vec<Heartbeat> = items.into_iter().map(|item| item.0).collect();
+    let caller = Caller::of(&request);
+    beats.iter().try_for_each(|beat| caller.may_work(beat.run.kind()))?;
+    let answers = api.ask(api.runs.beat(beats)).await?;
+    let shown = answers.into_iter().map(|answer| {
+        let shown = |Beat {
+                         lease_until,
+                         cancel_requested,
+                     }| Shown {
+            lease_until,
+            cancel_requested,
+        };
+        answer.map(shown)
+    });
+    send(&api, shown.collect(), is_array)
+}
+
+/// Ends runs with their results. The same end again has the same answer.
+pub(super) async fn complete(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let reports = reports::<Completed>(&request, &body.bytes)?;
+    let limit = api.config.args_limit;
+    end(&api, &request, reports, |Completed { run, result }| {
+        let text = result.as_ref().map_or("null", |result| result.get());
+        let result = Json::parse(text.as_bytes(), limit)
+            .map_err(|error| format!("/result{}: {}", error.pointer, error.fault))?;
+        Ok((run.0, Ok(result)))
+    })
+    .await
+}
+
+/// Ends runs with failures.
+pub(super) async fn fail(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let reports = reports::<Failed>(&request, &body.bytes)?;
+    end(&api, &request, reports, |failed| {
+        let failure = match (failed.permanent, failed.retry_after) {
+            (true, Some(_)) => return Err("permanent and retry_after contradict each other".to_owned()),
+            (true, None) => Failure::permanent(failed.error),
+            (false, Some(after)) => Failure::retry_after(delay("retry_after", &after)?, failed.error),
+            (false, None) => Failure::retry(failed.error),
+        };
+        Ok((failed.run.0, Err(failure)))
+    })
+    .await
+}
+
+/// Puts works off. That is no failure.
+pub(super) async fn snooze(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let reports = reports::<Snoozed>(&request, &body.bytes)?;
+    end(&api, &request, reports, |snoozed| {
+        let wait = delay("for", &snoozed.r#for)?;
+        Ok((snoozed.run.0, Err(Failure::snooze(wait))))
+    })
+    .await
+}
+
+/// Ends runs. `read` makes an end of an item, or says what is wrong with it.
+async fn end<T>(
+    api: &Api,
+    request: &HttpRequest,
+    Reports { items, is_array }: Reports<T>,
+    read: impl Fn(T) -> Result<(RunToken, RunEnd), String>,
+) -> Result<HttpResponse, ApiError> {
+    let mut ends = Vec::with_capacity(items.len());
+    for (place, item) in items.into_iter().enumerate() {
+        let end = read(item).map_err(|why| match is_array {
+            true => format!("item {place}: {why}"),
+            false => why,
+        });
+        ends.push(end.map_err(ApiError::unprocessable)?);
+    }
+    let caller = Caller::of(request);
+    ends.iter().try_for_each(|(run, _)| caller.may_work(run.kind()))?;
+    let answers: Vec<Result<Work, Over>> = api.ask(api.runs.end(ends)).await?;
+    send(api, answers, is_array)
+}
+
+/// Answers the one report, or all of an array.
+fn send<T: Serialize>(api: &Api, mut answers: Vec<Result<T, Over>>, is_array: bool) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Answer<T> {
+        Taken(T),
+        Refused(Problem),
+    }
+    if is_array {
+        let answers: Vec<Answer<T>> = answers
+            .into_iter()
+            .map(|answer| answer.map_or_else(|over| Answer::Refused(is_over(over).problem()), Answer::Taken))
+            .collect();
+        return answer::send_json(&api.answers, HttpResponse::Ok(), &answers);
+    }
+    match answers.pop() {
+        Some(Ok(answer)) => answer::send_json(&api.answers, HttpResponse::Ok(), &answer),
+        Some(Err(over)) => Err(is_over(over)),
+        None => Err(ApiError::internal()),
+    }
+}
+
+fn is_over(over: Over) -> ApiError {
+    let detail = match over {
+        Over::Expired => "this run is over: its lease ran out, and another attempt has the work",
+        Over::Cancelled => "this run is over: the work was cancelled or deleted",
+        Over::Updated => "this run is over: the work got other arguments and is done anew",
+        Over::Redriven => "this run is over: the work was started over",
+        Over::Finished => "this run is over: it ended in another way before",
+    };
+    ApiError::new(StatusCode::CONFLICT, detail)
+        .code("lease-lost")
+        .why(over.as_str())
+}
+
+/// The query parameters of `GET /worker`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Page {
+    limit: Option<String>,
+}
+
+/// A worker and what it works on.
+#[derive(Serialize)]
+struct ShownWorker<'a> {
+    name: &'a str,
+    kinds: &'a [KindName],
+    is_there: bool,
+    since: Option<i64>,
+    seen_on: i64,
+    works: Vec<ShownRun<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownRun<'a> {
+    id: i64,
+    work_code: &'a str,
+    kind: &'a KindName,
+    attempt: i32,
+    since: i64,
+    seen_on: i64,
+    lease_until: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<u8>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    note: &'a str,
+}
+
+/// The workers, the one that was heard of last first, each with its running works.
+pub(super) async fn workers(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let Page { limit } = query::parse(&request)?;
+    let limit = query::limit(limit.as_deref(), USUAL_PAGE)?;
+    let (workers, running) = api.ask(api.runs.workers(limit)).await?;
+    answer::send_json(&api.answers, HttpResponse::Ok(), &shown_workers(&workers, &running))
+}
+
+fn shown_workers<'a>(workers: &'a [WorkerRow], running: &'a [RunningWork]) -> Vec<ShownWorker<'a>> {
+    /// The name under which works are shown whose worker has none.
+    const NAMELESS: &str = "consumer:";
+    let mut of_worker: BTreeMap<&str, Vec<ShownRun<'a>>> = BTreeMap::new();
+    for one in running {
+        let name = one.worker.as_ref().map_or(NAMELESS, WorkerName::as_str);
+        of_worker.entry(name).or_default().push(ShownRun::of(one));
+    }
+    let mut shown: Vec<ShownWorker<'a>> = workers
+        .iter()
+        .map(|row| {
+            let works = of_worker.remove(row.name.as_str()).unwrap_or_default();
+            let heard = works.iter().map(|work| work.seen_on).max();
+            ShownWorker {
+                name: row.name.as_str(),
+                kinds: &row.kinds,
+                is_there: row.is_there || !works.is_empty(),
+                since: Some(row.since),
+                seen_on: heard.map_or(row.seen_on, |heard| heard.max(row.seen_on)),
+                works,
+            }
+        })
+        .collect();
+    shown.extend(of_worker.into_iter().map(|(name, works)| ShownWorker {
+        name,
+        kinds: &[],
+        is_there: true,
+        since: None,
+        seen_on: works.iter().map(|work| work.seen_on).max().unwrap_or_default(),
+        works,
+    }));
+    shown
+}
+
+impl<'a> ShownRun<'a> {
+    fn of(one: &'a RunningWork) -> Self {
+        let Work {
+            id,
+            work_code,
+            kind,
+            attempt,
+            progress,
+            ..
+        } = &one.work;
+        Self {
+            id: id.0,
+            work_code: work_code.as_str(),
+            kind,
+            attempt: *attempt,
+            since: one.since,
+            seen_on: one.heard_on,
+            lease_until: one.lease_until,
+            progress: progress.as_ref().map(|progress| progress.percent),
+            note: progress.as_ref().map_or("", |progress| &progress.note),
+        }
+    }
+}

@@ -179,12 +179,13 @@ pub async fn serve(
     };
     let (serving, works) = Serving::start(&store, &feed, &caches, args.store_options(), health);
     let (cache, mailbox) = (&caches.cache, args.mailbox);
-    let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), cache, mailbox).await;
+    let kinds = Registry::new(store.clone(), broker.clone());
+    let (demanding, demands) =
+        DemandServing::start(&store, &feed, &broker, works.clone(), &kinds, cache, mailbox).await;
     let cleaning = tokio::spawn(forget_expired_keys(store.clone(), shutdown.clone()));
     let auditing = tokio::spawn(forget_old_audit(store.clone(), args.audit_retain, shutdown.clone()));
     let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
     let streams = Streams::start(store.clone(), feed.clone(), args.streams_options(), shutdown.clone());
-    let kinds = Registry::new(store.clone(), broker.clone());
     let (running, runs) = RunServing::start(
         &store,
         &feed,

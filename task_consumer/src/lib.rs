@@ -14,9 +14,9 @@ use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::{HandledKind, Kinds, Registry};
 use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher, MAX_LOST_LEASES};
-use pp_lib::runtime::{Health, Metrics, supervise_part};
+use pp_lib::runtime::{Health, Metrics, new_consumer_name, supervise_part};
 use pp_lib::store::{self, AnyStore};
-use pp_lib::worker::{self, Consumer, announce};
+use pp_lib::worker::{self, Consumer, QueueKeeper, announce};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -125,12 +125,27 @@ pub async fn run(
             let Adapters { store, broker, .. } = own.clone();
             DeadLetterDrainer::new(store, broker, bytes).run(part, shutdown)
         });
+        let keeper = QueueKeeper {
+            store: adapters.store.clone(),
+            broker: adapters.broker.clone(),
+            feed: adapters.feed.clone(),
+            kinds: registry.clone(),
+            args_limit: runtime.args_limit,
+            bytes: args.prefetch_bytes,
+        };
+        tasks.spawn(keeper.run(shutdown.clone()));
         tasks.spawn(dispatching);
         tasks.spawn(draining);
     }
     if args.dispatch != Dispatch::Only {
         let kinds = handled.iter().len();
-        tasks.spawn(announce(adapters.store.clone(), handled.clone(), shutdown.clone()));
+        let worker = new_consumer_name();
+        tasks.spawn(announce(
+            adapters.store.clone(),
+            worker.clone(),
+            handled.clone(),
+            shutdown.clone(),
+        ));
         for kind in handled {
             let HandledKind {
                 name,
@@ -141,11 +156,12 @@ pub async fn run(
             let part = health.part(part_name, name.is_add_up_to() || kinds == 1);
             let settings = args.consume(declaration.policy.clone(), kinds, runtime);
             let policy = registry.follow(name.clone(), declaration.policy);
-            let (own, names) = (adapters.clone(), registry.clone());
+            let (own, names, worker) = (adapters.clone(), registry.clone(), worker.clone());
             let consuming = supervise_part(part_name, part, shutdown.clone(), move |part, shutdown| {
                 let (Adapters { store, broker, feed }, names, name) = (own.clone(), names.clone(), name.clone());
                 let consumer = Consumer::new(store, broker, feed, name.clone(), handler.clone(), settings.clone())
-                    .following(policy.clone());
+                    .following(policy.clone())
+                    .named(worker.clone());
                 async move {
                     // Its queue has a name by its policy, or the usual one.
                     if names.knows(&name, &shutdown).await {

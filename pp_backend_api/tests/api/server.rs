@@ -134,10 +134,11 @@ async fn serve(
     let caches = caches();
     let (serving, works) = Serving::start(&store, &feed, &caches, options, &health);
     let broker: AnyBroker = Arc::new(Memory::default());
-    let (demanding, demands) = DemandServing::start(&store, &feed, &broker, works.clone(), &caches.cache, 100).await;
+    let kinds = Registry::new(store.clone(), broker.clone());
+    let (demanding, demands) =
+        DemandServing::start(&store, &feed, &broker, works.clone(), &kinds, &caches.cache, 100).await;
     let keys = KeyRing::new(store.clone());
     let following_keys = tokio::spawn(keys.clone().run(shutdown.clone()));
-    let kinds = Registry::new(store.clone(), broker.clone());
     let following = tokio::spawn(kinds.clone().run(shutdown.clone()));
     let limits = RunLimits {
         mailbox: options.mailbox,

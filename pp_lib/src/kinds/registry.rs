@@ -222,6 +222,13 @@ impl Registry {
         self.0.known.borrow().kinds.get(kind).cloned()
     }
 
+    /// The kinds whose works are claimed by workers, in the order of their names.
+    pub(crate) fn pulled(&self) -> Vec<KindName> {
+        let known = self.0.known.borrow();
+        let pulled = known.kinds.values().filter(|kind| kind.delivery == Delivery::Pull);
+        pulled.map(|kind| kind.name().clone()).collect()
+    }
+
     /// Tells of changes of the kinds.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Known>> {
         self.0.known.subscribe()

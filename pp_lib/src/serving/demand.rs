@@ -17,8 +17,9 @@ use uuid::Builder;
 use crate::broker::AnyBroker;
 use crate::cache::{AnyCache, Provisional};
 use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Unique, Variable, Work, WorkCode};
-use crate::enqueue::{BrokerSink, DemandSink, NewDemand, StoreSink};
+use crate::enqueue::{BrokerSink, NewDemand, StoreSink};
 use crate::feed::AnyFeed;
+use crate::kinds::{Delivery, Registry};
 use crate::runtime::{new_message_id, new_work_code};
 use crate::serving::api_instances::{ApiInstances, InstanceCount};
 use crate::serving::vanished::VanishedDemands;
@@ -107,8 +108,11 @@ fn bound(number: u64) -> AddUpTo {
 #[derive(Clone)]
 pub struct DemandService {
     offers: DemandHandle,
+    /// Offers of demands that become rows at once.
+    row_offers: DemandHandle,
     works: Works,
-    /// True if accepted demands have no row yet.
+    kinds: Registry,
+    /// True if accepted demands have no row yet, except of kinds whose works are claimed by workers.
     without_row: bool,
     /// Set if other processes would not find demands accepted here.
     unshared: Option<InstanceCount>,
@@ -130,7 +134,13 @@ impl DemandService {
         unique: Option<Unique>,
         identity: DemandIdentity,
     ) -> Result<Provisional, DemandError> {
-        if self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
+        // Works that workers claim pass no broker.
+        let pulled = self
+            .kinds
+            .get(&kind)
+            .is_some_and(|kind| kind.delivery == Delivery::Pull);
+        let without_row = self.without_row && !pulled;
+        if without_row && self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
             return Err(DemandError::NotShared);
         }
         let args = args.unwrap_or_else(|| identity.bound.args());
@@ -151,7 +161,8 @@ impl DemandService {
                 return Ok(demand);
             }
         }
-        let offer = self.offers.offer(NewDemand {
+        let offers = if without_row { &self.offers } else { &self.row_offers };
+        let offer = offers.offer(NewDemand {
             kind: demand.kind.clone(),
             message_id: demand.message_id.clone(),
             args: demand.args.clone(),
@@ -164,7 +175,7 @@ impl DemandService {
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(OfferOutcome::NotConfirmed)) | Err(_) => return Err(DemandError::NotConfirmed),
         }
-        match self.without_row {
+        match without_row {
             true => self.works.remember(demand.clone()).await,
             false => self.works.joined(&demand).await?,
         }
@@ -211,7 +222,7 @@ impl DemandService {
 
 /// The running tasks for demands. The owner stops them.
 pub struct DemandServing {
-    actor: Actor,
+    actors: [Actor; 2],
     instances: Option<ApiInstances>,
     vanished: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -224,15 +235,15 @@ impl DemandServing {
         feed: &AnyFeed,
         broker: &AnyBroker,
         works: Works,
+        kinds: &Registry,
         cache: &AnyCache,
         mailbox: usize,
     ) -> (Self, DemandService) {
         let without_row = broker.durable();
-        let sink: Arc<dyn DemandSink> = match without_row {
-            true => Arc::new(BrokerSink::new(Arc::clone(broker))),
-            false => Arc::new(StoreSink::new(Arc::clone(store), Arc::clone(feed))),
-        };
-        let (actor, offers) = DemandHandle::start(sink, mailbox, CONFIRM_TIMEOUT);
+        let messages = Arc::new(BrokerSink::new(Arc::clone(broker)));
+        let rows = Arc::new(StoreSink::new(Arc::clone(store), Arc::clone(feed)));
+        let (of_messages, offers) = DemandHandle::start(messages, mailbox, CONFIRM_TIMEOUT);
+        let (of_rows, row_offers) = DemandHandle::start(rows, mailbox, CONFIRM_TIMEOUT);
         let instances = match without_row && !cache.shared() {
             true => Some(ApiInstances::start(Arc::clone(store)).await),
             false => None,
@@ -244,12 +255,14 @@ impl DemandServing {
         });
         let service = DemandService {
             offers,
+            row_offers,
             works,
+            kinds: kinds.clone(),
             without_row,
             unshared: instances.as_ref().map(ApiInstances::count),
         };
         let demanding = Self {
-            actor,
+            actors: [of_messages, of_rows],
             instances,
             vanished,
             stop,
@@ -260,7 +273,9 @@ impl DemandServing {
     /// Answers the waiting demands and stops. Each part may take up to the grace period.
     pub async fn stop(self, grace: Duration) {
         self.stop.cancel();
-        let _ = timeout(grace, self.actor.stop()).await;
+        for actor in self.actors {
+            let _ = timeout(grace, actor.stop()).await;
+        }
         if let Some(vanished) = self.vanished {
             let _ = timeout(grace, vanished).await;
         }

@@ -161,5 +161,8 @@ pub trait Runs: Send + Sync {
 /// The seconds for which a worker that is heard of no more counts as there: as long as a claim may wait, and some more.
 pub(super) const THERE_WITHIN: i64 = 90;
 
+/// The same for a consumer, which is heard of every few seconds.
+pub(super) const CONSUMER_THERE_WITHIN: i64 = 15;
+
 /// The seconds after which a worker is forgotten.
 pub(super) const FORGOTTEN_AFTER: i64 = 24 * 3600;

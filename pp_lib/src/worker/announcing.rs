@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{KindName, Principal};
+use crate::domain::{KindName, Principal, WorkerName};
 use crate::kinds::{HandledKind, Kinds};
 use crate::log_repeated;
 use crate::runtime::Retry;
@@ -15,12 +15,12 @@ use crate::store::{AnyStore, MOST_KINDS, Result};
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Declares the kinds of these handlers, then tells the store that their worker is there, until `shutdown` is cancelled.
-pub async fn announce(store: AnyStore, handled: Kinds, shutdown: CancellationToken) {
+pub async fn announce(store: AnyStore, worker: WorkerName, handled: Kinds, shutdown: CancellationToken) {
     let kinds: Vec<KindName> = handled.iter().map(|kind| kind.name.clone()).collect();
     let mut retry = Retry::new("declaring the kinds");
     let mut known = false;
     while !shutdown.is_cancelled() {
-        match heartbeat(&store, &handled, &kinds, &mut known).await {
+        match heartbeat(&store, &worker, &handled, &kinds, &mut known).await {
             Ok(()) => {
                 retry.recovered();
                 shutdown.run_until_cancelled(sleep(INTERVAL)).await;
@@ -48,13 +48,20 @@ pub async fn declare(store: &AnyStore, kinds: &Kinds) -> Result<Vec<KindName>> {
 }
 
 /// Declares at the first time, and again when the store lost a declaration.
-async fn heartbeat(store: &AnyStore, handled: &Kinds, kinds: &[KindName], known: &mut bool) -> Result<()> {
+async fn heartbeat(
+    store: &AnyStore,
+    worker: &WorkerName,
+    handled: &Kinds,
+    kinds: &[KindName],
+    known: &mut bool,
+) -> Result<()> {
     if !*known {
         for name in declare(store, handled).await? {
             log_repeated!(Error, "a kind is not declared", "{name}: there are {MOST_KINDS} kinds");
         }
         *known = true;
     }
+    store.workers_heard(&[(worker.clone(), kinds.to_vec())]).await?;
     *known = store.worker_seen(kinds).await? >= kinds.len() as u64;
     Ok(())
 }

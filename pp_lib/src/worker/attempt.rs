@@ -70,7 +70,13 @@ impl Attempt {
 
     /// The pending row that this attempt needs first; `None` for one that is made at once.
     pub(super) fn row(&self, kind: &KindName) -> Option<NewWork> {
-        if self.guard != Guard::NoRow || (self.unique.is_none() && self.run_at.is_none()) {
+        let at_once = self.unique.is_none() && self.run_at.is_none();
+        self.new_row(kind).filter(|_| !at_once)
+    }
+
+    /// The row of a work that has none yet.
+    pub(super) fn new_row(&self, kind: &KindName) -> Option<NewWork> {
+        if self.guard != Guard::NoRow {
             return None;
         }
         Some(NewWork {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{AnyBroker, Prefetch, Queue};
-use crate::domain::{Json, KindName};
+use crate::domain::{Json, KindName, WorkerName};
 use crate::feed::AnyFeed;
 use crate::kinds::{Context, Failure, Handler, Outlet, Policy};
 use crate::runtime::Part;
@@ -80,6 +80,8 @@ pub struct Consumer {
     pub(super) feed: AnyFeed,
     pub(super) attempts: Attempts,
     pub(super) settings: ConsumeSettings,
+    /// Its name among the workers.
+    worker: Option<WorkerName>,
     pub(super) group_lock: GroupLock,
     /// Held by the batch under way that is not full.
     pub(super) turn: Mutex<()>,
@@ -135,6 +137,7 @@ impl Consumer {
                 args_limit: settings.args_limit,
             },
             settings,
+            worker: None,
             group_lock: GroupLock::default(),
             turn: Mutex::default(),
         }
@@ -144,6 +147,13 @@ impl Consumer {
     #[must_use]
     pub fn following(mut self, policy: watch::Receiver<Policy>) -> Self {
         self.attempts.policy = policy;
+        self
+    }
+
+    /// The same consumer with a name, which its running works show.
+    #[must_use]
+    pub fn named(mut self, worker: WorkerName) -> Self {
+        self.worker = Some(worker);
         self
     }
 
@@ -223,7 +233,7 @@ impl Consumer {
     }
 
     pub(super) fn running(&self) -> Outcome {
-        Outcome::running(self.attempts.policy.borrow().lease)
+        Outcome::running_at(self.attempts.policy.borrow().lease, self.worker.clone())
     }
 
     /// True if the rows of a group are recorded as `running` before it is computed: computing has effects, a lost worker

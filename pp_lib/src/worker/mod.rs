@@ -12,6 +12,7 @@ mod drain;
 mod group_result;
 mod insertion;
 mod isolation;
+mod keeper;
 mod lane;
 pub(crate) mod metrics;
 mod remaining;
@@ -21,3 +22,4 @@ pub use announcing::{announce, declare};
 pub use consumer::{ConsumeSettings, Consumer};
 #[cfg(feature = "testing")]
 pub(crate) use drain::work_off;
+pub use keeper::QueueKeeper;

@@ -46,6 +46,7 @@ mod large;
 mod lost_replies;
 mod pooler;
 mod postgres;
+mod pulled;
 mod rabbitmq;
 mod reading;
 mod redis;

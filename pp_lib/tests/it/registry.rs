@@ -16,7 +16,7 @@ use pp_lib::kinds::{
     UnknownKind,
 };
 use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher};
-use pp_lib::runtime::{Health, new_message_id, new_work_code};
+use pp_lib::runtime::{Health, new_consumer_name, new_message_id, new_work_code};
 use pp_lib::store::{AnyStore, LetterFilter, NewWork, StoreError};
 use pp_lib::worker::{ConsumeSettings, Consumer, announce};
 use tokio::task::JoinHandle;
@@ -93,7 +93,12 @@ impl System {
         let part = Health::new().part("dispatcher", true);
         let mut tasks = vec![
             tokio::spawn(registry.clone().run(shutdown.clone())),
-            tokio::spawn(announce(store.clone(), kinds.clone(), shutdown.clone())),
+            tokio::spawn(announce(
+                store.clone(),
+                new_consumer_name(),
+                kinds.clone(),
+                shutdown.clone(),
+            )),
             tokio::spawn(dispatcher.run(part, shutdown.clone())),
             tokio::spawn(drainer.run(Health::new().part("dead letters", true), shutdown.clone())),
         ];

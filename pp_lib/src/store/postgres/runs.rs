@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::prepared::Prepared;
 use super::rows::{WORK, WorkRow, column, microseconds, parsed, sorted, within};
 use crate::domain::{Json, KindName, PAGE_BYTES, Progress, Run, WorkId, WorkerName};
-use crate::store::runs::{FORGOTTEN_AFTER, THERE_WITHIN};
+use crate::store::runs::{CONSUMER_THERE_WITHIN, FORGOTTEN_AFTER, THERE_WITHIN};
 use crate::store::{
     CLAIMED_BYTES, ClaimedRun, Extension, HeldRun, LEASE_LOST, Place, Result, RunState, RunningWork, Runs, UntilDue,
     WorkerRow,
@@ -322,7 +322,8 @@ impl Runs for PostgresStore {
             let rows: Vec<HeardRow> = sql_query(format!(
                 "SELECT name, kinds::text AS kinds, extract(epoch FROM since)::bigint AS since,
                     extract(epoch FROM seen_on)::bigint AS seen_on,
-                    seen_on > now() - interval '{THERE_WITHIN} s' AS is_there
+                    seen_on > now() - interval '1 second'
+                        * CASE WHEN name LIKE 'consumer:%' THEN {CONSUMER_THERE_WITHIN} ELSE {THERE_WITHIN} END AS is_there
                 FROM workers ORDER BY workers.seen_on DESC, name LIMIT $1"
             ))
             .bind::<Integer, _>(i32::from(limit))

@@ -13,7 +13,7 @@ use super::SqliteStore;
 use super::deltas::{self, Moved};
 use super::rows::{NOW, WORK, WorkRow, insert_events, json_rows, load_within, millis, parsed, unix_seconds};
 use crate::domain::{Json, KindName, PAGE_BYTES, Progress, Run, Status, Variable, WorkId, WorkerName};
-use crate::store::runs::{FORGOTTEN_AFTER, THERE_WITHIN};
+use crate::store::runs::{CONSUMER_THERE_WITHIN, FORGOTTEN_AFTER, THERE_WITHIN};
 use crate::store::{
     CLAIMED_BYTES, ClaimedRun, Extension, HeldRun, LEASE_LOST, Place, Result, RunState, RunningWork, Runs, UntilDue,
     WorkerRow,
@@ -288,7 +288,8 @@ impl Runs for SqliteStore {
     async fn workers(&self, limit: u16) -> Result<Vec<WorkerRow>> {
         self.read(move |connection| {
             let rows: Vec<HeardRow> = sql_query(format!(
-                "SELECT name, kinds, since, seen_on, seen_on > {NOW} - {THERE_WITHIN} * 1000 AS is_there
+                "SELECT name, kinds, since, seen_on, seen_on > {NOW}
+                     - 1000 * iif(name GLOB 'consumer:*', {CONSUMER_THERE_WITHIN}, {THERE_WITHIN}) AS is_there
                  FROM workers ORDER BY seen_on DESC, name LIMIT ?"
             ))
             .bind::<Integer, _>(i32::from(limit))

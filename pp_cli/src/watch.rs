@@ -64,6 +64,9 @@ pub async fn watch_store(
 
 /// Checks the broker about once a second until the shutdown and records the result.
 pub async fn watch_broker(broker: AnyBroker, part: Part, shutdown: CancellationToken) {
+    if !broker.carries() {
+        return part.up();
+    }
     let sums = Queue::sums();
     let watching = async {
         loop {

@@ -13,6 +13,7 @@ pub mod store;
 pub mod runtime;
 
 pub mod access;
+pub mod claims;
 pub mod enqueue;
 pub mod kinds;
 pub mod maintenance;

@@ -10,10 +10,11 @@ use pp_cli::config::RuntimeArgs;
 use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_policies, watch_store};
 use pp_lib::broker::{AnyBroker, Queue};
+use pp_lib::claims::Claims;
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
 use pp_lib::kinds::{HandledKind, Kinds, Registry};
-use pp_lib::maintenance::{DeadLetterDrainer, Dispatcher, MAX_LOST_LEASES};
+use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher, MAX_LOST_LEASES, keep_rows};
 use pp_lib::runtime::{Health, Metrics, new_consumer_name, supervise_part};
 use pp_lib::store::{self, AnyStore};
 use pp_lib::worker::{self, Consumer, QueueKeeper, announce};
@@ -107,36 +108,36 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let registry = Registry::new(adapters.store.clone(), adapters.broker.clone());
     tasks.spawn(registry.clone().run(shutdown.clone()));
-    if let Some(settings) = args.dispatch() {
-        let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
-        let (own, names) = (adapters.clone(), registry.clone());
-        let dispatching = supervise_part("dispatcher", part, shutdown.clone(), move |part, shutdown| {
-            let (Adapters { store, broker, feed }, names) = (own.clone(), names.clone());
-            let dispatcher = Dispatcher::new(store, broker, feed, settings.clone());
-            async move {
-                if names.knows(KindName::add_up_to(), &shutdown).await {
-                    dispatcher.run(part, shutdown).await;
-                }
-            }
-        });
-        let (part, bytes) = (health.part("dead letters", false), args.prefetch_bytes);
-        let own = adapters.clone();
-        let draining = supervise_part("drainer", part, shutdown.clone(), move |part, shutdown| {
-            let Adapters { store, broker, .. } = own.clone();
-            DeadLetterDrainer::new(store, broker, bytes).run(part, shutdown)
-        });
-        let keeper = QueueKeeper {
-            store: adapters.store.clone(),
-            broker: adapters.broker.clone(),
-            feed: adapters.feed.clone(),
-            kinds: registry.clone(),
-            args_limit: runtime.args_limit,
-            bytes: args.prefetch_bytes,
-        };
-        tasks.spawn(keeper.run(shutdown.clone()));
-        tasks.spawn(dispatching);
-        tasks.spawn(draining);
+    match args.dispatch() {
+        Some(settings) if adapters.broker.carries() => {
+            let keeper = QueueKeeper {
+                store: adapters.store.clone(),
+                broker: adapters.broker.clone(),
+                feed: adapters.feed.clone(),
+                kinds: registry.clone(),
+                args_limit: runtime.args_limit,
+                bytes: args.prefetch_bytes,
+            };
+            tasks.spawn(keeper.run(shutdown.clone()));
+            dispatch(args, &adapters, &registry, settings, health, &shutdown, &tasks);
+        }
+        Some(settings) => {
+            let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
+            let (store, feed) = (adapters.store.clone(), adapters.feed.clone());
+            tasks.spawn(supervise_part(
+                "dispatcher",
+                part,
+                shutdown.clone(),
+                move |part, shutdown| keep_rows(store.clone(), feed.clone(), settings.retain, part, shutdown),
+            ));
+        }
+        None => {}
     }
+    let claims = (!adapters.broker.carries()).then(|| {
+        let (claims, claiming) = Claims::new(&adapters.store, &adapters.feed, &registry, shutdown.clone());
+        tasks.spawn(claiming);
+        claims
+    });
     if args.dispatch != Dispatch::Only {
         let kinds = handled.iter().len();
         let worker = new_consumer_name();
@@ -156,12 +157,16 @@ pub async fn run(
             let part = health.part(part_name, name.is_add_up_to() || kinds == 1);
             let settings = args.consume(declaration.policy.clone(), kinds, runtime);
             let policy = registry.follow(name.clone(), declaration.policy);
-            let (own, names, worker) = (adapters.clone(), registry.clone(), worker.clone());
+            let (own, names, worker, claims) = (adapters.clone(), registry.clone(), worker.clone(), claims.clone());
             let consuming = supervise_part(part_name, part, shutdown.clone(), move |part, shutdown| {
                 let (Adapters { store, broker, feed }, names, name) = (own.clone(), names.clone(), name.clone());
                 let consumer = Consumer::new(store, broker, feed, name.clone(), handler.clone(), settings.clone())
                     .following(policy.clone())
                     .named(worker.clone());
+                let consumer = match &claims {
+                    Some(claims) => consumer.claiming(claims.clone()),
+                    None => consumer,
+                };
                 async move {
                     // Its queue has a name by its policy, or the usual one.
                     if names.knows(&name, &shutdown).await {
@@ -174,6 +179,37 @@ pub async fn run(
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Sends due works to their queues, and keeps dead letters.
+fn dispatch(
+    args: &ConsumerArgs,
+    adapters: &Adapters,
+    registry: &Registry,
+    settings: DispatchSettings,
+    health: &Health,
+    shutdown: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let part = health.part("dispatcher", args.dispatch == Dispatch::Only);
+    let (own, names) = (adapters.clone(), registry.clone());
+    let dispatching = supervise_part("dispatcher", part, shutdown.clone(), move |part, shutdown| {
+        let (Adapters { store, broker, feed }, names) = (own.clone(), names.clone());
+        let dispatcher = Dispatcher::new(store, broker, feed, settings.clone());
+        async move {
+            if names.knows(KindName::add_up_to(), &shutdown).await {
+                dispatcher.run(part, shutdown).await;
+            }
+        }
+    });
+    let (part, bytes) = (health.part("dead letters", false), args.prefetch_bytes);
+    let own = adapters.clone();
+    let draining = supervise_part("drainer", part, shutdown.clone(), move |part, shutdown| {
+        let Adapters { store, broker, .. } = own.clone();
+        DeadLetterDrainer::new(store, broker, bytes).run(part, shutdown)
+    });
+    tasks.spawn(dispatching);
+    tasks.spawn(draining);
 }
 
 /// The consumer's name on the health pages. A process has one for each of its kinds, and as long as it runs.

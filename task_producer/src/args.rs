@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser};
-use pp_cli::config::{BrokerArgs, ConfigError, RuntimeArgs, whole};
+use pp_cli::config::{BrokerArgs, ConfigError, DatabaseArgs, RuntimeArgs, whole};
 use pp_http::ProbeBind;
 use pp_lib::domain::{AddUpTo, KindName};
 
@@ -82,6 +82,9 @@ pub struct Args {
     )]
     kind_queue: Option<String>,
 
+    /// The database, of a system without a broker.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// The broker for the demands.
     #[command(flatten)]
     pub broker: BrokerArgs,

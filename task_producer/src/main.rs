@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pp_cli::config::{ConfigError, command_line};
-use pp_cli::watch::{watch_broker, watch_policies};
+use pp_cli::config::{BrokerUrl, ConfigError, command_line};
+use pp_cli::connect::Schema;
+use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
 use pp_cli::{connect, logging, metrics, program, shutdown};
-use pp_lib::enqueue::BrokerSink;
+use pp_lib::enqueue::{BrokerSink, StoreSink};
 use pp_lib::runtime::{Health, Metrics, STUCK};
 use task_producer::{Args, ProducerConfig};
 use tokio_util::sync::CancellationToken;
@@ -37,8 +38,20 @@ async fn produce(
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let part = health.part("broker", true);
     let (address, trust) = (args.broker.shared_address()?, args.runtime.tls.trust()?);
+    if address == BrokerUrl::Database {
+        let part = health.part("store", true);
+        let database = args.database.shared_address()?;
+        let max_wait = args.runtime.startup_timeout;
+        let connecting = connect::store(&database, &args.database, &trust, Schema::Migrate, max_wait);
+        let Some(store) = shutdown.run_until_cancelled(connecting).await else {
+            return Ok(());
+        };
+        let (store, feed) = (store?, connect::feed(&database, &trust)?);
+        tokio::spawn(watch_store(store.clone(), part, WithoutWrites::Down, shutdown.clone()));
+        return Ok(task_producer::run_all(configs, Arc::new(StoreSink::new(store, feed)), shutdown).await?);
+    }
+    let part = health.part("broker", true);
     let broker = args.broker(&configs)?;
     let connecting = connect::broker(&address, &broker, &trust, args.runtime.startup_timeout);
     let Some(broker) = shutdown.run_until_cancelled(connecting).await else {

@@ -12,7 +12,8 @@ use pp_lib::domain::KindName;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
-    /// `amqp://user:password@host:port/vhost`, `amqps://` with TLS, or `memory:` within one process.
+    /// `amqp://user:password@host:port/vhost`, `amqps://` with TLS, `database:` for a system without a broker, or
+    /// `memory:` within one process.
     #[arg(
         id = "broker_url",
         long = "broker-url",
@@ -60,7 +61,7 @@ impl BrokerArgs {
         match BrokerUrl::parse(self.url.as_ref().ok_or_else(missing)?.expose())? {
             BrokerUrl::Memory => Err(ConfigError::new(
                 "PP_BROKER_URL",
-                "`memory:` works within one process, so only pp_standalone can use it; expected amqp://",
+                "`memory:` works within one process, so only pp_standalone can use it; expected amqp:// or database:",
             )),
             shared => Ok(shared),
         }
@@ -86,6 +87,8 @@ impl BrokerArgs {
 pub enum BrokerUrl {
     /// RabbitMQ.
     RabbitMq(Secret),
+    /// None: demands are rows, and consumers claim them from the database.
+    Database,
     /// The broker within this process.
     Memory,
 }
@@ -93,8 +96,10 @@ pub enum BrokerUrl {
 impl BrokerUrl {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let wrong = |why: &str| ConfigError::new("PP_BROKER_URL", why);
-        if text == "memory:" {
-            return Ok(Self::Memory);
+        match text {
+            "memory:" => return Ok(Self::Memory),
+            "database:" => return Ok(Self::Database),
+            _ => {}
         }
         let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL: {error}")))?;
         match url.scheme() {
@@ -104,7 +109,7 @@ impl BrokerUrl {
             }
             "amqp" | "amqps" => Ok(Self::RabbitMq(Secret::from(text))),
             other => Err(wrong(&format!(
-                "unknown scheme `{other}`, expected amqp://, amqps:// or memory:"
+                "unknown scheme `{other}`, expected amqp://, amqps://, database: or memory:"
             ))),
         }
     }
@@ -138,6 +143,7 @@ mod tests {
             kind_queues: Vec::new(),
         };
         assert_eq!(args("memory:").address_or_memory(), Ok(BrokerUrl::Memory));
+        assert_eq!(args("database:").shared_address(), Ok(BrokerUrl::Database));
         assert!(args("amqp://u:p@h").shared_address().is_ok());
         assert!(args("amqps://u:p@h").shared_address().is_ok());
         let none = BrokerArgs {

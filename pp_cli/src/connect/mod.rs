@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::config::{BrokerArgs, BrokerUrl, CacheArgs, CacheUrl, DatabaseArgs, DatabaseUrl};
 use pp_lib::broker::AnyBroker;
 use pp_lib::broker::memory::Memory;
+use pp_lib::broker::rows::Rows;
 use pp_lib::cache::memory::MemoryCache;
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
@@ -83,6 +84,7 @@ pub async fn broker(
 ) -> Result<AnyBroker, StartError> {
     match address {
         BrokerUrl::Memory => Ok(Arc::new(Memory::default())),
+        BrokerUrl::Database => Ok(Arc::new(Rows)),
         BrokerUrl::RabbitMq(url) => rabbitmq::broker(url, args, trust, max_wait).await,
     }
 }
@@ -91,6 +93,7 @@ pub async fn broker(
 pub fn broker_when_needed(address: &BrokerUrl, args: &BrokerArgs, trust: &Trust) -> Result<AnyBroker, StartError> {
     match address {
         BrokerUrl::Memory => Ok(Arc::new(Memory::default())),
+        BrokerUrl::Database => Ok(Arc::new(Rows)),
         BrokerUrl::RabbitMq(url) => rabbitmq::broker_when_needed(url, args, trust),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod metrics;
 pub mod queues;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+pub mod rows;
 mod window;
 
 use std::sync::Arc;
@@ -268,6 +269,11 @@ pub trait Broker: Send + Sync {
 
     /// True if confirmed messages survive the end of this process.
     fn durable(&self) -> bool;
+
+    /// True if it carries messages. If not, consumers claim works from the store.
+    fn carries(&self) -> bool {
+        true
+    }
 }
 
 /// A shared broker of any kind.

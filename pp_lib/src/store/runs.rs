@@ -33,6 +33,10 @@ pub struct ClaimedRun {
     pub args: Json,
     /// The run.
     pub run: Run,
+    /// Earlier attempts that failed.
+    pub failures: i32,
+    /// Earlier attempts that lost their worker.
+    pub lost_leases: i32,
     /// The claim.
     pub claim: i64,
     /// Unix second of the claim, on the store's clock.
@@ -77,6 +81,8 @@ pub struct Extension {
 pub struct RunState {
     /// The row.
     pub id: WorkId,
+    /// The run of the claim.
+    pub asked: Run,
     /// Its run.
     pub run: Run,
     /// Its status.

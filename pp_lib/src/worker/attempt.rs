@@ -10,7 +10,7 @@ use crate::broker::Delivery;
 use crate::domain::{DemandedRow, Json, KindName, MessageId, Unique, WorkCode};
 use crate::kinds::{Context, Failure, Handler, Handling, Outlet, Policy};
 use crate::runtime::panic_text;
-use crate::store::{Completion, Guard, NewWork, Outcome, RunningAttempt};
+use crate::store::{ClaimedRun, Completion, Guard, NewWork, Outcome, RunningAttempt};
 use crate::worker::metrics::Meter;
 
 /// The handler of a kind and its policy.
@@ -96,6 +96,16 @@ impl Attempt {
             failures: row.failures,
             lost_leases: row.lost_leases,
             ..Self::new(message_id, args, row.work_code)
+        }
+    }
+
+    /// The attempt of a work that this worker has claimed.
+    pub(super) fn of_run(run: ClaimedRun) -> Self {
+        Self {
+            guard: Guard::Running(run.run),
+            failures: run.failures,
+            lost_leases: run.lost_leases,
+            ..Self::new(run.message_id, Some(run.args), run.work_code)
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{AnyBroker, Prefetch, Queue};
+use crate::claims::Claims;
 use crate::domain::{Json, KindName, WorkerName};
 use crate::feed::AnyFeed;
 use crate::kinds::{Context, Failure, Handler, Outlet, Policy};
@@ -81,7 +82,9 @@ pub struct Consumer {
     pub(super) attempts: Attempts,
     pub(super) settings: ConsumeSettings,
     /// Its name among the workers.
-    worker: Option<WorkerName>,
+    pub(super) worker: Option<WorkerName>,
+    /// Where it claims works, if they pass no broker.
+    pub(super) claims: Option<Claims>,
     pub(super) group_lock: GroupLock,
     /// Held by the batch under way that is not full.
     pub(super) turn: Mutex<()>,
@@ -138,6 +141,7 @@ impl Consumer {
             },
             settings,
             worker: None,
+            claims: None,
             group_lock: GroupLock::default(),
             turn: Mutex::default(),
         }
@@ -147,6 +151,13 @@ impl Consumer {
     #[must_use]
     pub fn following(mut self, policy: watch::Receiver<Policy>) -> Self {
         self.attempts.policy = policy;
+        self
+    }
+
+    /// The same consumer of a system without a broker: it claims its works from the store, under this name.
+    #[must_use]
+    pub fn claiming(mut self, claims: Claims) -> Self {
+        self.claims = Some(claims);
         self
     }
 

@@ -40,6 +40,9 @@ pub(super) struct RunningLane<'a> {
 impl RunningLane<'_> {
     /// Takes demands, and subscribes again after each failure.
     pub(super) async fn run(self, part: Part) {
+        if let Some(claims) = &self.consumer.claims {
+            return self.take_rows(claims, part).await;
+        }
         let mut retry = Retry::shown("taking demands", part);
         while !self.stop.is_cancelled() {
             let error = match self
@@ -193,7 +196,7 @@ impl RunningLane<'_> {
     }
 
     /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
-    async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
+    pub(super) async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
         let progress = self.consumer.run_all(&attempts).await;
         let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
         for (attempt, progress) in attempts.into_iter().zip(progress) {

@@ -16,6 +16,7 @@ mod keeper;
 mod lane;
 pub(crate) mod metrics;
 mod remaining;
+mod rows;
 mod running;
 
 pub use announcing::{announce, declare};

@@ -54,6 +54,7 @@ mod redrive;
 mod refusal;
 mod registry;
 mod retention;
+mod rows;
 mod searching;
 mod snapshots;
 mod store;

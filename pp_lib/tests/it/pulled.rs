@@ -11,6 +11,7 @@ use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
+use pp_lib::claims::ClaimRuns;
 use pp_lib::domain::{DemandedRow, Json, KindName, MessageId, Principal, Status, Variable, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
@@ -18,8 +19,8 @@ use pp_lib::kinds::{Declaration, Delivery, Failure, Policy, Registry};
 use pp_lib::maintenance::upkeep;
 use pp_lib::runtime::{Health, new_message_id};
 use pp_lib::serving::{
-    Caches, ClaimError, ClaimRuns, CreateWork, DemandIdentity, DemandService, DemandServing, Heartbeat, Over,
-    RunLimits, RunService, RunServing, RunToken, Serving, Works,
+    Caches, ClaimError, CreateWork, DemandIdentity, DemandService, DemandServing, Heartbeat, Over, RunLimits,
+    RunService, RunServing, RunToken, Serving, Works,
 };
 use pp_lib::store::{AnyStore, ClaimedRun, LetterFilter};
 use pp_lib::worker::QueueKeeper;

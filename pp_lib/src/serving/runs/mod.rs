@@ -3,55 +3,33 @@
 //! A claim makes a row `running` under a lease, and its token is the proof of that very run. So a worker that wakes up
 //! late has no say in a newer attempt.
 
-mod claimer;
 mod heard;
 mod reports;
 mod token;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::claimer::{Claimer, Waiting, hand_back};
 use self::heard::Heard;
 use self::reports::Reports;
 use super::actors::{Mailbox, MailboxOptions, Reply, open};
 use super::{Actor, ActorError, Works};
-use crate::domain::{KindName, Work, WorkerName};
+use crate::claims::{ClaimRuns, Claims, ClaimsError};
+use crate::domain::{KindName, Work};
 use crate::feed::AnyFeed;
 use crate::kinds::{Delivery, KnownKind, Registry, UnknownKind};
 use crate::log_repeated;
-use crate::runtime::supervise;
 use crate::store::{self, AnyStore, ClaimedRun, RunningWork, WorkerRow};
 
 pub use self::reports::{Beat, Heartbeat, Over, RunEnd};
 pub use self::token::{RunToken, RunTokenError};
 
-/// The most workers that wait in one process.
-const MOST_WAITING: usize = 10_000;
 /// The most requests that one batch of reports joins.
 const BATCH: usize = 512;
-
-/// A worker's question for works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimRuns {
-    /// The kinds that it does.
-    pub kinds: Vec<KindName>,
-    /// Its name.
-    pub worker: WorkerName,
-    /// The most works that it takes.
-    pub max: u16,
-    /// The longest wait for the first one.
-    pub wait: Duration,
-    /// Its longest silence about each.
-    pub lease: Duration,
-}
 
 /// The reason why a worker gets no works of a kind.
 #[derive(Clone, Debug)]
@@ -64,6 +42,17 @@ pub enum ClaimError {
     Actor(ActorError),
 }
 
+impl From<ClaimsError> for ActorError {
+    fn from(error: ClaimsError) -> Self {
+        match error {
+            ClaimsError::Overloaded => Self::Overloaded,
+            ClaimsError::Stopped => Self::Stopped,
+            ClaimsError::Failed => Self::Failed,
+            ClaimsError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 type Ends = Vec<(RunToken, RunEnd)>;
 type Ended = Vec<Result<Work, Over>>;
 type Beats = Vec<Result<Beat, Over>>;
@@ -72,11 +61,10 @@ type Beats = Vec<Result<Beat, Over>>;
 #[derive(Clone)]
 pub struct RunService {
     store: AnyStore,
-    feed: AnyFeed,
     kinds: Registry,
     works: Works,
     heard: Arc<Heard>,
-    waiting: mpsc::Sender<Waiting>,
+    claims: Claims,
     ends: Mailbox<Ends, Ended>,
     beats: Mailbox<Vec<Heartbeat>, Beats>,
 }
@@ -105,22 +93,8 @@ impl RunServing {
         shutdown: CancellationToken,
     ) -> (Self, RunService) {
         let (actor, heard) = (Actor::default(), Arc::new(Heard::default()));
-        let (waiting, incoming) = mpsc::channel(MOST_WAITING);
-        let claimer = Claimer {
-            store: Arc::clone(store),
-            feed: Arc::clone(feed),
-            kinds: kinds.clone(),
-            incoming,
-            waiting: VecDeque::new(),
-        };
-        let token = shutdown.clone();
-        actor.spawn(supervise(
-            "claims of workers",
-            None,
-            shutdown.clone(),
-            claimer,
-            move |claimer| claimer.run(token.clone()).boxed(),
-        ));
+        let (claims, claiming) = Claims::new(store, feed, kinds, shutdown.clone());
+        actor.spawn(claiming);
         actor.spawn({
             let (heard, store) = (Arc::clone(&heard), Arc::clone(store));
             async move { heard.run(&store, &shutdown).await }
@@ -158,11 +132,10 @@ impl RunServing {
         );
         let service = RunService {
             store: Arc::clone(store),
-            feed: Arc::clone(feed),
             kinds: kinds.clone(),
             works,
             heard,
-            waiting,
+            claims,
             ends,
             beats,
         };
@@ -196,42 +169,14 @@ impl RunService {
             lease = lease.min(known.policy.timeout);
         }
         self.heard.note(&wanted.worker, &wanted.kinds);
-        let mut kinds = wanted.kinds;
-        kinds.sort_unstable();
-        kinds.dedup();
-        let (reply, mut answer) = oneshot::channel();
-        let waiting = Waiting {
-            kinds,
-            worker: wanted.worker,
-            lease,
-            max: usize::from(wanted.max),
-            until: Instant::now() + wanted.wait,
-            reply,
-        };
-        self.waiting.try_send(waiting).map_err(|error| {
-            ClaimError::Actor(match error {
-                mpsc::error::TrySendError::Full(_) => ActorError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => ActorError::Stopped,
-            })
-        })?;
-        let runs = tokio::select! {
-            biased;
-            runs = &mut answer => runs.unwrap_or(Err(ActorError::Failed)).map_err(ClaimError::Actor)?,
-            () = left => {
-                answer.close();
-                // Works may have come at this very moment.
-                if let Ok(Ok(runs)) = answer.try_recv() {
-                    self.give_back(runs).await;
-                }
-                Vec::new()
-            }
-        };
+        let runs = self.claims.claim(ClaimRuns { lease, ..wanted }, left).await;
+        let runs = runs.map_err(|error| ClaimError::Actor(error.into()))?;
         Ok(runs.into_iter().map(|run| (RunToken::of(&run, lease), run)).collect())
     }
 
     /// Makes claimed works pending again that did not get to their worker.
     pub async fn give_back(&self, runs: Vec<ClaimedRun>) {
-        hand_back(&self.store, &self.feed, runs).await;
+        self.claims.give_back(runs).await;
     }
 
     /// Ends runs. Returns for each, in order, the work as it is now, or why the run is over. The same end again has the

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::RunToken;
-use crate::domain::{Json, KindName, PART_BYTES, Progress, Status, Work, WorkId, is_full, parts};
+use crate::domain::{Json, KindName, PART_BYTES, Progress, Run, Status, Work, WorkId, is_full, parts};
 use crate::feed::AnyFeed;
 use crate::kinds::{Failure, Policy, Registry};
 use crate::store::{
@@ -45,6 +45,15 @@ impl Over {
     }
 }
 
+/// A run of a work.
+type RunKey = (WorkId, Run);
+
+impl RunToken {
+    fn key(&self) -> RunKey {
+        (self.held.id, self.held.run)
+    }
+}
+
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -79,30 +88,35 @@ impl Reports {
     /// Records ends of runs. Returns for each the work as it is now, or why the run is over.
     pub(super) async fn end(&self, ends: &[(RunToken, RunEnd)]) -> Result<Vec<std::result::Result<Work, Over>>> {
         let failing = ends.iter().filter(|(_, end)| end.is_err()).map(|(token, _)| token);
-        let failures: HashMap<WorkId, i32> = (self.states(failing).await?.into_iter())
-            .map(|(id, state)| (id, state.failures))
-            .collect();
-        let mut by_kind: BTreeMap<&KindName, Vec<Completion>> = BTreeMap::new();
+        let failing = self.states(failing).await?;
+        // A statement takes one run of a work. Others of the same work, which one at most can end, follow in the next one.
+        let mut turns: Vec<BTreeMap<&KindName, Vec<Completion>>> = Vec::new();
         let mut seen: HashSet<&HeldRun> = HashSet::new();
+        let mut runs_of: HashMap<WorkId, usize> = HashMap::new();
         for (token, end) in ends {
             // A run that stands here twice is ended once; the other one is told of it.
             if seen.insert(&token.held) {
-                let failures = failures.get(&token.held.id).copied().unwrap_or_default();
+                let failures = failing.get(&token.key()).map_or(0, |state| state.failures);
                 let outcome = self
                     .policy(token.kind())
                     .outcome(self.args_limit, failures, end.clone());
-                by_kind
+                let turn = runs_of.entry(token.held.id).or_default();
+                if turns.len() == *turn {
+                    turns.push(BTreeMap::new());
+                }
+                turns[*turn]
                     .entry(token.kind())
                     .or_default()
                     .push(completion(token, outcome));
+                *turn += 1;
             }
         }
-        for (kind, completions) in &by_kind {
+        for (kind, completions) in turns.iter().flatten() {
             self.complete(kind, completions).await?;
         }
         // A repetition finds what the first one did, so all are answered from what is there now.
         let states = self.states(ends.iter().map(|(token, _)| token)).await?;
-        let own = |(token, end): &(RunToken, RunEnd)| match states.get(&token.held.id) {
+        let own = |(token, end): &(RunToken, RunEnd)| match states.get(&token.key()) {
             Some(state) if is_own_end(token, state, end) => Ok(token.held.id),
             state => Err(over(token, state)),
         };
@@ -152,7 +166,7 @@ impl Reports {
                 lease_until: Some(until),
                 cancel_requested: until > ends_on(&beat.run),
             }),
-            None => match over(&beat.run, states.get(&beat.run.held.id)) {
+            None => match over(&beat.run, states.get(&beat.run.key())) {
                 Over::Cancelled => Ok(Beat {
                     lease_until: None,
                     cancel_requested: true,
@@ -215,12 +229,12 @@ impl Reports {
         }
     }
 
-    async fn states<'a>(&self, tokens: impl Iterator<Item = &'a RunToken>) -> Result<HashMap<WorkId, RunState>> {
+    async fn states<'a>(&self, tokens: impl Iterator<Item = &'a RunToken>) -> Result<HashMap<RunKey, RunState>> {
         let held: Vec<HeldRun> = tokens.map(|token| token.held.clone()).collect();
         let mut states = HashMap::new();
         for part in held.chunks(AT_ONCE) {
             let of_part = self.store.run_states(part).await?;
-            states.extend(of_part.into_iter().map(|state| (state.id, state)));
+            states.extend(of_part.into_iter().map(|state| ((state.id, state.asked), state)));
         }
         Ok(states)
     }

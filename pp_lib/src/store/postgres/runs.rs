@@ -36,6 +36,10 @@ struct ClaimedRow {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
     #[diesel(sql_type = BigInt)]
     claim: i64,
     #[diesel(sql_type = BigInt)]
@@ -45,7 +49,8 @@ struct ClaimedRow {
 }
 
 /// The columns of a [`ClaimedRow`].
-const CLAIMED: &str = "id, kind, message_id, work_code, args::text AS args, generation, attempt, claim,
+const CLAIMED: &str = "id, kind, message_id, work_code, args::text AS args, generation, attempt, failures,
+    lost_leases, claim,
     extract(epoch FROM due_set_on)::bigint AS began_on, extract(epoch FROM lease_until)::bigint AS lease_until";
 
 impl ClaimedRow {
@@ -61,6 +66,8 @@ impl ClaimedRow {
                 generation: self.generation,
                 attempt: self.attempt,
             },
+            failures: self.failures,
+            lost_leases: self.lost_leases,
             claim: self.claim,
             began_on: self.began_on,
             lease_until: self.lease_until,
@@ -90,6 +97,10 @@ struct ExtendedRow {
 struct StateRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Integer)]
+    asked_generation: i32,
+    #[diesel(sql_type = Integer)]
+    asked_attempt: i32,
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Integer)]
@@ -228,7 +239,7 @@ impl Runs for PostgresStore {
         self.run(move |connection| {
             // Each attempt that does not finish its work ends with one event.
             let rows: Vec<StateRow> = sql_query(format!(
-                "SELECT works.id, works.generation, works.attempt, status::text AS status, claim, failures,
+                "SELECT works.id, input.generation AS asked_generation, input.attempt AS asked_attempt, works.generation, works.attempt, status::text AS status, claim, failures,
                     deleted_on IS NOT NULL AS is_deleted, EXISTS (
                         SELECT FROM events WHERE work_id = works.id AND variable = 'work/redriven'
                             AND events.generation = input.generation + 1
@@ -249,6 +260,10 @@ impl Runs for PostgresStore {
             let of_row = |row: StateRow| {
                 Ok(RunState {
                     id: WorkId(row.id),
+                    asked: Run {
+                        generation: row.asked_generation,
+                        attempt: row.asked_attempt,
+                    },
                     run: Run {
                         generation: row.generation,
                         attempt: row.attempt,

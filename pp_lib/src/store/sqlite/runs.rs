@@ -35,6 +35,10 @@ struct ClaimedRow {
     generation: i32,
     #[diesel(sql_type = Integer)]
     attempt: i32,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Integer)]
+    lost_leases: i32,
     #[diesel(sql_type = BigInt)]
     claim: i64,
     #[diesel(sql_type = BigInt)]
@@ -55,6 +59,8 @@ impl ClaimedRow {
                 generation: self.generation,
                 attempt: self.attempt,
             },
+            failures: self.failures,
+            lost_leases: self.lost_leases,
             claim: self.claim,
             began_on: unix_seconds(self.began_on),
             lease_until: unix_seconds(self.lease_until),
@@ -84,6 +90,10 @@ struct ExtendedRow {
 struct StateRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
+    #[diesel(sql_type = Integer)]
+    asked_generation: i32,
+    #[diesel(sql_type = Integer)]
+    asked_attempt: i32,
     #[diesel(sql_type = Integer)]
     generation: i32,
     #[diesel(sql_type = Integer)]
@@ -222,7 +232,7 @@ impl Runs for SqliteStore {
         self.read(move |connection| {
             // Each attempt that does not finish its work ends with one event.
             let rows: Vec<StateRow> = sql_query(format!(
-                "SELECT works.id, works.generation, works.attempt, works.status, claim, failures,
+                "SELECT works.id, input.value ->> 2 AS asked_generation, input.value ->> 3 AS asked_attempt, works.generation, works.attempt, works.status, claim, failures,
                      deleted_on IS NOT NULL AS is_deleted, EXISTS (
                          SELECT 1 FROM events WHERE work_id = works.id AND variable = 'work/redriven'
                              AND events.generation = (input.value ->> 2) + 1
@@ -241,6 +251,10 @@ impl Runs for SqliteStore {
             let of_row = |row: StateRow| {
                 Ok(RunState {
                     id: WorkId(row.id),
+                    asked: Run {
+                        generation: row.asked_generation,
+                        attempt: row.asked_attempt,
+                    },
                     run: Run {
                         generation: row.generation,
                         attempt: row.attempt,
@@ -354,7 +368,8 @@ fn claim(connection: &mut SqliteConnection, kinds: &[KindName], places: &[Place]
              )
          ) AS due JOIN json_each(?2) AS place ON place.key = due.number
          WHERE works.id = due.id AND due.before < {CLAIMED_BYTES}
-         RETURNING works.id, kind, message_id, work_code, args, generation, attempt, claim, due_set_on AS began_on,
+         RETURNING works.id, kind, message_id, work_code, args, generation, attempt, failures, lost_leases, claim,
+             due_set_on AS began_on,
              lease_until"
     ))
     .bind::<Text, _>(kinds)

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::claims::ClaimsError;
 use crate::domain::{KindName, WorkerName, is_full};
 use crate::feed::AnyFeed;
 use crate::kinds::Registry;
 use crate::log_repeated;
-use crate::serving::ActorError;
 use crate::store::{AnyStore, CLAIMED_BYTES, ClaimedRun, Place, Result, RunningAttempt};
 
 /// The longest time between two looks at what is due, in case a wake-up was lost.
@@ -34,7 +34,7 @@ pub(super) struct Waiting {
     pub(super) lease: Duration,
     pub(super) max: usize,
     pub(super) until: Instant,
-    pub(super) reply: oneshot::Sender<std::result::Result<Vec<ClaimedRun>, ActorError>>,
+    pub(super) reply: oneshot::Sender<std::result::Result<Vec<ClaimedRun>, ClaimsError>>,
 }
 
 /// The task.

@@ -238,6 +238,27 @@ fn beyond_the_rate_a_key_waits_and_others_do_not() {
 }
 
 #[test]
+fn a_key_without_the_scope_counts_for_itself_and_not_for_its_address() {
+    let server = limited(5);
+    let (reader, other) = (key(&server, "reader", "read"), key(&server, "other", "read"));
+    let post = |key: &str| {
+        let headers = [("authorization", bearer(key))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        send(server.address, "POST", "/work", &headers, None)
+    };
+    until("a key is asked for", || {
+        sleep(Duration::from_millis(300));
+        get(&server, "/stats", &[]).status == 401
+    });
+    let answers: Vec<Answer> = (0..20).map(|_| post(&reader)).collect();
+    assert_eq!(code(&answers[0], 403), "missing_scope");
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert_eq!(code(refused, 429), "too_many_requests");
+    assert_eq!(code(&get(&server, "/stats", &[]), 401), "unauthorized");
+    assert_eq!(code(&post(&other), 403), "missing_scope");
+}
+
+#[test]
 fn wrong_keys_count_for_the_address_that_tries_them() {
     let server = limited(5);
     key(&server, "one", "read");

@@ -31,7 +31,9 @@ use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
 use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
-use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ProbeListener, ServerOptions, known_host, serve_app};
+use pp_http::{
+    Budget, HostName, Hosts, LEAST_RATE, OriginName, Peers, ProbeListener, ServerOptions, known_host, serve_app,
+};
 use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -278,6 +280,7 @@ pub async fn run(
         peer_connections: config.peer_connections,
         head_timeout: config.request_timeout,
         unread: config.unread,
+        least_rate: LEAST_RATE,
         grace: config.grace,
     };
     serve_app(options, config.identity, listener, signal, app).await?;

@@ -11,6 +11,7 @@ mod contain;
 mod error;
 mod etag;
 mod idempotent;
+mod prefix;
 mod query;
 mod rates;
 mod request_id;
@@ -50,6 +51,7 @@ use self::rates::Rates;
 
 pub use access::Asking;
 pub use args::{ApiArgs, Auth, Rate, bind};
+pub use prefix::PathPrefix;
 pub use routes::needed_scopes;
 
 /// The limits of requests and of the server.
@@ -67,6 +69,8 @@ pub struct Config {
     pub hosts: Vec<HostName>,
     /// The origins whose pages may use it from a browser.
     pub origins: Vec<OriginName>,
+    /// The path prefix that a proxy takes away.
+    pub prefix: PathPrefix,
     /// The requests that one key or one peer may send in a second.
     pub rate: Option<NonZeroU32>,
     /// The maximum number of connections.

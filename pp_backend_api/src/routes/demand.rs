@@ -30,7 +30,10 @@ pub(super) async fn demand(
     let demand = api.ask(api.demands.demand(kind, args, unique, identity)).await?;
     let mut response = HttpResponse::Accepted();
     response
-        .insert_header((LOCATION, format!("/work/code/{}", demand.work_code.as_str())))
+        .insert_header((
+            LOCATION,
+            format!("{}/work/code/{}", api.config.prefix, demand.work_code.as_str()),
+        ))
         .insert_header((ETAG, DEMAND_TAG));
     answer::send_json(&api.answers, response, &ProvisionalWork::from(demand))
 }

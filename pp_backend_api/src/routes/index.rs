@@ -1,8 +1,10 @@
 //! `/`: the list of routes.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use pp_http::NoQuery;
 use serde_json::{Value, json};
+
+use crate::Api;
 
 const ROUTES: [(&str, &str, &str); 34] = [
     (
@@ -113,10 +115,11 @@ const ROUTES: [(&str, &str, &str); 34] = [
     ("GET", "/", "this list"),
 ];
 
-pub(super) async fn index(_: NoQuery) -> HttpResponse {
+pub(super) async fn index(api: web::Data<Api>, _: NoQuery) -> HttpResponse {
+    let prefix = &api.config.prefix;
     let routes: Vec<Value> = ROUTES
         .iter()
-        .map(|(method, path, does)| json!({"method": method, "path": path, "does": does}))
+        .map(|(method, path, does)| json!({"method": method, "path": format!("{prefix}{path}"), "does": does}))
         .collect();
     HttpResponse::Ok().json(json!({
         "name": "pp_backend_api",

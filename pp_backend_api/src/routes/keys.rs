@@ -126,7 +126,7 @@ pub(super) async fn audit(api: web::Data<Api>, request: HttpRequest) -> Result<H
     let before = page.before.map(|text| number("before", &text)).transpose()?;
     let rows = api.ask(api.keys.store().audit(&filter, before, limit + 1)).await?;
     answer::send_page(
-        &api.answers,
+        &api,
         &rows,
         limit,
         |_| 0,
@@ -158,19 +158,20 @@ pub(super) async fn sign_in(
     find(&api.keys, key)
         .await
         .ok_or_else(|| unauthorized("this API key is not valid: it is mistyped or was revoked"))?;
-    Ok(with_cookie(&request, key, ""))
+    Ok(with_cookie(&api, &request, key, ""))
 }
 
-pub(super) async fn sign_out(request: HttpRequest, _: NoQuery) -> HttpResponse {
-    with_cookie(&request, "", "; Max-Age=0")
+pub(super) async fn sign_out(api: web::Data<Api>, request: HttpRequest, _: NoQuery) -> HttpResponse {
+    with_cookie(&api, &request, "", "; Max-Age=0")
 }
 
-fn with_cookie(request: &HttpRequest, value: &str, end: &str) -> HttpResponse {
+fn with_cookie(api: &Api, request: &HttpRequest, value: &str, end: &str) -> HttpResponse {
+    let prefix = &api.config.prefix;
     let secure = if is_secure(request) { "; Secure" } else { "" };
     HttpResponse::build(StatusCode::NO_CONTENT)
         .insert_header((
             SET_COOKIE,
-            format!("{COOKIE_NAME}={value}; HttpOnly; SameSite=Strict; Path=/{secure}{end}"),
+            format!("{COOKIE_NAME}={value}; HttpOnly; SameSite=Strict; Path={prefix}/{secure}{end}"),
         ))
         .finish()
 }

@@ -41,10 +41,10 @@ pub(super) async fn create(
         .map_or_else(CreateWork::default, |Object(wanted)| wanted);
     Caller::of(&request).may_create(&wanted.kind)?;
     api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
-    let works = api.works.clone();
+    let (works, prefix) = (api.works.clone(), api.config.prefix.clone());
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
         let created = works.create(wanted, seed).await?;
-        let location = (LOCATION.to_string(), format!("/work/{}", created.work.id));
+        let location = (LOCATION.to_string(), format!("{prefix}/work/{}", created.work.id));
         idempotent::ok_json(&created, vec![location, (ETAG.to_string(), tag(&created.work))])
     })
     .await
@@ -123,7 +123,7 @@ pub(super) async fn events(
     // One more event than requested shows if there is a next page.
     let events = api.works.events(id, after.unwrap_or(0), limit + 1);
     let events = api.ask(events).await?.ok_or_else(no_such_work)?;
-    answer::send_page(&api.answers, &events, limit, Event::bytes, |last| {
+    answer::send_page(&api, &events, limit, Event::bytes, |last| {
         format!("{}?limit={limit}&after={}", request.path(), last.id)
     })
 }

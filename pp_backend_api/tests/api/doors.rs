@@ -199,6 +199,48 @@ fn pages_of_other_origins_read_and_change_nothing() {
     }
 }
 
+#[test]
+fn links_begin_with_the_path_that_a_proxy_takes_away() {
+    let plain = server();
+    let behind = server_with(Config {
+        prefix: "/tools/pp".parse().unwrap(),
+        ..CONFIG
+    });
+    for (server, prefix) in [(&plain, ""), (&behind, "/tools/pp")] {
+        let post = |path: &str, body: &str, headers: &[(&str, &str)]| {
+            let headers = [&[("content-type", "application/json")], headers].concat();
+            send(server.address, "POST", path, &headers, Some(body.as_bytes()))
+        };
+        let once = [("idempotency-key", "once")];
+        for _ in 0..2 {
+            let created = post("/work", r#"{"add_up_to":5}"#, &once);
+            assert_eq!(created.header("location"), format!("{prefix}/work/1"));
+        }
+        post("/work", "", &[]);
+        assert_eq!(post("/work/1/cancel", "", &[]).status, 200, "a second event");
+        let demanded = post("/work/demand", "", &[]);
+        let code = demanded.json()["work_code"].as_str().unwrap().to_owned();
+        assert_eq!(demanded.header("location"), format!("{prefix}/work/code/{code}"));
+        for (path, next) in [
+            ("/work/search?limit=1", "/work/search?limit=1&before="),
+            ("/work/1/events?limit=1", "/work/1/events?limit=1&after="),
+        ] {
+            let link = get(server, path, &[]).header("link").to_owned();
+            assert!(link.starts_with(&format!("<{prefix}{next}")), "{link}");
+        }
+        let routes = get(server, "/", &[]).json()["routes"].clone();
+        let listed = |path: &str| routes.as_array().unwrap().iter().any(|route| route["path"] == path);
+        assert!(
+            listed(&format!("{prefix}/work/{{id}}")) && listed(&format!("{prefix}/")),
+            "{routes}"
+        );
+        let cookie = send(server.address, "DELETE", "/session", &[], None)
+            .header("set-cookie")
+            .to_owned();
+        assert!(cookie.contains(&format!("; Path={prefix}/;")), "{cookie}");
+    }
+}
+
 /// A server for which this many requests a second are enough.
 fn limited(per_second: u32) -> Embedded {
     server_with(Config {

@@ -11,6 +11,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, web};
 use pp_lib::access::{ApiKey, KeyRing};
 use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
+use pp_lib::serving::BoundedKey;
 
 use crate::Api;
 use crate::error::ApiError;
@@ -90,6 +91,12 @@ impl Caller {
             principal,
             key: Some(key),
         }
+    }
+
+    /// The key, if it has a bound of works in a day.
+    pub(crate) fn bounded_key(&self) -> Option<BoundedKey> {
+        let key = self.key.as_ref()?;
+        key.works_per_day.map(|most| BoundedKey { id: key.id, most })
     }
 
     /// Fails unless works of this kind may be created.

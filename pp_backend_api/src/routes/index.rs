@@ -94,7 +94,7 @@ const ROUTES: [(&str, &str, &str); 34] = [
     (
         "POST",
         "/key",
-        "make an API key; {\"name\":name,\"scopes\":\"read,create:user.mail\"}",
+        "make an API key; {\"name\":name,\"scopes\":\"read,create:user.mail\",\"works_per_day\":n}",
     ),
     ("GET", "/key", "the API keys, without their secrets"),
     ("DELETE", "/key/{id}", "end an API key"),

@@ -5,7 +5,7 @@ use actix_web::http::header::SET_COOKIE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{ApiKeyId, KeyInfo, KeyLabel, Scopes};
+use pp_lib::domain::{ApiKeyId, KeyInfo, KeyLabel, Scopes, WorksPerDay};
 use pp_lib::store::{AuditFilter, KeyCreated, MOST_KEYS, NewKey};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded::Serializer;
@@ -27,6 +27,7 @@ const LONGEST: usize = 300;
 struct Wanted {
     name: KeyLabel,
     scopes: Scopes,
+    works_per_day: Option<WorksPerDay>,
 }
 
 /// A key in the one answer that has its secret.
@@ -60,11 +61,12 @@ pub(super) async fn create(
     _: NoQuery,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let Object(Wanted { name, scopes }): Object<Wanted> = body::parse(&request, &body.bytes)?;
+    let Object(wanted): Object<Wanted> = body::parse(&request, &body.bytes)?;
     let key = ApiKey::random();
     let new = NewKey {
-        name,
-        scopes,
+        name: wanted.name,
+        scopes: wanted.scopes,
+        works_per_day: wanted.works_per_day,
         digest: key.digest(),
     };
     let by = Caller::of(&request).principal;

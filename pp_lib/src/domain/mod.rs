@@ -21,6 +21,7 @@ mod work_code;
 
 pub use access::{
     ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError,
+    WorksPerDay, WorksPerDayError,
 };
 pub use add_up_to::{AddUpTo, AddUpToError};
 pub use dead_letter::{DeadLetter, DeadLetterId};

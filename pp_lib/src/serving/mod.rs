@@ -38,7 +38,7 @@ pub use provisional::ProvisionalWork;
 pub use read::{Read, Source, WorkOrDemand};
 pub use refresher::Refresher;
 pub use tiered::Near;
-pub use works::Works;
+pub use works::{BoundedKey, Works};
 
 /// The caches of a process.
 #[derive(Clone)]

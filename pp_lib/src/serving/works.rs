@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work, WorkCode,
-    WorkId,
+    ApiKeyId, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work,
+    WorkCode, WorkId, WorksPerDay,
 };
 use crate::serving::gate::Gate;
 use crate::serving::metrics;
@@ -24,6 +24,15 @@ use crate::store::{Changed, LetterFilter, Search, Selection};
 #[derive(Clone)]
 pub struct Works(Arc<Inner>);
 
+/// A key with a bound of the works that it may create in a day.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundedKey {
+    /// The key.
+    pub id: ApiKeyId,
+    /// Its bound.
+    pub most: WorksPerDay,
+}
+
 struct Inner {
     store: StoreHandle,
     reader: Reader,
@@ -32,6 +41,7 @@ struct Inner {
 }
 
 struct Gates {
+    counts: Gate,
     creates: Gate,
     bulks: Gate,
     updates: Gate,
@@ -62,6 +72,7 @@ impl Works {
         let batched = |name| Gate::new(name, options.mailbox.saturating_mul(2), usize::MAX, &tasks);
         let single = |name| Gate::new(name, options.mailbox, options.read_lanes, &tasks);
         let gates = Gates {
+            counts: single("works: count"),
             creates: batched("works: create"),
             ids: batched("works: by id"),
             codes: batched("works: by code"),
@@ -94,6 +105,17 @@ impl Works {
 
     pub(super) fn store(&self) -> &StoreHandle {
         &self.0.store
+    }
+
+    /// Counts works that the caller is about to create for its key, if that has a bound. Works that are not created after all
+    /// stay counted.
+    pub async fn count(&self, key: Option<BoundedKey>, works: usize) -> Result<(), ActorError> {
+        let Some(BoundedKey { id, most }) = key else {
+            return Ok(());
+        };
+        let (store, works) = (self.0.store.clone(), u32::try_from(works).unwrap_or(u32::MAX));
+        let counting = async move { store.count_works(id, works, most).await };
+        self.0.gates.counts.run(counting).await
     }
 
     /// Creates a work under this identity, or returns the work that already has it or its `unique`. The work is committed

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::dead_letters::{LetterFilter, Selection};
 use super::error::Result;
-use crate::domain::{ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, Principal, Scopes};
+use crate::domain::{ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, Principal, Scopes, WorksPerDay};
 
 /// The most valid keys of a store.
 pub const MOST_KEYS: usize = 1_000;
@@ -20,6 +20,8 @@ pub struct NewKey {
     pub name: KeyLabel,
     /// What it allows.
     pub scopes: Scopes,
+    /// The most works that it may create in a day.
+    pub works_per_day: Option<WorksPerDay>,
     /// SHA-256 of the key.
     pub digest: KeyDigest,
 }
@@ -33,6 +35,18 @@ pub enum KeyCreated {
     NameTaken,
     /// There are [`MOST_KEYS`] valid keys.
     TooMany,
+}
+
+/// The result of counting works of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorksCounted {
+    /// They may be created.
+    Within,
+    /// They would be too many. Nothing was counted.
+    Beyond {
+        /// Until the next day begins.
+        next_day_in: Duration,
+    },
 }
 
 /// The API keys.
@@ -56,6 +70,9 @@ pub trait ApiKeys: Send + Sync {
 
     /// A number that is another one after each change of the keys.
     async fn keys_revision(&self) -> Result<i64>;
+
+    /// Counts works that a key is about to create, unless there would be more than `most` of them in this day (UTC).
+    async fn count_works(&self, id: ApiKeyId, works: u32, most: WorksPerDay) -> Result<WorksCounted>;
 }
 
 /// The rows of the audit that a caller wants. All given conditions must hold.

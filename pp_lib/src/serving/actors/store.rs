@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::{Actor, ActorError};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Principal, Stats, Unique, Work, WorkCode,
-    WorkId, is_full, parts,
+    ApiKeyId, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Principal, Stats, Unique, Work,
+    WorkCode, WorkId, WorksPerDay, is_full, parts,
 };
 use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, LetterFilter, NewWork, RequestKey, Search, Selection, StoreError,
+    Answer, Answered, AnyStore, Begin, Begun, Changed, LetterFilter, NewWork, RequestKey, Search, Selection,
+    StoreError, WorksCounted,
 };
 
 /// The delay before an updated work is computed. Further updates within it cost no extra computation.
@@ -269,6 +270,20 @@ impl StoreHandle {
 
     pub(in crate::serving) async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
         logged("store: release key", self.store.release_key(key, seed).await)
+    }
+
+    /// Counts works that a key is about to create.
+    pub(in crate::serving) async fn count_works(
+        &self,
+        key: ApiKeyId,
+        works: u32,
+        most: WorksPerDay,
+    ) -> Result<(), ActorError> {
+        let counted = self.store.count_works(key, works, most).await;
+        match logged("store: count works of a key", counted)? {
+            WorksCounted::Within => Ok(()),
+            WorksCounted::Beyond { next_day_in } => Err(ActorError::TooManyToday { most, next_day_in }),
+        }
     }
 
     /// The counters of all works. Callers that wait during a read share the next one.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{ApiKeyId, KeyInfo, Principal};
-use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, MOST_KEYS, NewKey};
+use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, MOST_KEYS, NewKey, WorksCounted};
 
 fn new(name: &str, scopes: &str) -> NewKey {
     NewKey {
         name: name.parse().unwrap(),
         scopes: scopes.parse().unwrap(),
+        works_per_day: None,
         digest: ApiKey::random().digest(),
     }
 }
@@ -59,6 +60,47 @@ pub async fn keys_are_valid_until_they_are_revoked(store: AnyStore) {
         ]
     );
     assert!(rows.iter().all(|row| !row.details.as_str().contains("digest")));
+}
+
+/// Calls at the same time count no more than the bound, each all of its works or none.
+pub async fn works_of_a_key_are_counted_up_to_its_bound(store: AnyStore) {
+    let bounded = NewKey {
+        works_per_day: Some(10.try_into().unwrap()),
+        ..new("bounded", "create")
+    };
+    let key = create(&store, &bounded).await;
+    assert_eq!(key.works_per_day, bounded.works_per_day);
+    assert_eq!(store.valid_keys().await.unwrap(), [(bounded.digest, key.clone())]);
+    let details = store.audit(&AuditFilter::default(), None, 1).await.unwrap()[0]
+        .details
+        .clone();
+    assert!(details.as_str().contains(r#""works_per_day":10"#), "{details}");
+
+    let most = key.works_per_day.unwrap();
+    let count = |works| {
+        let (store, id) = (store.clone(), key.id);
+        async move { store.count_works(id, works, most).await.unwrap() }
+    };
+    assert!(matches!(count(11).await, WorksCounted::Beyond { .. }));
+    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(count(3))).collect();
+    let mut within = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            WorksCounted::Within => within += 1,
+            WorksCounted::Beyond { next_day_in } => {
+                assert!((1..=86_400).contains(&next_day_in.as_secs()), "{next_day_in:?}");
+            }
+        }
+    }
+    // Unless a day ended meanwhile, which is one in some millions.
+    assert_eq!(within, 3);
+    assert_eq!(count(1).await, WorksCounted::Within);
+    assert!(matches!(count(1).await, WorksCounted::Beyond { .. }));
+    let other = create(&store, &new("other", "create")).await;
+    assert_eq!(
+        store.count_works(other.id, 10, most).await.unwrap(),
+        WorksCounted::Within
+    );
 }
 
 /// Calls at the same time make one key, and none is made where there is an admin key.

@@ -17,7 +17,7 @@ use crate::serving::metrics;
 use crate::serving::read::Reader;
 use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
-use crate::store::{Changed, LetterFilter, Search, Selection};
+use crate::store::{Changed, KeyWorks, LetterFilter, Search, Selection};
 
 /// Creates, changes and reads works for the API. Every call fails if the store refuses it or cannot be reached, or if
 /// too many calls wait. Clones share their state.
@@ -41,7 +41,6 @@ struct Inner {
 }
 
 struct Gates {
-    counts: Gate,
     creates: Gate,
     bulks: Gate,
     updates: Gate,
@@ -72,7 +71,6 @@ impl Works {
         let batched = |name| Gate::new(name, options.mailbox.saturating_mul(2), usize::MAX, &tasks);
         let single = |name| Gate::new(name, options.mailbox, options.read_lanes, &tasks);
         let gates = Gates {
-            counts: single("works: count"),
             creates: batched("works: create"),
             ids: batched("works: by id"),
             codes: batched("works: by code"),
@@ -113,9 +111,8 @@ impl Works {
         let Some(BoundedKey { id, most }) = key else {
             return Ok(());
         };
-        let (store, works) = (self.0.store.clone(), u32::try_from(works).unwrap_or(u32::MAX));
-        let counting = async move { store.count_works(id, works, most).await };
-        self.0.gates.counts.run(counting).await
+        let works = u32::try_from(works).unwrap_or(u32::MAX);
+        self.0.store.count_works(KeyWorks { id, works, most }).await
     }
 
     /// Creates a work under this identity, or returns the work that already has it or its `unique`. The work is committed

@@ -37,6 +37,17 @@ pub enum KeyCreated {
     TooMany,
 }
 
+/// Works that a key is about to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyWorks {
+    /// The key.
+    pub id: ApiKeyId,
+    /// Their number.
+    pub works: u32,
+    /// The most works of the key in a day.
+    pub most: WorksPerDay,
+}
+
 /// The result of counting works of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorksCounted {
@@ -71,8 +82,29 @@ pub trait ApiKeys: Send + Sync {
     /// A number that is another one after each change of the keys.
     async fn keys_revision(&self) -> Result<i64>;
 
-    /// Counts works that a key is about to create, unless there would be more than `most` of them in this day (UTC).
-    async fn count_works(&self, id: ApiKeyId, works: u32, most: WorksPerDay) -> Result<WorksCounted>;
+    /// Counts works for this day (UTC). Each of these is counted as a whole, or not at all where its key would have more
+    /// works than it may.
+    async fn count_works(&self, counts: &[KeyWorks]) -> Result<Vec<WorksCounted>>;
+}
+
+/// Counts with `count`, which counts a number of works of a key as a whole and tells whether it did: all works of a key at
+/// once, which usually is within its bound, else one after another. Keys take turns in the order of their numbers.
+pub(super) fn count_by_key<E>(
+    counts: &[KeyWorks],
+    mut count: impl FnMut(ApiKeyId, i64, WorksPerDay) -> std::result::Result<bool, E>,
+) -> std::result::Result<Vec<bool>, E> {
+    let mut places: Vec<usize> = (0..counts.len()).collect();
+    places.sort_by_key(|place| counts[*place].id);
+    let mut counted = vec![false; counts.len()];
+    for of_key in places.chunk_by(|one, other| counts[*one].id == counts[*other].id) {
+        let KeyWorks { id, most, .. } = counts[of_key[0]];
+        let sum = of_key.iter().map(|place| i64::from(counts[*place].works)).sum();
+        let all = count(id, sum, most)?;
+        for place in of_key {
+            counted[*place] = all || (of_key.len() > 1 && count(id, counts[*place].works.into(), most)?);
+        }
+    }
+    Ok(counted)
 }
 
 /// The rows of the audit that a caller wants. All given conditions must hold.

@@ -54,7 +54,7 @@ pub(super) fn measure(stand: &Stand, plan: &Plan) -> Result<Vec<Line>> {
             post_bounded,
             &post,
         )
-        .note("wrk; 64 connections of one key, whose works the database counts one after another"),
+        .note("wrk; all connections have the same key"),
     ])
 }
 

@@ -14,13 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
-    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId, WorksPerDay,
+    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
     Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, IdempotencyKeys, KeyCreated,
-    KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Purged, Redriven, RequestKey, Result, Retention,
-    RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows, WorksCounted,
+    KeyWorks, KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Purged, Redriven, RequestKey, Result,
+    Retention, RetentionTimes, RunningAttempt, Search, Selection, Store, StoreError, Views, WorkChanges, WorkRows,
+    WorksCounted,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -261,7 +262,7 @@ every_call! {
         ReadKeys keys() -> Vec<KeyInfo>;
         ValidKeys valid_keys() -> Vec<(KeyDigest, KeyInfo)>;
         KeysRevision keys_revision() -> i64;
-        CountWorks count_works(id: ApiKeyId, works: u32, most: WorksPerDay) -> WorksCounted;
+        CountWorks count_works(counts: &[KeyWorks]) -> Vec<WorksCounted>;
     }
     AuditLog {
         ReadAudit audit(filter: &AuditFilter, before: Option<i64>, limit: u16) -> Vec<AuditEntry>;

@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::rows::{Count, parsed, unix_seconds};
 use super::{PostgresStore, audit};
 use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope, WorksPerDay};
-use crate::store::{ApiKeys, KeyCreated, MOST_KEYS, NewKey, Result, WorksCounted};
+use crate::store::access::count_by_key;
+use crate::store::{ApiKeys, KeyCreated, KeyWorks, MOST_KEYS, NewKey, Result, WorksCounted};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -92,6 +93,29 @@ fn details(key: &KeyInfo) -> Value {
         details["works_per_day"] = json!(bound);
     }
     details
+}
+
+/// Counts works of a key for this day, or changes nothing where they would be too many.
+fn count(
+    connection: &mut PgConnection,
+    id: ApiKeyId,
+    works: i64,
+    most: WorksPerDay,
+) -> std::result::Result<bool, Failure> {
+    // The bound belongs to the key for ever, so its row need not be read.
+    let counted = sql_query(format!(
+        "INSERT INTO key_works AS known (key_id, day, works)
+         SELECT $1, {SECONDS} / 86400, $2 WHERE $2 <= $3
+         ON CONFLICT (key_id) DO UPDATE SET
+             day = excluded.day,
+             works = excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END
+         WHERE excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END <= $3"
+    ))
+    .bind::<BigInt, _>(id.0)
+    .bind::<BigInt, _>(works)
+    .bind::<BigInt, _>(i64::from(most))
+    .execute(connection)?;
+    Ok(counted > 0)
 }
 
 #[async_trait]
@@ -190,27 +214,23 @@ impl ApiKeys for PostgresStore {
         .await
     }
 
-    async fn count_works(&self, id: ApiKeyId, works: u32, most: WorksPerDay) -> Result<WorksCounted> {
+    async fn count_works(&self, counts: &[KeyWorks]) -> Result<Vec<WorksCounted>> {
+        let counts = counts.to_vec();
         self.run(move |connection| {
-            // Its bound belongs to a key for ever, so its row need not be read.
-            let counted = sql_query(format!(
-                "INSERT INTO key_works AS known (key_id, day, works)
-                 SELECT $1, {SECONDS} / 86400, $2 WHERE $2 <= $3
-                 ON CONFLICT (key_id) DO UPDATE SET
-                     day = excluded.day,
-                     works = excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END
-                 WHERE excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END <= $3"
-            ))
-            .bind::<BigInt, _>(id.0)
-            .bind::<BigInt, _>(i64::from(works))
-            .bind::<BigInt, _>(i64::from(most))
-            .execute(connection)?;
-            if counted > 0 {
-                return Ok(WorksCounted::Within);
-            }
-            let left: Count = sql_query(format!("SELECT 86400 - {SECONDS} % 86400 AS count")).get_result(connection)?;
-            let next_day_in = Duration::from_secs(left.count.unsigned_abs());
-            Ok(WorksCounted::Beyond { next_day_in })
+            connection.transaction(|connection| {
+                let counted = count_by_key(&counts, |id, works, most| count(connection, id, works, most))?;
+                if !counted.contains(&false) {
+                    return Ok(vec![WorksCounted::Within; counted.len()]);
+                }
+                let left: Count =
+                    sql_query(format!("SELECT 86400 - {SECONDS} % 86400 AS count")).get_result(connection)?;
+                let next_day_in = Duration::from_secs(left.count.unsigned_abs());
+                let told = |counted| match counted {
+                    true => WorksCounted::Within,
+                    false => WorksCounted::Beyond { next_day_in },
+                };
+                Ok(counted.into_iter().map(told).collect())
+            })
         })
         .await
     }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::rows::{Count, NOW, parsed, unix_seconds};
 use super::{SqliteStore, audit};
 use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope, WorksPerDay};
-use crate::store::{ApiKeys, KeyCreated, MOST_KEYS, NewKey, Result, WorksCounted};
+use crate::store::access::count_by_key;
+use crate::store::{ApiKeys, KeyCreated, KeyWorks, MOST_KEYS, NewKey, Result, WorksCounted};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -87,6 +88,24 @@ fn details(key: &KeyInfo) -> Value {
         details["works_per_day"] = json!(bound);
     }
     details
+}
+
+/// Counts works of a key for this day, or changes nothing where they would be too many.
+fn count(connection: &mut SqliteConnection, id: ApiKeyId, works: i64, most: WorksPerDay) -> QueryResult<bool> {
+    // The bound belongs to the key for ever, so its row need not be read.
+    let counted = sql_query(format!(
+        "INSERT INTO key_works AS known (key_id, day, works)
+         SELECT ?1, {SECONDS} / 86400, ?2 WHERE ?2 <= ?3
+         ON CONFLICT (key_id) DO UPDATE SET
+             day = excluded.day,
+             works = excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END
+         WHERE excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END <= ?3"
+    ))
+    .bind::<BigInt, _>(id.0)
+    .bind::<BigInt, _>(works)
+    .bind::<BigInt, _>(i64::from(most))
+    .execute(connection)?;
+    Ok(counted > 0)
 }
 
 #[async_trait]
@@ -175,27 +194,20 @@ impl ApiKeys for SqliteStore {
         .await
     }
 
-    async fn count_works(&self, id: ApiKeyId, works: u32, most: WorksPerDay) -> Result<WorksCounted> {
+    async fn count_works(&self, counts: &[KeyWorks]) -> Result<Vec<WorksCounted>> {
+        let counts = counts.to_vec();
         self.write(move |connection| {
-            // Its bound belongs to a key for ever, so its row need not be read.
-            let counted = sql_query(format!(
-                "INSERT INTO key_works AS known (key_id, day, works)
-                 SELECT ?1, {SECONDS} / 86400, ?2 WHERE ?2 <= ?3
-                 ON CONFLICT (key_id) DO UPDATE SET
-                     day = excluded.day,
-                     works = excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END
-                 WHERE excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END <= ?3"
-            ))
-            .bind::<BigInt, _>(id.0)
-            .bind::<BigInt, _>(i64::from(works))
-            .bind::<BigInt, _>(i64::from(most))
-            .execute(connection)?;
-            if counted > 0 {
-                return Ok(WorksCounted::Within);
+            let counted = count_by_key(&counts, |id, works, most| count(connection, id, works, most))?;
+            if !counted.contains(&false) {
+                return Ok(vec![WorksCounted::Within; counted.len()]);
             }
             let left: Count = sql_query(format!("SELECT 86400 - {SECONDS} % 86400 AS count")).get_result(connection)?;
             let next_day_in = Duration::from_secs(left.count.unsigned_abs());
-            Ok(WorksCounted::Beyond { next_day_in })
+            let told = |counted| match counted {
+                true => WorksCounted::Within,
+                false => WorksCounted::Beyond { next_day_in },
+            };
+            Ok(counted.into_iter().map(told).collect())
         })
         .await
     }
@@ -213,10 +225,18 @@ mod tests {
         let store = SqliteStore::open(path.to_str().unwrap(), 2, Duration::from_secs(5)).unwrap();
         store.migrate().await.unwrap();
         let most = WorksPerDay::try_from(10).unwrap();
-        let count = |works| store.count_works(ApiKeyId(1), works, most);
+        let count = |works| {
+            let works = KeyWorks {
+                id: ApiKeyId(1),
+                works,
+                most,
+            };
+            let store = &store;
+            async move { store.count_works(&[works]).await.unwrap()[0] }
+        };
         for _ in 0..3 {
-            assert_eq!(count(10).await.unwrap(), WorksCounted::Within);
-            assert!(matches!(count(1).await.unwrap(), WorksCounted::Beyond { .. }));
+            assert_eq!(count(10).await, WorksCounted::Within);
+            assert!(matches!(count(1).await, WorksCounted::Beyond { .. }));
             let yesterday =
                 store.write(|connection| sql_query("UPDATE key_works SET day = day - 1").execute(connection));
             assert_eq!(yesterday.await.unwrap(), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{ApiKeyId, KeyInfo, Principal};
-use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, MOST_KEYS, NewKey, WorksCounted};
+use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, KeyWorks, MOST_KEYS, NewKey, WorksCounted};
 
 fn new(name: &str, scopes: &str) -> NewKey {
     NewKey {
@@ -77,30 +77,44 @@ pub async fn works_of_a_key_are_counted_up_to_its_bound(store: AnyStore) {
     assert!(details.as_str().contains(r#""works_per_day":10"#), "{details}");
 
     let most = key.works_per_day.unwrap();
-    let count = |works| {
-        let (store, id) = (store.clone(), key.id);
-        async move { store.count_works(id, works, most).await.unwrap() }
+    let of = move |id, works| KeyWorks { id, works, most };
+    let count = |works: Vec<KeyWorks>| {
+        let store = store.clone();
+        async move {
+            let counted = store.count_works(&works).await.unwrap();
+            let within = counted.into_iter().map(|counted| match counted {
+                WorksCounted::Within => true,
+                WorksCounted::Beyond { next_day_in } => {
+                    assert!((1..=86_400).contains(&next_day_in.as_secs()), "{next_day_in:?}");
+                    false
+                }
+            });
+            within.collect::<Vec<bool>>()
+        }
     };
-    assert!(matches!(count(11).await, WorksCounted::Beyond { .. }));
-    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(count(3))).collect();
+    assert_eq!(count(vec![of(key.id, 11)]).await, [false]);
+    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(count(vec![of(key.id, 2)]))).collect();
     let mut within = 0;
     for call in calls {
-        match call.await.unwrap() {
-            WorksCounted::Within => within += 1,
-            WorksCounted::Beyond { next_day_in } => {
-                assert!((1..=86_400).contains(&next_day_in.as_secs()), "{next_day_in:?}");
-            }
-        }
+        within += usize::from(call.await.unwrap()[0]);
     }
-    // Unless a day ended meanwhile, which is one in some millions.
-    assert_eq!(within, 3);
-    assert_eq!(count(1).await, WorksCounted::Within);
-    assert!(matches!(count(1).await, WorksCounted::Beyond { .. }));
-    let other = create(&store, &new("other", "create")).await;
-    assert_eq!(
-        store.count_works(other.id, 10, most).await.unwrap(),
-        WorksCounted::Within
-    );
+    assert_eq!(within, 5);
+    assert_eq!(count(vec![of(key.id, 1)]).await, [false]);
+    // What is counted together is answered one by one, each for its own key.
+    let [other, third] = [
+        create(&store, &new("other", "create")).await,
+        create(&store, &new("third", "create")).await,
+    ];
+    let together = [
+        of(third.id, 10),
+        of(other.id, 6),
+        of(key.id, 1),
+        of(other.id, 6),
+        of(other.id, 4),
+        of(other.id, 1),
+    ];
+    assert_eq!(count(together.to_vec()).await, [true, true, false, false, true, false]);
+    assert_eq!(count(Vec::new()).await, [false; 0]);
 }
 
 /// Calls at the same time make one key, and none is made where there is an admin key.

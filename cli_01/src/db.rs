@@ -10,7 +10,7 @@ use pp_cli::connect::{self, Schema};
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Principal, Scopes, Stats,
-    Work, WorkId,
+    Work, WorkId, WorksPerDay,
 };
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
@@ -213,11 +213,17 @@ impl Works for Database {
         }
     }
 
-    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure> {
+    fn create_key(
+        &self,
+        name: &KeyLabel,
+        scopes: &Scopes,
+        works_per_day: Option<WorksPerDay>,
+    ) -> Result<Value, Failure> {
         let key = ApiKey::random();
         let new = NewKey {
             name: name.clone(),
             scopes: scopes.clone(),
+            works_per_day,
             digest: key.digest(),
         };
         match self.ask(self.store.create_key(&by(), &new))? {

@@ -10,7 +10,7 @@ use pp_cli::config::DurationText;
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{
     AddUpTo, ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Problem, Scopes,
-    Stats, Status, Work, WorkId,
+    Stats, Status, Work, WorkId, WorksPerDay,
 };
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
@@ -261,9 +261,19 @@ impl Works for Api {
         self.answer(request.content_type("application/json").send(body))
     }
 
-    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure> {
-        let body = json!({"name": name, "scopes": scopes}).to_string();
-        self.answer(self.post("/key").content_type("application/json").send(body))
+    fn create_key(
+        &self,
+        name: &KeyLabel,
+        scopes: &Scopes,
+        works_per_day: Option<WorksPerDay>,
+    ) -> Result<Value, Failure> {
+        let mut body = json!({"name": name, "scopes": scopes});
+        // An older API takes no bound.
+        if let Some(bound) = works_per_day {
+            body["works_per_day"] = json!(bound);
+        }
+        let request = self.post("/key").content_type("application/json");
+        self.answer(request.send(body.to_string()))
     }
 
     fn keys(&self) -> Result<Vec<KeyInfo>, Failure> {

@@ -11,6 +11,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, web};
 use pp_lib::access::{ApiKey, KeyRing};
 use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
+use pp_lib::serving::BoundedKey;
 
 use crate::Api;
 use crate::error::ApiError;
@@ -96,6 +97,12 @@ impl Caller {
         }
     }
 
+    /// The key, if it has a bound of works in a day.
+    pub(crate) fn bounded_key(&self) -> Option<BoundedKey> {
+        let key = self.key.as_ref()?;
+        key.works_per_day.map(|most| BoundedKey { id: key.id, most })
+    }
+
     /// Fails unless works of this kind may be created.
     pub(crate) fn may_create(&self, kind: &KindName) -> Result<(), ApiError> {
         self.may(&Scope::Create(Some(kind.clone())))
@@ -129,8 +136,8 @@ pub(crate) async fn authorize(
     if let Some(needs) = needs
         && let Some(api) = request.app_data::<web::Data<Api>>().cloned()
     {
-        let caller = api.caller(request.method(), request.headers(), needs).await;
-        let left = match api.count(&request, caller.as_ref().ok()) {
+        let shown = api.shown(request.headers(), needs).await;
+        let left = match api.count(&request, shown.key()) {
             Ok(left) => left,
             Err(too_many) => {
                 let mut refused = too_many.error().error_response();
@@ -138,7 +145,7 @@ pub(crate) async fn authorize(
                 return Ok(request.into_response(refused).map_into_right_body());
             }
         };
-        let mut response = match caller {
+        let mut response = match api.caller(&request, needs, shown) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 next.call(request).await?.map_into_left_body()
@@ -159,44 +166,77 @@ enum Given<'a> {
     Cookie(&'a str),
 }
 
+/// What a request shows of its sender.
+enum Shown {
+    /// No key, or the request needs none.
+    Nothing,
+    /// A text that is no valid key.
+    WrongKey,
+    Key {
+        key: Arc<KeyInfo>,
+        in_cookie: bool,
+    },
+}
+
+impl Shown {
+    fn key(&self) -> Option<&KeyInfo> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Nothing | Self::WrongKey => None,
+        }
+    }
+}
+
 impl Api {
     /// Counts a request for the rate of its sender, if there is one. Wrong keys count for the peer.
-    fn count(&self, request: &ServiceRequest, caller: Option<&Caller>) -> Result<Option<Left>, TooMany> {
+    fn count(&self, request: &ServiceRequest, key: Option<&KeyInfo>) -> Result<Option<Left>, TooMany> {
         let Some(rates) = &self.rates else { return Ok(None) };
         let peer = || request.peer_addr().map(|peer| Sender::Peer(pp_http::peer(peer.ip())));
-        let sender = match caller.map(|caller| &caller.principal) {
-            Some(Principal::Key { id, .. }) => Some(Sender::Key(*id)),
-            _ => peer(),
-        };
+        let sender = key.map(|key| Sender::Key(key.id)).or_else(peer);
         sender.map(|sender| rates.count(sender)).transpose()
     }
 
-    async fn caller(&self, method: &Method, headers: &HeaderMap, needs: Needs) -> Result<Caller, ApiError> {
-        let asked = match self.config.asking {
+    /// True if keys are asked for now.
+    fn asks(&self) -> bool {
+        match self.config.asking {
             Asking::Never => false,
             Asking::OnceThereAreKeys => self.keys.has_keys(),
             Asking::Always => true,
-        };
-        let given = given(headers);
-        if needs == Needs::Nothing || (!asked && given.is_none()) {
-            return Ok(Caller::default());
         }
-        let key = match &given {
-            Some(Given::Header(text) | Given::Cookie(text)) => find(&self.keys, text).await,
-            None => None,
+    }
+
+    async fn shown(&self, headers: &HeaderMap, needs: Needs) -> Shown {
+        let (text, in_cookie) = match given(headers) {
+            Some(Given::Header(text)) if needs != Needs::Nothing => (text, false),
+            Some(Given::Cookie(text)) if needs != Needs::Nothing => (text, true),
+            _ => return Shown::Nothing,
         };
-        let Some(key) = key else {
-            return match (asked, given) {
-                (false, _) => Ok(Caller::default()),
-                (true, None) => Err(unauthorized("this needs an API key: send `Authorization: Bearer pp_…`")),
-                (true, Some(_)) => {
-                    Err(unauthorized("this API key is not valid: it is mistyped or was revoked").code("invalid_key"))
-                }
-            };
+        match find(&self.keys, text).await {
+            Some(key) => Shown::Key { key, in_cookie },
+            None => Shown::WrongKey,
+        }
+    }
+
+    /// The caller of a request, if it may use the route.
+    fn caller(&self, request: &ServiceRequest, needs: Needs, shown: Shown) -> Result<Caller, ApiError> {
+        let asked = self.asks() && needs != Needs::Nothing;
+        let (key, in_cookie) = match shown {
+            Shown::Key { key, in_cookie } => (key, in_cookie),
+            _ if !asked => return Ok(Caller::default()),
+            Shown::Nothing => {
+                return Err(unauthorized("this needs an API key: send `Authorization: Bearer pp_…`"));
+            }
+            Shown::WrongKey => {
+                let detail = "this API key is not valid: it is mistyped or was revoked";
+                return Err(unauthorized(detail).code("invalid_key"));
+            }
         };
-        let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        let safe = matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+        );
         // A header `Origin` names this service by now; see `pp_http::known_host`.
-        if matches!(given, Some(Given::Cookie(_))) && !safe && !headers.contains_key(ORIGIN) {
+        if in_cookie && !safe && !request.headers().contains_key(ORIGIN) {
             let detail = "a change with the cookie of a browser needs the header Origin";
             return Err(ApiError::new(StatusCode::FORBIDDEN, detail).code("other_origin"));
         }

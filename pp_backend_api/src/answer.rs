@@ -12,6 +12,7 @@ use pp_http::{Budget, Share};
 use pp_lib::domain::{PAGE_BYTES, is_full};
 use serde::Serialize;
 
+use crate::Api;
 use crate::error::ApiError;
 
 /// The media type of every answer except errors and streams.
@@ -92,10 +93,10 @@ pub(crate) fn send_json(
 }
 
 /// Answers with a page of these items, which the store read with a limit one higher. If there are more of them, or the
-/// store's page ended because of its bytes, the answer links to the next page, whose query `next` makes from the last
-/// item shown. That page may be empty.
+/// store's page ended because of its bytes, the answer links to the next page, whose path and query `next` makes from the
+/// last item shown. That page may be empty.
 pub(crate) fn send_page<T: Serialize>(
-    budget: &Budget,
+    api: &Api,
     items: &[T],
     limit: u16,
     size: impl Fn(&T) -> usize,
@@ -106,9 +107,10 @@ pub(crate) fn send_page<T: Serialize>(
     response.insert_header((CONTENT_TYPE, JSON));
     let more = count < items.len() || is_full(items, PAGE_BYTES, size);
     if let (true, Some(last)) = (more, items[..count].last()) {
-        response.insert_header((LINK, format!("<{}>; rel=\"next\"", next(last))));
+        let link = format!("<{}{}>; rel=\"next\"", api.config.prefix, next(last));
+        response.insert_header((LINK, link));
     }
-    send(budget, response, array)
+    send(&api.answers, response, array)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
 use pp_lib::tls::{Identity, IdentityError};
 
-use crate::{Asking, Config};
+use crate::{Asking, Config, PathPrefix};
 
 const CERT: &str = "PP_TLS_CERT";
 const KEY: &str = "PP_TLS_KEY";
@@ -48,6 +48,17 @@ pub struct ApiArgs {
     /// The origins whose pages may use the API from a browser, with a key of their own [as in https://app.example.com].
     #[arg(long, env = "PP_API_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub api_origins: Vec<OriginName>,
+
+    /// The path in front of every path, which a proxy takes away before it passes a request on; links begin with it [as in
+    /// /pp].
+    #[arg(
+        long,
+        env = "PP_API_PREFIX",
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub api_prefix: PathPrefix,
 
     /// The requests that one key, or one peer without a key, may send in a second, and at once; one more is answered with
     /// 429 [a number or off].
@@ -139,6 +150,7 @@ impl ApiArgs {
             body_budget: self.body_budget,
             hosts: self.hosts(),
             origins: self.api_origins.clone(),
+            prefix: self.api_prefix.clone(),
             rate: self.rate.0,
             connections: self.stream_clients.saturating_add(self.connections),
             peer_connections: self.peer_connections,
@@ -321,6 +333,7 @@ mod tests {
             ("--idempotency-ttl", "31d"),
             ("--audit-retain", "0"),
             ("--api-origins", "*"),
+            ("--api-prefix", "pp/"),
             ("--rate", "0"),
             ("--connections", "0"),
             ("--peer-connections", "0"),

@@ -19,8 +19,8 @@ pub(crate) struct ApiError {
     detail: Cow<'static, str>,
     /// What came between, where a change came too late.
     why: &'static str,
-    /// True if the same request may succeed in a moment.
-    later: bool,
+    /// The seconds after which the same request may succeed.
+    retry_after: Option<u64>,
     /// The single faults of the request's values.
     faults: Vec<Fault>,
 }
@@ -35,7 +35,7 @@ impl ApiError {
             code: None,
             detail: detail.into(),
             why: "",
-            later: status == StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
             faults: Vec::new(),
         }
     }
@@ -143,6 +143,16 @@ impl From<ActorError> for ApiError {
                 Self::unavailable("the cache is unavailable, so it is unknown if this work exists; try again")
                     .code("cache_unavailable")
             }
+            ActorError::TooManyToday { most, next_day_in } => Self {
+                retry_after: Some(next_day_in.as_secs().max(1)),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!(
+                        "this API key may create {most} works in a day (UTC); Retry-After says when the next one begins"
+                    ),
+                )
+            }
+            .code("too_many_works"),
             ActorError::Stopped => Self::unavailable("the service is stopping").code("stopping"),
             ActorError::Store(error) => error.into(),
             _ => Self::internal(),
@@ -180,7 +190,7 @@ impl From<KeyError> for ApiError {
             KeyError::OtherRequest => Self::unprocessable("this Idempotency-Key was used for another request before")
                 .code("idempotency_key_reused"),
             KeyError::InFlight => Self {
-                later: true,
+                retry_after: Some(1),
                 ..Self::conflict("a request with this Idempotency-Key is running; try again in a moment")
             }
             .code("idempotency_key_in_flight"),
@@ -243,9 +253,8 @@ impl ResponseError for ApiError {
             let bearer = header::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
         }
-        if self.later {
-            let second = header::HeaderValue::from_static("1");
-            response.headers_mut().insert(header::RETRY_AFTER, second);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -11,6 +11,7 @@ mod contain;
 mod error;
 mod etag;
 mod idempotent;
+mod prefix;
 mod query;
 mod rates;
 mod request_id;
@@ -31,7 +32,9 @@ use actix_web::{App, web};
 use pp_cli::config::RuntimeArgs;
 use pp_cli::metrics::{show_health, show_pool, watch_works};
 use pp_cli::watch::{WithoutWrites, watch_broker, watch_policies, watch_store};
-use pp_http::{Budget, HostName, Hosts, OriginName, Peers, ProbeListener, ServerOptions, known_host, serve_app};
+use pp_http::{
+    Budget, HostName, Hosts, LEAST_RATE, OriginName, Peers, ProbeListener, ServerOptions, known_host, serve_app,
+};
 use pp_lib::access::{KeyRing, forget_old_audit};
 use pp_lib::broker::AnyBroker;
 use pp_lib::feed::AnyFeed;
@@ -52,6 +55,7 @@ use self::rates::Rates;
 
 pub use access::Asking;
 pub use args::{ApiArgs, Auth, Rate, bind};
+pub use prefix::PathPrefix;
 pub use routes::needed_scopes;
 
 /// The limits of requests and of the server.
@@ -69,6 +73,8 @@ pub struct Config {
     pub hosts: Vec<HostName>,
     /// The origins whose pages may use it from a browser.
     pub origins: Vec<OriginName>,
+    /// The path prefix that a proxy takes away.
+    pub prefix: PathPrefix,
     /// The requests that one key or one peer may send in a second.
     pub rate: Option<NonZeroU32>,
     /// The maximum number of connections.
@@ -303,6 +309,7 @@ pub async fn run(
         peer_connections: config.peer_connections,
         head_timeout: config.request_timeout,
         unread: config.unread,
+        least_rate: LEAST_RATE,
         grace: config.grace,
     };
     serve_app(options, config.identity, listener, signal, app).await?;

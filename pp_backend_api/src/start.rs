@@ -66,6 +66,7 @@ async fn first_key(keys: &KeyRing, file: &Path) -> anyhow::Result<()> {
     let new = NewKey {
         name,
         scopes: Scopes::admin(),
+        works_per_day: None,
         digest: key.digest(),
     };
     if !keys.store().create_first_key(&Principal::Service, &new).await? && !has_admin(keys).await? {

@@ -28,4 +28,4 @@ pub use origins::{OriginName, cors};
 pub use pages::configure;
 pub use peers::{Peers, Place, peer};
 pub use serve::serve;
-pub use server::{ServerOptions, serve_app};
+pub use server::{LEAST_RATE, ServerOptions, serve_app};

@@ -11,7 +11,7 @@ use pp_lib::runtime::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::hosts::Hosts;
-use crate::server::{ServerOptions, serve_app};
+use crate::server::{LEAST_RATE, ServerOptions, serve_app};
 
 const OPTIONS: ServerOptions = ServerOptions {
     listener: "probe",
@@ -20,6 +20,7 @@ const OPTIONS: ServerOptions = ServerOptions {
     peer_connections: None,
     head_timeout: Duration::from_secs(5),
     unread: Duration::from_secs(30),
+    least_rate: LEAST_RATE,
     grace: Duration::from_secs(2),
 };
 

@@ -19,7 +19,7 @@ use actix_web::rt::net::TcpStream;
 use pp_lib::tls::Identity;
 
 use crate::budget::Budget;
-use crate::connection::Connection;
+use crate::connection::{Connection, Pace};
 use crate::metrics::Connections;
 use crate::peers::Peers;
 use crate::wire::Entrance;
@@ -27,6 +27,8 @@ use crate::{renewal, socket};
 
 /// The time an idle connection stays open.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// The usual [`ServerOptions::least_rate`]: a page of 1 MiB is sent within five minutes, or not at all.
+pub const LEAST_RATE: u32 = 4 * 1024;
 /// The bytes of incomplete heads that all connections may keep together.
 const HEADS: usize = 8 * 1024 * 1024;
 
@@ -45,6 +47,9 @@ pub struct ServerOptions {
     pub head_timeout: Duration,
     /// The time a client may leave sent bytes unread before its connection is ended.
     pub unread: Duration,
+    /// The bytes that a client must read in a second, over time: waiting for it uses up `unread`, and these give a second
+    /// back. A stream only has to be read at all.
+    pub least_rate: u32,
     /// The time a stop waits for running requests.
     pub grace: Duration,
 }
@@ -109,7 +114,8 @@ where
                     return Err(DispatchError::Io(entrance.turn_away(stream).await));
                 };
                 let wire = entrance.admit(stream).await.map_err(DispatchError::Io)?;
-                let connection = Connection::new(wire, options.head_timeout, &heads, place, open);
+                let pace = Pace::new(options.unread, options.least_rate);
+                let connection = Connection::new(wire, options.head_timeout, pace, &heads, place, open);
                 Ok((connection, peer))
             }
         })
@@ -122,5 +128,89 @@ where
             served = server => served,
             never = renewal::follow(&identity) => match never {},
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::SocketAddr;
+    use std::thread::sleep;
+    use std::time::Instant;
+
+    use actix_web::{App, HttpRequest, HttpResponse, web};
+    use socket2::{Domain, Socket, Type};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::connection::Client;
+
+    const UNREAD: Duration = Duration::from_secs(3);
+    /// More than the kernel takes for a client that does not read.
+    const LARGE: usize = 4 * 1024 * 1024;
+
+    async fn answer() -> HttpResponse {
+        HttpResponse::Ok().body(vec![b' '; LARGE])
+    }
+
+    async fn stream(request: HttpRequest) -> HttpResponse {
+        request.conn_data::<Client>().unwrap().takes_no_more();
+        answer().await
+    }
+
+    /// A server that wants this rate.
+    fn serve(least_rate: u32) -> (SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let options = ServerOptions {
+            listener: "test",
+            workers: 1,
+            connections: 10,
+            peer_connections: None,
+            head_timeout: Duration::from_secs(10),
+            unread: UNREAD,
+            least_rate,
+            grace: Duration::from_secs(1),
+        };
+        let app = || {
+            App::new()
+                .route("/", web::get().to(answer))
+                .route("/stream", web::get().to(stream))
+        };
+        let ending = shutdown.clone().cancelled_owned();
+        tokio::spawn(serve_app(options, None, listener, ending, app));
+        (address, shutdown)
+    }
+
+    /// Reads an answer at some 80 KiB a second, until it ends or three times [`UNREAD`] are over. Returns the time, and
+    /// whether it ended.
+    fn read(address: SocketAddr, path: &str) -> (Duration, bool) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut client = std::net::TcpStream::from(socket);
+        write!(client, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let (begin, mut buffer) = (Instant::now(), [0; 4096]);
+        while begin.elapsed() < 3 * UNREAD {
+            if !matches!(client.read(&mut buffer), Ok(1..)) {
+                return (begin.elapsed(), true);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        (begin.elapsed(), false)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_reads_too_slowly_is_cut_off_unless_it_reads_a_stream() {
+        let ((hasty, end), (patient, end_too)) = (serve(1024 * 1024), serve(LEAST_RATE));
+        let reading = |address, path| tokio::task::spawn_blocking(move || read(address, path));
+        let [slow, streamed, slow_enough] =
+            [(hasty, "/"), (hasty, "/stream"), (patient, "/")].map(|(address, path)| reading(address, path));
+        let (after, ended) = slow.await.unwrap();
+        assert!(ended && after >= UNREAD, "{after:?}");
+        assert!(!streamed.await.unwrap().1);
+        assert!(!slow_enough.await.unwrap().1);
+        end.cancel();
+        end_too.cancel();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::rt::net::TcpStream;
 use pp_lib::tls::Identity;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -73,6 +74,17 @@ async fn shake_hands(tls: &TlsAcceptor, mut stream: TcpStream) -> io::Result<Wir
 pub(crate) enum Wire {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Ends the connection with a reset once it is dropped, so that the kernel keeps no unsent bytes.
+    pub(crate) fn reset(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Encrypted(stream) => stream.get_ref().0,
+        };
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
 }
 
 impl AsyncRead for Wire {

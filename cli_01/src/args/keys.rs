@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use pp_cli::config::whole;
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{ApiKeyId, KeyLabel, Scopes};
+use pp_lib::domain::{ApiKeyId, KeyLabel, Scopes, WorksPerDay};
 use pp_lib::store::AuditFilter;
 
 use crate::commands::Keys;
@@ -22,6 +22,10 @@ pub(super) enum KeyAction {
         /// What it allows: read, create, create:KIND, work, work:KIND, operate and admin [as in read,create:user.mail].
         #[arg(long, value_name = "SCOPES")]
         scopes: Scopes,
+
+        /// The most works that it may create in a day (UTC), 1 to 1000000000 [default: no bound].
+        #[arg(long, value_name = "COUNT")]
+        works_per_day: Option<WorksPerDay>,
     },
     /// List keys, without their secrets.
     List,
@@ -36,7 +40,15 @@ pub(super) enum KeyAction {
 impl KeyAction {
     pub(super) fn command(self) -> Keys {
         match self {
-            Self::Create { name, scopes } => Keys::Create(name, scopes),
+            Self::Create {
+                name,
+                scopes,
+                works_per_day,
+            } => Keys::Create {
+                name,
+                scopes,
+                works_per_day,
+            },
             Self::List => Keys::List,
             Self::Revoke { id } => Keys::Revoke(ApiKeyId(id)),
         }

@@ -1,6 +1,6 @@
 //! Makes, lists and revokes API keys, and shows the audit.
 
-use pp_lib::domain::{ApiKeyId, KeyLabel, Scopes};
+use pp_lib::domain::{ApiKeyId, KeyLabel, Scopes, WorksPerDay};
 use pp_lib::store::AuditFilter;
 
 use super::Works;
@@ -10,7 +10,11 @@ use crate::output::Output;
 /// An action on keys, or a look at the audit.
 #[derive(Debug)]
 pub(crate) enum Keys {
-    Create(KeyLabel, Scopes),
+    Create {
+        name: KeyLabel,
+        scopes: Scopes,
+        works_per_day: Option<WorksPerDay>,
+    },
     List,
     Revoke(ApiKeyId),
     Audit {
@@ -22,7 +26,11 @@ pub(crate) enum Keys {
 
 pub(super) fn keys(works: &dyn Works, what: &Keys, output: Output) -> Result<(), Failure> {
     match what {
-        Keys::Create(name, scopes) => output.new_key(&works.create_key(name, scopes)?)?,
+        Keys::Create {
+            name,
+            scopes,
+            works_per_day,
+        } => output.new_key(&works.create_key(name, scopes, *works_per_day)?)?,
         Keys::List => {
             let keys = works.keys()?;
             output.keys(&keys)?;

@@ -7,7 +7,7 @@ mod watch;
 
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Scopes, Stats, Work,
-    WorkId,
+    WorkId, WorksPerDay,
 };
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
@@ -144,7 +144,12 @@ pub(crate) trait Works {
     fn set_policy(&self, kind: &KindName, change: &Json) -> Result<Value, Failure>;
 
     /// Makes a key and answers it with its secret, or [`Failure::Ended`] if there is one of the name.
-    fn create_key(&self, name: &KeyLabel, scopes: &Scopes) -> Result<Value, Failure>;
+    fn create_key(
+        &self,
+        name: &KeyLabel,
+        scopes: &Scopes,
+        works_per_day: Option<WorksPerDay>,
+    ) -> Result<Value, Failure>;
 
     /// The keys, without their secrets.
     fn keys(&self) -> Result<Vec<KeyInfo>, Failure>;

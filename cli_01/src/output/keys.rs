@@ -9,12 +9,21 @@ use crate::failure::one_line;
 
 /// Keys, one in a row.
 pub(super) fn list_table(keys: &[KeyInfo]) -> Table {
-    let mut table = plain(&["ID", "NAME", "SCOPES", "CREATED (UTC)", "BY", "REVOKED (UTC)"]);
+    let mut table = plain(&[
+        "ID",
+        "NAME",
+        "SCOPES",
+        "WORKS/DAY",
+        "CREATED (UTC)",
+        "BY",
+        "REVOKED (UTC)",
+    ]);
     for key in keys {
         table.add_row([
             key.id.to_string(),
             one_line(key.name.as_str()),
             key.scopes.to_string(),
+            key.works_per_day.map(|bound| bound.to_string()).unwrap_or_default(),
             time(key.created_on),
             one_line(&key.created_by),
             key.revoked_on.map(time).unwrap_or_default(),

@@ -67,7 +67,7 @@ pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
     let letters = api.ask(letters).await?;
     // Letters are short: the store cuts bodies.
     answer::send_page(
-        &api.answers,
+        &api,
         &letters,
         limit,
         |_| 0,

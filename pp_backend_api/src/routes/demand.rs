@@ -23,14 +23,19 @@ pub(super) async fn demand(
     let demanded = body
         .parse_if_any(&request)?
         .map_or_else(Demanded::default, |Object(demanded)| demanded);
-    Caller::of(&request).may_create(&demanded.kind)?;
+    let caller = Caller::of(&request);
+    caller.may_create(&demanded.kind)?;
     api.check_args(&demanded.kind, demanded.args.as_ref(), "").await?;
     let identity = idempotent::demand_identity(&request)?;
+    api.ask(api.works.count(caller.bounded_key(), 1)).await?;
     let Demanded { kind, args, unique } = demanded;
     let demand = api.ask(api.demands.demand(kind, args, unique, identity)).await?;
     let mut response = HttpResponse::Accepted();
     response
-        .insert_header((LOCATION, format!("/work/code/{}", demand.work_code.as_str())))
+        .insert_header((
+            LOCATION,
+            format!("{}/work/code/{}", api.config.prefix, demand.work_code.as_str()),
+        ))
         .insert_header((ETAG, DEMAND_TAG));
     answer::send_json(&api.answers, response, &ProvisionalWork::from(demand))
 }

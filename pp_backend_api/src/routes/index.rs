@@ -1,8 +1,10 @@
 //! `/`: the list of routes.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use pp_http::NoQuery;
 use serde_json::{Value, json};
+
+use crate::Api;
 
 const ROUTES: [(&str, &str, &str); 40] = [
     (
@@ -122,7 +124,7 @@ const ROUTES: [(&str, &str, &str); 40] = [
     (
         "POST",
         "/key",
-        "make an API key; {\"name\":name,\"scopes\":\"read,create:user.mail\"}",
+        "make an API key; {\"name\":name,\"scopes\":\"read,create:user.mail\",\"works_per_day\":n}",
     ),
     ("GET", "/key", "the API keys, without their secrets"),
     ("DELETE", "/key/{id}", "end an API key"),
@@ -143,10 +145,11 @@ const ROUTES: [(&str, &str, &str); 40] = [
     ("GET", "/", "this list"),
 ];
 
-pub(super) async fn index(_: NoQuery) -> HttpResponse {
+pub(super) async fn index(api: web::Data<Api>, _: NoQuery) -> HttpResponse {
+    let prefix = &api.config.prefix;
     let routes: Vec<Value> = ROUTES
         .iter()
-        .map(|(method, path, does)| json!({"method": method, "path": path, "does": does}))
+        .map(|(method, path, does)| json!({"method": method, "path": format!("{prefix}{path}"), "does": does}))
         .collect();
     HttpResponse::Ok().json(json!({
         "name": "pp_backend_api",

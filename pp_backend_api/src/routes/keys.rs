@@ -5,7 +5,7 @@ use actix_web::http::header::SET_COOKIE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{ApiKeyId, KeyInfo, KeyLabel, Scopes};
+use pp_lib::domain::{ApiKeyId, KeyInfo, KeyLabel, Scopes, WorksPerDay};
 use pp_lib::store::{AuditFilter, KeyCreated, MOST_KEYS, NewKey};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded::Serializer;
@@ -27,6 +27,7 @@ const LONGEST: usize = 300;
 struct Wanted {
     name: KeyLabel,
     scopes: Scopes,
+    works_per_day: Option<WorksPerDay>,
 }
 
 /// A key in the one answer that has its secret.
@@ -60,11 +61,12 @@ pub(super) async fn create(
     _: NoQuery,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let Object(Wanted { name, scopes }): Object<Wanted> = body::parse(&request, &body.bytes)?;
+    let Object(wanted): Object<Wanted> = body::parse(&request, &body.bytes)?;
     let key = ApiKey::random();
     let new = NewKey {
-        name,
-        scopes,
+        name: wanted.name,
+        scopes: wanted.scopes,
+        works_per_day: wanted.works_per_day,
         digest: key.digest(),
     };
     let by = Caller::of(&request).principal;
@@ -126,7 +128,7 @@ pub(super) async fn audit(api: web::Data<Api>, request: HttpRequest) -> Result<H
     let before = page.before.map(|text| number("before", &text)).transpose()?;
     let rows = api.ask(api.keys.store().audit(&filter, before, limit + 1)).await?;
     answer::send_page(
-        &api.answers,
+        &api,
         &rows,
         limit,
         |_| 0,
@@ -158,19 +160,20 @@ pub(super) async fn sign_in(
     find(&api.keys, key)
         .await
         .ok_or_else(|| unauthorized("this API key is not valid: it is mistyped or was revoked"))?;
-    Ok(with_cookie(&request, key, ""))
+    Ok(with_cookie(&api, &request, key, ""))
 }
 
-pub(super) async fn sign_out(request: HttpRequest, _: NoQuery) -> HttpResponse {
-    with_cookie(&request, "", "; Max-Age=0")
+pub(super) async fn sign_out(api: web::Data<Api>, request: HttpRequest, _: NoQuery) -> HttpResponse {
+    with_cookie(&api, &request, "", "; Max-Age=0")
 }
 
-fn with_cookie(request: &HttpRequest, value: &str, end: &str) -> HttpResponse {
+fn with_cookie(api: &Api, request: &HttpRequest, value: &str, end: &str) -> HttpResponse {
+    let prefix = &api.config.prefix;
     let secure = if is_secure(request) { "; Secure" } else { "" };
     HttpResponse::build(StatusCode::NO_CONTENT)
         .insert_header((
             SET_COOKIE,
-            format!("{COOKIE_NAME}={value}; HttpOnly; SameSite=Strict; Path=/{secure}{end}"),
+            format!("{COOKIE_NAME}={value}; HttpOnly; SameSite=Strict; Path={prefix}/{secure}{end}"),
         ))
         .finish()
 }

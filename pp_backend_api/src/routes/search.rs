@@ -33,7 +33,7 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     // One more work than requested shows if there is a next page.
     search.limit += 1;
     let works = api.ask(api.works.search(search)).await?;
-    answer::send_page(&api.answers, &works, limit, Work::bytes, |last| {
+    answer::send_page(&api, &works, limit, Work::bytes, |last| {
         format!("{}?{}", request.path(), next_query(&params, last.id))
     })
 }

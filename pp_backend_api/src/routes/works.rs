@@ -39,12 +39,15 @@ pub(super) async fn create(
     let wanted = body
         .parse_if_any(&request)?
         .map_or_else(CreateWork::default, |Object(wanted)| wanted);
-    Caller::of(&request).may_create(&wanted.kind)?;
+    let caller = Caller::of(&request);
+    caller.may_create(&wanted.kind)?;
     api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
-    let works = api.works.clone();
+    let key = caller.bounded_key();
+    let (works, prefix) = (api.works.clone(), api.config.prefix.clone());
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
+        works.count(key, 1).await?;
         let created = works.create(wanted, seed).await?;
-        let location = (LOCATION.to_string(), format!("/work/{}", created.work.id));
+        let location = (LOCATION.to_string(), format!("{prefix}/work/{}", created.work.id));
         idempotent::ok_json(&created, vec![location, (ETAG.to_string(), tag(&created.work))])
     })
     .await
@@ -72,8 +75,9 @@ pub(super) async fn create_all(
     if !share.grow(wanted.len() * COST + args_bytes * COPIES) {
         return Err(body::no_room());
     }
-    let works = api.works.clone();
+    let (works, key) = (api.works.clone(), caller.bounded_key());
     idempotent::answer_once(&api, &request, &bytes, move |seed| async move {
+        works.count(key, wanted.len()).await?;
         let answer = idempotent::ok_json(&works.create_all(wanted, seed).await?, Vec::new());
         // The share is held until here, even if the client has left.
         drop(share);
@@ -123,7 +127,7 @@ pub(super) async fn events(
     // One more event than requested shows if there is a next page.
     let events = api.works.events(id, after.unwrap_or(0), limit + 1);
     let events = api.ask(events).await?.ok_or_else(no_such_work)?;
-    answer::send_page(&api.answers, &events, limit, Event::bytes, |last| {
+    answer::send_page(&api, &events, limit, Event::bytes, |last| {
         format!("{}?limit={limit}&after={}", request.path(), last.id)
     })
 }

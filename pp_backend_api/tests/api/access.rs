@@ -18,6 +18,7 @@ pub(crate) fn key(server: &Server, name: &str, scopes: &str) -> String {
     let new = NewKey {
         name: name.parse().unwrap(),
         scopes: scopes.parse().unwrap(),
+        works_per_day: None,
         digest: key.digest(),
     };
     let created = server.runtime.block_on(server.store.create_key(&Principal::Open, &new));
@@ -176,6 +177,52 @@ fn keys_are_made_listed_and_revoked_over_http() {
     assert_eq!(audit.as_array().unwrap().len(), 1, "{audit}");
     assert_eq!(audit[0]["principal"], "key:1 admin");
     assert_eq!(audit[0]["details"], json!({"name": "deploy", "scopes": "read,operate"}));
+}
+
+#[test]
+fn a_key_creates_as_many_works_in_a_day_as_it_may() {
+    let server = server();
+    let admin = key(&server, "admin", "admin");
+    let make = |bound: Value| json!({"name": "bounded", "scopes": "create", "works_per_day": bound});
+    for wrong in [json!(0), json!(-1), json!(1_000_000_001), json!(1.5), json!("10")] {
+        with(&server, &admin, "POST", "/key", Some(make(wrong))).problem(422);
+    }
+    let made = with(&server, &admin, "POST", "/key", Some(make(json!(10)))).with(200);
+    assert_eq!(made["works_per_day"], 10);
+    let listed = with(&server, &admin, "GET", "/key", None).json();
+    assert_eq!(
+        (&listed[1]["works_per_day"], &listed[0]["works_per_day"]),
+        (&json!(10), &Value::Null)
+    );
+
+    let bounded = made["key"].as_str().unwrap();
+    let post = |path: &str, body: Value| with(&server, bounded, "POST", path, Some(body));
+    let once = || {
+        let headers = [
+            ("authorization", bearer(bounded)),
+            ("content-type", "application/json".to_owned()),
+            ("idempotency-key", "once".to_owned()),
+        ];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        send(server.address, "POST", "/work", &headers, Some(b"{}"))
+    };
+    assert_eq!(post("/work/bulk", json!([{}, {}, {}, {}, {}, {}, {}])).status, 200);
+    assert_eq!(once().status, 200);
+    assert_eq!(post("/work/demand", json!({})).status, 202);
+    // A wrong request counts nothing, and two are one too many.
+    post("/work", json!({"add_up_to": 0})).problem(422);
+    post("/work/bulk", json!([{}, {}])).problem(429);
+    assert_eq!(post("/work", json!({})).status, 200);
+    for path in ["/work", "/work/demand"] {
+        let refused = post(path, json!({}));
+        assert!(refused.problem(429).contains("10 works in a day"), "{refused:?}");
+        assert_eq!(refused.json()["code"], "too_many_works");
+        let seconds: u32 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=86_400).contains(&seconds), "{seconds}");
+    }
+    // A request that was answered is answered again, and other keys have no bound.
+    assert_eq!(once().header("idempotent-replayed"), "true");
+    assert_eq!(with(&server, &admin, "POST", "/work", None).status, 200);
 }
 
 #[test]

@@ -199,6 +199,48 @@ fn pages_of_other_origins_read_and_change_nothing() {
     }
 }
 
+#[test]
+fn links_begin_with_the_path_that_a_proxy_takes_away() {
+    let plain = server();
+    let behind = server_with(Config {
+        prefix: "/tools/pp".parse().unwrap(),
+        ..CONFIG
+    });
+    for (server, prefix) in [(&plain, ""), (&behind, "/tools/pp")] {
+        let post = |path: &str, body: &str, headers: &[(&str, &str)]| {
+            let headers = [&[("content-type", "application/json")], headers].concat();
+            send(server.address, "POST", path, &headers, Some(body.as_bytes()))
+        };
+        let once = [("idempotency-key", "once")];
+        for _ in 0..2 {
+            let created = post("/work", r#"{"add_up_to":5}"#, &once);
+            assert_eq!(created.header("location"), format!("{prefix}/work/1"));
+        }
+        post("/work", "", &[]);
+        assert_eq!(post("/work/1/cancel", "", &[]).status, 200, "a second event");
+        let demanded = post("/work/demand", "", &[]);
+        let code = demanded.json()["work_code"].as_str().unwrap().to_owned();
+        assert_eq!(demanded.header("location"), format!("{prefix}/work/code/{code}"));
+        for (path, next) in [
+            ("/work/search?limit=1", "/work/search?limit=1&before="),
+            ("/work/1/events?limit=1", "/work/1/events?limit=1&after="),
+        ] {
+            let link = get(server, path, &[]).header("link").to_owned();
+            assert!(link.starts_with(&format!("<{prefix}{next}")), "{link}");
+        }
+        let routes = get(server, "/", &[]).json()["routes"].clone();
+        let listed = |path: &str| routes.as_array().unwrap().iter().any(|route| route["path"] == path);
+        assert!(
+            listed(&format!("{prefix}/work/{{id}}")) && listed(&format!("{prefix}/")),
+            "{routes}"
+        );
+        let cookie = send(server.address, "DELETE", "/session", &[], None)
+            .header("set-cookie")
+            .to_owned();
+        assert!(cookie.contains(&format!("; Path={prefix}/;")), "{cookie}");
+    }
+}
+
 /// A server for which this many requests a second are enough.
 fn limited(per_second: u32) -> Embedded {
     server_with(Config {
@@ -235,6 +277,27 @@ fn beyond_the_rate_a_key_waits_and_others_do_not() {
     assert!((0..20).all(|_| get(&server, "/health/live", &[]).status == 200));
     sleep(Duration::from_millis(1100));
     assert_eq!(read(&fast).status, 200);
+}
+
+#[test]
+fn a_key_without_the_scope_counts_for_itself_and_not_for_its_address() {
+    let server = limited(5);
+    let (reader, other) = (key(&server, "reader", "read"), key(&server, "other", "read"));
+    let post = |key: &str| {
+        let headers = [("authorization", bearer(key))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        send(server.address, "POST", "/work", &headers, None)
+    };
+    until("a key is asked for", || {
+        sleep(Duration::from_millis(300));
+        get(&server, "/stats", &[]).status == 401
+    });
+    let answers: Vec<Answer> = (0..20).map(|_| post(&reader)).collect();
+    assert_eq!(code(&answers[0], 403), "missing_scope");
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert_eq!(code(refused, 429), "too_many_requests");
+    assert_eq!(code(&get(&server, "/stats", &[]), 401), "unauthorized");
+    assert_eq!(code(&post(&other), 403), "missing_scope");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pp_backend_api::{Asking, Config, Services};
+use pp_backend_api::{Asking, Config, PathPrefix, Services};
 use pp_cli::watch::{WithoutWrites, watch_store};
 use pp_lib::access::KeyRing;
 use pp_lib::broker::AnyBroker;
@@ -35,6 +35,7 @@ pub(crate) const CONFIG: Config = Config {
     asking: Asking::OnceThereAreKeys,
     hosts: Vec::new(),
     origins: Vec::new(),
+    prefix: PathPrefix::NONE,
     rate: None,
     connections: 10_000,
     peer_connections: None,

@@ -17,6 +17,7 @@ pub const KNOWN: &[&str] = &[
     "PP_API_KEY_FILE",
     "PP_API_ORIGINS",
     "PP_API_PORT",
+    "PP_API_PREFIX",
     "PP_API_URL",
     "PP_ARGS",
     "PP_ARGS_LIMIT",

@@ -6,6 +6,7 @@
 mod chunks;
 mod framing;
 mod head;
+mod pace;
 pub(crate) mod refusal;
 
 use std::io;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use self::framing::{End, Framing};
+pub(crate) use self::pace::Pace;
 use self::refusal::Refusal;
 use crate::budget::{Budget, Share};
 use crate::metrics::OpenConnection;
@@ -50,7 +52,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Declares this answer the last one. Everything the client sends from now on is discarded.
+    /// Declares this answer the last one, and a stream. Everything the client sends from now on is discarded, and it may
+    /// take the stream at any pace.
     pub fn takes_no_more(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
@@ -78,6 +81,7 @@ pub(crate) struct Connection {
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     heads: Share,
+    pace: Pace,
     _place: Place,
     client: Client,
     closing: Closing,
@@ -97,11 +101,12 @@ enum Closing {
 }
 
 impl Connection {
-    /// The client must send a head within `head_timeout`. `heads` bounds the incomplete heads of all connections, and
-    /// `place` is the peer's.
+    /// The client must send a head within `head_timeout`, and keeps the `pace` when it reads. `heads` bounds the
+    /// incomplete heads of all connections, and `place` is the peer's.
     pub(crate) fn new(
         socket: Wire,
         head_timeout: Duration,
+        pace: Pace,
         heads: &Budget,
         place: Place,
         open: OpenConnection,
@@ -122,6 +127,7 @@ impl Connection {
             head_timeout,
             deadline: None,
             heads: heads.share(),
+            pace,
             _place: place,
             client,
             closing: Closing::Normal,
@@ -190,6 +196,21 @@ impl Connection {
         self.leave();
     }
 
+    /// Watches the pace of the client, from the outcome of a write.
+    fn paced<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>, bytes: usize) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.pace.took(bytes);
+            return written;
+        }
+        if self.client.done.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        ready!(self.pace.poll_waits(cx));
+        log::debug!("a connection ends: its client takes the answer too slowly");
+        self.socket.reset();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     fn leave(&mut self) {
         self.ended = true;
         self.client.left.cancel();
@@ -254,11 +275,18 @@ impl AsyncWrite for Connection {
             // The server may receive again.
             cx.waker().wake_by_ref();
         }
-        Pin::new(&mut this.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        let count = match &written {
+            Poll::Ready(Ok(count)) => *count,
+            _ => 0,
+        };
+        this.paced(cx, written, count)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        this.paced(cx, flushed, 0)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

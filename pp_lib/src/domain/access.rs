@@ -214,6 +214,53 @@ impl Serialize for Scopes {
     }
 }
 
+/// The most works that a key may create in a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct WorksPerDay(u32);
+
+/// A number that is no bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("works_per_day must be a whole number from 1 to {}", WorksPerDay::MOST)]
+pub struct WorksPerDayError;
+
+impl WorksPerDay {
+    /// The largest bound.
+    pub const MOST: u32 = 1_000_000_000;
+}
+
+impl TryFrom<i64> for WorksPerDay {
+    type Error = WorksPerDayError;
+
+    fn try_from(number: i64) -> Result<Self, WorksPerDayError> {
+        let number = u32::try_from(number).map_err(|_| WorksPerDayError)?;
+        (1..=Self::MOST)
+            .contains(&number)
+            .then_some(Self(number))
+            .ok_or(WorksPerDayError)
+    }
+}
+
+impl From<WorksPerDay> for i64 {
+    fn from(bound: WorksPerDay) -> Self {
+        bound.0.into()
+    }
+}
+
+impl FromStr for WorksPerDay {
+    type Err = WorksPerDayError;
+
+    fn from_str(text: &str) -> Result<Self, WorksPerDayError> {
+        text.parse::<i64>().map_err(|_| WorksPerDayError)?.try_into()
+    }
+}
+
+impl fmt::Display for WorksPerDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Who does something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Principal {
@@ -253,6 +300,9 @@ pub struct KeyInfo {
     pub name: KeyLabel,
     /// What it allows.
     pub scopes: Scopes,
+    /// The most works that it may create in a day; `None` without a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub works_per_day: Option<WorksPerDay>,
     /// When it was made, as a Unix second.
     pub created_on: i64,
     /// Who made it.

@@ -22,6 +22,7 @@ mod worker;
 
 pub use access::{
     ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError,
+    WorksPerDay, WorksPerDayError,
 };
 pub use add_up_to::{AddUpTo, AddUpToError};
 pub use dead_letter::{DeadLetter, DeadLetterId};

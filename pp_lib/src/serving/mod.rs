@@ -40,7 +40,7 @@ pub use read::{Read, Source, WorkOrDemand};
 pub use refresher::Refresher;
 pub use runs::{Beat, ClaimError, Heartbeat, Over, RunEnd, RunLimits, RunService, RunServing, RunToken, RunTokenError};
 pub use tiered::Near;
-pub use works::Works;
+pub use works::{BoundedKey, Works};
 
 /// The caches of a process.
 #[derive(Clone)]

@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work, WorkCode,
-    WorkId,
+    ApiKeyId, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work,
+    WorkCode, WorkId, WorksPerDay,
 };
 use crate::serving::gate::Gate;
 use crate::serving::metrics;
@@ -18,12 +18,21 @@ use crate::serving::read::Reader;
 use crate::serving::tiered::TierMoments;
 use crate::serving::vanished::joined_since;
 use crate::serving::{ActorError, CacheHandle, CreateWork, Near, Read, StoreHandle, StoreOptions, WorkOrDemand};
-use crate::store::{Changed, LetterFilter, Search, Selection};
+use crate::store::{Changed, KeyWorks, LetterFilter, Search, Selection};
 
 /// Creates, changes and reads works for the API. Every call fails if the store refuses it or cannot be reached, or if
 /// too many calls wait. Clones share their state.
 #[derive(Clone)]
 pub struct Works(Arc<Inner>);
+
+/// A key with a bound of the works that it may create in a day.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundedKey {
+    /// The key.
+    pub id: ApiKeyId,
+    /// Its bound.
+    pub most: WorksPerDay,
+}
 
 struct Inner {
     store: StoreHandle,
@@ -95,6 +104,16 @@ impl Works {
 
     pub(super) fn store(&self) -> &StoreHandle {
         &self.0.store
+    }
+
+    /// Counts works that the caller is about to create for its key, if that has a bound. Works that are not created after all
+    /// stay counted.
+    pub async fn count(&self, key: Option<BoundedKey>, works: usize) -> Result<(), ActorError> {
+        let Some(BoundedKey { id, most }) = key else {
+            return Ok(());
+        };
+        let works = u32::try_from(works).unwrap_or(u32::MAX);
+        self.0.store.count_works(KeyWorks { id, works, most }).await
     }
 
     /// Creates a work under this identity, or returns the work that already has it or its `unique`. The work is committed

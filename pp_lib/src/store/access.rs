@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::dead_letters::{LetterFilter, Selection};
 use super::error::Result;
-use crate::domain::{ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, Principal, Scopes};
+use crate::domain::{ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, Principal, Scopes, WorksPerDay};
 
 /// The most valid keys of a store.
 pub const MOST_KEYS: usize = 1_000;
@@ -20,6 +20,8 @@ pub struct NewKey {
     pub name: KeyLabel,
     /// What it allows.
     pub scopes: Scopes,
+    /// The most works that it may create in a day.
+    pub works_per_day: Option<WorksPerDay>,
     /// SHA-256 of the key.
     pub digest: KeyDigest,
 }
@@ -33,6 +35,29 @@ pub enum KeyCreated {
     NameTaken,
     /// There are [`MOST_KEYS`] valid keys.
     TooMany,
+}
+
+/// Works that a key is about to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyWorks {
+    /// The key.
+    pub id: ApiKeyId,
+    /// Their number.
+    pub works: u32,
+    /// The most works of the key in a day.
+    pub most: WorksPerDay,
+}
+
+/// The result of counting works of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorksCounted {
+    /// They may be created.
+    Within,
+    /// They would be too many. Nothing was counted.
+    Beyond {
+        /// Until the next day begins.
+        next_day_in: Duration,
+    },
 }
 
 /// The API keys.
@@ -56,6 +81,30 @@ pub trait ApiKeys: Send + Sync {
 
     /// A number that is another one after each change of the keys.
     async fn keys_revision(&self) -> Result<i64>;
+
+    /// Counts works for this day (UTC). Each of these is counted as a whole, or not at all where its key would have more
+    /// works than it may.
+    async fn count_works(&self, counts: &[KeyWorks]) -> Result<Vec<WorksCounted>>;
+}
+
+/// Counts with `count`, which counts a number of works of a key as a whole and tells whether it did: all works of a key at
+/// once, which usually is within its bound, else one after another. Keys take turns in the order of their numbers.
+pub(super) fn count_by_key<E>(
+    counts: &[KeyWorks],
+    mut count: impl FnMut(ApiKeyId, i64, WorksPerDay) -> std::result::Result<bool, E>,
+) -> std::result::Result<Vec<bool>, E> {
+    let mut places: Vec<usize> = (0..counts.len()).collect();
+    places.sort_by_key(|place| counts[*place].id);
+    let mut counted = vec![false; counts.len()];
+    for of_key in places.chunk_by(|one, other| counts[*one].id == counts[*other].id) {
+        let KeyWorks { id, most, .. } = counts[of_key[0]];
+        let sum = of_key.iter().map(|place| i64::from(counts[*place].works)).sum();
+        let all = count(id, sum, most)?;
+        for place in of_key {
+            counted[*place] = all || (of_key.len() > 1 && count(id, counts[*place].works.into(), most)?);
+        }
+    }
+    Ok(counted)
 }
 
 /// The rows of the audit that a caller wants. All given conditions must hold.

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use access::{ApiKeys, AuditFilter, AuditLog, KeyCreated, MOST_KEYS, NewKey};
+pub use access::{ApiKeys, AuditFilter, AuditLog, KeyCreated, KeyWorks, MOST_KEYS, NewKey, WorksCounted};
 pub use change_log::{CHANGES_BYTES, Change, ChangeLog, Page};
 pub use completion::{Completed, Completion, Completions, Guard, Outcome, RunningAttempt};
 pub(crate) use completion::{HANDED_BACK, LEASE_LOST, log_given_up};

@@ -15,6 +15,7 @@ mod get;
 mod growth;
 mod http;
 mod isolation;
+mod keys;
 mod kinds;
 pub mod letters;
 mod limits;
@@ -102,7 +103,7 @@ impl Figure {
 }
 
 /// All figures, in the order of the table.
-pub const FIGURES: [Figure; 14] = [
+pub const FIGURES: [Figure; 15] = [
     Figure::new(
         Part::Main,
         "drain",
@@ -150,6 +151,12 @@ pub const FIGURES: [Figure; 14] = [
         "get",
         "GET /work/{id} from Redis, from the near cache and from the database",
         get::measure,
+    ),
+    Figure::new(
+        Part::Main,
+        "keys",
+        "GET /work/{id} and POST /work with API keys and without, in turns",
+        keys::measure,
     ),
     Figure::new(
         Part::Main,

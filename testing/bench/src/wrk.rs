@@ -47,9 +47,15 @@ impl Answered {
 
 /// Asks the server on this port for so long, which counts in whole seconds.
 pub(super) fn run(stand: &Stand, port: u16, time: Duration, ask: &Ask<'_>) -> Result<Answered> {
+    run_with(stand, port, time, ask, None)
+}
+
+/// The same with an API key.
+pub(super) fn run_with(stand: &Stand, port: u16, time: Duration, ask: &Ask<'_>, key: Option<&str>) -> Result<Answered> {
     let program = programs::in_path("wrk").context("wrk is not installed")?;
     let script = stand.file("wrk.lua");
-    fs::write(&script, lua(ask) + DONE)?;
+    let key = key.map(|key| format!("wrk.headers['authorization'] = 'Bearer {key}'\n"));
+    fs::write(&script, key.unwrap_or_default() + &lua(ask) + DONE)?;
     let output = Command::new(program)
         // One thread could not keep the bare handler busy, and is no lighter: both wait most of the time.
         .args(["--threads", "2", "--connections", &CONNECTIONS.to_string()])

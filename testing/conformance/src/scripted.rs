@@ -19,9 +19,9 @@ use pp_lib::domain::{
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
     ClaimedRun, Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, Extension,
-    HeldRun, IdempotencyKeys, KeyCreated, KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page, Place,
-    Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunState, RunningAttempt, RunningWork, Runs,
-    Search, Selection, Store, StoreError, UntilDue, Views, WorkChanges, WorkRows, WorkerRow,
+    HeldRun, IdempotencyKeys, KeyCreated, KeyWorks, KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page,
+    Place, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunState, RunningAttempt, RunningWork,
+    Runs, Search, Selection, Store, StoreError, UntilDue, Views, WorkChanges, WorkRows, WorkerRow, WorksCounted,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -262,6 +262,7 @@ every_call! {
         ReadKeys keys() -> Vec<KeyInfo>;
         ValidKeys valid_keys() -> Vec<(KeyDigest, KeyInfo)>;
         KeysRevision keys_revision() -> i64;
+        CountWorks count_works(counts: &[KeyWorks]) -> Vec<WorksCounted>;
     }
     AuditLog {
         ReadAudit audit(filter: &AuditFilter, before: Option<i64>, limit: u16) -> Vec<AuditEntry>;

@@ -2,12 +2,13 @@
 //! stopped without a trace.
 //!
 //! The modules in reading order: [`servers`] is what other test code uses; [`compose`] has servers and services as
-//! containers; [`pooler`] has a connection pooler, [`prometheus`] what collects metrics; [`install`] and [`programs`] find or fetch the server programs;
+//! containers; [`pooler`] has a connection pooler, [`prometheus`] what collects metrics, [`browser`] what opens pages; [`install`] and [`programs`] find or fetch the server programs;
 //! [`certificates`] has those of TLS; [`process`], [`launch`], [`ports`] and [`wait`] are the tools beneath; [`state`] is what `make up` remembers between
 //! two commands. [`service`], [`client`] and [`proxy`] are for tests of a running system: a program of PP, its client,
 //! and the way in between; [`cli`] is for tests of command-line tools. [`output`] and [`signals`] are for programs that
 //! run tests. The commands of `pp_testkit` belong to the binary.
 
+pub mod browser;
 pub mod certificates;
 pub mod cli;
 pub mod client;

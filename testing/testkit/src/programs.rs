@@ -1,4 +1,4 @@
-//! Where the programs of the servers, the connection pooler, Prometheus and the load generator are on this machine, and the accounts they run as.
+//! Where the programs of the servers, the connection pooler, Prometheus, the browser and the load generator are on this machine, and the accounts they run as.
 //!
 //! Only looks; installing is in [`crate::install`], starting in [`crate::servers`].
 
@@ -20,6 +20,8 @@ pub enum Program {
     Pooler,
     /// Prometheus, which collects metrics, with `promtool`, which checks its files.
     Prometheus,
+    /// Chromium, a browser.
+    Browser,
     /// `wrk`, which measures how many HTTP requests a server answers.
     LoadGenerator,
 }
@@ -37,6 +39,7 @@ impl Program {
             Self::Server(kind) => kind.package(),
             Self::Pooler => "pgbouncer",
             Self::Prometheus => "prometheus",
+            Self::Browser => "chromium",
             Self::LoadGenerator => "wrk",
         }
     }
@@ -50,6 +53,7 @@ impl Program {
             Self::Server(kind) => locate(kind),
             Self::Pooler => in_path("pgbouncer").context("pgbouncer is not installed"),
             Self::Prometheus => in_path("prometheus").context("prometheus is not installed"),
+            Self::Browser => in_path("chromium").context("chromium is not installed"),
             Self::LoadGenerator => in_path("wrk").context("wrk is not installed"),
         }
     }

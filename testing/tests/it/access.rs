@@ -65,9 +65,12 @@ fn the_first_key_is_made_in_its_file_and_is_what_clients_send() {
     assert!(without.stderr.contains("PP_API_KEY"), "{without:?}");
     let created = cli(&home, "create --output json").set("PP_API_KEY_FILE", &file).run();
     assert_eq!(created.code, Some(0), "{created:?}");
-    let made = cli(&home, "key create --name reader --scopes read --output json")
-        .set("PP_API_KEY", &key)
-        .run();
+    let made = cli(
+        &home,
+        "key create --name reader --scopes read --works-per-day 4711 --output json",
+    )
+    .set("PP_API_KEY", &key)
+    .run();
     let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap();
     let reader = made["key"].as_str().unwrap().to_owned();
     let refused = cli(&home, "create").set("PP_API_KEY", &reader).run();
@@ -80,7 +83,7 @@ fn the_first_key_is_made_in_its_file_and_is_what_clients_send() {
     assert_eq!(cli(&home, "--id 1").set("PP_API_KEY", &reader).run().code, Some(2));
     let list = cli(&home, "key list").set("PP_API_KEY", &key).run();
     assert!(
-        list.stdout.contains("reader") && !list.stdout.contains(&reader),
+        list.stdout.contains("reader") && list.stdout.contains("4711") && !list.stdout.contains(&reader),
         "{list:?}"
     );
     let audit = cli(&home, "audit --action key.revoke").set("PP_API_KEY", &key).run();

@@ -6,6 +6,7 @@ mod access;
 mod bench;
 mod chaos;
 mod containers;
+mod crowd;
 mod dice;
 mod env_file;
 mod examples;

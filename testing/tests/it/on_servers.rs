@@ -2,6 +2,7 @@
 
 mod bench;
 mod blocked;
+mod browser;
 mod cache_outage;
 mod catch_up;
 mod chaos;

@@ -10,10 +10,12 @@ mod publisher;
 mod store;
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::WorksPerDay;
 use crate::store::StoreError;
 
 pub use cache::{CacheAnswer, CacheHandle};
@@ -58,6 +60,14 @@ pub enum ActorError {
     /// The actor was stopped. Nothing was done.
     #[error("the service is stopping")]
     Stopped,
+    /// The API key has created all the works that it may create in a day. Nothing was done.
+    #[error("the key may create {most} works in a day")]
+    TooManyToday {
+        /// The bound.
+        most: WorksPerDay,
+        /// Until the next day begins.
+        next_day_in: Duration,
+    },
     /// The store's error.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -14,7 +14,8 @@ use crate::feed::AnyFeed;
 use crate::log_repeated;
 use crate::serving::actors::mailbox::{Mailbox, MailboxOptions, Reply, open};
 use crate::store::{
-    Answer, Answered, AnyStore, Begin, Begun, Changed, LetterFilter, NewWork, RequestKey, Search, Selection, StoreError,
+    Answer, Answered, AnyStore, Begin, Begun, Changed, KeyWorks, LetterFilter, NewWork, RequestKey, Search, Selection,
+    StoreError, WorksCounted,
 };
 
 /// The delay before an updated work is computed. Further updates within it cost no extra computation.
@@ -48,7 +49,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// Sends requests to the store. Creations, look-ups, keys and counter reads are batched; other calls go straight to the
+/// Sends requests to the store. Creations, look-ups, keys, counts and counter reads are batched; other calls go straight to the
 /// store.
 #[derive(Clone)]
 pub struct StoreHandle {
@@ -57,6 +58,7 @@ pub struct StoreHandle {
     codes: Mailbox<WorkCode, Option<Work>>,
     begins: Mailbox<Begin, Begun>,
     answers: Mailbox<Answered, Option<Answer>>,
+    counts: Mailbox<KeyWorks, WorksCounted>,
     stats: Mailbox<(), Stats>,
     store: AnyStore,
     feed: AnyFeed,
@@ -128,6 +130,14 @@ impl StoreHandle {
                         let of_part = replies.by_ref().take(part.len()).collect();
                         answer_in_order(logged("store: keep answers", kept), of_part);
                     }
+                },
+            ),
+            counts: opener.batched(
+                "store: count works",
+                WRITE_LANES,
+                |store, _, counts: Vec<KeyWorks>, replies| async move {
+                    let counted = store.count_works(&counts).await;
+                    answer_in_order(logged("store: count works", counted), replies);
                 },
             ),
             stats: opener.batched("store: stats", 1, |store, _, _, replies| stats(store, replies)),
@@ -269,6 +279,17 @@ impl StoreHandle {
 
     pub(in crate::serving) async fn release_key(&self, key: &RequestKey, seed: &str) -> Result<(), ActorError> {
         logged("store: release key", self.store.release_key(key, seed).await)
+    }
+
+    /// Counts works that a key is about to create.
+    pub(in crate::serving) async fn count_works(&self, works: KeyWorks) -> Result<(), ActorError> {
+        match self.counts.ask(works).await? {
+            WorksCounted::Within => Ok(()),
+            WorksCounted::Beyond { next_day_in } => Err(ActorError::TooManyToday {
+                most: works.most,
+                next_day_in,
+            }),
+        }
     }
 
     /// The counters of all works. Callers that wait during a read share the next one.

@@ -1,5 +1,7 @@
 //! The API keys. Changes of them take turns, so that bounds and the first key hold whoever asks at the same time.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
 use diesel::pg::data_types::PgTimestamp;
@@ -10,8 +12,9 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::rows::{Count, parsed, unix_seconds};
 use super::{PostgresStore, audit};
-use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope};
-use crate::store::{ApiKeys, KeyCreated, MOST_KEYS, NewKey, Result};
+use crate::domain::{ApiKeyId, KeyDigest, KeyInfo, Principal, Scope, WorksPerDay};
+use crate::store::access::count_by_key;
+use crate::store::{ApiKeys, KeyCreated, KeyWorks, MOST_KEYS, NewKey, Result, WorksCounted};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -23,6 +26,8 @@ struct Row {
     digest: Vec<u8>,
     #[diesel(sql_type = Text)]
     scopes: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    works_per_day: Option<i64>,
     #[diesel(sql_type = Timestamptz)]
     created_on: PgTimestamp,
     #[diesel(sql_type = Text)]
@@ -31,7 +36,10 @@ struct Row {
     revoked_on: Option<PgTimestamp>,
 }
 
-const COLUMNS: &str = "id, name, digest, scopes, created_on, created_by, revoked_on";
+const COLUMNS: &str = "id, name, digest, scopes, works_per_day, created_on, created_by, revoked_on";
+
+/// The seconds since 1970; `floor`, because a cast rounds.
+const SECONDS: &str = "floor(extract(epoch FROM now()))::bigint";
 
 impl Row {
     fn into_key(self) -> std::result::Result<(KeyDigest, KeyInfo), Failure> {
@@ -40,6 +48,7 @@ impl Row {
             id: ApiKeyId(self.id),
             name: parsed(self.id, self.name.parse())?,
             scopes: parsed(self.id, self.scopes.parse())?,
+            works_per_day: parsed(self.id, self.works_per_day.map(WorksPerDay::try_from).transpose())?,
             created_on: unix_seconds(self.created_on),
             created_by: self.created_by,
             revoked_on: self.revoked_on.map(unix_seconds),
@@ -64,12 +73,14 @@ fn valid(connection: &mut PgConnection) -> std::result::Result<Vec<(KeyDigest, K
 
 fn insert(connection: &mut PgConnection, by: &Principal, new: &NewKey) -> std::result::Result<KeyInfo, Failure> {
     let row: Row = sql_query(format!(
-        "INSERT INTO api_keys (name, digest, scopes, created_by) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}"
+        "INSERT INTO api_keys (name, digest, scopes, created_by, works_per_day) VALUES ($1, $2, $3, $4, $5)
+         RETURNING {COLUMNS}"
     ))
     .bind::<Text, _>(new.name.as_str())
     .bind::<Binary, _>(&new.digest.0[..])
     .bind::<Text, _>(new.scopes.to_string())
     .bind::<Text, _>(by.to_string())
+    .bind::<Nullable<BigInt>, _>(new.works_per_day.map(i64::from))
     .get_result(connection)?;
     let (_, key) = row.into_key()?;
     audit::record(connection, by, "key.create", &format!("key/{}", key.id), &details(&key))?;
@@ -77,7 +88,34 @@ fn insert(connection: &mut PgConnection, by: &Principal, new: &NewKey) -> std::r
 }
 
 fn details(key: &KeyInfo) -> Value {
-    json!({"name": key.name, "scopes": key.scopes})
+    let mut details = json!({"name": key.name, "scopes": key.scopes});
+    if let Some(bound) = key.works_per_day {
+        details["works_per_day"] = json!(bound);
+    }
+    details
+}
+
+/// Counts works of a key for this day, or changes nothing where they would be too many.
+fn count(
+    connection: &mut PgConnection,
+    id: ApiKeyId,
+    works: i64,
+    most: WorksPerDay,
+) -> std::result::Result<bool, Failure> {
+    // The bound belongs to the key for ever, so its row need not be read.
+    let counted = sql_query(format!(
+        "INSERT INTO key_works AS known (key_id, day, works)
+         SELECT $1, {SECONDS} / 86400, $2 WHERE $2 <= $3
+         ON CONFLICT (key_id) DO UPDATE SET
+             day = excluded.day,
+             works = excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END
+         WHERE excluded.works + CASE WHEN known.day = excluded.day THEN known.works ELSE 0 END <= $3"
+    ))
+    .bind::<BigInt, _>(id.0)
+    .bind::<BigInt, _>(works)
+    .bind::<BigInt, _>(i64::from(most))
+    .execute(connection)?;
+    Ok(counted > 0)
 }
 
 #[async_trait]
@@ -172,6 +210,27 @@ impl ApiKeys for PostgresStore {
             let revision: Count =
                 sql_query("SELECT count(*) + count(revoked_on) AS count FROM api_keys").get_result(connection)?;
             Ok(revision.count)
+        })
+        .await
+    }
+
+    async fn count_works(&self, counts: &[KeyWorks]) -> Result<Vec<WorksCounted>> {
+        let counts = counts.to_vec();
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                let counted = count_by_key(&counts, |id, works, most| count(connection, id, works, most))?;
+                if !counted.contains(&false) {
+                    return Ok(vec![WorksCounted::Within; counted.len()]);
+                }
+                let left: Count =
+                    sql_query(format!("SELECT 86400 - {SECONDS} % 86400 AS count")).get_result(connection)?;
+                let next_day_in = Duration::from_secs(left.count.unsigned_abs());
+                let told = |counted| match counted {
+                    true => WorksCounted::Within,
+                    false => WorksCounted::Beyond { next_day_in },
+                };
+                Ok(counted.into_iter().map(told).collect())
+            })
         })
         .await
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{ApiKeyId, KeyInfo, Principal};
-use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, MOST_KEYS, NewKey};
+use pp_lib::store::{AnyStore, AuditFilter, KeyCreated, KeyWorks, MOST_KEYS, NewKey, WorksCounted};
 
 fn new(name: &str, scopes: &str) -> NewKey {
     NewKey {
         name: name.parse().unwrap(),
         scopes: scopes.parse().unwrap(),
+        works_per_day: None,
         digest: ApiKey::random().digest(),
     }
 }
@@ -59,6 +60,61 @@ pub async fn keys_are_valid_until_they_are_revoked(store: AnyStore) {
         ]
     );
     assert!(rows.iter().all(|row| !row.details.as_str().contains("digest")));
+}
+
+/// Calls at the same time count no more than the bound, each all of its works or none.
+pub async fn works_of_a_key_are_counted_up_to_its_bound(store: AnyStore) {
+    let bounded = NewKey {
+        works_per_day: Some(10.try_into().unwrap()),
+        ..new("bounded", "create")
+    };
+    let key = create(&store, &bounded).await;
+    assert_eq!(key.works_per_day, bounded.works_per_day);
+    assert_eq!(store.valid_keys().await.unwrap(), [(bounded.digest, key.clone())]);
+    let details = store.audit(&AuditFilter::default(), None, 1).await.unwrap()[0]
+        .details
+        .clone();
+    assert!(details.as_str().contains(r#""works_per_day":10"#), "{details}");
+
+    let most = key.works_per_day.unwrap();
+    let of = move |id, works| KeyWorks { id, works, most };
+    let count = |works: Vec<KeyWorks>| {
+        let store = store.clone();
+        async move {
+            let counted = store.count_works(&works).await.unwrap();
+            let within = counted.into_iter().map(|counted| match counted {
+                WorksCounted::Within => true,
+                WorksCounted::Beyond { next_day_in } => {
+                    assert!((1..=86_400).contains(&next_day_in.as_secs()), "{next_day_in:?}");
+                    false
+                }
+            });
+            within.collect::<Vec<bool>>()
+        }
+    };
+    assert_eq!(count(vec![of(key.id, 11)]).await, [false]);
+    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(count(vec![of(key.id, 2)]))).collect();
+    let mut within = 0;
+    for call in calls {
+        within += usize::from(call.await.unwrap()[0]);
+    }
+    assert_eq!(within, 5);
+    assert_eq!(count(vec![of(key.id, 1)]).await, [false]);
+    // What is counted together is answered one by one, each for its own key.
+    let [other, third] = [
+        create(&store, &new("other", "create")).await,
+        create(&store, &new("third", "create")).await,
+    ];
+    let together = [
+        of(third.id, 10),
+        of(other.id, 6),
+        of(key.id, 1),
+        of(other.id, 6),
+        of(other.id, 4),
+        of(other.id, 1),
+    ];
+    assert_eq!(count(together.to_vec()).await, [true, true, false, false, true, false]);
+    assert_eq!(count(Vec::new()).await, [false; 0]);
 }
 
 /// Calls at the same time make one key, and none is made where there is an admin key.

@@ -75,6 +75,7 @@ macro_rules! store_suite {
     ($fresh:path) => {
         $crate::store_suite!(@cases $fresh:
             keys_are_valid_until_they_are_revoked
+            works_of_a_key_are_counted_up_to_its_bound
             the_first_admin_key_is_made_once
             there_is_a_most_of_valid_keys
             the_audit_is_paged_and_purged

@@ -12,10 +12,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     ensure_all(
         &[
             Kind::ALL.map(Program::from).as_slice(),
-            &[Program::Pooler, Program::Prometheus],
+            &[Program::Pooler, Program::Prometheus, Program::Browser],
         ]
         .concat(),
     )?;
-    output::line("PostgreSQL, RabbitMQ, Redis, PgBouncer and Prometheus are installed");
+    output::line("PostgreSQL, RabbitMQ, Redis, PgBouncer, Prometheus and Chromium are installed");
     Ok(ExitCode::SUCCESS)
 }

@@ -87,6 +87,17 @@ fn kinds_and_single_works_are_exact_and_told() {
 }
 
 #[test]
+fn the_cost_of_keys_is_told() {
+    let (report, printed) = run("keys");
+    let wanted = [
+        "GET /work/{id} with a key, near",
+        "POST /work with a key, 64",
+        "POST /work with a key that has a bound",
+    ];
+    is_told(&report, &printed, &wanted);
+}
+
+#[test]
 fn large_tables_are_made_searched_and_told() {
     let (report, printed) = run("search");
     let wanted = [

@@ -1,0 +1,2 @@
+DROP TABLE key_works;
+ALTER TABLE api_keys DROP COLUMN works_per_day;

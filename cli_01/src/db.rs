@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pp_cli::config::{DatabaseArgs, DurationText};
 use pp_cli::connect::{self, Schema};
 use pp_lib::access::ApiKey;
+use pp_lib::claims;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Principal, Scopes, Stats,
     Work, WorkId, WorksPerDay,
@@ -193,6 +194,11 @@ impl Works for Database {
         Ok(kinds.iter().map(shown).collect())
     }
 
+    fn workers(&self, limit: u16) -> Result<Vec<Value>, Failure> {
+        let workers = self.ask(claims::workers(&self.store, limit))?;
+        Ok(workers.iter().map(shown).collect())
+    }
+
     fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {
         if kind.is_add_up_to() {
             return Err(Failure::Ended(format!(
@@ -284,8 +290,8 @@ fn applied<T>(id: WorkId, changed: Changed<T>) -> Result<T, Failure> {
     }
 }
 
-fn shown(kind: &KnownKind) -> Value {
-    serde_json::to_value(kind).unwrap_or_default()
+fn shown(one: &impl serde::Serialize) -> Value {
+    serde_json::to_value(one).unwrap_or_default()
 }
 
 fn no_such_work(id: WorkId) -> Failure {

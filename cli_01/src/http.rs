@@ -249,6 +249,10 @@ impl Works for Api {
         self.answer(self.get("/kind").call())
     }
 
+    fn workers(&self, limit: u16) -> Result<Vec<Value>, Failure> {
+        self.answer(self.get(&format!("/worker?limit={limit}")).call())
+    }
+
     fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure> {
         let request = self.authorized(self.agent.put(self.url(&format!("/kind/{kind}"))));
         let body = declaration.json().to_string();

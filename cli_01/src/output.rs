@@ -4,6 +4,7 @@
 mod keys;
 mod kinds;
 mod stats;
+mod workers;
 
 use std::io::{self, Write as _};
 
@@ -55,6 +56,10 @@ impl Output {
             Self::Json => json(kind),
             Self::Table => table(kinds::one_table(kind)),
         }
+    }
+
+    pub(crate) fn workers(self, workers: &[Value]) -> io::Result<()> {
+        self.list(workers, workers::list_table)
     }
 
     pub(crate) fn keys(self, keys: &[KeyInfo]) -> io::Result<()> {

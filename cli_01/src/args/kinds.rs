@@ -1,4 +1,4 @@
-//! The arguments of `kind`.
+//! The arguments of `kind` and `worker`.
 
 use std::path::PathBuf;
 
@@ -38,6 +38,16 @@ pub(super) enum KindAction {
         /// A file with the declaration, a JSON object with policy, args_schema and result_schema [default: {}].
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkerAction {
+    /// List the workers that were heard of within a day, the last one first.
+    List {
+        /// The most workers to list, 1 to 1000.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
 }
 

@@ -20,7 +20,7 @@ use pp_lib::tls::Trust;
 
 use self::dead_letters::DeadletterAction;
 use self::keys::{AuditArgs, KeyAction, OwnKey};
-use self::kinds::KindAction;
+use self::kinds::{KindAction, WorkerAction};
 use self::search::SearchArgs;
 use self::watch::WatchArgs;
 use crate::commands::{Command, ONLY_HTTP, Works};
@@ -166,6 +166,9 @@ enum Action {
     /// List kinds of works, pause them or change their settings.
     #[command(subcommand)]
     Kind(KindAction),
+    /// List the workers, and what each works on.
+    #[command(subcommand)]
+    Worker(WorkerAction),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(KeyAction),
@@ -279,6 +282,7 @@ impl Action {
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
             Self::Kind(action) => Command::Kinds(action.command()?),
+            Self::Worker(WorkerAction::List { limit }) => Command::Workers { limit },
             Self::Key(action) => Command::Keys(action.command()),
             Self::Audit(audit) => Command::Keys(audit.command()),
             Self::Search(search) => Command::Search(search.search()?),

@@ -40,6 +40,9 @@ pub(crate) enum Command {
     DeadLetters(DeadLetters),
     Kinds(Kinds),
     Keys(Keys),
+    Workers {
+        limit: u16,
+    },
     Stats {
         /// Counts all works again first.
         rebuild: bool,
@@ -75,6 +78,13 @@ impl Command {
             Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
             Self::Kinds(what) => kinds::kinds(works, &what, output)?,
             Self::Keys(what) => keys::keys(works, &what, output)?,
+            Self::Workers { limit } => {
+                let workers = works.workers(limit)?;
+                output.workers(&workers)?;
+                if workers.is_empty() {
+                    return Err(Failure::NotFound("no worker was heard of".to_owned()));
+                }
+            }
             Self::Stats { rebuild, kind } => {
                 if rebuild {
                     works.rebuild_stats()?;
@@ -136,6 +146,9 @@ pub(crate) trait Works {
 
     /// The kinds in the order of their names, as the API shows them.
     fn kinds(&self) -> Result<Vec<Value>, Failure>;
+
+    /// The workers and what they work on, as the API shows them.
+    fn workers(&self, limit: u16) -> Result<Vec<Value>, Failure>;
 
     /// Declares a kind and answers it, or [`Failure::Ended`] if it is built in or there are too many.
     fn declare(&self, kind: &KindName, declaration: &Declaration) -> Result<Value, Failure>;

@@ -3,7 +3,7 @@
 //! A report is an object or an array of them. An array is answered with an array: for each report what it would have been
 //! answered alone, a problem included. Tokens of runs stand in bodies, never in a URL, which logs would keep.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,7 +13,7 @@ use pp_lib::claims::ClaimRuns;
 use pp_lib::domain::{Json, KindName, Problem, Progress, Work, WorkerName};
 use pp_lib::kinds::{Delivery, Failure, Policy, bounded_duration};
 use pp_lib::serving::{Beat, ClaimError, Heartbeat, Over, RunEnd, RunToken};
-use pp_lib::store::{ClaimedRun, RunningWork, WorkerRow};
+use pp_lib::store::ClaimedRun;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -415,94 +415,10 @@ struct Page {
     limit: Option<String>,
 }
 
-/// A worker and what it works on.
-#[derive(Serialize)]
-struct ShownWorker<'a> {
-    name: &'a str,
-    kinds: &'a [KindName],
-    is_there: bool,
-    since: Option<i64>,
-    seen_on: i64,
-    works: Vec<ShownRun<'a>>,
-}
-
-#[derive(Serialize)]
-struct ShownRun<'a> {
-    id: i64,
-    work_code: &'a str,
-    kind: &'a KindName,
-    attempt: i32,
-    since: i64,
-    seen_on: i64,
-    lease_until: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<u8>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    note: &'a str,
-}
-
 /// The workers, the one that was heard of last first, each with its running works.
 pub(super) async fn workers(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let Page { limit } = query::parse(&request)?;
     let limit = query::limit(limit.as_deref(), USUAL_PAGE)?;
-    let (workers, running) = api.ask(api.runs.workers(limit)).await?;
-    answer::send_json(&api.answers, HttpResponse::Ok(), &shown_workers(&workers, &running))
-}
-
-fn shown_workers<'a>(workers: &'a [WorkerRow], running: &'a [RunningWork]) -> Vec<ShownWorker<'a>> {
-    /// The name under which works are shown whose worker has none.
-    const NAMELESS: &str = "consumer:";
-    let mut of_worker: BTreeMap<&str, Vec<ShownRun<'a>>> = BTreeMap::new();
-    for one in running {
-        let name = one.worker.as_ref().map_or(NAMELESS, WorkerName::as_str);
-        of_worker.entry(name).or_default().push(ShownRun::of(one));
-    }
-    let mut shown: Vec<ShownWorker<'a>> = workers
-        .iter()
-        .map(|row| {
-            let works = of_worker.remove(row.name.as_str()).unwrap_or_default();
-            let heard = works.iter().map(|work| work.seen_on).max();
-            ShownWorker {
-                name: row.name.as_str(),
-                kinds: &row.kinds,
-                is_there: row.is_there || !works.is_empty(),
-                since: Some(row.since),
-                seen_on: heard.map_or(row.seen_on, |heard| heard.max(row.seen_on)),
-                works,
-            }
-        })
-        .collect();
-    shown.extend(of_worker.into_iter().map(|(name, works)| ShownWorker {
-        name,
-        kinds: &[],
-        is_there: true,
-        since: None,
-        seen_on: works.iter().map(|work| work.seen_on).max().unwrap_or_default(),
-        works,
-    }));
-    shown
-}
-
-impl<'a> ShownRun<'a> {
-    fn of(one: &'a RunningWork) -> Self {
-        let Work {
-            id,
-            work_code,
-            kind,
-            attempt,
-            progress,
-            ..
-        } = &one.work;
-        Self {
-            id: id.0,
-            work_code: work_code.as_str(),
-            kind,
-            attempt: *attempt,
-            since: one.since,
-            seen_on: one.heard_on,
-            lease_until: one.lease_until,
-            progress: progress.as_ref().map(|progress| progress.percent),
-            note: progress.as_ref().map_or("", |progress| &progress.note),
-        }
-    }
+    let workers = api.ask(api.runs.workers(limit)).await?;
+    answer::send_json(&api.answers, HttpResponse::Ok(), &workers)
 }

@@ -1,6 +1,7 @@
 //! Claims of due works straight from the store: for workers outside, and for consumers where works pass no broker.
 
 mod claimer;
+mod workers;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,6 +19,8 @@ use crate::feed::AnyFeed;
 use crate::kinds::Registry;
 use crate::runtime::{Trouble, supervise};
 use crate::store::{AnyStore, ClaimedRun, StoreError};
+
+pub use self::workers::{SeenRun, SeenWorker, workers};
 
 /// The most workers that wait in one process.
 const MOST_WAITING: usize = 10_000;

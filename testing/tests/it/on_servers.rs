@@ -34,6 +34,7 @@ mod tls;
 mod unread_log;
 mod unwell;
 mod up_and_down;
+mod without_broker;
 
 use std::fs;
 use std::path::Path;

@@ -18,12 +18,12 @@ use self::heard::Heard;
 use self::reports::Reports;
 use super::actors::{Mailbox, MailboxOptions, Reply, open};
 use super::{Actor, ActorError, Works};
-use crate::claims::{ClaimRuns, Claims, ClaimsError};
+use crate::claims::{self, ClaimRuns, Claims, ClaimsError, SeenWorker};
 use crate::domain::{KindName, Work};
 use crate::feed::AnyFeed;
 use crate::kinds::{Delivery, KnownKind, Registry, UnknownKind};
 use crate::log_repeated;
-use crate::store::{self, AnyStore, ClaimedRun, RunningWork, WorkerRow};
+use crate::store::{self, AnyStore, ClaimedRun};
 
 pub use self::reports::{Beat, Heartbeat, Over, RunEnd};
 pub use self::token::{RunToken, RunTokenError};
@@ -194,9 +194,9 @@ impl RunService {
         self.beats.ask(beats).await
     }
 
-    /// Workers, the one that was heard of last first, and what runs, the longest first. At most `limit` of each.
-    pub async fn workers(&self, limit: u16) -> store::Result<(Vec<WorkerRow>, Vec<RunningWork>)> {
-        Ok((self.store.workers(limit).await?, self.store.running_works(limit).await?))
+    /// The workers, the one that was heard of last first, each with its running works. At most `limit` of each.
+    pub async fn workers(&self, limit: u16) -> store::Result<Vec<SeenWorker>> {
+        claims::workers(&self.store, limit).await
     }
 }
 

@@ -25,6 +25,7 @@ mod load;
 mod machine;
 mod plan;
 mod post;
+mod pull;
 mod queue;
 mod report;
 mod search;
@@ -103,7 +104,7 @@ impl Figure {
 }
 
 /// All figures, in the order of the table.
-pub const FIGURES: [Figure; 15] = [
+pub const FIGURES: [Figure; 16] = [
     Figure::new(
         Part::Main,
         "drain",
@@ -157,6 +158,12 @@ pub const FIGURES: [Figure; 15] = [
         "keys",
         "GET /work/{id} and POST /work with API keys and without, in turns",
         keys::measure,
+    ),
+    Figure::new(
+        Part::Main,
+        "pull",
+        "workers over HTTP, and the services without a broker",
+        pull::measure,
     ),
     Figure::new(
         Part::Main,

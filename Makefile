@@ -18,6 +18,8 @@ ROUNDS ?= 50
 SEED ?=
 # Not empty: `make up` starts the servers alone.
 SERVERS_ONLY ?=
+# `all`, or `postgres`: `make up` starts a system without RabbitMQ and Redis.
+SERVERS ?= all
 # Not empty: `make up` has TLS on every wire.
 TLS ?=
 # Not empty: `make bench` measures less.
@@ -53,9 +55,9 @@ help: ## list the targets
 run: ## everything in one process, embedded: needs no server (ARGS=…)
 	@$(CARGO) run --locked --bin pp_standalone -- $(ARGS)
 
-up: ## servers and services, in containers or as processes; starts what is missing (SERVERS_ONLY=1, TLS=1, PP_SERVERS=private|compose)
+up: ## servers and services, in containers or as processes; starts what is missing (SERVERS=postgres, SERVERS_ONLY=1, TLS=1, PP_SERVERS=private|compose)
 	@$(CARGO) build --locked --bin pp_testkit
-	@CARGO="$(CARGO)" $(testkit) up --build $(if $(SERVERS_ONLY),--servers-only) $(if $(TLS),--tls)
+	@CARGO="$(CARGO)" $(testkit) up --build --servers $(SERVERS) $(if $(SERVERS_ONLY),--servers-only) $(if $(TLS),--tls)
 
 # An earlier build of the testkit will do: these must work while the code does not compile.
 down: ## stop what `make up` started; data stays (ARGS=--purge removes it)

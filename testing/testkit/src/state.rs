@@ -35,6 +35,9 @@ pub struct Remembered {
     /// Whether every wire has TLS.
     #[serde(default)]
     pub tls: bool,
+    /// Whether PostgreSQL is the only server.
+    #[serde(default)]
+    pub postgres_alone: bool,
     /// The services started.
     pub services: Vec<Service>,
 }

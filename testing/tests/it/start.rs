@@ -109,7 +109,7 @@ fn a_value_that_cannot_be_used_names_its_variable() {
 #[test]
 fn a_scheme_that_is_unknown_ends_every_program_alike() {
     const DATABASE: &str = "PP_DATABASE_URL: unknown scheme `mysql`, expected postgres:// or sqlite://";
-    const BROKER: &str = "PP_BROKER_URL: unknown scheme `mysql`, expected amqp://, amqps:// or memory:";
+    const BROKER: &str = "PP_BROKER_URL: unknown scheme `mysql`, expected amqp://, amqps://, database: or memory:";
     const CACHE: &str = "PP_CACHE_URL: unknown scheme `mysql`, expected redis://, rediss:// or memory:";
     let data = tempfile::tempdir().unwrap();
     for (name, args, line) in [

@@ -37,7 +37,9 @@ pub(crate) fn print(state: &State) -> Result<bool> {
         .compose
         .map(|compose| Provided::of_state(compose, state.remembered.tls, state.folder()))
         .transpose()?;
-    for kind in Kind::ALL {
+    // A system on PostgreSQL alone has no others.
+    let is_used = |kind: &Kind| *kind == Kind::Postgres || !state.remembered.postgres_alone;
+    for kind in Kind::ALL.into_iter().filter(is_used) {
         rows.push(server_row(
             kind,
             servers.as_ref(),

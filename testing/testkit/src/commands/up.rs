@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Only the servers, no service.
     #[arg(long)]
     servers_only: bool,
+    /// The servers of the system: all, or PostgreSQL alone. Then consumers claim works from it, and caches are in memory.
+    #[arg(long, value_enum, default_value_t = Servers::All)]
+    servers: Servers,
     /// TLS on every wire, with private servers and certificates made for this machine.
     #[arg(long)]
     tls: bool,
@@ -33,11 +36,29 @@ pub(crate) struct Args {
     build: bool,
 }
 
+/// The servers of a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Servers {
+    All,
+    Postgres,
+}
+
+impl Servers {
+    /// What stands in for a server that the system does without.
+    fn stand_in(self, kind: Kind) -> Option<&'static str> {
+        match (self, kind) {
+            (Self::All, _) | (Self::Postgres, Kind::Postgres) => None,
+            (Self::Postgres, Kind::RabbitMq) => Some("database:"),
+            (Self::Postgres, Kind::Redis) => Some("memory:"),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode> {
     let mut state = State::lock(folder)?;
     let mut variables = EnvFile::default();
     let choice = if args.tls { without_containers(choice)? } else { choice };
-    change_tls(args.tls, &mut state)?;
+    change_form(args, &mut state)?;
     let scheme = if args.tls { "https" } else { "http" };
     if args.tls {
         let files = Files::made(&state.folder().join(TLS))?;
@@ -49,7 +70,7 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
             variables.set(variable, &file.to_string_lossy());
         }
     }
-    let servers = start_servers(choice, &mut state, &mut variables)?;
+    let servers = start_servers(choice, args.servers, &mut state, &mut variables)?;
     let services = service::all();
     let api = &services[0];
     variables.set("PP_API_URL", &format!("{scheme}://{}", service::address(&api.bind)?));
@@ -78,7 +99,12 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
 }
 
 /// Starts the servers that nobody gave, and returns them; the variables get the URLs of all.
-fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> Result<Option<Provided>> {
+fn start_servers(
+    choice: Choice,
+    servers: Servers,
+    state: &mut State,
+    variables: &mut EnvFile,
+) -> Result<Option<Provided>> {
     let own = state
         .remembered
         .compose
@@ -90,7 +116,11 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
     };
     // Somebody who sourced the env file has our own URLs in the environment; those servers are still ours to start.
     let given = |kind: &Kind| {
+        if let Some(stand_in) = servers.stand_in(*kind) {
+            return Some(stand_in.to_owned());
+        }
         let url = std::env::var(kind.service_variable()).ok();
+        let url = url.filter(|url| !["database:", "memory:"].contains(&url.as_str()));
         url.filter(|url| !url.is_empty() && !is_own(kind, url))
     };
     let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| given(kind).is_none()).collect();
@@ -107,6 +137,9 @@ fn start_servers(choice: Choice, state: &mut State, variables: &mut EnvFile) -> 
     output::line(match (compose, missing.len() == Kind::ALL.len()) {
         (true, true) => "with Docker Compose: servers and services are containers",
         (true, false) => "with Docker Compose: servers that are not given are containers, the services are processes",
+        (false, _) if servers == Servers::Postgres => {
+            "PostgreSQL alone: a private instance, the services are processes"
+        }
         (false, _) if choice == Choice::Auto => {
             "no Docker engine is used: servers are private instances, services are processes"
         }
@@ -138,9 +171,11 @@ fn without_containers(choice: Choice) -> Result<Choice> {
     }
 }
 
-/// Remembers whether there is TLS, which does not change while anything runs.
-fn change_tls(tls: bool, state: &mut State) -> Result<()> {
-    if state.remembered.tls == tls {
+/// Remembers the form of the system, which does not change while anything runs.
+fn change_form(args: &Args, state: &mut State) -> Result<()> {
+    let (tls, postgres_alone) = (args.tls, args.servers == Servers::Postgres);
+    let remembered = &state.remembered;
+    if (remembered.tls, remembered.postgres_alone) == (tls, postgres_alone) {
         return Ok(());
     }
     let known = state.remembered.compose;
@@ -153,10 +188,15 @@ fn change_tls(tls: bool, state: &mut State) -> Result<()> {
     };
     let service_runs = |service: &Service| state.running(service.name).is_some();
     if Kind::ALL.iter().any(server_runs) || service::all().iter().any(service_runs) {
-        let now = if tls { "without" } else { "with" };
-        bail!("the system runs {now} TLS: `make down` first");
+        let now = match (state.remembered.tls == tls, tls, postgres_alone) {
+            (false, true, _) => "without TLS",
+            (false, false, _) => "with TLS",
+            (true, _, true) => "with all servers",
+            (true, _, false) => "on PostgreSQL alone",
+        };
+        bail!("the system runs {now}: `make down` first");
     }
-    state.remembered.tls = tls;
+    (state.remembered.tls, state.remembered.postgres_alone) = (tls, postgres_alone);
     state.save()
 }
 

@@ -148,3 +148,32 @@ fn a_system_comes_up_works_and_goes_down_without_a_trace() {
     assert_eq!(system.marked(&home), []);
     assert!(system.ports.iter().all(|port| ports::is_free(*port)));
 }
+
+#[test]
+fn a_system_on_postgresql_alone_works_and_says_its_form() {
+    let system = System::new();
+    let up = system.run("up --servers postgres");
+    assert_eq!(up.code, Some(0), "{up:?}");
+    let api = Api::at(system.ports[0]);
+    let found = || api.get("/work/search?work_code=consumer-&done=true");
+    assert!(
+        wait::holds_within(Duration::from_secs(15), || !found().as_array().unwrap().is_empty()),
+        "no demand of the producer was worked off"
+    );
+    let id = api.post(r#"{"add_up_to":100}"#)["id"].as_i64().unwrap();
+    let path = format!("/work/{id}");
+    assert!(
+        wait::holds_within(Duration::from_secs(15), || api.get(&path)["result"] == 5050),
+        "{}",
+        api.get(&path)
+    );
+    let status = system.run("status");
+    assert_eq!(status.code, Some(0), "{status:?}");
+    let other = system.run("up");
+    assert!(
+        other.code != Some(0) && other.stderr.contains("PostgreSQL alone"),
+        "{other:?}"
+    );
+    let down = system.run("down");
+    assert_eq!(down.stdout.lines().last(), Some("nothing left running"), "{down:?}");
+}

@@ -1,5 +1,5 @@
-//! What works ask for: the sum, and two kinds of the chaos run, a slow one and a moody one that fails and panics. The code
-//! of these kinds is in [`super::handlers`].
+//! What works ask for: the sum, and three kinds of the chaos run: a slow one, a moody one that fails and panics, and one
+//! that workers outside do. The code of the first two is in [`super::handlers`], that of the third in [`super::outside`].
 
 use pp_lib::domain::{AddUpTo, KindName};
 use schemars::JsonSchema;
@@ -14,8 +14,11 @@ pub const SLOW: &str = "chaos.slow";
 /// The name of the kind whose works fail, panic and worse.
 pub const MOODY: &str = "chaos.moody";
 
+/// The name of the kind that workers outside of PP do.
+pub const OUTSIDE: &str = "chaos.outside";
+
 /// The kinds of a run beside the sum.
-pub const OTHER_KINDS: [&str; 2] = [SLOW, MOODY];
+pub const OTHER_KINDS: [&str; 3] = [SLOW, MOODY, OUTSIDE];
 
 /// The kinds of a run beside the sum, as the library names them.
 pub fn other_kinds() -> impl Iterator<Item = KindName> {
@@ -38,6 +41,14 @@ pub struct Moody {
     pub mood: Mood,
     /// Makes it differ from others.
     pub number: u32,
+}
+
+/// The arguments of a work that is done outside. Its result is its number.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outside {
+    /// Makes it differ from others.
+    number: u32,
 }
 
 /// How the attempts at a work end. The last three are not part of a run; tests of isolation ask for them.
@@ -67,6 +78,8 @@ pub enum Ask {
     Slow(u32),
     /// A [`Moody`] work with this number.
     Moody(Mood, u32),
+    /// A work with this number that is done outside.
+    Outside(u32),
 }
 
 impl Ask {
@@ -76,6 +89,7 @@ impl Ask {
             Self::Sum(_) => KindName::ADD_UP_TO,
             Self::Slow(_) => SLOW,
             Self::Moody(..) => MOODY,
+            Self::Outside(_) => OUTSIDE,
         }
     }
 
@@ -85,6 +99,7 @@ impl Ask {
             Self::Sum(bound) => format!(r#"{{"add_up_to":{bound}}}"#),
             Self::Slow(millis) => json(&Slow { millis }),
             Self::Moody(mood, number) => json(&Moody { mood, number }),
+            Self::Outside(number) => json(&Outside { number }),
         }
     }
 
@@ -113,6 +128,9 @@ impl Ask {
             MOODY => serde_json::from_str(args)
                 .ok()
                 .map(|Moody { mood, number }| Self::Moody(mood, number)),
+            OUTSIDE => serde_json::from_str(args)
+                .ok()
+                .map(|Outside { number }| Self::Outside(number)),
             KindName::ADD_UP_TO => {
                 let args: Value = serde_json::from_str(args).ok()?;
                 // An event of the sum has its bound alone.
@@ -136,7 +154,7 @@ impl Ask {
             Self::Sum(FAILS) | Self::Moody(Mood::Fails, _) => None,
             Self::Sum(bound) => AddUpTo::try_from(bound).ok().map(AddUpTo::sum),
             Self::Slow(millis) => Some(millis.into()),
-            Self::Moody(_, number) => Some(number.into()),
+            Self::Moody(_, number) | Self::Outside(number) => Some(number.into()),
         }
     }
 
@@ -182,6 +200,7 @@ mod tests {
             Ask::Moody(Mood::Fails, 1),
             Ask::Moody(Mood::FailsTwice, 2),
             Ask::Moody(Mood::PanicsOnce, 3),
+            Ask::Outside(4),
         ] {
             assert_eq!(Ask::of(ask.kind(), &ask.args()), Some(ask));
             let body: Value = serde_json::from_str(&ask.body()).unwrap();

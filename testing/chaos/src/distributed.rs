@@ -22,7 +22,7 @@ use super::plan::Round;
 use super::system::{PACE, READY_LIMIT, Struck, System, are_declared, drain_limit};
 use super::tables::Tables;
 use super::told::{Told, now};
-use super::{asks, calls, handlers};
+use super::{asks, calls, handlers, outside};
 use crate::ledger::Ledger;
 use pp_testkit::client::Api;
 use pp_testkit::pooler::Pooler;
@@ -63,6 +63,8 @@ pub struct Distributed {
     api: Part,
     dispatcher: Part,
     consumers: [Part; 2],
+    /// In Python.
+    workers: [Service; 2],
     client: Api,
     /// The file of the handlers' calls.
     calls: PathBuf,
@@ -127,6 +129,7 @@ impl Distributed {
                 part("consumer-0", WORKER, &database, &worker)?,
                 part("consumer-1", WORKER, &pooled, &[&worker[..], &[direct]].concat())?,
             ],
+            workers: outside::start(folder, port, &calls)?,
             _pooler: pooler,
             client: Api::at(port),
             calls,
@@ -223,7 +226,8 @@ impl System for Distributed {
     }
 
     fn ensure_running(&mut self) -> Result<()> {
-        self.parts().try_for_each(|part| part.service.ensure_running())
+        self.parts().try_for_each(|part| part.service.ensure_running())?;
+        self.workers.iter_mut().try_for_each(Service::ensure_running)
     }
 
     fn keep_logs(&self, folder: &Path) {

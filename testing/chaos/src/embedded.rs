@@ -13,9 +13,9 @@ use super::evidence::{Evidence, Letter};
 use super::fault::Fault;
 use super::load::{Load, Target};
 use super::plan::Round;
-use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Struck, System, are_declared, drain_limit};
+use super::system::{DRAIN_LIMIT, PACE, READY_LIMIT, Struck, System, are_declared, drain_limit, frozen, killed};
 use super::told::{Attempt, Identity, Told, now};
-use super::{calls, handlers};
+use super::{calls, handlers, outside};
 use pp_testkit::client::Api;
 use pp_testkit::service::Service;
 use pp_testkit::signals::Stop;
@@ -30,6 +30,8 @@ const FULL_LIMIT: Duration = Duration::from_secs(60);
 pub struct Embedded {
     service: Service,
     client: Api,
+    /// In Python.
+    workers: [Service; 2],
     /// The file of the handlers' calls, never on the disk that is filled.
     calls: PathBuf,
     disk: Option<Disk>,
@@ -53,6 +55,7 @@ impl Embedded {
         ];
         let mut system = Self {
             service: Service::new("pp_standalone", "pp_chaos_standalone", folder, variables)?,
+            workers: outside::start(folder, port, &calls)?,
             client: Api::at(port),
             calls,
             disk,
@@ -75,6 +78,8 @@ impl Embedded {
         match round.fault {
             Fault::ProgramKilled => self.service.kill()?,
             Fault::ProgramStopped => self.service.stop()?,
+            Fault::WorkerKilled => return killed(&mut [&mut self.workers[round.victim]], || stop.pause(round.lasts)),
+            Fault::WorkerFrozen => return frozen(&mut [&mut self.workers[round.victim]], || stop.pause(round.lasts)),
             Fault::DiskFull => return self.disk_full(round, load, stop),
             other => bail!("{} is for the distributed system", other.name()),
         }
@@ -184,7 +189,8 @@ impl System for Embedded {
     }
 
     fn ensure_running(&mut self) -> Result<()> {
-        self.service.ensure_running()
+        self.service.ensure_running()?;
+        self.workers.iter_mut().try_for_each(Service::ensure_running)
     }
 
     fn keep_logs(&self, _folder: &Path) {}

@@ -16,6 +16,10 @@ pub enum Fault {
     ConsumerFrozen,
     /// A consumer gets `SIGTERM`; it must end with 0 within its grace period.
     ConsumerStopped,
+    /// A worker outside, in Python, gets `SIGKILL`.
+    WorkerKilled,
+    /// A worker outside is stopped in its tracks for longer than its leases, then goes on.
+    WorkerFrozen,
     /// The only dispatcher gets `SIGKILL`.
     DispatcherKilled,
     /// The only API gets `SIGKILL`.
@@ -64,12 +68,14 @@ pub enum Fault {
 
 impl Fault {
     /// What can befall a system of several processes.
-    pub const DISTRIBUTED: [Self; 24] = [
+    pub const DISTRIBUTED: [Self; 26] = [
         Self::ConsumerKilled,
         Self::BothConsumersKilled,
         Self::ConsumerKilledWaiting,
         Self::ConsumerFrozen,
         Self::ConsumerStopped,
+        Self::WorkerKilled,
+        Self::WorkerFrozen,
         Self::DispatcherKilled,
         Self::ApiKilled,
         Self::ApiKilledWaiting,
@@ -91,7 +97,13 @@ impl Fault {
         Self::QueuePurged,
     ];
     /// What can befall the embedded program.
-    pub const EMBEDDED: [Self; 3] = [Self::ProgramKilled, Self::ProgramStopped, Self::DiskFull];
+    pub const EMBEDDED: [Self; 5] = [
+        Self::ProgramKilled,
+        Self::ProgramStopped,
+        Self::WorkerKilled,
+        Self::WorkerFrozen,
+        Self::DiskFull,
+    ];
 
     /// As it stands in the table.
     pub const fn name(self) -> &'static str {
@@ -101,6 +113,8 @@ impl Fault {
             Self::ConsumerKilledWaiting => "consumer killed in mid batch",
             Self::ConsumerFrozen => "consumer frozen past its leases",
             Self::ConsumerStopped => "consumer stopped (SIGTERM)",
+            Self::WorkerKilled => "worker in Python killed",
+            Self::WorkerFrozen => "worker in Python frozen past its leases",
             Self::DispatcherKilled => "dispatcher killed",
             Self::ApiKilled => "API killed",
             Self::ApiKilledWaiting => "API killed before its answers",
@@ -166,8 +180,8 @@ impl Fault {
     /// How long it lasts, in milliseconds, before it is undone: until a restart begins, a thaw, an answer let through.
     pub const fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {
-            // The lease is 4 s.
-            Self::ConsumerFrozen => 4_800..=6_500,
+            // The leases are 4 s and 3 s.
+            Self::ConsumerFrozen | Self::WorkerFrozen => 4_800..=6_500,
             Self::RabbitMqFrozen => 2_000..=8_000,
             Self::ConsumerPostgresSilent => 2_000..=6_000,
             Self::ApiPostgresSlow => 1_000..=3_000,

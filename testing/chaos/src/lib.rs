@@ -4,8 +4,8 @@
 //! [`distributed`] in many processes behind proxies, [`embedded`] in one, on a [`disk`] of its own; [`load`] asks and writes down
 //! what it is [`told`]; [`rounds`] brings these together, [`check`] and [`history`] compare with the [`evidence`], [`table`] shows it.
 //!
-//! A run has three kinds of works: [`asks`] says what they ask for, [`handlers`] is the code of two of them, and [`calls`] what
-//! that code told of itself.
+//! A run has four kinds of works: [`asks`] says what they ask for, [`handlers`] is the code of two of them, `outside` has the
+//! workers in Python of another one, and [`calls`] is what that code told of itself.
 //!
 //! [`staleness`] is another proof, about reads. [`demands`], [`queues`] and [`ledger`] are for whoever puts a system under load
 //! and looks at what came of it.
@@ -26,6 +26,7 @@ pub mod ledger;
 mod letters;
 pub mod load;
 mod outcome;
+mod outside;
 pub mod plan;
 pub mod queues;
 pub mod rounds;

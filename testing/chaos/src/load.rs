@@ -234,6 +234,7 @@ fn any_ask(rng: &mut StdRng) -> Ask {
         15..60 => Ask::Sum(rng.random_range(SLOW)),
         60..180 => slow(rng),
         180..240 => moody(rng),
+        240..330 => outside(rng),
         _ => Ask::Sum(rng.random_range(1..4_000)),
     }
 }
@@ -244,6 +245,10 @@ fn slow(rng: &mut StdRng) -> Ask {
 
 fn moody(rng: &mut StdRng) -> Ask {
     Ask::Moody(MOODS[rng.random_range(0..MOODS.len())], rng.random_range(0..1_000_000))
+}
+
+fn outside(rng: &mut StdRng) -> Ask {
+    Ask::Outside(rng.random_range(0..1_000_000))
 }
 
 fn body(ask: Option<Ask>) -> String {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use pp_testkit::client::Api;
+use pp_testkit::service::Service;
 use pp_testkit::signals::Stop;
 use pp_testkit::wait;
 
@@ -12,6 +14,7 @@ use super::asks::OTHER_KINDS;
 use super::evidence::Evidence;
 use super::fault::Fault;
 use super::load::{Load, Target};
+use super::outside;
 use super::plan::Round;
 use super::told::Told;
 
@@ -35,6 +38,7 @@ pub(super) fn drain_limit(fault: Fault) -> Duration {
 
 /// Waits until the workers have declared the kinds of a run.
 pub(super) fn are_declared(client: &Api) -> Result<()> {
+    outside::declare(client)?;
     for kind in OTHER_KINDS {
         wait::until_ok("a kind is not declared", READY_LIMIT, || {
             let answer = client.try_get(&format!("/kind/{kind}"))?;
@@ -43,6 +47,25 @@ pub(super) fn are_declared(client: &Api) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Kills services as a crash would, and starts them again after the pause.
+pub(super) fn killed(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> Result<()> {
+    services.iter_mut().try_for_each(|service| service.kill())?;
+    pause()?;
+    services.iter_mut().try_for_each(|service| service.start())
+}
+
+/// Stops services in their tracks, and lets them go on after the pause.
+pub(super) fn frozen(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> Result<()> {
+    services
+        .iter_mut()
+        .try_for_each(|service| service.signal(Signal::SIGSTOP))?;
+    let waited = pause();
+    services
+        .iter_mut()
+        .try_for_each(|service| service.signal(Signal::SIGCONT))?;
+    waited
 }
 
 /// When a fault was there, in seconds since 1970.

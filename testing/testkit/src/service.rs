@@ -35,14 +35,24 @@ impl Service {
         folder: &Path,
         variables: Vec<(&'static str, String)>,
     ) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::of_program(name, &sibling(program)?, folder, variables))
+    }
+
+    /// A program of this machine, with its log in `folder`. It is not started yet.
+    pub fn of_program(
+        name: &'static str,
+        program: &Path,
+        folder: &Path,
+        variables: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
             name,
-            program: sibling(program)?,
+            program: program.to_path_buf(),
             variables,
             args: Vec::new(),
             log: folder.join(format!("{name}.log")),
             child: None,
-        })
+        }
     }
 
     /// The same, started with these arguments.

@@ -13,6 +13,7 @@ use super::super::asks::other_kinds;
 use super::super::fault::Fault;
 use super::super::plan::Round;
 use super::super::queues;
+use super::super::system::{frozen, killed};
 use super::super::tables::Tables;
 use super::super::told::now;
 use super::{Distributed, PREFIX, Part};
@@ -70,6 +71,8 @@ impl Distributed {
                 pause()?;
                 service.start()
             }
+            Fault::WorkerKilled => killed(&mut [&mut self.workers[victim]], pause),
+            Fault::WorkerFrozen => frozen(&mut [&mut self.workers[victim]], pause),
             Fault::ConsumerFrozen => frozen(&mut [&mut self.consumers[victim].service], pause),
             Fault::RabbitMqKilled => self.killed_server(Kind::RabbitMq, pause),
             Fault::PostgresKilled => self.killed_server(Kind::Postgres, pause),
@@ -202,12 +205,6 @@ impl Distributed {
     }
 }
 
-fn killed(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> Result<()> {
-    services.iter_mut().try_for_each(|service| service.kill())?;
-    pause()?;
-    services.iter_mut().try_for_each(|service| service.start())
-}
-
 /// Killed while its connections to PostgreSQL are not what they seem; started again when they are sound.
 fn killed_waiting(
     service: &mut Service,
@@ -223,17 +220,6 @@ fn killed_waiting(
         killed
     })?;
     service.start()
-}
-
-fn frozen(services: &mut [&mut Service], pause: impl FnOnce() -> Result<()>) -> Result<()> {
-    services
-        .iter_mut()
-        .try_for_each(|service| service.signal(Signal::SIGSTOP))?;
-    let waited = pause();
-    services
-        .iter_mut()
-        .try_for_each(|service| service.signal(Signal::SIGCONT))?;
-    waited
 }
 
 fn through(proxy: &Proxy, flow: Flow, pause: impl FnOnce() -> Result<()>) -> Result<()> {

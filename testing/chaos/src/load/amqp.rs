@@ -12,7 +12,7 @@ use pp_lib::runtime::new_message_id;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::{Queue, RETRY_PAUSE, Shared, any_ask, at_a_rate, moody, slow};
+use super::{Queue, RETRY_PAUSE, Shared, any_ask, at_a_rate, moody, outside, slow};
 use crate::asks::{Ask, other_kinds};
 use crate::told::{Acknowledged, Identity, now};
 
@@ -147,7 +147,12 @@ fn messages(rng: &mut StdRng) -> Vec<Message> {
             let body = UNREADABLE[rng.random_range(0..UNREADABLE.len())].to_owned();
             vec![Message::new(id, None, body)]
         }
-        1..3 => vec![of(Ask::Sum(rng.random_range(1..4_000))), of(slow(rng)), of(moody(rng))],
+        1..3 => vec![
+            of(Ask::Sum(rng.random_range(1..4_000))),
+            of(slow(rng)),
+            of(moody(rng)),
+            of(outside(rng)),
+        ],
         _ => vec![of(any_ask(rng))],
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::{RETRY_PAUSE, SLOW, Shared, ask, at_a_rate, body, key, keyed, moody, slow};
+use super::{RETRY_PAUSE, SLOW, Shared, ask, at_a_rate, body, key, keyed, moody, outside, slow};
 use crate::asks::{Ask, FAILS};
 use crate::outcome::Outcome;
 use crate::told::{Change, Identity};
@@ -57,6 +57,7 @@ fn other(ask: Option<Ask>, rng: &mut StdRng) -> Ask {
     match (ask, rng.random_range(0..60)) {
         (Some(Ask::Slow(_)), _) => slow(rng),
         (Some(Ask::Moody(..)), _) => moody(rng),
+        (Some(Ask::Outside(_)), _) => outside(rng),
         (_, 0..2) => Ask::Sum(FAILS),
         (_, 2..12) => Ask::Sum(rng.random_range(SLOW)),
         _ => Ask::Sum(rng.random_range(1..4_000)),

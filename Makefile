@@ -74,7 +74,7 @@ logs: ## the last lines of all logs (ARGS="task_consumer --follow")
 
 ##### tests
 
-.PHONY: test test-fast db-test queue-test http-integration-test containers-test chaos chaos-embedded staleness bench
+.PHONY: test test-fast db-test queue-test http-integration-test containers-test chaos chaos-embedded chaos-without-broker staleness bench
 test: ## all tests, on real PostgreSQL, RabbitMQ and Redis and on the embedded adapters
 	$(build_tests)
 	$(call with_servers,,--workspace)
@@ -106,6 +106,10 @@ chaos: ## fault after fault: nothing acknowledged is lost, nothing takes effect 
 	embedded=$$(( $(ROUNDS) / 10 )); [ "$$embedded" -ge 3 ] || embedded=3; \
 	$(chaos) faults --rounds $(ROUNDS) --seed "$$seed" && \
 	$(chaos) faults --embedded --rounds "$$embedded" --seed "$$seed"
+
+chaos-without-broker: ## the same for a system without RabbitMQ
+	@$(CARGO) build --locked --workspace --bins
+	@$(chaos) faults --without-broker --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 chaos-embedded: ## the same for the embedded program alone: needs no server
 	@$(CARGO) build --locked --workspace --bins

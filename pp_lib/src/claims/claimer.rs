@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::claims::ClaimsError;
+use crate::claims::{ClaimsError, metrics};
 use crate::domain::{KindName, WorkerName, is_full};
 use crate::feed::AnyFeed;
 use crate::kinds::Registry;
@@ -77,6 +77,7 @@ impl Claimer {
                 next_look = Instant::now() + self.look().await;
             }
             self.end_waits(Instant::now());
+            metrics::waiting(self.waiting.len());
         }
         self.incoming.close();
         while let Ok(one) = self.incoming.try_recv() {
@@ -155,6 +156,7 @@ impl Claimer {
         let bytes = usize::try_from(CLAIMED_BYTES).unwrap_or(usize::MAX);
         let may_have_more = runs.len() == places.len() || is_full(&runs, bytes, |run| run.args.bytes());
         self.feed.announce();
+        metrics::claimed(&runs);
         let mut order: Vec<i64> = places.into_iter().map(|place| place.claim).collect();
         while !runs.is_empty() {
             let Some(one) = group.pop_front() else { break };

@@ -1,6 +1,7 @@
 //! Claims of due works straight from the store: for workers outside, and for consumers where works pass no broker.
 
 mod claimer;
+pub(crate) mod metrics;
 mod workers;
 
 use std::collections::VecDeque;

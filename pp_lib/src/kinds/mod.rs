@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod handler;
 mod kind;
+pub(crate) mod metrics;
 mod naming;
 mod outcome;
 mod policy;
@@ -26,6 +27,7 @@ pub use handler::{HandledKind, Handler, Handling, Kinds};
 #[cfg(feature = "testing")]
 pub(crate) use kind::name_of;
 pub use kind::{BlockingKind, BlockingState, Kind};
+pub(crate) use metrics::EndMeter;
 pub use policy::{Backoff, Policy, Retention, bounded_duration};
 pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};
 pub use schema::Schema;

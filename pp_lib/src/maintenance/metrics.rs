@@ -11,7 +11,7 @@ const CLAIMED: Metric = Metric::counting(
 const LOST_LEASES: Metric = Metric::counting(
     "pp_lost_leases_total",
     &[],
-    "Running works whose worker was lost and that this dispatcher took back or gave up.",
+    "Running works whose worker was lost and that this process took back or gave up.",
 );
 
 pub(crate) const ALL: [Metric; 2] = [CLAIMED, LOST_LEASES];

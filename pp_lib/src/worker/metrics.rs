@@ -4,20 +4,11 @@
 use std::time::Duration;
 
 use crate::domain::KindName;
-use crate::runtime::{Counter, Gauge, Histogram, Metric, kind_label};
-use crate::store::{Completion, Outcome};
+use crate::kinds::EndMeter;
+use crate::runtime::{Gauge, Histogram, Metric, kind_label};
+use crate::store::Completion;
 use crate::worker::completion::CompletionResult;
 
-const ATTEMPTS: Metric = Metric::counting(
-    "pp_attempts_total",
-    &["kind", "outcome"],
-    "Attempts that ended and were recorded: done, retry, snoozed, failed or cancelled.",
-);
-const FINISHED: Metric = Metric::counting(
-    "pp_works_finished_total",
-    &["kind", "outcome"],
-    "Works that this worker finished: done, failed or cancelled.",
-);
 const BATCH: Metric = Metric::distributing(
     "pp_batch_works",
     Metric::SIZES,
@@ -36,21 +27,11 @@ const PLACES: Metric = Metric::gauging(
     "Works of the kind that this worker may compute at once; 0 while the kind is paused.",
 );
 
-pub(crate) const ALL: [Metric; 5] = [ATTEMPTS, FINISHED, BATCH, COMMIT, PLACES];
-
-const DONE: usize = 0;
-const FAILED: usize = 1;
-const CANCELLED: usize = 2;
-const RETRY: usize = 3;
-const SNOOZED: usize = 4;
-const OUTCOMES: [&str; 5] = ["done", "failed", "cancelled", "retry", "snoozed"];
-/// The outcomes that finish a work are the first ones.
-const FINISHING: usize = 3;
+pub(crate) const ALL: [Metric; 3] = [BATCH, COMMIT, PLACES];
 
 /// The handles of one kind.
 pub(super) struct Meter {
-    attempts: [Counter; OUTCOMES.len()],
-    finished: [Counter; FINISHING],
+    ends: EndMeter,
     batch: Histogram,
     commit: Histogram,
     places: Gauge,
@@ -58,10 +39,10 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(kind: &KindName) -> Self {
+        let ends = EndMeter::new(kind);
         let kind = kind_label(kind);
         Self {
-            attempts: OUTCOMES.map(|outcome| ATTEMPTS.counter(&[&kind, outcome])),
-            finished: [DONE, FAILED, CANCELLED].map(|outcome| FINISHED.counter(&[&kind, OUTCOMES[outcome]])),
+            ends,
             batch: BATCH.histogram(&[&kind]),
             commit: COMMIT.histogram(&[&kind]),
             places: PLACES.gauge(&[&kind]),
@@ -80,29 +61,10 @@ impl Meter {
 
     /// Notes the outcomes that took effect.
     pub(super) fn ended(&self, completions: &[Completion], results: &[CompletionResult]) {
-        let mut counts = [0; OUTCOMES.len()];
-        for (completion, result) in completions.iter().zip(results) {
-            if *result == CompletionResult::Applied
-                && let Some(outcome) = place(&completion.outcome)
-            {
-                counts[outcome] += 1;
-            }
-        }
-        for (counter, count) in self.attempts.iter().zip(counts).chain(self.finished.iter().zip(counts)) {
-            if count > 0 {
-                counter.increment(count);
-            }
-        }
-    }
-}
-
-fn place(outcome: &Outcome) -> Option<usize> {
-    match outcome {
-        Outcome::Running { .. } => None,
-        Outcome::Done { .. } => Some(DONE),
-        Outcome::Failed { .. } => Some(FAILED),
-        Outcome::Cancelled { .. } => Some(CANCELLED),
-        Outcome::Retry { .. } => Some(RETRY),
-        Outcome::Snoozed { .. } => Some(SNOOZED),
+        let applied = completions
+            .iter()
+            .zip(results)
+            .filter(|(_, result)| **result == CompletionResult::Applied);
+        self.ends.ended(applied.map(|(completion, _)| &completion.outcome));
     }
 }

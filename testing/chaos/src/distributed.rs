@@ -32,7 +32,6 @@ use pp_testkit::service::Service;
 use pp_testkit::signals::Stop;
 use pp_testkit::{ports, wait};
 
-const SERVERS: [Kind; 3] = Kind::ALL;
 const PREFIX: &str = "pp.chaos";
 /// The program with the kinds of a run.
 const WORKER: &str = "pp_chaos_worker";
@@ -51,11 +50,31 @@ const POOLER: &str = "[pgbouncer]
     [databases]
     * = host=127.0.0.1";
 
+/// The form of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With all servers.
+    Whole,
+    /// Without RabbitMQ: consumers claim works from PostgreSQL.
+    WithoutBroker,
+}
+
+impl Form {
+    /// Its servers.
+    pub const fn servers(self) -> &'static [Kind] {
+        match self {
+            Self::Whole => &Kind::ALL,
+            Self::WithoutBroker => &[Kind::Postgres, Kind::Redis],
+        }
+    }
+}
+
 /// A service and its ways to the servers.
 struct Part {
     service: Service,
     postgres: Proxy,
-    rabbitmq: Proxy,
+    /// None in a system without a broker.
+    rabbitmq: Option<Proxy>,
 }
 
 /// The system. Everything ends with it.
@@ -69,7 +88,9 @@ pub struct Distributed {
     /// The file of the handlers' calls.
     calls: PathBuf,
     database: String,
-    rabbitmq: String,
+    /// The broker's URL, if there is one.
+    rabbitmq: Option<String>,
+    form: Form,
     _pooler: Pooler,
     servers: PrivateServers,
     runtime: Runtime,
@@ -82,10 +103,14 @@ impl Distributed {
     ///
     /// # Errors
     /// When one of them does not come up.
-    pub fn start(folder: &Path) -> Result<Self> {
+    pub fn start(folder: &Path, form: Form) -> Result<Self> {
         let runtime = Runtime::new()?;
-        let servers = PrivateServers::temporary(&SERVERS)?;
-        let (postgres, rabbitmq) = (servers.url(Kind::Postgres)?, servers.url(Kind::RabbitMq)?);
+        let servers = PrivateServers::temporary(form.servers())?;
+        let postgres = servers.url(Kind::Postgres)?;
+        let rabbitmq = match form {
+            Form::Whole => Some(servers.url(Kind::RabbitMq)?),
+            Form::WithoutBroker => None,
+        };
         let database = runtime.block_on(prepare(&postgres))?;
         let [port] = ports::free()?;
         let pooler = Pooler::start(&format!("{POOLER} port={}", port_of(&postgres)?), &postgres)?;
@@ -93,7 +118,13 @@ impl Distributed {
         let direct = ("PP_DATABASE_DIRECT_URL", database.clone());
         let part = |name, program: &str, database: &str, more: &[(&'static str, String)]| {
             let (to_postgres, database) = Proxy::to_url(runtime.handle(), database)?;
-            let (to_rabbitmq, broker) = Proxy::to_url(runtime.handle(), &rabbitmq)?;
+            let (to_rabbitmq, broker) = match &rabbitmq {
+                Some(url) => {
+                    let (proxy, url) = Proxy::to_url(runtime.handle(), url)?;
+                    (Some(proxy), url)
+                }
+                None => (None, "database:".to_owned()),
+            };
             let mut variables = vec![
                 ("PP_DATABASE_URL", database),
                 ("PP_BROKER_URL", broker),
@@ -135,6 +166,7 @@ impl Distributed {
             calls,
             database,
             rabbitmq,
+            form,
             servers,
             runtime,
             struck_at: now(),
@@ -161,7 +193,8 @@ impl Distributed {
 
     /// Messages that wait in all queues.
     async fn ready_messages(&self) -> Result<u64> {
-        let broker = RabbitMq::connect(&self.rabbitmq, QueueNames::new(PREFIX), RabbitMqConfig::default()).await?;
+        let Some(rabbitmq) = &self.rabbitmq else { return Ok(0) };
+        let broker = RabbitMq::connect(rabbitmq, QueueNames::new(PREFIX), RabbitMqConfig::default()).await?;
         let mut waiting =
             broker.ready_messages(&QueueKind::sums()).await? + broker.ready_messages(&QueueKind::DeadLetter).await?;
         for kind in asks::other_kinds() {
@@ -173,16 +206,16 @@ impl Distributed {
 
 impl System for Distributed {
     fn target(&self, round: &Round) -> Target {
-        let queue = Queue {
+        let queue = self.rabbitmq.as_ref().map(|url| Queue {
             runtime: self.runtime.handle().clone(),
-            url: self.rabbitmq.clone(),
+            url: url.clone(),
             prefix: PREFIX.to_owned(),
-        };
+        });
         // Messages without a row that an operator destroys are gone, and so is what is redriven as a message.
         let spares = !round.fault.destroys_messages();
         Target {
             client: self.client.clone(),
-            queue: spares.then_some(queue),
+            queue: queue.filter(|_| spares),
             database: Some(Database {
                 runtime: self.runtime.handle().clone(),
                 url: self.database.clone(),
@@ -231,8 +264,8 @@ impl System for Distributed {
     }
 
     fn keep_logs(&self, folder: &Path) {
-        for kind in SERVERS {
-            let _ = fs::copy(self.servers.log(kind), folder.join(format!("{}.log", kind.name())));
+        for kind in self.form.servers() {
+            let _ = fs::copy(self.servers.log(*kind), folder.join(format!("{}.log", kind.name())));
         }
     }
 }

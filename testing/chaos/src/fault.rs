@@ -157,6 +157,18 @@ impl Fault {
         )
     }
 
+    /// Whether it befalls RabbitMQ or the way to it.
+    pub const fn is_of_rabbitmq(self) -> bool {
+        matches!(
+            self,
+            Self::RabbitMqKilled
+                | Self::RabbitMqFrozen
+                | Self::ConsumerRabbitMqCut
+                | Self::QueueDeleted
+                | Self::QueuePurged
+        )
+    }
+
     /// Whether it destroys confirmed messages by an operator's hand. Rows heal, at the latest with the second sweep;
     /// a message without a row is gone, so none may be in the queue.
     pub const fn destroys_messages(self) -> bool {

@@ -1,5 +1,5 @@
 //! Thousands of clients that only take: bodies that never end, answers that nobody reads, streams that come and go. The
-//! process keeps its memory, and serves others meanwhile.
+//! process keeps its memory, and serves others meanwhile. And a thousand workers that wait, which cost next to nothing.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -105,6 +105,29 @@ fn peak(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// The time of all processors that a process used.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // In the user's and in the system's code, in hundredths of a second.
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// A worker that waits for a work.
+fn waiting(api: &Api) -> TcpStream {
+    let mut stream = connect(api);
+    let body = r#"{"kinds":["resize"],"wait":"60s"}"#;
+    write!(
+        stream,
+        "POST /run/claim HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
+}
+
 /// Lets this process have enough files.
 fn raise_limit() {
     let mut raise = Command::new("prlimit");
@@ -148,4 +171,51 @@ fn thousands_that_only_take_leave_memory_and_time_for_others() {
     drop(held);
     assert_eq!(api.get("/work/1")["id"], 1);
     assert_eq!(process.terminate().code, Some(0));
+}
+
+#[test]
+fn a_thousand_waiting_workers_cost_nothing_and_one_work_wakes_one() {
+    const WORKERS: usize = 1_000;
+    const QUIET: Duration = Duration::from_secs(5);
+    raise_limit();
+    let home = Home::new();
+    let process = home.start_with(&[]);
+    let api = &home.api;
+    let declared = api.try_json("PUT", "/kind/resize", r#"{"delivery":"pull"}"#, None);
+    declared.unwrap().with(200);
+    // What the program costs that has nothing to do.
+    let cost = |time| {
+        let before = processor_time(process.pid());
+        thread::sleep(time);
+        processor_time(process.pid()) - before
+    };
+    thread::sleep(Duration::from_secs(1));
+    let idle = cost(QUIET);
+    let workers = spread(WORKERS, 4, |_| waiting(api));
+    thread::sleep(Duration::from_secs(1));
+    let with_workers = cost(QUIET);
+    assert!(
+        with_workers < idle + QUIET / 20,
+        "{idle:?} without and {with_workers:?} with workers"
+    );
+
+    let begun = Instant::now();
+    api.post(r#"{"kind":"resize","args":1}"#);
+    let mut first = None;
+    while first.is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nobody was woken");
+        first = workers.iter().find(|worker| has_answer(worker));
+    }
+    let first = begun.elapsed();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(workers.iter().filter(|worker| has_answer(worker)).count(), 1);
+    assert!(first < Duration::from_millis(500), "{first:?}");
+    drop(workers);
+    assert_eq!(process.terminate().code, Some(0));
+}
+
+/// True if there are bytes to read.
+fn has_answer(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    stream.peek(&mut [0]).is_ok_and(|count| count > 0)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::RunToken;
 use crate::domain::{Json, KindName, PART_BYTES, Progress, Run, Status, Work, WorkId, is_full, parts};
 use crate::feed::AnyFeed;
-use crate::kinds::{Failure, Policy, Registry};
+use crate::kinds::{EndMeter, Failure, Policy, Registry};
 use crate::store::{
     AnyStore, Completed, Completion, Extension, Guard, HeldRun, Outcome, Result, RunState, StoreError, log_given_up,
 };
@@ -189,7 +189,7 @@ impl Reports {
         let mut parts: Vec<Vec<Completion>> = parts.map(<[Completion]>::to_vec).collect();
         while let Some(mut part) = parts.pop() {
             match self.store.complete(kind, &part).await {
-                Ok(completed) => self.tell(&part, &completed),
+                Ok(completed) => self.tell(kind, &part, &completed),
                 Err(StoreError::Rejected(reason)) => match &mut part[..] {
                     [
                         Completion {
@@ -214,8 +214,10 @@ impl Reports {
         Ok(())
     }
 
-    fn tell(&self, part: &[Completion], completed: &[Completed]) {
+    fn tell(&self, kind: &KindName, part: &[Completion], completed: &[Completed]) {
         let applied = |(_, completed): &(&Completion, &Completed)| **completed == Completed::Applied;
+        let outcomes = part.iter().zip(completed).filter(applied).map(|(one, _)| &one.outcome);
+        EndMeter::new(kind).ended(outcomes);
         let mut due = false;
         for (one, _) in part.iter().zip(completed).filter(applied) {
             due |= one.outcome.due_in().is_some();

@@ -8,13 +8,12 @@ use std::{env, fs, process};
 
 use anyhow::{Context as _, Result};
 use pp_chaos::disk::{self, Disk};
-use pp_chaos::distributed::Distributed;
+use pp_chaos::distributed::{Distributed, Form};
 use pp_chaos::embedded::Embedded;
 use pp_chaos::fault::Fault;
 use pp_chaos::rounds::Run;
 use pp_chaos::system::System;
 use pp_chaos::{plan, table};
-use pp_testkit::servers::Kind;
 use pp_testkit::signals::Stop;
 use pp_testkit::{install, output, signals};
 
@@ -35,6 +34,9 @@ pub(crate) struct Args {
     /// The embedded program instead of servers and services.
     #[arg(long)]
     embedded: bool,
+    /// Servers and services without RabbitMQ: consumers claim works from PostgreSQL.
+    #[arg(long, conflicts_with = "embedded")]
+    without_broker: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -92,8 +94,14 @@ fn rounds(args: &Args, seed: u64, folder: &Path, stop: &Stop, run: &mut Run) -> 
         }
         Box::new(Embedded::start(folder, disk)?)
     } else {
-        install::ensure(&Kind::ALL)?;
-        Box::new(Distributed::start(folder)?)
+        let form = if args.without_broker {
+            Form::WithoutBroker
+        } else {
+            Form::Whole
+        };
+        kinds.retain(|kind| form == Form::Whole || !kind.is_of_rabbitmq());
+        install::ensure(form.servers())?;
+        Box::new(Distributed::start(folder, form)?)
     };
     let plan = plan::rounds(args.rounds, seed, &kinds);
     let ended = run.rounds(&mut *system, &plan, stop, &output::line);
@@ -104,7 +112,11 @@ fn rounds(args: &Args, seed: u64, folder: &Path, stop: &Stop, run: &mut Run) -> 
 }
 
 fn repeat(args: &Args, seed: u64) -> String {
-    let target = if args.embedded { "chaos-embedded" } else { "chaos" };
+    let target = match (args.embedded, args.without_broker) {
+        (true, _) => "chaos-embedded",
+        (_, true) => "chaos-without-broker",
+        _ => "chaos",
+    };
     format!("make {target} ROUNDS={} SEED={seed}", args.rounds)
 }
 

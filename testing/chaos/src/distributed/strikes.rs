@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use pp_lib::broker::Queue;
 use pp_lib::broker::queues::QueueNames;
@@ -85,7 +85,8 @@ impl Distributed {
             }
             Fault::SessionsTerminated => self.sessions_terminated(),
             Fault::ConsumerRabbitMqCut => {
-                self.consumers[victim].rabbitmq.cut();
+                let proxy = self.consumers[victim].rabbitmq.as_ref();
+                proxy.context("there is no broker")?.cut();
                 Ok(())
             }
             Fault::ConsumerPostgresCut => {
@@ -176,7 +177,8 @@ impl Distributed {
 
     /// Messages gather in the queues of all kinds while the consumers are frozen, and then are gone.
     fn emptied_queue(&mut self, fault: Fault, pause: impl FnOnce() -> Result<()>) -> Result<()> {
-        let (runtime, url, names) = (&self.runtime, &self.rabbitmq, QueueNames::new(PREFIX));
+        let url = self.rabbitmq.as_ref().context("there is no broker")?;
+        let (runtime, names) = (&self.runtime, QueueNames::new(PREFIX));
         let kinds = other_kinds().chain([KindName::default()]);
         let queues: Vec<String> = kinds.map(|kind| names.get(&Queue::Demand(kind))).collect();
         let services = &mut self.consumers.each_mut().map(|part| &mut part.service);

@@ -24,6 +24,17 @@ fn four_faults_lose_nothing_and_repeat_nothing() {
     assert_eq!(total[2..4], ["0", "0"], "{}", ended.stdout);
 }
 
+#[test]
+fn faults_of_a_system_without_a_broker_lose_nothing_and_repeat_nothing() {
+    let ended = is_clean("--without-broker --rounds 3 --seed 3");
+    assert!(
+        ended.stdout.contains("make chaos-without-broker ROUNDS=3 SEED=3"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(cells(&ended.stdout, "total")[2..4], ["0", "0"], "{}", ended.stdout);
+}
+
 /// Work 1 came over the API, work 2 as a message, work 3 failed, work 4 was given the bound 3, work 5 was deleted, work 6
 /// was demanded, work 11 is of another kind and came as the same message as work 2, and a message could not be read.
 const RIGHT: &str = "

@@ -40,6 +40,9 @@ with_servers = $(testkit) with-servers -- $(call run_tests,$(1),$(2))
 # What `make bench` runs.
 bench_programs = pp_bench pp_backend_api pp_bare_handler pp_bench_worker task_consumer task_producer pp_standalone
 
+# What SERVERS says, for `make up`.
+only_postgres = $(if $(filter-out all postgres,$(SERVERS)),$(error SERVERS must be all or postgres),$(if $(filter postgres,$(SERVERS)),--only-postgres))
+
 # Reads what `make up` wrote. What the caller set wins over it.
 read_env = own="$$(export -p | grep '^export PP_' || true)"; \
 	if [ -f "$(abspath $(PP_STATE_DIR))/env" ]; then set -a; . "$(abspath $(PP_STATE_DIR))/env"; set +a; fi; \
@@ -57,7 +60,7 @@ run: ## everything in one process, embedded: needs no server (ARGS=…)
 
 up: ## servers and services, in containers or as processes; starts what is missing (SERVERS=postgres, SERVERS_ONLY=1, TLS=1, PP_SERVERS=private|compose)
 	@$(CARGO) build --locked --bin pp_testkit
-	@CARGO="$(CARGO)" $(testkit) up --build --servers $(SERVERS) $(if $(SERVERS_ONLY),--servers-only) $(if $(TLS),--tls)
+	@CARGO="$(CARGO)" $(testkit) up --build $(only_postgres) $(if $(SERVERS_ONLY),--servers-only) $(if $(TLS),--tls)
 
 # An earlier build of the testkit will do: these must work while the code does not compile.
 down: ## stop what `make up` started; data stays (ARGS=--purge removes it)

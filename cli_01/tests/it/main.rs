@@ -15,6 +15,7 @@ mod http;
 mod kinds;
 mod stats;
 mod watch;
+mod workers;
 
 use std::path::Path;
 

@@ -25,9 +25,9 @@ pub(crate) struct Args {
     /// Only the servers, no service.
     #[arg(long)]
     servers_only: bool,
-    /// The servers of the system: all, or PostgreSQL alone. Then consumers claim works from it, and caches are in memory.
-    #[arg(long, value_enum, default_value_t = Servers::All)]
-    servers: Servers,
+    /// PostgreSQL is the only server: consumers claim works from it, and caches are in memory.
+    #[arg(long)]
+    only_postgres: bool,
     /// TLS on every wire, with private servers and certificates made for this machine.
     #[arg(long)]
     tls: bool,
@@ -36,21 +36,12 @@ pub(crate) struct Args {
     build: bool,
 }
 
-/// The servers of a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Servers {
-    All,
-    Postgres,
-}
-
-impl Servers {
-    /// What stands in for a server that the system does without.
-    fn stand_in(self, kind: Kind) -> Option<&'static str> {
-        match (self, kind) {
-            (Self::All, _) | (Self::Postgres, Kind::Postgres) => None,
-            (Self::Postgres, Kind::RabbitMq) => Some("database:"),
-            (Self::Postgres, Kind::Redis) => Some("memory:"),
-        }
+/// What stands in for a server in a system on PostgreSQL alone.
+fn stand_in(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Postgres => None,
+        Kind::RabbitMq => Some("database:"),
+        Kind::Redis => Some("memory:"),
     }
 }
 
@@ -70,7 +61,7 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
             variables.set(variable, &file.to_string_lossy());
         }
     }
-    let servers = start_servers(choice, args.servers, &mut state, &mut variables)?;
+    let servers = start_servers(choice, args.only_postgres, &mut state, &mut variables)?;
     let services = service::all();
     let api = &services[0];
     variables.set("PP_API_URL", &format!("{scheme}://{}", service::address(&api.bind)?));
@@ -101,7 +92,7 @@ pub(crate) fn run(args: &Args, choice: Choice, folder: &Path) -> Result<ExitCode
 /// Starts the servers that nobody gave, and returns them; the variables get the URLs of all.
 fn start_servers(
     choice: Choice,
-    servers: Servers,
+    only_postgres: bool,
     state: &mut State,
     variables: &mut EnvFile,
 ) -> Result<Option<Provided>> {
@@ -116,7 +107,7 @@ fn start_servers(
     };
     // Somebody who sourced the env file has our own URLs in the environment; those servers are still ours to start.
     let given = |kind: &Kind| {
-        if let Some(stand_in) = servers.stand_in(*kind) {
+        if let Some(stand_in) = stand_in(*kind).filter(|_| only_postgres) {
             return Some(stand_in.to_owned());
         }
         let url = std::env::var(kind.service_variable()).ok();
@@ -137,9 +128,7 @@ fn start_servers(
     output::line(match (compose, missing.len() == Kind::ALL.len()) {
         (true, true) => "with Docker Compose: servers and services are containers",
         (true, false) => "with Docker Compose: servers that are not given are containers, the services are processes",
-        (false, _) if servers == Servers::Postgres => {
-            "PostgreSQL alone: a private instance, the services are processes"
-        }
+        (false, _) if only_postgres => "PostgreSQL alone: a private instance, the services are processes",
         (false, _) if choice == Choice::Auto => {
             "no Docker engine is used: servers are private instances, services are processes"
         }
@@ -173,7 +162,7 @@ fn without_containers(choice: Choice) -> Result<Choice> {
 
 /// Remembers the form of the system, which does not change while anything runs.
 fn change_form(args: &Args, state: &mut State) -> Result<()> {
-    let (tls, postgres_alone) = (args.tls, args.servers == Servers::Postgres);
+    let (tls, postgres_alone) = (args.tls, args.only_postgres);
     let remembered = &state.remembered;
     if (remembered.tls, remembered.postgres_alone) == (tls, postgres_alone) {
         return Ok(());

@@ -19,6 +19,9 @@ const EMBEDDED: [&str; 4] = [
 /// It goes with a connection pooler, and there is none.
 const OF_A_POOLER: &str = "PP_DATABASE_DIRECT_URL";
 
+/// A producer writes rows where there is no broker, and in the project there is one.
+const OF_NO_BROKER: [&str; 3] = ["PP_DATABASE_URL", "PP_DATABASE_POOL", "PP_DATABASE_TIMEOUT"];
+
 /// Their files are not in the images, and the health checks speak HTTP.
 const OF_TLS: [&str; 3] = ["PP_TLS_CA", "PP_TLS_CERT", "PP_TLS_KEY"];
 
@@ -40,6 +43,9 @@ fn each_program_gets_every_variable_it_reads_and_no_other() {
         read.retain(|variable| {
             !of_image.contains(variable) && variable != OF_A_POOLER && !OF_TLS.contains(&variable.as_str())
         });
+        if name == "task_producer" {
+            read.retain(|variable| !OF_NO_BROKER.contains(&variable.as_str()));
+        }
         if name == "pp_standalone" {
             read.retain(|variable| !EMBEDDED.contains(&variable.as_str()));
         }

@@ -152,7 +152,7 @@ fn a_system_comes_up_works_and_goes_down_without_a_trace() {
 #[test]
 fn a_system_on_postgresql_alone_works_and_says_its_form() {
     let system = System::new();
-    let up = system.run("up --servers postgres");
+    let up = system.run("up --only-postgres");
     assert_eq!(up.code, Some(0), "{up:?}");
     let api = Api::at(system.ports[0]);
     let found = || api.get("/work/search?work_code=consumer-&done=true");

@@ -223,9 +223,11 @@ async fn declare(port: u16) -> Result<()> {
 async fn fill(place: &Place, kind: &str, args: &str, works: usize) -> Result<()> {
     let client = ledger::client(&place.database).await?;
     let works = i64::try_from(works)?;
-    let enqueue =
-        "SELECT count(*) FROM generate_series(1, $1), LATERAL pp_enqueue($2, $3::text::json, '{\"wake\":false}')";
+    let enqueue = "SELECT count(*) FROM generate_series(1, $1::bigint), LATERAL pp_enqueue($2, $3::text::json, '{\"wake\":false}')";
     client.query_one(enqueue, &[&works, &kind, &args]).await?;
-    client.batch_execute("VACUUM ANALYZE works; CHECKPOINT").await?;
+    // Each is a transaction of its own.
+    for statement in ["VACUUM ANALYZE works", "CHECKPOINT"] {
+        client.batch_execute(statement).await?;
+    }
     Ok(())
 }

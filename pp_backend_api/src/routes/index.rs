@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use pp_http::NoQuery;
 use serde_json::{Value, json};
 
-const ROUTES: [(&str, &str, &str); 40] = [
+const ROUTES: [(&str, &str, &str); 42] = [
     (
         "POST",
         "/work",
@@ -53,6 +53,12 @@ const ROUTES: [(&str, &str, &str); 40] = [
         "/kind/{name}",
         "set or take back (null) settings of its policy; {\"policy\":{\"paused\":true}}",
     ),
+    (
+        "GET",
+        "/kind/{name}/worker.py",
+        "a worker for a pulled kind, in Python; put your function in and run it",
+    ),
+    ("GET", "/kind/{name}/worker.mjs", "the same for Node.js"),
     (
         "POST",
         "/run/claim",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 
-const ROUTES: [(&str, &str, &str); 40] = [
+const ROUTES: [(&str, &str, &str); 42] = [
     (
         "POST",
         "/work",
@@ -55,6 +55,12 @@ const ROUTES: [(&str, &str, &str); 40] = [
         "/kind/{name}",
         "set or take back (null) settings of its policy; {\"policy\":{\"paused\":true}}",
     ),
+    (
+        "GET",
+        "/kind/{name}/worker.py",
+        "a worker for a pulled kind, in Python; put your function in and run it",
+    ),
+    ("GET", "/kind/{name}/worker.mjs", "the same for Node.js"),
     (
         "POST",
         "/run/claim",

@@ -130,10 +130,10 @@ fn shown(kind: &KnownKind) -> HttpResponse {
         .json(kind)
 }
 
-fn parse_name(text: &str) -> Result<KindName, ApiError> {
+pub(super) fn parse_name(text: &str) -> Result<KindName, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request(format!("{error}")))
 }
 
-fn no_such_kind() -> ApiError {
+pub(super) fn no_such_kind() -> ApiError {
     ApiError::not_found("there is no such kind")
 }

@@ -13,6 +13,7 @@ mod runs;
 mod search;
 mod stats;
 mod streams;
+mod worker_files;
 mod works;
 
 use std::future::Future;
@@ -120,6 +121,8 @@ static TABLE: &[Entry] = &[
     entry(&["/kind/{name}"], Verb::Read, Needs::Read, |route| route.to(kinds::get)),
     entry(&["/kind/{name}"], Verb::Put, Needs::Operate, |route| route.to(kinds::declare)),
     entry(&["/kind/{name}"], Verb::Patch, Needs::Operate, |route| route.to(kinds::set)),
+    entry(&["/kind/{name}/worker.py"], Verb::Read, Needs::Read, |route| route.to(worker_files::python)),
+    entry(&["/kind/{name}/worker.mjs"], Verb::Read, Needs::Read, |route| route.to(worker_files::node)),
     entry(&["/run/claim"], Verb::Post, Needs::Work, |route| route.to(runs::claim)),
     entry(&["/run/heartbeat"], Verb::Post, Needs::Work, |route| route.to(runs::heartbeat)),
     entry(&["/run/complete"], Verb::Post, Needs::Work, |route| route.to(runs::complete)),

@@ -256,17 +256,20 @@ fn refused(error: ClaimError) -> ApiError {
     match error {
         ClaimError::Actor(error) => error.into(),
         ClaimError::Unknown(kind, why) => unknown(&kind, why, "/kinds"),
-        ClaimError::OtherDelivery(kind, delivery) => {
-            let way = match delivery {
-                Delivery::Queue => "handlers in a consumer, by way of its queue",
-                Delivery::Pull => "workers that claim it",
-            };
-            ApiError::unprocessable(format!(
-                "kind {kind} is done by {way}; PUT /kind/{kind} with {{\"delivery\":\"pull\"}} changes that"
-            ))
-            .code("other_delivery")
-        }
+        ClaimError::OtherDelivery(kind, delivery) => other_delivery(&kind, delivery),
     }
+}
+
+/// The error for a kind whose works no worker can claim.
+pub(super) fn other_delivery(kind: &KindName, delivery: Delivery) -> ApiError {
+    let way = match delivery {
+        Delivery::Queue => "handlers in a consumer, by way of its queue",
+        Delivery::Pull => "workers that claim it",
+    };
+    ApiError::unprocessable(format!(
+        "kind {kind} is done by {way}; PUT /kind/{kind} with {{\"delivery\":\"pull\"}} changes that"
+    ))
+    .code("other_delivery")
 }
 
 /// Extends leases. Tells workers whose works were cancelled to stop.

@@ -48,4 +48,5 @@ mod streams;
 mod tripped;
 mod unique;
 mod worker;
+mod worker_files;
 mod works;

@@ -172,6 +172,7 @@ fn the_index_lists_routes_that_work() {
         let status = match (method, path) {
             ("POST", "/work/bulk" | "/key" | "/session") | ("PATCH", _) | ("PUT", _) => 422,
             ("POST", path) if path.starts_with("/run/") => 422,
+            ("GET", "/kind/{name}/worker.py" | "/kind/{name}/worker.mjs") => 422,
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
             // The routes run in this order: an updated work is pending, and a cancelled one starts again.
             ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,

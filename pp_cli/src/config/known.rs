@@ -92,6 +92,8 @@ pub const KNOWN: &[&str] = &[
     "PP_TLS_CERT",
     "PP_TLS_KEY",
     "PP_VERSION",
+    "PP_WORKER_NAME",
+    "PP_WORKER_PLACES",
     "PP_WORK_TIMEOUT",
 ];
 

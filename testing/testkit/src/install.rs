@@ -1,4 +1,4 @@
-//! Installs the packages that are missing: servers, the connection pooler, Prometheus, the browser, the load generator, without letting them start anything.
+//! Installs the packages that are missing, such as those of servers, without letting them start anything.
 //!
 //! What is installed is looked up in [`crate::programs`]; how the package manager is driven is in `install/apt.sh`, a
 //! shell script because it must run as root as a whole, also by way of `sudo`. Nothing here starts a server.

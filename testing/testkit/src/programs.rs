@@ -1,4 +1,4 @@
-//! Where the programs of the servers, the connection pooler, Prometheus, the browser and the load generator are on this machine, and the accounts they run as.
+//! Where the programs are on this machine that tests need beside PP's own, and the accounts that servers run as.
 //!
 //! Only looks; installing is in [`crate::install`], starting in [`crate::servers`].
 
@@ -24,6 +24,14 @@ pub enum Program {
     Browser,
     /// `wrk`, which measures how many HTTP requests a server answers.
     LoadGenerator,
+    /// Python 3.
+    Python,
+    /// Node.js.
+    Node,
+    /// npm, which fetches packages for Node.js.
+    Npm,
+    /// The module psycopg2 of Python, a client of PostgreSQL.
+    Psycopg,
 }
 
 impl From<Kind> for Program {
@@ -33,6 +41,17 @@ impl From<Kind> for Program {
 }
 
 impl Program {
+    /// What tests start themselves, beside servers.
+    pub const OF_TESTS: [Self; 7] = [
+        Self::Pooler,
+        Self::Prometheus,
+        Self::Browser,
+        Self::Python,
+        Self::Node,
+        Self::Npm,
+        Self::Psycopg,
+    ];
+
     /// The Debian package.
     pub const fn package(self) -> &'static str {
         match self {
@@ -41,6 +60,10 @@ impl Program {
             Self::Prometheus => "prometheus",
             Self::Browser => "chromium",
             Self::LoadGenerator => "wrk",
+            Self::Python => "python3",
+            Self::Node => "nodejs",
+            Self::Npm => "npm",
+            Self::Psycopg => "python3-psycopg2",
         }
     }
 
@@ -55,6 +78,19 @@ impl Program {
             Self::Prometheus => in_path("prometheus").context("prometheus is not installed"),
             Self::Browser => in_path("chromium").context("chromium is not installed"),
             Self::LoadGenerator => in_path("wrk").context("wrk is not installed"),
+            // The system's own is the one that has the system's modules.
+            Self::Python => executable("/usr/bin/python3")
+                .or_else(|| in_path("python3"))
+                .context("python3 is not installed"),
+            Self::Node => in_path("node").context("node is not installed"),
+            Self::Npm => in_path("npm").context("npm is not installed"),
+            Self::Psycopg => {
+                let module = PathBuf::from("/usr/lib/python3/dist-packages/psycopg2/__init__.py");
+                module
+                    .is_file()
+                    .then_some(module)
+                    .context("the module psycopg2 is not installed")
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pp_testkit::ports;
+use pp_testkit::programs::Program;
+use pp_testkit::{install, ports};
 
 use crate::program::path;
 
@@ -13,35 +14,46 @@ fn repository() -> PathBuf {
 }
 
 /// The blocks of a page in this language.
-fn blocks(page: &Path, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &Path, language: &str) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let fence = format!("```{language}\n");
     let parts = text.split(&fence).skip(1);
     parts.map(|part| part.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Runs the commands of an example's page in an empty folder, with the program that is built already and an address of
-/// its own, and ends what they left running.
+/// Runs the commands of an example's page in an empty folder.
 fn run(example: &str, prepare: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
     let page = repository().join("examples").join(example).join("README.md");
     let [commands] = <[String; 1]>::try_from(blocks(&page, "sh")).unwrap();
-    let address = format!("127.0.0.1:{}", ports::free::<1>().unwrap()[0]);
     let program = path(example).display().to_string();
+    run_commands(
+        &commands.replace(&format!("cargo run -p {example}"), &program),
+        folder.path(),
+    )
+}
+
+/// Runs commands in a folder, with the program that is built already and an address of its own, and ends what they left
+/// running.
+fn run_commands(commands: &str, folder: &Path) -> String {
+    let address = format!("127.0.0.1:{}", ports::free::<1>().unwrap()[0]);
+    let program = path("pp_standalone").display().to_string();
     let commands = commands
-        .replace(&format!("cargo run -p {example}"), &program)
+        .replace("cargo run -q --bin pp_standalone", &program)
         .replace("localhost:3000", &address);
     let script = format!("set -eu\ntrap 'kill $(jobs -p)' EXIT\n{commands}");
     let Output { status, stdout, stderr } = Command::new("timeout")
         .args(["60", "bash", "-c", &script])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .env("PP_API_BIND", &address)
+        .env("PP_API_URL", format!("http://{address}"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap();
     let (said, errors) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{said}\n{errors}");
-    said.into_owned()
+    format!("{said}{errors}")
 }
 
 #[test]
@@ -92,5 +104,67 @@ fn the_page_for_users_has_the_code_of_its_example() {
     let example = repository().join("examples/first_kind/src");
     for (block, file) in blocks.iter().zip(["main.rs", "tests.rs"]) {
         assert_eq!(*block, fs::read_to_string(example.join(file)).unwrap(), "{file}");
+    }
+}
+
+/// Runs the page of an example that is no crate, in a copy of its folder.
+fn run_worker(example: &str) -> String {
+    install::install(&[Program::Python, Program::Node], |_| ()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(repository().join("examples").join(example)).unwrap() {
+        let from = entry.unwrap().path();
+        if from.is_file() {
+            fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let page = folder.path().join("README.md");
+    let [commands] = <[String; 1]>::try_from(blocks(&page, "sh")).unwrap();
+    run_commands(&commands, folder.path())
+}
+
+#[test]
+fn the_worker_in_python_is_tested_and_counts_words() {
+    let said = run_worker("python_worker");
+    for part in ["Ran 3 tests", "OK", r#""words": 6"#] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn the_worker_for_node_is_tested_and_counts_words() {
+    let said = run_worker("node_worker");
+    for part in ["pass 3", "fail 0", r#""words":6"#] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn the_workers_of_the_examples_are_those_that_are_served() {
+    for (example, file) in [("python_worker", "worker.py"), ("node_worker", "worker.mjs")] {
+        let served = fs::read_to_string(repository().join("pp_backend_api/src/workers").join(file)).unwrap();
+        let served = served
+            .replace("@kind@", "text.word_count")
+            .replace("@url@", "http://127.0.0.1:3000");
+        let own = fs::read_to_string(repository().join("examples").join(example).join(file)).unwrap();
+        assert!(
+            own == served,
+            "examples/{example}/{file} is not pp_backend_api/src/workers/{file}"
+        );
+    }
+}
+
+#[test]
+fn the_page_on_workers_leads_through_three_kinds() {
+    install::install(&[Program::Python, Program::Node], |_| ()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let commands = blocks(&repository().join("docs/workers.md"), "sh").concat();
+    let said = run_commands(&commands, folder.path());
+    for part in [
+        r#""result":{"words": 6}"#,
+        r#""result":"TO BE""#,
+        r#""cancel_requested":false"#,
+        r#""status":"done","result":5"#,
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
     }
 }

@@ -28,3 +28,4 @@ mod tls;
 mod unread_log;
 mod watch;
 mod with_servers;
+mod workers;

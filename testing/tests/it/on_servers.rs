@@ -9,6 +9,7 @@ mod chaos;
 mod counters;
 mod delivery_limit;
 mod demand;
+mod enqueue;
 mod isolation;
 mod kills;
 mod large;

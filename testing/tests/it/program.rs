@@ -31,16 +31,21 @@ impl Program {
 
     /// The same, by way of a command that becomes it, such as `prlimit`.
     pub(crate) fn under(starter: &[&str], name: &str) -> Self {
+        Self::of(name, starter, path(name).into())
+    }
+
+    /// A program that is not PP's.
+    pub(crate) fn foreign(name: &str, program: PathBuf) -> Self {
+        Self::of(name, &[], program.into())
+    }
+
+    fn of(name: &str, starter: &[&str], program: OsString) -> Self {
         // The kernel ends it when this thread ends, should the test itself be killed.
         let tied: &[&str] = match programs::in_path("setpriv") {
             Some(_) => &["setpriv", "--pdeathsig", "KILL", "--"],
             None => &[],
         };
-        let mut words = tied
-            .iter()
-            .chain(starter)
-            .map(OsString::from)
-            .chain([path(name).into()]);
+        let mut words = tied.iter().chain(starter).map(OsString::from).chain([program]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
         let ours = std::env::vars_os().map(|(variable, _)| variable);

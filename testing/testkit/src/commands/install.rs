@@ -9,13 +9,7 @@ use pp_testkit::programs::Program;
 use pp_testkit::servers::Kind;
 
 pub(crate) fn run() -> Result<ExitCode> {
-    ensure_all(
-        &[
-            Kind::ALL.map(Program::from).as_slice(),
-            &[Program::Pooler, Program::Prometheus, Program::Browser],
-        ]
-        .concat(),
-    )?;
-    output::line("PostgreSQL, RabbitMQ, Redis, PgBouncer, Prometheus and Chromium are installed");
+    ensure_all(&[Kind::ALL.map(Program::from).as_slice(), &Program::OF_TESTS].concat())?;
+    output::line("PostgreSQL, RabbitMQ, Redis and what the tests start themselves are installed");
     Ok(ExitCode::SUCCESS)
 }

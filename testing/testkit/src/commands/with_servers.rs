@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, choice: Choice) -> Result<ExitCode> {
     let signals = signals::receive()?;
     let missing = check_given()?;
     // Tests start these themselves. Without them they fail, and only they.
-    if let Err(error) = install::ensure_all(&[Program::Pooler, Program::Prometheus, Program::Browser]) {
+    if let Err(error) = install::ensure_all(&Program::OF_TESTS) {
         eprintln!("pp_testkit: {error:#}");
     }
     let mut command = Command::new(&args.command[0]);

@@ -36,7 +36,8 @@ const GRACE = 20; // seconds that running works get to end after SIGTERM or SIGI
 
 const HEADERS = { "content-type": "application/json" };
 if (process.env.PP_API_KEY) HEADERS.authorization = `Bearer ${process.env.PP_API_KEY}`;
-const NAME = (process.env.PP_WORKER_NAME || `${hostname()}-${process.pid}`).replace(/[^A-Za-z0-9._@-]/g, "-").slice(-100);
+const CHOSEN = process.env.PP_WORKER_NAME || `${hostname()}-${process.pid}`;
+const NAME = CHOSEN.replace(/[^A-Za-z0-9._@-]/g, "-").slice(-100);
 net.setDefaultAutoSelectFamily?.(true); // of `localhost`, the address that answers
 
 const running = new Set(); // the runs under way
@@ -111,10 +112,10 @@ async function post(path, body, patience = 15) {
   const ending = new AbortController();
   const timer = setTimeout(() => ending.abort(), 1000 * patience);
   if (path === "/run/claim") claims.add(ending);
-  const request = { method: "POST", headers: HEADERS, body: JSON.stringify(body), redirect: "error", signal: ending.signal };
+  const how = { method: "POST", headers: HEADERS, redirect: "error", signal: ending.signal };
   let answer, said;
   try {
-    answer = await fetch(API_URL.replace(/\/+$/, "") + path, request);
+    answer = await fetch(API_URL.replace(/\/+$/, "") + path, { ...how, body: JSON.stringify(body) });
     const later = answer.status === 408 || answer.status === 429 || answer.status >= 500;
     said = later ? await answer.text() : await answer.json();
     if (later) throw new Error(`it says ${answer.status}`);
@@ -176,7 +177,7 @@ async function report(run, end, what) {
       return log(`${run.code}: ${end}, the work is ${status}`);
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
-      log(`${run.code}: ${end} has no effect: ${refused.message}`);
+      log(`${run.code}: ${end} ${refused.problem ? "has no effect" : "is repeated"}: ${refused.message}`);
       if (!refused.problem) await sleep(refused.pause(failures));
       else if (end !== "complete" || refused.problem.code === "lease-lost") return;
       else [end, what] = ["fail", { error: `its result is refused: ${refused.message}`, permanent: true }];
@@ -191,7 +192,8 @@ async function heart() {
     const codes = told.map(([run]) => run.code).join(", ");
     let answers = [];
     try {
-      if (told.length > 0) answers = await post("/run/heartbeat", told.map(([{ token }, untold]) => ({ run: token, ...untold })));
+      const beats = told.map(([{ token }, untold]) => ({ run: token, ...untold }));
+      if (beats.length > 0) answers = await post("/run/heartbeat", beats);
     } catch (refused) {
       log(`heartbeat of ${codes}: ${refused.message}`);
     }

@@ -159,7 +159,8 @@ def report(run, end, what):
             status = post("/run/" + end, {"run": run.token, **what})["status"]
             return log.info("%s: %s, the work is %s", run.work_code, end, status)
         except Refused as refused:
-            log.warning("%s: %s has no effect: %s", run.work_code, end, refused)
+            fate = "has no effect" if refused.problem else "is repeated"
+            log.warning("%s: %s %s: %s", run.work_code, end, fate, refused)
             if not refused.problem:
                 time.sleep(refused.pause(failures))
             elif end == "complete" and refused.problem.get("code") != "lease-lost":  # a result that cannot be stored

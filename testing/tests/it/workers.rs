@@ -267,7 +267,7 @@ fn a_result_waits_for_an_api_that_is_away(language: Language) {
     let id = place.wait_for("go");
     place.api.take().unwrap().kill();
     place.make("go");
-    worker.says("complete has no effect: http://127.0.0.1");
+    worker.says("complete is repeated: http://127.0.0.1");
     place.api = Some(place.home.start());
     let work = place.until(id, "done", |work| work["status"] == "done");
     assert!(work["result"]["attempt"].as_i64() <= Some(2), "{work}");

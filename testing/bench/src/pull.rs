@@ -223,7 +223,10 @@ async fn declare(port: u16) -> Result<()> {
 async fn fill(place: &Place, kind: &str, args: &str, works: usize) -> Result<()> {
     let client = ledger::client(&place.database).await?;
     let works = i64::try_from(works)?;
-    let enqueue = "SELECT count(*) FROM generate_series(1, $1::bigint), LATERAL pp_enqueue($2, $3::text::json, '{\"wake\":false}')";
+    // The ids make each call differ, so that the server does not make one of all.
+    let enqueue =
+        "SELECT count(*) FROM generate_series(1, $1::bigint) AS number, LATERAL pp_enqueue($2, $3::text::json,
+        json_build_object('wake', false, 'message_id', number::text))";
     client.query_one(enqueue, &[&works, &kind, &args]).await?;
     // Each is a transaction of its own.
     for statement in ["VACUUM ANALYZE works", "CHECKPOINT"] {

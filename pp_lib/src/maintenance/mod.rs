@@ -11,5 +11,4 @@ mod upkeep;
 
 pub use dead_letter_drainer::DeadLetterDrainer;
 pub use dispatcher::{DispatchSettings, Dispatcher};
-pub use pruner::RETAIN;
 pub use upkeep::{MAX_LOST_LEASES, keep_rows, upkeep};

@@ -1,8 +1,9 @@
 //! The purge, which removes old finished works and their events.
 //!
-//! One of the dispatching services does it for all, every hour; one of the APIs does it for the kinds that workers claim. It is chosen by a lease, which also is the timetable:
-//! after a walk through all old rows the lease is kept for an hour, so that frequent restarts cause no more walks. A
-//! walk consists of small batches with equally long pauses, which leave half of the resources to others.
+//! One of the dispatching services does it for all kinds, every hour; one of the APIs does it for the kinds that workers
+//! claim. A lease chooses it, and is the timetable too: after a walk through all old rows the lease is kept for an hour,
+//! so that frequent restarts cause no more walks. A walk consists of small batches with equally long pauses, which leave
+//! half of the resources to others.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of extensions during a walk. The lease lasts twice as long.
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(20);
 /// The usual time for which finished works are kept.
-pub const RETAIN: Duration = Duration::from_secs(30 * 24 * 3600);
+const RETAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of works in a batch: small at first, then as many as take [`MAX_BATCH_TIME`].
 const FIRST_BATCH: u16 = 100;
 const MAX_BATCH: u16 = 1000;

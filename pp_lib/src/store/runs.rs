@@ -137,7 +137,8 @@ pub type UntilDue = (KindName, Duration);
 pub trait Runs: Send + Sync {
     /// Makes due pending rows of these kinds running, each in one of these places: at most as many, with about
     /// [`CLAIMED_BYTES`](super::CLAIMED_BYTES) of arguments. It takes those that are due longest, and none of paused and
-    /// undeclared kinds. A claim whose reply is lost runs out.
+    /// undeclared kinds. A repetition after a lost reply finds what the first one claimed; where none follows, the leases
+    /// run out.
     async fn claim_runs(&self, kinds: &[KindName], places: &[Place]) -> Result<Vec<ClaimedRun>>;
 
     /// Which of these kinds has pending rows, and when the first is due. Leaves out paused and undeclared kinds.

@@ -15,7 +15,7 @@ use crate::store::{AnyStore, Result};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The time for which a worker needs no other note.
 const NOTED_FOR: Duration = Duration::from_secs(5);
-/// The most workers that a process keeps in mind. Others are noted each time.
+/// The most workers that a process keeps in mind. Others are noted once there is room.
 const MOST: usize = 10_000;
 
 /// The workers that a process heard of lately.

@@ -362,6 +362,7 @@ fn body(wanted: &CreateWork) -> Option<String> {
         args,
         run_at,
         unique,
+        notify,
     } = wanted;
     let kind = (!kind.is_add_up_to()).then(|| format!("\"kind\":\"{kind}\""));
     let args = args.as_ref().map(args_field);
@@ -369,7 +370,8 @@ fn body(wanted: &CreateWork) -> Option<String> {
     let unique = unique
         .as_ref()
         .map(|unique| format!("\"unique\":{}", serde_json::Value::from(unique.as_str())));
-    let fields: Vec<String> = [kind, args, run_at, unique].into_iter().flatten().collect();
+    let notify = notify.as_ref().map(|url| format!("\"notify\":\"{url}\""));
+    let fields: Vec<String> = [kind, args, run_at, unique, notify].into_iter().flatten().collect();
     (!fields.is_empty()).then(|| format!("{{{}}}", fields.join(",")))
 }
 

@@ -113,6 +113,11 @@ impl Caller {
         self.may(&Scope::Work(Some(kind.clone())))
     }
 
+    /// Fails unless everything may be done.
+    pub(crate) fn may_administer(&self) -> Result<(), ApiError> {
+        self.may(&Scope::Admin)
+    }
+
     fn may(&self, needed: &Scope) -> Result<(), ApiError> {
         match &self.key {
             Some(key) if !key.scopes.allow(needed) => Err(missing(needed)),

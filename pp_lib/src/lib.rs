@@ -18,6 +18,8 @@ pub mod enqueue;
 pub mod kinds;
 pub mod maintenance;
 pub mod metrics;
+#[cfg(feature = "push")]
+pub mod push;
 pub mod serving;
 pub mod streams;
 #[cfg(feature = "testing")]

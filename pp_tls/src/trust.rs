@@ -17,6 +17,13 @@ use crate::{pem, provider};
 #[error("{0}")]
 pub struct TrustError(String);
 
+impl TrustError {
+    /// The reason in one line.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// The authorities that a client trusts: by default those of the platform.
 #[derive(Clone, Default)]
 pub struct Trust {

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use pp_cli::config::{DurationText, RuntimeArgs, duration, size, whole};
 use pp_lib::kinds::{Kinds, Pace, Policy, Sum};
 use pp_lib::maintenance::{DispatchSettings, MAX_LOST_LEASES};
+use pp_lib::push::AllowedAddresses;
 use pp_lib::worker::ConsumeSettings;
 
 /// The bounds of `PP_PREFETCH_BYTES`, in bytes.
@@ -49,6 +50,11 @@ pub struct ConsumerArgs {
     /// The time of each addition, to imitate heavy work [unit: duration, as in 10ms].
     #[arg(long, env = "PP_PACE", default_value = "0", value_parser = duration)]
     pub pace: Duration,
+
+    /// The private addresses, networks and hosts that pushes and notices may go to, separated by commas, as in
+    /// 127.0.0.1,10.0.0.0/8,hooks.internal. Public addresses always may.
+    #[arg(long, env = "PP_PUSH_ALLOW", value_name = "ADDRESSES", default_value = "")]
+    pub push_allow: AllowedAddresses,
 
     /// Sends due works from the database to the queue: beside the work, not at all, or exclusively.
     #[arg(long, env = "PP_DISPATCH", default_value = "on")]

@@ -4,6 +4,7 @@
 
 mod args;
 mod program;
+mod push;
 
 use anyhow::Context as _;
 use pp_cli::config::RuntimeArgs;
@@ -13,7 +14,7 @@ use pp_lib::broker::{AnyBroker, Queue};
 use pp_lib::claims::Claims;
 use pp_lib::domain::KindName;
 use pp_lib::feed::AnyFeed;
-use pp_lib::kinds::{HandledKind, Kinds, Registry};
+use pp_lib::kinds::{HandledKind, Kinds, Policy, Registry};
 use pp_lib::maintenance::{DeadLetterDrainer, DispatchSettings, Dispatcher, MAX_LOST_LEASES, keep_rows};
 use pp_lib::runtime::{Health, Metrics, new_consumer_name, supervise_part};
 use pp_lib::store::{self, AnyStore};
@@ -133,20 +134,35 @@ pub async fn run(
         }
         None => {}
     }
-    let claims = (!adapters.broker.carries()).then(|| {
-        let (claims, claiming) = Claims::new(&adapters.store, &adapters.feed, &registry, shutdown.clone());
-        tasks.spawn(claiming);
-        claims
-    });
     if args.dispatch != Dispatch::Only {
+        let (all_claims, claiming) = Claims::new(&adapters.store, &adapters.feed, &registry, shutdown.clone());
+        tasks.spawn(claiming);
+        let claims = (!adapters.broker.carries()).then(|| all_claims.clone());
         let kinds = handled.iter().len();
         let worker = new_consumer_name();
+        let pusher = push::pusher(args, runtime, &adapters, &registry);
+        let announced = match &pusher {
+            Some(pusher) => handled.clone().with_handler(push::notices(pusher)),
+            None => handled.clone(),
+        };
         tasks.spawn(announce(
             adapters.store.clone(),
             worker.clone(),
-            handled.clone(),
+            announced,
+            pusher.is_some().then(|| registry.clone()),
             shutdown.clone(),
         ));
+        if let Some(pusher) = pusher {
+            let pushes = push::Pushes {
+                adapters: adapters.clone(),
+                registry: registry.clone(),
+                claims: all_claims,
+                pusher,
+                worker: worker.clone(),
+                settings: args.consume(Policy::DEFAULT, kinds, runtime),
+            };
+            tasks.spawn(pushes.run(health.part("pushes", false), shutdown.clone()));
+        }
         for kind in handled {
             let HandledKind {
                 name,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use pp_cli::config::{DatabaseArgs, DurationText, TlsArgs, duration, whole};
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WorkCodePrefix, WorkId};
+use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WebUrl, WorkCodePrefix, WorkId};
 use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
 use pp_lib::store::Search;
 use pp_lib::tls::Trust;
@@ -118,6 +118,10 @@ enum Action {
         /// While a work of the kind with this text is unfinished, show that one instead [1 to 255 bytes].
         #[arg(long, value_name = "TEXT", value_parser = unique)]
         unique: Option<Unique>,
+
+        /// The http or https URL that is told when the work is finished.
+        #[arg(long, value_name = "URL", value_parser = web_url)]
+        notify: Option<WebUrl>,
     },
     /// List works, newest first.
     Search(SearchArgs),
@@ -259,6 +263,7 @@ impl Action {
                 args,
                 run_at,
                 unique,
+                notify,
             } => {
                 let kind = kind.unwrap_or_default();
                 let args = requested_args(&kind, add_up_to, args).map_err(Failure::Usage)?;
@@ -267,6 +272,7 @@ impl Action {
                     args,
                     run_at,
                     unique,
+                    notify,
                 })
             }
             Self::Events(work) => Command::Events(WorkId(work.id)),
@@ -302,6 +308,10 @@ fn status(text: &str) -> Result<Status, String> {
 
 fn args_json(text: &str) -> Result<Json, String> {
     Json::parse(text.as_bytes(), Json::USUAL_LIMIT).map_err(|error| error.to_string())
+}
+
+fn web_url(text: &str) -> Result<WebUrl, String> {
+    WebUrl::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn unique(text: &str) -> Result<Unique, String> {

@@ -53,6 +53,7 @@ pub(crate) fn new_work(message_id: &str, code: &str, bound: &str) -> NewWork {
         args: bound.parse::<AddUpTo>().unwrap().args(),
         run_at: None,
         unique: None,
+        notify: None,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 
-const ROUTES: [(&str, &str, &str); 42] = [
+const ROUTES: [(&str, &str, &str); 43] = [
     (
         "POST",
         "/work",
@@ -54,6 +54,11 @@ const ROUTES: [(&str, &str, &str); 42] = [
         "PATCH",
         "/kind/{name}",
         "set or take back (null) settings of its policy; {\"policy\":{\"paused\":true}}",
+    ),
+    (
+        "PUT",
+        "/kind/{name}/secret",
+        "give a kind the secret that signs what is sent for it; {\"secret\":\"whsec_…\",\"keep_previous\":\"24h\"}, or no body for a random one",
     ),
     (
         "GET",

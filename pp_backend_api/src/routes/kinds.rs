@@ -1,12 +1,18 @@
 //! `/kind`: which kinds there are, what they declare, and what an operator sets over it.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::{Fault, Json, JsonFault, KindName};
-use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind};
-use pp_lib::store::MOST_KINDS;
+use pp_lib::domain::{Fault, Json, JsonFault, KindName, SigningSecret, WebUrl};
+use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind, bounded_duration};
+use pp_lib::runtime::new_signing_secret;
+use pp_lib::serving::CreateWork;
+use pp_lib::store::{Changed, MOST_KINDS};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::body::Body;
@@ -14,6 +20,10 @@ use crate::error::ApiError;
 use crate::etag::Preconditions;
 use crate::request_json::{Object, Settings};
 use crate::{Api, answer, body};
+
+/// The time for which the secret before signs too: usually, and at most.
+const USUALLY_KEPT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) async fn list(api: web::Data<Api>, _: NoQuery) -> Result<HttpResponse, ApiError> {
     let kinds = api.ask(api.kinds.list()).await?;
@@ -40,13 +50,18 @@ pub(super) async fn declare(
 ) -> Result<HttpResponse, ApiError> {
     let name = parse_name(&name)?;
     let Object(declaration): Object<Declaration> = body::parse(&request, &body.bytes)?;
-    if name.is_add_up_to() {
-        return Err(ApiError::conflict(
-            "add_up_to is built in, and declared by its workers; PATCH changes its settings",
-        ));
+    if name.is_add_up_to() || name.is_own() {
+        return Err(ApiError::conflict(format!(
+            "{name} is built in, and declared by its workers; PATCH changes its settings"
+        )));
+    }
+    declaration.check().map_err(ApiError::unprocessable)?;
+    let caller = Caller::of(&request);
+    if declaration.push_url.is_some() || declaration.policy.notify.is_some() {
+        caller.may_administer()?;
     }
     let kind = api
-        .ask(api.kinds.declare(&Caller::of(&request).principal, &name, &declaration))
+        .ask(api.kinds.declare(&caller.principal, &name, &declaration))
         .await?;
     let full = || ApiError::new(StatusCode::CONFLICT, format!("there are {MOST_KINDS} kinds already"));
     Ok(shown(&kind.ok_or_else(full)?))
@@ -62,6 +77,9 @@ pub(super) async fn set(
 ) -> Result<HttpResponse, ApiError> {
     let name = parse_name(&name)?;
     let Object(Settings { policy }) = body::parse(&request, &body.bytes)?;
+    if policy.read::<Told>().is_ok_and(|told| told.notify.is_some()) {
+        Caller::of(&request).may_administer()?;
+    }
     let wanted = Preconditions::of(&request)?;
     let version = match wanted.version() {
         Some(version) => version,
@@ -84,9 +102,86 @@ pub(super) async fn set(
     }
 }
 
+/// The part of a policy that names a URL.
+#[derive(Deserialize)]
+struct Told {
+    notify: Option<IgnoredAny>,
+}
+
+/// The body of `PUT /kind/{name}/secret`. Without a secret, one is made.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NewSecret {
+    secret: Option<String>,
+    keep_previous: Option<String>,
+}
+
+/// The answer to it. A secret that was made is shown this once.
+#[derive(Serialize)]
+struct SecretSet<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    previous_until: Option<i64>,
+}
+
+/// Gives a kind the secret that signs what is sent for it. The one before signs too for a while.
+pub(super) async fn set_secret(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    _: NoQuery,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let name = parse_name(&name)?;
+    let NewSecret { secret, keep_previous } = body
+        .parse_if_any(&request)?
+        .map_or_else(NewSecret::default, |Object(wanted)| wanted);
+    let keep = match keep_previous {
+        Some(text) => bounded_duration("keep_previous", &text, Duration::ZERO..=LONGEST_KEPT),
+        None => Ok(USUALLY_KEPT),
+    };
+    let keep = keep.map_err(ApiError::unprocessable)?;
+    let is_made = secret.is_none();
+    let secret = match secret {
+        Some(text) => {
+            SigningSecret::try_from(text).map_err(|error| ApiError::unprocessable(format!("/secret: {error}")))?
+        }
+        None => new_signing_secret(),
+    };
+    let by = Caller::of(&request).principal;
+    let store = api.keys.store();
+    match api.ask(store.set_secret(&by, &name, &secret, keep)).await? {
+        Changed::Applied(previous_until) => {
+            // Others find it within a second.
+            let _ = api.kinds.refresh().await;
+            Ok(HttpResponse::Ok().json(SecretSet {
+                secret: is_made.then(|| secret.expose()),
+                previous_until,
+            }))
+        }
+        _ => Err(no_such_kind()),
+    }
+}
+
 impl Api {
+    /// Fails unless the caller may have this URL told of the work: with the scope `admin` any, otherwise those of the origin
+    /// that the kind itself tells.
+    pub(crate) fn check_notify(&self, caller: &Caller, wanted: &CreateWork) -> Result<(), ApiError> {
+        let Some(url) = &wanted.notify else { return Ok(()) };
+        let of_kind = self.kinds.get(&wanted.kind).and_then(|kind| kind.policy.notify.clone());
+        let of_kind = of_kind.and_then(|url| WebUrl::try_from(url.into_owned()).ok());
+        match of_kind.is_some_and(|of_kind| of_kind.origin() == url.origin()) {
+            true => Ok(()),
+            false => caller.may_administer(),
+        }
+    }
+
     /// Fails unless the arguments are within the limit and the kind is declared and takes them. They stand at this place of the request.
     pub(crate) async fn check_args(&self, kind: &KindName, args: Option<&Json>, place: &str) -> Result<(), ApiError> {
+        if kind.is_own() {
+            let why = format!("works of kind {kind} are made by PP alone");
+            return Err(ApiError::unprocessable(why));
+        }
         let Some(args) = args else { return Ok(()) };
         let limit = self.config.args_limit;
         if args.bytes() > limit {

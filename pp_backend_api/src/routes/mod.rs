@@ -121,6 +121,7 @@ static TABLE: &[Entry] = &[
     entry(&["/kind/{name}"], Verb::Read, Needs::Read, |route| route.to(kinds::get)),
     entry(&["/kind/{name}"], Verb::Put, Needs::Operate, |route| route.to(kinds::declare)),
     entry(&["/kind/{name}"], Verb::Patch, Needs::Operate, |route| route.to(kinds::set)),
+    entry(&["/kind/{name}/secret"], Verb::Put, Needs::Admin, |route| route.to(kinds::set_secret)),
     entry(&["/kind/{name}/worker.py"], Verb::Read, Needs::Read, |route| route.to(worker_files::python)),
     entry(&["/kind/{name}/worker.mjs"], Verb::Read, Needs::Read, |route| route.to(worker_files::node)),
     entry(&["/run/claim"], Verb::Post, Needs::Work, |route| route.to(runs::claim)),

@@ -9,11 +9,10 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::{Client, NoQuery};
-use pp_lib::claims::ClaimRuns;
+use pp_lib::claims::{ClaimRuns, RunToken, ShownRun};
 use pp_lib::domain::{Json, KindName, Problem, Progress, Work, WorkerName};
 use pp_lib::kinds::{Delivery, Failure, Policy, bounded_duration};
-use pp_lib::serving::{Beat, ClaimError, Heartbeat, Over, RunEnd, RunToken};
-use pp_lib::store::ClaimedRun;
+use pp_lib::serving::{Beat, ClaimError, Heartbeat, Over, RunEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -88,34 +87,6 @@ fn lease(text: String) -> Result<Duration, String> {
 
 fn delay(name: &str, text: &str) -> Result<Duration, String> {
     bounded_duration(name, text, Duration::ZERO..=Policy::LONGEST_WAIT)
-}
-
-/// A run in the answer to a claim.
-#[derive(Serialize)]
-struct Claimed<'a> {
-    run: String,
-    id: i64,
-    work_code: &'a str,
-    kind: &'a KindName,
-    args: &'a Json,
-    attempt: i32,
-    idempotency_key: String,
-    lease_until: i64,
-}
-
-impl<'a> Claimed<'a> {
-    fn of((token, run): &'a (RunToken, ClaimedRun)) -> Self {
-        Self {
-            run: token.to_string(),
-            id: run.id.0,
-            work_code: run.work_code.as_str(),
-            kind: &run.kind,
-            args: &run.args,
-            attempt: run.run.attempt,
-            idempotency_key: run.idempotency_key(),
-            lease_until: run.lease_until,
-        }
-    }
 }
 
 /// An item of `POST /run/heartbeat`.
@@ -243,7 +214,7 @@ pub(super) async fn claim(
         }
     };
     let runs = api.runs.claim(wanted, left).await.map_err(refused)?;
-    let shown: Vec<Claimed<'_>> = runs.iter().map(Claimed::of).collect();
+    let shown: Vec<ShownRun<'_>> = runs.iter().map(ShownRun::of).collect();
     let answer = HashMap::from([("runs", shown)]);
     let sent = answer::send_json(&api.answers, HttpResponse::Ok(), &answer);
     if sent.is_err() {
@@ -265,6 +236,7 @@ pub(super) fn other_delivery(kind: &KindName, delivery: Delivery) -> ApiError {
     let way = match delivery {
         Delivery::Queue => "handlers in a consumer, by way of its queue",
         Delivery::Pull => "workers that claim it",
+        Delivery::Push => "its URL, which is called",
     };
     ApiError::unprocessable(format!(
         "kind {kind} is done by {way}; PUT /kind/{kind} with {{\"delivery\":\"pull\"}} changes that"

@@ -42,6 +42,7 @@ pub(super) async fn create(
     let caller = Caller::of(&request);
     caller.may_create(&wanted.kind)?;
     api.check_args(&wanted.kind, wanted.args.as_ref(), "").await?;
+    api.check_notify(&caller, &wanted)?;
     let key = caller.bounded_key();
     let (works, prefix) = (api.works.clone(), api.config.prefix.clone());
     idempotent::answer_once(&api, &request, &body.bytes, move |seed| async move {
@@ -66,6 +67,7 @@ pub(super) async fn create_all(
     for (place, wanted) in wanted.iter().enumerate() {
         let place = format!("/{place}");
         api.check_args(&wanted.kind, wanted.args.as_ref(), &place).await?;
+        api.check_notify(&caller, wanted)?;
     }
     let args_bytes: usize = wanted
         .iter()

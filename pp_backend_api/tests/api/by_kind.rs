@@ -41,6 +41,7 @@ fn created(server: &Server, name: &str) -> Value {
         }),
         run_at: None,
         unique: None,
+        notify: None,
     };
     let created = server.runtime.block_on(server.store.create(&[work])).unwrap();
     serde_json::to_value(&created[0]).unwrap()

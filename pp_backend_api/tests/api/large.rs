@@ -25,6 +25,7 @@ pub(crate) fn fill(server: &Server, works: usize) -> Vec<Work> {
         args: Json::accepted(format!("\"{}\"", "a".repeat(Json::USUAL_LIMIT - 2))),
         run_at: None,
         unique: None,
+        notify: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(works).collect();
     let mut created = Vec::new();

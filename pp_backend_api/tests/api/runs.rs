@@ -487,7 +487,9 @@ fn workers_are_listed_with_what_they_work_on() {
         of_worker["since"].as_i64() <= of_worker["seen_on"].as_i64(),
         "{of_worker}"
     );
-    assert_eq!(server.get("/kind/resize").with(200)["has_worker"], true);
+    until("the kind has a worker", || {
+        server.get("/kind/resize").with(200)["has_worker"] == true
+    });
     post(&server, "/run/complete", json!({"run": run["run"]})).with(200);
     assert_eq!(server.get("/worker").with(200)[0]["works"], json!([]));
     assert!(server.get("/worker?limit=0").problem(400).contains("limit"));

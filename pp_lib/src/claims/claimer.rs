@@ -3,7 +3,7 @@
 //! It sleeps until the feed says that something is due, the next work falls due, or somebody begins to wait. So a
 //! thousand waiting workers cost nothing, and one new work goes to one of them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -101,28 +101,23 @@ impl Claimer {
     }
 
     async fn claim_all(&mut self) -> Result<Duration> {
-        let wanted: HashSet<&KindName> = self.waiting.iter().flat_map(|one| &one.kinds).collect();
-        let wanted: Vec<KindName> = wanted.into_iter().cloned().collect();
-        let (mut due, mut next) = (HashSet::new(), POLL);
-        for kinds in wanted.chunks(KINDS_AT_ONCE) {
-            for (kind, until) in self.store.until_due(kinds).await? {
-                match until {
-                    Duration::ZERO => drop(due.insert(kind)),
-                    until => next = next.min(until),
-                }
-            }
-        }
-        if due.is_empty() {
-            return Ok(next);
-        }
         // Workers with the same kinds are served by one statement, the first first.
         let mut groups: BTreeMap<Vec<KindName>, VecDeque<Waiting>> = BTreeMap::new();
         for one in std::mem::take(&mut self.waiting) {
             groups.entry(one.kinds.clone()).or_default().push_back(one);
         }
-        let mut failed = None;
+        // Of many groups only those are asked for that have something due. One group is asked for at once.
+        let due = match groups.len() {
+            1 => Ok(None),
+            _ => self.until_due(groups.keys().flatten()).await.map(Some),
+        };
+        let mut failed = due.as_ref().err().cloned();
+        let is_due = |kind: &KindName| match &due {
+            Ok(Some(due)) => due.get(kind) == Some(&Duration::ZERO),
+            Ok(None) | Err(_) => true,
+        };
         for (kinds, mut group) in groups {
-            let of_group: Vec<KindName> = kinds.into_iter().filter(|kind| due.contains(kind)).collect();
+            let of_group: Vec<KindName> = kinds.into_iter().filter(is_due).collect();
             let mut more = !of_group.is_empty();
             while more && failed.is_none() && !group.is_empty() {
                 match self.claim_for(&of_group, &mut group).await {
@@ -132,10 +127,24 @@ impl Claimer {
             }
             self.waiting.extend(group);
         }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(next.min(HELD_BY_OTHERS)),
+        if let Some(error) = failed {
+            return Err(error);
         }
+        let kinds = self.waiting.iter().flat_map(|one| &one.kinds);
+        let next = self.until_due(kinds).await?.into_values().min().unwrap_or(POLL);
+        // What is due now is held by others.
+        Ok(next.clamp(HELD_BY_OTHERS, POLL))
+    }
+
+    /// The kinds of these that have pending works, and the time until the first of each is due.
+    async fn until_due(&self, kinds: impl Iterator<Item = &KindName>) -> Result<HashMap<KindName, Duration>> {
+        let kinds: HashSet<&KindName> = kinds.collect();
+        let kinds: Vec<KindName> = kinds.into_iter().cloned().collect();
+        let mut due = HashMap::new();
+        for part in kinds.chunks(KINDS_AT_ONCE) {
+            due.extend(self.store.until_due(part).await?);
+        }
+        Ok(due)
     }
 
     /// Claims works for the first of a group and answers those that got some. Returns whether more may be due.

@@ -2,6 +2,8 @@
 
 mod claimer;
 pub(crate) mod metrics;
+mod shown;
+mod token;
 mod workers;
 
 use std::collections::VecDeque;
@@ -21,6 +23,8 @@ use crate::kinds::Registry;
 use crate::runtime::{Trouble, supervise};
 use crate::store::{AnyStore, ClaimedRun, StoreError};
 
+pub use self::shown::ShownRun;
+pub use self::token::{RunToken, RunTokenError};
 pub use self::workers::{SeenRun, SeenWorker, workers};
 
 /// The most workers that wait in one process.

@@ -31,6 +31,12 @@ impl KindName {
     /// The built-in kind: sums.
     pub const ADD_UP_TO: &str = "add_up_to";
 
+    /// The kind of notices of finished works.
+    pub const NOTICE: &str = "pp.notice";
+
+    /// What the names of kinds begin with that PP keeps for itself.
+    const OWN_PREFIX: &str = "pp.";
+
     /// The longest name, in bytes.
     pub const MAX_LENGTH: usize = 100;
 
@@ -38,6 +44,12 @@ impl KindName {
     pub fn add_up_to() -> &'static Self {
         static ADD_UP_TO: LazyLock<KindName> = LazyLock::new(|| KindName(KindName::ADD_UP_TO.into()));
         &ADD_UP_TO
+    }
+
+    /// The name of the kind of notices.
+    pub fn notice() -> &'static Self {
+        static NOTICE: LazyLock<KindName> = LazyLock::new(|| KindName(KindName::NOTICE.into()));
+        &NOTICE
     }
 
     /// The name as text.
@@ -58,6 +70,11 @@ impl KindName {
             at += 1;
         }
         word > 0 && text.len() <= Self::MAX_LENGTH
+    }
+
+    /// True for the kinds that PP makes works of by itself.
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with(Self::OWN_PREFIX)
     }
 
     /// True for the built-in kind.

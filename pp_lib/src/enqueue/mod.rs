@@ -142,6 +142,7 @@ fn row(demand: &NewDemand) -> NewWork {
         args: demand.args.clone(),
         run_at: None,
         unique: demand.unique.clone(),
+        notify: None,
     }
 }
 

@@ -11,7 +11,7 @@ use super::kind::name_of;
 use crate::domain::{CreatedWork, Json, KindName, MessageId, Origin, Progress, Run, WorkCode};
 use crate::feed::AnyFeed;
 use crate::runtime::{new_message_id, new_work_code};
-use crate::store::{AnyStore, NewWork, StoreError};
+use crate::store::{AnyStore, ClaimKey, NewWork, StoreError};
 
 /// The run that a handler is called for: its identity, its progress, and the way to more works. Clones share it.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ struct Inner {
     work_code: WorkCode,
     run: Run,
     outlet: Outlet,
+    /// The claim of its row, if the run came from there.
+    claim: Option<ClaimKey>,
     is_cancelled: AtomicBool,
     /// The newest progress that nobody has taken.
     progress: Mutex<Option<Progress>>,
@@ -60,13 +62,21 @@ pub enum EnqueueError {
 }
 
 impl Context {
-    pub(crate) fn new(kind: KindName, message_id: MessageId, work_code: WorkCode, run: Run, outlet: Outlet) -> Self {
+    pub(crate) fn new(
+        kind: KindName,
+        message_id: MessageId,
+        work_code: WorkCode,
+        run: Run,
+        claim: Option<ClaimKey>,
+        outlet: Outlet,
+    ) -> Self {
         Self(Arc::new(Inner {
             kind,
             message_id,
             work_code,
             run,
             outlet,
+            claim,
             is_cancelled: AtomicBool::new(false),
             progress: Mutex::default(),
             enqueued: AtomicU32::new(0),
@@ -81,6 +91,7 @@ impl Context {
             new_message_id(),
             new_work_code(Origin::App),
             Run::FIRST,
+            None,
             Outlet::Kept(Arc::default()),
         )
     }
@@ -92,6 +103,15 @@ impl Context {
             kind, message_id, run, ..
         } = &*self.0;
         run.idempotency_key(kind, message_id)
+    }
+
+    /// The kind of the work.
+    pub fn kind(&self) -> &KindName {
+        &self.0.kind
+    }
+
+    pub(crate) fn claim(&self) -> Option<ClaimKey> {
+        self.0.claim
     }
 
     /// The identity of the work within its kind.
@@ -140,6 +160,7 @@ impl Context {
             args,
             run_at: None,
             unique: None,
+            notify: None,
         };
         match &self.0.outlet {
             Outlet::Kept(works) => {

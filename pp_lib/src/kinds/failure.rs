@@ -25,6 +25,8 @@ pub(crate) enum Ending {
     Snooze(Duration),
     /// The work is `cancelled`.
     Cancel,
+    /// The run goes on elsewhere: whoever has its token ends it.
+    LeftRunning,
 }
 
 impl Failure {
@@ -51,6 +53,11 @@ impl Failure {
     /// No longer wanted: the work is `cancelled`.
     pub fn cancel(reason: impl fmt::Display) -> Self {
         Self::new(Ending::Cancel, reason)
+    }
+
+    /// The work stays `running` until the time limit of its kind, and whoever has the token of the run ends it.
+    pub(crate) fn left_running() -> Self {
+        Self::new(Ending::LeftRunning, "left running")
     }
 
     /// The reason, as it stands in the work's `error` and in its events.

@@ -85,6 +85,7 @@ impl Kinds {
             declaration: Declaration {
                 policy,
                 delivery: Delivery::Queue,
+                push_url: None,
                 args_schema: Some(schema::<K>()),
                 result_schema: Some(schema::<K::Output>()),
             },

@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use context::Outlet;
 pub use context::{Context, EnqueueError};
-use failure::Ending;
+pub(crate) use failure::Ending;
 pub use failure::Failure;
 pub use handler::{HandledKind, Handler, Handling, Kinds};
 #[cfg(feature = "testing")]
@@ -33,7 +33,7 @@ pub use registry::{Registry, Unchanged, UnknownKind, list, set_policy};
 pub use schema::Schema;
 pub use sum::{Pace, Sum};
 
-use crate::domain::{ByStatus, Fault, Json, KindName};
+use crate::domain::{ByStatus, Fault, Json, KindName, WebUrl};
 use crate::store::KindRow;
 
 /// The way in which works of a kind come to those who do them.
@@ -45,6 +45,15 @@ pub enum Delivery {
     Queue,
     /// Workers claim them over HTTP. They pass no broker.
     Pull,
+    /// A consumer claims them and sends them to a URL. They pass no broker.
+    Push,
+}
+
+impl Delivery {
+    /// True if works are claimed from their rows and pass no broker.
+    pub fn is_claimed(self) -> bool {
+        self != Self::Queue
+    }
 }
 
 /// What a program says of a kind.
@@ -55,6 +64,8 @@ pub struct Declaration {
     pub policy: Policy,
     /// The way to those who do them.
     pub delivery: Delivery,
+    /// The URL that pushed works are sent to.
+    pub push_url: Option<WebUrl>,
     /// JSON Schema of the arguments.
     #[serde(deserialize_with = "schema")]
     pub args_schema: Option<Json>,
@@ -75,6 +86,15 @@ impl Declaration {
         }
     }
 
+    /// Fails unless a pushed kind, and no other, has a URL; a sentence for the client.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match (self.delivery, &self.push_url) {
+            (Delivery::Push, None) => Err("a pushed kind needs a `push_url`"),
+            (Delivery::Queue | Delivery::Pull, Some(_)) => Err("`push_url` needs `\"delivery\":\"push\"`"),
+            (_, _) => Ok(()),
+        }
+    }
+
     /// The JSON that the store keeps.
     pub fn json(&self) -> Json {
         Json::accepted(serde_json::to_string(self).unwrap_or_default())
@@ -91,6 +111,9 @@ impl Serialize for Declaration {
         declaration.serialize_entry("policy", &self.policy)?;
         if self.delivery != Delivery::Queue {
             declaration.serialize_entry("delivery", &self.delivery)?;
+        }
+        if let Some(url) = &self.push_url {
+            declaration.serialize_entry("push_url", url)?;
         }
         for (name, schema) in [
             ("args_schema", &self.args_schema),
@@ -119,6 +142,8 @@ pub struct KnownKind {
     pub policy: Policy,
     /// The way of its works to those who do them.
     pub delivery: Delivery,
+    /// The URL that its works are sent to.
+    pub push_url: Option<WebUrl>,
     /// The number of its works in each status, where that was asked for.
     pub works: Option<ByStatus>,
     /// What is wrong with the stored declaration or settings: a newer program's, by hand, or the name of a queue that
@@ -144,6 +169,7 @@ impl KnownKind {
             row,
             policy,
             delivery: declared.delivery,
+            push_url: declared.push_url,
             works: None,
             fault,
             args_schema,
@@ -202,6 +228,12 @@ impl Serialize for KnownKind {
             kind.serialize_entry("works", works)?;
         }
         kind.serialize_entry("delivery", &self.delivery)?;
+        if let Some(url) = &self.push_url {
+            kind.serialize_entry("push_url", url)?;
+        }
+        if row.has_secret {
+            kind.serialize_entry("has_secret", &true)?;
+        }
         kind.serialize_entry("policy", &self.policy)?;
         kind.serialize_entry("overrides", &row.overrides)?;
         for (name, date, declaration) in [

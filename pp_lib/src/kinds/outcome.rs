@@ -30,6 +30,8 @@ impl Policy {
             Ending::Snooze(delay) => Outcome::Snoozed {
                 delay: delay.min(Self::LONGEST_WAIT),
             },
+            // Without a token there is nobody who could end it.
+            Ending::LeftRunning => Outcome::Failed { reason },
             Ending::Retry(_) if failures.saturating_add(1) >= i32::from(self.max_attempts) => {
                 Outcome::Failed { reason }
             }

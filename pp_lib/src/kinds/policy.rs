@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::broker::queues::QueueNames;
-use crate::domain::Json;
+use crate::domain::{Json, WebUrl};
 
 /// How works of a kind are handled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Policy {
     /// The queue of its dead letters, in place of the common one. Kinds may share it. It is used as it is if it exists.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "queue")]
     pub dead_letter_queue: Option<Cow<'static, str>>,
+    /// The URL that is told of each finished work.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "notify")]
+    pub notify: Option<Cow<'static, str>>,
 }
 
 /// The waits between attempts: the first is `base`, each further one `factor` times as long, up to `cap`.
@@ -88,6 +91,7 @@ impl Policy {
         retention: Retention::Default,
         queue: None,
         dead_letter_queue: None,
+        notify: None,
     };
 
     /// The same policy with an operator's settings over it: an object with some of its fields.
@@ -174,6 +178,7 @@ pub(super) fn merged(overrides: &Json, change: &Json) -> Result<Json, String> {
     let all = Policy {
         queue: Some(Cow::Borrowed("any")),
         dead_letter_queue: Some(Cow::Borrowed("any")),
+        notify: Some(Cow::Borrowed("any")),
         ..Policy::DEFAULT
     };
     let known = serde_json::to_value(all).map_err(|error| error.to_string())?;
@@ -286,6 +291,14 @@ fn queue<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'stati
     Ok(Some(name.into()))
 }
 
+fn notify<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'static, str>>, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    match WebUrl::try_from(url.clone()) {
+        Ok(_) => Ok(Some(url.into())),
+        Err(error) => Err(D::Error::custom(format_args!("notify: {error}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +338,7 @@ mod tests {
             (r#"{"retention":"1h"}"#, "retention must be a duration from 1d"),
             (r#"{"queue":"amq.x"}"#, "amq."),
             (r#"{"dead_letter_queue":""}"#, "1 to 255 bytes"),
+            (r#"{"notify":"mailto:a@b"}"#, "notify: a URL must begin"),
             (r#"{"atempts":3}"#, "atempts"),
             (r#"{"paused":"yes"}"#, "boolean"),
         ] {

@@ -189,8 +189,8 @@ impl Registry {
         if self.0.store.declare(by, kind, &declaration.json()).await?.is_none() {
             return Ok(None);
         }
-        if declaration.delivery == Delivery::Pull {
-            // What was sent before is claimed by workers from now on.
+        if declaration.delivery.is_claimed() {
+            // What was sent before is claimed from now on.
             self.0.store.release_sent(kind, Duration::ZERO).await?;
         }
         self.after_change(kind).await
@@ -222,11 +222,28 @@ impl Registry {
         self.0.known.borrow().kinds.get(kind).cloned()
     }
 
-    /// The kinds whose works are claimed by workers, in the order of their names.
-    pub(crate) fn pulled(&self) -> Vec<KindName> {
+    /// The kinds that may be demanded and whose works are claimed from their rows, in the order of their names.
+    pub(crate) fn claimed(&self) -> Vec<KindName> {
         let known = self.0.known.borrow();
-        let pulled = known.kinds.values().filter(|kind| kind.delivery == Delivery::Pull);
-        pulled.map(|kind| kind.name().clone()).collect()
+        // Nobody but PP makes works of its own kinds, so their queues are not read.
+        let claimed = known
+            .kinds
+            .values()
+            .filter(|kind| kind.delivery.is_claimed() && !kind.name().is_own());
+        claimed.map(|kind| kind.name().clone()).collect()
+    }
+
+    /// The kinds whose works are pushed to a URL, in the order of their names.
+    pub fn pushed(&self) -> Vec<KindName> {
+        let known = self.0.known.borrow();
+        let pushed = known.kinds.values().filter(|kind| kind.delivery == Delivery::Push);
+        pushed.map(|kind| kind.name().clone()).collect()
+    }
+
+    /// Waits until the pushed kinds are others than these.
+    pub async fn pushed_differ_from(&self, kinds: &[KindName]) {
+        let mut known = self.0.known.subscribe();
+        while self.pushed() == kinds && known.changed().await.is_ok() {}
     }
 
     /// Tells of changes of the kinds.
@@ -234,22 +251,46 @@ impl Registry {
         self.0.known.subscribe()
     }
 
-    /// The policy of a worker for a kind: what it declares itself, under the operator's settings. It follows both. Its
-    /// queue is the one in force, where the messages are sent. A kind whose works others claim is paused for it.
+    /// The policy of a worker for a kind with a queue: what it declares itself, under the operator's settings. It follows
+    /// both. Its queue is the one in force, where the messages are sent. A kind whose works others claim is paused for it.
     pub fn follow(&self, kind: KindName, declared: Policy) -> watch::Receiver<Policy> {
+        self.followed(kind, declared.clone(), move |row| {
+            let policy = declared.with(&row.row.overrides).ok()?;
+            Some(Policy {
+                queue: row.policy.queue.clone(),
+                paused: policy.paused || row.delivery != Delivery::Queue,
+                ..policy
+            })
+        })
+    }
+
+    /// The policy in force of a pushed kind. It is paused while the kind is not pushed.
+    pub fn follow_pushed(&self, kind: KindName) -> watch::Receiver<Policy> {
+        let policy_of = |row: &KnownKind| Policy {
+            paused: row.policy.paused || row.delivery != Delivery::Push,
+            ..row.policy.clone()
+        };
+        let unknown = Policy {
+            paused: true,
+            ..Policy::DEFAULT
+        };
+        let first = self.get(&kind).map_or(unknown, |row| policy_of(&row));
+        self.followed(kind, first, move |row| Some(policy_of(row)))
+    }
+
+    /// A policy that follows the kind.
+    fn followed(
+        &self,
+        kind: KindName,
+        first: Policy,
+        policy_of: impl Fn(&KnownKind) -> Option<Policy> + Send + 'static,
+    ) -> watch::Receiver<Policy> {
         let mut known = self.0.known.subscribe();
-        let (policy, followed) = watch::channel(declared.clone());
+        let (policy, followed) = watch::channel(first);
         tokio::spawn(async move {
             loop {
                 let row = known.borrow_and_update().kinds.get(&kind).cloned();
-                if let Some(row) = row
-                    && let Ok(new) = declared.with(&row.row.overrides)
-                {
-                    let new = Policy {
-                        queue: row.policy.queue.clone(),
-                        paused: new.paused || row.delivery != Delivery::Queue,
-                        ..new
-                    };
+                if let Some(new) = row.and_then(|row| policy_of(&row)) {
                     policy.send_if_modified(|policy| {
                         let differs = *policy != new;
                         *policy = new;

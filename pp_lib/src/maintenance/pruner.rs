@@ -174,7 +174,7 @@ async fn retention_times(store: &AnyStore, scope: Scope) -> Result<RetentionTime
     let time = |kind: &KnownKind| match (scope, kind.delivery) {
         (Scope::All(default), _) => kind.policy.retention.or(default),
         (Scope::Pulled, Delivery::Pull) => kind.policy.retention.or(RETAIN),
-        (Scope::Pulled, Delivery::Queue) => Duration::MAX,
+        (Scope::Pulled, Delivery::Queue | Delivery::Push) => Duration::MAX,
     };
     let kinds = store.kinds().await?.into_iter().map(KnownKind::of_row);
     let by_kind = kinds.map(|kind| (kind.name().clone(), time(&kind)));

@@ -13,7 +13,7 @@ use super::pruner::{Scope, purge};
 use super::rollup::roll_up_views;
 use crate::domain::{Json, KindName, Origin, args_of_body};
 use crate::feed::AnyFeed;
-use crate::kinds::{Delivery, KnownKind};
+use crate::kinds::KnownKind;
 use crate::log_repeated;
 use crate::runtime::{Part, Retry, new_work_code};
 use crate::store::{AnyStore, DeadMessage, NewWork, Result};
@@ -35,7 +35,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_secs(10);
 /// Ends expired leases, rolls up counters and purges works of kinds that workers claim, until `shutdown` is cancelled.
 pub async fn upkeep(store: AnyStore, feed: AnyFeed, shutdown: CancellationToken) {
     tokio::join!(
-        rescue_regularly(&store, &feed, Sent::OfPulledKinds, None, &shutdown),
+        rescue_regularly(&store, &feed, Sent::OfClaimedKinds, None, &shutdown),
         roll_up_views(&store, &shutdown),
         purge(&store, Scope::Pulled, &shutdown)
     );
@@ -53,7 +53,7 @@ pub async fn keep_rows(store: AnyStore, feed: AnyFeed, retain: Duration, part: P
 /// The rows that were sent to a queue which nobody reads any more.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
-    OfPulledKinds,
+    OfClaimedKinds,
     OfAllKinds,
 }
 
@@ -108,9 +108,9 @@ pub(super) async fn rescue(store: &AnyStore, feed: &AnyFeed, max_lost: i32) -> R
 
 /// Makes works due that were sent before they are claimed. Their messages change nothing any more.
 async fn release(store: &AnyStore, feed: &AnyFeed, sent: Sent) -> Result<()> {
-    let pulled = store.kinds().await?.into_iter().map(KnownKind::of_row);
-    let pulled = pulled.filter(|kind| kind.delivery == Delivery::Pull);
-    let mut kinds: Vec<KindName> = pulled.map(|kind| kind.name().clone()).collect();
+    let known = store.kinds().await?.into_iter().map(KnownKind::of_row);
+    let claimed = known.filter(|kind| kind.delivery.is_claimed());
+    let mut kinds: Vec<KindName> = claimed.map(|kind| kind.name().clone()).collect();
     if let Sent::OfAllKinds = sent {
         kinds.extend(store.pending_kinds().await?);
     }
@@ -137,6 +137,7 @@ async fn write_redriven(store: &AnyStore, feed: &AnyFeed) -> Result<()> {
                     args,
                     run_at: None,
                     unique: None,
+                    notify: None,
                 };
                 if store.create(&[work]).await?.iter().any(Option::is_none) {
                     // Its code was taken. The next round finds it again.

@@ -1,9 +1,11 @@
 //! New identities from randomness and the clock.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rand::RngExt as _;
 use uuid::Uuid;
 
-use crate::domain::{MessageId, Origin, WorkCode, WorkerName};
+use crate::domain::{MessageId, Origin, SigningSecret, WorkCode, WorkerName};
 
 /// A new identity for a demand or a work, made before its first attempt. Identities grow with time, which suits
 /// indexes.
@@ -17,6 +19,13 @@ pub fn new_consumer_name() -> WorkerName {
     let host = if host.trim().is_empty() { "host" } else { host.trim() };
     let random: u16 = rand::rng().random();
     WorkerName::of_consumer(host, &format!("{}-{random:04x}", std::process::id()))
+}
+
+/// A new secret of 32 random bytes.
+pub fn new_signing_secret() -> SigningSecret {
+    let key = STANDARD.encode(rand::rng().random::<[u8; 32]>());
+    SigningSecret::try_from(format!("{}{key}", SigningSecret::PREFIX))
+        .unwrap_or_else(|_| unreachable!("32 bytes are within the bounds"))
 }
 
 /// A new work code. The chance of a duplicate is one in 10^17.

@@ -9,7 +9,7 @@ mod retry;
 mod supervise;
 
 pub use health::{Health, Part, PartReport, Readiness, Report, STUCK, State};
-pub use identity::{new_consumer_name, new_message_id, new_work_code};
+pub use identity::{new_consumer_name, new_message_id, new_signing_secret, new_work_code};
 pub use log::Level;
 pub use log_repeated::{say, write_counts, write_last_counts};
 pub use log_text::{LONGEST_TEXT, log_text};

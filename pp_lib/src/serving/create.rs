@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::{AddUpTo, CreatedWork, Json, KindName, MessageId, Origin, Unique};
+use crate::domain::{AddUpTo, CreatedWork, Json, KindName, MessageId, Origin, Unique, WebUrl};
 use crate::runtime::new_work_code;
 use crate::serving::{ActorError, StoreHandle};
 use crate::store::NewWork;
@@ -30,6 +30,8 @@ pub struct CreateWork {
     pub run_at: Option<i64>,
     /// While a work of the kind with this text is unfinished, the answer is that work.
     pub unique: Option<Unique>,
+    /// The URL that is told when the work is finished.
+    pub notify: Option<WebUrl>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +47,8 @@ struct Fields {
     run_at: Option<i64>,
     #[serde(default, deserialize_with = "given")]
     unique: Option<Unique>,
+    #[serde(default, deserialize_with = "given")]
+    notify: Option<WebUrl>,
 }
 
 impl TryFrom<Fields> for CreateWork {
@@ -57,6 +61,7 @@ impl TryFrom<Fields> for CreateWork {
             kind,
             run_at: fields.run_at,
             unique: fields.unique,
+            notify: fields.notify,
         })
     }
 }
@@ -134,6 +139,7 @@ fn new_work(wanted: CreateWork, message_id: MessageId) -> NewWork {
         kind: wanted.kind,
         run_at: wanted.run_at,
         unique: wanted.unique,
+        notify: wanted.notify,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::cache::{AnyCache, Provisional};
 use crate::domain::{AddUpTo, Json, KindName, MessageId, Origin, Unique, Variable, Work, WorkCode};
 use crate::enqueue::{BrokerSink, NewDemand, StoreSink};
 use crate::feed::AnyFeed;
-use crate::kinds::{Delivery, Registry};
+use crate::kinds::Registry;
 use crate::runtime::{new_message_id, new_work_code};
 use crate::serving::api_instances::{ApiInstances, InstanceCount};
 use crate::serving::vanished::VanishedDemands;
@@ -134,12 +134,9 @@ impl DemandService {
         unique: Option<Unique>,
         identity: DemandIdentity,
     ) -> Result<Provisional, DemandError> {
-        // Works that workers claim pass no broker.
-        let pulled = self
-            .kinds
-            .get(&kind)
-            .is_some_and(|kind| kind.delivery == Delivery::Pull);
-        let without_row = self.without_row && !pulled;
+        // Works that are claimed pass no broker.
+        let claimed = self.kinds.get(&kind).is_some_and(|kind| kind.delivery.is_claimed());
+        let without_row = self.without_row && !claimed;
         if without_row && self.unshared.as_ref().is_some_and(|count| !count.is_alone()) {
             return Err(DemandError::NotShared);
         }

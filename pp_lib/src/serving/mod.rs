@@ -38,7 +38,7 @@ pub use idempotency::{IdempotentRequests, KeyError, KeyedAnswer, KeyedRequest, S
 pub use provisional::ProvisionalWork;
 pub use read::{Read, Source, WorkOrDemand};
 pub use refresher::Refresher;
-pub use runs::{Beat, ClaimError, Heartbeat, Over, RunEnd, RunLimits, RunService, RunServing, RunToken, RunTokenError};
+pub use runs::{Beat, ClaimError, Heartbeat, Over, RunEnd, RunLimits, RunService, RunServing};
 pub use tiered::Near;
 pub use works::{BoundedKey, Works};
 

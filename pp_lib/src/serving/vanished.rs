@@ -218,6 +218,7 @@ mod tests {
             args: AddUpTo::MIN.args(),
             run_at: None,
             unique: unique(),
+            notify: None,
         };
         let holder = vanished.store.create(&[holder]).await.unwrap().remove(0).unwrap().work;
         vanished
@@ -280,6 +281,7 @@ mod tests {
             args: recorded.args.clone(),
             run_at: None,
             unique: None,
+            notify: None,
         };
         vanished.store.create(&[row]).await.unwrap();
         let id = ByCode::Id(WorkId(7));

@@ -2,11 +2,13 @@
 //!
 //! To the store both are JSON. Their form is that of `crate::kinds`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::error::Result;
 use super::work_changes::Changed;
-use crate::domain::{Json, KindName, Principal};
+use crate::domain::{Json, KindName, Principal, SigningSecret};
 
 /// A kind as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct KindRow {
     pub worker_seen_on: Option<i64>,
     /// True if that was within the last 15 seconds.
     pub has_worker: bool,
+    /// True if it has a secret that signs what is sent for it.
+    pub has_secret: bool,
 }
 
 /// The seconds for which a worker that is heard of no more counts as there.
@@ -54,6 +58,19 @@ pub trait KindRows: Send + Sync {
 
     /// A number that is another one after each change of a declaration or of settings.
     async fn kinds_revision(&self) -> Result<i64>;
+
+    /// Gives a kind a new secret. The one before signs too for as long as `keep`. The same secret again changes nothing.
+    /// Returns the Unix second until which the one before is kept, if it is; [`Changed::Missing`] if there is no such kind.
+    async fn set_secret(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        secret: &SigningSecret,
+        keep: Duration,
+    ) -> Result<Changed<Option<i64>>>;
+
+    /// The secrets of a kind that sign now, the newest first: at most two.
+    async fn secrets(&self, kind: &KindName) -> Result<Vec<SigningSecret>>;
 
     /// Notes that a worker has handlers for these kinds. Returns the number of those that are declared.
     async fn worker_seen(&self, kinds: &[KindName]) -> Result<u64>;

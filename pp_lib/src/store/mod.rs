@@ -60,7 +60,7 @@ pub use leases::Leases;
 pub use metrics::PoolState;
 pub(crate) use metrics::dead_messages;
 pub use retention::{Purged, Retention, RetentionTimes};
-pub use runs::{ClaimedRun, Extension, HeldRun, Place, RunState, RunningWork, Runs, UntilDue, WorkerRow};
+pub use runs::{ClaimKey, ClaimedRun, Extension, HeldRun, Place, RunState, RunningWork, Runs, UntilDue, WorkerRow};
 pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
 pub use works::{NewWork, Search, WorkRows};

@@ -70,6 +70,7 @@ pub(super) fn like_new(work: &NewWork) -> impl Iterator<Item = NewWork> {
         args,
         run_at: None,
         unique: None,
+        notify: None,
     })
 }
 
@@ -103,6 +104,7 @@ pub(super) fn like_completed(kind: &KindName, completion: &Completion) -> impl I
                 args: args.clone(),
                 run_at: None,
                 unique: None,
+                notify: None,
             });
             let running = |claim| Outcome::Running {
                 lease: LEASE,

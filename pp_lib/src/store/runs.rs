@@ -45,7 +45,39 @@ pub struct ClaimedRun {
     pub lease_until: i64,
 }
 
+/// What tells a claim of a row from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimKey {
+    /// The row.
+    pub id: WorkId,
+    /// The number of the claim.
+    pub claim: i64,
+    /// Unix second of the claim, on the store's clock.
+    pub began_on: i64,
+}
+
+impl ClaimKey {
+    /// The claim of this run, as its holder names it.
+    pub fn held(self, kind: &KindName, run: Run) -> HeldRun {
+        HeldRun {
+            id: self.id,
+            kind: kind.clone(),
+            run,
+            claim: self.claim,
+        }
+    }
+}
+
 impl ClaimedRun {
+    /// Its claim.
+    pub fn key(&self) -> ClaimKey {
+        ClaimKey {
+            id: self.id,
+            claim: self.claim,
+            began_on: self.began_on,
+        }
+    }
+
     /// The same for every attempt of a generation, so that effects outside can be made once.
     pub fn idempotency_key(&self) -> String {
         self.run.idempotency_key(&self.kind, &self.message_id)

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use crate::domain::{
-    CreatedWork, Json, KindName, MessageId, PAGE_BYTES, Status, Unique, Work, WorkCode, WorkCodePrefix, WorkId, is_full,
+    CreatedWork, Json, KindName, MessageId, PAGE_BYTES, Status, Unique, WebUrl, Work, WorkCode, WorkCodePrefix, WorkId,
+    is_full,
 };
 
 /// A work to be inserted.
@@ -22,6 +23,8 @@ pub struct NewWork {
     pub run_at: Option<i64>,
     /// While another work of the kind with this text is unfinished, it is that work.
     pub unique: Option<Unique>,
+    /// The URL that is told when it is finished, in place of that of its kind.
+    pub notify: Option<WebUrl>,
 }
 
 impl NewWork {

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{KindName, Principal, WorkerName};
-use crate::kinds::{HandledKind, Kinds};
+use crate::kinds::{HandledKind, Kinds, Registry};
 use crate::log_repeated;
 use crate::runtime::Retry;
 use crate::store::{AnyStore, MOST_KINDS, Result};
@@ -14,12 +14,21 @@ use crate::store::{AnyStore, MOST_KINDS, Result};
 /// The interval at which a worker is heard of. A third of the time after which it counts as gone.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Declares the kinds of these handlers, then tells the store that their worker is there, until `shutdown` is cancelled.
-pub async fn announce(store: AnyStore, worker: WorkerName, handled: Kinds, shutdown: CancellationToken) {
-    let kinds: Vec<KindName> = handled.iter().map(|kind| kind.name.clone()).collect();
+/// Declares the kinds of these handlers, then tells the store that their worker is there, until `shutdown` is cancelled. If
+/// it pushes, it is the worker of all kinds of the registry that are pushed.
+pub async fn announce(
+    store: AnyStore,
+    worker: WorkerName,
+    handled: Kinds,
+    pushes: Option<Registry>,
+    shutdown: CancellationToken,
+) {
     let mut retry = Retry::new("declaring the kinds");
     let mut known = false;
     while !shutdown.is_cancelled() {
+        let mut kinds: Vec<KindName> = handled.iter().map(|kind| kind.name.clone()).collect();
+        let pushed = pushes.as_ref().map(Registry::pushed).unwrap_or_default();
+        kinds.extend(pushed.into_iter().filter(|name| handled.get(name).is_none()));
         match heartbeat(&store, &worker, &handled, &kinds, &mut known).await {
             Ok(()) => {
                 retry.recovered();

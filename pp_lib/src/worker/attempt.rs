@@ -2,15 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::broker::Delivery;
 use crate::domain::{DemandedRow, Json, KindName, MessageId, Unique, WorkCode};
-use crate::kinds::{Context, Failure, Handler, Handling, Outlet, Policy};
+use crate::kinds::{Context, Ending, Failure, Handler, Handling, Outlet, Policy};
 use crate::runtime::panic_text;
-use crate::store::{ClaimedRun, Completion, Guard, NewWork, Outcome, RunningAttempt};
+use crate::store::{ClaimKey, ClaimedRun, Completion, Extension, Guard, NewWork, Outcome, RunningAttempt};
 use crate::worker::metrics::Meter;
 
 /// The handler of a kind and its policy.
@@ -37,6 +38,8 @@ pub(super) struct Attempt {
     run_at: Option<i64>,
     failures: i32,
     lost_leases: i32,
+    /// The claim that it came by, if it came from its row.
+    claim: Option<ClaimKey>,
     pub(super) tags: Vec<u64>,
     /// The highest delivery count of its deliveries.
     pub(super) delivery_count: u32,
@@ -58,6 +61,7 @@ impl Attempt {
             run_at: None,
             failures: 0,
             lost_leases: 0,
+            claim: None,
             tags: Vec::new(),
             delivery_count: 0,
         }
@@ -86,6 +90,7 @@ impl Attempt {
             args: self.args.clone()?,
             run_at: self.run_at,
             unique: self.unique.clone(),
+            notify: None,
         })
     }
 
@@ -105,6 +110,7 @@ impl Attempt {
             guard: Guard::Running(run.run),
             failures: run.failures,
             lost_leases: run.lost_leases,
+            claim: Some(run.key()),
             ..Self::new(run.message_id, Some(run.args), run.work_code)
         }
     }
@@ -170,6 +176,17 @@ impl Attempt {
         }
     }
 
+    /// The extension of its lease to the end of the time that a run may take.
+    pub(super) fn extension(&self, kind: &KindName, timeout: Duration) -> Option<Extension> {
+        let claim = self.claim?;
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        Some(Extension {
+            held: claim.held(kind, self.guard.run()),
+            lease: timeout,
+            ends_on: claim.began_on.saturating_add(seconds),
+        })
+    }
+
     /// A completion that makes its row `running`, whatever arguments a row has.
     pub(super) fn announcement(&self, running: Outcome) -> Completion {
         let mut announcement = self.completion(running);
@@ -202,6 +219,7 @@ impl Attempts {
             attempt.message_id.clone(),
             attempt.work_code.clone(),
             attempt.guard.run(),
+            attempt.claim,
             self.outlet.clone(),
         );
         let args = attempt.args.clone();
@@ -219,16 +237,17 @@ impl Attempts {
         (handling, context)
     }
 
-    /// Derives the work's outcome from the result of an attempt.
-    pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, Failure>) -> Outcome {
-        self.policy.borrow().outcome(self.args_limit, attempt.failures, result)
+    /// Derives the work's outcome from the result of an attempt. `None` if others have the token of the run and end it.
+    pub(super) fn judge(&self, attempt: &Attempt, result: Result<Json, Failure>) -> Option<Outcome> {
+        match result {
+            Err(failure) if failure.ending == Ending::LeftRunning && attempt.claim.is_some() => None,
+            result => Some(self.policy.borrow().outcome(self.args_limit, attempt.failures, result)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::{AddUpTo, Origin};
     use crate::kinds::{Kind as _, Kinds, Pace, Sum};
@@ -277,7 +296,8 @@ mod tests {
     }
 
     async fn outcome(attempts: &Attempts, attempt: &Attempt) -> Outcome {
-        attempts.judge(attempt, attempts.start(attempt).0.await)
+        let outcome = attempts.judge(attempt, attempts.start(attempt).0.await);
+        outcome.unwrap_or_else(|| panic!("it was left running"))
     }
 
     #[tokio::test]

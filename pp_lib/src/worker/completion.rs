@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::Json;
 use crate::feed::AnyFeed;
 use crate::runtime::{Retry, new_work_code};
-use crate::store::{AnyStore, Completed, Completion, Outcome, StoreError, log_given_up};
-use crate::worker::attempt::Attempts;
+use crate::store::{AnyStore, Completed, Completion, Extension, Outcome, StoreError, log_given_up};
+use crate::worker::attempt::{Attempt, Attempts};
 use crate::worker::remaining::Remaining;
 
 /// The result of a completion.
@@ -91,4 +91,24 @@ pub(super) async fn complete(
     }
     attempts.meter.ended(all, &results);
     results
+}
+
+/// Extends the leases of runs that others end, to the time limit of their kind. What is lost meanwhile is begun again.
+pub(super) async fn leave(store: &AnyStore, attempts: &Attempts, left: &[Attempt], abandon: &CancellationToken) {
+    let timeout = attempts.policy.borrow().timeout;
+    let extensions = left
+        .iter()
+        .filter_map(|attempt| attempt.extension(&attempts.kind, timeout));
+    let extensions: Vec<Extension> = extensions.collect();
+    let mut retry = Retry::new("extending leases of runs that others end");
+    while !extensions.is_empty() {
+        match store.extend_runs(&extensions).await {
+            Ok(_) => return retry.recovered(),
+            Err(error) => {
+                if !retry.wait(&error, abandon).await {
+                    return;
+                }
+            }
+        }
+    }
 }

@@ -107,6 +107,14 @@ impl GroupLock {
 pub(super) enum Progress {
     Ended(Outcome),
     Slow(Task),
+    /// Others end the run.
+    Left,
+}
+
+impl Progress {
+    fn ended(outcome: Option<Outcome>) -> Self {
+        outcome.map_or(Self::Left, Self::Ended)
+    }
 }
 
 /// A run that continues in a task of its own.
@@ -232,13 +240,6 @@ impl Consumer {
         join_all(lanes).await;
     }
 
-    pub(super) fn outcome(&self, progress: &Progress) -> Outcome {
-        match progress {
-            Progress::Ended(outcome) => outcome.clone(),
-            Progress::Slow(_) => self.running(),
-        }
-    }
-
     pub(super) fn queue(&self) -> Queue {
         Queue::Demand(self.attempts.kind.clone())
     }
@@ -262,7 +263,7 @@ impl Consumer {
         for (index, attempt) in attempts.iter().enumerate() {
             let (mut handling, context) = self.attempts.start(attempt);
             progress.push(match handling.as_mut().now_or_never() {
-                Some(result) => Progress::Ended(self.attempts.judge(attempt, result)),
+                Some(result) => Progress::ended(self.attempts.judge(attempt, result)),
                 None => {
                     slow.push(index);
                     let handle = tokio::spawn(handling);
@@ -275,11 +276,11 @@ impl Consumer {
         let deadline = tokio::time::Instant::now() + patience;
         let waits = progress.iter_mut().filter_map(|progress| match progress {
             Progress::Slow(task) => Some(tokio::time::timeout_at(deadline, &mut task.handle)),
-            Progress::Ended(_) => None,
+            Progress::Ended(_) | Progress::Left => None,
         });
         for (index, ended) in slow.into_iter().zip(join_all(waits).await) {
             if let Ok(Ok(result)) = ended {
-                progress[index] = Progress::Ended(self.attempts.judge(&attempts[index], result));
+                progress[index] = Progress::ended(self.attempts.judge(&attempts[index], result));
             }
         }
         progress

@@ -42,7 +42,9 @@ pub(crate) async fn work_off(store: &AnyStore, feed: &AnyFeed, kind: &HandledKin
                 .report_progress(&kind.name, &[(attempt.lease(), progress)])
                 .await?;
         }
-        complete(store, &kind.name, attempt.completion(outcome)).await?;
+        if let Some(outcome) = outcome {
+            complete(store, &kind.name, attempt.completion(outcome)).await?;
+        }
         feed.announce();
     }
     Ok(())

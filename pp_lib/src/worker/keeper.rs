@@ -1,4 +1,4 @@
-//! Writes the demands that come for kinds whose works are claimed by workers: each becomes a due row. So such a kind takes
+//! Writes the demands that come for kinds whose works are claimed from their rows: each becomes a due row. So such a kind takes
 //! messages like any other, and a kind that changes its way leaves none behind.
 
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ const BATCH: u16 = 500;
 /// The time a batch waits for more messages after its first.
 const WAIT: Duration = Duration::from_millis(5);
 
-/// Reads the queues of kinds whose works are claimed by workers. Several may run side by side.
+/// Reads the queues of kinds whose works are claimed from their rows. Several may run side by side.
 #[derive(Clone)]
 pub struct QueueKeeper {
     /// The store that gets the rows.
@@ -45,7 +45,7 @@ impl QueueKeeper {
     /// Reads until `shutdown` is cancelled. Trouble with a queue concerns only that queue, and is logged.
     pub async fn run(self, shutdown: CancellationToken) {
         let token = shutdown.clone();
-        supervise("queues of kinds for workers", None, shutdown, (), move |()| {
+        supervise("queues of claimed kinds", None, shutdown, (), move |()| {
             self.clone().read_all(token.clone()).boxed()
         })
         .await;
@@ -55,13 +55,13 @@ impl QueueKeeper {
         let mut changes = self.kinds.changes();
         while !shutdown.is_cancelled() {
             changes.mark_unchanged();
-            let pulled = self.kinds.pulled();
+            let claimed = self.kinds.claimed();
             let stop = shutdown.child_token();
-            let bytes = self.bytes / pulled.len().max(1);
-            let reading = pulled.iter().map(|kind| self.read(kind, bytes, &stop));
+            let bytes = self.bytes / claimed.len().max(1);
+            let reading = claimed.iter().map(|kind| self.read(kind, bytes, &stop));
             let watching = async {
                 while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-                    if self.kinds.pulled() != pulled {
+                    if self.kinds.claimed() != claimed {
                         break;
                     }
                 }
@@ -73,7 +73,7 @@ impl QueueKeeper {
 
     async fn read(&self, kind: &KindName, bytes: usize, stop: &CancellationToken) {
         let (queue, prefetch) = (Queue::Demand(kind.clone()), Prefetch { messages: BATCH, bytes });
-        let mut retry = Retry::new("reading the queue of a kind whose works are claimed by workers");
+        let mut retry = Retry::new("reading the queue of a kind whose works are claimed");
         while !stop.is_cancelled() {
             let read = match self.broker.subscribe(&queue, prefetch).await {
                 Ok(subscription) => {

@@ -16,7 +16,7 @@ use crate::runtime::{Part, Retry};
 use crate::store::{Completion, Guard, NewWork};
 use crate::worker::attempt::Attempt;
 use crate::worker::batch::{self, Batch};
-use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::completion::{CompletionResult, complete, leave};
 use crate::worker::group_result::GroupResult;
 use crate::worker::running::SlowAttempt;
 use crate::worker::{insertion, isolation};
@@ -198,8 +198,17 @@ impl RunningLane<'_> {
     /// Computes attempts and records their outcomes. Returns attempts at pending rows that were superseded.
     pub(super) async fn record(&self, attempts: Vec<Attempt>, group_result: &mut GroupResult) -> Vec<Attempt> {
         let progress = self.consumer.run_all(&attempts).await;
-        let (mut unrecorded, mut completions) = (Vec::new(), Vec::new());
+        let (mut unrecorded, mut completions, mut left) = (Vec::new(), Vec::new(), Vec::new());
         for (attempt, progress) in attempts.into_iter().zip(progress) {
+            let outcome = match &progress {
+                Progress::Ended(outcome) => outcome.clone(),
+                Progress::Slow(_) => self.consumer.running(),
+                Progress::Left => {
+                    group_result.finished(&attempt);
+                    left.push(attempt);
+                    continue;
+                }
+            };
             match (progress, attempt.guard) {
                 // Its row is already recorded as `running`.
                 (Progress::Slow(task), guard) if guard.is_running() => {
@@ -207,11 +216,12 @@ impl RunningLane<'_> {
                     self.hand_over(attempt, task).await;
                 }
                 (progress, _) => {
-                    completions.push(attempt.completion(self.consumer.outcome(&progress)));
+                    completions.push(attempt.completion(outcome));
                     unrecorded.push((attempt, progress));
                 }
             }
         }
+        leave(&self.consumer.store, &self.consumer.attempts, &left, self.abandon).await;
         let results = self.complete(&mut completions).await;
         let mut superseded = Vec::new();
         for ((attempt, progress), result) in unrecorded.into_iter().zip(results) {

@@ -14,9 +14,9 @@ use crate::domain::{Json, Progress};
 use crate::feed::AnyFeed;
 use crate::kinds::{Context, Failure};
 use crate::log_repeated;
-use crate::store::{AnyStore, Completion, RunningAttempt};
+use crate::store::{AnyStore, RunningAttempt};
 use crate::worker::attempt::{Attempt, Attempts};
-use crate::worker::completion::{CompletionResult, complete};
+use crate::worker::completion::{CompletionResult, complete, leave};
 use crate::worker::consumer::Task;
 
 /// The maximum number of works handed back together.
@@ -96,17 +96,20 @@ impl Running {
     }
 
     async fn record(&self, finished: Vec<(Entry, Result<Json, Failure>)>) {
-        let mut completions: Vec<Completion> = finished
-            .iter()
-            .map(|(entry, result)| {
-                entry
-                    .attempt
-                    .completion(self.attempts.judge(&entry.attempt, result.clone()))
-            })
-            .collect();
+        let (mut ended, mut completions, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for (entry, result) in finished {
+            match self.attempts.judge(&entry.attempt, result) {
+                Some(outcome) => {
+                    completions.push(entry.attempt.completion(outcome));
+                    ended.push(entry);
+                }
+                None => left.push(entry.attempt),
+            }
+        }
+        leave(&self.store, &self.attempts, &left, &self.abandon).await;
         let results = complete(&self.store, &self.feed, &self.attempts, &mut completions, &self.abandon).await;
         let mut unrecorded = Vec::new();
-        for ((result, (entry, _)), completion) in results.into_iter().zip(&finished).zip(&completions) {
+        for ((result, entry), completion) in results.into_iter().zip(&ended).zip(&completions) {
             match result {
                 CompletionResult::Refused(reason) => {
                     log_repeated!(Error, "a result was refused", "{}: {reason}", completion.work_code);

@@ -225,6 +225,7 @@ fn new_work(kind: &KindName, args: Json) -> NewWork {
         args,
         run_at: None,
         unique: None,
+        notify: None,
     }
 }
 

@@ -51,6 +51,7 @@ async fn created(store: &AnyStore) -> Vec<Work> {
         args: large("a"),
         run_at: None,
         unique: None,
+        notify: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
     store
@@ -148,8 +149,7 @@ async fn requests_for_large_works_are_batched_in_parts(store: AnyStore) {
         let wanted = CreateWork {
             kind: mail(),
             args: Some(large("a")),
-            run_at: None,
-            unique: None,
+            ..CreateWork::default()
         };
         handle.create(wanted, new_message_id())
     });

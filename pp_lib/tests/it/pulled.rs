@@ -11,7 +11,7 @@ use pp_lib::broker::memory::Memory;
 use pp_lib::broker::{AnyBroker, Outgoing, Queue};
 use pp_lib::cache::CacheOptions;
 use pp_lib::cache::memory::MemoryCache;
-use pp_lib::claims::ClaimRuns;
+use pp_lib::claims::{ClaimRuns, RunToken};
 use pp_lib::domain::{DemandedRow, Json, KindName, MessageId, Principal, Status, Variable, Work, WorkId};
 use pp_lib::feed::AnyFeed;
 use pp_lib::feed::memory::MemoryFeed;
@@ -20,7 +20,7 @@ use pp_lib::maintenance::upkeep;
 use pp_lib::runtime::{Health, new_message_id};
 use pp_lib::serving::{
     Caches, ClaimError, CreateWork, DemandIdentity, DemandService, DemandServing, Heartbeat, Over, RunLimits,
-    RunService, RunServing, RunToken, Serving, Works,
+    RunService, RunServing, Serving, Works,
 };
 use pp_lib::store::{AnyStore, ClaimedRun, LetterFilter};
 use pp_lib::worker::QueueKeeper;

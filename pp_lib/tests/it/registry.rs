@@ -97,6 +97,7 @@ impl System {
                 store.clone(),
                 new_consumer_name(),
                 kinds.clone(),
+                None,
                 shutdown.clone(),
             )),
             tokio::spawn(dispatcher.run(part, shutdown.clone())),
@@ -164,6 +165,7 @@ impl System {
             args: AddUpTo::try_from(3).unwrap().args(),
             run_at: None,
             unique: None,
+            notify: None,
         };
         self.store.create(&[new]).await.unwrap().remove(0).unwrap().work
     }

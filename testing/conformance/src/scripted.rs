@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
-    Position, Principal, Progress, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
+    Position, Principal, Progress, SigningSecret, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
@@ -317,6 +317,8 @@ every_call! {
         SetOverrides set_overrides(by: &Principal, kind: &KindName, overrides: &Json, version: Option<i64>) -> Changed<KindRow>;
         ReadKinds kinds() -> Vec<KindRow>;
         KindsRevision kinds_revision() -> i64;
+        SetSecret set_secret(by: &Principal, kind: &KindName, secret: &SigningSecret, keep: Duration) -> Changed<Option<i64>>;
+        ReadSecrets secrets(kind: &KindName) -> Vec<SigningSecret>;
         WorkerSeen worker_seen(kinds: &[KindName]) -> u64;
     }
     Leases {

@@ -168,3 +168,15 @@ fn the_page_on_workers_leads_through_three_kinds() {
         assert!(said.contains(part), "{part} in {said}");
     }
 }
+
+#[test]
+fn the_page_on_push_leads_to_a_result() {
+    install::install(&[Program::Python], |_| ()).unwrap();
+    let (folder, page) = (tempfile::tempdir().unwrap(), repository().join("docs/push.md"));
+    let [port] = ports::free().unwrap();
+    let block = |language| blocks(&page, language).concat().replace("8700", &port.to_string());
+    fs::write(folder.path().join("service.py"), block("python")).unwrap();
+    let said = run_commands(&block("sh"), folder.path());
+    let part = r#""result":{"words": 6}"#;
+    assert!(said.contains(part), "{part} in {said}");
+}

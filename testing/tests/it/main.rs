@@ -20,6 +20,7 @@ mod page;
 mod ports;
 mod process_identity;
 mod program;
+mod push;
 mod quiet_log;
 mod standalone;
 mod start;

@@ -43,5 +43,6 @@ fn row(job: &NewJob, message_id: &MessageId) -> NewWork {
         args: job.args.clone(),
         run_at: job.run_at,
         unique: job.unique.clone(),
+        notify: None,
     }
 }

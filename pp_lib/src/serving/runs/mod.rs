@@ -5,7 +5,6 @@
 
 mod heard;
 mod reports;
-mod token;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use self::heard::Heard;
 use self::reports::Reports;
 use super::actors::{Mailbox, MailboxOptions, Reply, open};
 use super::{Actor, ActorError, Works};
-use crate::claims::{self, ClaimRuns, Claims, ClaimsError, SeenWorker};
+use crate::claims::{self, ClaimRuns, Claims, ClaimsError, RunToken, SeenWorker};
 use crate::domain::{KindName, Work};
 use crate::feed::AnyFeed;
 use crate::kinds::{Delivery, KnownKind, Registry, UnknownKind};
@@ -26,7 +25,6 @@ use crate::log_repeated;
 use crate::store::{self, AnyStore, ClaimedRun};
 
 pub use self::reports::{Beat, Heartbeat, Over, RunEnd};
-pub use self::token::{RunToken, RunTokenError};
 
 /// The most requests that one batch of reports joins.
 const BATCH: usize = 512;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::RunToken;
+use crate::claims::RunToken;
 use crate::domain::{Json, KindName, PART_BYTES, Progress, Run, Status, Work, WorkId, is_full, parts};
 use crate::feed::AnyFeed;
 use crate::kinds::{EndMeter, Failure, Policy, Registry};
@@ -44,6 +44,9 @@ impl Over {
         }
     }
 }
+
+/// A completion with the number of its report.
+type Numbered = (usize, Completion);
 
 /// A run of a work.
 type RunKey = (WorkId, Run);
@@ -90,10 +93,10 @@ impl Reports {
         let failing = ends.iter().filter(|(_, end)| end.is_err()).map(|(token, _)| token);
         let failing = self.states(failing).await?;
         // A statement takes one run of a work. Others of the same work, which one at most can end, follow in the next one.
-        let mut turns: Vec<BTreeMap<&KindName, Vec<Completion>>> = Vec::new();
+        let mut turns: Vec<BTreeMap<&KindName, Vec<Numbered>>> = Vec::new();
         let mut seen: HashSet<&HeldRun> = HashSet::new();
         let mut runs_of: HashMap<WorkId, usize> = HashMap::new();
-        for (token, end) in ends {
+        for (number, (token, end)) in ends.iter().enumerate() {
             // A run that stands here twice is ended once; the other one is told of it.
             if seen.insert(&token.held) {
                 let failures = failing.get(&token.key()).map_or(0, |state| state.failures);
@@ -107,20 +110,25 @@ impl Reports {
                 turns[*turn]
                     .entry(token.kind())
                     .or_default()
-                    .push(completion(token, outcome));
+                    .push((number, completion(token, outcome)));
                 *turn += 1;
             }
         }
-        for (kind, completions) in turns.iter().flatten() {
-            self.complete(kind, completions).await?;
+        let mut applied = vec![false; ends.len()];
+        for (kind, completions) in turns.into_iter().flatten() {
+            for number in self.complete(kind, completions).await? {
+                applied[number] = true;
+            }
         }
-        // A repetition finds what the first one did, so all are answered from what is there now.
-        let states = self.states(ends.iter().map(|(token, _)| token)).await?;
-        let own = |(token, end): &(RunToken, RunEnd)| match states.get(&token.key()) {
+        // A repetition finds what the first one did, so the others are answered from what is there now.
+        let others = ends.iter().zip(&applied).filter(|(_, applied)| !**applied);
+        let states = self.states(others.map(|((token, _), _)| token)).await?;
+        let own = |((token, end), applied): (&(RunToken, RunEnd), &bool)| match states.get(&token.key()) {
+            _ if *applied => Ok(token.held.id),
             Some(state) if is_own_end(token, state, end) => Ok(token.held.id),
             state => Err(over(token, state)),
         };
-        let answers: Vec<std::result::Result<WorkId, Over>> = ends.iter().map(own).collect();
+        let answers: Vec<std::result::Result<WorkId, Over>> = ends.iter().zip(&applied).map(own).collect();
         let works = self
             .works(answers.iter().filter_map(|answer| answer.ok()).collect())
             .await?;
@@ -183,21 +191,26 @@ impl Reports {
             .map_or(Policy::DEFAULT, |known| known.policy.clone())
     }
 
-    /// Completes runs of a kind. An outcome that the store refuses is recorded as failed.
-    async fn complete(&self, kind: &KindName, completions: &[Completion]) -> Result<()> {
-        let parts = parts(completions, AT_ONCE, PART_BYTES, Completion::bytes);
-        let mut parts: Vec<Vec<Completion>> = parts.map(<[Completion]>::to_vec).collect();
+    /// Completes runs of a kind. An outcome that the store refuses is recorded as failed. Returns the numbers of those that
+    /// took effect.
+    async fn complete(&self, kind: &KindName, completions: Vec<Numbered>) -> Result<Vec<usize>> {
+        let parts = parts(&completions, AT_ONCE, PART_BYTES, |(_, one)| one.bytes());
+        let mut parts: Vec<Vec<Numbered>> = parts.map(<[Numbered]>::to_vec).collect();
+        let mut applied = Vec::with_capacity(completions.len());
         while let Some(mut part) = parts.pop() {
-            match self.store.complete(kind, &part).await {
-                Ok(completed) => self.tell(kind, &part, &completed),
+            let of_part: Vec<Completion> = part.iter().map(|(_, one)| one.clone()).collect();
+            match self.store.complete(kind, &of_part).await {
+                Ok(completed) => {
+                    self.tell(kind, &of_part, &completed);
+                    let numbers = part.iter().zip(&completed);
+                    let numbers = numbers.filter(|(_, completed)| **completed == Completed::Applied);
+                    applied.extend(numbers.map(|((number, _), _)| *number));
+                }
                 Err(StoreError::Rejected(reason)) => match &mut part[..] {
-                    [
-                        Completion {
-                            outcome: Outcome::Failed { .. },
-                            ..
-                        },
-                    ] => return Err(StoreError::Rejected(reason)),
-                    [one] => {
+                    [(_, one)] if matches!(one.outcome, Outcome::Failed { .. }) => {
+                        return Err(StoreError::Rejected(reason));
+                    }
+                    [(_, one)] => {
                         one.outcome = Outcome::Failed {
                             reason: format!("its outcome was refused: {reason}"),
                         };
@@ -211,7 +224,7 @@ impl Reports {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(applied)
     }
 
     fn tell(&self, kind: &KindName, part: &[Completion], completed: &[Completed]) {

@@ -54,12 +54,12 @@ const COMPLETE: &str = "
             AS input (message_id, work_code, origin, args, was, generation, attempt, status, result, due, claim, reason, worker)
     ), inserted AS (
         INSERT INTO works (kind, work_code, origin, message_id, args, status, result, attempt, failures, error,
-            due_at, lease_until, due_set_on, claim, worker)
+            due_at, lease_until, due_set_on, claim, worker, notify)
         SELECT $1, work_code, origin, message_id, args::json, status, result::json,
             CASE status WHEN 'pending' THEN 2 ELSE 1 END,
             CASE WHEN reason IS NULL OR status = 'cancelled' THEN 0 ELSE 1 END, reason,
             CASE status WHEN 'pending' THEN until END, CASE status WHEN 'running' THEN until END, since, claim,
-            worker
+            worker, (SELECT '' FROM kinds WHERE name = $1 AND notify IS NOT NULL)
         FROM input WHERE was IS NULL
         ON CONFLICT DO NOTHING
         RETURNING id, message_id, origin, generation, status, args, result, error,
@@ -187,8 +187,9 @@ fn complete_done(
 ) -> QueryResult<Vec<Changed>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
-            INSERT INTO works (kind, work_code, origin, message_id, args, status, result)
-            SELECT $1, work_code, origin, message_id, args::json, 'done', result::json
+            INSERT INTO works (kind, work_code, origin, message_id, args, status, result, notify)
+            SELECT $1, work_code, origin, message_id, args::json, 'done', result::json,
+                (SELECT '' FROM kinds WHERE name = $1 AND notify IS NOT NULL)
             FROM unnest($2, $3, $4::work_origin[], $5, $6) AS input (message_id, work_code, origin, args, result)
             {}
             RETURNING id, message_id, origin, generation, result

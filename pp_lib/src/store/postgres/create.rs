@@ -9,7 +9,7 @@ use diesel::{Connection as _, QueryResult, RunQueryDsl as _, sql_query};
 use super::failure::Failure;
 use super::prepared::{OnConflict, Prepared, skipping_at_need};
 use super::rows::{WORK, WorkRow, column, from_unix_seconds, sorted};
-use crate::domain::{CreatedWork, Work};
+use crate::domain::{CreatedWork, WebUrl, Work};
 use crate::store::NewWork;
 
 /// The answers by `message_id` and kind.
@@ -50,10 +50,11 @@ pub(super) fn create_all(connection: &mut PgConnection, works: &[NewWork]) -> Re
 fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConflict) -> QueryResult<Vec<WorkRow>> {
     let statement = sql_query(format!(
         "WITH inserted AS (
-            INSERT INTO works (kind, work_code, origin, message_id, args, run_at, due_at, unique_key)
-            SELECT kind, work_code, origin, message_id, args::json, run_at, greatest(now(), run_at), unique_key
-            FROM unnest($1, $2, $3, $4::work_origin[], $5, $6, $7)
-                AS input (message_id, kind, work_code, origin, args, run_at, unique_key)
+            INSERT INTO works (kind, work_code, origin, message_id, args, run_at, due_at, unique_key, notify)
+            SELECT kind, work_code, origin, message_id, args::json, run_at, greatest(now(), run_at), unique_key,
+                coalesce(notify, (SELECT '' FROM kinds WHERE name = kind AND kinds.notify IS NOT NULL))
+            FROM unnest($1, $2, $3, $4::work_origin[], $5, $6, $7, $8)
+                AS input (message_id, kind, work_code, origin, args, run_at, unique_key, notify)
             {}
             RETURNING *
         ), logged AS (
@@ -74,7 +75,8 @@ fn insert(connection: &mut PgConnection, works: &[NewWork], on_conflict: OnConfl
     .bind::<Array<Text>, _>(column(works, |work| work.work_code.origin().as_str()))
     .bind::<Array<Text>, _>(column(works, |work| work.args.as_str()))
     .bind::<Array<Nullable<Timestamptz>>, _>(column(works, |work| work.run_at.map(from_unix_seconds)))
-    .bind::<Array<Nullable<Text>>, _>(column(works, |work| work.unique_key().map(|(_, unique)| unique)));
+    .bind::<Array<Nullable<Text>>, _>(column(works, |work| work.unique_key().map(|(_, unique)| unique)))
+    .bind::<Array<Nullable<Text>>, _>(column(works, |work| work.notify.as_ref().map(WebUrl::as_str)));
     Prepared(statement).load(connection)
 }
 

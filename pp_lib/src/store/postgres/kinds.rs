@@ -1,5 +1,7 @@
 //! The kinds: declarations and settings over them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use diesel::pg::PgConnection;
 use diesel::pg::data_types::PgTimestamp;
@@ -9,8 +11,8 @@ use diesel::{OptionalExtension as _, QueryableByName, RunQueryDsl as _, sql_quer
 use super::PostgresStore;
 use super::dispatch::PENDING_KINDS;
 use super::failure::Failure;
-use super::rows::{Count, column, parsed, unix_seconds};
-use crate::domain::{Json, KindName, Principal};
+use super::rows::{Count, column, microseconds, parsed, unix_seconds};
+use crate::domain::{Json, KindName, Principal, SigningSecret};
 use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
@@ -34,6 +36,8 @@ struct Row {
     worker_seen_on: Option<PgTimestamp>,
     #[diesel(sql_type = Bool)]
     has_worker: bool,
+    #[diesel(sql_type = Bool)]
+    has_secret: bool,
 }
 
 impl Row {
@@ -49,8 +53,23 @@ impl Row {
             version: self.version,
             worker_seen_on: self.worker_seen_on.map(unix_seconds),
             has_worker: self.has_worker,
+            has_secret: self.has_secret,
         })
     }
+}
+
+#[derive(QueryableByName)]
+struct SecretSet {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    previous_until: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct Secrets {
+    #[diesel(sql_type = Text)]
+    secret: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    previous: Option<String>,
 }
 
 /// The columns of a [`Row`].
@@ -58,7 +77,8 @@ fn columns() -> String {
     format!(
         "name, declared::text AS declared, declared_on, replaced::text AS replaced, replaced_on,
         overrides::text AS overrides, version, worker_seen_on,
-        coalesce(worker_seen_on > now() - interval '{WORKER_SEEN_WITHIN} s', false) AS has_worker"
+        coalesce(worker_seen_on > now() - interval '{WORKER_SEEN_WITHIN} s', false) AS has_worker,
+        EXISTS (SELECT FROM kind_secrets WHERE kind = name) AS has_secret"
     )
 }
 
@@ -156,7 +176,7 @@ impl KindRows for PostgresStore {
                 "WITH RECURSIVE {PENDING_KINDS}
                 SELECT {} FROM kinds
                 UNION ALL
-                SELECT kind, NULL, NULL, NULL, NULL, '{{}}', 0, NULL, false FROM pending_kinds
+                SELECT kind, NULL, NULL, NULL, NULL, '{{}}', 0, NULL, false, false FROM pending_kinds
                 WHERE kind IS NOT NULL AND NOT EXISTS (SELECT FROM kinds WHERE name = kind)
                 ORDER BY 1",
                 columns()
@@ -173,6 +193,58 @@ impl KindRows for PostgresStore {
             let revision: Count =
                 sql_query("SELECT coalesce(sum(version), 0)::bigint AS count FROM kinds").get_result(connection)?;
             Ok(revision.count)
+        })
+        .await
+    }
+
+    async fn set_secret(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        secret: &SigningSecret,
+        keep: Duration,
+    ) -> Result<Changed<Option<i64>>> {
+        let (by, kind, secret, keep) = (by.to_string(), kind.clone(), secret.clone(), microseconds(keep));
+        self.run(move |connection| {
+            let set: Option<SecretSet> = sql_query(format!(
+                "WITH changed AS (
+                    INSERT INTO kind_secrets (kind, secret) SELECT name, $2 FROM kinds WHERE name = $1
+                    ON CONFLICT (kind) DO UPDATE SET secret = excluded.secret, set_on = now(),
+                        previous = kind_secrets.secret, previous_until = now() + $4 * interval '1 microsecond'
+                    WHERE kind_secrets.secret <> excluded.secret
+                    RETURNING kind, previous_until
+                ), bumped AS (
+                    UPDATE kinds SET version = version + 1 FROM changed WHERE name = kind RETURNING name, version
+                ), {}
+                SELECT extract(epoch FROM previous_until)::bigint AS previous_until FROM changed
+                UNION ALL
+                SELECT extract(epoch FROM previous_until)::bigint FROM kind_secrets
+                WHERE kind = $1 AND NOT EXISTS (SELECT FROM changed)",
+                audited("bumped", "kind.secret", "json_build_object('version', version)"),
+            ))
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Text, _>(secret.expose())
+            .bind::<Text, _>(&by)
+            .bind::<BigInt, _>(keep)
+            .get_result(connection)
+            .optional()?;
+            Ok(set.map_or(Changed::Missing, |set| Changed::Applied(set.previous_until)))
+        })
+        .await
+    }
+
+    async fn secrets(&self, kind: &KindName) -> Result<Vec<SigningSecret>> {
+        let kind = kind.clone();
+        self.run(move |connection| {
+            let found: Option<Secrets> = sql_query(
+                "SELECT secret, CASE WHEN previous_until > now() THEN previous END AS previous
+                FROM kind_secrets WHERE kind = $1",
+            )
+            .bind::<Text, _>(kind.as_str())
+            .get_result(connection)
+            .optional()?;
+            let texts = found.into_iter().flat_map(|row| [Some(row.secret), row.previous]);
+            texts.flatten().map(|text| parsed(0, text.try_into())).collect()
         })
         .await
     }

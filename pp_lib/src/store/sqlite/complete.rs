@@ -160,12 +160,12 @@ fn insert(
     sql_query(format!(
         "INSERT INTO works
              (kind, work_code, origin, message_id, args, status, result, attempt, due_at, lease_until, due_set_on,
-              failures, error, claim, worker)
+              failures, error, claim, worker, notify)
          SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
                 iif(value ->> 4 = 'pending', {NOW} + (value ->> 7), NULL),
                 iif(value ->> 4 = 'running', {NOW} + (value ->> 7), NULL),
                 iif(value ->> 7 IS NULL, NULL, {NOW}), value ->> 8, value ->> 9, value ->> 10,
-                value ->> 11
+                value ->> 11, (SELECT '' FROM kinds WHERE name = ?1 AND notify IS NOT NULL)
          FROM json_each(?2) WHERE true
          ON CONFLICT DO NOTHING RETURNING id, message_id, args, NULL AS waited_ms"
     ))

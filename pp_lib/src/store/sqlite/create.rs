@@ -23,14 +23,16 @@ pub(crate) fn create(connection: &mut SqliteConnection, works: &[NewWork]) -> Qu
             work.args.as_str(),
             work.run_at.map(|run_at| run_at.saturating_mul(1000)),
             work.kind,
-            work.unique
+            work.unique,
+            work.notify
         ])
     }));
     // `WHERE true` tells the parser that ON CONFLICT is not a join's ON.
     let inserted: Vec<WorkRow> = sql_query(format!(
-        "INSERT INTO works (work_code, origin, message_id, args, run_at, due_at, kind, unique_key)
+        "INSERT INTO works (work_code, origin, message_id, args, run_at, due_at, kind, unique_key, notify)
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, max({NOW}, coalesce(value ->> 4, 0)),
-                value ->> 5, value ->> 6
+                value ->> 5, value ->> 6,
+                coalesce(value ->> 7, (SELECT '' FROM kinds WHERE name = value ->> 5 AND notify IS NOT NULL))
          FROM json_each(?) WHERE true
          ON CONFLICT DO NOTHING RETURNING {WORK}"
     ))

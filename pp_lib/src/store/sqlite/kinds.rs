@@ -1,5 +1,7 @@
 //! The kinds: declarations and settings over them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
@@ -10,7 +12,7 @@ use super::SqliteStore;
 use super::audit;
 use super::dispatch::PENDING_KINDS;
 use super::rows::{Count, NOW, json_rows, parsed, unix_seconds};
-use crate::domain::{Json, KindName, Principal};
+use crate::domain::{Json, KindName, Principal, SigningSecret};
 use crate::store::kinds::{KindRow, KindRows, MOST_KINDS, WORKER_SEEN_WITHIN};
 use crate::store::{Changed, Result};
 
@@ -34,6 +36,8 @@ struct Row {
     worker_seen_on: Option<i64>,
     #[diesel(sql_type = Bool)]
     has_worker: bool,
+    #[diesel(sql_type = Bool)]
+    has_secret: bool,
 }
 
 impl Row {
@@ -49,6 +53,7 @@ impl Row {
             version: self.version,
             worker_seen_on: self.worker_seen_on.map(unix_seconds),
             has_worker: self.has_worker,
+            has_secret: self.has_secret,
         })
     }
 }
@@ -57,7 +62,8 @@ impl Row {
 fn columns() -> String {
     format!(
         "name, declared, declared_on, replaced, replaced_on, overrides, version, worker_seen_on,
-         coalesce(worker_seen_on > {NOW} - {WORKER_SEEN_WITHIN} * 1000, 0) AS has_worker"
+         coalesce(worker_seen_on > {NOW} - {WORKER_SEEN_WITHIN} * 1000, 0) AS has_worker,
+         EXISTS (SELECT 1 FROM kind_secrets WHERE kind = name) AS has_secret"
     )
 }
 
@@ -124,7 +130,7 @@ impl KindRows for SqliteStore {
                 "WITH RECURSIVE {PENDING_KINDS}
                  SELECT {} FROM kinds
                  UNION ALL
-                 SELECT kind, NULL, NULL, NULL, NULL, '{{}}', 0, NULL, 0 FROM pending_kinds
+                 SELECT kind, NULL, NULL, NULL, NULL, '{{}}', 0, NULL, 0, 0 FROM pending_kinds
                  WHERE kind IS NOT NULL AND NOT EXISTS (SELECT 1 FROM kinds WHERE name = kind)
                  ORDER BY 1",
                 columns()
@@ -145,6 +151,53 @@ impl KindRows for SqliteStore {
         .await
     }
 
+    async fn set_secret(
+        &self,
+        by: &Principal,
+        kind: &KindName,
+        secret: &SigningSecret,
+        keep: Duration,
+    ) -> Result<Changed<Option<i64>>> {
+        let (by, kind, secret) = (by.clone(), kind.clone(), secret.clone());
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            let changed = sql_query(format!(
+                "INSERT INTO kind_secrets (kind, secret) SELECT name, ?2 FROM kinds WHERE name = ?1
+                 ON CONFLICT (kind) DO UPDATE SET secret = excluded.secret, set_on = {NOW},
+                     previous = kind_secrets.secret, previous_until = {NOW} + ?3
+                 WHERE kind_secrets.secret <> excluded.secret"
+            ))
+            .bind::<Text, _>(kind.as_str())
+            .bind::<Text, _>(secret.expose())
+            .bind::<BigInt, _>(keep)
+            .execute(connection)?;
+            if changed > 0 {
+                sql_query("UPDATE kinds SET version = version + 1 WHERE name = ?")
+                    .bind::<Text, _>(kind.as_str())
+                    .execute(connection)?;
+                if let Some(row) = by_name(connection, &kind)? {
+                    let details = json!({"version": row.version});
+                    audit::record(connection, &by, "kind.secret", &format!("kind/{kind}"), &details)?;
+                }
+            }
+            let found = found_secrets(connection, &kind)?;
+            Ok(found.map_or(Changed::Missing, |row| {
+                Changed::Applied(row.previous_until.map(unix_seconds))
+            }))
+        })
+        .await
+    }
+
+    async fn secrets(&self, kind: &KindName) -> Result<Vec<SigningSecret>> {
+        let kind = kind.clone();
+        self.read(move |connection| {
+            let found = found_secrets(connection, &kind)?;
+            let texts = found.into_iter().flat_map(|row| [Some(row.secret), row.previous]);
+            texts.flatten().map(|text| parsed("secret", text.try_into())).collect()
+        })
+        .await
+    }
+
     async fn worker_seen(&self, kinds: &[KindName]) -> Result<u64> {
         let kinds = json_rows(kinds.iter().map(|kind| kind.as_str().into()));
         self.write(move |connection| {
@@ -158,6 +211,26 @@ impl KindRows for SqliteStore {
         })
         .await
     }
+}
+
+#[derive(QueryableByName)]
+struct Secrets {
+    #[diesel(sql_type = Text)]
+    secret: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    previous: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    previous_until: Option<i64>,
+}
+
+fn found_secrets(connection: &mut SqliteConnection, kind: &KindName) -> QueryResult<Option<Secrets>> {
+    sql_query(format!(
+        "SELECT secret, iif(previous_until > {NOW}, previous, NULL) AS previous, previous_until
+         FROM kind_secrets WHERE kind = ?"
+    ))
+    .bind::<Text, _>(kind.as_str())
+    .get_result(connection)
+    .optional()
 }
 
 fn by_name(connection: &mut SqliteConnection, kind: &KindName) -> QueryResult<Option<KindRow>> {

@@ -54,6 +54,7 @@ fn work(bound: i64) -> NewWork {
         args: AddUpTo::try_from(bound).unwrap().args(),
         run_at: None,
         unique: None,
+        notify: None,
     }
 }
 
@@ -160,7 +161,7 @@ async fn a_damaged_file_is_said_to_be_damaged() {
     // Everything behind the schema's pages.
     let length = std::fs::metadata(&file).unwrap().len();
     let mut damaged = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
-    let from = 40 * 4096;
+    let from = 60 * 4096;
     damaged.seek(SeekFrom::Start(from)).unwrap();
     damaged
         .write_all(&vec![0xaa; usize::try_from(length - from).unwrap()])

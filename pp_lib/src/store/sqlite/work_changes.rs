@@ -220,6 +220,7 @@ mod tests {
             args: AddUpTo::MIN.args(),
             run_at: None,
             unique: None,
+            notify: None,
         };
         let works = store.create_all(&[new(), new(), new()]).await.unwrap().unwrap();
         let claims = store.claim(&[], None, Duration::from_secs(30), 2).await.unwrap();

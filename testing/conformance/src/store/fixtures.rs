@@ -23,6 +23,7 @@ pub fn new_work(origin: Origin, number: i64) -> NewWork {
         args: bound(number).args(),
         run_at: None,
         unique: None,
+        notify: None,
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn wanted(kind: &KindName, args: &Json) -> NewWork {
         args: args.clone(),
         run_at: None,
         unique: None,
+        notify: None,
     }
 }
 

@@ -34,6 +34,7 @@ async fn filled(store: &AnyStore) -> Vec<Work> {
         args: large('a'),
         run_at: None,
         unique: None,
+        notify: None,
     };
     let new: Vec<NewWork> = std::iter::repeat_with(new).take(WORKS).collect();
     let mut works: Vec<Work> = Vec::new();

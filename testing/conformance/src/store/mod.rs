@@ -36,6 +36,7 @@ mod kinds;
 mod large;
 mod leases;
 mod lost;
+mod notices;
 mod pulled;
 mod retention;
 mod runs;
@@ -60,6 +61,7 @@ pub use kinds::*;
 pub use large::*;
 pub use leases::*;
 pub use lost::*;
+pub use notices::*;
 pub use pulled::*;
 pub use retention::*;
 pub use runs::*;
@@ -74,6 +76,13 @@ pub use works::*;
 macro_rules! store_suite {
     ($fresh:path) => {
         $crate::store_suite!(@cases $fresh:
+            a_done_work_is_told
+            a_failed_work_is_told_with_its_reason
+            a_cancelled_work_is_told
+            a_work_that_lost_its_workers_is_told
+            a_kind_tells_of_its_works
+            a_sum_is_told_in_its_own_form
+            secrets_are_rotated
             keys_are_valid_until_they_are_revoked
             works_of_a_key_are_counted_up_to_its_bound
             the_first_admin_key_is_made_once

@@ -49,6 +49,7 @@ async fn a_work_that_lost_its_workers_too_often_is_one_line_with_its_code() {
         args: AddUpTo::try_from(7).unwrap().args(),
         run_at: None,
         unique: None,
+        notify: None,
     };
     place.store().await.create(std::slice::from_ref(&work)).await.unwrap();
     let worker = || {

@@ -150,6 +150,7 @@ async fn a_busy_dispatcher_leaves_nothing_half_sent() {
         args: AddUpTo::try_from(1 + (number % 99) as i64).unwrap().args(),
         run_at: None,
         unique: None,
+        notify: None,
     };
     let works: Vec<NewWork> = (0..WORKS).map(work).collect();
     store.create(&works).await.unwrap();

@@ -9,6 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::domain::{KindName, MessageId, Run, WorkCode, WorkId};
+#[cfg(feature = "push")]
+use crate::kinds::Context;
+#[cfg(feature = "push")]
+use crate::store::ClaimKey;
 use crate::store::{ClaimedRun, HeldRun};
 
 const VERSION: u8 = 1;
@@ -16,13 +20,13 @@ const VERSION: u8 = 1;
 /// The token of a run. Its text is opaque to those who hold it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RunToken {
-    pub(super) held: HeldRun,
-    pub(super) message_id: MessageId,
-    pub(super) work_code: WorkCode,
+    pub(crate) held: HeldRun,
+    pub(crate) message_id: MessageId,
+    pub(crate) work_code: WorkCode,
     /// The lease that the worker asked for.
-    pub(super) lease: Duration,
+    pub(crate) lease: Duration,
     /// Unix second of the claim, on the store's clock.
-    pub(super) began_on: i64,
+    pub(crate) began_on: i64,
 }
 
 /// A text that is no token.
@@ -37,16 +41,33 @@ impl RunToken {
     /// The token of a claimed run.
     pub fn of(run: &ClaimedRun, lease: Duration) -> Self {
         Self {
-            held: HeldRun {
-                id: run.id,
-                kind: run.kind.clone(),
-                run: run.run,
-                claim: run.claim,
-            },
+            held: run.key().held(&run.kind, run.run),
             message_id: run.message_id.clone(),
             work_code: run.work_code.clone(),
             lease,
             began_on: run.began_on,
+        }
+    }
+
+    #[cfg(feature = "push")]
+    /// The token of the run that a handler is called for, under this lease. `None` if the run came through a queue.
+    pub(crate) fn of_context(context: &Context, lease: Duration) -> Option<Self> {
+        let claim = context.claim()?;
+        Some(Self {
+            held: claim.held(context.kind(), context.run()),
+            message_id: context.message_id().clone(),
+            work_code: context.work_code().clone(),
+            lease,
+            began_on: claim.began_on,
+        })
+    }
+
+    #[cfg(feature = "push")]
+    pub(crate) fn claim_key(&self) -> ClaimKey {
+        ClaimKey {
+            id: self.held.id,
+            claim: self.held.claim,
+            began_on: self.began_on,
         }
     }
 

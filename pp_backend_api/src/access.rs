@@ -35,6 +35,8 @@ pub enum Asking {
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
+    /// Nothing, and the request does not count for the rate of its sender.
+    Probe,
     /// Nothing.
     Nothing,
     /// The scope `read`.
@@ -53,7 +55,7 @@ impl Needs {
     /// The scope, of any kind. `None` if nothing is needed.
     pub(crate) fn scope(self) -> Option<Scope> {
         match self {
-            Self::Nothing => None,
+            Self::Probe | Self::Nothing => None,
             Self::Read => Some(Scope::Read),
             Self::Create => Some(Scope::Create(None)),
             Self::Work => Some(Scope::Work(None)),
@@ -128,7 +130,7 @@ impl Caller {
 
 /// Middleware of a resource: lets a request in if its caller may use the route of its method.
 pub(crate) async fn authorize(
-    entries: &'static [Entry],
+    entries: &'static [&'static Entry],
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
@@ -137,7 +139,8 @@ pub(crate) async fn authorize(
     let needs = entries
         .iter()
         .find(|entry| entry.verb.is(request.method()))
-        .map(|entry| entry.needs);
+        .map(|entry| entry.needs)
+        .filter(|needs| *needs != Needs::Probe);
     if let Some(needs) = needs
         && let Some(api) = request.app_data::<web::Data<Api>>().cloned()
     {

@@ -295,11 +295,11 @@ pub async fn run(
         App::new()
             .app_data(api.clone())
             .app_data(hosts.clone())
+            .app_data(web::Data::new(health.clone()))
             .wrap(Condition::new(!origins.is_empty(), pp_http::cors(&origins)))
             .wrap(from_fn(known_host))
             .wrap(from_fn(contain::contain))
             .configure(routes::configure)
-            .configure(pp_http::configure(health.clone()))
             .default_service(pp_http::not_found())
     };
     let options = ServerOptions {

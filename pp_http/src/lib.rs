@@ -25,7 +25,7 @@ pub use hosts::{HostName, Hosts, known_host};
 pub use http::{NoQuery, UnknownParameter, get, not_found, others, problem, problem_of, send_problem};
 pub use metrics::{METRICS, answered, metrics_page};
 pub use origins::{OriginName, cors};
-pub use pages::configure;
+pub use pages::{live, ready};
 pub use peers::{Peers, Place, peer};
 pub use serve::serve;
 pub use server::{LEAST_RATE, ServerOptions, serve_app};

@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`, and `/metrics` beside them where they have a listener of their own.
+//! `/health/live` and `/health/ready`. The API mounts them beside its routes; a listener of their own has `/metrics` too.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
@@ -13,7 +13,7 @@ use crate::NoQuery;
 const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// Mounts the health pages.
-pub fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
+pub(crate) fn configure(health: Health) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config
             .app_data(web::Data::new(health))
@@ -39,8 +39,9 @@ fn page(path: &str) -> actix_web::Resource {
     web::resource(path).default_service(crate::others("GET, HEAD"))
 }
 
-/// Answers 200 while the process makes progress, else 503. Only a restart helps then.
-async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
+/// Answers 200 while the process makes progress, else 503. Only a restart helps then. It needs the application's data
+/// [`Health`].
+pub async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     match health.stuck_for() {
         None => HttpResponse::Ok()
             .insert_header(NO_STORE)
@@ -52,8 +53,9 @@ async fn live(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     }
 }
 
-/// Answers 200 and lists degraded parts while every promised call can be served, else 503.
-async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
+/// Answers 200 and lists degraded parts while every promised call can be served, else 503. It needs the application's
+/// data [`Health`].
+pub async fn ready(health: web::Data<Health>, _: NoQuery) -> HttpResponse {
     let report = health.report();
     if report.is_ready() {
         HttpResponse::Ok().insert_header(NO_STORE).json(report)

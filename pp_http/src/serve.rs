@@ -42,7 +42,7 @@ pub async fn serve(
             .app_data(hosts.clone())
             .wrap(from_fn(crate::hosts::known_host))
             .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
-            .configure(crate::configure(health.clone()))
+            .configure(crate::pages::configure(health.clone()))
             .configure(crate::pages::with_metrics(metrics.clone()))
             .default_service(crate::not_found())
     };

@@ -6,6 +6,7 @@ mod demand;
 mod index;
 mod keys;
 mod kinds;
+mod list;
 mod live;
 mod metrics;
 mod route;
@@ -17,6 +18,7 @@ mod worker_files;
 mod works;
 
 use std::future::Future;
+use std::sync::LazyLock;
 
 use actix_web::body::BoxBody;
 use actix_web::http::Method;
@@ -30,18 +32,20 @@ use crate::Api;
 use crate::access::{self, Needs};
 use crate::error::ApiError;
 
+use self::list::LIST;
 pub(crate) use self::route::Route;
 
-/// A method of a path, what it needs, and its handler.
+/// A method of a path, what it needs, its handler, and what it does in one line.
 pub(crate) struct Entry {
     paths: &'static [&'static str],
     pub(crate) verb: Verb,
     pub(crate) needs: Needs,
     to: fn(actix_web::Route) -> actix_web::Route,
+    does: &'static str,
 }
 
-/// The methods that routes have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The methods that routes have, in the order of `Allow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verb {
     /// GET and HEAD.
     Read,
@@ -82,69 +86,33 @@ impl Verb {
             Self::Delete => "DELETE",
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "GET",
+            other => other.names(),
+        }
+    }
 }
 
-const fn entry(
-    paths: &'static [&'static str],
-    verb: Verb,
-    needs: Needs,
-    to: fn(actix_web::Route) -> actix_web::Route,
-) -> Entry {
-    Entry { paths, verb, needs, to }
-}
+/// The entries of every path, those of a path together.
+static RESOURCES: LazyLock<Vec<Vec<&'static Entry>>> = LazyLock::new(|| {
+    let mut resources: Vec<Vec<&'static Entry>> = Vec::new();
+    for entry in LIST {
+        match resources.iter_mut().find(|entries| entries[0].paths == entry.paths) {
+            Some(entries) => entries.push(entry),
+            None => resources.push(vec![entry]),
+        }
+    }
+    resources
+        .iter_mut()
+        .for_each(|entries| entries.sort_by_key(|entry| entry.verb));
+    resources
+});
 
-/// Every route except the health pages, which are open. The methods of a path stand together.
-#[rustfmt::skip]
-static TABLE: &[Entry] = &[
-    entry(&["/"], Verb::Read, Needs::Nothing, |route| route.to(index::index)),
-    entry(&["/work", "/work/"], Verb::Read, Needs::Read, |route| route.to(search::search)),
-    entry(&["/work", "/work/"], Verb::Post, Needs::Create, |route| route.to(works::create)),
-    entry(&["/work/bulk", "/work/bulk/"], Verb::Post, Needs::Create, |route| route.to(works::create_all)),
-    entry(&["/work/demand", "/work/demand/"], Verb::Post, Needs::Create, |route| route.to(demand::demand)),
-    entry(&["/work/search", "/work/search/"], Verb::Read, Needs::Read, |route| route.to(search::search)),
-    entry(&["/work/code/{code}"], Verb::Read, Needs::Read, |route| route.to(works::by_code)),
-    entry(&["/work/{id}"], Verb::Read, Needs::Read, |route| route.to(works::get)),
-    entry(&["/work/{id}"], Verb::Patch, Needs::Operate, |route| route.to(changes::update)),
-    entry(&["/work/{id}"], Verb::Delete, Needs::Operate, |route| route.to(changes::delete)),
-    entry(&["/work/{id}/cancel"], Verb::Post, Needs::Operate, |route| route.to(changes::cancel)),
-    entry(&["/work/{id}/retry"], Verb::Post, Needs::Operate, |route| route.to(changes::retry)),
-    entry(&["/work/{id}/events"], Verb::Read, Needs::Read, |route| route.to(works::events)),
-    entry(&["/stats", "/stats/"], Verb::Read, Needs::Read, |route| route.to(stats::stats)),
-    entry(&["/work/{id}/stream"], Verb::Read, Needs::Read, |route| route.to(streams::of_work)),
-    entry(&["/stream", "/stream/"], Verb::Read, Needs::Read, |route| route.to(streams::all)),
-    entry(&["/stats/stream"], Verb::Read, Needs::Read, |route| route.to(streams::stats)),
-    entry(&["/live"], Verb::Read, Needs::Nothing, |route| route.to(live::page)),
-    entry(&["/live.css"], Verb::Read, Needs::Nothing, |route| route.to(live::style)),
-    entry(&["/live.js"], Verb::Read, Needs::Nothing, |route| route.to(live::script)),
-    entry(&["/live.svg"], Verb::Read, Needs::Nothing, |route| route.to(live::icon)),
-    entry(&["/kind", "/kind/"], Verb::Read, Needs::Read, |route| route.to(kinds::list)),
-    entry(&["/kind/{name}"], Verb::Read, Needs::Read, |route| route.to(kinds::get)),
-    entry(&["/kind/{name}"], Verb::Put, Needs::Operate, |route| route.to(kinds::declare)),
-    entry(&["/kind/{name}"], Verb::Patch, Needs::Operate, |route| route.to(kinds::set)),
-    entry(&["/kind/{name}/secret"], Verb::Put, Needs::Admin, |route| route.to(kinds::set_secret)),
-    entry(&["/kind/{name}/worker.py"], Verb::Read, Needs::Read, |route| route.to(worker_files::python)),
-    entry(&["/kind/{name}/worker.mjs"], Verb::Read, Needs::Read, |route| route.to(worker_files::node)),
-    entry(&["/run/claim"], Verb::Post, Needs::Work, |route| route.to(runs::claim)),
-    entry(&["/run/heartbeat"], Verb::Post, Needs::Work, |route| route.to(runs::heartbeat)),
-    entry(&["/run/complete"], Verb::Post, Needs::Work, |route| route.to(runs::complete)),
-    entry(&["/run/fail"], Verb::Post, Needs::Work, |route| route.to(runs::fail)),
-    entry(&["/run/snooze"], Verb::Post, Needs::Work, |route| route.to(runs::snooze)),
-    entry(&["/worker", "/worker/"], Verb::Read, Needs::Read, |route| route.to(runs::workers)),
-    entry(&["/deadletter", "/deadletter/"], Verb::Read, Needs::Read, |route| route.to(dead_letters::list)),
-    entry(&["/deadletter", "/deadletter/"], Verb::Delete, Needs::Operate, |route| route.to(dead_letters::drop_letters)),
-    entry(&["/deadletter/redrive", "/deadletter/redrive/"], Verb::Post, Needs::Operate, |route| route.to(dead_letters::redrive)),
-    entry(&["/key", "/key/"], Verb::Read, Needs::Admin, |route| route.to(keys::list)),
-    entry(&["/key", "/key/"], Verb::Post, Needs::Admin, |route| route.to(keys::create)),
-    entry(&["/key/{id}"], Verb::Delete, Needs::Admin, |route| route.to(keys::revoke)),
-    entry(&["/audit", "/audit/"], Verb::Read, Needs::Admin, |route| route.to(keys::audit)),
-    entry(&["/metrics"], Verb::Read, Needs::Read, |route| route.to(metrics::page)),
-    entry(&["/session"], Verb::Post, Needs::Nothing, |route| route.to(keys::sign_in)),
-    entry(&["/session"], Verb::Delete, Needs::Nothing, |route| route.to(keys::sign_out)),
-];
-
-/// Mounts the routes of the table.
+/// Mounts the routes of the list.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    for entries in TABLE.chunk_by(|one, other| one.paths == other.paths) {
+    for entries in &*RESOURCES {
         let allow: Vec<&str> = entries.iter().map(|entry| entry.verb.names()).collect();
         let resource = web::resource(entries[0].paths.to_vec()).default_service(others(allow.join(", ")));
         let resource = entries.iter().fold(resource, |resource, entry| {
@@ -158,10 +126,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 /// The first path of every route, its method, and the scope that it needs.
 #[doc(hidden)]
 pub fn needed_scopes() -> Vec<(&'static str, &'static str, Option<Scope>)> {
-    let method = |entry: &Entry| entry.verb.names().split(',').next().unwrap_or_default();
-    TABLE
-        .iter()
-        .map(|entry| (entry.paths[0], method(entry), entry.needs.scope()))
+    LIST.iter()
+        .map(|entry| (entry.paths[0], entry.verb.name(), entry.needs.scope()))
         .collect()
 }
 

@@ -9,9 +9,6 @@ use pp_lib::runtime::OTHER;
 
 use super::Entry;
 
-/// The pages beside the table.
-const OTHER_PAGES: [&str; 2] = ["/health/live", "/health/ready"];
-
 /// The pattern of a request's route. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Route(Rc<Cell<&'static str>>);
@@ -19,14 +16,13 @@ pub(crate) struct Route(Rc<Cell<&'static str>>);
 impl Route {
     /// The route of a request that was not routed yet.
     pub(crate) fn of(request: &ServiceRequest) -> Self {
-        let page = OTHER_PAGES.into_iter().find(|page| *page == request.path());
-        let route = Self(Rc::new(Cell::new(page.unwrap_or(OTHER))));
+        let route = Self(Rc::new(Cell::new(OTHER)));
         request.extensions_mut().insert(route.clone());
         route
     }
 
     /// Notes that these are the entries of the request's path.
-    pub(crate) fn found(request: &ServiceRequest, entries: &[Entry]) {
+    pub(crate) fn found(request: &ServiceRequest, entries: &[&Entry]) {
         if let (Some(Self(route)), Some(entry)) = (request.extensions().get::<Self>(), entries.first()) {
             route.set(entry.paths[0]);
         }

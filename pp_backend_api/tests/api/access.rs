@@ -349,7 +349,7 @@ fn the_audit_tells_of_changes_and_not_of_refused_ones() {
 }
 
 #[test]
-fn an_unknown_route_needs_no_scope_of_the_table() {
+fn an_unknown_route_needs_no_scope_of_the_list() {
     assert!(
         needed_scopes()
             .iter()

@@ -205,7 +205,7 @@ impl Api {
     }
 
     /// True if keys are asked for now.
-    fn asks(&self) -> bool {
+    pub(crate) fn asks(&self) -> bool {
         match self.config.asking {
             Asking::Never => false,
             Asking::OnceThereAreKeys => self.keys.has_keys(),

@@ -18,7 +18,7 @@ use crate::{Api, answer};
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
-const LONGEST: usize = 255;
+pub(crate) const LONGEST: usize = 255;
 
 /// Runs a request once per key; a request without a key always runs. `execute` gets a seed, from which the ids of new
 /// objects are derived.

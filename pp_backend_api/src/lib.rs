@@ -11,6 +11,7 @@ mod contain;
 mod error;
 mod etag;
 mod idempotent;
+mod openapi;
 mod prefix;
 mod query;
 mod rates;
@@ -55,6 +56,7 @@ use self::rates::Rates;
 
 pub use access::Asking;
 pub use args::{ApiArgs, Auth, Rate, bind};
+pub use openapi::openapi;
 pub use prefix::PathPrefix;
 pub use routes::needed_scopes;
 

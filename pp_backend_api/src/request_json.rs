@@ -5,12 +5,15 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use pp_lib::domain::{AddUpTo, Json, KindName, Unique};
+use pp_lib::kinds::{Backoff, Policy};
 use pp_lib::serving::{CreateWork, requested_args};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 
 /// The maximum number of items in one request.
-const MOST_ITEMS: usize = 1000;
+pub(crate) const MOST_ITEMS: usize = 1000;
 
 /// An object. Serde would also read a struct from an array of its fields, which is a client error here.
 pub(crate) struct Object<T>(pub(crate) T);
@@ -24,16 +27,26 @@ pub(crate) struct Demanded {
     pub(crate) unique: Option<Unique>,
 }
 
-#[derive(serde::Deserialize)]
+/// A work to demand.
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "NewDemand")]
 #[serde(deny_unknown_fields)]
-struct DemandedFields {
+pub(crate) struct DemandedFields {
+    /// While a work of the kind with this text is unfinished, no other begins. At most 255 bytes.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Unique")]
     unique: Option<Unique>,
+    /// The last number of a sum. Without it, a sum has a random one from 1 to 99.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "AddUpTo")]
     add_up_to: Option<AddUpTo>,
+    /// The kind; a sum unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "KindName")]
     kind: Option<KindName>,
+    /// The arguments, in place of `add_up_to`: what the schema of the kind allows.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Json")]
     args: Option<Json>,
 }
 
@@ -63,13 +76,18 @@ impl Item for CreateWork {
     const EXAMPLE: &'static str = r#"[{"add_up_to":5},{}]"#;
 }
 
-/// The body of `PATCH /work/{id}`.
-#[derive(serde::Deserialize)]
+/// Other arguments of a work: `add_up_to` of a sum, or `args`.
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(extend("oneOf" = [{ "required": ["add_up_to"] }, { "required": ["args"] }]))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Update {
+    /// The last number of a sum.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "AddUpTo")]
     add_up_to: Option<AddUpTo>,
+    /// The arguments: what the schema of the kind allows.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Json")]
     args: Option<Json>,
 }
 
@@ -82,15 +100,48 @@ impl Update {
 }
 
 /// The body of `PATCH /kind/{name}`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Settings of the policy; `null` takes one back.
+    #[schemars(schema_with = "settings_schema")]
     pub(crate) policy: Json,
 }
 
+/// The schema of a merge patch of a policy: each setting may be `null`.
+fn settings_schema(generator: &mut SchemaGenerator) -> Schema {
+    let nullable = |schema: &Value| match schema {
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            fields.remove("default");
+            let text = fields.remove("description");
+            let mut schema = json!({ "anyOf": [fields, { "type": "null" }] });
+            if let Some(text) = text {
+                schema["description"] = text;
+            }
+            schema
+        }
+        other => other.clone(),
+    };
+    let optional = |schema: &mut Schema| {
+        schema.remove("default");
+        schema.remove("description");
+        if let Some(Value::Object(settings)) = schema.get_mut("properties") {
+            settings.values_mut().for_each(|setting| *setting = nullable(setting));
+        }
+    };
+    let mut backoff = Backoff::json_schema(generator);
+    optional(&mut backoff);
+    let mut policy = Policy::json_schema(generator);
+    if let Some(Value::Object(settings)) = policy.get_mut("properties") {
+        settings.insert("backoff".to_owned(), backoff.to_value());
+    }
+    optional(&mut policy);
+    policy
+}
+
 /// The body or query of a request without parameters.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Empty {}
 

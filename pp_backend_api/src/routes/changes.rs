@@ -6,12 +6,14 @@ use pp_http::NoQuery;
 use pp_lib::domain::{Principal, Work, WorkId};
 use pp_lib::serving::{ActorError, KeyError, Works};
 use pp_lib::store::Changed;
+use serde_json::json;
 
 use super::{no_such_work, parse_id};
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{Preconditions, tag};
+use crate::openapi::{Operation, Tag, examples};
 use crate::request_json::{Empty, Object, Update};
 use crate::{Api, answer, body, idempotent};
 
@@ -136,4 +138,60 @@ fn applied<T>(changed: Changed<T>) -> Result<T, ApiError> {
         Changed::Applied(what) => Ok(what),
         refused => Err(ApiError::refused(&refused)),
     }
+}
+
+/// Describes `PATCH /work/{id}`.
+pub(super) fn update_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("update_work", Tag::Works)
+        .text("The work is done anew, also if it was finished.")
+        .body::<Update>(json!({ "add_up_to": 6 }))
+        .json::<Work>(200, "The work.", examples::work())
+        .header("ETag")
+        .conditional()
+        .missing()
+        .problem(
+            409,
+            &["unique_held"],
+            "Another work with the same `unique` is unfinished.",
+        )
+}
+
+/// Describes `POST /work/{id}/cancel`.
+pub(super) fn cancel_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("cancel_work", Tag::Works)
+        .optional_body::<Empty>(&[json!({})])
+        .json::<Work>(200, "The work, cancelled.", examples::cancelled_work())
+        .header("ETag")
+        .idempotent()
+        .conditional()
+        .missing()
+        .problem(409, &["wrong_status"], "The work is finished.")
+}
+
+/// Describes `POST /work/{id}/retry`.
+pub(super) fn retry_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("retry_work", Tag::Works)
+        .optional_body::<Empty>(&[json!({})])
+        .json::<Work>(200, "The work, pending again.", examples::work())
+        .header("ETag")
+        .idempotent()
+        .conditional()
+        .missing()
+        .problem(
+            409,
+            &["wrong_status", "unique_held"],
+            "The status of the work does not allow it, or another work with the same `unique` is unfinished.",
+        )
+}
+
+/// Describes `DELETE /work/{id}`.
+pub(super) fn delete_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("delete_work", Tag::Works)
+        .empty(204, "The work is gone.")
+        .conditional()
+        .missing()
 }

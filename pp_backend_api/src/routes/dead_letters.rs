@@ -1,14 +1,17 @@
 //! `/deadletter`: lists dead letters in pages, and runs or drops them by number, by kind and error, or all together.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pp_lib::domain::DeadLetterId;
+use pp_lib::domain::{DeadLetter, DeadLetterId, KindName};
 use pp_lib::store::{LetterFilter, Selection};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag, examples};
 use crate::query::{self, number};
 use crate::request_json::{Empty, Object};
 use crate::{Api, answer, idempotent};
@@ -19,36 +22,58 @@ const USUAL_PAGE: u16 = 50;
 const MOST_IDS: usize = 1000;
 
 /// The query parameters of a page.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Page {
+    /// The most letters of the page.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = USUAL_PAGE))]
     limit: Option<String>,
+    /// Those before the one with this id: the next page.
+    #[schemars(with = "i64")]
     before: Option<String>,
+    /// Their kind.
+    #[schemars(with = "KindName")]
     kind: Option<String>,
+    /// The beginning of their reason.
+    #[schemars(with = "String", length(min = 1), regex(pattern = r"^[^\x00]+$"))]
     error: Option<String>,
 }
 
 /// The query parameters that select letters.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct SelectionParams {
+    /// 1 to 1,000 numbers of letters, as in `1,2,3`.
+    #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17}){0,999}$"))]
     ids: Option<String>,
+    /// `true` for all letters.
+    #[schemars(with = "bool", extend("const" = true))]
     all: Option<String>,
+    /// Their kind.
+    #[schemars(with = "KindName")]
     kind: Option<String>,
+    /// The beginning of their reason.
+    #[schemars(with = "String", length(min = 1), regex(pattern = r"^[^\x00]+$"))]
     error: Option<String>,
+    /// True to count them only.
+    #[schemars(with = "bool")]
     dry_run: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The answer to a redrive.
+#[derive(Serialize, JsonSchema)]
 struct Redriven {
+    /// The number of letters.
     redriven: u64,
     /// True if the letters were only counted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
-#[derive(Serialize)]
+/// The answer to a removal.
+#[derive(Serialize, JsonSchema)]
 struct Dropped {
+    /// The number of letters.
     dropped: u64,
     /// True if the letters were only counted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -174,4 +199,32 @@ fn parse_ids(text: &str) -> Option<Vec<DeadLetterId>> {
     ids.sort_unstable();
     ids.dedup();
     Some(ids)
+}
+
+/// Describes `GET /deadletter`.
+pub(super) fn list_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("list_dead_letters", Tag::DeadLetters)
+        .query::<Page>()
+        .array::<DeadLetter>("The letters, newest first.", true, [examples::letter()])
+}
+
+/// Describes `POST /deadletter/redrive`.
+pub(super) fn redrive_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("redrive_dead_letters", Tag::DeadLetters)
+        .text("Letters are selected by `ids`, by `kind` and `error`, or by `all`.")
+        .query::<SelectionParams>()
+        .optional_body::<Empty>(&[json!({})])
+        .json::<Redriven>(200, "The number of letters.", json!({ "redriven": 3 }))
+        .idempotent()
+}
+
+/// Describes `DELETE /deadletter`.
+pub(super) fn drop_letters_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("drop_dead_letters", Tag::DeadLetters)
+        .text("Letters are selected by `ids`, by `kind` and `error`, or by `all`.")
+        .query::<SelectionParams>()
+        .json::<Dropped>(200, "The number of letters.", json!({ "dropped": 3 }))
 }

@@ -4,12 +4,14 @@ use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::serving::ProvisionalWork;
+use serde_json::json;
 
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::DEMAND_TAG;
-use crate::request_json::{Demanded, Object};
+use crate::openapi::{Operation, Tag, examples};
+use crate::request_json::{Demanded, DemandedFields, Object};
 use crate::{Api, answer, idempotent};
 
 /// The answer contains the code of the work. If another work already has it, the worker picks a new code, and this one
@@ -38,4 +40,19 @@ pub(super) async fn demand(
         ))
         .insert_header((ETAG, DEMAND_TAG));
     answer::send_json(&api.answers, response, &ProvisionalWork::from(demand))
+}
+
+/// Describes `POST /work/demand`.
+pub(super) fn demand_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("demand_work", Tag::Works)
+        .text(
+            "The demand is accepted when the broker has it, also while the database is away. A worker writes the work.",
+        )
+        .optional_body::<DemandedFields>(&[json!({ "add_up_to": 5 }), json!({})])
+        .json::<ProvisionalWork>(202, "The work to be.", examples::demanded_work())
+        .header("Location")
+        .header("ETag")
+        .idempotent()
+        .problem(429, &["too_many_works"], "The key has created its works of the day.")
 }

@@ -5,14 +5,17 @@ use actix_web::http::header::SET_COOKIE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{ApiKeyId, KeyInfo, KeyLabel, Scopes, WorksPerDay};
+use pp_lib::domain::{ApiKeyId, AuditEntry, KeyInfo, KeyLabel, Scopes, WorksPerDay};
 use pp_lib::store::{AuditFilter, KeyCreated, MOST_KEYS, NewKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::access::{COOKIE_NAME, Caller, find, unauthorized};
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag, examples};
 use crate::query::{self, number};
 use crate::request_json::Object;
 use crate::{Api, answer, body};
@@ -22,35 +25,51 @@ const USUAL_PAGE: u16 = 50;
 /// The longest principal or action to look for.
 const LONGEST: usize = 300;
 
-#[derive(Deserialize)]
+/// A key to make.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewKey")]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    /// 1 to 100 bytes of printable text. No other valid key has it.
     name: KeyLabel,
+    /// What it allows: at most 50 scopes with commas between them.
     scopes: Scopes,
+    /// The most works that it may create in a day; any number unless it is given.
     works_per_day: Option<WorksPerDay>,
 }
 
 /// A key in the one answer that has its secret.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedKey")]
 struct Shown<'a> {
     #[serde(flatten)]
     info: &'a KeyInfo,
+    /// The key itself.
     key: &'a str,
 }
 
 /// The body of a sign-in.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
+    /// An API key.
     key: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Page {
+    /// The most rows of the page.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = USUAL_PAGE))]
     limit: Option<String>,
+    /// Those before the one with this id: the next page.
+    #[schemars(with = "i64")]
     before: Option<String>,
+    /// Who made the change, as in `key:3 deploy`.
+    #[schemars(with = "String", length(max = LONGEST), regex(pattern = r"^[^\x00]*$"))]
     principal: Option<String>,
+    /// What was done, as in `work.cancel`.
+    #[schemars(with = "String", length(max = LONGEST), regex(pattern = r"^[^\x00]*$"))]
     action: Option<String>,
 }
 
@@ -181,4 +200,62 @@ fn with_cookie(api: &Api, request: &HttpRequest, value: &str, end: &str) -> Http
 /// True if the request came over TLS.
 fn is_secure(request: &HttpRequest) -> bool {
     request.app_config().secure()
+}
+
+/// Describes `POST /key`.
+pub(super) fn create_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("create_key", Tag::Keys)
+        .text("The answer has the key once; the database keeps its SHA-256.")
+        .body::<Wanted>(json!({ "name": "deploy", "scopes": "read,create:user.mail", "works_per_day": 1000 }))
+        .json::<Shown<'_>>(200, "The key.", examples::new_key())
+        .problem(
+            409,
+            &["conflict"],
+            "A valid key has this name, or there are too many keys.",
+        )
+}
+
+/// Describes `GET /key`.
+pub(super) fn list_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation.named("list_keys", Tag::Keys).array::<KeyInfo>(
+        "The keys, without what proves them.",
+        false,
+        [examples::key()],
+    )
+}
+
+/// Describes `DELETE /key/{id}`.
+pub(super) fn revoke_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("revoke_key", Tag::Keys)
+        .empty(204, "The key is not valid any more.")
+        .missing()
+}
+
+/// Describes `GET /audit`.
+pub(super) fn audit_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("list_audit", Tag::Keys)
+        .query::<Page>()
+        .array::<AuditEntry>("The changes, newest first.", true, [examples::audit()])
+}
+
+/// Describes `POST /session`.
+pub(super) fn sign_in_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("sign_in", Tag::Keys)
+        .text("Gives a browser a cookie for a key. Changes with the cookie need the header `Origin`.")
+        .body::<SignIn>(json!({ "key": "pp_…" }))
+        .empty(204, "The cookie is in `Set-Cookie`.")
+        .header("Set-Cookie")
+        .unauthorized()
+}
+
+/// Describes `DELETE /session`.
+pub(super) fn sign_out_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("sign_out", Tag::Keys)
+        .empty(204, "`Set-Cookie` removes the cookie.")
+        .header("Set-Cookie")
 }

@@ -7,17 +7,20 @@ use actix_web::http::header::ETAG;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
 use pp_lib::domain::{Fault, Json, JsonFault, KindName, SigningSecret, WebUrl};
-use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind, bounded_duration};
+use pp_lib::kinds::{Declaration, KnownKind, Unchanged, UnknownKind, bounded_duration, duration_schema};
 use pp_lib::runtime::new_signing_secret;
 use pp_lib::serving::CreateWork;
 use pp_lib::store::{Changed, MOST_KINDS};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::Preconditions;
+use crate::openapi::{Operation, Tag, examples};
 use crate::request_json::{Object, Settings};
 use crate::{Api, answer, body};
 
@@ -109,18 +112,28 @@ struct Told {
 }
 
 /// The body of `PUT /kind/{name}/secret`. Without a secret, one is made.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct NewSecret {
+    /// `whsec_` and 24 to 64 bytes in Base64; a random one by default.
+    #[schemars(with = "Option<SigningSecret>")]
     secret: Option<String>,
+    /// The time for which the secret before signs too: `24h` by default.
+    #[schemars(schema_with = "kept_schema")]
     keep_previous: Option<String>,
 }
 
+fn kept_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema(Duration::ZERO..=LONGEST_KEPT)
+}
+
 /// The answer to it. A secret that was made is shown this once.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SecretSet<'a> {
+    /// The secret that was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
+    /// Unix second until which the secret before signs too.
     previous_until: Option<i64>,
 }
 
@@ -231,4 +244,55 @@ pub(super) fn parse_name(text: &str) -> Result<KindName, ApiError> {
 
 pub(super) fn no_such_kind() -> ApiError {
     ApiError::not_found("there is no such kind")
+}
+
+/// Describes `GET /kind`.
+pub(super) fn list_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation.named("list_kinds", Tag::Kinds).array::<KnownKind>(
+        "The kinds in the order of their names.",
+        false,
+        [examples::kind()],
+    )
+}
+
+/// Describes `GET /kind/{name}`.
+pub(super) fn get_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("get_kind", Tag::Kinds)
+        .json::<KnownKind>(200, "The kind.", examples::kind())
+        .header("ETag")
+        .missing()
+}
+
+/// Describes `PUT /kind/{name}`.
+pub(super) fn declare_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("declare_kind", Tag::Kinds)
+        .text("A program with a handler declares its kinds when it starts. An operator's settings stay.")
+        .body::<Declaration>(examples::declaration())
+        .json::<KnownKind>(200, "The kind.", examples::kind())
+        .header("ETag")
+        .problem(409, &["conflict"], "The kind is built in, or there are too many kinds.")
+}
+
+/// Describes `PUT /kind/{name}/secret`.
+pub(super) fn set_secret_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("set_kind_secret", Tag::Kinds)
+        .text("Signs what is sent for the kind, by the Standard Webhooks specification. The secret before signs too for 24 hours, or as long as `keep_previous` says.")
+        .optional_body::<NewSecret>(&[json!({}), json!({ "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "keep_previous": "1h" })])
+        .json::<SecretSet<'_>>(200, "It is set.", json!({ "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "previous_until": null }))
+        .missing()
+}
+
+/// Describes `PATCH /kind/{name}`.
+pub(super) fn set_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("set_kind", Tag::Kinds)
+        .text("A JSON merge patch (RFC 7396) of an operator's settings: `null` takes one back.")
+        .body::<Settings>(json!({ "policy": { "paused": true, "timeout": "30s" } }))
+        .json::<KnownKind>(200, "The kind.", examples::kind())
+        .header("ETag")
+        .conditional()
+        .missing()
 }

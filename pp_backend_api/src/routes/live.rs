@@ -24,7 +24,8 @@ pub(super) async fn icon(_: NoQuery) -> HttpResponse {
     embedded("image/svg+xml", include_str!("../dashboard/live.svg"))
 }
 
-fn embedded(content_type: &'static str, text: &'static str) -> HttpResponse {
+/// A file of a page.
+pub(super) fn embedded(content_type: &'static str, text: &'static str) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, content_type))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))

@@ -3,12 +3,15 @@
 mod changes;
 mod dead_letters;
 mod demand;
+mod docs;
+mod health;
 mod index;
 mod keys;
 mod kinds;
 mod list;
 mod live;
 mod metrics;
+mod openapi;
 mod route;
 mod runs;
 mod search;
@@ -31,17 +34,29 @@ use tokio::time::timeout;
 use crate::Api;
 use crate::access::{self, Needs};
 use crate::error::ApiError;
+use crate::openapi::Operation;
 
-use self::list::LIST;
+pub(crate) use self::list::LIST;
 pub(crate) use self::route::Route;
 
-/// A method of a path, what it needs, its handler, and what it does in one line.
+/// A method of a path, what it needs, its handler, its description, and what it does in one line.
 pub(crate) struct Entry {
-    paths: &'static [&'static str],
+    pub(crate) paths: &'static [&'static str],
     pub(crate) verb: Verb,
     pub(crate) needs: Needs,
     to: fn(actix_web::Route) -> actix_web::Route,
+    /// Completes its operation in the OpenAPI document.
+    pub(crate) operation: fn(Operation<'_>) -> Operation<'_>,
     does: &'static str,
+}
+
+impl Entry {
+    /// What it does, without its parameters.
+    pub(crate) fn summary(&self) -> String {
+        let does = self.does.split(';').next().unwrap_or_default();
+        let (first, rest) = does.split_at(does.chars().next().map_or(0, char::len_utf8));
+        first.to_uppercase() + rest
+    }
 }
 
 /// The methods that routes have, in the order of `Allow`.
@@ -87,7 +102,8 @@ impl Verb {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The method, GET for both that read.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Read => "GET",
             other => other.names(),

@@ -3,23 +3,25 @@
 //! A report is an object or an array of them. An array is answered with an array: for each report what it would have been
 //! answered alone, a problem included. Tokens of runs stand in bodies, never in a URL, which logs would keep.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::{Client, NoQuery};
-use pp_lib::claims::{ClaimRuns, RunToken, ShownRun};
+use pp_lib::claims::{ClaimRuns, RunToken, SeenWorker, ShownRun};
 use pp_lib::domain::{Json, KindName, Problem, Progress, Work, WorkerName};
-use pp_lib::kinds::{Delivery, Failure, Policy, bounded_duration};
+use pp_lib::kinds::{Delivery, Failure, Policy, bounded_duration, duration_schema};
 use pp_lib::serving::{Beat, ClaimError, Heartbeat, Over, RunEnd};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::kinds::unknown;
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag, examples};
 use crate::query;
 use crate::request_json::{Item, Items, Object, given};
 use crate::{Api, answer, body};
@@ -42,17 +44,29 @@ const USUAL_PAGE: u16 = 100;
 #[serde(try_from = "ClaimFields")]
 struct Claim(ClaimRuns);
 
-#[derive(Deserialize)]
+/// A claim of a worker.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Claim")]
 #[serde(deny_unknown_fields)]
 struct ClaimFields {
+    /// The kinds.
+    #[schemars(length(min = 1, max = MOST_KINDS))]
     kinds: Vec<KindName>,
+    /// The name of the worker; `unnamed` unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "WorkerName")]
     worker: Option<WorkerName>,
+    /// The most works; 1 unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "u16", range(min = 1, max = MOST_RUNS))]
     max: Option<u16>,
+    /// How long to wait for the first work; not at all unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "wait_schema")]
     wait: Option<String>,
+    /// How long the works stay this worker's without a heartbeat; a minute unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "lease_schema")]
     lease: Option<String>,
 }
 
@@ -85,8 +99,27 @@ fn lease(text: String) -> Result<Duration, String> {
     bounded_duration("lease", &text, SHORTEST_LEASE..=LONGEST_LEASE)
 }
 
+fn wait_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema(Duration::ZERO..=LONGEST_CLAIM)
+}
+
+fn lease_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema(SHORTEST_LEASE..=LONGEST_LEASE)
+}
+
+fn delay_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema(Duration::ZERO..=Policy::LONGEST_WAIT)
+}
+
 fn delay(name: &str, text: &str) -> Result<Duration, String> {
     bounded_duration(name, text, Duration::ZERO..=Policy::LONGEST_WAIT)
+}
+
+/// The answer to a claim.
+#[derive(Serialize, JsonSchema)]
+struct Claims<'a> {
+    /// The runs; none if no work was due.
+    runs: Vec<ShownRun<'a>>,
 }
 
 /// An item of `POST /run/heartbeat`.
@@ -94,15 +127,25 @@ fn delay(name: &str, text: &str) -> Result<Duration, String> {
 #[serde(try_from = "BeatFields")]
 struct Beaten(Heartbeat);
 
-#[derive(Deserialize)]
+/// A sign of life from a run.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Heartbeat", extend("dependentRequired" = { "note": ["progress"] }))]
 #[serde(deny_unknown_fields)]
 struct BeatFields {
+    /// The token of the run.
+    #[schemars(with = "String")]
     run: Token,
+    /// How far it is, in percent.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "u8", range(max = 100))]
     progress: Option<u8>,
+    /// Words for the progress, of which 200 bytes are kept.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "String")]
     note: Option<String>,
+    /// Another lease from now on.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "lease_schema")]
     lease: Option<String>,
 }
 
@@ -124,32 +167,47 @@ impl TryFrom<BeatFields> for Beaten {
     }
 }
 
-/// An item of `POST /run/complete`.
-#[derive(Deserialize)]
+/// The end of a run with its result.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Completed {
+    /// The token of the run.
+    #[schemars(with = "String")]
     run: Token,
+    /// Any JSON of at most 64 KiB; null unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Json")]
     result: Option<Box<RawValue>>,
 }
 
-/// An item of `POST /run/fail`.
-#[derive(Deserialize)]
+/// The end of an attempt without a result.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("not" = { "required": ["permanent", "retry_after"], "properties": { "permanent": { "const": true } } }))]
 #[serde(deny_unknown_fields)]
 struct Failed {
+    /// The token of the run.
+    #[schemars(with = "String")]
     run: Token,
+    /// The reason, of which 500 bytes are kept.
     error: String,
+    /// True if no attempt can succeed.
     #[serde(default)]
     permanent: bool,
+    /// The wait before the next attempt, in place of the one of the policy.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "delay_schema")]
     retry_after: Option<String>,
 }
 
-/// An item of `POST /run/snooze`.
-#[derive(Deserialize)]
+/// A work that is put off.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Snoozed {
+    /// The token of the run.
+    #[schemars(with = "String")]
     run: Token,
+    /// The wait before it runs again. That is no failure.
+    #[schemars(schema_with = "delay_schema")]
     r#for: String,
 }
 
@@ -214,8 +272,9 @@ pub(super) async fn claim(
         }
     };
     let runs = api.runs.claim(wanted, left).await.map_err(refused)?;
-    let shown: Vec<ShownRun<'_>> = runs.iter().map(ShownRun::of).collect();
-    let answer = HashMap::from([("runs", shown)]);
+    let answer = Claims {
+        runs: runs.iter().map(ShownRun::of).collect(),
+    };
     let sent = answer::send_json(&api.answers, HttpResponse::Ok(), &answer);
     if sent.is_err() {
         api.runs.give_back(runs.into_iter().map(|(_, run)| run).collect()).await;
@@ -244,6 +303,15 @@ pub(super) fn other_delivery(kind: &KindName, delivery: Delivery) -> ApiError {
     .code("other_delivery")
 }
 
+/// The answer to a heartbeat.
+#[derive(Serialize, JsonSchema)]
+struct Beating {
+    /// Unix second in which the lease ends; null if the worker should stop.
+    lease_until: Option<i64>,
+    /// True if the worker should stop.
+    cancel_requested: bool,
+}
+
 /// Extends leases. Tells workers whose works were cancelled to stop.
 pub(super) async fn heartbeat(
     api: web::Data<Api>,
@@ -251,11 +319,6 @@ pub(super) async fn heartbeat(
     _: NoQuery,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    #[derive(Serialize)]
-    struct Shown {
-        lease_until: Option<i64>,
-        cancel_requested: bool,
-    }
     let Reports { items, is_array } = reports::<Beaten>(&request, &body.bytes)?;
     let beats: Vec<Heartbeat> = items.into_iter().map(|item| item.0).collect();
     let caller = Caller::of(&request);
@@ -265,7 +328,7 @@ pub(super) async fn heartbeat(
         let shown = |Beat {
                          lease_until,
                          cancel_requested,
-                     }| Shown {
+                     }| Beating {
             lease_until,
             cancel_requested,
         };
@@ -384,9 +447,11 @@ fn is_over(over: Over) -> ApiError {
 }
 
 /// The query parameters of `GET /worker`.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Page {
+    /// The most workers, and the most running works.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = USUAL_PAGE))]
     limit: Option<String>,
 }
 
@@ -396,4 +461,83 @@ pub(super) async fn workers(api: web::Data<Api>, request: HttpRequest) -> Result
     let limit = query::limit(limit.as_deref(), USUAL_PAGE)?;
     let workers = api.ask(api.runs.workers(limit)).await?;
     answer::send_json(&api.answers, HttpResponse::Ok(), &workers)
+}
+
+/// Describes `POST /run/claim`.
+pub(super) fn claim_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("claim_runs", Tag::Workers)
+        .text("Answers as soon as works are due, or with none after `wait`.")
+        .body::<ClaimFields>(
+            json!({ "kinds": ["text.count"], "worker": "py-1", "max": 10, "wait": "0s", "lease": "60s" }),
+        )
+        .json::<Claims<'_>>(
+            200,
+            "The runs that were claimed, with what proves them.",
+            examples::claims(),
+        )
+        .problem(422, &["other_delivery"], "Works of a kind are not claimed by workers.")
+}
+
+/// Describes `POST /run/heartbeat`.
+pub(super) fn heartbeat_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("extend_runs", Tag::Workers)
+        .reports::<BeatFields>(json!({ "run": examples::RUN, "progress": 40, "note": "resizing" }))
+        .reported::<Beating>(
+            "The run goes on.",
+            json!({ "lease_until": 1_795_199_608, "cancel_requested": false }),
+        )
+        .problem(
+            409,
+            &["lease-lost"],
+            "The run is over; `why` says what came between. In an array it is the answer to this report alone.",
+        )
+}
+
+/// Describes `POST /run/complete`.
+pub(super) fn complete_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("complete_runs", Tag::Workers)
+        .reports::<Completed>(json!({ "run": examples::RUN, "result": { "words": 6 } }))
+        .reported::<Work>("The work.", examples::done_work())
+        .problem(
+            409,
+            &["lease-lost"],
+            "The run is over; `why` says what came between. In an array it is the answer to this report alone.",
+        )
+}
+
+/// Describes `POST /run/fail`.
+pub(super) fn fail_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("fail_runs", Tag::Workers)
+        .reports::<Failed>(json!({ "run": examples::RUN, "error": "no such address", "permanent": true }))
+        .reported::<Work>("The work.", examples::work())
+        .problem(
+            409,
+            &["lease-lost"],
+            "The run is over; `why` says what came between. In an array it is the answer to this report alone.",
+        )
+}
+
+/// Describes `POST /run/snooze`.
+pub(super) fn snooze_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("snooze_runs", Tag::Workers)
+        .reports::<Snoozed>(json!({ "run": examples::RUN, "for": "5m" }))
+        .reported::<Work>("The work.", examples::work())
+        .problem(
+            409,
+            &["lease-lost"],
+            "The run is over; `why` says what came between. In an array it is the answer to this report alone.",
+        )
+}
+
+/// Describes `GET /worker`.
+pub(super) fn workers_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("list_workers", Tag::Workers)
+        .query::<Page>()
+        .array::<SeenWorker>("The workers, the one heard of last first.", false, [examples::worker()])
 }

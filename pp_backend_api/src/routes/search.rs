@@ -1,12 +1,14 @@
 //! `/work/search` and `GET /work`: works that match the query, newest first, in pages.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pp_lib::domain::{Status, Work, WorkCodePrefix, WorkId};
+use pp_lib::domain::{KindName, Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::store::Search;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag, examples};
 use crate::query::{self, number};
 use crate::{Api, answer};
 
@@ -14,15 +16,29 @@ use crate::{Api, answer};
 const LATEST: i64 = 253_402_300_799;
 
 /// The query parameters. Each may occur once, and others are refused.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    /// The beginning of their codes.
+    #[schemars(with = "WorkCodePrefix")]
     work_code: Option<String>,
+    /// Their kind.
+    #[schemars(with = "KindName")]
     kind: Option<String>,
+    /// Their status.
+    #[schemars(with = "Status")]
     status: Option<String>,
+    /// True for those that are done, false for the others. It may not contradict `status`.
+    #[schemars(with = "bool")]
     done: Option<String>,
+    /// Those created in this Unix second or later.
+    #[schemars(with = "i64")]
     since: Option<String>,
+    /// The most works of the page.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = query::MAX_PAGE))]
     limit: Option<String>,
+    /// Those before the one with this id: the next page.
+    #[schemars(with = "i64")]
     before: Option<String>,
 }
 
@@ -103,4 +119,20 @@ fn next_query(params: &Params, last: WorkId) -> String {
         }
     }
     query.append_pair("before", &last.to_string()).finish()
+}
+
+/// Describes `GET /work/search`.
+pub(super) fn search_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("search_works", Tag::Works)
+        .query::<Params>()
+        .array::<Work>("The works, newest first.", true, [examples::done_work()])
+}
+
+/// Describes `GET /work`.
+pub(super) fn list_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("list_works", Tag::Works)
+        .query::<Params>()
+        .array::<Work>("The works, newest first.", true, [examples::done_work()])
 }

@@ -3,21 +3,29 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::Position;
+use pp_lib::domain::{KindName, Position, Status, WorkCodePrefix};
 use pp_lib::streams::{Filter, Message, sse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::search::{parse_status, prefix};
 use super::{no_such_work, parse_id, stats};
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag, examples};
 use crate::{Api, query, stream};
 
 /// The query parameters. Each may occur once, and others are refused.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    /// The beginning of their codes.
+    #[schemars(with = "WorkCodePrefix")]
     work_code: Option<String>,
+    /// Their kind.
+    #[schemars(with = "KindName")]
     kind: Option<String>,
+    /// Their status after the change.
+    #[schemars(with = "Status")]
     status: Option<String>,
 }
 
@@ -91,4 +99,33 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
     let wrong = || ApiError::bad_request("Last-Event-ID must be the id of an event of this stream, as in 1764-9021:77");
     position.map(Some).ok_or_else(wrong)
+}
+
+/// Describes `GET /stream`.
+pub(super) fn all_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("follow_works", Tag::Streams)
+        .text("The data of each unnamed event is a `StreamedChange`. An event `reset` says that earlier ones are gone.")
+        .query::<Params>()
+        .resumable()
+        .stream("The changes, without an end.", examples::STREAM)
+}
+
+/// Describes `GET /work/{id}/stream`.
+pub(super) fn of_work_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("follow_work", Tag::Streams)
+        .text("Begins with an event `work`, whose data is the work; then come its changes.")
+        .resumable()
+        .stream("The work and its changes, without an end.", examples::WORK_STREAM)
+        .missing()
+}
+
+/// Describes `GET /stats/stream`.
+pub(super) fn stats_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("follow_stats", Tag::Streams)
+        .text("The data of each event `stats` is the JSON of `GET /stats`.")
+        .query::<stats::Params>()
+        .stream("The counters as they change, without an end.", examples::STATS_STREAM)
 }

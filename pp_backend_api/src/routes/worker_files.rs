@@ -11,6 +11,7 @@ use super::kinds::{no_such_kind, parse_name};
 use super::runs::other_delivery;
 use crate::Api;
 use crate::error::ApiError;
+use crate::openapi::{Operation, Tag};
 
 pub(super) async fn python(
     api: web::Data<Api>,
@@ -83,6 +84,34 @@ fn filled_in(program: &str, kind: &str, url: &str) -> String {
     program
         .replacen("\"@kind@\"", &quoted(kind), 1)
         .replacen("\"@url@\"", &quoted(url), 1)
+}
+
+/// Describes `GET /kind/{name}/worker.py`.
+pub(super) fn python_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("get_python_worker", Tag::Workers)
+        .file("text/x-python", "The program.")
+        .header("Content-Disposition")
+        .missing()
+        .problem(
+            422,
+            &["other_delivery"],
+            "Works of the kind are not claimed by workers.",
+        )
+}
+
+/// Describes `GET /kind/{name}/worker.mjs`.
+pub(super) fn node_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("get_node_worker", Tag::Workers)
+        .file("text/javascript", "The program.")
+        .header("Content-Disposition")
+        .missing()
+        .problem(
+            422,
+            &["other_delivery"],
+            "Works of the kind are not claimed by workers.",
+        )
 }
 
 #[cfg(test)]

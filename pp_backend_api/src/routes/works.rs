@@ -3,15 +3,18 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_http::NoQuery;
-use pp_lib::domain::{Event, Json, WorkCode};
+use pp_lib::domain::{Event, Json, Work, WorkCode};
 use pp_lib::serving::{CreateWork, ProvisionalWork, Read, WorkOrDemand};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{no_such_work, parse_id};
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::{DEMAND_TAG, tag, versioned, work_response};
+use crate::openapi::{Operation, Tag, examples};
 use crate::request_json::{Items, Object};
 use crate::{Api, answer, body, idempotent, query};
 
@@ -22,10 +25,14 @@ const COST: usize = 640;
 const COPIES: usize = 5;
 
 /// The query parameters of a history page.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Part {
+    /// Events behind the one with this id.
+    #[schemars(with = "i64")]
     after: Option<String>,
+    /// The most events of the page.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = query::MAX_PAGE))]
     limit: Option<String>,
 }
 
@@ -132,4 +139,57 @@ pub(super) async fn events(
     answer::send_page(&api, &events, limit, Event::bytes, |last| {
         format!("{}?limit={limit}&after={}", request.path(), last.id)
     })
+}
+
+/// Describes `POST /work`.
+pub(super) fn create_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("create_work", Tag::Works)
+        .optional_body::<CreateWork>(&[json!({ "add_up_to": 5 }), json!({})])
+        .json::<Work>(200, "The work.", examples::work())
+        .header("Location")
+        .header("ETag")
+        .idempotent()
+        .problem(429, &["too_many_works"], "The key has created its works of the day.")
+}
+
+/// Describes `POST /work/bulk`.
+pub(super) fn create_all_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("create_works", Tag::Works)
+        .text("All works are created or none.")
+        .items::<CreateWork>(json!([{ "add_up_to": 5 }, {}]))
+        .array::<Work>("The works, in the order of the request.", false, [examples::work()])
+        .idempotent()
+        .problem(429, &["too_many_works"], "The key has created its works of the day.")
+}
+
+/// Describes `GET /work/{id}`.
+pub(super) fn get_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("get_work", Tag::Works)
+        .json::<Work>(200, "The work.", examples::done_work())
+        .header("Cache-Status")
+        .versioned()
+        .missing()
+}
+
+/// Describes `GET /work/code/{code}`.
+pub(super) fn by_code_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("get_work_by_code", Tag::Works)
+        .text("A demand is found from its acceptance on; until a worker has written the work, `id` is null.")
+        .json_either::<Work, ProvisionalWork>("The work.", examples::done_work())
+        .header("Cache-Status")
+        .versioned()
+        .missing()
+}
+
+/// Describes `GET /work/{id}/events`.
+pub(super) fn events_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("list_events", Tag::Works)
+        .query::<Part>()
+        .array::<Event>("The events, oldest first.", true, [examples::event()])
+        .missing()
 }

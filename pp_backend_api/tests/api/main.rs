@@ -20,6 +20,7 @@ mod by_kind;
 mod cancelling;
 mod changes;
 mod connections;
+mod declared;
 mod demands;
 mod doors;
 mod embedded;

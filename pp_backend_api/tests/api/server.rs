@@ -69,6 +69,7 @@ impl Server {
         options: StoreOptions,
         streams: StreamsOptions,
     ) -> Self {
+        super::declared::check_answers();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, runtime) = (CancellationToken::new(), Arc::new(runtime));

@@ -8,8 +8,9 @@ use crate::store::ClaimedRun;
 
 /// The JSON of a claimed run: in the answer to a claim, and in what is pushed.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema), schemars(rename = "ClaimedRun"))]
 pub struct ShownRun<'a> {
-    /// The token.
+    /// What proves the run in its reports. It belongs into bodies alone, never into a URL.
     pub run: String,
     /// The number of the work.
     pub id: i64,

@@ -9,6 +9,7 @@ use crate::store::{AnyStore, Result, RunningWork, WorkerRow};
 
 /// A worker, as its JSON shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct SeenWorker {
     /// Its name.
     pub name: WorkerName,
@@ -26,6 +27,7 @@ pub struct SeenWorker {
 
 /// A running work, as its JSON shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct SeenRun {
     /// The work.
     pub id: WorkId,

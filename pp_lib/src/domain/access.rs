@@ -293,6 +293,7 @@ impl fmt::Display for Principal {
 
 /// A key as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct KeyInfo {
     /// Its number.
     pub id: ApiKeyId,
@@ -314,6 +315,7 @@ pub struct KeyInfo {
 
 /// One change and who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Its number; newer ones have higher numbers.
     pub id: i64,

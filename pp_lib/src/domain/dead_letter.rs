@@ -19,6 +19,7 @@ impl fmt::Display for DeadLetterId {
 
 /// One thing that was given up, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct DeadLetter {
     /// Its number.
     pub id: DeadLetterId,

@@ -10,6 +10,7 @@ use super::{AddUpTo, Json, KindName, WorkCode};
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub enum Variable {
     /// The work was taken in; value: its arguments, or the bound of a sum.
     #[serde(rename = "work/created")]
@@ -102,6 +103,7 @@ impl fmt::Display for Variable {
 
 /// One line of a work's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Given by the store; the events of one work are ordered by it.
     pub id: i64,

@@ -15,6 +15,8 @@ mod position;
 mod problem;
 mod run;
 mod signing_secret;
+#[cfg(feature = "openapi")]
+mod schema;
 mod stats;
 mod unique;
 mod web_url;
@@ -37,6 +39,8 @@ pub use position::{Position, PositionError, Snapshot};
 pub use problem::{Fault, Problem};
 pub use run::Run;
 pub use signing_secret::{SigningSecret, SigningSecretError};
+#[cfg(feature = "openapi")]
+pub(crate) use schema::of_work;
 pub use stats::{ByOrigin, ByStatus, KindCounts, Latency, Rates, Stats};
 pub use unique::{Unique, UniqueError};
 pub use web_url::{WebUrl, WebUrlError};

@@ -6,6 +6,7 @@ use super::{KindName, Origin, Status, Work};
 
 /// Works by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ByStatus {
     /// Waiting to be computed.
     pub pending: i64,
@@ -34,6 +35,7 @@ impl ByStatus {
 
 /// Works by origin and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ByOrigin {
     /// Those that came over the REST API with a row of their own.
     pub api: ByStatus,
@@ -66,6 +68,7 @@ pub struct KindCounts {
 
 /// Works done per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Rates {
     /// Works per second over the last whole second.
     pub over_1s: f64,
@@ -76,6 +79,7 @@ pub struct Rates {
 /// Latency of the works of the last 60 seconds, from being asked for until done, in milliseconds; null while there are
 /// none. Buckets are a tenth wide, so each value is at most a tenth too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Latency {
     /// Half of them took no longer.
     pub p50: Option<f64>,
@@ -85,6 +89,7 @@ pub struct Latency {
 
 /// The counters, all of one moment. They count works that are there: what is deleted or purged is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Stats {
     /// Works by origin and status.
     pub works: ByOrigin,

@@ -18,6 +18,10 @@ impl WebUrl {
     /// The longest URL, in bytes.
     pub const MAX_LENGTH: usize = 2_048;
 
+    /// A regular expression that every URL matches.
+    pub(crate) const PATTERN: &str =
+        r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,4})?([/?][!$-;=?-\[\]^_a-z{|}~]*)?$";
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -24,6 +24,7 @@ impl fmt::Display for WorkId {
 
 /// The status of a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Waiting to be computed, for the first time or again.

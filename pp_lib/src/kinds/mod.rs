@@ -5,6 +5,7 @@
 //! they stay when the program declares again. The store keeps both as JSON, which is given its form here.
 
 mod context;
+mod duration;
 mod failure;
 mod handler;
 mod kind;
@@ -16,12 +17,14 @@ mod registry;
 mod schema;
 mod sum;
 
+use schemars::JsonSchema;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use context::Outlet;
 pub use context::{Context, EnqueueError};
 pub(crate) use failure::Ending;
+pub use duration::duration_schema;
 pub use failure::Failure;
 pub use handler::{HandledKind, Handler, Handling, Kinds};
 #[cfg(feature = "testing")]
@@ -37,7 +40,7 @@ use crate::domain::{ByStatus, Fault, Json, KindName, WebUrl};
 use crate::store::KindRow;
 
 /// The way in which works of a kind come to those who do them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
     /// Through the broker, to a handler in a consumer.
@@ -57,7 +60,7 @@ impl Delivery {
 }
 
 /// What a program says of a kind.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Declaration {
     /// How works of the kind are handled.
@@ -65,12 +68,15 @@ pub struct Declaration {
     /// The way to those who do them.
     pub delivery: Delivery,
     /// The URL that pushed works are sent to.
+    #[schemars(schema_with = "schema::url")]
     pub push_url: Option<WebUrl>,
     /// JSON Schema of the arguments.
     #[serde(deserialize_with = "schema")]
+    #[schemars(schema_with = "schema::shape")]
     pub args_schema: Option<Json>,
     /// JSON Schema of the result, for readers: results are not checked against it.
     #[serde(deserialize_with = "schema")]
+    #[schemars(schema_with = "schema::shape")]
     pub result_schema: Option<Json>,
 }
 
@@ -213,6 +219,47 @@ impl KnownKind {
         let names = |kind: &Self| (kind.policy.queue.clone(), kind.policy.dead_letter_queue.clone());
         let fault = naming::fault(self.name(), &changed.policy, kinds);
         fault.filter(|_| names(&changed) != names(self))
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl JsonSchema for KnownKind {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Kind".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let moment =
+            |description| schemars::json_schema!({ "type": "integer", "format": "int64", "description": description });
+        schemars::json_schema!({
+            "description": "A kind of works.",
+            "type": "object",
+            "required": [
+                "name", "is_declared", "has_worker", "worker_seen_on", "delivery", "policy", "overrides", "version",
+            ],
+            "properties": {
+                "name": generator.subschema_for::<KindName>(),
+                "is_declared": { "type": "boolean", "description": "True if its works are taken." },
+                "has_worker": { "type": "boolean", "description": "True if a worker was heard of a short time ago." },
+                "worker_seen_on": {
+                    "type": ["integer", "null"],
+                    "format": "int64",
+                    "description": "Unix second in which a worker was heard of last.",
+                },
+                "works": generator.subschema_for::<ByStatus>(),
+                "delivery": generator.subschema_for::<Delivery>(),
+                "push_url": schema::url(generator),
+                "has_secret": { "type": "boolean", "description": "True if what is sent for it is signed." },
+                "policy": generator.subschema_for::<Policy>(),
+                "overrides": { "type": "object", "description": "An operator's settings of the policy." },
+                "declared": { "type": "object", "description": "The declaration in force." },
+                "declared_on": moment("Unix second of the declaration."),
+                "replaced": { "type": "object", "description": "The declaration before it." },
+                "replaced_on": moment("Unix second of that one."),
+                "fault": { "type": "string", "description": "What of it cannot be used, and why." },
+                "version": { "type": "integer", "format": "int64", "description": "`ETag` is this number in quotes." },
+            },
+        })
     }
 }
 

@@ -6,30 +6,36 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::{duration_schema, schema};
 use crate::broker::queues::QueueNames;
 use crate::domain::{Json, WebUrl};
 
 /// How works of a kind are handled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// The number of failed attempts after which a work is given up: 1 to 1,000.
     #[serde(deserialize_with = "max_attempts")]
+    #[schemars(schema_with = "shapes::max_attempts")]
     pub max_attempts: u16,
     /// The waits between attempts.
     pub backoff: Backoff,
     /// The time limit of one attempt.
     #[serde(serialize_with = "as_text", deserialize_with = "timeout")]
+    #[schemars(schema_with = "shapes::timeout")]
     pub timeout: Duration,
     /// The longest silence of a worker with a running work; then another worker takes it. At least 300 ms.
     #[serde(serialize_with = "as_text", deserialize_with = "lease")]
+    #[schemars(schema_with = "shapes::lease")]
     pub lease: Duration,
     /// The number of works that one process handles at once: 1 to 10,000.
     #[serde(deserialize_with = "places")]
+    #[schemars(schema_with = "shapes::places")]
     pub places: u16,
     /// True to stop sending and taking works. Those under way go on.
     pub paused: bool,
@@ -37,30 +43,37 @@ pub struct Policy {
     pub retention: Retention,
     /// The queue of its demands, in place of the usual name. It is used as it is if it exists.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "queue")]
+    #[schemars(schema_with = "shapes::queue")]
     pub queue: Option<Cow<'static, str>>,
     /// The queue of its dead letters, in place of the common one. Kinds may share it. It is used as it is if it exists.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "queue")]
+    #[schemars(schema_with = "shapes::queue")]
     pub dead_letter_queue: Option<Cow<'static, str>>,
     /// The URL that is told of each finished work.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "notify")]
+    #[schemars(schema_with = "schema::url")]
     pub notify: Option<Cow<'static, str>>,
 }
 
 /// The waits between attempts: the first is `base`, each further one `factor` times as long, up to `cap`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backoff {
     /// The first wait.
     #[serde(serialize_with = "as_text", deserialize_with = "base")]
+    #[schemars(schema_with = "shapes::base")]
     pub base: Duration,
     /// The growth of each further wait: 1 to 100.
     #[serde(deserialize_with = "factor")]
+    #[schemars(schema_with = "shapes::factor")]
     pub factor: f64,
     /// The longest wait.
     #[serde(serialize_with = "as_text", deserialize_with = "cap")]
+    #[schemars(schema_with = "shapes::cap")]
     pub cap: Duration,
     /// The part of each wait that is random, so that works that failed together do not return together: 0 to 1.
     #[serde(deserialize_with = "jitter")]
+    #[schemars(schema_with = "shapes::jitter")]
     pub jitter: f64,
 }
 
@@ -170,6 +183,20 @@ impl<'de> Deserialize<'de> for Retention {
     }
 }
 
+impl JsonSchema for Retention {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Retention".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string", "enum": ["default", "forever"] }, duration_schema(DAY..=LONGEST)] })
+    }
+}
+
 /// Settings after a change in the form of a JSON merge patch (RFC 7396): `null` takes a setting back.
 ///
 /// # Errors
@@ -259,19 +286,45 @@ fn number<T: PartialOrd + fmt::Display>(name: &str, number: T, within: RangeIncl
     }
 }
 
-/// Functions that read a field and check its bounds.
+/// Functions that read a field and check its bounds, and in `shapes` those of its JSON Schema.
 macro_rules! bounded {
-    ($($name:ident: $type:ty = $check:ident $within:expr;)*) => {$(
-        fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-            bounded!(@read $check, $name, $within, deserializer)
+    ($($name:ident: $type:ty = $check:ident $within:expr;)*) => {
+        $(
+            fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                bounded!(@read $check, $name, $within, deserializer)
+            }
+        )*
+
+        mod shapes {
+            use super::*;
+
+            $(
+                pub(super) fn $name(generator: &mut SchemaGenerator) -> Schema {
+                    bounded!(@shape $check, $type, $within, generator)
+                }
+            )*
+
+            pub(super) fn queue(_: &mut SchemaGenerator) -> Schema {
+                queue_schema()
+            }
         }
-    )*};
+    };
     (@read duration, $name:ident, $within:expr, $deserializer:ident) => {
         bounded_duration(stringify!($name), &String::deserialize($deserializer)?, $within).map_err(D::Error::custom)
     };
     (@read number, $name:ident, $within:expr, $deserializer:ident) => {
         number(stringify!($name), Deserialize::deserialize($deserializer)?, $within).map_err(D::Error::custom)
     };
+    (@shape duration, $type:ty, $within:expr, $generator:ident) => {{
+        let _ = $generator;
+        duration_schema($within)
+    }};
+    (@shape number, $type:ty, $within:expr, $generator:ident) => {{
+        let (mut schema, within) = (<$type>::json_schema($generator), $within);
+        schema.insert("minimum".to_owned(), (*within.start()).into());
+        schema.insert("maximum".to_owned(), (*within.end()).into());
+        schema
+    }};
 }
 
 bounded! {
@@ -297,6 +350,15 @@ fn notify<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'stat
         Ok(_) => Ok(Some(url.into())),
         Err(error) => Err(D::Error::custom(format_args!("notify: {error}"))),
     }
+}
+
+fn queue_schema() -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": QueueNames::MAX_LENGTH,
+        "pattern": r"^([^a\x00-\x1f\x7f-\x9f]|a([^m\x00-\x1f\x7f-\x9f]|$))[^\x00-\x1f\x7f-\x9f]*$",
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use crate::domain::{Fault, Json};
+use crate::domain::{Fault, Json, WebUrl};
 
 /// The most faults that one check names.
 const MOST_FAULTS: usize = 10;
@@ -13,6 +13,11 @@ const MOST_FAULTS: usize = 10;
 const LONGEST_DETAIL: usize = 200;
 /// The longest schema, in bytes.
 const MAX_LENGTH: usize = 64 << 10;
+
+/// The schema of a URL.
+pub(super) fn url(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "maxLength": WebUrl::MAX_LENGTH, "pattern": WebUrl::PATTERN })
+}
 
 /// A schema that arguments are checked against. A clone shares it.
 #[derive(Clone, Debug)]
@@ -50,6 +55,11 @@ impl Schema {
             }],
         }
     }
+}
+
+/// The schema of a schema, as far as OpenAPI has one.
+pub(super) fn shape(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": ["object", "boolean"] })
 }
 
 fn shortened(mut text: String) -> String {

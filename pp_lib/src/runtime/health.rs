@@ -13,6 +13,7 @@ pub const STUCK: Duration = Duration::from_secs(10);
 
 /// The state of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It cannot do anything yet.
@@ -56,6 +57,7 @@ pub struct Part {
 
 /// The readiness of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
     /// Every part works.
@@ -70,6 +72,7 @@ pub enum Readiness {
 
 /// A snapshot of the health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Report {
     /// The readiness.
     pub status: Readiness,
@@ -79,6 +82,7 @@ pub struct Report {
 
 /// A snapshot of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PartReport {
     /// The name of the part.
     pub name: &'static str,

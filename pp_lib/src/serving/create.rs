@@ -34,21 +34,47 @@ pub struct CreateWork {
     pub notify: Option<WebUrl>,
 }
 
+/// A work to create.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema), schemars(rename = "NewWork"))]
 #[serde(deny_unknown_fields)]
 struct Fields {
+    /// The last number of a sum. Without it, a sum has a random one from 1 to 99.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schemars(with = "AddUpTo"))]
     add_up_to: Option<AddUpTo>,
+    /// The kind; a sum unless it is given.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schemars(with = "KindName"))]
     kind: Option<KindName>,
+    /// The arguments, in place of `add_up_to`: what the schema of the kind allows.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Json"))]
     args: Option<Json>,
+    /// Unix second from which it may run, at most 366 days ahead; at once unless it is given.
     #[serde(default, deserialize_with = "given_moment")]
+    #[cfg_attr(feature = "openapi", schemars(with = "i64", range(min = 0)))]
     run_at: Option<i64>,
+    /// While a work of the kind with this text is unfinished, the answer is that work. At most 255 bytes.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Unique"))]
     unique: Option<Unique>,
+    /// The URL that is told when the work is finished, in place of that of its kind. It needs the scope `admin`, or the
+    /// origin of the kind's.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schemars(with = "WebUrl"))]
     notify: Option<WebUrl>,
+}
+
+#[cfg(feature = "openapi")]
+impl schemars::JsonSchema for CreateWork {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Fields::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Fields::json_schema(generator)
+    }
 }
 
 impl TryFrom<Fields> for CreateWork {

@@ -15,6 +15,18 @@ impl From<Provisional> for ProvisionalWork {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl schemars::JsonSchema for ProvisionalWork {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ProvisionalWork".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let id = schemars::json_schema!({ "type": "null" });
+        crate::domain::of_work(generator, "A work that a worker writes later. Its version is 0.", &id)
+    }
+}
+
 impl Serialize for ProvisionalWork {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(demand) = self;

@@ -6,6 +6,7 @@ use crate::domain::{KindName, Status, Variable, WorkCode, WorkId};
 
 /// The data of an unnamed event: one event of a work's history, together with its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct StreamedChange {
     /// The event's id.
     pub id: i64,

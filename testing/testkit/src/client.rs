@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,13 +19,14 @@ const BODY_LIMIT: u64 = 64 << 20;
 pub type Sent = Result<Answer, ureq::Error>;
 
 /// A complete answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
     pub status: u16,
     /// Its body.
     pub body: String,
-    headers: ureq::http::HeaderMap,
+    /// Its headers.
+    pub headers: ureq::http::HeaderMap,
 }
 
 impl Answer {
@@ -53,6 +55,16 @@ impl Answer {
         assert!(json["title"].as_str().is_some_and(|title| !title.is_empty()), "{json}");
         json["detail"].as_str().unwrap().to_owned()
     }
+}
+
+/// What is told of each answer: method and target of its request, and the answer.
+pub type Observer = fn(&str, &str, &Answer);
+
+static OBSERVER: OnceLock<Observer> = OnceLock::new();
+
+/// Tells of each answer from now on. The first observer of a process stays.
+pub fn observe(observer: Observer) {
+    let _ = OBSERVER.set(observer);
 }
 
 /// Sends a request on a connection of its own. It must be answered.
@@ -130,11 +142,15 @@ impl Api {
             Some(body) => self.agent.run(request.body(body)?)?,
             None => self.agent.run(request.body(())?)?,
         };
-        Ok(Answer {
+        let answer = Answer {
             status: answer.status().as_u16(),
             body: answer.body_mut().with_config().limit(BODY_LIMIT).read_to_string()?,
             headers: answer.headers().clone(),
-        })
+        };
+        if let Some(observer) = OBSERVER.get() {
+            observer(method, path, &answer);
+        }
+        Ok(answer)
     }
 
     fn host(&self) -> &'static str {

@@ -1,0 +1,109 @@
+//! The schemas of the document, derived from types. A type may be read otherwise than it is written: then what is read
+//! has a schema of its own.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value};
+
+const ANSWERED: &str = "#/components/schemas/";
+/// Where references to what is read lead until all schemas are there.
+const REQUESTED: &str = "#/components/requested/";
+
+/// The schemas that were asked for, and those that they refer to.
+pub(crate) struct Schemas {
+    answered: SchemaGenerator,
+    requested: SchemaGenerator,
+}
+
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings = |path: &'static str| {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = path.into();
+                settings.meta_schema = None;
+            })
+        };
+        Self {
+            answered: settings(ANSWERED).for_serialize().into_generator(),
+            requested: settings(REQUESTED).for_deserialize().into_generator(),
+        }
+    }
+
+    /// The schema of what is written.
+    pub(super) fn answered<T: JsonSchema>(&mut self) -> Value {
+        self.answered.subschema_for::<T>().to_value()
+    }
+
+    /// The schema of what is read.
+    pub(super) fn requested<T: JsonSchema>(&mut self) -> Value {
+        self.requested.subschema_for::<T>().to_value()
+    }
+
+    /// The schema of what is read, never a reference.
+    pub(super) fn fields_of<T: JsonSchema>(&mut self) -> Value {
+        T::json_schema(&mut self.requested).to_value()
+    }
+
+    /// Puts the schemas into a document, and names those of its references.
+    pub(super) fn finish(mut self, document: &mut Value) {
+        let mut schemas = self.answered.take_definitions(true);
+        let requested = self.requested.take_definitions(true);
+        let own = other(&requested, &schemas);
+        let name = |name: &str| match own.contains(name) {
+            true => format!("{name}Input"),
+            false => name.to_owned(),
+        };
+        for (old, mut schema) in requested {
+            rename(&mut schema, &name);
+            schemas.insert(name(&old), schema);
+        }
+        rename(document, &name);
+        document["components"]["schemas"] = Value::Object(schemas);
+    }
+}
+
+/// The names of those that are read otherwise than written, or refer to such.
+fn other(requested: &Map<String, Value>, answered: &Map<String, Value>) -> BTreeSet<String> {
+    let mut others = BTreeSet::new();
+    loop {
+        let before = others.len();
+        for (name, schema) in requested {
+            let mut alike = schema.clone();
+            rename(&mut alike, &|name| match others.contains(name) {
+                true => format!("{name}Input"),
+                false => name.to_owned(),
+            });
+            if answered.get(name).is_some_and(|answered| *answered != alike) {
+                others.insert(name.clone());
+            }
+        }
+        if others.len() == before {
+            return others;
+        }
+    }
+}
+
+/// Names the references to what is read, and drops the default `null` of fields that may be absent but not `null`.
+fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("default").is_some_and(Value::is_null) {
+                fields.remove("default");
+            }
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if key == "$ref" => {
+                        if let Some(old) = text.strip_prefix(REQUESTED) {
+                            *text = format!("{ANSWERED}{}", name(old));
+                        }
+                    }
+                    value => rename(value, name),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| rename(value, name)),
+        _ => {}
+    }
+}

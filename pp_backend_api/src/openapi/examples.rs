@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 /// The token of a run.
-pub(crate) const RUN: &str = "AAAAAAAAAAcAAAABAAAAAaeXAmPle";
+pub(crate) const RUN: &str = "AQAAAAAAAAAHAAAAAQAAAAEZASqFKGUscAAA6mAAAAAAawrajwt0ZXh0LmNvdW50Mg5hcGkt\
+    THpFdUtwOFFIMiQwMWEyMjI2NS1iZjNjLTc3ODAtYjk1MS1jZDI5ZGVmNTMwZjA";
 
 /// The beginning of `/stream`.
 pub(crate) const STREAM: &str = "\
@@ -115,7 +116,7 @@ pub(crate) fn claims() -> Value {
         "kind": "text.count",
         "args": { "text": "to be or not to be" },
         "attempt": 1,
-        "idempotency_key": "0198c6f0-7d43-7c5e-8f4e-5a2d3b1c0e9f/1",
+        "idempotency_key": "text.count/0198c6f0-7d43-7c5e-8f4e-5a2d3b1c0e9f/1",
         "lease_until": 1_795_199_608,
     }] })
 }

@@ -29,6 +29,7 @@ PP is a work queue behind a REST API.
 - Every `GET` is answered to `HEAD` too. Another method is 405 with `Allow`, an unknown path 404.
 - Errors are problem details (RFC 9457). `code` is for programs and does not change; `detail` is for people and may.
 - A query parameter or a field of a body that is not described is refused. Answers may get further fields.
+- Whole numbers are written without a fraction: `2`, not `2.0`.
 - Times are Unix seconds. Durations are texts with a unit, as in `30s`; `1m 30s` is read too.
 - With `Idempotency-Key`, a request is executed once, and a repeated one gets the answer of the first.
 - Pages link to the next page with `Link: <…>; rel=\"next\"`.";

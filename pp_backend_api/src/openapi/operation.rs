@@ -184,7 +184,9 @@ impl<'d> Operation<'d> {
 
     /// The request may name versions. The answer added last has one.
     pub(crate) fn versioned(self) -> Self {
-        let operation = self.header("ETag").shared_parameters(&["If-Match", "If-None-Match"]);
+        let operation = self
+            .header("ETag")
+            .shared_parameters(&["If-Match", "If-None-Match-of-reads"]);
         operation.shared(&[412])
     }
 
@@ -280,7 +282,7 @@ impl<'d> Operation<'d> {
         let mut all: Vec<Value> = known
             .as_ref()
             .and_then(|known| {
-                content(known)["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                content(known)["schema"]["properties"]["code"]["enum"]
                     .as_array()
                     .cloned()
             })
@@ -413,13 +415,14 @@ fn path_parameters(schemas: &mut Schemas, path: &str) -> Vec<Value> {
 /// The headers of requests that several routes have.
 pub(super) fn parameters() -> Value {
     const TAG: &str = r#"(W/)?"[!#-~]*""#;
-    let parameter = |name: &str, text: &str, schema: Value| {
+    let named = |component: &str, name: &str, text: &str, schema: Value| {
         (
-            name.to_owned(),
+            component.to_owned(),
             json!({ "name": name, "in": "header", "description": text, "schema": schema }),
         )
     };
-    let tags = || json!({ "type": "string", "pattern": format!(r"^(\*|{TAG}(, {TAG})*)$") });
+    let parameter = |name: &str, text: &str, schema: Value| named(name, name, text, schema);
+    let tags = || json!({ "type": "string", "minLength": 1, "pattern": format!(r"^(\*|{TAG}(, {TAG})*)$") });
     let all = [
         parameter(
             "Idempotency-Key",
@@ -428,6 +431,12 @@ pub(super) fn parameters() -> Value {
         ),
         parameter("If-Match", "Only at one of these versions, as in `\"1\"`.", tags()),
         parameter("If-None-Match", "Only at none of these versions.", tags()),
+        named(
+            "If-None-Match-of-reads",
+            "If-None-Match",
+            "Versions that the client has: the answer is 304 if it is one of them. What is no list of tags is ignored.",
+            json!({ "type": "string" }),
+        ),
         parameter(
             "Last-Event-ID",
             "The id of an event of this stream: it continues after it.",

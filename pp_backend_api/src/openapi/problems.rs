@@ -140,7 +140,8 @@ pub(super) fn shared_response(status: u16) -> Option<Value> {
 
 /// An error with these codes.
 pub(super) fn response(schemas: &mut Schemas, status: u16, codes: &[&str], text: &str) -> Value {
-    let problem = schemas.answered::<Problem>();
+    let mut schema = schemas.answered::<Problem>();
+    schema["properties"] = json!({ "status": { "const": status }, "code": { "enum": codes } });
     let title = StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
@@ -162,10 +163,7 @@ pub(super) fn response(schemas: &mut Schemas, status: u16, codes: &[&str], text:
         "description": text,
         "headers": headers,
         "content": { Problem::CONTENT_TYPE: {
-            "schema": { "allOf": [
-                problem,
-                { "properties": { "status": { "const": status }, "code": { "enum": codes } } },
-            ] },
+            "schema": schema,
             "example": example,
         } },
     })

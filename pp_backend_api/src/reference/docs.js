@@ -146,8 +146,7 @@ function body(operation) {
 }
 
 function codes(answer) {
-  const problem = answer.content?.["application/problem+json"]?.schema?.allOf?.[1];
-  return problem ? (problem.properties.code.enum ?? []) : [];
+  return answer.content?.["application/problem+json"]?.schema?.properties?.code?.enum ?? [];
 }
 
 function answers(operation) {

@@ -135,14 +135,14 @@ fn run_script(means: &Means, packages: &[&str], log: &Path) -> Result<()> {
 }
 
 /// The folder of this user's installations: their lock and the last one's log.
-fn own_folder() -> Result<PathBuf> {
+pub(crate) fn own_folder() -> Result<PathBuf> {
     let folder = PathBuf::from("/var/tmp").join(format!("pp-testkit-{}", nix::unistd::geteuid()));
     folder::make(&folder, 0o700)?;
     Ok(folder)
 }
 
 /// Waits for other processes of this user that install. Across users apt's own lock does the same.
-fn take_turn(folder: &Path) -> Result<File> {
+pub(crate) fn take_turn(folder: &Path) -> Result<File> {
     let path = folder.join("install.lock");
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;

@@ -23,6 +23,7 @@ pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod proxy;
+pub mod python;
 pub mod servers;
 pub mod service;
 pub mod signals;

@@ -26,6 +26,8 @@ pub enum Program {
     LoadGenerator,
     /// Python 3.
     Python,
+    /// What makes an environment for packages of Python.
+    Venv,
     /// Node.js.
     Node,
     /// npm, which fetches packages for Node.js.
@@ -42,11 +44,12 @@ impl From<Kind> for Program {
 
 impl Program {
     /// What tests start themselves, beside servers.
-    pub const OF_TESTS: [Self; 7] = [
+    pub const OF_TESTS: [Self; 8] = [
         Self::Pooler,
         Self::Prometheus,
         Self::Browser,
         Self::Python,
+        Self::Venv,
         Self::Node,
         Self::Npm,
         Self::Psycopg,
@@ -61,6 +64,7 @@ impl Program {
             Self::Browser => "chromium",
             Self::LoadGenerator => "wrk",
             Self::Python => "python3",
+            Self::Venv => "python3-venv",
             Self::Node => "nodejs",
             Self::Npm => "npm",
             Self::Psycopg => "python3-psycopg2",
@@ -82,6 +86,7 @@ impl Program {
             Self::Python => executable("/usr/bin/python3")
                 .or_else(|| in_path("python3"))
                 .context("python3 is not installed"),
+            Self::Venv => ensurepip().context("the module ensurepip of python3 is not installed"),
             Self::Node => in_path("node").context("node is not installed"),
             Self::Npm => in_path("npm").context("npm is not installed"),
             Self::Psycopg => {
@@ -120,6 +125,16 @@ fn executable(path: impl AsRef<Path>) -> Option<PathBuf> {
     let path = path.as_ref();
     let metadata = path.metadata().ok()?;
     (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| path.to_path_buf())
+}
+
+/// Debian has the module in a package of its own; elsewhere it comes with Python.
+fn ensurepip() -> Option<PathBuf> {
+    let python = Program::Python.locate().ok()?;
+    let found = std::process::Command::new(&python)
+        .args(["-c", "import ensurepip"])
+        .output()
+        .ok()?;
+    found.status.success().then_some(python)
 }
 
 /// Debian keeps one folder per major version, outside of `PATH`.

@@ -15,6 +15,7 @@ mod load;
 mod makefile;
 pub(crate) mod metrics;
 mod on_servers;
+mod openapi;
 mod owners;
 mod page;
 mod ports;

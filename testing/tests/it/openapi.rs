@@ -1,0 +1,188 @@
+//! `/openapi.json` in the hands of others' tools: a validator, a tester that follows the document, and a generator of
+//! clients. They are Python packages of the versions in `openapi/requirements.txt`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pp_testkit::python;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::program::Process;
+use crate::standalone::Home;
+
+/// The seed of what the tester tries, and how many requests it makes up for each operation.
+const SEED: &str = "20261128";
+const EXAMPLES: &str = "10";
+
+/// The folder of the commands of the Python packages.
+fn tools() -> PathBuf {
+    python::packages(include_str!("openapi/requirements.txt")).unwrap()
+}
+
+/// A file beside this one.
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("it/openapi").join(name)
+}
+
+fn text(output: &Output) -> String {
+    let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    format!("{said}{errors}")
+}
+
+/// Runs a command that must succeed, and returns what it said.
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
+    text(&output)
+}
+
+/// A system in one process with two kinds, and a folder with its document.
+struct Described {
+    home: Home,
+    folder: TempDir,
+    _process: Process,
+}
+
+impl Described {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let home = Home::new();
+        let process = home.start_with(variables);
+        for (kind, schema) in [
+            (
+                "text.count",
+                json!({ "type": "object", "required": ["text"], "properties": { "text": { "$ref": "#/$defs/text" } },
+                "additionalProperties": false, "$defs": { "text": { "type": "string", "maxLength": 10 } } }),
+            ),
+            ("anything", Value::Null),
+        ] {
+            let mut declaration = json!({ "delivery": "pull" });
+            if !schema.is_null() {
+                declaration["args_schema"] = schema;
+                declaration["result_schema"] = json!({ "type": "integer" });
+            }
+            let path = format!("/kind/{kind}");
+            home.api
+                .try_json("PUT", &path, &declaration.to_string(), None)
+                .unwrap()
+                .with(200);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let document = home.api.get("/openapi.json");
+        fs::write(folder.path().join("openapi.json"), document.to_string()).unwrap();
+        Self {
+            home,
+            folder,
+            _process: process,
+        }
+    }
+
+    fn document(&self) -> PathBuf {
+        self.folder.path().join("openapi.json")
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.home.api.port)
+    }
+}
+
+#[test]
+fn the_document_is_openapi_and_has_the_kinds() {
+    let described = Described::start(&[]);
+    said(
+        Command::new(tools().join("python"))
+            .arg(own("validate.py"))
+            .arg(described.document()),
+    );
+    let document = described.home.api.get("/openapi.json");
+    let schemas = &document["components"]["schemas"];
+    let text = "#/components/schemas/kind.text.count.args/$defs/text";
+    assert_eq!(schemas["kind.text.count.args"]["properties"]["text"]["$ref"], text);
+    assert_eq!(schemas["kind.text.count.result"]["type"], "integer");
+    assert_eq!(
+        schemas["NewWork.text.count"]["properties"]["kind"]["const"],
+        "text.count"
+    );
+    assert_eq!(
+        schemas["NewWork.of_kind"]["properties"]["kind"]["enum"],
+        json!(["anything"])
+    );
+    let args = document["x-kinds"]["text.count"]["args"]["$ref"].as_str().unwrap();
+    assert_eq!(args, "#/components/schemas/kind.text.count.args");
+}
+
+/// Lets schemathesis test the API with all its checks.
+fn tested(described: &Described, more: &[&str]) {
+    let mut command = Command::new(tools().join("schemathesis"));
+    command
+        .current_dir(described.folder.path())
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("PYTHONPATH", own(""))
+        .arg("--config-file")
+        .arg(own("schemathesis.toml"))
+        .arg("run")
+        .arg(format!("{}/openapi.json", described.url()))
+        // Streams do not end; tests of their own read them.
+        .args(["--exclude-path-regex", "stream$"])
+        .args([
+            "--seed",
+            SEED,
+            "--max-examples",
+            EXAMPLES,
+            "--max-time",
+            "240",
+            "--request-timeout",
+            "20",
+        ])
+        .args([
+            "--generation-database",
+            "none",
+            "--no-shrink",
+            "--no-color",
+            "--continue-on-failure",
+            "--workers",
+            "1",
+        ])
+        .args(more);
+    let said = said(&mut command);
+    assert!(said.contains("No issues found") || said.contains(" passed"), "{said}");
+}
+
+#[test]
+fn the_api_does_what_the_document_says() {
+    // Without keys, also after one was made.
+    tested(&Described::start(&[("PP_AUTH", "off")]), &[]);
+}
+
+#[test]
+fn a_generated_client_runs_the_first_session() {
+    let described = Described::start(&[]);
+    let client = described.folder.path().join("client");
+    let generated = said(
+        Command::new(tools().join("openapi-python-client"))
+            .args(["generate", "--fail-on-warning", "--path"])
+            .arg(described.document())
+            .arg("--config")
+            .arg(own("client.yaml"))
+            .arg("--output-path")
+            .arg(&client),
+    );
+    assert!(!generated.contains("WARNING"), "{generated}");
+    let said = said(
+        Command::new(tools().join("python"))
+            .env("PYTHONPATH", &client)
+            .arg(own("first_session.py"))
+            .arg(described.url()),
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    let expected = [
+        "work/created 100",
+        "compute/start ",
+        "compute/stop ",
+        "compute/result 5050",
+        "404 not_found",
+        "result 5050",
+    ];
+    assert_eq!(lines, expected);
+}

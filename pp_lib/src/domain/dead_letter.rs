@@ -52,3 +52,28 @@ impl DeadLetter {
     /// Bytes of a body that are shown.
     pub const SHOWN_BYTES: usize = 1024;
 }
+
+/// The dead letters of one kind whose reasons begin with the same text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterGroup {
+    /// The kind.
+    pub kind: KindName,
+    /// The first [`Self::ERROR_CHARACTERS`] characters of their reasons.
+    pub error: String,
+    /// Their number.
+    pub letters: i64,
+    /// How many of them are messages that never became works.
+    pub messages: i64,
+    /// The Unix second of the oldest.
+    pub oldest_on: i64,
+    /// The Unix second of the newest.
+    pub newest_on: i64,
+}
+
+impl LetterGroup {
+    /// The number of characters by which reasons are compared.
+    pub const ERROR_CHARACTERS: usize = 200;
+
+    /// The number of letters, the newest, that are grouped.
+    pub const MOST_LETTERS: i64 = 100_000;
+}

@@ -29,7 +29,7 @@ pub use access::{
     WorksPerDay, WorksPerDayError,
 };
 pub use add_up_to::{AddUpTo, AddUpToError};
-pub use dead_letter::{DeadLetter, DeadLetterId};
+pub use dead_letter::{DeadLetter, DeadLetterId, LetterGroup};
 pub use demand::{DemandedRow, InvalidDemand, MessageId, MessageIdError, args_of_body, body_of_args};
 pub use event::{Event, Variable, value_of_args};
 pub use json::{Json, JsonError, JsonFault};
@@ -41,7 +41,7 @@ pub use run::Run;
 pub use signing_secret::{SigningSecret, SigningSecretError};
 #[cfg(feature = "openapi")]
 pub(crate) use schema::of_work;
-pub use stats::{ByOrigin, ByStatus, KindCounts, Latency, Rates, Stats};
+pub use stats::{ByOrigin, ByStatus, DoneOfKind, KindCounts, Latency, Rates, Seconds, Stats};
 pub use unique::{Unique, UniqueError};
 pub use web_url::{WebUrl, WebUrlError};
 pub(crate) use work::ShownWork;

@@ -87,6 +87,36 @@ pub struct Latency {
     pub p99: Option<f64>,
 }
 
+/// What was done in each of the last whole seconds, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// The first of them, as a Unix second.
+    pub from: i64,
+    /// The works done in each second: those of the kinds that did most, and of all others together.
+    pub done: Vec<DoneOfKind>,
+    /// Half of the works of each second took no longer, in milliseconds; null where the latency of none is known.
+    pub p50_ms: Vec<Option<f64>>,
+    /// 99 of 100 took no longer.
+    pub p99_ms: Vec<Option<f64>>,
+}
+
+impl Seconds {
+    /// The number of seconds.
+    pub const COUNT: i64 = 115;
+
+    /// The most kinds that are told apart.
+    pub const MOST_KINDS: usize = 8;
+}
+
+/// The works of a kind that were done in each second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneOfKind {
+    /// The kind; null for all kinds that are not told apart.
+    pub kind: Option<KindName>,
+    /// The number of works in each second.
+    pub per_second: Vec<i64>,
+}
+
 /// The counters, all of one moment. They count works that are there: what is deleted or purged is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]

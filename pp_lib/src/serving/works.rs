@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ByCode, Entry, Provisional};
 use crate::domain::{
-    ApiKeyId, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, MessageId, Origin, Principal, Stats, Work,
-    WorkCode, WorkId, WorksPerDay,
+    ApiKeyId, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, LetterGroup, MessageId, Origin, Principal,
+    Seconds, Stats, Work, WorkCode, WorkId, WorksPerDay,
 };
 use crate::serving::gate::Gate;
 use crate::serving::metrics;
@@ -51,11 +51,14 @@ struct Gates {
     ids: Gate,
     codes: Gate,
     searches: Gate,
+    counts: Gate,
     histories: Gate,
     letters: Gate,
+    groups: Gate,
     redrives: Gate,
     drops: Gate,
     stats_of_kinds: Gate,
+    seconds: Gate,
 }
 
 impl Works {
@@ -81,11 +84,14 @@ impl Works {
             retries: single("works: retry"),
             deletes: single("works: delete"),
             searches: single("works: search"),
+            counts: single("works: count"),
             histories: single("works: events"),
             letters: single("works: dead letters"),
+            groups: single("works: groups of dead letters"),
             redrives: single("works: redrive"),
             drops: single("works: drop dead letters"),
             stats_of_kinds: single("works: stats of a kind"),
+            seconds: single("works: seconds"),
         };
         let reader = Reader::new(store.clone(), cache, near, staleness);
         Self(Arc::new(Inner {
@@ -243,6 +249,13 @@ impl Works {
         self.0.gates.searches.run(searching).await
     }
 
+    /// The number of matching works, at most `most`.
+    pub async fn count_matching(&self, search: Search, most: u32) -> Result<u32, ActorError> {
+        let store = self.0.store.clone();
+        let counting = async move { store.count(&search, most).await };
+        self.0.gates.counts.run(counting).await
+    }
+
     /// The events of a work with ids above `after`, oldest first, or `None` for an unknown work.
     pub async fn events(&self, id: WorkId, after: i64, limit: u16) -> Result<Option<Vec<Event>>, ActorError> {
         let store = self.0.store.clone();
@@ -260,6 +273,13 @@ impl Works {
         let store = self.0.store.clone();
         let reading = async move { store.dead_letters(&filter, before, limit).await };
         self.0.gates.letters.run(reading).await
+    }
+
+    /// The dead letters by kind and beginning of their reason, the largest groups first.
+    pub async fn letter_groups(&self, kind: Option<KindName>, limit: u16) -> Result<Vec<LetterGroup>, ActorError> {
+        let store = self.0.store.clone();
+        let reading = async move { store.letter_groups(kind.as_ref(), limit).await };
+        self.0.gates.groups.run(reading).await
     }
 
     /// Redrives dead letters, or only counts those that would be redriven. Returns their number.
@@ -284,6 +304,13 @@ impl Works {
         let store = self.0.store.clone();
         let counting = async move { store.stats_of(&kind).await };
         self.0.gates.stats_of_kinds.run(counting).await
+    }
+
+    /// What was done in each of the last seconds.
+    pub async fn seconds(&self) -> Result<Seconds, ActorError> {
+        let store = self.0.store.clone();
+        let reading = async move { store.seconds().await };
+        self.0.gates.seconds.run(reading).await
     }
 }
 

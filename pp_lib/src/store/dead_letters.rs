@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::dispatch::DueAt;
 use super::error::Result;
-use crate::domain::{DeadLetter, DeadLetterId, KindName, MessageId, PART_BYTES, Principal};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, LetterGroup, MessageId, PART_BYTES, Principal};
 
 /// A message that never became a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,10 @@ pub trait DeadLetters: Send + Sync {
         before: Option<DeadLetterId>,
         limit: u16,
     ) -> Result<Vec<DeadLetter>>;
+
+    /// The newest [`LetterGroup::MOST_LETTERS`] letters, of this kind or of all, by kind and beginning of their reason. The
+    /// largest groups, at most `limit`, come first. Letters that wait to be sent again are left out.
+    async fn letter_groups(&self, kind: Option<&KindName>, limit: u16) -> Result<Vec<LetterGroup>>;
 
     /// Redrives letters. Works become pending, as their next generation and due at once, and lose their letters;
     /// messages become due for [`Self::claim_redriven`]. Returns their number. Letters whose work has moved on are

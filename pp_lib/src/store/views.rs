@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::works::Search;
-use crate::domain::{ByStatus, KindCounts, KindName, Latency, Origin, Rates, Stats, Status, Work};
+use crate::domain::{ByStatus, DoneOfKind, KindCounts, KindName, Latency, Origin, Rates, Seconds, Stats, Status, Work};
 
 /// The newest works, as many as the counters show.
 pub(super) fn newest(kind: Option<&KindName>) -> Search {
@@ -32,6 +32,9 @@ pub trait Views: Send + Sync {
 
     /// The counts of every kind that has works, in the order of their names. It reads the counters and no works.
     async fn kind_counts(&self) -> Result<Vec<KindCounts>>;
+
+    /// What was done in each of the last whole seconds, by the kinds that did most.
+    async fn seconds(&self) -> Result<Seconds>;
 
     /// Rolls the deltas up into the totals; returns the number of deltas. Writers do not wait for it, and several calls
     /// may run at once.
@@ -57,6 +60,62 @@ pub(super) struct Done {
     pub(super) bucket: Option<u8>,
     pub(super) over_1s: i64,
     pub(super) over_60s: i64,
+}
+
+/// The works of a kind that became done in a second. `None` stands for the kinds that are not told apart.
+#[derive(Clone, Debug)]
+pub(super) struct DoneBy {
+    pub(super) second: i64,
+    pub(super) kind: Option<KindName>,
+    pub(super) works: i64,
+}
+
+/// The works of a latency bucket that became done in a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DoneWithin {
+    pub(super) second: i64,
+    pub(super) bucket: Option<u8>,
+    pub(super) works: i64,
+}
+
+/// The seconds before `this` from what was read; `within` in the order of the buckets.
+pub(super) fn seconds(this: i64, by: Vec<DoneBy>, within: &[DoneWithin]) -> Seconds {
+    let from = this - Seconds::COUNT;
+    let place = |second: i64| usize::try_from(second - from).ok();
+    let none = || vec![0; usize::try_from(Seconds::COUNT).unwrap_or_default()];
+    let mut kinds: BTreeMap<Option<KindName>, Vec<i64>> = BTreeMap::new();
+    for DoneBy { second, kind, works } in by {
+        let done = kinds.entry(kind).or_insert_with(none);
+        if let Some(done) = place(second).and_then(|place| done.get_mut(place)) {
+            *done += works;
+        }
+    }
+    let mut done: Vec<DoneOfKind> = kinds
+        .into_iter()
+        .map(|(kind, per_second)| DoneOfKind { kind, per_second })
+        .collect();
+    // The kind that did most comes first, and the others last.
+    done.sort_by_key(|done| (done.kind.is_none(), -done.per_second.iter().sum::<i64>()));
+    let latency = |percent| {
+        let of = |second| {
+            let done = within.iter().filter(|done| done.second == second);
+            let done: Vec<Done> = done
+                .map(|done| Done {
+                    bucket: done.bucket,
+                    over_1s: 0,
+                    over_60s: done.works,
+                })
+                .collect();
+            percentile(&done, percent)
+        };
+        (from..this).map(of).collect()
+    };
+    Seconds {
+        from,
+        done,
+        p50_ms: latency(50),
+        p99_ms: latency(99),
+    }
 }
 
 /// The counters from what was read; `done` in the order of the buckets.

@@ -91,4 +91,7 @@ pub trait WorkRows: Send + Sync {
 
     /// The works that match, newest first. It stops once they have [`PAGE_BYTES`].
     async fn search(&self, search: &Search) -> Result<Vec<Work>>;
+
+    /// The number of works that match, at most `most`. The limit of the search does not matter.
+    async fn count(&self, search: &Search, most: u32) -> Result<u32>;
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
-    Position, Principal, Progress, SigningSecret, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
+    LetterGroup, Position, Principal, Progress, Seconds, SigningSecret, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
@@ -248,6 +248,7 @@ every_call! {
         ByIds by_ids(ids: &[WorkId]) -> Vec<Work>;
         ByCodes by_codes(codes: &[WorkCode]) -> Vec<Work>;
         Search search(search: &Search) -> Vec<Work>;
+        Count count(search: &Search, most: u32) -> u32;
     }
     WorkChanges {
         Update update(by: &Principal, id: WorkId, args: &Json, version: Option<i64>, pause: Duration) -> Changed<Work>;
@@ -299,6 +300,7 @@ every_call! {
     DeadLetters {
         AddDeadLetters add_dead_letters(messages: &[DeadMessage]) -> ();
         ReadDeadLetters dead_letters(filter: &LetterFilter, before: Option<DeadLetterId>, limit: u16) -> Vec<DeadLetter>;
+        LetterGroups letter_groups(kind: Option<&KindName>, limit: u16) -> Vec<LetterGroup>;
         Redrive redrive(by: &Principal, which: &Selection) -> u64;
         CountRedrivable count_redrivable(which: &Selection) -> u64;
         CountLetters count_letters(which: &Selection) -> u64;
@@ -339,6 +341,7 @@ every_call! {
     Views {
         ReadStats stats(kind: Option<&KindName>) -> Stats;
         CountKinds kind_counts() -> Vec<KindCounts>;
+        ReadSeconds seconds() -> Seconds;
         RollUp roll_up() -> u64;
         Rebuild rebuild() -> ();
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Actor, ActorError};
 use crate::domain::{
-    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, PART_BYTES, Principal, Stats, Unique, Work, WorkCode,
-    WorkId, is_full, parts,
+    CreatedWork, DeadLetter, DeadLetterId, Event, Json, KindName, LetterGroup, PART_BYTES, Principal, Seconds, Stats,
+    Unique, Work, WorkCode, WorkId, is_full, parts,
 };
 use crate::feed::AnyFeed;
 use crate::log_repeated;
@@ -223,6 +223,10 @@ impl StoreHandle {
         logged("store: search", self.store.search(search).await)
     }
 
+    pub(in crate::serving) async fn count(&self, search: &Search, most: u32) -> Result<u32, ActorError> {
+        logged("store: count", self.store.count(search, most).await)
+    }
+
     pub(in crate::serving) async fn events(
         &self,
         id: WorkId,
@@ -240,6 +244,15 @@ impl StoreHandle {
     ) -> Result<Vec<DeadLetter>, ActorError> {
         let letters = self.store.dead_letters(filter, before, limit).await;
         logged("store: dead letters", letters)
+    }
+
+    pub(in crate::serving) async fn letter_groups(
+        &self,
+        kind: Option<&KindName>,
+        limit: u16,
+    ) -> Result<Vec<LetterGroup>, ActorError> {
+        let groups = self.store.letter_groups(kind, limit).await;
+        logged("store: groups of dead letters", groups)
     }
 
     /// Redrives letters, or counts those that would be. Returns their number.
@@ -300,6 +313,11 @@ impl StoreHandle {
     /// The counters of one kind.
     pub(in crate::serving) async fn stats_of(&self, kind: &KindName) -> Result<Stats, ActorError> {
         logged("store: stats of a kind", self.store.stats(Some(kind)).await)
+    }
+
+    /// What was done in each of the last seconds.
+    pub(in crate::serving) async fn seconds(&self) -> Result<Seconds, ActorError> {
+        logged("store: seconds", self.store.seconds().await)
     }
 
     /// Makes a change that may make works due, and pokes the feed.

@@ -17,7 +17,7 @@ use super::rows::{
     Count, column, from_unix_microseconds, microseconds, parsed, unix_microseconds, unix_seconds, without_nul,
 };
 use super::work_changes::is_unique_held;
-use crate::domain::{DeadLetter, DeadLetterId, KindName, Principal, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, LetterGroup, Principal, WorkId};
 use crate::store::access::details_of;
 use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
@@ -71,6 +71,37 @@ impl LetterRow {
             demanded_on: self.demanded_on.map(unix_seconds),
             created_on: unix_seconds(self.created_on),
             redriven: self.redriven,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct GroupRow {
+    #[diesel(sql_type = BigInt)]
+    newest_id: i64,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    error: String,
+    #[diesel(sql_type = BigInt)]
+    letters: i64,
+    #[diesel(sql_type = BigInt)]
+    messages: i64,
+    #[diesel(sql_type = Timestamptz)]
+    oldest_on: PgTimestamp,
+    #[diesel(sql_type = Timestamptz)]
+    newest_on: PgTimestamp,
+}
+
+impl GroupRow {
+    fn into_group(self) -> std::result::Result<LetterGroup, Failure> {
+        Ok(LetterGroup {
+            kind: parsed(self.newest_id, self.kind.parse())?,
+            error: self.error,
+            letters: self.letters,
+            messages: self.messages,
+            oldest_on: unix_seconds(self.oldest_on),
+            newest_on: unix_seconds(self.newest_on),
         })
     }
 }
@@ -160,6 +191,30 @@ impl DeadLetters for PostgresStore {
                 .bind::<BigInt, _>(i64::from(limit))
                 .load(connection)?;
             rows.into_iter().map(LetterRow::into_letter).collect()
+        })
+        .await
+    }
+
+    async fn letter_groups(&self, kind: Option<&KindName>, limit: u16) -> Result<Vec<LetterGroup>> {
+        let kind = kind.cloned();
+        let sql = format!(
+            "SELECT max(id) AS newest_id, kind, error, count(*) AS letters,
+                count(*) FILTER (WHERE work_id IS NULL) AS messages,
+                min(created_on) AS oldest_on, max(created_on) AS newest_on
+            FROM (
+                SELECT id, kind, left(reason, {}) AS error, work_id, created_on FROM dead_letters
+                WHERE due_at IS NULL AND ($1 IS NULL OR kind = $1) ORDER BY id DESC LIMIT {}
+            ) AS letter
+            GROUP BY kind, error ORDER BY letters DESC, newest_on DESC, kind, error LIMIT $2",
+            LetterGroup::ERROR_CHARACTERS,
+            LetterGroup::MOST_LETTERS
+        );
+        self.run(move |connection| {
+            let rows: Vec<GroupRow> = sql_query(&sql)
+                .bind::<Nullable<Text>, _>(kind.as_ref().map(KindName::as_str))
+                .bind::<BigInt, _>(i64::from(limit))
+                .load(connection)?;
+            rows.into_iter().map(GroupRow::into_group).collect()
         })
         .await
     }

@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 
 use super::failure::Failure;
-use super::rows::{WORK, WorkRow, from_unix_seconds, works, works_within};
+use super::rows::{Count, WORK, WorkRow, from_unix_seconds, works, works_within};
 use crate::domain::{Origin, PAGE_BYTES, Status, Work};
 use crate::store::Search;
 use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
@@ -37,13 +37,44 @@ pub(super) fn within(connection: &mut PgConnection, search: &Search) -> Result<V
         return Ok(Vec::new());
     };
     connection.batch_execute(WALK)?;
+    let (since, place) = begin(connection, search, &plan)?;
+    let (sql, values) = found(search, &plan, since, place, WORK, search.limit.into());
+    let rows: Vec<WorkRow> =
+        statement(works_within(PAGE_BYTES, &sql, "ORDER BY place DESC"), values).load(connection)?;
+    works(rows)
+}
+
+/// The number of works that match, at most `most`.
+pub(super) fn count(connection: &mut PgConnection, search: &Search, most: u32) -> Result<u32, Failure> {
+    let Some(plan) = search.plan() else {
+        return Ok(0);
+    };
+    connection.transaction(|connection| {
+        connection.batch_execute(WALK)?;
+        let (since, place) = begin(connection, search, &plan)?;
+        let (sql, values) = found(search, &plan, since, place, "id", most.into());
+        let counted: Count =
+            statement(format!("SELECT count(*) AS count FROM ({sql}) AS found"), values).get_result(connection)?;
+        Ok(u32::try_from(counted.count).unwrap_or(most))
+    })
+}
+
+/// The moment in the store's type, and the works around it.
+fn begin(
+    connection: &mut PgConnection,
+    search: &Search,
+    plan: &SearchPlan,
+) -> QueryResult<(Option<PgTimestamp>, Since)> {
     let since = search.since.map(from_unix_seconds);
     let place = match since {
         Some(since) if !plan.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let rows: Vec<WorkRow> = statement(search, &plan, since, place).load(connection)?;
-    works(rows)
+    Ok((since, place))
+}
+
+fn statement(sql: String, values: Vec<Value>) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+    values.into_iter().fold(sql_query(sql).into_boxed::<Pg>(), Value::bind)
 }
 
 /// The ids of works around that moment.
@@ -58,15 +89,18 @@ fn around(connection: &mut PgConnection, since: PgTimestamp) -> QueryResult<Sinc
     Ok(Since::of(around.later, &around.before))
 }
 
-/// The text names statuses and origins, so that partial indexes fit; everything a user typed is bound.
-fn statement(
+/// The works that match, newest first, at most `limit`, with these columns. The text names statuses and origins, so that
+/// partial indexes fit; everything a user typed is bound.
+fn found(
     search: &Search,
     plan: &SearchPlan,
     since: Option<PgTimestamp>,
     place: Since,
-) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+    columns: &str,
+    limit: i64,
+) -> (String, Vec<Value>) {
     let mut conditions = Conditions::new('$');
-    let limit = conditions.bind(Value::Number(i64::from(search.limit)));
+    let limit = conditions.bind(Value::Number(limit));
     if let Some((from, to)) = &plan.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
@@ -87,7 +121,7 @@ fn statement(
         Since::From(id) => conditions.and("id + 0 >=", Value::Number(id)),
     }
     let Conditions { text, values, .. } = conditions;
-    let select = format!("SELECT {WORK}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
+    let select = format!("SELECT {columns}, id + 0 AS place FROM works WHERE deleted_on IS NULL{text}");
     let sql = if read_all {
         // As text, so that no index by status is taken for one that fits better.
         let kinds = plan.kinds_in_sql();
@@ -105,8 +139,7 @@ fn statement(
             }
         }
     };
-    let sql = works_within(PAGE_BYTES, &sql, "ORDER BY place DESC");
-    values.into_iter().fold(sql_query(sql).into_boxed::<Pg>(), Value::bind)
+    (sql, values)
 }
 
 enum Value {

@@ -11,8 +11,8 @@ use super::failure::Failure;
 use super::search;
 use super::session::at_one_moment;
 use super::{PostgresStore, panicked};
-use crate::domain::{KindCounts, KindName, Origin, Stats};
-use crate::store::views::{Count, Done, assembled, by_kind, newest};
+use crate::domain::{KindCounts, KindName, Origin, Seconds, Stats};
+use crate::store::views::{Count, Done, DoneBy, DoneWithin, assembled, by_kind, newest, seconds};
 use crate::store::{Result, StoreError, Views};
 
 /// Deltas that one statement changes: few enough to finish well within the statement timeout.
@@ -101,6 +101,53 @@ impl DoneRow {
     }
 }
 
+#[derive(QueryableByName)]
+struct This {
+    #[diesel(sql_type = BigInt)]
+    this: i64,
+}
+
+#[derive(QueryableByName)]
+struct DoneByRow {
+    #[diesel(sql_type = BigInt)]
+    second: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl DoneByRow {
+    fn into_done(self) -> std::result::Result<DoneBy, Failure> {
+        let unknown = |_| Failure::Unreadable("the counters are not ones that this program writes".to_owned());
+        Ok(DoneBy {
+            second: self.second,
+            kind: self.kind.map(|kind| kind.parse().map_err(unknown)).transpose()?,
+            works: self.works,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct DoneWithinRow {
+    #[diesel(sql_type = BigInt)]
+    second: i64,
+    #[diesel(sql_type = SmallInt)]
+    latency: i16,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl DoneWithinRow {
+    fn into_done(self) -> DoneWithin {
+        DoneWithin {
+            second: self.second,
+            bucket: u8::try_from(self.latency).ok(),
+            works: self.works,
+        }
+    }
+}
+
 #[async_trait]
 impl Views for PostgresStore {
     async fn stats(&self, kind: Option<&KindName>) -> Result<Stats> {
@@ -123,6 +170,10 @@ impl Views for PostgresStore {
 
     async fn kind_counts(&self) -> Result<Vec<KindCounts>> {
         self.run(|connection| Ok(by_kind(counts(connection, None)?))).await
+    }
+
+    async fn seconds(&self) -> Result<Seconds> {
+        self.run(|connection| at_one_moment(connection, done_in_seconds)).await
     }
 
     async fn roll_up(&self) -> Result<u64> {
@@ -190,6 +241,41 @@ fn done(connection: &mut PgConnection, kind: Option<&KindName>) -> std::result::
     .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
+}
+
+fn done_in_seconds(connection: &mut PgConnection) -> std::result::Result<Seconds, Failure> {
+    let This { this } = sql_query("SELECT floor(date_part('epoch', now()))::bigint AS this").get_result(connection)?;
+    let done = format!(
+        "done AS (
+            SELECT second, kind, latency, works FROM (
+                SELECT second, kind, latency, works FROM stat_seconds
+                UNION ALL
+                SELECT floor(date_part('epoch', recorded_on))::bigint, kind, coalesce(latency, -1::smallint), works
+                FROM stat_deltas WHERE status = 'done'
+            ) AS finished WHERE second BETWEEN $1 - {} AND $1 - 1
+        )",
+        Seconds::COUNT
+    );
+    let by: Vec<DoneByRow> = sql_query(format!(
+        "WITH {done}, most AS (SELECT kind FROM done GROUP BY kind ORDER BY sum(works) DESC, kind LIMIT {})
+        SELECT second, most.kind, sum(works)::bigint AS works FROM done LEFT JOIN most ON most.kind = done.kind
+        GROUP BY second, most.kind",
+        Seconds::MOST_KINDS
+    ))
+    .bind::<BigInt, _>(this)
+    .load(connection)?;
+    let within: Vec<DoneWithinRow> = sql_query(format!(
+        "WITH {done}
+        SELECT second, latency, sum(works)::bigint AS works FROM done GROUP BY second, latency ORDER BY latency"
+    ))
+    .bind::<BigInt, _>(this)
+    .load(connection)?;
+    let by: Vec<DoneBy> = by
+        .into_iter()
+        .map(DoneByRow::into_done)
+        .collect::<std::result::Result<_, Failure>>()?;
+    let within: Vec<DoneWithin> = within.into_iter().map(DoneWithinRow::into_done).collect();
+    Ok(seconds(this, by, &within))
 }
 
 /// A pending work is never a deleted one.

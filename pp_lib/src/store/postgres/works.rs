@@ -89,6 +89,12 @@ impl WorkRows for PostgresStore {
         let search = search.clone();
         self.run(move |connection| search::search(connection, &search)).await
     }
+
+    async fn count(&self, search: &Search, most: u32) -> Result<u32> {
+        let search = search.clone();
+        self.run(move |connection| search::count(connection, &search, most))
+            .await
+    }
 }
 
 /// So few works have not more than [`PART_BYTES`], whatever they are.

@@ -12,7 +12,7 @@ use super::SqliteStore;
 use super::audit;
 use super::deltas::{self, Moved};
 use super::rows::{Count, NOW, insert_events, json_rows, millis, parsed, unix_seconds};
-use crate::domain::{DeadLetter, DeadLetterId, Principal, Status, Variable, WorkId};
+use crate::domain::{DeadLetter, DeadLetterId, KindName, LetterGroup, Principal, Status, Variable, WorkId};
 use crate::store::access::details_of;
 use crate::store::{DeadLetters, DeadMessage, DueAt, LetterFilter, REDRIVEN_BYTES, Redriven, Result, Selection};
 
@@ -60,6 +60,35 @@ impl LetterRow {
             demanded_on: self.demanded_on.map(unix_seconds),
             created_on: unix_seconds(self.created_on),
             redriven: self.redriven,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct GroupRow {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    error: String,
+    #[diesel(sql_type = BigInt)]
+    letters: i64,
+    #[diesel(sql_type = BigInt)]
+    messages: i64,
+    #[diesel(sql_type = BigInt)]
+    oldest_on: i64,
+    #[diesel(sql_type = BigInt)]
+    newest_on: i64,
+}
+
+impl GroupRow {
+    fn into_group(self) -> QueryResult<LetterGroup> {
+        Ok(LetterGroup {
+            kind: parsed("kind", self.kind.parse())?,
+            error: self.error,
+            letters: self.letters,
+            messages: self.messages,
+            oldest_on: unix_seconds(self.oldest_on),
+            newest_on: unix_seconds(self.newest_on),
         })
     }
 }
@@ -135,6 +164,26 @@ impl DeadLetters for SqliteStore {
             .bind::<Integer, _>(i32::from(limit))
             .load(connection)?;
             rows.into_iter().map(LetterRow::into_letter).collect()
+        })
+        .await
+    }
+
+    async fn letter_groups(&self, kind: Option<&KindName>, limit: u16) -> Result<Vec<LetterGroup>> {
+        let kind = kind.cloned();
+        self.read(move |connection| {
+            let rows: Vec<GroupRow> = sql_query(format!(
+                "SELECT kind, error, count(*) AS letters, sum(work_id IS NULL) AS messages,
+                        min(created_on) AS oldest_on, max(created_on) AS newest_on
+                 FROM (SELECT kind, substr(reason, 1, {}) AS error, work_id, created_on FROM dead_letters
+                     WHERE due_at IS NULL AND (?1 IS NULL OR kind = ?1) ORDER BY id DESC LIMIT {})
+                 GROUP BY kind, error ORDER BY letters DESC, newest_on DESC, kind, error LIMIT ?2",
+                LetterGroup::ERROR_CHARACTERS,
+                LetterGroup::MOST_LETTERS
+            ))
+            .bind::<Nullable<Text>, _>(kind.as_ref().map(KindName::as_str))
+            .bind::<Integer, _>(i32::from(limit))
+            .load(connection)?;
+            rows.into_iter().map(GroupRow::into_group).collect()
         })
         .await
     }

@@ -6,7 +6,7 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use serde_json::json;
 
-use super::rows::{Id, WORK, WorkRow, json_rows, load_within};
+use super::rows::{Count, Id, WORK, WorkRow, json_rows, load_within};
 use crate::domain::{PAGE_BYTES, Status, Work};
 use crate::store::Search;
 use crate::store::searching::{AROUND, Conditions, SearchPlan, Since};
@@ -16,14 +16,32 @@ pub(super) fn search(connection: &mut SqliteConnection, search: &Search) -> Quer
     let Some(plan) = search.plan() else {
         return Ok(Vec::new());
     };
+    let (since, place) = begin(connection, search, &plan)?;
+    let statement = statement(text(search, &plan, since, place));
+    let rows = load_within(connection, statement, PAGE_BYTES, WorkRow::bytes)?;
+    rows.into_iter().map(WorkRow::into_work).collect()
+}
+
+/// The number of works that match, at most `most`.
+pub(super) fn count(connection: &mut SqliteConnection, search: &Search, most: u32) -> QueryResult<u32> {
+    let Some(plan) = search.plan() else {
+        return Ok(0);
+    };
+    let (since, place) = begin(connection, search, &plan)?;
+    let (found, values) = found(search, &plan, since, place, most.into());
+    let counted: Count =
+        statement((format!("SELECT count(*) AS count FROM ({found})"), values)).get_result(connection)?;
+    Ok(u32::try_from(counted.count).unwrap_or(most))
+}
+
+/// The moment in the store's unit, and the works around it.
+fn begin(connection: &mut SqliteConnection, search: &Search, plan: &SearchPlan) -> QueryResult<(Option<i64>, Since)> {
     let since = search.since.map(|since| since.saturating_mul(1000));
     let place = match since {
         Some(since) if !plan.by_code => around(connection, since)?,
         _ => Since::Any,
     };
-    let statement = statement(search, &plan, since, place);
-    let rows = load_within(connection, statement, PAGE_BYTES, WorkRow::bytes)?;
-    rows.into_iter().map(WorkRow::into_work).collect()
+    Ok((since, place))
 }
 
 /// The ids of works around that moment.
@@ -41,27 +59,27 @@ fn around(connection: &mut SqliteConnection, since: i64) -> QueryResult<Since> {
     Ok(Since::of(later, &ids("<", "DESC", i32::from(AROUND))?))
 }
 
-/// The index of each walk is named: SQLite knows nothing of how the rows are spread, and would else guess. Rows are read
-/// only where a condition needs them, and those that are shown.
-fn statement(
-    search: &Search,
-    plan: &SearchPlan,
-    since: Option<i64>,
-    place: Since,
-) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
-    let (sql, values) = text(search, plan, since, place);
+fn statement((sql, values): (String, Vec<Value>)) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
     values
         .into_iter()
         .fold(sql_query(sql).into_boxed::<Sqlite>(), Value::bind)
 }
 
-/// Its text, and the values in the order of its parameters.
+/// The text of a search, and the values in the order of its parameters.
 fn text(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since) -> (String, Vec<Value>) {
+    let (found, values) = found(search, plan, since, place, search.limit.into());
+    let sql = format!("SELECT {WORK} FROM works WHERE id IN ({found}) ORDER BY id DESC");
+    (sql, values)
+}
+
+/// The ids of the works that match, at most `limit`. The index of each walk is named: SQLite knows nothing of how the
+/// rows are spread, and would else guess. Rows are read only where a condition needs them.
+fn found(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since, limit: i64) -> (String, Vec<Value>) {
     let read_all = plan.by_code || matches!(place, Since::Few(_));
     // Behind a plus a column is no reason to choose its index.
     let plus = if read_all { "+" } else { "" };
     let mut conditions = Conditions::new('?');
-    let limit = conditions.bind(Value::Number(i64::from(search.limit)));
+    let limit = conditions.bind(Value::Number(limit));
     if let Some((from, to)) = &plan.codes {
         conditions.and("work_code >=", Value::Text(from.clone()));
         conditions.and("work_code <", Value::Text(to.clone()));
@@ -93,8 +111,7 @@ fn text(search: &Search, plan: &SearchPlan, since: Option<i64>, place: Since) ->
     } else {
         format!("{} ORDER BY id DESC", walks(search, plan, &text, &limit))
     };
-    let sql = format!("SELECT {WORK} FROM works WHERE id IN ({found} LIMIT {limit}) ORDER BY id DESC");
-    (sql, values)
+    (format!("{found} LIMIT {limit}"), values)
 }
 
 enum Value {

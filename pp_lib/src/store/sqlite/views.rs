@@ -7,8 +7,8 @@ use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sq
 
 use super::rows::{NOW, parsed};
 use super::{SqliteStore, search};
-use crate::domain::{KindCounts, KindName, Origin, Stats};
-use crate::store::views::{Count, Done, assembled, by_kind, newest};
+use crate::domain::{KindCounts, KindName, Origin, Seconds, Stats};
+use crate::store::views::{Count, Done, DoneBy, DoneWithin, assembled, by_kind, newest, seconds};
 use crate::store::{Result, Views};
 
 /// The deltas as rows of the totals.
@@ -69,6 +69,52 @@ impl DoneRow {
     }
 }
 
+#[derive(QueryableByName)]
+struct This {
+    #[diesel(sql_type = BigInt)]
+    this: i64,
+}
+
+#[derive(QueryableByName)]
+struct DoneByRow {
+    #[diesel(sql_type = BigInt)]
+    second: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl DoneByRow {
+    fn into_done(self) -> QueryResult<DoneBy> {
+        Ok(DoneBy {
+            second: self.second,
+            kind: self.kind.map(|kind| parsed("kind", kind.parse())).transpose()?,
+            works: self.works,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct DoneWithinRow {
+    #[diesel(sql_type = BigInt)]
+    second: i64,
+    #[diesel(sql_type = Integer)]
+    latency: i32,
+    #[diesel(sql_type = BigInt)]
+    works: i64,
+}
+
+impl DoneWithinRow {
+    fn into_done(self) -> DoneWithin {
+        DoneWithin {
+            second: self.second,
+            bucket: u8::try_from(self.latency).ok(),
+            works: self.works,
+        }
+    }
+}
+
 #[async_trait]
 impl Views for SqliteStore {
     async fn stats(&self, kind: Option<&KindName>) -> Result<Stats> {
@@ -91,6 +137,10 @@ impl Views for SqliteStore {
 
     async fn kind_counts(&self) -> Result<Vec<KindCounts>> {
         self.read(|connection| Ok(by_kind(counts(connection, None)?))).await
+    }
+
+    async fn seconds(&self) -> Result<Seconds> {
+        self.read(|connection| connection.transaction(done_in_seconds)).await
     }
 
     async fn roll_up(&self) -> Result<u64> {
@@ -156,6 +206,32 @@ fn done(connection: &mut SqliteConnection, kind: Option<&KindName>) -> QueryResu
     .bind::<Nullable<Text>, _>(kind.map(KindName::as_str))
     .load(connection)?;
     Ok(rows.into_iter().map(DoneRow::into_done).collect())
+}
+
+fn done_in_seconds(connection: &mut SqliteConnection) -> QueryResult<Seconds> {
+    let This { this } = sql_query(format!("SELECT {NOW} / 1000 AS this")).get_result(connection)?;
+    let done = format!(
+        "done AS (SELECT second, kind, latency, works FROM (
+             SELECT second, kind, latency, works FROM stat_seconds UNION ALL {FINISHED})
+         WHERE second BETWEEN ?1 - {} AND ?1 - 1)",
+        Seconds::COUNT
+    );
+    let by: Vec<DoneByRow> = sql_query(format!(
+        "WITH {done}, most AS (SELECT kind FROM done GROUP BY kind ORDER BY sum(works) DESC, kind LIMIT {})
+         SELECT second, most.kind, sum(works) AS works FROM done LEFT JOIN most ON most.kind = done.kind
+         GROUP BY second, most.kind",
+        Seconds::MOST_KINDS
+    ))
+    .bind::<BigInt, _>(this)
+    .load(connection)?;
+    let within: Vec<DoneWithinRow> = sql_query(format!(
+        "WITH {done} SELECT second, latency, sum(works) AS works FROM done GROUP BY second, latency ORDER BY latency"
+    ))
+    .bind::<BigInt, _>(this)
+    .load(connection)?;
+    let by: Vec<DoneBy> = by.into_iter().map(DoneByRow::into_done).collect::<QueryResult<_>>()?;
+    let within: Vec<DoneWithin> = within.into_iter().map(DoneWithinRow::into_done).collect();
+    Ok(seconds(this, by, &within))
 }
 
 /// A pending work is never a deleted one.

@@ -83,6 +83,12 @@ impl WorkRows for SqliteStore {
         let wanted = search.clone();
         self.read(move |connection| search::search(connection, &wanted)).await
     }
+
+    async fn count(&self, search: &Search, most: u32) -> Result<u32> {
+        let wanted = search.clone();
+        self.read(move |connection| search::count(connection, &wanted, most))
+            .await
+    }
 }
 
 fn read_by(connection: &mut SqliteConnection, column: &str, keys: String) -> QueryResult<Vec<Work>> {

@@ -30,14 +30,7 @@ pub(crate) fn versioned(
     tag: String,
     source: Source,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some(wanted) = Tags::of(request, IF_MATCH)?
-        && !wanted.any(Tag::is_strong, &tag)
-    {
-        return Err(ApiError::precondition_failed());
-    }
-    // An unreadable list names no tag.
-    let known = Tags::of(request, IF_NONE_MATCH).ok().flatten();
-    let is_known = known.is_some_and(|known| known.any(Tag::is_any, &tag));
+    let is_known = is_known(request, &tag)?;
     let mut response = match is_known {
         true => HttpResponse::NotModified(),
         false => HttpResponse::Ok(),
@@ -50,6 +43,18 @@ pub(crate) fn versioned(
         true => Ok(response.finish()),
         false => answer::send_json(budget, response, body),
     }
+}
+
+/// True if the client has the representation with this tag. The error is 412, if it wants another one.
+pub(crate) fn is_known(request: &HttpRequest, tag: &str) -> Result<bool, ApiError> {
+    if let Some(wanted) = Tags::of(request, IF_MATCH)?
+        && !wanted.any(Tag::is_strong, tag)
+    {
+        return Err(ApiError::precondition_failed());
+    }
+    // An unreadable list names no tag.
+    let known = Tags::of(request, IF_NONE_MATCH).ok().flatten();
+    Ok(known.is_some_and(|known| known.any(Tag::is_any, tag)))
 }
 
 /// The source in the terms of RFC 9211.

@@ -245,6 +245,12 @@ impl<'d> Operation<'d> {
         operation.header("Content-Security-Policy").header("Referrer-Policy")
     }
 
+    /// Where a browser asks, the answer with status 200 is a page.
+    pub(crate) fn or_page(mut self) -> Self {
+        self.responses["200"]["content"]["text/html"] = json!({ "schema": { "type": "string" } });
+        self.header("Vary").header("ETag").header("Content-Security-Policy").header("Referrer-Policy")
+    }
+
     /// A stream of server-sent events, with its first lines.
     pub(crate) fn stream(self, text: &str, example: &str) -> Self {
         let content = json!({ "text/event-stream": { "schema": { "type": "string" }, "example": example } });
@@ -359,7 +365,7 @@ impl<'d> Operation<'d> {
                 operation = operation.header("ETag").header("Cache-Status");
             }
         }
-        let mut parameters = path_parameters(operation.schemas, entry.paths[0]);
+        let mut parameters = path_parameters(operation.schemas, &entry.path());
         parameters.append(&mut operation.parameters);
         let mut object = json!({
             "operationId": operation.id,
@@ -405,6 +411,7 @@ fn path_parameters(schemas: &mut Schemas, path: &str) -> Vec<Value> {
                 ("id", _) => (schemas.requested::<WorkId>(), "The id of a work."),
                 ("code", _) => (schemas.requested::<WorkCode>(), "The code of a work."),
                 ("name", _) => (schemas.requested::<KindName>(), "The name of a kind."),
+                ("file", _) => (json!({ "type": "string", "minLength": 1 }), "The path of a file."),
                 _ => (json!({ "type": "string" }), ""),
             };
             json!({ "name": name, "in": "path", "required": true, "description": text, "schema": schema })

@@ -1,7 +1,7 @@
-//! `/deadletter`: lists dead letters in pages, and runs or drops them by number, by kind and error, or all together.
+//! `/deadletter`: lists dead letters in pages or by kind and error, and runs or drops them by number, by kind and error, or all together.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pp_lib::domain::{DeadLetter, DeadLetterId, KindName};
+use pp_lib::domain::{DeadLetter, DeadLetterId, KindName, LetterGroup};
 use pp_lib::store::{LetterFilter, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use crate::{Api, answer, idempotent};
 
 /// The default number of letters on a page.
 const USUAL_PAGE: u16 = 50;
+/// The default number of groups.
+const USUAL_GROUPS: u16 = 100;
 /// The maximum number of letters in one request.
 const MOST_IDS: usize = 1000;
 
@@ -37,6 +39,18 @@ struct Page {
     /// The beginning of their reason.
     #[schemars(with = "String", length(min = 1), regex(pattern = r"^[^\x00]+$"))]
     error: Option<String>,
+}
+
+/// The query parameters of the groups.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Groups {
+    /// Their kind.
+    #[schemars(with = "KindName")]
+    kind: Option<String>,
+    /// The most groups.
+    #[schemars(with = "u16", range(min = 1, max = query::MAX_PAGE), extend("default" = USUAL_GROUPS))]
+    limit: Option<String>,
 }
 
 /// The query parameters that select letters.
@@ -98,6 +112,15 @@ pub(super) async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
         |_| 0,
         |last| format!("{}?{}", request.path(), next_query(&filter, limit, last.id)),
     )
+}
+
+/// The letters by kind and beginning of their error, the largest groups first.
+pub(super) async fn groups(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let Groups { kind, limit } = query::parse(&request)?;
+    let kind = kind.as_deref().map(query::kind).transpose()?;
+    let limit = query::limit(limit.as_deref(), USUAL_GROUPS)?;
+    let groups = api.ask(api.works.letter_groups(kind, limit)).await?;
+    answer::send_json(&api.answers, HttpResponse::Ok(), &groups)
 }
 
 /// The same query, continuing after this page.
@@ -207,6 +230,18 @@ pub(super) fn list_operation(operation: Operation<'_>) -> Operation<'_> {
         .named("list_dead_letters", Tag::DeadLetters)
         .query::<Page>()
         .array::<DeadLetter>("The letters, newest first.", true, [examples::letter()])
+}
+
+/// Describes `GET /deadletter/group`.
+pub(super) fn groups_operation(operation: Operation<'_>) -> Operation<'_> {
+    let group = json!({
+        "kind": "user.mail", "error": "no such address", "letters": 3, "messages": 0,
+        "oldest_on": 1_795_199_000, "newest_on": 1_795_199_608,
+    });
+    operation
+        .named("group_dead_letters", Tag::DeadLetters)
+        .query::<Groups>()
+        .array::<LetterGroup>("The groups, the largest first.", false, [group])
 }
 
 /// Describes `POST /deadletter/redrive`.

@@ -9,7 +9,6 @@ mod index;
 mod keys;
 mod kinds;
 mod list;
-mod live;
 mod metrics;
 mod openapi;
 mod route;
@@ -17,6 +16,7 @@ mod runs;
 mod search;
 mod stats;
 mod streams;
+mod ui;
 mod worker_files;
 mod works;
 
@@ -51,6 +51,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Its first path, with the names of its parameters.
+    pub(crate) fn path(&self) -> String {
+        self.paths[0].replace(":.+", "")
+    }
+
     /// What it does, without its parameters.
     pub(crate) fn summary(&self) -> String {
         let does = self.does.split(';').next().unwrap_or_default();

@@ -1,10 +1,11 @@
-//! `/work/search` and `GET /work`: works that match the query, newest first, in pages.
+//! `/work/search` and `GET /work`: works that match the query, newest first, in pages. `/work/count`: their number.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use pp_lib::domain::{KindName, Status, Work, WorkCodePrefix, WorkId};
 use pp_lib::store::Search;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::error::ApiError;
@@ -14,6 +15,9 @@ use crate::{Api, answer};
 
 /// The last second of the year 9999: later than any work, and within the range of every database.
 const LATEST: i64 = 253_402_300_799;
+
+/// The number at which counting stops.
+const MOST_COUNTED: u32 = 100_000;
 
 /// The query parameters. Each may occur once, and others are refused.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -42,6 +46,15 @@ struct Params {
     before: Option<String>,
 }
 
+/// The number of works that match.
+#[derive(Serialize, JsonSchema)]
+struct Counted {
+    /// Their number, 100,000 at most.
+    works: u32,
+    /// True if there are more.
+    more: bool,
+}
+
 pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params: Params = query::parse(&request)?;
     let mut search = parse(&params)?;
@@ -52,6 +65,15 @@ pub(super) async fn search(api: web::Data<Api>, request: HttpRequest) -> Result<
     answer::send_page(&api, &works, limit, Work::bytes, |last| {
         format!("{}?{}", request.path(), next_query(&params, last.id))
     })
+}
+
+pub(super) async fn count(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let search = parse(&query::parse(&request)?)?;
+    let counted = api.ask(api.works.count_matching(search, MOST_COUNTED + 1)).await?;
+    Ok(HttpResponse::Ok().json(Counted {
+        works: counted.min(MOST_COUNTED),
+        more: counted > MOST_COUNTED,
+    }))
 }
 
 fn parse(params: &Params) -> Result<Search, ApiError> {
@@ -127,6 +149,14 @@ pub(super) fn search_operation(operation: Operation<'_>) -> Operation<'_> {
         .named("search_works", Tag::Works)
         .query::<Params>()
         .array::<Work>("The works, newest first.", true, [examples::done_work()])
+}
+
+/// Describes `GET /work/count`.
+pub(super) fn count_operation(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("count_works", Tag::Works)
+        .query::<Params>()
+        .json::<Counted>(200, "Their number.", json!({ "works": 17, "more": false }))
 }
 
 /// Describes `GET /work`.

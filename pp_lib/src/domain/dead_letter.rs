@@ -55,6 +55,7 @@ impl DeadLetter {
 
 /// The dead letters of one kind whose reasons begin with the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct LetterGroup {
     /// The kind.
     pub kind: KindName,

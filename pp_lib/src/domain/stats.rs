@@ -89,6 +89,7 @@ pub struct Latency {
 
 /// What was done in each of the last whole seconds, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Seconds {
     /// The first of them, as a Unix second.
     pub from: i64,
@@ -110,6 +111,7 @@ impl Seconds {
 
 /// The works of a kind that were done in each second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct DoneOfKind {
     /// The kind; null for all kinds that are not told apart.
     pub kind: Option<KindName>,

@@ -7,6 +7,7 @@ export class Problem extends Error {
     this.status = status;
     this.code = body.code;
     this.faults = body.errors ?? [];
+    this.parts = body.parts;
     this.retryAfter = after;
   }
 }

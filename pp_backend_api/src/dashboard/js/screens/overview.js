@@ -139,7 +139,7 @@ export function Overview() {
     <${Title}>Overview<//>
     <${Attention} kinds=${kinds.data} groups=${groups.data} health=${health.data} oldest=${oldest} />
     <div class="tiles">
-      <${Tile} name="Done per second" value=${rate(stats?.works_per_second.over_60s)} note="over the last minute" href=${address("works", { status: "done" })} />
+      <${Tile} name="Done per second" value=${rate(stats?.works_per_second.over_60s)} note="in the last minute" href=${address("works", { status: "done" })} />
       <${Tile} name="Backlog" value=${count(stats?.backlog)} note="due or running now" href=${address("works", { status: "pending" })} />
       <${Tile} name="Scheduled" value=${count(stats?.scheduled)} note="wait for their time" href=${address("works", { status: "pending" })} />
       <${Tile} name="Failed" value=${count(sum.failed)} note="given up" as=${sum.failed > 0 ? "bad" : undefined} href=${address("works", { status: "failed" })} />

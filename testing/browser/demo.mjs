@@ -55,7 +55,11 @@ const ARGS = {
   "order.export": () => ({ order: Math.floor(Math.random() * 90000) }),
 };
 
-const ERRORS = ["the bank declined the card: insufficient funds", "connect to payments.example.com:443: timed out after 5s", "the currency XBT is unknown"];
+const ERRORS = {
+  "user.welcome.email": ["550 no such mailbox"],
+  "image.thumbnail": ["the image is truncated: 1024 of 88120 bytes"],
+  "payment.capture": ["the bank declined the card: insufficient funds", "connect to payments.example.com:443: timed out after 5s", "the currency XBT is unknown"],
+};
 
 /** Claims works of a kind and ends them, until `ended()`. */
 export async function work(pp, { kind, worker, max, length, fails, ended, results }) {
@@ -63,7 +67,7 @@ export async function work(pp, { kind, worker, max, length, fails, ended, result
     const { runs } = await pp.post("/run/claim", { kinds: [kind], worker, max, wait: "1s" }).catch(() => ({ runs: [] }));
     await Promise.all(runs.map(async ({ run }) => {
       await pause(length * (0.5 + Math.random()));
-      const body = Math.random() < fails ? { run, error: one(ERRORS), permanent: Math.random() < 0.6 } : { run, result: results() };
+      const body = Math.random() < fails ? { run, error: one(ERRORS[kind]), permanent: Math.random() < 0.6 } : { run, result: results() };
       await pp.post(body.error ? "/run/fail" : "/run/complete", body).catch(() => null);
     }));
   }

@@ -137,12 +137,12 @@ export function Title({ children, actions, crumb }) {
 }
 
 /**
- * A table. A column has a `name`, `of` for a cell's content, and may be a `number`, `wide` (left out on narrow screens)
- * or `long` (takes the room that is left).
+ * A table. A column has a `name`, `of` for a cell's content, and may be a `number`, `wide` (left out on narrow screens),
+ * `long`, or the one that takes `most` of the room.
  */
 export function Table({ label, columns, rows, of, empty }) {
   if (rows.length === 0) return html`<${Note}>${empty}<//>`;
-  const classes = ({ number, wide, long }) => [number && "number", wide && "wide", long && "long"].filter(Boolean).join(" ");
+  const classes = ({ number, wide, long, most }) => [number && "number", wide && "wide", long && "long", most && "most"].filter(Boolean).join(" ");
   return html`<div class="table"><table>
     <caption class="unseen">${label}</caption>
     <thead><tr>${columns.map((column) => html`<th scope="col" class=${classes(column)}>${column.name}</th>`)}</tr></thead>
@@ -298,8 +298,12 @@ function optionsOf(lines, { stacked, unit, width }) {
   const drawn = stacked ? [...lines].reverse() : lines;
   const series = drawn.map((line) => {
     const stroke = resolved(line.color);
-    return { label: line.name, stroke, width: 1.5, points: { show: false }, fill: stacked ? stroke.replace("rgb(", "rgba(").replace(")", ", .35)") : undefined, spanGaps: false };
+    return { label: line.name, stroke, width: 1.5, points: { show: false }, spanGaps: false };
   });
+  // Between a line and the one that it stands on.
+  const pale = (place) => series[place].stroke.replace("rgb(", "rgba(").replace(")", ", .4)");
+  const bands = stacked ? series.slice(1).map((_, place) => ({ series: [place + 1, place + 2], fill: pale(place) })) : [];
+  if (stacked) series.at(-1).fill = pale(series.length - 1);
   return {
     width,
     height: HEIGHT,
@@ -307,9 +311,10 @@ function optionsOf(lines, { stacked, unit, width }) {
     legend: { show: false },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
     axes: [
-      { ...axis, space: 90, values: (_, at) => at.map((second) => new Date(second * 1000).toLocaleTimeString("en-GB")) },
+      { ...axis, space: 90, size: 28, values: (_, at) => at.map((second) => new Date(second * 1000).toLocaleTimeString("en-GB")) },
       { ...axis, size: 56, values: (_, at) => at.map((value) => unit(value)) },
     ],
     series: [{}, ...series],
+    bands,
   };
 }

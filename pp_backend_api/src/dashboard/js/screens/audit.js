@@ -22,7 +22,7 @@ const COLUMNS = [
   { name: "who", of: (row) => row.principal },
   { name: "what", of: (row) => html`<code>${row.action}</code>` },
   { name: "subject", of: (row) => html`<${Subject} subject=${row.subject} />` },
-  { name: "details", wide: true, long: true, of: (row) => html`<code class="cut">${beginning(compact(row.details ?? {}), 300)}</code>` },
+  { name: "details", wide: true, most: true, of: (row) => html`<code class="cut">${beginning(compact(row.details ?? {}), 300)}</code>` },
 ];
 
 export function Audit({ route: { params } }) {

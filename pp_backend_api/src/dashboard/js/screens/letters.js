@@ -31,8 +31,8 @@ function Ask({ deed, group, onClose }) {
 function Groups({ groups, ask }) {
   const columns = [
     { name: "letters", number: true, of: (group) => html`<a href=${address("deadletters", { kind: group.kind, error: group.error })} aria-label=${`Show ${letters(group.letters)}`}>${count(group.letters)}</a>` },
-    { name: "kind", of: (group) => html`<${KindLink} name=${group.kind} />` },
-    { name: "error", long: true, of: (group) => html`<span class="cut">${beginning(group.error, 160)}</span>${group.messages > 0 && html`<small>${count(group.messages)} of them messages that are no works</small>`}` },
+    { name: "kind", wide: true, of: (group) => html`<${KindLink} name=${group.kind} />` },
+    { name: "error", most: true, of: (group) => html`<span class="narrow"><${KindLink} name=${group.kind} /></span>${beginning(group.error, 160)} ${group.messages > 0 && html`<small>${count(group.messages)} of them messages that are no works</small>`}` },
     { name: "newest", number: true, wide: true, of: (group) => html`<${When} at=${group.newest_on} />` },
     { name: "group", of: (group) => html`<div class="actions"><button type="button" onClick=${() => ask({ deed: DEEDS.redrive, group })}>Run again…</button><button type="button" class="danger" onClick=${() => ask({ deed: DEEDS.drop, group })}>Drop…</button></div>` },
   ];

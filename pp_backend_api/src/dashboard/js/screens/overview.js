@@ -109,7 +109,7 @@ export function kindColumns(oldest) {
     number("running", true),
     number("done", true),
     number("failed"),
-    { name: "oldest due", number: true, wide: true, of: (kind) => (oldest[kind.name] ? seconds(oldest[kind.name]) : "–") },
+    { name: "oldest due", number: true, wide: true, of: (kind) => (oldest[kind.name] >= 1 ? seconds(oldest[kind.name]) : "–") },
     { name: "worker", of: (kind) => html`<${KindState} kind=${kind} />` },
   ];
 }

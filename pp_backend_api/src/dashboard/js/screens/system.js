@@ -65,6 +65,6 @@ export function System() {
     <section aria-labelledby="parts"><h2 id="parts">Parts of this process</h2>
       ${body ? html`<${Table} label="Parts" rows=${body.parts} of=${(part) => part.name} columns=${parts} />` : html`<${Loading} of=${health} />`}</section>
     <section aria-labelledby="works"><h2 id="works">Works by origin</h2><${Table} label="Works by origin" rows=${origins} of=${(row) => row.origin} columns=${works} empty="The counters are not here yet." /></section>
-    <section aria-labelledby="metrics"><h2 id="metrics">Since the process started</h2><${Metrics} /></section>
+    <section aria-labelledby="metrics"><h2 id="metrics">This process</h2><${Metrics} /></section>
     <${Note}>${index.data && `${index.data.name} ${index.data.version}. `}<a href="metrics">All metrics</a> are text for Prometheus. Another process has its own.<//>`;
 }

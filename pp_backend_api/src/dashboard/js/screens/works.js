@@ -22,7 +22,7 @@ function outcomeOf(work) {
 }
 
 const COLUMNS = [
-  { name: "work", of: (work) => html`<a href="#/works/${work.id}">${work.id}</a>` },
+  { name: "work", of: (work) => html`<a class="id" href="#/works/${work.id}">${work.id}</a>` },
   { name: "code", wide: true, of: (work) => html`<code>${work.work_code}</code>` },
   { name: "kind", of: (work) => html`<${KindLink} name=${work.kind} />` },
   { name: "status", of: (work) => html`<${Status} status=${work.status} />${work.attempt > 1 && html` <small>attempt ${work.attempt}</small>`}` },

@@ -485,6 +485,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("Referrer-Policy", "The page tells no other its address."),
     ("Retry-After", "The seconds after which the request may succeed."),
     ("Set-Cookie", "The cookie `pp_key` for further requests of the browser."),
+    ("Vary", "`accept`: a browser gets another answer."),
     ("WWW-Authenticate", "`Bearer`: send an API key."),
     ("X-Accel-Buffering", "`no`: a proxy passes each event on."),
     ("X-Content-Type-Options", "`nosniff`."),

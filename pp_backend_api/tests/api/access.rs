@@ -109,9 +109,10 @@ fn every_route_asks_for_its_scope() {
         }
     }
     assert!(guarded > 20, "{guarded}");
-    for open in ["/", "/live", "/live.js", "/health/live", "/health/ready"] {
+    for open in ["/", "/ui/js/app.js", "/health/live", "/health/ready"] {
         assert_eq!(server.get(open).status, 200, "{open}");
     }
+    assert_eq!(server.get("/live").status, 308);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn every_answer_has_a_request_id_and_is_taken_for_what_it_is() {
         ("GET", "/"),
         ("GET", "/work/1"),
         ("GET", "/live"),
-        ("GET", "/live.js"),
+        ("GET", "/ui/js/app.js"),
         ("GET", "/stats"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),

@@ -7,6 +7,7 @@ mod cache_outage;
 mod catch_up;
 mod chaos;
 mod counters;
+mod dashboard;
 mod delivery_limit;
 mod demand;
 mod enqueue;

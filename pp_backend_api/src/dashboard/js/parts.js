@@ -1,6 +1,7 @@
 // What several screens show: numbers, times, statuses, JSON, tables, dialogs and charts.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact-htm.js";
+import { hasMoved } from "./route.js";
 
 export const STATUSES = ["pending", "running", "done", "failed", "cancelled"];
 
@@ -90,7 +91,7 @@ export function Text({ text, label }) {
   const [all, setAll] = useState(false);
   const shown = all || text.length <= SHOWN ? text : text.slice(0, SHOWN);
   return html`<div class="text">
-    <pre tabindex="0" role="region" aria-label=${label}>${shown}</pre>
+    <pre tabindex="0" role="group" aria-label=${label}>${shown}</pre>
     ${shown.length < text.length &&
     html`<button type="button" class="quiet" onClick=${() => setAll(true)}>Show all ${count(text.length)} characters</button>`}
   </div>`;
@@ -128,6 +129,7 @@ export const Loading = ({ of }) =>
 export function Title({ children, actions, crumb }) {
   const heading = useRef();
   useLayoutEffect(() => {
+    if (!hasMoved()) return;
     if (document.activeElement === document.body || document.activeElement?.closest("nav")) heading.current.focus({ preventScroll: true });
   }, []);
   return html`<div class="title">

@@ -25,10 +25,16 @@ export function go(path, params) {
   location.hash = address(path, params);
 }
 
+let moved = false;
+
+/** True once another screen was opened than that of the beginning. */
+export const hasMoved = () => moved;
+
 export function useRoute() {
   const [route, set] = useState(read);
   useEffect(() => {
     const changed = () => {
+      moved = true;
       set(read());
       scrollTo(0, 0);
     };

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "each case is named after what it shows")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use super::fixtures::{LEASE, claim, completion, done, everything, failed, letters, new_work, now, work_of};
 use super::views::the_counters_are_the_truth;
 use pp_lib::domain::{
-    ByStatus, DeadLetter, DeadLetterId, Json, KindCounts, KindName, MessageId, Origin, Principal, Status, Work, WorkId,
+    ByStatus, DeadLetter, DeadLetterId, Json, KindCounts, KindName, LetterGroup, MessageId, Origin, Principal, Seconds,
+    Status, Work, WorkId,
 };
 use pp_lib::store::{AnyStore, Change, DeadMessage, LetterFilter, NewWork, Outcome, Search, Selection};
 
@@ -110,6 +112,8 @@ pub async fn a_search_for_a_kind_finds_its_works_alone(store: AnyStore) {
                 let expected: Vec<WorkId> = all.iter().filter(matches).map(|work| work.id).collect();
                 let found = store.search(&search).await.unwrap();
                 assert_eq!(ids(&found), expected, "{search:?}");
+                let counted = store.count(&search, 1000).await.unwrap();
+                assert_eq!(counted as usize, expected.len(), "{search:?}");
                 let some = Search { limit: 2, ..search };
                 let found = store.search(&some).await.unwrap();
                 assert_eq!(ids(&found), expected[..expected.len().min(2)], "{some:?}");
@@ -212,6 +216,110 @@ pub async fn letters_are_listed_by_kind_and_by_the_beginning_of_their_reason(sto
         let page = store.dead_letters(&filter, Some(all[3].id), 2).await.unwrap();
         let rest: Vec<_> = expected.into_iter().filter(|id| *id < all[3].id).take(2).collect();
         assert_eq!(numbers(&page), rest, "{filter:?}");
+    }
+}
+
+/// The groups that these letters make.
+fn groups_of(letters: &[DeadLetter]) -> Vec<LetterGroup> {
+    let mut groups: BTreeMap<(KindName, String), LetterGroup> = BTreeMap::new();
+    for letter in letters.iter().filter(|letter| !letter.redriven) {
+        let error: String = letter.reason.chars().take(LetterGroup::ERROR_CHARACTERS).collect();
+        let new = || LetterGroup {
+            kind: letter.kind.clone(),
+            error: error.clone(),
+            letters: 0,
+            messages: 0,
+            oldest_on: letter.created_on,
+            newest_on: letter.created_on,
+        };
+        let group = groups.entry((letter.kind.clone(), error.clone())).or_insert_with(new);
+        group.letters += 1;
+        group.messages += i64::from(letter.work_id.is_none());
+        group.oldest_on = group.oldest_on.min(letter.created_on);
+        group.newest_on = group.newest_on.max(letter.created_on);
+    }
+    groups.into_values().collect()
+}
+
+pub async fn letters_are_grouped_by_kind_and_by_the_beginning_of_their_reason(store: AnyStore) {
+    assert_eq!(store.letter_groups(None, 10).await.unwrap(), []);
+    let all = with_letters(&store).await;
+    let dead = |reason: String, id: &str| DeadMessage {
+        kind: kind("mail"),
+        message_id: MessageId::try_from(id.to_owned()).unwrap(),
+        properties: None,
+        body: Bytes::new(),
+        reason,
+    };
+    let long = "\u{fc}\u{4e16}".repeat(LetterGroup::ERROR_CHARACTERS / 2);
+    let messages = [dead(format!("{long}1"), "long 1"), dead(format!("{long}2"), "long 2")];
+    store.add_dead_letters(&messages).await.unwrap();
+    let mail = Selection::Matching(filter(Some("mail"), Some("no address")));
+    for redriven in [0, 2] {
+        let expected = groups_of(&letters(&store).await);
+        let mut groups = store.letter_groups(None, 1000).await.unwrap();
+        assert!(
+            groups.is_sorted_by_key(|group| std::cmp::Reverse(group.letters)),
+            "{groups:?}"
+        );
+        let most = store.letter_groups(None, 2).await.unwrap();
+        assert_eq!(most, groups[..2]);
+        groups.sort_by(|one, other| (&one.kind, &one.error).cmp(&(&other.kind, &other.error)));
+        assert_eq!(groups, expected);
+        assert!(groups.iter().any(|group| group.error == long && group.messages == 2));
+        for name in ["mail", "add_up_to", "other"] {
+            let of_kind = store.letter_groups(Some(&kind(name)), 1000).await.unwrap();
+            let letters: i64 = of_kind.iter().map(|group| group.letters).sum();
+            let expected = expected.iter().filter(|group| group.kind.as_str() == name);
+            assert_eq!(letters, expected.map(|group| group.letters).sum::<i64>(), "{name}");
+            assert!(of_kind.iter().all(|group| group.kind.as_str() == name));
+        }
+        if redriven == 0 {
+            assert!(all.len() > 4);
+            assert_eq!(store.redrive(&Principal::Open, &mail).await.unwrap(), 2);
+        }
+    }
+}
+
+pub async fn the_last_seconds_tell_the_busiest_kinds_apart(store: AnyStore) {
+    let empty = store.seconds().await.unwrap();
+    let length = Seconds::COUNT as usize;
+    assert_eq!((empty.done.len(), empty.p50_ms), (0, vec![None; length]));
+    let names: Vec<String> = (0..Seconds::MOST_KINDS + 2)
+        .map(|number| format!("kind{number:02}"))
+        .collect();
+    // The first kind has most works.
+    let works: Vec<&str> = (0..names.len())
+        .flat_map(|place| &names[..=place])
+        .map(String::as_str)
+        .collect();
+    created(&store, &works).await;
+    completed(&store, |_, _| Some(done(3))).await;
+    let total = |seconds: &Seconds| -> i64 { seconds.done.iter().flat_map(|done| &done.per_second).sum() };
+    for is_rolled_up in [false, true] {
+        if is_rolled_up {
+            store.roll_up().await.unwrap();
+        }
+        eventually!(total(&store.seconds().await.unwrap()) == works.len() as i64);
+        let seconds = store.seconds().await.unwrap();
+        let told: Vec<(Option<&str>, i64)> = (seconds.done.iter())
+            .map(|done| (done.kind.as_ref().map(KindName::as_str), done.per_second.iter().sum()))
+            .collect();
+        let apart = names.iter().take(Seconds::MOST_KINDS).enumerate();
+        let mut expected: Vec<(Option<&str>, i64)> = apart
+            .map(|(place, name)| (Some(name.as_str()), (names.len() - place) as i64))
+            .collect();
+        expected.push((None, 2 + 1));
+        assert_eq!(told, expected);
+        assert!(seconds.done.iter().all(|done| done.per_second.len() == length));
+        for second in 0..length {
+            let any = seconds.done.iter().any(|done| done.per_second[second] > 0);
+            assert_eq!(
+                (seconds.p50_ms[second].is_some(), seconds.p99_ms[second].is_some()),
+                (any, any)
+            );
+        }
+        assert!((now() - Seconds::COUNT - 2..=now() - Seconds::COUNT).contains(&seconds.from));
     }
 }
 

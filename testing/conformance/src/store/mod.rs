@@ -201,6 +201,8 @@ macro_rules! store_suite {
             a_search_for_a_kind_finds_its_works_alone
             a_change_tells_the_kind_of_its_work
             letters_are_listed_by_kind_and_by_the_beginning_of_their_reason
+            letters_are_grouped_by_kind_and_by_the_beginning_of_their_reason
+            the_last_seconds_tell_the_busiest_kinds_apart
             letters_are_counted_and_nothing_changes
             letters_are_redriven_by_kind_and_by_the_beginning_of_their_reason
             letters_are_dropped_by_kind_and_by_the_beginning_of_their_reason

@@ -414,6 +414,11 @@ pub async fn a_search_finds_what_a_look_at_every_work_finds(store: AnyStore) {
                     };
                     let expected: Vec<Work> = works.iter().filter(matches).take(37).cloned().collect();
                     assert_eq!(store.search(&search).await.unwrap(), expected, "{search:?}");
+                    let all = works.iter().filter(matches).count();
+                    for most in [0, 36, 100_000] {
+                        let counted = store.count(&search, most).await.unwrap() as usize;
+                        assert_eq!(counted, all.min(most as usize), "{search:?} at most {most}");
+                    }
                 }
             }
         }

@@ -26,7 +26,7 @@ function Make({ onClose, onMade }) {
 function Made({ made, onClose }) {
   return html`<${Dialog} title=${`The key ${made.name}`} onClose=${onClose}>
     <p>It is shown now and never again.</p>
-    <pre tabindex="0" role="region" aria-label="API key">${made.key}</pre>
+    <pre tabindex="0" role="group" aria-label="API key">${made.key}</pre>
     <div class="actions end"><${Copy} text=${made.key}>Copy<//><button type="button" class="main" onClick=${onClose}>Close</button></div>
   <//>`;
 }

@@ -66,5 +66,5 @@ export function System() {
       ${body ? html`<${Table} label="Parts" rows=${body.parts} of=${(part) => part.name} columns=${parts} />` : html`<${Loading} of=${health} />`}</section>
     <section aria-labelledby="works"><h2 id="works">Works by origin</h2><${Table} label="Works by origin" rows=${origins} of=${(row) => row.origin} columns=${works} empty="The counters are not here yet." /></section>
     <section aria-labelledby="metrics"><h2 id="metrics">This process</h2><${Metrics} /></section>
-    <${Note}>${index.data && `${index.data.name} ${index.data.version}. `}<a href="metrics">All metrics</a> are text for Prometheus. Another process has its own.<//>`;
+    <${Note}>${index.data && `${index.data.name} ${index.data.version}. `}<a href="metrics">All metrics</a> are text for Prometheus. Another process has its own. <a href="ui/vendor/LICENCES.txt">Licences</a> of the code of others in this page.<//>`;
 }

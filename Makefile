@@ -126,6 +126,14 @@ bench: ## every figure next to its limit, a release build: prints a table (QUICK
 	$(CARGO) build --locked --workspace --profile bench-release $(addprefix --bin ,$(bench_programs))
 	@$(target_dir)/bench-release/pp_bench $(if $(QUICK),--quick) $(ARGS)
 
+##### the documents
+
+.PHONY: screenshots
+screenshots: ## pictures of the dashboard in docs/images (needs Chromium, Node.js and npm; takes three minutes)
+	@$(CARGO) build --locked --bin pp_standalone
+	@cd testing/browser && npm ci --no-audit --no-fund --ignore-scripts && \
+		node screenshots.mjs "$(target_dir)/debug/pp_standalone" ../../docs/images
+
 ##### the code
 
 .PHONY: lint fmt doc package ci version

@@ -68,6 +68,9 @@ test("a sum is created with the number that was typed", async () => {
   await page.getByRole("status").getByRole("link").click();
   // The sum is larger than what a script's number holds exactly.
   await page.getByRole("group", { name: "Result" }).getByText("2000000001000000000").waitFor();
+  await page.getByRole("button", { name: "Run again…" }).click();
+  await page.getByRole("button", { name: "Run again", exact: true }).click();
+  await page.getByText("Given other arguments").waitFor();
   noComplaints(page);
 });
 

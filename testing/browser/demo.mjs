@@ -41,6 +41,7 @@ const KINDS = {
   "image.thumbnail": { delivery: "pull", args_schema: { type: "object", required: ["url", "width"], properties: { url: { type: "string" }, width: { type: "integer", minimum: 16, maximum: 4096 } } } },
   "payment.capture": { delivery: "pull", policy: { max_attempts: 2, backoff: { base: "1s" } } },
   "report.monthly": { delivery: "pull" },
+  "report.yearly": { delivery: "pull" },
   "order.export": { delivery: "queue" },
 };
 
@@ -52,6 +53,7 @@ const ARGS = {
   "image.thumbnail": () => ({ url: `https://images.example.com/${Math.floor(Math.random() * 9000)}.png`, width: one([64, 128, 256]) }),
   "payment.capture": () => ({ order: Math.floor(Math.random() * 90000), amount: "49.90", currency: "EUR" }),
   "report.monthly": () => ({ month: "2026-10" }),
+  "report.yearly": () => ({ year: 2026 }),
   "order.export": () => ({ order: Math.floor(Math.random() * 90000) }),
 };
 
@@ -101,9 +103,9 @@ export async function live(pp, ms) {
     }
   };
   await Promise.all([
-    creating("user.welcome.email", 500, 8), creating("image.thumbnail", 700, 14), creating("payment.capture", 900, 3), sums(),
+    creating("user.welcome.email", 500, 8), creating("image.thumbnail", 700, 10), creating("payment.capture", 900, 3), sums(),
     work(pp, { kind: "user.welcome.email", worker: "mailer@web-1", max: 10, length: 400, fails: 0.02, ended, results: () => ({ accepted: true }) }),
-    work(pp, { kind: "image.thumbnail", worker: "resize@gpu-1", max: 8, length: 700, fails: 0.01, ended, results: () => ({ bytes: Math.floor(Math.random() * 90000) }) }),
+    work(pp, { kind: "image.thumbnail", worker: "resize@gpu-1", max: 12, length: 700, fails: 0.01, ended, results: () => ({ bytes: Math.floor(Math.random() * 90000) }) }),
     work(pp, { kind: "payment.capture", worker: "pay@web-2", max: 2, length: 300, fails: 0.3, ended, results: () => ({ captured: true }) }),
   ]);
 }

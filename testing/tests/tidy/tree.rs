@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// Folders that are no part of the project: what Cargo, git and running systems leave behind.
-const NOT_OURS: [&str; 4] = ["target", ".git", ".pp", "data"];
+/// Folders that are no part of the project: what Cargo, git, npm and running systems leave behind.
+const NOT_OURS: [&str; 5] = ["target", ".git", ".pp", "data", "node_modules"];
 
 /// A file, by its path from the root of the repository.
 pub(crate) struct File {

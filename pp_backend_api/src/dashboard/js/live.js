@@ -8,8 +8,9 @@ import { needSignIn, parse, text } from "./api.js";
 const SILENCE_MS = 40_000;
 /** Screens also read what no counter tells of, such as settings, progress and health. */
 const BEAT_MS = 2_000;
-/** Shortest time between two reads of the same thing. */
-const PAUSE_MS = 500;
+/** Shortest time between two reads of the same thing: usually, and where a read costs more. */
+const PAUSE_MS = 1_000;
+export const RARELY = 5_000;
 /** Shortest and longest wait before the stream is opened again. */
 const RETRY_MS = [500, 5_000];
 
@@ -124,7 +125,7 @@ export function useLive() {
 }
 
 /** Reads a path again and again, and passes on what has changed. */
-function followPath(path, read, show) {
+function followPath(path, { read, pause }, show) {
   let [reading, again, ended, last, timer] = [false, false, false, null, null];
   const load = async () => {
     if (reading || timer) return void (again = true);
@@ -142,7 +143,7 @@ function followPath(path, read, show) {
     timer = setTimeout(() => {
       timer = null;
       if (again && !ended) load();
-    }, PAUSE_MS);
+    }, pause);
   };
   beats.add(load);
   load();
@@ -164,12 +165,12 @@ function followPath(path, read, show) {
  * What is at a path, read again when something changes: `{ data, error, reload }`. Nothing is read without a path. What
  * was read before stays while it cannot be read.
  */
-export function usePath(path, read = parse) {
+export function usePath(path, { read = parse, pause = PAUSE_MS } = {}) {
   const [found, set] = useState({ path: null });
   const [reload, setReload] = useState(() => () => {});
   useEffect(() => {
     if (!path) return undefined;
-    const following = followPath(path, read, (news) =>
+    const following = followPath(path, { read, pause }, (news) =>
       set((old) => ({ data: old.path === path ? old.data : undefined, ...news })),
     );
     setReload(() => following.reload);

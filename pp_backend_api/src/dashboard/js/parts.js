@@ -99,14 +99,31 @@ export function Text({ text, label }) {
 
 export const Json = ({ value, label }) => html`<${Text} text=${pretty(value)} label=${label} />`;
 
+/** Copies a text; true if that worked. Without TLS a page has the old way alone, which needs an element beside the button. */
+async function toClipboard(text, button) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return true;
+  }
+  const area = document.createElement("textarea");
+  area.className = "unseen";
+  area.value = text;
+  button.after(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  button.focus();
+  return done;
+}
+
 export function Copy({ text, children }) {
   const [copied, setCopied] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard?.writeText(text).catch(() => {});
-    setCopied(true);
+  const copy = async ({ currentTarget }) => {
+    const done = await toClipboard(text, currentTarget).catch(() => false);
+    setCopied(done ? "Copied" : "The browser refuses");
     setTimeout(() => setCopied(false), 1500);
   };
-  return html`<button type="button" onClick=${copy}>${copied ? "Copied" : children}</button>`;
+  return html`<button type="button" onClick=${copy}>${copied || children}</button>`;
 }
 
 export const Note = ({ as = "faint", children }) => html`<p class="note" data-as=${as}>${children}</p>`;
@@ -125,9 +142,15 @@ export function Failure({ error }) {
 export const Loading = ({ of }) =>
   of.error ? html`<${Failure} error=${of.error} />` : html`<p class="note" role="status">Loading…</p>`;
 
+/** The parts of a process, which it also tells when it is not ready. */
+export const partsOf = (health) => (health.error?.parts ? health.error : health.data)?.parts;
+
 /** A heading that takes the focus when its screen is opened. */
 export function Title({ children, actions, crumb }) {
   const heading = useRef();
+  useEffect(() => {
+    document.title = `${heading.current.textContent} – PP`;
+  });
   useLayoutEffect(() => {
     if (!hasMoved()) return;
     if (document.activeElement === document.body || document.activeElement?.closest("nav")) heading.current.focus({ preventScroll: true });

@@ -25,6 +25,12 @@ export function go(path, params) {
   location.hash = address(path, params);
 }
 
+/** The same for each letter that is typed: the way back does not go through all of them. */
+export function replace(path, params) {
+  history.replaceState(null, "", address(path, params));
+  dispatchEvent(new Event("hashchange"));
+}
+
 let moved = false;
 
 /** True once another screen was opened than that of the beginning. */

@@ -27,7 +27,7 @@ function afterFailure(work, kind, events) {
 }
 
 /** The sentence for an unfinished work, or nothing for others. */
-export function whyNot({ work, kind, events, health, worker }) {
+export function whyNot({ work, kind, events, parts, worker }) {
   if (work.status === "running") {
     if (!worker) return html`It is running.`;
     return html`It is running at <strong>${worker.name}</strong> <${When} at=${worker.run.since} />, as attempt ${worker.run.attempt}.`;
@@ -42,7 +42,7 @@ export function whyNot({ work, kind, events, health, worker }) {
     const seen = kind.worker_seen_on ? html`The last one was heard of <${When} at=${kind.worker_seen_on} />.` : "None was ever there.";
     return html`No worker is there for its kind. ${seen}`;
   }
-  const broker = health?.parts?.find((part) => part.name === "broker");
+  const broker = parts?.find((part) => part.name === "broker");
   if (kind.delivery === "queue" && broker && broker.state !== "up") return html`The broker is ${broker.state}: it is sent when the broker is back.`;
   const before = kind.works.pending - 1;
   if (before > 0) return html`It waits for its turn: ${works(before)} of its kind ${before === 1 ? "waits" : "wait"} too, and ${count(kind.works.running)} ${kind.works.running === 1 ? "is" : "are"} running.`;

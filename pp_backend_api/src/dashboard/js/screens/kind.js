@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../../vendor/preact-htm.js";
 import { asCurl, change, kindPath, query } from "../api.js";
 import { Fields, argsFrom, fieldsOf } from "../form.js";
-import { usePath } from "../live.js";
+import { RARELY, usePath } from "../live.js";
 import { Confirm, Copy, Facts, Failure, Json, Loading, Mark, Note, Table, Text, Tile, Title, When, count, milliseconds, pretty, rate, seconds } from "../parts.js";
 import { address } from "../route.js";
 import { KindState, useOldestDue } from "./overview.js";
@@ -104,7 +104,7 @@ function Create({ kind, like }) {
 
 function WorkerCode({ kind }) {
   const [language, choose] = useState("worker.py");
-  const code = usePath(kindPath(kind.name, `/${language}`), String);
+  const code = usePath(kindPath(kind.name, `/${language}`), { read: String, pause: RARELY });
   const run = { "worker.py": "python3 worker.py", "worker.mjs": "node worker.mjs" };
   return html`<section aria-labelledby="code"><h2 id="code">A worker for it</h2>
     <div class="panel">

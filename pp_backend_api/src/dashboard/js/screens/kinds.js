@@ -3,7 +3,7 @@
 import { html, useMemo } from "../../vendor/preact-htm.js";
 import { usePath } from "../live.js";
 import { Loading, Note, Table, Title, count } from "../parts.js";
-import { go } from "../route.js";
+import { replace } from "../route.js";
 import { kindColumns, useOldestDue } from "./overview.js";
 
 export function Kinds({ route: { params } }) {
@@ -19,7 +19,7 @@ export function Kinds({ route: { params } }) {
   return html`
     <${Title}>Kinds<//>
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
-      <label>Name contains <input value=${wanted} autocomplete="off" maxlength="100" onInput=${(event) => go("kinds", { q: event.target.value.trim() })} /></label>
+      <label>Name contains <input value=${wanted} autocomplete="off" maxlength="100" onInput=${(event) => replace("kinds", { q: event.target.value.trim() })} /></label>
     </form>
     ${kinds.data ? html`
       <${Note}>${shown.length === all.length ? `${count(all.length)} kinds` : `${count(shown.length)} of ${count(all.length)} kinds`}<//>

@@ -1,9 +1,8 @@
 // How PP is doing: what needs attention in words, the counters, throughput and latency, and the newest works.
 
 import { html } from "../../vendor/preact-htm.js";
-import { parse } from "../api.js";
-import { useLive, usePath } from "../live.js";
-import { Chart, KindLink, Mark, Table, Tile, Title, count, milliseconds, rate, seconds, seriesColor, works } from "../parts.js";
+import { RARELY, useLive, usePath } from "../live.js";
+import { Chart, KindLink, Mark, Table, Tile, Title, count, milliseconds, partsOf, rate, seconds, seriesColor, works } from "../parts.js";
 import { gauges } from "../metrics.js";
 import { address } from "../route.js";
 import { WorkTable } from "./works.js";
@@ -47,7 +46,7 @@ function aboutLetters(groups) {
 }
 
 function aboutParts(health) {
-  const unwell = (health?.parts ?? []).filter((part) => part.state !== "up");
+  const unwell = (partsOf(health) ?? []).filter((part) => part.state !== "up");
   return unwell.map((part) => [part.essential ? "bad" : "wait", html`The part <a href="#/system">${part.name}</a> is ${part.state}${part.reason ? `: ${part.reason}` : "."}`]);
 }
 
@@ -58,7 +57,7 @@ function Attention({ kinds, groups, health, oldest }) {
     <h2 id="attention">Needs attention</h2>
     <ul class="attention">
       ${about.length === 0 && html`<li><${Mark} as="good">All is well</${Mark}> Every kind with works has a worker, and there are no dead letters.</li>`}
-      ${about.map(([as, words]) => html`<li><${Mark} as=${as}>${as === "bad" ? "Look" : "Note"}</${Mark}><span>${words}</span></li>`)}
+      ${about.map(([as, words]) => html`<li><${Mark} as=${as}>${as === "bad" ? "Problem" : "Note"}</${Mark}><span>${words}</span></li>`)}
     </ul>
   </section>`;
 }
@@ -66,7 +65,9 @@ function Attention({ kinds, groups, health, oldest }) {
 function Charts({ seconds: done }) {
   if (!done) return html`<div class="charts"><div class="chart"></div><div class="chart"></div></div>`;
   const empty = { kind: null, per_second: done.p50_ms.map(() => 0) };
-  const kinds = done.done.length ? done.done : [{ ...empty, none: true }];
+  // By name, so that a kind keeps its colour while others overtake it.
+  const byName = (one, other) => (one.kind === null) - (other.kind === null) || one.kind?.localeCompare(other.kind) || 0;
+  const kinds = done.done.length ? [...done.done].sort(byName) : [{ ...empty, none: true }];
   const lines = kinds.map(({ kind, per_second, none }, place) => ({
     name: none ? "no works" : (kind ?? "other kinds"),
     color: seriesColor(kind === null ? null : place),
@@ -123,21 +124,21 @@ export function KindState({ kind }) {
 
 /** The seconds for which the oldest due work of each kind waits. */
 export function useOldestDue() {
-  const { data } = usePath("metrics", gauges);
+  const { data } = usePath("metrics", { read: gauges, pause: RARELY });
   return data?.oldestDue ?? {};
 }
 
 export function Overview() {
   const { stats } = useLive();
   const kinds = usePath("kind");
-  const groups = usePath("deadletter/group?limit=1000");
-  const health = usePath("health/ready", parse);
+  const groups = usePath("deadletter/group?limit=1000", { pause: RARELY });
+  const health = usePath("health/ready");
   const done = usePath("stats/seconds");
   const oldest = useOldestDue();
   const sum = byStatus(stats);
   return html`
     <${Title}>Overview<//>
-    <${Attention} kinds=${kinds.data} groups=${groups.data} health=${health.data} oldest=${oldest} />
+    <${Attention} kinds=${kinds.data} groups=${groups.data} health=${health} oldest=${oldest} />
     <div class="tiles">
       <${Tile} name="Done per second" value=${rate(stats?.works_per_second.over_60s)} note="in the last minute" href=${address("works", { status: "done" })} />
       <${Tile} name="Backlog" value=${count(stats?.backlog)} note="due or running now" href=${address("works", { status: "pending" })} />

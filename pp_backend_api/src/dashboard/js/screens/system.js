@@ -3,7 +3,7 @@
 import { html } from "../../vendor/preact-htm.js";
 import { useLive, usePath } from "../live.js";
 import { gauges } from "../metrics.js";
-import { Facts, Loading, Mark, Note, STATUSES, Table, Title, count, rate } from "../parts.js";
+import { Facts, Loading, Mark, Note, STATUSES, Table, Title, count, partsOf, rate } from "../parts.js";
 
 const bytes = (number) => (number < 1024 ? `${count(number)} bytes` : `${rate(number / (number < 2 ** 20 ? 1024 : 2 ** 20))} ${number < 2 ** 20 ? "KiB" : "MiB"}`);
 
@@ -33,7 +33,7 @@ function Requests({ all }) {
 }
 
 function Metrics() {
-  const { data, error } = usePath("metrics", gauges);
+  const { data, error } = usePath("metrics", { read: gauges });
   if (!data) return html`<${Loading} of=${{ error }} />`;
   const value = (name) => {
     const found = data.all.filter((sample) => sample.name === name);
@@ -53,17 +53,16 @@ export function System() {
     { name: "part", of: (part) => part.name },
     { name: "state", of: (part) => html`<${Mark} as=${AS[part.state] ?? "wait"}>${part.state}<//>` },
     { name: "needed", wide: true, of: (part) => (part.essential ? "for every request" : "for some things") },
-    { name: "reason", long: true, of: (part) => part.reason ?? part.detail ?? "" },
+    { name: "reason", long: true, of: (part) => part.reason ?? "" },
   ];
   const works = [
     { name: "asked for", of: (row) => names[row.origin] ?? row.origin },
     ...STATUSES.map((status) => ({ name: status, number: true, wide: status === "cancelled" || status === "running", of: (row) => count(row.works[status]) })),
   ];
-  const body = health.data ?? (health.error?.parts ? health.error : null);
   return html`
     <${Title}>System<//>
     <section aria-labelledby="parts"><h2 id="parts">Parts of this process</h2>
-      ${body ? html`<${Table} label="Parts" rows=${body.parts} of=${(part) => part.name} columns=${parts} />` : html`<${Loading} of=${health} />`}</section>
+      ${partsOf(health) ? html`<${Table} label="Parts" rows=${partsOf(health)} of=${(part) => part.name} columns=${parts} />` : html`<${Loading} of=${health} />`}</section>
     <section aria-labelledby="works"><h2 id="works">Works by origin</h2><${Table} label="Works by origin" rows=${origins} of=${(row) => row.origin} columns=${works} empty="The counters are not here yet." /></section>
     <section aria-labelledby="metrics"><h2 id="metrics">This process</h2><${Metrics} /></section>
     <${Note}>${index.data && `${index.data.name} ${index.data.version}. `}<a href="metrics">All metrics</a> are text for Prometheus. Another process has its own. <a href="ui/vendor/LICENCES.txt">Licences</a> of the code of others in this page.<//>`;

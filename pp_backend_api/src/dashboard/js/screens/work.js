@@ -3,7 +3,7 @@
 import { html, useState } from "../../vendor/preact-htm.js";
 import { asCurl, change, kindPath, parse, text } from "../api.js";
 import { usePath } from "../live.js";
-import { Confirm, Copy, Facts, Json, KindLink, Loading, Note, Status, Text, Title, When, absolute, pretty } from "../parts.js";
+import { Confirm, Copy, Facts, Json, KindLink, Loading, Note, Status, Text, Title, When, absolute, partsOf, pretty } from "../parts.js";
 import { address, go } from "../route.js";
 import { Timeline } from "../timeline.js";
 import { whyNot } from "../why.js";
@@ -90,7 +90,7 @@ export function Work({ route: { path } }) {
     found.reload();
     events.reload();
   };
-  const why = kind.data || !open || kind.error ? whyNot({ work, kind: kind.data, events: events.data, health: health.data, worker: workerOf(workers.data, work) }) : null;
+  const why = kind.data || !open || kind.error ? whyNot({ work, kind: kind.data, events: events.data, parts: partsOf(health), worker: workerOf(workers.data, work) }) : null;
   return html`
     <${Title} crumb=${crumb} actions=${html`<${Actions} work=${work} reload=${reload} />`}>Work ${work.id} <${Status} status=${work.status} /><//>
     ${found.error && html`<${Note} as="bad">${found.error.message}. What follows was true before.<//>`}

@@ -121,7 +121,7 @@ fn answers_are_not_stored_and_works_are_revalidated() {
         ("HEAD", "/stats/stream"),
         ("GET", "/deadletter"),
         ("GET", "/live"),
-        ("GET", "/ui/js/app.js"),
+        ("GET", "/ui/nothing.js"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
         ("GET", "/nothing"),

@@ -100,9 +100,8 @@ fn the_last_seconds_tell_what_was_done(server: &Server) {
         length > 100 && none["p99_ms"].as_array().unwrap().iter().all(Value::is_null),
         "{none}"
     );
-    let works: Vec<Value> = (1..4).map(|bound| server.created(bound)).collect();
-    for work in &works {
-        server.compute(work);
+    for bound in 1..4 {
+        server.compute(&server.created(bound));
     }
     let total = |told: &Value| -> i64 {
         let done = told["done"][0]["per_second"].as_array();

@@ -223,7 +223,9 @@ pub async fn letters_are_listed_by_kind_and_by_the_beginning_of_their_reason(sto
 fn groups_of(letters: &[DeadLetter]) -> Vec<LetterGroup> {
     let mut groups: BTreeMap<(KindName, String), LetterGroup> = BTreeMap::new();
     for letter in letters.iter().filter(|letter| !letter.redriven) {
-        let error: String = letter.reason.chars().take(LetterGroup::ERROR_CHARACTERS).collect();
+        // SQLite keeps zero bytes, where its texts end for the functions that it has.
+        let reason = letter.reason.split('\0').next().unwrap();
+        let error: String = reason.chars().take(LetterGroup::ERROR_CHARACTERS).collect();
         let new = || LetterGroup {
             kind: letter.kind.clone(),
             error: error.clone(),

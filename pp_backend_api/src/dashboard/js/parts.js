@@ -78,6 +78,12 @@ export function pretty(value, depth = 0) {
 
 export const compact = (value) => pretty(value).replace(/\n\s*/g, " ");
 
+/** The fields of an object on one line, or any other value. */
+export function brief(value) {
+  const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+  return isObject ? Object.entries(value).map(([name, item]) => `${name}: ${compact(item)}`).join(", ") : compact(value);
+}
+
 /** The beginning of a text, on one line. */
 export function beginning(text, most) {
   const line = text.replace(/\s+/g, " ");

@@ -30,7 +30,7 @@ function afterFailure(work, kind, events) {
 export function whyNot({ work, kind, events, parts, worker }) {
   if (work.status === "running") {
     if (!worker) return html`It is running.`;
-    return html`It is running at <strong>${worker.name}</strong> <${When} at=${worker.run.since} />, as attempt ${worker.run.attempt}.`;
+    return html`It is running at <strong>${worker.name}</strong>: attempt ${worker.run.attempt}, begun <${When} at=${worker.run.since} />.`;
   }
   if (work.status !== "pending") return null;
   if (work.run_at > Date.now() / 1000) return html`It is scheduled: it runs <${When} at=${work.run_at} />, on ${absolute(work.run_at)}.`;

@@ -3,7 +3,7 @@
 import { html } from "../../vendor/preact-htm.js";
 import { query } from "../api.js";
 import { usePath } from "../live.js";
-import { KindLink, Loading, Table, Title, When, beginning, compact } from "../parts.js";
+import { KindLink, Loading, Table, Title, When, beginning, brief } from "../parts.js";
 import { address, go } from "../route.js";
 
 const PAGE = 50;
@@ -22,7 +22,7 @@ const COLUMNS = [
   { name: "who", of: (row) => row.principal },
   { name: "what", of: (row) => html`<code>${row.action}</code>` },
   { name: "subject", of: (row) => html`<${Subject} subject=${row.subject} />` },
-  { name: "details", wide: true, most: true, of: (row) => html`<code class="cut">${beginning(compact(row.details ?? {}), 300)}</code>` },
+  { name: "details", wide: true, most: true, of: (row) => html`<code class="cut">${beginning(brief(row.details ?? {}), 300)}</code>` },
 ];
 
 export function Audit({ route: { params } }) {

@@ -147,10 +147,10 @@ export function Kind({ route: { path, params } }) {
     <${Title} crumb=${crumb} actions=${kind.is_declared && html`<${Pause} kind=${kind} reload=${found.reload} />`}>${name}<//>
     ${kind.fault && html`<div class="answer" role="alert">${kind.fault}</div>`}
     <div class="tiles">
-      <${Tile} name="Pending" value=${count(pending)} note=${oldest ? `oldest due ${seconds(oldest)}` : "none is late"} href=${link("pending")} />
+      <${Tile} name="Pending" value=${count(pending)} note=${oldest >= 1 ? `oldest due ${seconds(oldest)}` : "none is late"} href=${link("pending")} />
       <${Tile} name="Running" value=${count(running)} note="now" href=${link("running")} />
       <${Tile} name="Done" value=${count(done)} note=${`${rate(stats.data?.works_per_second.over_60s)} per second`} href=${link("done")} />
-      <${Tile} name="Failed" value=${count(failed)} note=${done + failed > 0 ? `${rate((100 * failed) / (done + failed))} % of ended ones` : "none ended yet"} as=${failed > 0 ? "bad" : undefined} href=${link("failed")} />
+      <${Tile} name="Failed" value=${count(failed)} note=${done + failed > 0 ? `${rate((100 * failed) / (done + failed))} % of all` : "given up"} as=${failed > 0 ? "bad" : undefined} href=${link("failed")} />
       <${Tile} name="p50" value=${milliseconds(stats.data?.latency_ms.p50)} note="last minute" href=${link("done")} />
       <${Tile} name="p99" value=${milliseconds(stats.data?.latency_ms.p99)} note="last minute" href=${link("done")} />
     </div>

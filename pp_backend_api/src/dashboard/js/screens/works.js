@@ -3,7 +3,7 @@
 import { html, useMemo, useState } from "../../vendor/preact-htm.js";
 import { query } from "../api.js";
 import { usePath } from "../live.js";
-import { KindLink, Loading, Name, STATUSES, Status, Table, Title, When, beginning, compact } from "../parts.js";
+import { KindLink, Loading, Name, STATUSES, Status, Table, Title, When, beginning, brief } from "../parts.js";
 import { address, go } from "../route.js";
 import { Bulk, DEEDS } from "../bulk.js";
 
@@ -11,11 +11,11 @@ const PAGE = 50;
 const SINCE = { "15m": ["last 15 minutes", 900], "1h": ["last hour", 3600], "1d": ["last day", 86_400], "7d": ["last 7 days", 604_800], "30d": ["last 30 days", 2_592_000] };
 
 /** What a work is about: its arguments, and how it ended. */
-const argsOf = (work) => compact(work.args ?? { add_up_to: work.add_up_to });
+const argsOf = (work) => brief(work.args === undefined ? { add_up_to: work.add_up_to } : work.args);
 
 function outcomeOf(work) {
   if (work.error) return beginning(work.error, 120);
-  if (work.status === "done") return beginning(compact(work.result), 120);
+  if (work.status === "done") return beginning(brief(work.result), 120);
   if (work.progress !== undefined) return `${work.progress} %${work.note ? `, ${work.note}` : ""}`;
   if (work.status === "pending" && work.run_at > Date.now() / 1000) return html`runs <${When} at=${work.run_at} />`;
   return "";

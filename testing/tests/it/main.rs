@@ -31,3 +31,4 @@ mod unread_log;
 mod watch;
 mod with_servers;
 mod workers;
+mod workers_over_tls;

@@ -10,11 +10,12 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, web};
 use pp_lib::access::{ApiKey, KeyRing};
-use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes};
+use pp_lib::domain::{KeyInfo, KindName, Principal, Scope, Scopes, UserName};
 use pp_lib::serving::BoundedKey;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::proxy::NoUser;
 use crate::rates::{Left, Sender, TooMany};
 use crate::routes::{Entry, Route};
 
@@ -78,8 +79,38 @@ impl Needs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
-    /// The key; `None` where none is asked for.
-    key: Option<Arc<KeyInfo>>,
+    /// What the caller holds; `None` where nothing is asked for.
+    holds: Option<Holds>,
+}
+
+/// What lets a caller in.
+#[derive(Clone, Debug)]
+enum Holds {
+    Key(Arc<KeyInfo>),
+    /// The word of a proxy, which stands for these scopes.
+    Word(Arc<Scopes>),
+}
+
+impl Holds {
+    fn allow(&self, needed: &Scope) -> bool {
+        self.scopes().allow(needed)
+    }
+
+    fn scopes(&self) -> &Scopes {
+        match self {
+            Self::Key(key) => &key.scopes,
+            Self::Word(scopes) => scopes,
+        }
+    }
+
+    /// The error for a caller without this scope.
+    fn lack(&self, needed: &Scope) -> ApiError {
+        let detail = match self {
+            Self::Key(_) => format!("this API key lacks the scope {needed}"),
+            Self::Word(_) => format!("users of the proxy lack the scope {needed}"),
+        };
+        ApiError::new(StatusCode::FORBIDDEN, detail).code("missing_scope")
+    }
 }
 
 impl Caller {
@@ -88,20 +119,29 @@ impl Caller {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
     }
 
-    fn with(key: Arc<KeyInfo>) -> Self {
+    fn with_key(key: Arc<KeyInfo>) -> Self {
         let principal = Principal::Key {
             id: key.id,
             name: key.name.clone(),
         };
         Self {
             principal,
-            key: Some(key),
+            holds: Some(Holds::Key(key)),
+        }
+    }
+
+    fn with_word(user: UserName, scopes: Arc<Scopes>) -> Self {
+        Self {
+            principal: Principal::Proxy(user),
+            holds: Some(Holds::Word(scopes)),
         }
     }
 
     /// The key, if it has a bound of works in a day.
     pub(crate) fn bounded_key(&self) -> Option<BoundedKey> {
-        let key = self.key.as_ref()?;
+        let Some(Holds::Key(key)) = &self.holds else {
+            return None;
+        };
         key.works_per_day.map(|most| BoundedKey { id: key.id, most })
     }
 
@@ -121,8 +161,8 @@ impl Caller {
     }
 
     fn may(&self, needed: &Scope) -> Result<(), ApiError> {
-        match &self.key {
-            Some(key) if !key.scopes.allow(needed) => Err(missing(needed)),
+        match &self.holds {
+            Some(holds) if !holds.allow(needed) => Err(holds.lack(needed)),
             _ => Ok(()),
         }
     }
@@ -144,8 +184,8 @@ pub(crate) async fn authorize(
     if let Some(needs) = needs
         && let Some(api) = request.app_data::<web::Data<Api>>().cloned()
     {
-        let shown = api.shown(request.headers(), needs).await;
-        let left = match api.count(&request, shown.key()) {
+        let shown = api.shown(&request, needs).await;
+        let left = match api.count(&request, &shown) {
             Ok(left) => left,
             Err(too_many) => {
                 let mut refused = too_many.error().error_response();
@@ -180,27 +220,26 @@ enum Shown {
     Nothing,
     /// A text that is no valid key.
     WrongKey,
+    /// A header of a proxy that names no user.
+    WrongUser,
+    /// The user whom a proxy has signed in, and what users may do.
+    User(UserName, Arc<Scopes>),
     Key {
         key: Arc<KeyInfo>,
         in_cookie: bool,
     },
 }
 
-impl Shown {
-    fn key(&self) -> Option<&KeyInfo> {
-        match self {
-            Self::Key { key, .. } => Some(key),
-            Self::Nothing | Self::WrongKey => None,
-        }
-    }
-}
-
 impl Api {
     /// Counts a request for the rate of its sender, if there is one. Wrong keys count for the peer.
-    fn count(&self, request: &ServiceRequest, key: Option<&KeyInfo>) -> Result<Option<Left>, TooMany> {
+    fn count(&self, request: &ServiceRequest, shown: &Shown) -> Result<Option<Left>, TooMany> {
         let Some(rates) = &self.rates else { return Ok(None) };
         let peer = || request.peer_addr().map(|peer| Sender::Peer(pp_http::peer(peer.ip())));
-        let sender = key.map(|key| Sender::Key(key.id)).or_else(peer);
+        let sender = match shown {
+            Shown::Key { key, .. } => Some(Sender::Key(key.id)),
+            Shown::User(user, _) => Some(Sender::User(user.clone())),
+            Shown::Nothing | Shown::WrongKey | Shown::WrongUser => peer(),
+        };
         sender.map(|sender| rates.count(sender)).transpose()
     }
 
@@ -213,23 +252,44 @@ impl Api {
         }
     }
 
-    async fn shown(&self, headers: &HeaderMap, needs: Needs) -> Shown {
-        let (text, in_cookie) = match given(headers) {
-            Some(Given::Header(text)) if needs != Needs::Nothing => (text, false),
-            Some(Given::Cookie(text)) if needs != Needs::Nothing => (text, true),
-            _ => return Shown::Nothing,
+    /// A valid key counts before the header of a proxy, and that before a key that is not valid: the proxy may have used
+    /// `Authorization` for itself.
+    async fn shown(&self, request: &ServiceRequest, needs: Needs) -> Shown {
+        if needs == Needs::Nothing {
+            return Shown::Nothing;
+        }
+        let mut otherwise = Shown::Nothing;
+        if let Some(given) = given(request.headers()) {
+            let (text, in_cookie) = match given {
+                Given::Header(text) => (text, false),
+                Given::Cookie(text) => (text, true),
+            };
+            if let Some(key) = find(&self.keys, text).await {
+                return Shown::Key { key, in_cookie };
+            }
+            otherwise = Shown::WrongKey;
+        }
+        let Some(proxies) = &self.config.proxies else {
+            return otherwise;
         };
-        match find(&self.keys, text).await {
-            Some(key) => Shown::Key { key, in_cookie },
-            None => Shown::WrongKey,
+        match proxies.user(request.peer_addr(), request.headers()) {
+            Ok(Some(user)) => Shown::User(user, Arc::clone(&proxies.scopes)),
+            Ok(None) => otherwise,
+            Err(NoUser) => Shown::WrongUser,
         }
     }
 
     /// The caller of a request, if it may use the route.
     fn caller(&self, request: &ServiceRequest, needs: Needs, shown: Shown) -> Result<Caller, ApiError> {
         let asked = self.asks() && needs != Needs::Nothing;
-        let (key, in_cookie) = match shown {
-            Shown::Key { key, in_cookie } => (key, in_cookie),
+        let (mut caller, is_of_browser) = match shown {
+            Shown::Key { key, in_cookie } => (Caller::with_key(key), in_cookie),
+            Shown::User(user, scopes) => (Caller::with_word(user, scopes), true),
+            Shown::WrongUser => {
+                return Err(ApiError::bad_request(
+                    "the header with the user must be there once, with 1 to 200 bytes of printable text",
+                ));
+            }
             _ if !asked => return Ok(Caller::default()),
             Shown::Nothing => {
                 return Err(unauthorized("this needs an API key: send `Authorization: Bearer pp_…`"));
@@ -244,18 +304,16 @@ impl Api {
             Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
         );
         // A header `Origin` names this service by now; see `pp_http::known_host`.
-        if in_cookie && !safe && !request.headers().contains_key(ORIGIN) {
-            let detail = "a change with the cookie of a browser needs the header Origin";
+        if is_of_browser && !safe && !request.headers().contains_key(ORIGIN) {
+            let detail = "a change with the cookie of a browser, or by a user of the proxy, needs the header Origin";
             return Err(ApiError::new(StatusCode::FORBIDDEN, detail).code("other_origin"));
         }
-        if asked && !needs.allowed_by(&key.scopes) {
-            let needed = needs.scope().unwrap_or(Scope::Admin);
-            return Err(missing(&needed));
-        }
-        let mut caller = Caller::with(key);
         if !asked {
             // Nothing is refused where no key is asked for.
-            caller.key = None;
+            caller.holds = None;
+        }
+        if let Some(holds) = caller.holds.as_ref().filter(|holds| !needs.allowed_by(holds.scopes())) {
+            return Err(holds.lack(&needs.scope().unwrap_or(Scope::Admin)));
         }
         Ok(caller)
     }
@@ -288,8 +346,4 @@ fn given(headers: &HeaderMap) -> Option<Given<'_>> {
 
 pub(crate) fn unauthorized(detail: &'static str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, detail)
-}
-
-fn missing(needed: &Scope) -> ApiError {
-    ApiError::new(StatusCode::FORBIDDEN, format!("this API key lacks the scope {needed}")).code("missing_scope")
 }

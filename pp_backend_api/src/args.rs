@@ -14,7 +14,7 @@ use pp_lib::serving::StoreOptions;
 use pp_lib::streams::StreamsOptions;
 use pp_lib::tls::{Identity, IdentityError};
 
-use crate::{Asking, Config, PathPrefix};
+use crate::{Asking, Config, PathPrefix, ProxyArgs};
 
 const CERT: &str = "PP_TLS_CERT";
 const KEY: &str = "PP_TLS_KEY";
@@ -60,7 +60,7 @@ pub struct ApiArgs {
     )]
     pub api_prefix: PathPrefix,
 
-    /// The requests that one key, or one peer without a key, may send in a second, and at once; one more is answered with
+    /// The requests that one key, one user of a proxy, or one peer without a key, may send in a second, and at once; one more is answered with
     /// 429 [a number or off].
     #[arg(long, env = "PP_RATE", value_name = "COUNT", default_value = "off", value_parser = rate)]
     pub rate: Rate,
@@ -92,6 +92,10 @@ pub struct ApiArgs {
     /// A file with the admin key of a database that has none. If it is missing, a key is made and written to it.
     #[arg(long, env = "PP_ADMIN_KEY_FILE", value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
+
+    /// The proxies that sign users in.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
 
     /// The time that rows of the audit are kept [unit: duration, as in 90d].
     #[arg(long, env = "PP_AUDIT_RETAIN", value_name = "DURATION", default_value = "90d", value_parser = audit_retain)]
@@ -151,6 +155,7 @@ impl ApiArgs {
             hosts: self.hosts(),
             origins: self.api_origins.clone(),
             prefix: self.api_prefix.clone(),
+            proxies: self.proxies.trusted(),
             rate: self.rate.0,
             connections: self.stream_clients.saturating_add(self.connections),
             peer_connections: self.peer_connections,

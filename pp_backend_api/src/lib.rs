@@ -13,6 +13,7 @@ mod etag;
 mod idempotent;
 mod openapi;
 mod prefix;
+mod proxy;
 mod query;
 mod rates;
 mod request_id;
@@ -58,6 +59,7 @@ pub use access::Asking;
 pub use args::{ApiArgs, Auth, Rate, bind};
 pub use openapi::openapi;
 pub use prefix::PathPrefix;
+pub use proxy::{ProxyArgs, TrustedProxies};
 pub use routes::needed_scopes;
 
 /// The limits of requests and of the server.
@@ -77,7 +79,9 @@ pub struct Config {
     pub origins: Vec<OriginName>,
     /// The path prefix that a proxy takes away.
     pub prefix: PathPrefix,
-    /// The requests that one key or one peer may send in a second.
+    /// The proxies that sign users in.
+    pub proxies: Option<TrustedProxies>,
+    /// The requests that one sender may send in a second: a key, a user of a proxy, or a peer.
     pub rate: Option<NonZeroU32>,
     /// The maximum number of connections.
     pub connections: usize,

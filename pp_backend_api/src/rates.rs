@@ -10,7 +10,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
-use pp_lib::domain::ApiKeyId;
+use pp_lib::domain::{ApiKeyId, UserName};
 
 use crate::error::ApiError;
 
@@ -20,10 +20,12 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const FORGET_EVERY: u32 = 4096;
 
 /// Whose requests are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sender {
     /// The holder of a key, from wherever.
     Key(ApiKeyId),
+    /// A user of a proxy.
+    User(UserName),
     /// A peer without a valid key.
     Peer(IpAddr),
 }
@@ -120,16 +122,16 @@ mod tests {
     fn each_sender_has_a_rate_of_its_own_and_quiet_ones_are_forgotten() {
         let rates = Rates::new(NonZeroU32::new(2).unwrap());
         let (one, other) = (Sender::Key(ApiKeyId(1)), Sender::Key(ApiKeyId(2)));
-        assert_eq!(rates.count(one).ok().unwrap().remaining, 1);
-        assert!(rates.count(one).is_ok());
-        assert_eq!(rates.count(one).err().unwrap().seconds, 1);
+        assert_eq!(rates.count(one.clone()).ok().unwrap().remaining, 1);
+        assert!(rates.count(one.clone()).is_ok());
+        assert_eq!(rates.count(one.clone()).err().unwrap().seconds, 1);
         assert!(rates.count(other).is_ok());
         for number in 0..FORGET_EVERY {
             let _ = rates.count(Sender::Peer(IpAddr::from(number.to_be_bytes())));
         }
         std::thread::sleep(std::time::Duration::from_millis(1100));
         for _ in 0..FORGET_EVERY {
-            let _ = rates.count(one);
+            let _ = rates.count(one.clone());
         }
         assert!(rates.limiter.len() < 10, "{}", rates.limiter.len());
     }

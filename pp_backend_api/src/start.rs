@@ -17,7 +17,7 @@ const FIRST: &str = "admin";
 /// More than a key with spaces around it has.
 const MOST_BYTES: u64 = 1024;
 
-/// When keys are asked for at this address. Fails, with one line that says what to do, where nobody could use the
+/// When keys are asked for at this address: always where proxies sign users in. Fails, with one line that says what to do, where nobody could use the
 /// service or everybody could.
 pub(crate) async fn asking(args: &ApiArgs, keys: &KeyRing, address: SocketAddr) -> anyhow::Result<Asking> {
     if let Some(file) = &args.admin_key_file {
@@ -32,6 +32,7 @@ pub(crate) async fn asking(args: &ApiArgs, keys: &KeyRing, address: SocketAddr) 
             }
             Ok(Asking::Never)
         }
+        (Auth::Auto, true) if args.proxies.trusted().is_some() => Ok(Asking::Always),
         (Auth::Auto, true) => Ok(Asking::OnceThereAreKeys),
         (Auth::Auto, false) if has_admin(keys).await? => Ok(Asking::Always),
         (Auth::Auto, false) => bail!(

@@ -38,6 +38,7 @@ mod on_servers;
 mod preconditions;
 mod problems;
 mod program;
+mod proxies;
 mod raw;
 mod reads;
 mod runs;

@@ -36,6 +36,7 @@ pub(crate) const CONFIG: Config = Config {
     hosts: Vec::new(),
     origins: Vec::new(),
     prefix: PathPrefix::NONE,
+    proxies: None,
     rate: None,
     connections: 10_000,
     peer_connections: None,

@@ -52,10 +52,15 @@ impl FromStr for KeyLabel {
     type Err = KeyLabelError;
 
     fn from_str(text: &str) -> Result<Self, KeyLabelError> {
-        let fits = (1..=Self::MAX_LENGTH).contains(&text.len());
-        let plain = text.trim() == text && !text.chars().any(char::is_control);
-        (fits && plain).then(|| Self(text.to_owned())).ok_or(KeyLabelError)
+        is_name(text, Self::MAX_LENGTH)
+            .then(|| Self(text.to_owned()))
+            .ok_or(KeyLabelError)
     }
+}
+
+/// True for 1 to `most` bytes of printable text without spaces at its ends.
+fn is_name(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.trim() == text && !text.chars().any(char::is_control)
 }
 
 impl TryFrom<String> for KeyLabel {
@@ -73,6 +78,36 @@ impl From<KeyLabel> for String {
 }
 
 impl fmt::Display for KeyLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a user whom a proxy has signed in: 1 to 200 bytes of printable text without spaces at its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UserName(String);
+
+/// A text that is no name of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of a user is 1 to {} bytes of printable text", UserName::MAX_LENGTH)]
+pub struct UserNameError;
+
+impl UserName {
+    /// The most bytes of a name.
+    pub const MAX_LENGTH: usize = 200;
+}
+
+impl FromStr for UserName {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        is_name(text, Self::MAX_LENGTH)
+            .then(|| Self(text.to_owned()))
+            .ok_or(UserNameError)
+    }
+}
+
+impl fmt::Display for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -274,6 +309,8 @@ pub enum Principal {
         /// Its name.
         name: KeyLabel,
     },
+    /// A user whom a trusted proxy has signed in.
+    Proxy(UserName),
     /// A user of the operating system at the command line.
     CommandLine(String),
     /// A service of PP, which acts for nobody.
@@ -285,6 +322,7 @@ impl fmt::Display for Principal {
         match self {
             Self::Open => f.write_str("open"),
             Self::Key { id, name } => write!(f, "key:{id} {name}"),
+            Self::Proxy(user) => write!(f, "proxy:{user}"),
             Self::CommandLine(user) => write!(f, "cli:{user}"),
             Self::Service => f.write_str("service"),
         }
@@ -387,6 +425,11 @@ mod tests {
         for wrong in ["", " a", "a\n", &"n".repeat(101)] {
             assert_eq!(wrong.parse::<KeyLabel>(), Err(KeyLabelError), "{wrong:?}");
         }
+        for wrong in ["", "alice ", "a\tb", &"n".repeat(201)] {
+            assert_eq!(wrong.parse::<UserName>(), Err(UserNameError), "{wrong:?}");
+        }
+        let user = "Zoë <zoe@example.com>".parse().unwrap();
+        assert_eq!(Principal::Proxy(user).to_string(), "proxy:Zoë <zoe@example.com>");
         let name = "the deploy of Mondays".parse().unwrap();
         let id = ApiKeyId(3);
         assert_eq!(Principal::Key { id, name }.to_string(), "key:3 the deploy of Mondays");

@@ -25,8 +25,8 @@ mod work_code;
 mod worker;
 
 pub use access::{
-    ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError,
-    WorksPerDay, WorksPerDayError,
+    ApiKeyId, AuditEntry, KeyDigest, KeyInfo, KeyLabel, KeyLabelError, Principal, Scope, Scopes, ScopesError, UserName,
+    UserNameError, WorksPerDay, WorksPerDayError,
 };
 pub use add_up_to::{AddUpTo, AddUpToError};
 pub use dead_letter::{DeadLetter, DeadLetterId, LetterGroup};

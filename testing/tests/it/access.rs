@@ -129,3 +129,40 @@ fn a_file_without_a_key_is_refused_and_not_quoted() {
     );
     assert!(!Api::at(port).is_ready());
 }
+
+#[test]
+fn where_a_proxy_signs_users_in_they_and_keys_alone_come_in() {
+    let home = Home::new();
+    let mut service = home
+        .program()
+        .set("PP_PROXY_NETWORKS", "10.0.3.0/24,127.0.0.1")
+        .set("PP_PROXY_USER_HEADER", "Remote-User")
+        .set("PP_PROXY_SCOPES", "read,create")
+        .start();
+    service.gets_ready(&home.api);
+    // There is no key yet, and nobody is let in without one.
+    home.api.try_get("/stats").unwrap().problem(401);
+    let origin = format!("http://127.0.0.1:{}", home.api.port);
+    let alice = [("remote-user", "alice"), ("origin", origin.as_str())];
+    let asked = |method: &str, path: &str| home.api.try_send(method, path, &alice, None).unwrap();
+    asked("POST", "/work").with(200);
+    asked("GET", "/work/1").with(200);
+    asked("POST", "/work/1/cancel").problem(403);
+    let usual = [("x-forwarded-user", "alice")];
+    home.api.try_send("GET", "/work/1", &usual, None).unwrap().problem(401);
+    service.terminate();
+
+    for (variable, value, why) in [
+        ("PP_PROXY_NETWORKS", "0.0.0.0/0", "everybody"),
+        ("PP_PROXY_NETWORKS", "proxy", "10.0.3.0/24"),
+        ("PP_PROXY_USER_HEADER", "Cookie", "something else"),
+        ("PP_PROXY_SCOPES", "everything", "read,create"),
+    ] {
+        let ended = home.program().set(variable, value).run();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(
+            ended.stderr.contains(variable) && ended.stderr.contains(why),
+            "{ended:?}"
+        );
+    }
+}

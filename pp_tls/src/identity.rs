@@ -3,15 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
 
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConfig};
-use webpki::{EndEntityCert, KeyUsage};
 
+use crate::dates::validity;
 use crate::{pem, provider};
 
 /// The reason why files cannot be an identity: which of them is wrong, and a line that names it.
@@ -145,29 +144,6 @@ fn certified(
         }
         error => wrong_key(&format!("has an unusable key: {error}")),
     })
-}
-
-/// Whether a certificate is valid now.
-fn validity(certificate: &CertificateDer<'_>) -> Result<(), &'static str> {
-    let parsed = EndEntityCert::try_from(certificate).map_err(|_| "is malformed")?;
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    // Without authorities no certificate is verified, but its time is looked at before they are.
-    let verified = parsed.verify_for_usage(
-        provider().signature_verification_algorithms.all,
-        &[],
-        &[],
-        UnixTime::since_unix_epoch(now),
-        KeyUsage::server_auth(),
-        None,
-        None,
-    );
-    match verified.err() {
-        Some(webpki::Error::CertExpired { .. }) => Err("has expired"),
-        Some(webpki::Error::CertNotValidYet { .. }) => Err("is not valid yet"),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

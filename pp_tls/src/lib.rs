@@ -3,6 +3,7 @@
 //! All of it is rustls with ring. Nothing is installed in the process: each configuration names its provider. The sockets
 //! and the protocols belong to the crates that have them.
 
+mod dates;
 mod identity;
 mod pem;
 mod trust;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
+pub use dates::valid_until;
 pub use identity::{Identity, IdentityError, Refreshed};
 pub use trust::{Trust, TrustError};
 pub use verify::Check;

@@ -233,6 +233,33 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
+/// What an operator finds at a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The version of the server, as in `4.0.5`; empty if it does not tell.
+    pub version: String,
+    /// The queues, in the order of the question.
+    pub queues: Vec<FoundQueue>,
+}
+
+/// A queue as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundQueue {
+    /// The name at the server.
+    pub name: String,
+    /// What is in it; `None` if there is no such queue.
+    pub state: Option<QueueState>,
+}
+
+/// The state of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// The waiting messages, without unacknowledged ones.
+    pub ready: u64,
+    /// Those that take messages.
+    pub consumers: u32,
+}
+
 /// A message broker.
 #[async_trait]
 pub trait Broker: Send + Sync {
@@ -254,6 +281,11 @@ pub trait Broker: Send + Sync {
     /// Declares a queue ahead of its first use. Without effect where queues need no declaration.
     async fn declare(&self, _queue: &Queue) -> Result<()> {
         Ok(())
+    }
+
+    /// Looks at the server and at queues without changing anything; `None` if there is no server.
+    async fn inspect(&self, _queues: &[Queue]) -> Result<Option<Inspection>> {
+        Ok(None)
     }
 
     /// Gives queues the names that the policies of all kinds say. Answers a sentence for each name that is refused.

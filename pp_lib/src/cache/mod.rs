@@ -209,6 +209,11 @@ pub trait Cache: Send + Sync {
     /// True if other processes see the entries.
     fn shared(&self) -> bool;
 
+    /// The name and version of the server, as in `Redis 7.0.15`; `None` if there is none.
+    async fn server(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// The name of the cache, the same for all its users and through every address. No two caches share a name.
     async fn name(&self) -> Result<String>;
 }

@@ -291,6 +291,15 @@ impl Cache for RedisCache {
         true
     }
 
+    async fn server(&self) -> Result<Option<String>> {
+        let info: String = self.link.ask(redis::cmd("INFO").arg("server")).await?;
+        let version = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)).map(str::trim);
+        // Valkey tells a version of Redis too.
+        let valkey = version("valkey_version:").map(|version| format!("Valkey {version}"));
+        let redis = || version("redis_version:").map(|version| format!("Redis {version}"));
+        Ok(valkey.or_else(redis))
+    }
+
     async fn name(&self) -> Result<String> {
         let mut script = NAME.key(self.keys.name());
         script.arg(format!("{:032x}", rand::random::<u128>()));

@@ -65,6 +65,17 @@ pub use views::Views;
 pub use work_changes::{Changed, WorkChanges};
 pub use works::{NewWork, Search, WorkRows};
 
+/// What a database tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseInfo {
+    /// The name of the database system.
+    pub system: &'static str,
+    /// Its version, as in `15.4`.
+    pub version: String,
+    /// Its clock, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
 /// The whole store.
 #[async_trait]
 pub trait Store:
@@ -89,6 +100,9 @@ pub trait Store:
 
     /// Fails unless the database takes changes: writes to the tables that works need, and rolls back.
     async fn check_writes(&self) -> Result<()>;
+
+    /// Its system, version and clock, for operators.
+    async fn about(&self) -> Result<DatabaseInfo>;
 
     /// Its connections, if it has a pool of them.
     fn pool(&self) -> Option<PoolState> {

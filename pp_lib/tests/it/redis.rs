@@ -423,4 +423,13 @@ pub(crate) mod on_servers {
         proxy.set(Flow::Open);
         until_it_answers(&cache).await;
     }
+
+    #[tokio::test]
+    async fn a_server_tells_its_name_and_version() {
+        let cache = connect(&server_url(), &new_prefix(), OPTIONS, Duration::from_secs(5));
+        let server = cache.server().await.unwrap().unwrap();
+        let version = server.strip_prefix("Redis ").or_else(|| server.strip_prefix("Valkey "));
+        let major: u32 = version.unwrap().split('.').next().unwrap().parse().unwrap();
+        assert!(major >= 7, "{server}");
+    }
 }

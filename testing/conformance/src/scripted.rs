@@ -18,10 +18,11 @@ use pp_lib::domain::{
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,
-    ClaimedRun, Completed, Completion, Completions, DeadLetters, DeadMessage, DispatchRows, EventLog, Extension,
-    HeldRun, IdempotencyKeys, KeyCreated, KeyWorks, KindRow, KindRows, Leases, LetterFilter, NewKey, NewWork, Page,
-    Place, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunState, RunningAttempt, RunningWork,
-    Runs, Search, Selection, Store, StoreError, UntilDue, Views, WorkChanges, WorkRows, WorkerRow, WorksCounted,
+    ClaimedRun, Completed, Completion, Completions, DatabaseInfo, DeadLetters, DeadMessage, DispatchRows, EventLog,
+    Extension, HeldRun, IdempotencyKeys, KeyCreated, KeyWorks, KindRow, KindRows, Leases, LetterFilter, NewKey,
+    NewWork, Page, Place, Purged, Redriven, RequestKey, Result, Retention, RetentionTimes, RunState, RunningAttempt,
+    RunningWork, Runs, Search, Selection, Store, StoreError, UntilDue, Views, WorkChanges, WorkRows, WorkerRow,
+    WorksCounted,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -351,5 +352,6 @@ every_call! {
     Store {
         Check check() -> ();
         CheckWrites check_writes() -> ();
+        About about() -> DatabaseInfo;
     }
 }

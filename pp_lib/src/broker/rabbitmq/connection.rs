@@ -47,7 +47,8 @@ pub(super) struct Server {
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) channel: Channel,
-    version: MajorVersion,
+    /// The version of the server; empty if it does not tell.
+    pub(super) version: String,
     /// The queues that were declared or found over it.
     declared: HashSet<Queue>,
 }
@@ -146,7 +147,7 @@ impl Server {
             .await
             .map_err(|error| self.refused(&error))?;
         // Every login has a greeting before it.
-        let version = greeted.get().copied().unwrap_or(MajorVersion(0));
+        let version = greeted.get().cloned().unwrap_or_default();
         let channel = connection
             .create_channel()
             .await
@@ -169,7 +170,7 @@ impl Server {
         if link.declared.contains(queue) {
             return Ok(());
         }
-        let (name, arguments) = (self.names.get(queue), Arguments::of(link.version));
+        let (name, arguments) = (self.names.get(queue), Arguments::of(MajorVersion::of(&link.version)));
         allowed(&name)?;
         let declaring = async {
             // A queue that a user has named is used as it is.
@@ -188,11 +189,14 @@ impl Server {
             });
         }
         link.declared.insert(queue.clone());
-        self.used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(queue.clone());
+        self.uses(queue);
         Ok(())
+    }
+
+    /// Remembers a queue that this process has declared or found.
+    pub(super) fn uses(&self, queue: &Queue) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(queue.clone());
     }
 
     async fn is_there(&self, connection: &Connection, name: &str) -> Result<bool> {

@@ -16,14 +16,22 @@ use tokio::time::{Sleep, sleep};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MajorVersion(pub(super) u32);
 
+impl MajorVersion {
+    /// That of a version such as `4.0.5`.
+    pub(super) fn of(version: &str) -> Self {
+        let major = version.split('.').next().and_then(|major| major.parse().ok());
+        Self(major.unwrap_or(0))
+    }
+}
+
 /// The type, channel and length of a frame.
 const FRAME_HEADER_LENGTH: usize = 7;
 const MAX_GREETING_LENGTH: usize = 1 << 16;
 /// The class and method of `connection.start`, then the version of the protocol.
 const START: &[u8] = &[0, 10, 0, 10, 0, 9];
 
-/// The version, once the greeting was received.
-pub(super) type Greeted = Arc<OnceLock<MajorVersion>>;
+/// The version, once the greeting was received; empty if it has none.
+pub(super) type Greeted = Arc<OnceLock<String>>;
 
 /// Reads the start of a connection.
 #[derive(Debug)]
@@ -76,14 +84,12 @@ impl Greeting {
     }
 }
 
-fn parse(greeting: &[u8]) -> Option<MajorVersion> {
+fn parse(greeting: &[u8]) -> Option<String> {
     let (_, properties) = parse_field_table(greeting.strip_prefix(START)?).ok()?;
-    let version = match properties.inner().get("version") {
+    Some(match properties.inner().get("version") {
         Some(AMQPValue::LongString(version)) => version.to_string(),
         _ => String::new(),
-    };
-    let major = version.split('.').next().and_then(|major| major.parse().ok());
-    Some(MajorVersion(major.unwrap_or(0)))
+    })
 }
 
 #[cfg(test)]
@@ -101,17 +107,21 @@ mod tests {
     #[test]
     fn a_greeting_gives_the_version_and_other_bytes_are_refused() {
         for (version, major) in [("3.10.8", 3), ("4.0.2", 4), ("10.1", 10), ("", 0), ("next", 0)] {
-            assert_eq!(parse(&greeting(version)), Some(MajorVersion(major)), "{version}");
+            let parsed = parse(&greeting(version)).unwrap();
+            assert_eq!(
+                (parsed.as_str(), MajorVersion::of(&parsed)),
+                (version, MajorVersion(major))
+            );
         }
         assert_eq!(parse(b""), None);
         assert_eq!(parse(&greeting("4.0")[..20]), None);
     }
 
-    fn read(bytes: &[u8], part: usize) -> io::Result<Option<MajorVersion>> {
+    fn read(bytes: &[u8], part: usize) -> io::Result<Option<String>> {
         let greeted = Greeted::default();
         let mut greeting = Greeting::new(greeted.clone(), Duration::from_secs(1));
         bytes.chunks(part).try_for_each(|part| greeting.take_in(part))?;
-        Ok(greeted.get().copied())
+        Ok(greeted.get().cloned())
     }
 
     #[tokio::test]
@@ -120,7 +130,7 @@ mod tests {
         let length = (greeting.len() as u32).to_be_bytes();
         let sent = [&[1, 0, 0], &length[..], &greeting, b"\xceand what follows"].concat();
         for part in [1, 7, 8, sent.len()] {
-            assert_eq!(read(&sent, part).unwrap(), Some(MajorVersion(3)), "in parts of {part}");
+            assert_eq!(read(&sent, part).unwrap().unwrap(), "3.10.8", "in parts of {part}");
         }
         assert_eq!(read(&sent[..20], 20).unwrap(), None);
         assert!(read(b"HTTP/1.1 400 Bad Request", 3).is_err());

@@ -9,6 +9,7 @@ mod connection;
 mod consumer;
 mod frames;
 mod greeting;
+mod inspection;
 mod management;
 mod message;
 mod publisher;
@@ -28,7 +29,9 @@ pub use self::management::Management;
 use self::publisher::Publisher;
 use super::metrics::published;
 use super::queues::{NamesOfKind, QueueNames};
-use super::{Broker, BrokerError, DeadLetter, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription};
+use super::{
+    Broker, BrokerError, DeadLetter, Inspection, Outgoing, Prefetch, Published, Queue, Resent, Result, Subscription,
+};
 use crate::domain::KindName;
 
 /// The behaviour towards the server.
@@ -143,6 +146,10 @@ impl Broker for RabbitMq {
 
     async fn declare(&self, queue: &Queue) -> Result<()> {
         self.publisher.declare(queue).await
+    }
+
+    async fn inspect(&self, queues: &[Queue]) -> Result<Option<Inspection>> {
+        self.server.inspect(queues).await.map(Some)
     }
 
     fn name_queues(&self, kinds: &[NamesOfKind<'_>]) -> Vec<String> {

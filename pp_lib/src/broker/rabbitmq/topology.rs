@@ -11,6 +11,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Error};
 
+use super::super::QueueState;
 use super::connection::reply_code;
 use super::greeting::MajorVersion;
 
@@ -64,12 +65,20 @@ pub(super) async fn exists(connection: &Connection, name: &str) -> Result<bool, 
 
 /// The number of waiting messages in a queue. A missing queue gives `None` and ends the channel.
 pub(super) async fn ready_messages(channel: &Channel, name: &str) -> Result<Option<u64>, Error> {
+    Ok(state(channel, name).await?.map(|state| state.ready))
+}
+
+/// The state of a queue. A missing queue gives `None` and ends the channel.
+pub(super) async fn state(channel: &Channel, name: &str) -> Result<Option<QueueState>, Error> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::durable()
     };
     match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
-        Ok(queue) => Ok(Some(queue.message_count().into())),
+        Ok(queue) => Ok(Some(QueueState {
+            ready: queue.message_count().into(),
+            consumers: queue.consumer_count(),
+        })),
         Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(None),
         Err(error) => Err(error),
     }

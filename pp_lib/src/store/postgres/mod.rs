@@ -40,7 +40,8 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use diesel::pg::PgConnection;
 use diesel::r2d2::{NopErrorHandler, Pool};
-use diesel::{Connection as _, RunQueryDsl as _, sql_query};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query};
 use pp_storage::SchemaError;
 use pp_tls::Trust;
 use tokio::sync::Semaphore;
@@ -50,7 +51,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::failure::Failure;
 use self::session::{Sessions, Way};
 use super::refusal::{Refusal, proved};
-use super::{PoolState, Result, Store, StoreError};
+use super::{DatabaseInfo, PoolState, Result, Store, StoreError};
 use crate::feed::postgres::refuses_for_good;
 pub use pp_storage::Encryption;
 
@@ -286,6 +287,31 @@ impl Store for PostgresStore {
             },
             Err(failure) => Err(StoreError::Unavailable(failure.into_words())),
         }
+    }
+
+    async fn about(&self) -> Result<DatabaseInfo> {
+        #[derive(QueryableByName)]
+        struct About {
+            #[diesel(sql_type = Text)]
+            version: String,
+            #[diesel(sql_type = BigInt)]
+            now_ms: i64,
+        }
+
+        self.run(|connection| {
+            let About { version, now_ms } = sql_query(
+                "SELECT current_setting('server_version') AS version,
+                    (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms",
+            )
+            .get_result(connection)?;
+            let system = "PostgreSQL";
+            Ok(DatabaseInfo {
+                system,
+                version,
+                now_ms,
+            })
+        })
+        .await
     }
 
     fn pool(&self) -> Option<PoolState> {

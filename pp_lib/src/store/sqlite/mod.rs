@@ -33,8 +33,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool};
+use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, QueryResult};
+use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, sql_query};
 use pp_storage::SchemaError;
 
 pub(crate) use self::create::create as create_works;
@@ -43,7 +44,7 @@ use self::connection::{refusal, set_up};
 use self::integrity::Integrity;
 use self::writer::{Commit, Writer};
 use super::refusal::proved;
-use super::{PoolState, Result, Store, StoreError};
+use super::{DatabaseInfo, PoolState, Result, Store, StoreError};
 
 /// A store in one file.
 pub struct SqliteStore {
@@ -183,6 +184,31 @@ impl Store for SqliteStore {
 
     async fn check_writes(&self) -> Result<()> {
         self.write(trial::writes).await
+    }
+
+    async fn about(&self) -> Result<DatabaseInfo> {
+        #[derive(QueryableByName)]
+        struct About {
+            #[diesel(sql_type = Text)]
+            version: String,
+            #[diesel(sql_type = BigInt)]
+            now_ms: i64,
+        }
+
+        self.read(|reader| {
+            let About { version, now_ms } = sql_query(
+                "SELECT sqlite_version() AS version,
+                    CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now_ms",
+            )
+            .get_result(reader)?;
+            let system = "SQLite";
+            Ok(DatabaseInfo {
+                system,
+                version,
+                now_ms,
+            })
+        })
+        .await
     }
 
     /// The readers. The one writer has a connection besides.

@@ -57,6 +57,7 @@ macro_rules! broker_suite {
             what_is_acknowledged_does_not_come_again,
             two_subscriptions_share_the_messages,
             ready_messages_are_those_with_nobody,
+            a_look_finds_what_is_there_and_makes_no_queue,
             a_batch_has_at_most_its_maximum,
             a_batch_waits_for_what_else_comes,
             a_cancelled_batch_loses_nothing,

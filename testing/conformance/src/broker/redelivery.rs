@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pp_lib::broker::{AnyBroker, Delivery, Prefetch, Queue};
+use pp_lib::broker::{AnyBroker, Delivery, Prefetch, Queue, QueueState};
 use tokio::time::timeout;
 
 use super::{AT_ONCE, DEADLINE, assert_numbers, nothing_comes, publish, publish_sizes, receive, tags, until_ready};
@@ -143,4 +143,27 @@ pub async fn ready_messages_are_those_with_nobody(broker: AnyBroker) {
     until_ready(&*broker, &Queue::sums(), 2).await;
     drop(subscription);
     until_ready(&*broker, &Queue::sums(), 4).await;
+}
+
+/// A look tells what waits and how many take it. A broker without a server has nothing to look at.
+pub async fn a_look_finds_what_is_there_and_makes_no_queue(broker: AnyBroker) {
+    let missing = Queue::Demand("user.nobody".parse().unwrap());
+    let queues = [Queue::sums(), missing];
+    publish(&*broker, 0..3).await;
+    until_ready(&*broker, &Queue::sums(), 3).await;
+    let Some(found) = broker.inspect(&queues).await.unwrap() else {
+        assert!(!broker.durable());
+        return;
+    };
+    assert!(
+        found.version.starts_with(|first: char| first.is_ascii_digit()),
+        "{found:?}"
+    );
+    let state = QueueState { ready: 3, consumers: 0 };
+    assert_eq!(found.queues[0].state, Some(state));
+    assert!(found.queues[1].name.ends_with(".user.nobody.demand"), "{found:?}");
+    let _subscription = broker.subscribe(&Queue::sums(), Prefetch::messages(1)).await.unwrap();
+    let found = broker.inspect(&queues).await.unwrap().unwrap();
+    assert_eq!(found.queues[0].state.map(|state| state.consumers), Some(1));
+    assert_eq!(found.queues[1].state, None, "the first look has made the queue");
 }

@@ -20,6 +20,7 @@ macro_rules! eventually {
     }};
 }
 
+mod about;
 mod access;
 mod by_kind;
 mod cancelling;
@@ -45,6 +46,7 @@ mod unique;
 mod views;
 mod works;
 
+pub use about::*;
 pub use access::*;
 pub use by_kind::*;
 pub use cancelling::*;
@@ -83,6 +85,7 @@ macro_rules! store_suite {
             a_kind_tells_of_its_works
             a_sum_is_told_in_its_own_form
             secrets_are_rotated
+            a_database_tells_its_system_version_and_clock
             keys_are_valid_until_they_are_revoked
             works_of_a_key_are_counted_up_to_its_bound
             the_first_admin_key_is_made_once

@@ -55,6 +55,11 @@ impl BrokerArgs {
             .map_or(Ok(BrokerUrl::Memory), |url| BrokerUrl::parse(url.expose()))
     }
 
+    /// True if a broker is named.
+    pub fn is_set(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The broker for a program that shares it with other processes.
     pub fn shared_address(&self) -> Result<BrokerUrl, ConfigError> {
         let missing = || ConfigError::missing("PP_BROKER_URL", "amqp://user:password@host:5672");

@@ -64,9 +64,29 @@ fn one_line(error: &clap::Error, mut command: Command) -> String {
         .collect();
     let line = words.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let line = format!("{line}{}", suggestion(error));
     match variable(error, &command) {
         Some(variable) => format!("{variable}: {line}"),
-        None => line.to_owned(),
+        None => line,
+    }
+}
+
+/// The known names that are like a mistyped one.
+fn suggestion(error: &clap::Error) -> String {
+    let kinds = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
+    let names: &[String] = match kinds.into_iter().find_map(|kind| error.get(kind)) {
+        Some(ContextValue::String(name)) => std::slice::from_ref(name),
+        Some(ContextValue::Strings(names)) => names,
+        _ => &[],
+    };
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; did you mean {}?", names.join(" or ")),
     }
 }
 
@@ -152,6 +172,43 @@ mod tests {
             line(&["--count", "1"]),
             "the following required arguments were not provided: --id <ID>"
         );
-        assert_eq!(line(&["--idd", "1"]), "unexpected argument '--idd' found");
+        assert_eq!(line(&["--other", "1"]), "unexpected argument '--other' found");
+    }
+
+    #[test]
+    fn a_mistyped_name_gets_the_nearest_one() {
+        #[derive(Debug, Parser)]
+        enum Tool {
+            Search,
+            Create {
+                #[arg(long, value_parser = ["table", "json"])]
+                _output: String,
+            },
+        }
+        let line = |args: &[&str]| {
+            let error = Tool::try_parse_from([&["tool"], args].concat()).unwrap_err();
+            one_line(&error, Tool::command())
+        };
+        for (args, begin, end) in [
+            (
+                &["serch"][..],
+                "unrecognized subcommand 'serch'",
+                "; did you mean `search`?",
+            ),
+            (
+                &["create", "--outptu", "json"],
+                "unexpected argument '--outptu' found",
+                "; did you mean `--output`?",
+            ),
+            (
+                &["create", "--output", "jsn"],
+                "invalid value 'jsn' for '--output <OUTPUT>'",
+                "; did you mean `json`?",
+            ),
+            (&["x"], "unrecognized subcommand 'x'", "'x'"),
+        ] {
+            let line = line(args);
+            assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
+        }
     }
 }

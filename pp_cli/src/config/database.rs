@@ -50,6 +50,11 @@ impl DatabaseArgs {
         self.address(self.url.as_ref().map_or(default, Secret::expose))
     }
 
+    /// True if a database is named.
+    pub fn is_set(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The database for a program that shares it with other processes.
     pub fn shared_address(&self) -> Result<DatabaseUrl, ConfigError> {
         let missing = || ConfigError::missing(URL, "postgres://user:password@host/database");

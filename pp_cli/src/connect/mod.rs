@@ -39,8 +39,18 @@ use self::absent::sqlite;
 
 /// The reason why a program cannot start, in one line.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(String);
+#[error("{line}")]
+pub struct StartError {
+    line: String,
+    is_unavailable: bool,
+}
+
+impl StartError {
+    /// True if the server was not there in time, and may come.
+    pub fn is_unavailable(&self) -> bool {
+        self.is_unavailable
+    }
+}
 
 /// The permission to change the schema of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,5 +125,8 @@ pub fn caches(address: &CacheUrl, args: &CacheArgs, trust: &Trust) -> Result<Cac
 }
 
 fn wrong(variable: &str, why: String) -> StartError {
-    StartError(format!("{variable}: {why}"))
+    StartError {
+        line: format!("{variable}: {why}"),
+        is_unavailable: false,
+    }
 }

@@ -85,5 +85,5 @@ where
     let store = wait_for("PostgreSQL", max_wait, connect, |error| {
         matches!(error, StoreError::Unavailable(_) | StoreError::Unwell(_))
     });
-    store.await.map_err(|why| wrong(variable, why))
+    store.await.map_err(|missed| missed.of(variable))
 }

@@ -25,7 +25,7 @@ pub(super) async fn broker(
     .await;
     broker
         .map(|broker| Arc::new(broker) as AnyBroker)
-        .map_err(|why| wrong("PP_BROKER_URL", why))
+        .map_err(|missed| missed.of("PP_BROKER_URL"))
 }
 
 pub(super) fn broker_when_needed(url: &Secret, args: &BrokerArgs, trust: &Trust) -> Result<AnyBroker, StartError> {

@@ -7,7 +7,25 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::time::timeout;
 
+use super::StartError;
 use crate::config::DurationText;
+
+/// The reason why a server is not used.
+pub(super) struct Missed {
+    why: String,
+    /// It was not there in time.
+    is_unavailable: bool,
+}
+
+impl Missed {
+    /// The error about the variable that names the server.
+    pub(super) fn of(self, variable: &str) -> StartError {
+        StartError {
+            line: format!("{variable}: {}", self.why),
+            is_unavailable: self.is_unavailable,
+        }
+    }
+}
 
 /// Retries until it succeeds, fails for good or `max_wait` ends. It logs the first failure and the result.
 pub(super) async fn wait_for<T, E, F>(
@@ -15,7 +33,7 @@ pub(super) async fn wait_for<T, E, F>(
     max_wait: Duration,
     connect: impl FnMut() -> F,
     worth_waiting: impl FnMut(&E) -> bool,
-) -> Result<T, String>
+) -> Result<T, Missed>
 where
     E: Display,
     F: Future<Output = Result<T, E>>,
@@ -32,12 +50,19 @@ where
         }
         last = error.to_string();
     });
-    match timeout(max_wait, connected).await {
-        Ok(connected) => connected.map_err(|error| error.to_string()),
-        Err(_) if last.is_empty() => Err(format!("{server} did not answer within {}", DurationText(max_wait))),
-        Err(_) => Err(format!(
-            "{server} could not be reached within {}: {last}",
-            DurationText(max_wait)
-        )),
-    }
+    let connected = timeout(max_wait, connected).await;
+    let (why, is_unavailable) = match connected {
+        Ok(Ok(server)) => return Ok(server),
+        Ok(Err(error)) => (error.to_string(), false),
+        Err(_) if last.is_empty() => {
+            let why = format!("{server} did not answer within {}", DurationText(max_wait));
+            (why, true)
+        }
+        Err(_) => {
+            let within = DurationText(max_wait);
+            let why = format!("{server} could not be reached within {within}: {last}");
+            (why, true)
+        }
+    };
+    Err(Missed { why, is_unavailable })
 }

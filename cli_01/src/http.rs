@@ -2,6 +2,7 @@
 //!
 //! An answer that no API of PP would give is an error, not a panic. Every answer is read up to a limit.
 
+mod parts;
 mod stream;
 
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use pp_cli::config::DurationText;
 use pp_lib::access::ApiKey;
 use pp_lib::domain::{
-    AddUpTo, ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Problem, Scopes,
-    Stats, Status, Work, WorkId, WorksPerDay,
+    ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Problem, Scopes, Stats,
+    Work, WorkId, WorksPerDay,
 };
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
@@ -23,6 +24,7 @@ use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body, RequestBuilder};
 
+use self::parts::{args_field, body, filter_parameters, letters_parameters, parameters, sentence};
 use crate::commands::{Followed, Works};
 use crate::failure::Failure;
 
@@ -37,6 +39,14 @@ pub(crate) struct Api {
     bearer: Option<String>,
     base: String,
     timeout: Duration,
+}
+
+/// An answer as it came, for the doctor.
+pub(crate) struct Raw {
+    pub(crate) status: u16,
+    /// The header `Date`, as a Unix second.
+    pub(crate) date: Option<i64>,
+    pub(crate) body: Value,
 }
 
 impl Api {
@@ -58,6 +68,24 @@ impl Api {
             bearer: key.map(|key| format!("Bearer {}", key.secret())),
             base: base(url)?,
             timeout,
+        })
+    }
+
+    /// The address.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Gets a page, whatever its status is. A body that is no JSON is null.
+    pub(crate) fn raw(&self, path: &str) -> Result<Raw, Failure> {
+        let reply = self.get(path).call().map_err(|error| self.unreachable(&error))?;
+        let date = reply.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| chrono::DateTime::parse_from_rfc2822(date).ok());
+        let (status, body) = self.read(Ok(reply))?;
+        Ok(Raw {
+            status: status.as_u16(),
+            date: date.map(|date| date.timestamp()),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
         })
     }
 
@@ -325,84 +353,6 @@ struct Dropped {
     dropped: u64,
 }
 
-/// A problem with its first fault, in one line.
-fn sentence(problem: &Problem) -> String {
-    match problem.errors.first() {
-        Some(fault) => format!("{}: {} {}", problem.detail, fault.pointer, fault.detail),
-        None => problem.detail.clone(),
-    }
-}
-
-/// The selected letters as query parameters.
-fn letters_parameters(which: &Selection, dry_run: bool) -> Vec<(&'static str, String)> {
-    let mut parameters = match which {
-        Selection::Ids(ids) => {
-            let ids: Vec<String> = ids.iter().map(DeadLetterId::to_string).collect();
-            vec![("ids", ids.join(","))]
-        }
-        all if *all == Selection::ALL => vec![("all", "true".to_owned())],
-        Selection::Matching(filter) => filter_parameters(filter).collect(),
-    };
-    if dry_run {
-        parameters.push(("dry_run", "true".to_owned()));
-    }
-    parameters
-}
-
-fn filter_parameters(filter: &LetterFilter) -> impl Iterator<Item = (&'static str, String)> {
-    let kind = filter.kind.as_ref().map(|kind| ("kind", kind.to_string()));
-    let error = filter.error.clone().map(|error| ("error", error));
-    kind.into_iter().chain(error)
-}
-
-/// The request body, or `None` if nothing was specified.
-fn body(wanted: &CreateWork) -> Option<String> {
-    let CreateWork {
-        kind,
-        args,
-        run_at,
-        unique,
-        notify,
-    } = wanted;
-    let kind = (!kind.is_add_up_to()).then(|| format!("\"kind\":\"{kind}\""));
-    let args = args.as_ref().map(args_field);
-    let run_at = run_at.map(|second| format!("\"run_at\":{second}"));
-    let unique = unique
-        .as_ref()
-        .map(|unique| format!("\"unique\":{}", serde_json::Value::from(unique.as_str())));
-    let notify = notify.as_ref().map(|url| format!("\"notify\":\"{url}\""));
-    let fields: Vec<String> = [kind, args, run_at, unique, notify].into_iter().flatten().collect();
-    (!fields.is_empty()).then(|| format!("{{{}}}", fields.join(",")))
-}
-
-/// The field for arguments. A sum has the form that every version of the API knows.
-fn args_field(args: &Json) -> String {
-    match AddUpTo::of_args(args) {
-        Ok(bound) => format!("\"add_up_to\":{bound}"),
-        Err(_) => format!("\"args\":{args}"),
-    }
-}
-
-/// The search as query parameters of the API.
-fn parameters(search: &Search) -> Vec<(&'static str, String)> {
-    let status = search.status.map(|wanted| match wanted {
-        (Status::Done, done) => ("done", done.to_string()),
-        (status, _) => ("status", status.to_string()),
-    });
-    let work_code = search
-        .work_code
-        .as_ref()
-        .map(|prefix| ("work_code", prefix.as_str().to_owned()));
-    let kind = search.kind.as_ref().map(|kind| ("kind", kind.to_string()));
-    let since = search.since.map(|since| ("since", since.to_string()));
-    let before = search.before.map(|before| ("before", before.to_string()));
-    let limit = ("limit", search.limit.to_string());
-    [work_code, kind, status, since, before, Some(limit)]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
 /// TLS for the client, with the authorities that are trusted.
 fn trusting(trust: &Trust) -> TlsConfig {
     let authorities = trust.certificates();
@@ -461,28 +411,5 @@ mod tests {
                 "{bad}: {line}"
             );
         }
-    }
-
-    #[test]
-    fn a_search_becomes_a_query() {
-        let search = Search {
-            work_code: pp_lib::domain::WorkCodePrefix::parse("api-&x"),
-            kind: Some("user.welcome".parse().unwrap()),
-            status: Some((Status::Done, false)),
-            since: Some(7),
-            before: None,
-            limit: 3,
-        };
-        let expected = [
-            ("work_code", "api-&x"),
-            ("kind", "user.welcome"),
-            ("done", "false"),
-            ("since", "7"),
-            ("limit", "3"),
-        ];
-        assert_eq!(
-            parameters(&search),
-            expected.map(|(name, value)| (name, value.to_owned()))
-        );
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use pp_cli::config::command_line;
 
-use args::Args;
+use args::{Args, Request};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -32,7 +32,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let settings = command_line::<Args>().resolve()?;
-    let works = settings.source.open(&settings.trust, settings.timeout)?;
-    settings.command.run(&*works, settings.output)
+    match command_line::<Args>().resolve()? {
+        Request::Local(what) => what.run(),
+        Request::Doctor(doctor) => doctor.run(),
+        Request::Ask(settings) => {
+            let works = settings.source.open(&settings.trust, settings.timeout)?;
+            settings.command.run(&*works, settings.output)
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Prints answers: one JSON document exactly like the API's, which stays stable, or a table for people, which may
 //! change.
 
+mod doctor;
 mod keys;
 mod kinds;
+mod paint;
 mod stats;
 mod workers;
 
@@ -16,6 +18,7 @@ use pp_lib::streams::StreamedChange;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::commands::Checked;
 use crate::failure::one_line;
 
 /// The output format.
@@ -135,6 +138,18 @@ impl Output {
         }
     }
 
+    /// Prints the findings of the doctor.
+    pub(crate) fn checked(self, checked: &Checked) -> io::Result<()> {
+        match self {
+            Self::Json => json(&checked.json()),
+            Self::Table => {
+                let mut output = io::stdout().lock();
+                output.write_all(doctor::text(checked).as_bytes())?;
+                output.flush()
+            }
+        }
+    }
+
     /// Prints the number of items that were changed, or would be. A table format prints nothing for 0.
     pub(crate) fn count(self, done: &str, count: u64, dry_run: bool) -> io::Result<()> {
         let mut output = io::stdout().lock();
@@ -155,7 +170,10 @@ fn json<T: Serialize + ?Sized>(document: &T) -> io::Result<()> {
     output.flush()
 }
 
-fn table(table: Table) -> io::Result<()> {
+fn table(mut table: Table) -> io::Result<()> {
+    if !paint::is_wanted() {
+        table.force_no_tty();
+    }
     let mut output = io::stdout().lock();
     for line in table.trim_fmt().lines() {
         writeln!(output, "{}", line.trim_end())?;
@@ -169,8 +187,9 @@ fn line(second: i64, work_code: &WorkCode, status: &str, what: &str) -> io::Resu
     let mut output = io::stdout().lock();
     writeln!(
         output,
-        "{time}  {:<longest$}  {status:<9}  {}",
+        "{time}  {:<longest$}  {}  {}",
         work_code.as_str(),
+        paint::status(status, 9),
         one_line(what)
     )?;
     output.flush()
@@ -187,6 +206,7 @@ fn asked(work: &Work) -> String {
 /// A table of works. It has a column for the start time if one of the works has a start time, and shows kinds and
 /// arguments if one of them is no sum.
 fn works_table(works: &[Work]) -> Table {
+    const STATUS: usize = 3;
     const RUN_AT: usize = 5;
     let only_sums = works.iter().all(|work| work.add_up_to().is_some());
     let mut columns = vec![
@@ -224,7 +244,7 @@ fn works_table(works: &[Work]) -> Table {
         if scheduled {
             row.insert(RUN_AT, work.run_at.map_or_else(none, time));
         }
-        row
+        paint::row(row, STATUS)
     }));
     table
 }

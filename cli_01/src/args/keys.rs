@@ -89,13 +89,14 @@ impl AuditArgs {
 
 /// The key that requests carry.
 #[derive(Args, Clone)]
+#[command(next_help_heading = super::SOURCE)]
 pub(super) struct OwnKey {
     /// The API key for call type http.
     #[arg(long, env = "PP_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<String>,
 
     /// A file with the API key.
-    #[arg(long, env = "PP_API_KEY_FILE", value_name = "FILE")]
+    #[arg(long, visible_alias = "key-file", env = "PP_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
 

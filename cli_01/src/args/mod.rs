@@ -1,29 +1,38 @@
-//! Parses the command line into a command and the source that answers it, and checks every value.
+//! Parses the command line into a request, and checks every value.
 //!
 //! Without a subcommand the program does the lookup that existing scripts call: `--id N` or `--work-code C`.
 
 mod dead_letters;
+mod doctor;
+mod groups;
 mod keys;
 mod kinds;
+mod local;
 mod search;
+#[cfg(test)]
+mod tests;
+mod times;
 mod watch;
+mod works;
 
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use pp_cli::config::{DatabaseArgs, DurationText, TlsArgs, duration, whole};
+use pp_cli::config::{DatabaseArgs, DurationText, TlsArgs, duration};
 use pp_lib::access::ApiKey;
-use pp_lib::domain::{AddUpTo, Json, KindName, Status, Unique, WebUrl, WorkCodePrefix, WorkId};
-use pp_lib::serving::{CreateWork, latest_run_at, requested_args};
+use pp_lib::domain::{KindName, Status, WorkCodePrefix, WorkId};
 use pp_lib::store::Search;
 use pp_lib::tls::Trust;
 
 use self::dead_letters::DeadletterAction;
+use self::doctor::DoctorArgs;
 use self::keys::{AuditArgs, KeyAction, OwnKey};
 use self::kinds::{KindAction, WorkerAction};
+use self::local::{CompletionsArgs, ManArgs};
 use self::search::SearchArgs;
 use self::watch::WatchArgs;
-use crate::commands::{Command, ONLY_HTTP, Works};
+use self::works::{CreateArgs, NewArgs, OneWork, WorkAction};
+use crate::commands::{Command, Doctor, Empty, Local, ONLY_HTTP, Which, Works};
 use crate::db::Database;
 use crate::failure::Failure;
 use crate::http::Api;
@@ -32,18 +41,70 @@ use crate::output::Output;
 /// The default number of works found. The API has the same default.
 const DEFAULT_WORKS: u16 = 1000;
 
-const DATABASE: &str = "sqlite://data/pp.sqlite";
+/// The database unless another is named.
+pub(crate) const DATABASE: &str = "sqlite://data/pp.sqlite";
 
-const NOTES: &str = "Exit codes:
+/// The widest help, in characters.
+const WIDTH: usize = 100;
+
+/// The heading of the options for the source of answers and their form.
+const SOURCE: &str = "Source and output";
+
+const NOTES: &str = "Examples:
+  cli_01 work create --add-up-to 100
+  cli_01 work show 1
+  cli_01 work search --status failed --since -1d
+  cli_01 kind list --json
+  cli_01 doctor
+  cli_01 --id 1 --call-type db
+
+Exit codes:
   0  done
   1  not found, nothing matches, or the work's status rules it out
   2  usage
-  3  the API or the database is unavailable, or not one that this program knows";
+  3  the API or the database is unavailable, or not one that this program knows
+
+`cli_01 COMMAND --help` has the options and examples of a command.";
+
+const KEY_EXAMPLES: &str = "Examples:
+  cli_01 key create --name deploy --scopes read,create:user.mail
+  cli_01 key revoke 3";
+
+const KIND_EXAMPLES: &str = "Examples:
+  cli_01 kind list
+  cli_01 kind pause user.mail
+  cli_01 kind set user.mail max_attempts=8 backoff.cap=1h";
+
+const LETTER_EXAMPLES: &str = "Examples:
+  cli_01 deadletter list --kind user.mail
+  cli_01 deadletter redrive --kind user.mail --error 'no address' --dry-run
+  cli_01 deadletter drop --id 3 7";
+
+const WATCH_EXAMPLES: &str = "Examples:
+  cli_01 watch --id 7
+  cli_01 watch --kind user.mail --status failed";
 
 /// Creates, shows and changes works, over HTTP or directly in the database.
 #[derive(Debug, Parser)]
-#[command(name = "cli_01", version, max_term_width = 100, after_help = NOTES, mut_args(global_option))]
+#[command(
+    name = "cli_01",
+    version,
+    max_term_width = WIDTH,
+    help_template = groups::template(),
+    after_help = NOTES,
+    mut_args(global_option)
+)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    options: Options,
+
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// All that stands beside a command.
+#[derive(ClapArgs, Debug)]
+struct Options {
     /// Show the work with this id.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     id: Option<i64>,
@@ -53,15 +114,19 @@ pub(crate) struct Args {
     work_code: Option<String>,
 
     /// The source: the API, or the database itself.
-    #[arg(long, value_enum, default_value = "http")]
+    #[arg(long, value_enum, default_value = "http", help_heading = SOURCE)]
     call_type: CallType,
 
     /// The output format: the API's JSON, or a table for people.
-    #[arg(long, value_enum, default_value = "table")]
+    #[arg(long, value_enum, default_value = "table", help_heading = SOURCE)]
     output: Output,
 
+    /// The same as --output json.
+    #[arg(long, conflicts_with = "output", help_heading = SOURCE)]
+    json: bool,
+
     /// The time limit of a call [unit: duration, as in 5s].
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = timeout, help_heading = SOURCE)]
     timeout: Duration,
 
     /// The address of the API, for call type http.
@@ -69,7 +134,8 @@ pub(crate) struct Args {
         long,
         env = "PP_API_URL",
         value_name = "URL",
-        default_value = "http://127.0.0.1:3000"
+        default_value = "http://127.0.0.1:3000",
+        help_heading = SOURCE
     )]
     api_url: String,
 
@@ -81,9 +147,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     tls: TlsArgs,
-
-    #[command(subcommand)]
-    action: Option<Action>,
 }
 
 /// The source of answers.
@@ -97,32 +160,11 @@ enum CallType {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Create, show, search, change, cancel and retry works.
+    #[command(subcommand, arg_required_else_help = false)]
+    Work(WorkAction),
     /// Create a work.
-    Create {
-        /// The bound of the sum, 1 to 2147483647 [default: random, 1 to 99].
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        add_up_to: Option<AddUpTo>,
-
-        /// The kind of work [default: add_up_to].
-        #[arg(long, value_name = "KIND", requires = "args", conflicts_with = "add_up_to")]
-        kind: Option<KindName>,
-
-        /// The arguments of a work of another kind, as JSON.
-        #[arg(long, value_name = "JSON", requires = "kind", value_parser = args_json)]
-        args: Option<Json>,
-
-        /// The time it starts, at most 366 days ahead [unit: Unix seconds; default: at once].
-        #[arg(long, value_name = "UNIX", allow_negative_numbers = true, value_parser = run_at)]
-        run_at: Option<i64>,
-
-        /// While a work of the kind with this text is unfinished, show that one instead [1 to 255 bytes].
-        #[arg(long, value_name = "TEXT", value_parser = unique)]
-        unique: Option<Unique>,
-
-        /// The http or https URL that is told when the work is finished.
-        #[arg(long, value_name = "URL", value_parser = web_url)]
-        notify: Option<WebUrl>,
-    },
+    Create(CreateArgs),
     /// List works, newest first.
     Search(SearchArgs),
     /// Show the history of a work, oldest first.
@@ -132,19 +174,8 @@ enum Action {
         #[command(flatten)]
         work: OneWork,
 
-        /// The bound of the sum, 1 to 2147483647.
-        #[arg(
-            long,
-            value_name = "N",
-            allow_negative_numbers = true,
-            required_unless_present = "args",
-            conflicts_with = "args"
-        )]
-        add_up_to: Option<AddUpTo>,
-
-        /// The arguments of a work of another kind, as JSON.
-        #[arg(long, value_name = "JSON", value_parser = args_json)]
-        args: Option<Json>,
+        #[command(flatten)]
+        new: NewArgs,
     },
     /// End a pending or running work; it stays readable as cancelled.
     Cancel(OneWork),
@@ -163,28 +194,42 @@ enum Action {
         kind: Option<KindName>,
     },
     /// Follow changes as they happen, of all works or of one until its end.
+    #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
     /// List dead letters, run them again or drop them.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false, after_help = LETTER_EXAMPLES)]
     Deadletter(DeadletterAction),
     /// List kinds of works, pause them or change their settings.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false, after_help = KIND_EXAMPLES)]
     Kind(KindAction),
     /// List the workers, and what each works on.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Worker(WorkerAction),
     /// Make, list and revoke API keys.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false, after_help = KEY_EXAMPLES)]
     Key(KeyAction),
     /// Show who changed what, newest first.
     Audit(AuditArgs),
+    /// Check servers, schema, queues, clocks, TLS, keys and kinds, and say what to do.
+    #[command(after_help = doctor::NOTES)]
+    Doctor(DoctorArgs),
+    /// Print completions for a shell.
+    #[command(after_help = local::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Print manual pages.
+    #[command(after_help = local::PAGES)]
+    Man(ManArgs),
 }
 
-#[derive(ClapArgs, Debug)]
-struct OneWork {
-    /// The id of the work.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    id: i64,
+/// What is asked of the program.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Something about itself.
+    Local(Local),
+    /// A command for a source of works.
+    Ask(Box<Settings>),
+    /// The checks of the whole system.
+    Doctor(Box<Doctor>),
 }
 
 /// The command, its source and its output format.
@@ -216,37 +261,67 @@ impl Source {
 
 impl Args {
     /// Checks the combinations that clap cannot check.
-    pub(crate) fn resolve(self) -> Result<Settings, Failure> {
-        let source = match self.call_type {
-            CallType::Http => Source::Http(self.api_url, self.own_key.key()?),
-            CallType::Db => Source::Db(self.database),
+    pub(crate) fn resolve(self) -> Result<Request, Failure> {
+        let Options {
+            id,
+            work_code,
+            call_type,
+            output,
+            json,
+            timeout,
+            api_url,
+            own_key,
+            database,
+            tls,
+        } = self.options;
+        let output = if json { Output::Json } else { output };
+        let trust = || tls.trust().map_err(|error| Failure::Usage(error.to_string()));
+        let action = match self.action {
+            Some(Action::Completions(shell)) => return Ok(Request::Local(shell.local())),
+            Some(Action::Man(page)) => return Ok(Request::Local(page.local())),
+            Some(Action::Doctor(servers)) => {
+                let api = match call_type {
+                    CallType::Http => Some((api_url, own_key.key()?)),
+                    CallType::Db => None,
+                };
+                let doctor = servers.doctor(api, database, trust()?, timeout, output)?;
+                return Ok(Request::Doctor(Box::new(doctor)));
+            }
+            action => action,
         };
-        let command = command(self.id, self.work_code, self.action)?;
+        let source = match call_type {
+            CallType::Http => Source::Http(api_url, own_key.key()?),
+            CallType::Db => Source::Db(database),
+        };
+        let command = command(id, work_code, action)?;
         if matches!((&command, &source), (Command::Watch(_), Source::Db(_))) {
             return Err(Failure::Usage(ONLY_HTTP.to_owned()));
         }
-        Ok(Settings {
+        Ok(Request::Ask(Box::new(Settings {
             command,
             source,
-            trust: self.tls.trust().map_err(|error| Failure::Usage(error.to_string()))?,
-            timeout: self.timeout,
-            output: self.output,
-        })
+            trust: trust()?,
+            timeout,
+            output,
+        })))
     }
 }
 
 fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -> Result<Command, Failure> {
     let usage = |why: &str| Err(Failure::Usage(why.to_owned()));
     match (id, work_code, action) {
-        (Some(id), None, None) => Ok(Command::Show(WorkId(id))),
-        (None, Some(code), None) => Ok(Command::Search(Search {
-            work_code: Some(prefix(&code)?),
-            kind: None,
-            status: None,
-            since: None,
-            before: None,
-            limit: DEFAULT_WORKS,
-        })),
+        (Some(id), None, None) => Ok(Command::Show(Which::Id(WorkId(id)))),
+        (None, Some(code), None) => {
+            let search = Search {
+                work_code: Some(prefix(&code)?),
+                kind: None,
+                status: None,
+                since: None,
+                before: None,
+                limit: DEFAULT_WORKS,
+            };
+            Ok(Command::Search(search, Empty::Failure))
+        }
         (None, None, None) => usage("give --id, --work-code or a subcommand; see --help"),
         (Some(_), Some(_), None) => usage("--id and --work-code exclude each other; give one"),
         (None, None, Some(action)) => action.command(),
@@ -257,33 +332,14 @@ fn command(id: Option<i64>, work_code: Option<String>, action: Option<Action>) -
 impl Action {
     fn command(self) -> Result<Command, Failure> {
         Ok(match self {
-            Self::Create {
-                add_up_to,
-                kind,
-                args,
-                run_at,
-                unique,
-                notify,
-            } => {
-                let kind = kind.unwrap_or_default();
-                let args = requested_args(&kind, add_up_to, args).map_err(Failure::Usage)?;
-                Command::Create(CreateWork {
-                    kind,
-                    args,
-                    run_at,
-                    unique,
-                    notify,
-                })
-            }
-            Self::Events(work) => Command::Events(WorkId(work.id)),
-            Self::Update { work, add_up_to, args } => {
-                let args = add_up_to.map(AddUpTo::args).or(args);
-                let missing = || Failure::Usage("give --add-up-to or --args".to_owned());
-                Command::Update(WorkId(work.id), args.ok_or_else(missing)?)
-            }
-            Self::Cancel(work) => Command::Cancel(WorkId(work.id)),
-            Self::Retry(work) => Command::Retry(WorkId(work.id)),
-            Self::Delete(work) => Command::Delete(WorkId(work.id)),
+            Self::Work(action) => action.command()?,
+            Self::Create(create) => create.command()?,
+            Self::Search(search) => Command::Search(search.search()?, Empty::Failure),
+            Self::Events(work) => Command::Events(work.which(), Empty::Failure),
+            Self::Update { work, new } => Command::Update(work.which(), new.args()?),
+            Self::Cancel(work) => Command::Cancel(work.which()),
+            Self::Retry(work) => Command::Retry(work.which()),
+            Self::Delete(work) => Command::Delete(work.which()),
             Self::Stats { rebuild, kind } => Command::Stats { rebuild, kind },
             Self::Watch(watch) => Command::Watch(watch.watch()?),
             Self::Deadletter(action) => Command::DeadLetters(action.command()?),
@@ -291,7 +347,9 @@ impl Action {
             Self::Worker(WorkerAction::List { limit }) => Command::Workers { limit },
             Self::Key(action) => Command::Keys(action.command()),
             Self::Audit(audit) => Command::Keys(audit.command()),
-            Self::Search(search) => Command::Search(search.search()?),
+            Self::Doctor(_) | Self::Completions(_) | Self::Man(_) => {
+                return Err(Failure::Usage("this command stands alone".to_owned()));
+            }
         })
     }
 }
@@ -306,22 +364,6 @@ fn status(text: &str) -> Result<Status, String> {
         .map_err(|()| format!("expected one of {}", Status::ALL.map(Status::as_str).join(", ")))
 }
 
-fn args_json(text: &str) -> Result<Json, String> {
-    Json::parse(text.as_bytes(), Json::USUAL_LIMIT).map_err(|error| error.to_string())
-}
-
-fn web_url(text: &str) -> Result<WebUrl, String> {
-    WebUrl::try_from(text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn unique(text: &str) -> Result<Unique, String> {
-    Unique::try_from(text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn run_at(text: &str) -> Result<i64, String> {
-    whole(0..=latest_run_at())(text)
-}
-
 fn timeout(text: &str) -> Result<Duration, String> {
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(3600));
     let timeout = duration(text)?;
@@ -332,193 +374,10 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Lets an option for source or output stand before and after a subcommand.
+/// Lets an option for source or output stand before and after a command. The short help of commands leaves out those of
+/// the database and of TLS.
 fn global_option(argument: clap::Arg) -> clap::Arg {
     let of_the_lookup = ["id", "work_code"].contains(&argument.get_id().as_str());
-    argument.global(!of_the_lookup)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-    use pp_lib::domain::DeadLetterId;
-    use pp_lib::store::{LetterFilter, Selection};
-
-    use super::*;
-    use crate::commands::{Change, DeadLetters, Followed};
-
-    fn resolve(args: &[&str]) -> Result<Settings, Failure> {
-        Args::try_parse_from([&["cli_01"], args].concat())
-            .expect("clap takes these")
-            .resolve()
-    }
-
-    fn usage(args: &[&str]) -> String {
-        match resolve(args) {
-            Err(Failure::Usage(line)) => line,
-            other => panic!("{args:?}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn clap_accepts_the_definition_of_the_flags() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn the_lookup_needs_exactly_one_of_its_two_flags() {
-        assert!(matches!(
-            resolve(&["--id", "7"]).unwrap().command,
-            Command::Show(WorkId(7))
-        ));
-        let listed = resolve(&["--work-code", "api-"]).unwrap().command;
-        assert!(matches!(listed, Command::Search(Search { limit: 1000, .. })));
-        for wrong in [&[][..], &["--id", "7", "--work-code", "x"], &["--id", "7", "create"]] {
-            let line = usage(wrong);
-            assert!(line.contains("--id") && line.contains("--work-code"), "{line}");
-        }
-        assert!(usage(&["--work-code", &"a".repeat(65)]).contains("64 bytes"));
-    }
-
-    #[test]
-    fn source_options_may_stand_before_or_after_a_subcommand() {
-        for args in [["--call-type", "db", "create"], ["create", "--call-type", "db"]] {
-            assert!(matches!(resolve(&args).unwrap().source, Source::Db(_)), "{args:?}");
-        }
-        let settings = resolve(&[
-            "events",
-            "--id",
-            "3",
-            "--database-timeout",
-            "7s",
-            "--output",
-            "json",
-            "--call-type",
-            "db",
-        ]);
-        let settings = settings.unwrap();
-        assert_eq!(settings.output, Output::Json);
-        assert!(matches!(settings.source, Source::Db(args) if args.timeout == Duration::from_secs(7)));
-    }
-
-    #[test]
-    fn status_and_done_agree_or_are_refused() {
-        let found = |args: &[&str]| match resolve(&[&["search"], args].concat()).unwrap().command {
-            Command::Search(search) => search.status,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(found(&["--done", "false"]), Some((Status::Done, false)));
-        assert_eq!(
-            found(&["--done", "false", "--status", "failed"]),
-            Some((Status::Failed, true))
-        );
-        assert_eq!(
-            found(&["--done", "true", "--status", "done"]),
-            Some((Status::Done, true))
-        );
-        for wrong in [["true", "failed"], ["false", "done"]] {
-            let line = usage(&["search", "--done", wrong[0], "--status", wrong[1]]);
-            assert!(line.contains("contradict"), "{line}");
-        }
-    }
-
-    #[test]
-    fn watch_follows_one_work_or_a_search_and_refuses_a_database() {
-        let watched = |args: &[&str]| match resolve(&[&["watch"], args].concat()).unwrap().command {
-            Command::Watch(watch) => watch.what,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(watched(&["--id", "7", "--pace", "5ms"]), Followed::One(WorkId(7)));
-        let all = Followed::All {
-            work_code: WorkCodePrefix::parse("api-"),
-            kind: Some("user.welcome".parse().unwrap()),
-            status: Some(Status::Failed),
-        };
-        let args = ["--work-code", "api-", "--kind", "user.welcome", "--status", "failed"];
-        assert_eq!(watched(&args), all);
-        assert_eq!(usage(&["watch", "--call-type", "db"]), ONLY_HTTP);
-    }
-
-    #[test]
-    fn letters_are_selected_by_number_by_kind_and_error_or_all_together() {
-        let chosen = |args: &[&str]| match resolve(&[&["deadletter"], args].concat()).unwrap().command {
-            Command::DeadLetters(what) => what,
-            other => panic!("{other:?}"),
-        };
-        let ids = |ids: &[i64]| Selection::Ids(ids.iter().copied().map(DeadLetterId).collect());
-        for args in [
-            &["redrive", "--id", "1", "2"][..],
-            &["redrive", "--id", "1,2"],
-            &["redrive", "--id", "1", "--id", "2"],
-        ] {
-            let which = ids(&[1, 2]);
-            let expected = DeadLetters::Redrive(Change { which, dry_run: false });
-            assert_eq!(chosen(args), expected, "{args:?}");
-        }
-        let (which, dry_run) = (Selection::ALL, true);
-        assert_eq!(
-            chosen(&["drop", "--all", "--dry-run"]),
-            DeadLetters::Drop(Change { which, dry_run })
-        );
-        let (kind, error) = (Some("user.welcome".parse().unwrap()), Some("no address".to_owned()));
-        let filter = LetterFilter { kind, error };
-        let (before, limit) = (None, 50);
-        let narrowed = ["--kind", "user.welcome", "--error", "no address"];
-        assert_eq!(
-            chosen(&[&["redrive"], &narrowed[..]].concat()),
-            DeadLetters::Redrive(Change {
-                which: Selection::Matching(filter.clone()),
-                dry_run: false
-            })
-        );
-        assert_eq!(
-            chosen(&[&["list"], &narrowed[..]].concat()),
-            DeadLetters::List { filter, before, limit }
-        );
-        let many = vec!["1"; 1001].join(",");
-        assert!(usage(&["deadletter", "drop", "--id", &many]).contains("1000"));
-    }
-
-    #[test]
-    fn a_value_out_of_bounds_is_refused() {
-        for bad in [
-            &["--id", "x"][..],
-            &["--id", "99999999999999999999"],
-            &["--id", "1", "--timeout", "5"],
-            &["--id", "1", "--timeout", "0"],
-            &["--id", "1", "--timeout", "2h"],
-            &["--id", "1", "--call-type", "ftp"],
-            &["search", "--limit", "0"],
-            &["search", "--limit", "1001"],
-            &["search", "--since", "-1"],
-            &["search", "--status", "lost"],
-            &["create", "--add-up-to", "0"],
-            &["create", "--add-up-to", "-5"],
-            &["create", "--add-up-to", "2147483648"],
-            &["create", "--run-at", "-1"],
-            &["create", "--run-at", "4000000000"],
-            &["events"],
-            &["update", "--id", "1"],
-            &["delete"],
-            &["deadletter"],
-            &["deadletter", "list", "--limit", "1001"],
-            &["deadletter", "redrive"],
-            &["deadletter", "redrive", "--id", "1", "--all"],
-            &["deadletter", "redrive", "--dry-run"],
-            &["deadletter", "redrive", "--id", "1", "--kind", "a"],
-            &["deadletter", "drop", "--all", "--error", "a"],
-            &["deadletter", "drop", "--error", ""],
-            &["deadletter", "list", "--kind", "A"],
-            &["deadletter", "drop", "--id", "0"],
-            &["search", "--kind", "no kind"],
-            &["stats", "--kind", ""],
-            &["watch", "--id", "1", "--status", "done"],
-            &["watch", "--id", "1", "--work-code", "api-"],
-            &["watch", "--id", "1", "--kind", "a"],
-            &["watch", "--status", "lost"],
-            &["watch", "--id", "1", "--pace", "5"],
-        ] {
-            assert!(Args::try_parse_from([&["cli_01"], bad].concat()).is_err(), "{bad:?}");
-        }
-    }
+    let rare = matches!(argument.get_help_heading(), Some("Database" | "TLS"));
+    argument.global(!of_the_lookup).hide_short_help(rare)
 }

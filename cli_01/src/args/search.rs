@@ -5,11 +5,9 @@ use pp_cli::config::whole;
 use pp_lib::domain::{KindName, Status};
 use pp_lib::store::Search;
 
+use super::times::since;
 use super::{DEFAULT_WORKS, prefix, status};
 use crate::failure::Failure;
-
-/// The last second of the year 9999.
-const LATEST_SECOND: i64 = 253_402_300_799;
 
 #[derive(Args, Debug)]
 pub(super) struct SearchArgs {
@@ -29,8 +27,8 @@ pub(super) struct SearchArgs {
     #[arg(long, value_name = "BOOL")]
     done: Option<bool>,
 
-    /// Only works created at or after this time [unit: Unix seconds].
-    #[arg(long, value_name = "UNIX", value_parser = whole(0..=LATEST_SECOND))]
+    /// Only works created at or after this time [Unix seconds, or ago as in -1h].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = since)]
     since: Option<i64>,
 
     /// The maximum number of works, 1 to 1000.

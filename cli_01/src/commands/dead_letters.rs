@@ -3,7 +3,7 @@
 use pp_lib::domain::DeadLetterId;
 use pp_lib::store::{LetterFilter, Selection};
 
-use super::Works;
+use super::{Works, waiting};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -36,12 +36,12 @@ pub(super) fn dead_letters(works: &dyn Works, what: &DeadLetters, output: Output
             some(letters.len() as u64)
         }
         DeadLetters::Redrive(Change { which, dry_run }) => {
-            let redriven = works.redrive(which, *dry_run)?;
+            let redriven = waiting::shown("running dead letters again", || works.redrive(which, *dry_run))?;
             output.count("redriven", redriven, *dry_run)?;
             some(redriven)
         }
         DeadLetters::Drop(Change { which, dry_run }) => {
-            let dropped = works.drop_letters(which, *dry_run)?;
+            let dropped = waiting::shown("dropping dead letters", || works.drop_letters(which, *dry_run))?;
             output.count("dropped", dropped, *dry_run)?;
             some(dropped)
         }

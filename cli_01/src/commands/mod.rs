@@ -1,13 +1,16 @@
 //! The commands. Each queries [`Works`], which hides the source, and prints the answer.
 
 mod dead_letters;
+mod doctor;
 mod keys;
 mod kinds;
+mod local;
+mod waiting;
 mod watch;
 
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, DeadLetter, DeadLetterId, Event, Json, KeyInfo, KeyLabel, KindName, Scopes, Stats, Work,
-    WorkId, WorksPerDay,
+    WorkCode, WorkCodePrefix, WorkId, WorksPerDay,
 };
 use pp_lib::kinds::Declaration;
 use pp_lib::serving::CreateWork;
@@ -19,8 +22,10 @@ use crate::http::Stream;
 use crate::output::Output;
 
 pub(crate) use dead_letters::{Change, DeadLetters};
+pub(crate) use doctor::{Checked, Doctor};
 pub(crate) use keys::Keys;
 pub(crate) use kinds::Kinds;
+pub(crate) use local::Local;
 pub(crate) use watch::{Followed, Watch};
 
 /// The error of a watch on a database.
@@ -29,14 +34,14 @@ pub(crate) const ONLY_HTTP: &str = "watch needs the API; use --call-type http";
 /// The requested action.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Show(WorkId),
-    Search(Search),
-    Events(WorkId),
+    Show(Which),
+    Search(Search, Empty),
+    Events(Which, Empty),
     Create(CreateWork),
-    Update(WorkId, Json),
-    Cancel(WorkId),
-    Retry(WorkId),
-    Delete(WorkId),
+    Update(Which, Json),
+    Cancel(Which),
+    Retry(Which),
+    Delete(Which),
     DeadLetters(DeadLetters),
     Kinds(Kinds),
     Keys(Keys),
@@ -51,30 +56,74 @@ pub(crate) enum Command {
     Watch(Watch),
 }
 
+/// The work that a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Id(WorkId),
+    Code(WorkCode),
+}
+
+/// What an empty list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// An answer like any other.
+    Fine,
+    /// Exit code 1, as scripts know it of the earlier forms.
+    Failure,
+}
+
+impl Which {
+    fn work(&self, works: &dyn Works) -> Result<Work, Failure> {
+        match self {
+            Self::Id(id) => works.work(*id),
+            Self::Code(code) => {
+                let search = Search {
+                    work_code: WorkCodePrefix::parse(code.as_str()),
+                    kind: None,
+                    status: None,
+                    since: None,
+                    before: None,
+                    limit: 1,
+                };
+                let found = works.search(&search)?.into_iter().next();
+                found.ok_or_else(|| Failure::NotFound(format!("there is no work {code}")))
+            }
+        }
+    }
+
+    fn id(&self, works: &dyn Works) -> Result<WorkId, Failure> {
+        match self {
+            Self::Id(id) => Ok(*id),
+            Self::Code(_) => self.work(works).map(|work| work.id),
+        }
+    }
+}
+
 impl Command {
     /// Asks the source and prints its answer. A deletion prints nothing.
     pub(crate) fn run(self, works: &dyn Works, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Show(id) => output.work(&works.work(id)?)?,
-            Self::Search(search) => {
+            Self::Show(which) => output.work(&which.work(works)?)?,
+            Self::Search(search, empty) => {
                 let found = works.search(&search)?;
                 output.works(&found)?;
-                if found.is_empty() {
+                if found.is_empty() && empty == Empty::Failure {
                     return Err(Failure::NotFound("no work matches".to_owned()));
                 }
             }
-            Self::Events(id) => {
+            Self::Events(which, empty) => {
+                let id = which.id(works)?;
                 let events = works.events(id)?;
                 output.events(&events)?;
-                if events.is_empty() {
+                if events.is_empty() && empty == Empty::Failure {
                     return Err(Failure::NotFound(format!("work {id} has no events yet")));
                 }
             }
             Self::Create(wanted) => output.work(&works.create(wanted)?)?,
-            Self::Update(id, args) => output.work(&works.update(id, &args)?)?,
-            Self::Cancel(id) => output.work(&works.cancel(id)?)?,
-            Self::Retry(id) => output.work(&works.retry(id)?)?,
-            Self::Delete(id) => works.delete(id)?,
+            Self::Update(which, args) => output.work(&works.update(which.id(works)?, &args)?)?,
+            Self::Cancel(which) => output.work(&works.cancel(which.id(works)?)?)?,
+            Self::Retry(which) => output.work(&works.retry(which.id(works)?)?)?,
+            Self::Delete(which) => works.delete(which.id(works)?)?,
             Self::DeadLetters(what) => dead_letters::dead_letters(works, &what, output)?,
             Self::Kinds(what) => kinds::kinds(works, &what, output)?,
             Self::Keys(what) => keys::keys(works, &what, output)?,
@@ -87,7 +136,7 @@ impl Command {
             }
             Self::Stats { rebuild, kind } => {
                 if rebuild {
-                    works.rebuild_stats()?;
+                    waiting::shown("counting all works", || works.rebuild_stats())?;
                 }
                 output.stats(&works.stats(kind.as_ref())?)?;
             }

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use serde_json::Value;
 
-use super::{plain, time};
+use super::{paint, plain, time};
 use crate::failure::one_line;
 
 /// Kinds, one in a row.
@@ -21,7 +21,7 @@ pub(super) fn list_table(kinds: &[Value]) -> Table {
     ]);
     for kind in kinds {
         let policy = &kind["policy"];
-        table.add_row([
+        let row = vec![
             one_line(&text(&kind["name"])),
             state(kind).to_owned(),
             text(&kind["works"]["pending"]),
@@ -31,7 +31,8 @@ pub(super) fn list_table(kinds: &[Value]) -> Table {
             text(&policy["max_attempts"]),
             text(&policy["timeout"]),
             text(&policy["places"]),
-        ]);
+        ];
+        table.add_row(paint::row(row, 1));
     }
     table
 }

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use serde_json::Value;
 
-use super::{plain, time};
+use super::{paint, plain, time};
 use crate::failure::one_line;
 
 /// Workers, each with its kinds in one row and a row for each running work.
@@ -31,7 +31,7 @@ pub(super) fn list_table(workers: &[Value]) -> Table {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        table.add_row([
+        let row = vec![
             text(&worker["name"]),
             state.to_owned(),
             moment(&worker["seen_on"]),
@@ -40,7 +40,8 @@ pub(super) fn list_table(workers: &[Value]) -> Table {
             moment(&worker["since"]),
             String::new(),
             String::new(),
-        ]);
+        ];
+        table.add_row(paint::row(row, 1));
         for work in works {
             let progress = work["progress"].as_u64().map(|percent| format!("{percent} % "));
             table.add_row([

@@ -1,7 +1,8 @@
 //! The program as a user runs it: flags in; output, error lines and exit codes out.
 //!
 //! `by_kind`, `dead_letters` and `stats` test their commands and flags with both sources. `embedded` uses a SQLite file,
-//! `http` and `watch` use a server that gives prepared answers, including wrong ones.
+//! `http` and `watch` use a server that gives prepared answers, including wrong ones. `nested` compares the forms of `work`
+//! with the earlier ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,8 +12,10 @@
 mod by_kind;
 mod dead_letters;
 mod embedded;
+mod help;
 mod http;
 mod kinds;
+mod nested;
 mod stats;
 mod watch;
 mod workers;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -55,16 +56,36 @@ impl Authority {
         self.certify_until(2021, names)
     }
 
+    /// A certificate that ends soon.
+    ///
+    /// # Errors
+    /// When a name cannot be one.
+    pub fn certify_for(&self, time: Duration, names: &[&str]) -> Result<Certificate> {
+        let mut params = params(names)?;
+        params.not_after = (SystemTime::now() + time).into();
+        self.sign(&params)
+    }
+
     fn certify_until(&self, year: i32, names: &[&str]) -> Result<Certificate> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names)?;
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
+        let mut params = params(names)?;
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Certificate> {
         let key = KeyPair::generate()?;
         Ok(Certificate {
             certificate: params.signed_by(&key, &self.0)?.pem(),
             key: key.serialize_pem(),
         })
     }
+}
+
+fn params(names: &[&str]) -> Result<CertificateParams> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = date_time_ymd(2020, 1, 1);
+    Ok(params)
 }
 
 /// The files of a system on this machine, in a folder of their own.

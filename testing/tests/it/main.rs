@@ -8,6 +8,7 @@ mod chaos;
 mod containers;
 mod crowd;
 mod dice;
+mod doctor;
 mod env_file;
 mod examples;
 mod install_script;

@@ -10,6 +10,7 @@ mod counters;
 mod dashboard;
 mod delivery_limit;
 mod demand;
+mod doctor;
 mod enqueue;
 mod isolation;
 mod kills;

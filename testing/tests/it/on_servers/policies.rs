@@ -20,8 +20,8 @@ fn set_policy(servers: &PrivateServers, definition: &str) {
     servers.rabbitmqctl(&words).unwrap();
 }
 
-/// A place on a RabbitMQ of its own with such a policy, and an API that may ask the management API there.
-async fn with_policy(definition: &str) -> (Place, PrivateServers, Api, Process) {
+/// A place on a RabbitMQ of its own with such a policy, the management API there, and an API that may ask it.
+pub(super) async fn with_policy(definition: &str) -> (Place, PrivateServers, String, Api, Process) {
     let servers = PrivateServers::temporary(&[Kind::RabbitMq]).unwrap();
     let url = servers.url(Kind::RabbitMq).unwrap();
     set_policy(&servers, definition);
@@ -34,6 +34,7 @@ async fn with_policy(definition: &str) -> (Place, PrivateServers, Api, Process) 
     servers.rabbitmqctl(&["eval", &listening]).unwrap();
     let (_, login) = url.split_once("//").unwrap();
     let (login, _) = login.split_once('@').unwrap();
+    let management = format!("http://{login}@127.0.0.1:{management}");
 
     let place = Place::with_broker(url.clone()).await;
     let api = Api::at(port);
@@ -42,13 +43,10 @@ async fn with_policy(definition: &str) -> (Place, PrivateServers, Api, Process) 
         .set("PP_API_BIND", format!("127.0.0.1:{port}"))
         .set("PP_CACHE_URL", server(Kind::Redis))
         .set("PP_CACHE_PREFIX", &place.prefix)
-        .set(
-            "PP_BROKER_MANAGEMENT_URL",
-            format!("http://{login}@127.0.0.1:{management}"),
-        )
+        .set("PP_BROKER_MANAGEMENT_URL", &management)
         .start();
     process.gets_ready(&api);
-    (place, servers, api, process)
+    (place, servers, management, api, process)
 }
 
 /// Waits until the health page shows the policies like this.
@@ -73,7 +71,7 @@ async fn all_are_done(place: &Place, accepted: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_demands_that_a_policy_dropped_are_done_in_the_end() {
-    let (place, servers, api, mut service) = with_policy(r#"{"max-length":5}"#).await;
+    let (place, servers, _, api, mut service) = with_policy(r#"{"max-length":5}"#).await;
     for bound in 1..=12 {
         api.demand(&format!(r#"{{"add_up_to":{bound}}}"#), None);
     }
@@ -99,7 +97,7 @@ async fn accepted_demands_that_a_policy_dropped_are_done_in_the_end() {
 async fn with_the_bound_in_the_manual_what_does_not_fit_is_refused_and_the_rest_is_done() {
     let bounded = MANUAL.lines().find(|line| line.contains(r#""max-length":1000000"#));
     let definition = bounded.and_then(|line| line.split('\'').rev().nth(1)).unwrap();
-    let (place, _servers, api, mut service) = with_policy(&definition.replace("1000000,", "5,")).await;
+    let (place, _servers, _, api, mut service) = with_policy(&definition.replace("1000000,", "5,")).await;
     policies_are(&api, &mut service, "up");
     let mut accepted = 0;
     until("a demand is refused", LIMIT, async || {

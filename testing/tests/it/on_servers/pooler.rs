@@ -15,7 +15,7 @@ use pp_testkit::client::Api;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The pooler of the page before a place's database, in the mode of the page or another, with so many sessions.
-fn pooler(place: &Place, mode: &str, sessions: u32) -> (Pooler, String) {
+pub(super) fn pooler(place: &Place, mode: &str, sessions: u32) -> (Pooler, String) {
     let database: url::Url = place.database().parse().unwrap();
     let (host, port) = (database.host_str().unwrap(), database.port().unwrap());
     let name = database.path().trim_matches('/');

@@ -141,7 +141,7 @@ impl Output {
     /// Prints the findings of the doctor.
     pub(crate) fn checked(self, checked: &Checked) -> io::Result<()> {
         match self {
-            Self::Json => json(&checked.json()),
+            Self::Json => json(&checked.document()),
             Self::Table => {
                 let mut output = io::stdout().lock();
                 output.write_all(doctor::text(checked).as_bytes())?;

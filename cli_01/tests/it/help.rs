@@ -1,9 +1,11 @@
 //! What a user sees before anything is asked: help, suggestions, completions, manual pages and colours.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use pp_testkit::cli::Called;
+use pp_testkit::cli::{Called, PreparedServer};
 
 use crate::embedded::prepared;
 use crate::{PATIENCE, call};
@@ -120,26 +122,51 @@ fn there_is_a_manual_page_for_every_command() {
     }
 }
 
+/// The output on a terminal, which `script` gives the program.
+fn on_a_terminal(folder: &Path, args: &str, variables: &[(&str, &str)]) -> String {
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_cli_01"));
+    let output = assert_cmd::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "xterm")
+        .envs(variables.iter().copied())
+        .current_dir(folder)
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_call_that_lasts_shows_a_line_on_a_terminal_alone() {
+    let slow = || {
+        PreparedServer::start(|mut stream| {
+            // Longer than a call may last without a word.
+            std::thread::sleep(Duration::from_millis(900));
+            let body = "{\"dropped\":3}";
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).unwrap();
+        })
+    };
+    let here = Path::new(".");
+    let server = slow();
+    let url = format!("http://{}", server.address);
+    let shown = on_a_terminal(here, "deadletter drop --all", &[("PP_API_URL", &url)]);
+    assert!(shown.contains("dropping dead letters"), "{shown:?}");
+    assert!(shown.trim_end().ends_with("dropped: 3"), "{shown:?}");
+    let server = slow();
+    let url = format!("http://{}", server.address);
+    let piped = call(here, &["deadletter", "drop", "--all"], &[("PP_API_URL", &url)]);
+    assert_eq!(piped.done(), "dropped: 3\n");
+}
+
 #[test]
 fn colours_are_for_terminals_alone() {
     let folder = prepared();
-    let program = env!("CARGO_BIN_EXE_cli_01");
-    // `script` gives the program a terminal.
-    let on_a_terminal = |variables: &[(&str, &str)]| {
-        let line = format!("{program} work search --call-type db");
-        let output = assert_cmd::Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("TERM", "xterm")
-            .envs(variables.iter().copied())
-            .current_dir(folder.path())
-            .timeout(PATIENCE)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let on_a_terminal =
+        |variables: &[(&str, &str)]| on_a_terminal(folder.path(), "work search --call-type db", variables);
     let coloured = on_a_terminal(&[]);
     let done = coloured.lines().find(|line| line.contains("done")).unwrap();
     assert!(done.contains("\x1b[38;5;2mdone"), "{coloured:?}");

@@ -1,7 +1,6 @@
 //! What was found, and what it means together.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
@@ -44,6 +43,14 @@ pub(crate) struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Checked(pub(crate) Vec<Finding>);
 
+/// The findings as scripts read them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    status: &'static str,
+    version: &'static str,
+    findings: &'a [Finding],
+}
+
 impl Checked {
     pub(super) fn ok(&mut self, check: &str, found: impl Into<String>) {
         self.add(check, Level::Ok, found, "");
@@ -75,13 +82,17 @@ impl Checked {
     }
 
     /// The document for scripts.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn document(&self) -> Document<'_> {
         let status = match (self.count(Level::Unavailable), self.count(Level::Wrong)) {
             (0, 0) => "well",
             (0, _) => "wrong",
             _ => "unavailable",
         };
-        json!({"status": status, "version": env!("CARGO_PKG_VERSION"), "findings": self.0})
+        Document {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            findings: &self.0,
+        }
     }
 
     /// The failure that the findings are, if they are one.

@@ -84,8 +84,8 @@ pub struct ApiArgs {
     #[arg(long, env = "PP_PROBE_BIND", value_name = "HOST:PORT", default_value = "off")]
     pub probe_bind: ProbeBind,
 
-    /// Whether API keys are asked for: auto asks on loopback as soon as there is a key, and always elsewhere; off never
-    /// asks.
+    /// Whether API keys are asked for: auto asks on loopback as soon as there is a key or a proxy signs users in, and
+    /// always elsewhere; off never asks.
     #[arg(long, env = "PP_AUTH", value_enum, default_value = "auto")]
     pub auth: Auth,
 

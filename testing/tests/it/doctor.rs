@@ -83,6 +83,16 @@ fn a_standalone_is_well_until_works_wait_for_a_worker() {
     let pull = json!({"delivery": "pull"}).to_string();
     let declared = home.api.try_json("PUT", "/kind/script", &pull, None);
     declared.unwrap().with(200);
+    let created = doctor(&home)
+        .args("work create --kind script --args {} --run-at +1h")
+        .run();
+    assert_eq!(created.code, Some(0), "{created:?}");
+    assert_eq!(
+        Found::by(doctor(&home)).code(),
+        0,
+        "a scheduled work waits for its time"
+    );
+    assert_eq!(Found::by(doctor(&home).args("--call-type db")).code(), 0);
     home.api.post(r#"{"kind":"script","args":{}}"#);
     let alone = Found::by(doctor(&home));
     assert_eq!(alone.code(), 1, "{alone:?}");

@@ -5,7 +5,7 @@ use pp_lib::store::LetterFilter;
 use serde_json::Value;
 
 use super::tls::Place;
-use super::{Checked, Doctor, Kinds, clock, tls};
+use super::{Checked, Doctor, Kinds, clock, kinds, tls};
 use crate::commands::Works as _;
 use crate::failure::{Failure, one_line};
 use crate::http::{Api, Raw};
@@ -19,7 +19,7 @@ impl Doctor {
         checked: &mut Checked,
         url: &str,
         key: Option<&ApiKey>,
-        kinds: &mut Kinds,
+        known_kinds: &mut Kinds,
     ) -> Result<(), Failure> {
         let api = Api::new(url, key, &self.trust, self.timeout)?;
         let began = clock::now_ms();
@@ -46,7 +46,14 @@ impl Doctor {
         }
         let is_loopback = place.is_some_and(|place| place.is_loopback());
         if access(checked, &api, key.is_some(), is_loopback) {
-            *kinds = api.kinds().ok();
+            *known_kinds = api.kinds().ok();
+            for kind in known_kinds.iter_mut().flatten() {
+                if let Some(name) = kinds::pending(kind)
+                    && let Ok(stats) = api.stats(Some(&name))
+                {
+                    kinds::leave_out_scheduled(kind, &stats);
+                }
+            }
             letters(checked, &api);
         }
         Ok(())

@@ -6,9 +6,10 @@ use pp_lib::domain::{KeyInfo, Scope};
 use pp_lib::store::AnyStore;
 use pp_lib::store::postgres::Encryption;
 use pp_lib::tls::Trust;
+use serde_json::Value;
 
 use super::tls::Place;
-use super::{Checked, Doctor, Kinds, clock, is_at_least, tls};
+use super::{Checked, Doctor, Kinds, clock, is_at_least, kinds, tls};
 
 /// The oldest version that PP is tested with.
 const POSTGRESQL: (u32, u32) = (15, 0);
@@ -21,7 +22,7 @@ impl Doctor {
         checked: &mut Checked,
         address: &DatabaseUrl,
         args: &DatabaseArgs,
-        kinds: &mut Kinds,
+        known_kinds: &mut Kinds,
     ) {
         let mut args = args.clone();
         args.pool = 1;
@@ -56,11 +57,19 @@ impl Doctor {
             Ok(all) => keys(checked, &all),
             Err(error) => checked.wrong("keys", error.to_string(), "look at the log of the database"),
         }
-        if kinds.is_none()
+        if known_kinds.is_none()
             && let Ok(known) = pp_lib::kinds::list(&store).await
         {
             let shown = known.iter().map(|kind| serde_json::to_value(kind).unwrap_or_default());
-            *kinds = Some(shown.collect());
+            let mut shown: Vec<Value> = shown.collect();
+            for kind in &mut shown {
+                if let Some(name) = kinds::pending(kind)
+                    && let Ok(stats) = store.stats(Some(&name)).await
+                {
+                    kinds::leave_out_scheduled(kind, &stats);
+                }
+            }
+            *known_kinds = Some(shown);
         }
     }
 

@@ -1,9 +1,22 @@
 //! The kinds: works that wait without anybody who does them.
 
+use pp_lib::domain::{KindName, Stats};
 use serde_json::Value;
 
 use super::Checked;
 use crate::failure::one_line;
+
+/// The name of a kind with pending works, which may be scheduled for later.
+pub(super) fn pending(kind: &Value) -> Option<KindName> {
+    let some = kind["works"]["pending"].as_i64() > Some(0);
+    kind["name"].as_str().filter(|_| some)?.parse().ok()
+}
+
+/// Leaves out works that are scheduled for later, with the counters of the kind.
+pub(super) fn leave_out_scheduled(kind: &mut Value, stats: &Stats) {
+    let running = kind["works"]["running"].as_i64().unwrap_or(0);
+    kind["works"]["pending"] = Value::from((stats.backlog - running).max(0));
+}
 
 /// Looks at kinds as the API shows them.
 pub(super) fn look(checked: &mut Checked, kinds: &[Value]) {

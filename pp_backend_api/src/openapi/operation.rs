@@ -248,7 +248,10 @@ impl<'d> Operation<'d> {
     /// Where a browser asks, the answer with status 200 is a page.
     pub(crate) fn or_page(mut self) -> Self {
         self.responses["200"]["content"]["text/html"] = json!({ "schema": { "type": "string" } });
-        self.header("Vary").header("ETag").header("Content-Security-Policy").header("Referrer-Policy")
+        self.header("Vary")
+            .header("ETag")
+            .header("Content-Security-Policy")
+            .header("Referrer-Policy")
     }
 
     /// A stream of server-sent events, with its first lines.

@@ -3,8 +3,8 @@
 //! Of two patterns that match a path, the first in the list counts.
 
 use super::{
-    Entry, Verb, changes, dead_letters, demand, docs, health, index, keys, kinds, metrics, openapi, runs, search, stats,
-    streams, ui, worker_files, works,
+    Entry, Verb, changes, dead_letters, demand, docs, health, index, keys, kinds, metrics, openapi, runs, search,
+    stats, streams, ui, worker_files, works,
 };
 use crate::access::Needs;
 use crate::openapi::Operation;

@@ -48,7 +48,9 @@ pub(super) fn stats_operation(operation: Operation<'_>) -> Operation<'_> {
 pub(super) fn seconds_operation(operation: Operation<'_>) -> Operation<'_> {
     let done = json!([{ "kind": "add_up_to", "per_second": [2, 0] }]);
     let example = json!({ "from": 1_795_199_608, "done": done, "p50_ms": [3.5, null], "p99_ms": [8.1, null] });
-    operation
-        .named("get_stats_seconds", Tag::Service)
-        .json::<Seconds>(200, "The last 115 whole seconds; two of them here.", example)
+    operation.named("get_stats_seconds", Tag::Service).json::<Seconds>(
+        200,
+        "The last 115 whole seconds; two of them here.",
+        example,
+    )
 }

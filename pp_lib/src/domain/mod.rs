@@ -14,9 +14,9 @@ mod parts;
 mod position;
 mod problem;
 mod run;
-mod signing_secret;
 #[cfg(feature = "openapi")]
 mod schema;
+mod signing_secret;
 mod stats;
 mod unique;
 mod web_url;
@@ -38,9 +38,9 @@ pub use parts::{PAGE_BYTES, PART_BYTES, fitting, is_full, parts};
 pub use position::{Position, PositionError, Snapshot};
 pub use problem::{Fault, Problem};
 pub use run::Run;
-pub use signing_secret::{SigningSecret, SigningSecretError};
 #[cfg(feature = "openapi")]
 pub(crate) use schema::of_work;
+pub use signing_secret::{SigningSecret, SigningSecretError};
 pub use stats::{ByOrigin, ByStatus, DoneOfKind, KindCounts, Latency, Rates, Seconds, Stats};
 pub use unique::{Unique, UniqueError};
 pub use web_url::{WebUrl, WebUrlError};

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    AddUpTo, ApiKeyId, DeadLetterId, Json, KeyLabel, KindName, Scopes, SigningSecret, Status, Unique, WebUrl, Work, WorkCode, WorkCodePrefix,
-    WorkId, WorkerName, WorksPerDay,
+    AddUpTo, ApiKeyId, DeadLetterId, Json, KeyLabel, KindName, Scopes, SigningSecret, Status, Unique, WebUrl, Work,
+    WorkCode, WorkCodePrefix, WorkId, WorkerName, WorksPerDay,
 };
 
 /// Schemas that stand where they are used.

@@ -23,8 +23,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use context::Outlet;
 pub use context::{Context, EnqueueError};
-pub(crate) use failure::Ending;
 pub use duration::duration_schema;
+pub(crate) use failure::Ending;
 pub use failure::Failure;
 pub use handler::{HandledKind, Handler, Handling, Kinds};
 #[cfg(feature = "testing")]

@@ -14,7 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pp_lib::domain::{
     ApiKeyId, AuditEntry, CreatedWork, DeadLetter, DeadLetterId, Event, Json, KeyDigest, KeyInfo, KindCounts, KindName,
-    LetterGroup, Position, Principal, Progress, Seconds, SigningSecret, Stats, Unique, Work, WorkCode, WorkId, WorkerName,
+    LetterGroup, Position, Principal, Progress, Seconds, SigningSecret, Stats, Unique, Work, WorkCode, WorkId,
+    WorkerName,
 };
 use pp_lib::store::{
     Answer, Answered, AnyStore, ApiKeys, AuditFilter, AuditLog, Begin, Begun, Change, ChangeLog, Changed, Claim,

@@ -12,6 +12,9 @@ const MOST_BYTES: usize = 256 << 10;
 /// The bodies of requests for one work, of any kind.
 const BODIES: [&str; 2] = ["NewWork", "NewDemand"];
 
+/// The keywords beneath which a schema keeps what its references lead to.
+const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
+
 /// Adds the kinds.
 pub(super) fn merge(document: &mut Value, kinds: &[KnownKind]) {
     let mut room = MOST_BYTES;
@@ -27,8 +30,10 @@ pub(super) fn merge(document: &mut Value, kinds: &[KnownKind]) {
         for (field, part) in [("args_schema", "args"), ("result_schema", "result")] {
             let component = format!("kind.{name}.{part}");
             let schema = declaration.get(field).filter(|schema| fits(schema, &mut room));
-            if let Some(schema) = schema.and_then(|schema| embedded(schema, &component)) {
-                document["components"]["schemas"][&component] = schema;
+            if let Some(schemas) = schema.and_then(|schema| embedded(schema, &component)) {
+                for (name, schema) in schemas {
+                    document["components"]["schemas"][name] = schema;
+                }
                 components.insert(part.to_owned(), reference(&component));
             }
         }
@@ -109,8 +114,8 @@ fn fits(schema: &Value, room: &mut usize) -> bool {
     rest.is_some()
 }
 
-/// The schema as this component. `None` if it cannot stand there.
-fn embedded(schema: &Value, component: &str) -> Option<Value> {
+/// The schema as this component, and its definitions as components of their own. `None` if it cannot stand there.
+fn embedded(schema: &Value, component: &str) -> Option<Vec<(String, Value)>> {
     let mut schema = schema.clone();
     if let Some(fields) = schema.as_object_mut()
         && let Some(dialect) = fields.remove("$schema")
@@ -120,7 +125,26 @@ fn embedded(schema: &Value, component: &str) -> Option<Value> {
             return None;
         }
     }
-    relocated(&mut schema, component).then_some(schema)
+    let mut schemas = Vec::new();
+    for keyword in DEFINITIONS {
+        let definitions = schema.as_object_mut().and_then(|fields| fields.remove(keyword));
+        if let Some(Value::Object(definitions)) = definitions {
+            schemas.extend(
+                definitions
+                    .into_iter()
+                    .map(|(name, schema)| (format!("{component}.{name}"), schema)),
+            );
+        }
+    }
+    schemas.push((component.to_owned(), schema));
+    let is_name = |name: &String| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let fits = schemas
+        .iter_mut()
+        .all(|(name, schema)| is_name(name) && relocated(schema, component));
+    fits.then_some(schemas)
 }
 
 /// Leads the references of a schema to its new place. False if one of them cannot be led there.
@@ -129,13 +153,14 @@ fn relocated(schema: &mut Value, component: &str) -> bool {
         Value::Object(fields) => fields
             .iter_mut()
             .all(|(keyword, value)| match (keyword.as_str(), value) {
-                ("$ref", Value::String(reference)) => match reference.strip_prefix('#') {
-                    Some(within) if within.is_empty() || within.starts_with('/') => {
-                        *reference = format!("#/components/schemas/{component}{within}");
-                        true
-                    }
-                    _ => false,
-                },
+                ("$ref", Value::String(reference)) => {
+                    let place = reference.strip_prefix('#').and_then(place);
+                    *reference = format!(
+                        "#/components/schemas/{component}{}",
+                        place.as_deref().unwrap_or_default()
+                    );
+                    place.is_some()
+                }
                 ("$id" | "$anchor" | "$dynamicRef" | "$dynamicAnchor", _) => false,
                 ("const" | "enum" | "default" | "examples", _) => true,
                 // Here stand names and no keywords.
@@ -147,6 +172,15 @@ fn relocated(schema: &mut Value, component: &str) -> bool {
             }),
         Value::Array(items) => items.iter_mut().all(|schema| relocated(schema, component)),
         _ => true,
+    }
+}
+
+/// Where a pointer leads, behind the name of the component. `None` for what is no pointer.
+fn place(pointer: &str) -> Option<String> {
+    let defined = |keyword| pointer.strip_prefix(&format!("/{keyword}/"));
+    match DEFINITIONS.iter().find_map(defined) {
+        Some(name) => Some(format!(".{name}")),
+        None => (pointer.is_empty() || pointer.starts_with('/')).then(|| pointer.to_owned()),
     }
 }
 
@@ -163,13 +197,19 @@ mod tests {
         });
         assert_eq!(
             embedded(&schema, "kind.x.args").unwrap(),
-            json!({
-                "properties": {
-                    "$ref": { "$ref": "#/components/schemas/kind.x.args/$defs/a" },
-                    "$id": { "const": { "$ref": "#" } },
-                },
-                "$defs": { "a": { "items": { "$ref": "#/components/schemas/kind.x.args" } } },
-            })
+            [
+                (
+                    "kind.x.args.a".to_owned(),
+                    json!({ "items": { "$ref": "#/components/schemas/kind.x.args" } })
+                ),
+                (
+                    "kind.x.args".to_owned(),
+                    json!({ "properties": {
+                        "$ref": { "$ref": "#/components/schemas/kind.x.args.a" },
+                        "$id": { "const": { "$ref": "#" } },
+                    } })
+                ),
+            ]
         );
     }
 
@@ -180,11 +220,13 @@ mod tests {
             json!({ "$id": "https://example.com/a" }),
             json!({ "items": { "$ref": "#name" } }),
             json!({ "anyOf": [{ "$anchor": "name" }] }),
+            json!({ "$defs": { "a b": {} } }),
             json!({ "$ref": "https://json-schema.org/draft/2020-12/schema" }),
         ] {
             assert_eq!(embedded(&schema, "kind.x.args"), None, "{schema}");
         }
-        assert_eq!(embedded(&json!(true), "kind.x.args"), Some(json!(true)));
+        let all = embedded(&json!(true), "kind.x.args").unwrap();
+        assert_eq!(all, [("kind.x.args".to_owned(), json!(true))]);
     }
 
     #[test]

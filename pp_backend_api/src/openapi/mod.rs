@@ -4,8 +4,10 @@
 //! keys are asked for, and the path prefix.
 
 pub(crate) mod examples;
+mod headers;
 mod kinds;
 mod operation;
+mod parameters;
 mod problems;
 mod schemas;
 
@@ -92,8 +94,8 @@ fn base() -> Value {
                     "description": "The cookie of a browser that signed in with `POST /session`.",
                 },
             },
-            "parameters": operation::parameters(),
-            "headers": operation::headers(),
+            "parameters": parameters::parameters(),
+            "headers": headers::headers(),
             "responses": problems::shared(&mut schemas),
         },
     });

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::headers::answer_headers;
+use super::parameters::path_parameters;
 use super::problems::{self, shared_response};
 use super::schemas::Schemas;
 use crate::access::Needs;
-use crate::idempotent::LONGEST as LONGEST_KEY;
 use crate::routes::{Entry, Verb};
 
 /// The group of an operation.
@@ -399,134 +400,4 @@ impl<'d> Operation<'d> {
 
 fn array(items: &Value) -> Value {
     json!({ "type": "array", "items": items, "minItems": 1, "maxItems": crate::request_json::MOST_ITEMS })
-}
-
-/// The parameters in the pattern of a path.
-fn path_parameters(schemas: &mut Schemas, path: &str) -> Vec<Value> {
-    use pp_lib::domain::{ApiKeyId, KindName, WorkCode, WorkId};
-    let names = path
-        .split('/')
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    names
-        .map(|name| {
-            let (schema, text) = match (name, path) {
-                ("id", path) if path.starts_with("/key") => (schemas.requested::<ApiKeyId>(), "The id of a key."),
-                ("id", _) => (schemas.requested::<WorkId>(), "The id of a work."),
-                ("code", _) => (schemas.requested::<WorkCode>(), "The code of a work."),
-                ("name", _) => (schemas.requested::<KindName>(), "The name of a kind."),
-                ("file", _) => (json!({ "type": "string", "minLength": 1 }), "The path of a file."),
-                _ => (json!({ "type": "string" }), ""),
-            };
-            json!({ "name": name, "in": "path", "required": true, "description": text, "schema": schema })
-        })
-        .collect()
-}
-
-/// The headers of requests that several routes have.
-pub(super) fn parameters() -> Value {
-    const TAG: &str = r#"(W/)?"[!#-~]*""#;
-    let named = |component: &str, name: &str, text: &str, schema: Value| {
-        (
-            component.to_owned(),
-            json!({ "name": name, "in": "header", "description": text, "schema": schema }),
-        )
-    };
-    let parameter = |name: &str, text: &str, schema: Value| named(name, name, text, schema);
-    let tags = || json!({ "type": "string", "minLength": 1, "pattern": format!(r"^(\*|{TAG}(, {TAG})*)$") });
-    let all = [
-        parameter(
-            "Idempotency-Key",
-            "Executes the request once: a repeated one with this key gets the first one's answer.",
-            json!({ "type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!#-~]([ -~]*[!-~])?$" }),
-        ),
-        parameter("If-Match", "Only at one of these versions, as in `\"1\"`.", tags()),
-        parameter("If-None-Match", "Only at none of these versions.", tags()),
-        named(
-            "If-None-Match-of-reads",
-            "If-None-Match",
-            "Versions that the client has: the answer is 304 if it is one of them. What is no list of tags is ignored.",
-            json!({ "type": "string" }),
-        ),
-        parameter(
-            "Last-Event-ID",
-            "The id of an event of this stream: it continues after it.",
-            json!({ "type": "string", "maxLength": 8192 }),
-        ),
-    ];
-    Value::Object(all.into_iter().collect())
-}
-
-/// Headers of answers.
-const HEADERS: &[(&str, &str)] = &[
-    ("Allow", "The methods of the path."),
-    (
-        "Cache-Control",
-        "`no-store`, or `no-cache` where the answer has a version.",
-    ),
-    (
-        "Cache-Status",
-        "Where a work was read (RFC 9211): the cache or the database.",
-    ),
-    ("Content-Disposition", "The name of the file."),
-    (
-        "Content-Security-Policy",
-        "The page loads the service's own files alone.",
-    ),
-    (
-        "Cross-Origin-Resource-Policy",
-        "Pages of other origins cannot embed the answer.",
-    ),
-    ("ETag", "The version, for `If-Match` and `If-None-Match`."),
-    (
-        "Idempotent-Replayed",
-        "`true` if this is the answer of an earlier request with the same `Idempotency-Key`.",
-    ),
-    ("Link", "The next page, with `rel=\"next\"`; absent on the last one."),
-    ("Location", "The path of the new work."),
-    ("RateLimit", "What may still be sent at once, where `PP_RATE` is set."),
-    ("RateLimit-Policy", "The requests in a second, where `PP_RATE` is set."),
-    ("Referrer-Policy", "The page tells no other its address."),
-    ("Retry-After", "The seconds after which the request may succeed."),
-    ("Set-Cookie", "The cookie `pp_key` for further requests of the browser."),
-    ("Vary", "`accept`: a browser gets another answer."),
-    ("WWW-Authenticate", "`Bearer`: send an API key."),
-    ("X-Accel-Buffering", "`no`: a proxy passes each event on."),
-    ("X-Content-Type-Options", "`nosniff`."),
-    (
-        "X-Request-Id",
-        "The request's own id, or a new one; it stands in the log too.",
-    ),
-];
-
-/// The headers of answers.
-pub(super) fn headers() -> Value {
-    let header = |(name, text): &(&str, &str)| {
-        let schema = match *name {
-            "Retry-After" => json!({ "type": "integer", "minimum": 0 }),
-            _ => json!({ "type": "string" }),
-        };
-        ((*name).to_owned(), json!({ "description": text, "schema": schema }))
-    };
-    Value::Object(HEADERS.iter().map(header).collect())
-}
-
-/// References to the headers of every answer, and to these.
-pub(super) fn answer_headers(more: &[&str]) -> Map<String, Value> {
-    const ALL: [&str; 6] = [
-        "Cache-Control",
-        "Cross-Origin-Resource-Policy",
-        "RateLimit",
-        "RateLimit-Policy",
-        "X-Content-Type-Options",
-        "X-Request-Id",
-    ];
-    let names = ALL.iter().chain(more);
-    names
-        .map(|name| {
-            (
-                (*name).to_owned(),
-                json!({ "$ref": format!("#/components/headers/{name}") }),
-            )
-        })
-        .collect()
 }

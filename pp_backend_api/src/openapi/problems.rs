@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use pp_lib::domain::Problem;
 use serde_json::{Map, Value, json};
 
-use super::operation::answer_headers;
+use super::headers::answer_headers;
 use super::schemas::Schemas;
 
 /// A status with its codes that many routes answer.

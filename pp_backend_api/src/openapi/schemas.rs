@@ -49,7 +49,11 @@ impl Schemas {
     /// Puts the schemas into a document, and names those of its references.
     pub(super) fn finish(mut self, document: &mut Value) {
         let mut schemas = self.answered.take_definitions(true);
-        let requested = self.requested.take_definitions(true);
+        let mut requested = self.requested.take_definitions(true);
+        for schema in schemas.values_mut().chain(requested.values_mut()) {
+            tidy(schema);
+        }
+        tidy(document);
         let own = other(&requested, &schemas);
         let name = |name: &str| match own.contains(name) {
             true => format!("{name}Input"),
@@ -85,13 +89,10 @@ fn other(requested: &Map<String, Value>, answered: &Map<String, Value>) -> BTree
     }
 }
 
-/// Names the references to what is read, and drops the default `null` of fields that may be absent but not `null`.
+/// Names the references to what is read.
 fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
     match value {
         Value::Object(fields) => {
-            if fields.get("default").is_some_and(Value::is_null) {
-                fields.remove("default");
-            }
             for (key, value) in fields {
                 match value {
                     Value::String(text) if key == "$ref" => {
@@ -106,4 +107,41 @@ fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
         Value::Array(items) => items.iter_mut().for_each(|value| rename(value, name)),
         _ => {}
     }
+}
+
+/// Drops the default `null` of fields that may be absent but not `null`, and makes a list of what an enumeration has.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("default").is_some_and(Value::is_null) {
+                fields.remove("default");
+            }
+            list_values(fields);
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+/// Makes an `enum` of an enumeration whose values are described one by one.
+fn list_values(fields: &mut Map<String, Value>) {
+    let Some(Value::Array(ways)) = fields.get("oneOf") else {
+        return;
+    };
+    let (mut values, mut texts) = (Vec::new(), Vec::new());
+    for way in ways {
+        let Some(value) = way.get("const").and_then(Value::as_str) else {
+            return;
+        };
+        let text = way.get("description").and_then(Value::as_str).unwrap_or_default();
+        texts.push(format!("- `{value}`: {text}"));
+        values.push(Value::from(value));
+    }
+    let about = fields.get("description").and_then(Value::as_str).unwrap_or_default();
+    let about = format!("{about}\n\n{}", texts.join("\n"));
+    fields.remove("oneOf");
+    fields.insert("type".to_owned(), "string".into());
+    fields.insert("enum".to_owned(), values.into());
+    fields.insert("description".to_owned(), about.into());
 }

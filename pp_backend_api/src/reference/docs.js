@@ -75,7 +75,7 @@ function fields(schema) {
     return make("dl", {}, ...names.map((name) => field(name, plain.properties[name], must.has(name) ? [required()] : [])));
   }
   const ways = plain.anyOf ?? plain.oneOf ?? plain.allOf;
-  if (ways) return make("div", {}, ...ways.map((way) => choice(way)));
+  if (ways) return make("div", {}, ...ways.map((way, at) => choice(way, at === 0)));
   if (plain.type === "array") return fields(plain.items);
   return null;
 }
@@ -94,9 +94,11 @@ function folded(title, build) {
 
 const inner = (schema) => (isDeep(schema) ? folded("fields", () => fields(schema)) : null);
 
-function choice(schema) {
+function choice(schema, isFirst) {
   if (!isDeep(schema)) return make("div", { className: "choice" }, make("code", {}, type(schema)), bounds(schema));
-  return make("dd", { className: "choice" }, folded(named(schema) ?? type(schema), () => fields(schema)));
+  const details = folded(named(schema) ?? type(schema), () => fields(schema));
+  details.open = isFirst;
+  return make("dd", { className: "choice" }, details);
 }
 
 function copyable(text) {
@@ -243,13 +245,13 @@ function filter() {
 
 async function load() {
   const answer = await fetch("openapi.json").catch(() => null);
-  element("sign_in").hidden = ![401, 403].includes(answer?.status);
+  element("key-form").hidden = ![401, 403].includes(answer?.status);
   if (answer?.ok) {
     api = await answer.json();
     element("state").textContent = "";
     show();
   } else {
-    element("state").textContent = element("sign_in").hidden ? "openapi.json cannot be read; reload the page to try again" : "openapi.json needs an API key with the scope read";
+    element("state").textContent = element("key-form").hidden ? "openapi.json cannot be read; reload the page to try again" : "openapi.json needs an API key with the scope read";
   }
 }
 
@@ -265,6 +267,6 @@ async function signIn(event) {
 }
 
 element("filter").addEventListener("input", filter);
-element("sign_in").addEventListener("submit", signIn);
+element("key-form").addEventListener("submit", signIn);
 addEventListener("hashchange", open);
 load();

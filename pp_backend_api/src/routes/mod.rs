@@ -12,6 +12,7 @@ mod list;
 mod metrics;
 mod openapi;
 mod route;
+mod run_bodies;
 mod runs;
 mod search;
 mod stats;

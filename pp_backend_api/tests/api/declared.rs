@@ -1,10 +1,13 @@
 //! Every answer that these tests get is one that the OpenAPI document declares: its status, media type, headers, problem
 //! code and body.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use jsonschema::Validator;
+use pp_lib::domain::Problem;
 use pp_testkit::client::{Answer, observe};
 use serde_json::{Value, json};
 
@@ -185,5 +188,47 @@ fn examples_are_what_their_schemas_say() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn every_code_of_the_sources_is_declared() {
+    let mut declared = BTreeSet::new();
+    enumerated(&DOCUMENT, &mut declared);
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = vec![crates.join("pp_backend_api/src"), crates.join("pp_http/src")];
+    let mut found = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for part in text.split(".code(\"").skip(1) {
+            let code = part.split('"').next().unwrap();
+            assert!(declared.contains(code), "{code} of {}", path.display());
+            found += 1;
+        }
+    }
+    assert!(found > 20, "{found}");
+    for status in 400..600 {
+        let code = Problem::code_of(status);
+        assert!(declared.contains(code), "{code}");
+    }
+}
+
+/// The values of each `code` in the document.
+fn enumerated(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            let codes = fields.get("code").and_then(|code| code["enum"].as_array());
+            found.extend(codes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| enumerated(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| enumerated(value, found)),
+        _ => {}
     }
 }

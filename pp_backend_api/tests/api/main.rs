@@ -35,6 +35,7 @@ mod letters;
 mod many;
 mod memory;
 mod on_servers;
+mod openapi;
 mod preconditions;
 mod problems;
 mod program;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pp_testkit::python;
+use pp_testkit::{browser, python};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,6 +42,8 @@ fn said(command: &mut Command) -> String {
 struct Described {
     home: Home,
     folder: TempDir,
+    /// With a key, if there is one.
+    authorization: Option<String>,
     _process: Process,
 }
 
@@ -49,6 +51,14 @@ impl Described {
     fn start(variables: &[(&str, &str)]) -> Self {
         let home = Home::new();
         let process = home.start_with(variables);
+        let key_file = variables.iter().find(|(name, _)| *name == "PP_ADMIN_KEY_FILE");
+        let key = key_file.map(|(_, file)| fs::read_to_string(file).unwrap());
+        let authorization = key.map(|key| format!("Bearer {}", key.trim()));
+        let send = |method: &str, path: &str, body: Option<&[u8]>| {
+            let mut headers = vec![("content-type", "application/json")];
+            headers.extend(authorization.iter().map(|text| ("authorization", text.as_str())));
+            home.api.try_send(method, path, &headers, body).unwrap().with(200)
+        };
         for (kind, schema) in [
             (
                 "text.count",
@@ -63,17 +73,15 @@ impl Described {
                 declaration["result_schema"] = json!({ "type": "integer" });
             }
             let path = format!("/kind/{kind}");
-            home.api
-                .try_json("PUT", &path, &declaration.to_string(), None)
-                .unwrap()
-                .with(200);
+            send("PUT", &path, Some(declaration.to_string().as_bytes()));
         }
         let folder = tempfile::tempdir().unwrap();
-        let document = home.api.get("/openapi.json");
+        let document = send("GET", "/openapi.json", None);
         fs::write(folder.path().join("openapi.json"), document.to_string()).unwrap();
         Self {
             home,
             folder,
+            authorization,
             _process: process,
         }
     }
@@ -97,7 +105,7 @@ fn the_document_is_openapi_and_has_the_kinds() {
     );
     let document = described.home.api.get("/openapi.json");
     let schemas = &document["components"]["schemas"];
-    let text = "#/components/schemas/kind.text.count.args/$defs/text";
+    let text = "#/components/schemas/kind.text.count.args.text";
     assert_eq!(schemas["kind.text.count.args"]["properties"]["text"]["$ref"], text);
     assert_eq!(schemas["kind.text.count.result"]["type"], "integer");
     assert_eq!(
@@ -153,6 +161,44 @@ fn tested(described: &Described, more: &[&str]) {
 fn the_api_does_what_the_document_says() {
     // Without keys, also after one was made.
     tested(&Described::start(&[("PP_AUTH", "off")]), &[]);
+}
+
+#[test]
+fn the_api_does_it_for_keys_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("admin.key");
+    let described = Described::start(&[("PP_ADMIN_KEY_FILE", file.to_str().unwrap())]);
+    let authorization = format!("Authorization: {}", described.authorization.as_deref().unwrap());
+    // The tester would revoke its own key.
+    tested(
+        &described,
+        &[
+            "--header",
+            &authorization,
+            "--exclude-name",
+            "DELETE /key/{id}",
+            "--max-examples",
+            "3",
+        ],
+    );
+}
+
+#[test]
+fn the_page_shows_every_operation() {
+    let described = Described::start(&[]);
+    let shown = browser::document(&format!("{}/docs#create_work", described.url()), &[]).unwrap();
+    let document = described.home.api.get("/openapi.json");
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations: usize = operations.map(|item| item.as_object().unwrap().len()).sum();
+    assert_eq!(
+        shown.matches(r#"<details class="operation""#).count(),
+        operations,
+        "{shown}"
+    );
+    // The one that the address names is open, with the kinds.
+    for part in ["NewWork.text.count", "Idempotency-Key", "curl -X POST", "unique_held"] {
+        assert_eq!(shown.contains(part), part != "unique_held", "{part} in {shown}");
+    }
 }
 
 #[test]

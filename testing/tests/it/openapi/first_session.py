@@ -10,7 +10,7 @@ from pp_client.models import NewWorkSum, Status
 
 def main(url):
     with Client(base_url=url, raise_on_unexpected_status=True) as client:
-        random = create_work.sync(client=client)
+        random = create_work.sync(client=client, body=NewWorkSum())
         assert 1 <= random.add_up_to <= 99, random
         created = create_work.sync(client=client, body=NewWorkSum(add_up_to=100))
         deadline = time.monotonic() + 20

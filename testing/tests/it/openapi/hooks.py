@@ -9,6 +9,8 @@ from schemathesis.core.parameters import ParameterLocation
 
 # The furthest that a work may be scheduled.
 DAYS_AHEAD = 365
+# The kinds that the test declares.
+DECLARED = ("text.count", "anything")
 numbers = itertools.count()
 
 
@@ -42,6 +44,13 @@ def before_call(context, case, kwargs):
             case.body = "no object"
     elif not is_against(case, ParameterLocation.BODY):
         case.body = within(case.body)
+    name = (case.path_parameters or {}).get("name")
+    if case.method == "PUT" and name in DECLARED:
+        # The document has the schemas of these kinds as they were declared.
+        case.path_parameters["name"] = "another"
+    if case.path == "/run/claim" and isinstance(case.body, dict) and not is_against(case, ParameterLocation.BODY):
+        # A wait takes its time and has the same answer.
+        case.body["wait"] = "0s"
     # Another request with the same key is refused.
     if "Idempotency-Key" in headers and not is_against(case, ParameterLocation.HEADER):
         headers["Idempotency-Key"] = f"{next(numbers)}-{time.time_ns()}"

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { eventually, faultsOf, launch, noComplaints, open, pp, settled, visit } from "./browser.mjs";
+import { below, eventually, faultsOf, launch, noComplaints, open, pp, settled, visit } from "./browser.mjs";
 import { api, populate, running } from "./demo.mjs";
 
 let browser;
@@ -144,6 +144,17 @@ test("a group of dead letters is redriven, and another one dropped", async () =>
   noComplaints(page);
 });
 
+test("a message that is no work is shown with its body", async () => {
+  const letter = { id: 7, work_id: null, work_code: null, message_id: "m1", body: '{"to":<b>\ufffd', body_bytes: 2048, reason: "not JSON", attempts: 0, demanded_on: null, created_on: 1795870924, redriven: false, kind: "order.export" };
+  const page = await open(browser);
+  await page.route("**/deadletter?*", (route) => route.fulfill({ json: [letter] }));
+  await visit(page, "deadletters?kind=order.export");
+  await page.getByRole("group", { name: "Body of the message" }).getByText('{"to":<b>\ufffd').waitFor();
+  await page.getByText("2,048 bytes; the first 1,024 are shown; bytes that are no UTF-8 are shown as \ufffd").waitFor();
+  assert.deepEqual(await faultsOf(page, "the letter of a message"), []);
+  noComplaints(page);
+});
+
 test("all works that match are counted, cancelled, and the others left alone", async () => {
   await pp.put("/kind/many.works", { delivery: "pull" });
   await pp.post("/work/bulk", Array.from({ length: 120 }, (_, n) => ({ kind: "many.works", args: { n } })));
@@ -204,6 +215,21 @@ test("a filter is in the address, and the address leads to it", async () => {
   await settled(other);
   const kinds = await other.locator("tbody tr td:nth-child(3)").allTextContents();
   assert.ok(kinds.length >= 12 && kinds.every((kind) => kind === "order.export"), String(kinds));
+});
+
+test("it works below a path that a proxy takes away", async () => {
+  const proxy = await below("/tools/pp");
+  const page = await open(browser, "kinds/report.monthly", { base: proxy.base });
+  await page.locator("header").getByText("Live").waitFor();
+  await page.getByLabel("Arguments, as JSON").fill('{"month":"2026-12"}');
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("status").getByRole("link", { name: /^Work \d+$/ }).click();
+  await page.getByText("Its kind is paused.").waitFor();
+  await visit(page, "", proxy.base);
+  await page.locator(".plot canvas").first().waitFor();
+  noComplaints(page);
+  await page.context().close();
+  proxy.end();
 });
 
 // The last one, since the API asks everybody for a key from then on.

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
+import { createServer as createHttpServer, request } from "node:http";
 import { connect, createServer } from "node:net";
 import { chromium } from "playwright-core";
 import { api } from "./demo.mjs";
@@ -83,6 +84,27 @@ async function inaccessible(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   return violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} ${node.any[0]?.message ?? ""}`).join("\n  ")}`);
+}
+
+/** A proxy that serves PP below a path, which it takes away. */
+export async function below(prefix) {
+  const target = new URL(pp.base);
+  const server = createHttpServer((asked, answer) => {
+    if (!asked.url.startsWith(`${prefix}/`)) return answer.writeHead(404).end();
+    const { method, headers } = asked;
+    const upstream = request({ host: target.hostname, port: target.port, path: asked.url.slice(prefix.length), method, headers }, (got) => {
+      answer.writeHead(got.statusCode, got.headers);
+      got.pipe(answer);
+    });
+    upstream.on("error", () => answer.destroy());
+    answer.on("close", () => upstream.destroy());
+    return asked.pipe(upstream);
+  });
+  await new Promise((resume) => server.listen(0, "127.0.0.1", resume));
+  return { base: `http://127.0.0.1:${server.address().port}${prefix}`, end: () => {
+      server.close();
+      server.closeAllConnections();
+    } };
 }
 
 /** Something between a page and PP that can be cut. */

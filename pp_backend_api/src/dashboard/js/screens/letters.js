@@ -7,6 +7,8 @@ import { Confirm, Copy, KindLink, Loading, Mark, Note, Table, Text, Title, When,
 import { address } from "../route.js";
 
 const PAGE = 50;
+/** The bytes of a message that the API shows. */
+const SHOWN_BYTES = 1024;
 
 const DEEDS = {
   redrive: { title: "Run again", verb: "Run again", send: (params) => change("POST", query("deadletter/redrive", params)), done: "redriven", after: "Their works start over; messages are sent again." },
@@ -40,14 +42,12 @@ function Groups({ groups, ask }) {
 }
 
 function Letter({ letter }) {
-  const hex = [...new TextEncoder().encode(letter.body ?? "")].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  const [bytes, show] = useState(false);
+  const notes = [`${count(letter.body_bytes)} bytes`, letter.body_bytes > SHOWN_BYTES && `the first ${count(SHOWN_BYTES)} are shown`, letter.body?.includes("\ufffd") && "bytes that are no UTF-8 are shown as \ufffd"];
   return html`<article class="panel">
     <p>${letter.work_id ? html`<a href="#/works/${letter.work_id}">Work ${letter.work_id}</a>` : html`<${Mark} as="wait">Message<//>`} <small>letter ${letter.id}, <${When} at=${letter.created_on} />, attempts: ${letter.attempts}${letter.redriven && ", being sent again"}</small></p>
     <p>${letter.reason}</p>
-    ${letter.body !== null && html`<${Text} text=${bytes ? hex : letter.body || "(empty)"} label="Body of the message" />
-      <div class="actions"><small>${count(letter.body_bytes)} bytes${letter.body_bytes > 1024 ? ", of which 1,024 are shown" : ""}</small>
-        <button type="button" class="quiet" onClick=${() => show(!bytes)}>${bytes ? "As text" : "As bytes"}</button><${Copy} text=${letter.body}>Copy<//></div>`}
+    ${letter.body !== null && html`<${Text} text=${letter.body || "(empty)"} label="Body of the message" />
+      <div class="actions"><small>${notes.filter(Boolean).join("; ")}</small><${Copy} text=${letter.body}>Copy<//></div>`}
   </article>`;
 }
 

@@ -94,7 +94,7 @@ export function Work({ route: { path } }) {
   return html`
     <${Title} crumb=${crumb} actions=${html`<${Actions} work=${work} reload=${reload} />`}>Work ${work.id} <${Status} status=${work.status} /><//>
     ${found.error && html`<${Note} as="bad">${found.error.message}. What follows was true before.<//>`}
-    ${why && html`<div class="answer" role="status">${why}${work.progress !== undefined && html`<progress max="100" value=${work.progress} aria-label="Progress"></progress><small>${work.progress} %${work.note && `: ${work.note}`}</small>`}</div>`}
+    ${why && html`<div class="answer" role="status" data-status=${work.status}>${why}${work.progress !== undefined && html`<progress max="100" value=${work.progress} aria-label="Progress"></progress><small>${work.progress} %${work.note && `: ${work.note}`}</small>`}</div>`}
     <${Facts} facts=${[
       ["Kind", html`<${KindLink} name=${work.kind} />`],
       ["Code", html`<code>${work.work_code}</code>`],

@@ -58,7 +58,7 @@ async function actOnAll({ deed, filter, statuses, tell, isStopped }) {
 
 function words({ kind, status, work_code, since }) {
   const parts = [kind && `kind ${kind}`, status && `status ${status}`, work_code && `code ${work_code}…`, since && `created in the last ${since}`];
-  return parts.filter(Boolean).join(", ") || "no filter: all works";
+  return parts.filter(Boolean).join(", ") || "No filter: all works.";
 }
 
 export function Bulk({ deed, filter, params, onClose }) {

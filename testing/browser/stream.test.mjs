@@ -65,6 +65,28 @@ test("the page has one stream, closes it while it is hidden, and is current when
   await page.context().close();
 });
 
+test("what needs attention is said in words", async () => {
+  const page = await open(browser);
+  const attention = page.locator(".attention");
+  await attention.getByText("No worker is there for order.export, and 12 works wait.").waitFor();
+  await attention.getByText("report.monthly is paused, and").waitFor();
+  await page.route("**/metrics", (route) => route.fulfill({
+    contentType: "text/plain",
+    body: '# TYPE pp_stream_clients gauge\npp_stream_clients 9\npp_stream_clients_limit 10\npp_oldest_due_seconds{kind="image.thumbnail"} 95.5\npp_http_budget_bytes{budget="body"} 5\npp_http_budget_limit_bytes{budget="body"} 10\n',
+  }));
+  const parts = [{ name: "store", state: "down", reason: "the database does not answer", essential: true }];
+  await page.route("**/health/ready", (route) => route.fulfill({ status: 503, json: { status: 503, detail: "not ready", parts } }));
+  await page.reload();
+  await attention.getByText("The part store is down: the database does not answer").waitFor();
+  await attention.getByText("Of the room for live streams, 90 % are in use.").waitFor();
+  await attention.getByText("The oldest due work of image.thumbnail waits for 2 min.").waitFor();
+  assert.equal(await attention.getByText("the budget for bytes").count(), 0);
+  await visit(page, "system");
+  await page.getByRole("row").filter({ hasText: "store" }).getByText("down").waitFor();
+  noComplaints(page);
+  await page.context().close();
+});
+
 test("numbers change on the overview without a reload", async () => {
   const page = await open(browser);
   const scheduled = page.getByRole("link", { name: /^Scheduled/ }).locator("strong");

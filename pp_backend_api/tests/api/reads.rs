@@ -176,6 +176,7 @@ fn the_index_lists_routes_that_work() {
             (_, "/deadletter/redrive") | ("DELETE", "/deadletter") => 400,
             // The routes run in this order: an updated work is pending, and a cancelled one starts again.
             ("POST", "/work/{id}/cancel" | "/work/{id}/retry") => 200,
+            ("GET", "/live") => 308,
             ("DELETE", "/key/{id}") => 404,
             ("DELETE", _) => 204,
             (_, "/work/demand") => 202,

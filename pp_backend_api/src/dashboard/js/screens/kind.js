@@ -6,7 +6,7 @@ import { Fields, argsFrom, fieldsOf } from "../form.js";
 import { RARELY, usePath } from "../live.js";
 import { Confirm, Copy, Facts, Failure, Json, Loading, Mark, Note, Table, Text, Tile, Title, When, count, milliseconds, pretty, rate, seconds } from "../parts.js";
 import { address } from "../route.js";
-import { KindState, useOldestDue } from "./overview.js";
+import { KindState, useGauges } from "./overview.js";
 import { argsOf, readWork } from "./work.js";
 import { WorkTable } from "./works.js";
 
@@ -136,7 +136,7 @@ export function Kind({ route: { path, params } }) {
   const found = usePath(kindPath(name));
   const stats = usePath(query("stats", { kind: name }));
   const workers = usePath("worker?limit=1000");
-  const oldest = useOldestDue()[name];
+  const oldest = useGauges().oldestDue[name];
   const kind = found.data;
   const crumb = html`<a href="#/kinds">Kinds</a>`;
   if (!kind) return html`<${Title} crumb=${crumb}>${name}<//><${Loading} of=${found} />`;

@@ -4,11 +4,11 @@ import { html, useMemo } from "../../vendor/preact-htm.js";
 import { usePath } from "../live.js";
 import { Loading, Note, Table, Title, count } from "../parts.js";
 import { replace } from "../route.js";
-import { kindColumns, useOldestDue } from "./overview.js";
+import { kindColumns, useGauges } from "./overview.js";
 
 export function Kinds({ route: { params } }) {
   const kinds = usePath("kind");
-  const oldest = useOldestDue();
+  const { oldestDue: oldest } = useGauges();
   const columns = useMemo(() => {
     const [name, ...rest] = kindColumns(oldest);
     return [name, { name: "delivery", wide: true, of: (kind) => kind.delivery }, ...rest];

@@ -50,9 +50,12 @@ function aboutParts(health) {
   return unwell.map((part) => [part.essential ? "bad" : "wait", html`The part <a href="#/system">${part.name}</a> is ${part.state}${part.reason ? `: ${part.reason}` : "."}`]);
 }
 
-function Attention({ kinds, groups, health, oldest }) {
+const aboutBudgets = (budgets) =>
+  budgets.map(({ words, share }) => ["wait", html`Of ${words}, <a href="#/system">${Math.round(share * 100)} %</a> are in use.`]);
+
+function Attention({ kinds, groups, health, oldest, budgets }) {
   if (!kinds || !groups) return null;
-  const about = [...aboutParts(health), ...aboutKinds(kinds, oldest), ...aboutLetters(groups)];
+  const about = [...aboutParts(health), ...aboutBudgets(budgets), ...aboutKinds(kinds, oldest), ...aboutLetters(groups)];
   return html`<section aria-labelledby="attention">
     <h2 id="attention">Needs attention</h2>
     <ul class="attention">
@@ -122,10 +125,10 @@ export function KindState({ kind }) {
   return kind.has_worker ? html`<${Mark} as="good">there<//>` : html`<${Mark} as=${kind.works.pending > 0 ? "bad" : "faint"}>none<//>`;
 }
 
-/** The seconds for which the oldest due work of each kind waits. */
-export function useOldestDue() {
+/** What the process measures. */
+export function useGauges() {
   const { data } = usePath("metrics", { read: gauges, pause: RARELY });
-  return data?.oldestDue ?? {};
+  return data ?? { oldestDue: {}, budgets: [] };
 }
 
 export function Overview() {
@@ -134,11 +137,11 @@ export function Overview() {
   const groups = usePath("deadletter/group?limit=1000", { pause: RARELY });
   const health = usePath("health/ready");
   const done = usePath("stats/seconds");
-  const oldest = useOldestDue();
+  const { oldestDue: oldest, budgets } = useGauges();
   const sum = byStatus(stats);
   return html`
     <${Title}>Overview<//>
-    <${Attention} kinds=${kinds.data} groups=${groups.data} health=${health} oldest=${oldest} />
+    <${Attention} kinds=${kinds.data} groups=${groups.data} health=${health} oldest=${oldest} budgets=${budgets} />
     <div class="tiles">
       <${Tile} name="Done per second" value=${rate(stats?.works_per_second.over_60s)} note="in the last minute" href=${address("works", { status: "done" })} />
       <${Tile} name="Backlog" value=${count(stats?.backlog)} note="due or running now" href=${address("works", { status: "pending" })} />

@@ -16,8 +16,8 @@ const MATTER = [
   ["pp_lost_leases_total", "Leases lost", count],
   ["pp_dead_letters_total", "Dead letters made", count],
   ["pp_serving_refused_total", "Requests refused: too many waited", count],
-  ["process_resident_memory_bytes", "Memory", bytes],
-  ["process_open_fds", "Open files", count],
+  ["pp_process_resident_memory_bytes", "Memory", bytes],
+  ["pp_process_open_fds", "Open files", count],
 ];
 
 const AS = { up: "good", degraded: "wait", down: "bad" };

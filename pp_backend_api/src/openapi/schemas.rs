@@ -109,7 +109,8 @@ fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
     }
 }
 
-/// Drops the default `null` of fields that may be absent but not `null`, and makes a list of what an enumeration has.
+/// Drops the default `null` of fields that may be absent but not `null`, makes a list of what an enumeration has, and takes
+/// links out of descriptions.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -117,6 +118,10 @@ fn tidy(value: &mut Value) {
                 fields.remove("default");
             }
             list_values(fields);
+            // Links of the documentation of the code.
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace("[`", "`").replace("`]", "`");
+            }
             fields.values_mut().for_each(tidy);
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),

@@ -17,7 +17,7 @@ pub struct SeenWorker {
     pub kinds: Vec<KindName>,
     /// True if it was heard of a short time ago.
     pub is_there: bool,
-    /// Unix second in which it was heard of first; `None` if only its works are known.
+    /// Unix second in which it was heard of first; null if only its works are known.
     pub since: Option<i64>,
     /// Unix second in which it was heard of last.
     pub seen_on: i64,

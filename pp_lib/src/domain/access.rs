@@ -339,14 +339,14 @@ pub struct KeyInfo {
     pub name: KeyLabel,
     /// What it allows.
     pub scopes: Scopes,
-    /// The most works that it may create in a day; `None` without a bound.
+    /// The most works that it may create in a day; absent without a bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub works_per_day: Option<WorksPerDay>,
     /// When it was made, as a Unix second.
     pub created_on: i64,
     /// Who made it.
     pub created_by: String,
-    /// When it was revoked; `None` while it is valid.
+    /// When it was revoked; absent while it is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_on: Option<i64>,
 }

@@ -23,13 +23,13 @@ impl fmt::Display for DeadLetterId {
 pub struct DeadLetter {
     /// Its number.
     pub id: DeadLetterId,
-    /// The work that failed; `None` for a message that never became one.
+    /// The work that failed; null for a message that never became one.
     pub work_id: Option<WorkId>,
     /// The work's code.
     pub work_code: Option<WorkCode>,
     /// The identity of the demand.
     pub message_id: Option<String>,
-    /// The beginning of the message's body, at most [`Self::SHOWN_BYTES`] of it; what is no UTF-8 is replaced.
+    /// The beginning of the message's body, at most 1,024 bytes of it; what is no UTF-8 is replaced.
     pub body: Option<String>,
     /// Length of the whole body, in bytes.
     pub body_bytes: Option<i64>,
@@ -37,7 +37,7 @@ pub struct DeadLetter {
     pub reason: String,
     /// Attempts that were made; 0 for an unreadable message.
     pub attempts: i32,
-    /// Unix second at which the work was created; `None` for a message.
+    /// Unix second at which the work was created; null for a message.
     pub demanded_on: Option<i64>,
     /// Unix second of the letter, by the database's clock.
     pub created_on: i64,

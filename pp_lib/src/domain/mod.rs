@@ -1,7 +1,7 @@
 //! The subject of PP: works, the demands that ask for them, and their events.
 //!
-//! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde: what comes
-//! in from outside is parsed here once and is right from then on.
+//! Parsed types and checked state changes only. No I/O, no clock, no randomness, and no library but serde; schemas are
+//! behind the feature `openapi`. What comes in from outside is parsed here once and is right from then on.
 
 mod access;
 mod add_up_to;

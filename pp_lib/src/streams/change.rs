@@ -18,7 +18,7 @@ pub struct StreamedChange {
     pub variable: Variable,
     /// Its value, see [`Variable`].
     pub value: String,
-    /// The status of the work afterwards; `None` for changes older than the streams.
+    /// The status of the work afterwards; null for changes older than the streams.
     pub status: Option<Status>,
     /// The time in Unix seconds by the database's clock.
     pub created_on: i64,

@@ -59,7 +59,7 @@ fn numbers(mut least: u128, most: u128) -> Vec<String> {
         }
         // The most digits at the end that may be any.
         let (mut free, mut size) = (0, 1);
-        while least > 0 && least % (size * 10) == 0 && least + size * 10 - 1 <= most {
+        while least > 0 && least.is_multiple_of(size * 10) && least + size * 10 - 1 <= most {
             size *= 10;
             free += 1;
         }

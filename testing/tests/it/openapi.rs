@@ -9,6 +9,7 @@ use pp_testkit::{browser, python};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::page;
 use crate::program::Process;
 use crate::standalone::Home;
 
@@ -210,13 +211,13 @@ fn a_generated_client_runs_the_first_session() {
             .arg(&client),
     );
     assert!(!generated.contains("WARNING"), "{generated}");
-    let said = said(
+    let session = said(
         Command::new(tools().join("python"))
             .env("PYTHONPATH", &client)
             .arg(own("first_session.py"))
             .arg(described.url()),
     );
-    let lines: Vec<&str> = said.lines().collect();
+    let lines: Vec<&str> = session.lines().collect();
     let expected = [
         "work/created 100",
         "compute/start ",
@@ -226,4 +227,13 @@ fn a_generated_client_runs_the_first_session() {
         "result 5050",
     ];
     assert_eq!(lines, expected);
+    // The page for users has a shorter one.
+    let example = page::block("docs/api.md", "A client", "python");
+    let example = page::replaced(&example, "http://localhost:3000", &described.url());
+    let status = said(
+        Command::new(tools().join("python"))
+            .env("PYTHONPATH", &client)
+            .args(["-c", &example]),
+    );
+    assert!(["pending", "running", "done"].contains(&status.trim()), "{status}");
 }

@@ -65,13 +65,15 @@ fn answer(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
     };
     response
         .insert_header((ETAG, tag))
-        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header((CACHE_CONTROL, "no-cache"));
+    if is_known {
+        return Ok(response.finish());
+    }
+    response
+        .insert_header((CONTENT_TYPE, content_type))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((REFERRER_POLICY, "no-referrer"));
-    Ok(match is_known {
-        true => response.finish(),
-        false => response.insert_header((CONTENT_TYPE, content_type)).body(file.data),
-    })
+    Ok(response.body(file.data))
 }
 
 /// The first half of a hash: files that differ differ there.

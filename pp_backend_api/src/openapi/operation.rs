@@ -365,7 +365,8 @@ impl<'d> Operation<'d> {
         let mut operation = self.shared(&statuses);
         if reads {
             operation = operation.empty(304, "The client has this version, or named `*` in `If-None-Match`.");
-            if operation.responses["200"]["headers"].get("ETag").is_some() {
+            let answer = operation.responses.get("200");
+            if answer.is_some_and(|answer| answer["headers"].get("ETag").is_some()) {
                 operation = operation.header("ETag").header("Cache-Status");
             }
         }

@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::kinds::unknown;
-use super::run_bodies::{
-    BeatFields, Beaten, Beating, Claim, ClaimFields, Claims, Completed, Failed, Snoozed, delay,
-};
+use super::run_bodies::{BeatFields, Beaten, Beating, Claim, ClaimFields, Claims, Completed, Failed, Snoozed, delay};
 use crate::access::Caller;
 use crate::body::Body;
 use crate::error::ApiError;

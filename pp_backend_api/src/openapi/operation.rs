@@ -246,10 +246,16 @@ impl<'d> Operation<'d> {
         operation.header("Content-Security-Policy").header("Referrer-Policy")
     }
 
+    /// The answer with status 200 may have this media type too.
+    pub(crate) fn or_file(mut self, media_type: &str) -> Self {
+        self.responses["200"]["content"][media_type] = json!({ "schema": { "type": "string" } });
+        self
+    }
+
     /// Where a browser asks, the answer with status 200 is a page.
-    pub(crate) fn or_page(mut self) -> Self {
-        self.responses["200"]["content"]["text/html"] = json!({ "schema": { "type": "string" } });
-        self.header("Vary")
+    pub(crate) fn or_page(self) -> Self {
+        self.or_file("text/html")
+            .header("Vary")
             .header("ETag")
             .header("Content-Security-Policy")
             .header("Referrer-Policy")

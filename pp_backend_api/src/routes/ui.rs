@@ -108,5 +108,11 @@ pub(super) fn old_page_operation(operation: Operation<'_>) -> Operation<'_> {
 
 /// Describes `GET /ui/{file}`.
 pub(super) fn file_operation(operation: Operation<'_>) -> Operation<'_> {
-    operation.page("get_ui_file", "*/*").header("ETag").missing()
+    let others = ["text/css", "text/javascript", "image/svg+xml"];
+    let page = operation.page("get_ui_file", "text/html");
+    others
+        .into_iter()
+        .fold(page, Operation::or_file)
+        .header("ETag")
+        .missing()
 }

@@ -168,6 +168,7 @@ fn the_index_lists_routes_that_work() {
         let real = path
             .replace("{id}", &work["id"].to_string())
             .replace("{name}", "add_up_to")
+            .replace("{file}", "icon.svg")
             .replace("{code}", work["work_code"].as_str().unwrap());
         let status = match (method, path) {
             ("POST", "/work/bulk" | "/key" | "/session") | ("PATCH", _) | ("PUT", _) => 422,

@@ -21,7 +21,7 @@ pub(super) fn merge(document: &mut Value, kinds: &[KnownKind]) {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for kind in kinds
         .iter()
-        .filter(|kind| kind.is_declared() && !kind.name().is_add_up_to())
+        .filter(|kind| kind.is_declared() && !kind.name().is_add_up_to() && !kind.name().is_own())
     {
         let name = kind.name().as_str();
         let declaration = kind.row.declared.as_ref().map(|(declaration, _)| declaration.as_str());

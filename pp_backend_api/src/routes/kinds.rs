@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::etag::Preconditions;
 use crate::openapi::{Operation, Tag, examples};
-use crate::request_json::{Object, Settings};
+use crate::request_json::{Object, Settings, given};
 use crate::{Api, answer, body};
 
 /// The time for which the secret before signs too: usually, and at most.
@@ -116,9 +116,11 @@ struct Told {
 #[serde(default, deny_unknown_fields)]
 struct NewSecret {
     /// `whsec_` and 24 to 64 bytes in Base64; a random one by default.
-    #[schemars(with = "Option<SigningSecret>")]
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "SigningSecret")]
     secret: Option<String>,
     /// The time for which the secret before signs too: `24h` by default.
+    #[serde(deserialize_with = "given")]
     #[schemars(schema_with = "kept_schema")]
     keep_previous: Option<String>,
 }

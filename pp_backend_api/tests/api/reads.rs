@@ -171,6 +171,7 @@ fn the_index_lists_routes_that_work() {
             .replace("{file}", "icon.svg")
             .replace("{code}", work["work_code"].as_str().unwrap());
         let status = match (method, path) {
+            ("PUT", "/kind/{name}/secret") => 200,
             ("POST", "/work/bulk" | "/key" | "/session") | ("PATCH", _) | ("PUT", _) => 422,
             ("POST", path) if path.starts_with("/run/") => 422,
             ("GET", "/kind/{name}/worker.py" | "/kind/{name}/worker.mjs") => 422,

@@ -160,6 +160,10 @@ fn unknown_routes_and_methods_share_a_label() {
     let _process = home.start();
     home.api.try_get("/nothing").unwrap();
     home.api.try_send("PURGE", "/nothing", &[], None).unwrap();
+    // The series of its last consumer begin a moment after the start.
+    let last = r#"pp_worker_places{kind="pp.notice"}"#;
+    let has_all = || Page::of(&home.api).0.contains_key(last);
+    assert!(wait::holds_within(LIMIT, has_all));
     let before = Page::of(&home.api);
     for number in 0..200 {
         assert_eq!(home.api.try_get(&format!("/unknown/{number}")).unwrap().status, 404);

@@ -168,6 +168,7 @@ fn count_statements(stand: &Stand, demands: usize) -> Result<f64> {
     Ok(calls as f64 / demands as f64)
 }
 
-fn now() -> Result<f64> {
+/// The Unix time in seconds.
+pub(super) fn now() -> Result<f64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }

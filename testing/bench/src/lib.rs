@@ -23,6 +23,7 @@ mod line;
 mod live;
 mod load;
 mod machine;
+mod peers;
 mod plan;
 mod post;
 mod pull;
@@ -65,6 +66,8 @@ pub enum Part {
     Main,
     /// When growth is asked for, or its name.
     Growth,
+    /// When its name is asked for.
+    Named,
 }
 
 impl Figure {
@@ -98,13 +101,14 @@ impl Figure {
                 || match figure.part {
                     Part::Main => names.is_empty() && !growth,
                     Part::Growth => growth,
+                    Part::Named => false,
                 }
         })
     }
 }
 
 /// All figures, in the order of the table.
-pub const FIGURES: [Figure; 16] = [
+pub const FIGURES: [Figure; 17] = [
     Figure::new(
         Part::Main,
         "drain",
@@ -201,6 +205,12 @@ pub const FIGURES: [Figure; 16] = [
         "the key figures on large tables, and with several consumers",
         growth::measure,
     ),
+    Figure::new(
+        Part::Named,
+        "peers",
+        "PP and other job queues on PostgreSQL alone, in turns; installs them with npm",
+        peers::measure,
+    ),
 ];
 
 #[cfg(test)]
@@ -216,7 +226,7 @@ mod tests {
     fn without_a_name_the_main_figures_are_measured() {
         let main = names(&[], false);
         assert!(main.contains(&"drain") && main.contains(&"embedded"), "{main:?}");
-        assert!(!main.contains(&"growth"), "{main:?}");
+        assert!(!main.contains(&"growth") && !main.contains(&"peers"), "{main:?}");
     }
 
     #[test]
@@ -224,6 +234,7 @@ mod tests {
         assert_eq!(names(&["post", "drain"], false), ["drain", "post"]);
         assert_eq!(names(&[], true), ["growth"]);
         assert_eq!(names(&["post"], true), ["post", "growth"]);
+        assert_eq!(names(&["peers"], false), ["peers"]);
     }
 
     #[test]

@@ -200,7 +200,8 @@ fn rows(stand: &Stand, works: usize) -> Result<f64> {
     Ok(rate)
 }
 
-fn without_broker(stand: &Stand, place: &Place) -> Result<super::stand::Variables> {
+/// The settings of services without RabbitMQ and Redis.
+pub(super) fn without_broker(stand: &Stand, place: &Place) -> Result<super::stand::Variables> {
     let variables = stand.variables(place)?;
     Ok(with(
         &with(&variables, "PP_BROKER_URL", "database:"),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Peer;
 use pp_testkit::programs::Program;
 use pp_testkit::service::Service;
-use pp_testkit::wait;
+use pp_testkit::{logs, wait};
 
 /// The Node.js that runs the peers, whichever runs npm: they need a newer one than many machines have.
 pub(super) const VERSION: &str = "26.10.0";
@@ -35,8 +35,8 @@ impl Node {
     pub(super) fn install(folder: &Path, peers: &[Peer]) -> Result<Self> {
         let package = package()?;
         // npm is a script that Node.js runs.
-        Program::Node.locate().context("npm needs it to install the peers")?;
-        let mut npm = Command::new(Program::Npm.locate().context("it installs the peers")?);
+        Program::Node.locate()?;
+        let mut npm = Command::new(Program::Npm.locate()?);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         fs::write(folder.join("package.json"), manifest(package, peers).to_string())?;
         for peer in peers {
@@ -48,7 +48,7 @@ impl Node {
             "--ignore-scripts",
             "--no-audit",
             "--no-fund",
-            "--loglevel=error",
+            "--loglevel=warn",
         ])
         .args(["--engine-strict=false", "--prefix"])
         .arg(folder);
@@ -145,7 +145,7 @@ fn output(command: &mut Command, folder: &Path, limit: Duration) -> Result<Strin
     if !in_time {
         child.kill()?;
     }
-    let (status, complaints) = (child.wait()?, fs::read_to_string(&complaints)?);
+    let (status, complaints) = (child.wait()?, logs::tail(&complaints, 10));
     ensure!(in_time, "{name} did not end within {} s: {complaints}", limit.as_secs());
     ensure!(status.success(), "{name} ended with {status}: {complaints}");
     Ok(fs::read_to_string(&said)?)

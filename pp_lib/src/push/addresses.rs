@@ -119,10 +119,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let is_global = (0x2000..0x4000).contains(&first);
     // 2001::/23 has Teredo, benchmarks and ORCHID; 2002::/16 is 6to4; 3fff::/20 is documentation like 2001:db8::/32.
-    let is_special = (first == 0x2001 && second < 0x200)
-        || (first == 0x2001 && second == 0xdb8)
-        || first == 0x2002
-        || (first == 0x3fff && second < 0x1000);
+    let is_special = matches!(
+        (first, second),
+        (0x2001, 0..0x200 | 0xdb8) | (0x2002, _) | (0x3fff, 0..0x1000)
+    );
     is_global && !is_special
 }
 

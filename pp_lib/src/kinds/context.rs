@@ -25,6 +25,7 @@ struct Inner {
     run: Run,
     outlet: Outlet,
     /// The claim of its row, if the run came from there.
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "pushes alone tell others of the claim"))]
     claim: Option<ClaimKey>,
     is_cancelled: AtomicBool,
     /// The newest progress that nobody has taken.
@@ -110,6 +111,7 @@ impl Context {
         &self.0.kind
     }
 
+    #[cfg(feature = "push")]
     pub(crate) fn claim(&self) -> Option<ClaimKey> {
         self.0.claim
     }

@@ -56,6 +56,7 @@ impl Failure {
     }
 
     /// The work stays `running` until the time limit of its kind, and whoever has the token of the run ends it.
+    #[cfg(feature = "push")]
     pub(crate) fn left_running() -> Self {
         Self::new(Ending::LeftRunning, "left running")
     }

@@ -25,7 +25,10 @@ struct Inner {
     run: Run,
     outlet: Outlet,
     /// The claim of its row, if the run came from there.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "pushes alone tell others of the claim"))]
+    #[cfg_attr(
+        not(feature = "push"),
+        expect(dead_code, reason = "pushes alone tell others of the claim")
+    )]
     claim: Option<ClaimKey>,
     is_cancelled: AtomicBool,
     /// The newest progress that nobody has taken.

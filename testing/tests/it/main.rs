@@ -23,6 +23,7 @@ mod ports;
 mod process_identity;
 mod program;
 mod push;
+mod push_refusals;
 mod quiet_log;
 mod standalone;
 mod start;

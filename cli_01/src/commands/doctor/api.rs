@@ -82,7 +82,10 @@ fn health(checked: &mut Checked, api: &Api, ready: &Raw) -> bool {
     for part in parts.iter().filter(|part| part["state"] != "up") {
         let check = format!("API {}", text(&part["name"]));
         let found = format!("{}: {}", text(&part["state"]), text(&part["reason"]));
-        checked.wrong(&check, found, "look at that server and at the log of the API");
+        match part["state"] == "starting" {
+            true => checked.note(&check, found, "ask again in a moment"),
+            false => checked.wrong(&check, found, "look at that server and at the log of the API"),
+        }
     }
     true
 }

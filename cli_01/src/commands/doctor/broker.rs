@@ -64,7 +64,7 @@ impl Doctor {
 
 /// A kind whose works go through a queue.
 fn of_kind(kind: &Value) -> Option<OfKind> {
-    if kind["delivery"] == "pull" || kind["is_declared"] == false {
+    if kind["delivery"] != "queue" || kind["is_declared"] == false {
         return None;
     }
     let name = kind["name"].as_str()?.parse().ok()?;

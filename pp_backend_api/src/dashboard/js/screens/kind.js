@@ -10,7 +10,9 @@ import { KindState, useGauges } from "./overview.js";
 import { argsOf, readWork } from "./work.js";
 import { WorkTable } from "./works.js";
 
-const SETTINGS = ["max_attempts", "backoff.base", "backoff.factor", "backoff.cap", "backoff.jitter", "timeout", "lease", "places", "retention", "queue", "dead_letter_queue"];
+const SETTINGS = ["max_attempts", "backoff.base", "backoff.factor", "backoff.cap", "backoff.jitter", "timeout", "lease", "places", "retention", "queue", "dead_letter_queue", "notify"];
+
+const DELIVERIES = { queue: "queue: a handler in a consumer", pull: "pull: workers claim over HTTP", push: "push: a consumer calls a URL" };
 
 const at = (policy, setting) => setting.split(".").reduce((value, name) => value?.[name], policy);
 
@@ -156,14 +158,16 @@ export function Kind({ route: { path, params } }) {
     </div>
     <${Facts} facts=${[
       ["Worker", html`<${KindState} kind=${kind} />`],
-      ["Delivery", kind.delivery === "pull" ? "pull: workers claim over HTTP" : "queue: a handler in a consumer"],
+      ["Delivery", DELIVERIES[kind.delivery] ?? kind.delivery],
+      kind.push_url && ["URL", html`<code>${kind.push_url}</code>`],
+      kind.push_url && ["Signed", kind.has_secret ? "yes" : "no: it has no secret"],
       ["Worker heard of", html`<${When} at=${kind.worker_seen_on} />`],
       ["Declared", kind.declared_on ? html`<${When} at=${kind.declared_on} />` : html`<${Mark} as="bad">by nobody<//>`],
       kind.replaced_on && ["Another declaration until", html`<${When} at=${kind.replaced_on} />`],
       ["Version", kind.version],
     ]} />
     <div class="columns">
-      <${Create} kind=${kind} like=${params.like} key=${params.like} />
+      ${name.startsWith("pp.") ? html`<${Note}>PP makes the works of this kind itself.<//>` : html`<${Create} kind=${kind} like=${params.like} key=${params.like} />`}
       <div class="columns">
         <${Policy} kind=${kind} reload=${found.reload} />
         <${Workers} kind=${kind} workers=${workers.data} />

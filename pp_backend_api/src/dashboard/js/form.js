@@ -1,6 +1,7 @@
 // A form made from a JSON Schema: fields for the simple properties of an object, JSON for everything else.
 
 import { html } from "../vendor/preact-htm.js";
+import { Typed } from "./parts.js";
 
 const SIMPLE = ["string", "integer", "number", "boolean"];
 
@@ -34,10 +35,10 @@ function Control({ field: { name, schema, required, simple }, value }) {
     </select>`;
   }
   if (schema.type === "integer" || schema.type === "number") {
-    return html`<input ...${shared} type="number" step=${schema.type === "integer" ? "1" : "any"} min=${schema.minimum} max=${schema.maximum} value=${value === undefined ? schema.default : String(value)} />`;
+    return html`<${Typed} ...${shared} type="number" step=${schema.type === "integer" ? "1" : "any"} min=${schema.minimum} max=${schema.maximum} value=${value === undefined ? schema.default : String(value)} />`;
   }
   if (schema.type === "string" && (schema.maxLength ?? 0) < LONG) {
-    return html`<input ...${shared} minlength=${schema.minLength} maxlength=${schema.maxLength} placeholder=${schema.format} value=${value ?? schema.default} autocomplete="off" />`;
+    return html`<${Typed} ...${shared} minlength=${schema.minLength} maxlength=${schema.maxLength} placeholder=${schema.format} value=${value ?? schema.default} autocomplete="off" />`;
   }
   const text = simple ? (value ?? schema.default) : value === undefined ? "" : JSON.stringify(value);
   return html`<textarea ...${shared} rows="3" spellcheck="false">${text}</textarea>`;

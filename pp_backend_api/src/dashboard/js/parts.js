@@ -92,6 +92,15 @@ export function beginning(text, most) {
 
 const SHOWN = 3000;
 
+/** A field for a text or a number. What is being typed survives updates of the page. */
+export function Typed({ value = "", ...rest }) {
+  const field = useRef();
+  useLayoutEffect(() => {
+    field.current.value = value;
+  }, [value]);
+  return html`<input ref=${field} ...${rest} />`;
+}
+
 /** A long text, of which the beginning is shown until more is asked for. */
 export function Text({ text, label }) {
   const [all, setAll] = useState(false);

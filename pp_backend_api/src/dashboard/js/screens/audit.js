@@ -3,7 +3,7 @@
 import { html } from "../../vendor/preact-htm.js";
 import { query } from "../api.js";
 import { usePath } from "../live.js";
-import { KindLink, Loading, Table, Title, When, beginning, brief } from "../parts.js";
+import { KindLink, Loading, Table, Title, Typed, When, beginning, brief } from "../parts.js";
 import { address, go } from "../route.js";
 
 const PAGE = 50;
@@ -32,7 +32,7 @@ export function Audit({ route: { params } }) {
   return html`
     <${Title}>Audit<//>
     <form class="filters" aria-label="Filters" onSubmit=${(event) => event.preventDefault()}>
-      <label>Who <input value=${params.principal ?? ""} placeholder="key:3 deploy" maxlength="300" onChange=${set("principal")} autocomplete="off" /></label>
+      <label>Who <${Typed} value=${params.principal ?? ""} placeholder="key:3 deploy" maxlength="300" onChange=${set("principal")} autocomplete="off" /></label>
       <label>What <select value=${params.action ?? ""} onChange=${set("action")}><option value="">anything</option>${ACTIONS.map((action) => html`<option key=${action} value=${action}>${action}</option>`)}</select></label>
     </form>
     ${shown ? html`<${Table} label="Audit" rows=${shown} of=${(row) => row.id} columns=${COLUMNS} empty="Nothing was changed." />` : html`<${Loading} of=${found} />`}

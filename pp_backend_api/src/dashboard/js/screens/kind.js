@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../../vendor/preact-htm.js";
 import { asCurl, change, kindPath, query } from "../api.js";
 import { Fields, argsFrom, fieldsOf } from "../form.js";
 import { RARELY, usePath } from "../live.js";
-import { Confirm, Copy, Facts, Failure, Json, Loading, Mark, Note, Table, Text, Tile, Title, When, count, milliseconds, pretty, rate, seconds } from "../parts.js";
+import { Confirm, Copy, Facts, Failure, Json, Loading, Mark, Note, Table, Text, Tile, Title, Typed, When, count, milliseconds, pretty, rate, seconds } from "../parts.js";
 import { address } from "../route.js";
 import { KindState, useGauges } from "./overview.js";
 import { argsOf, readWork } from "./work.js";
@@ -33,7 +33,7 @@ function SetSetting({ kind, setting, onClose }) {
   };
   return html`<${Confirm} title=${`Set ${setting}`} verb="Set" act=${act} onClose=${onClose}>
     <p>Over what the program declares, which is ${shown(at(kind.declared?.policy, setting))}. Empty takes the setting back.</p>
-    <label>${setting} <input name="value" value=${own ?? ""} placeholder=${shown(at(kind.policy, setting))} autocomplete="off" maxlength="255" /></label>
+    <label>${setting} <${Typed} name="value" value=${own ?? ""} placeholder=${shown(at(kind.policy, setting))} autocomplete="off" maxlength="255" /></label>
   <//>`;
 }
 

@@ -3,7 +3,7 @@
 import { html, useMemo, useState } from "../../vendor/preact-htm.js";
 import { query } from "../api.js";
 import { usePath } from "../live.js";
-import { KindLink, Loading, Name, STATUSES, Status, Table, Title, When, beginning, brief } from "../parts.js";
+import { KindLink, Loading, Name, STATUSES, Status, Table, Title, Typed, When, beginning, brief } from "../parts.js";
 import { address, go } from "../route.js";
 import { Bulk, DEEDS } from "../bulk.js";
 
@@ -47,13 +47,13 @@ function Filters({ params, kinds }) {
   };
   const any = Object.keys(params).length > 0;
   return html`<form class="filters" aria-label="Filters" onSubmit=${(event) => event.preventDefault()}>
-    <label>Kind <input list="kinds" value=${params.kind ?? ""} placeholder="any" onChange=${set("kind")} autocomplete="off" /></label>
+    <label>Kind <${Typed} list="kinds" value=${params.kind ?? ""} placeholder="any" onChange=${set("kind")} autocomplete="off" /></label>
     <datalist id="kinds">${kinds.map((kind) => html`<option key=${kind.name} value=${kind.name}></option>`)}</datalist>
     <label>Status <select value=${params.status ?? ""} onChange=${set("status")}>
       <option value="">any</option>
       ${STATUSES.map((status) => html`<option key=${status} value=${status}>${status}</option>`)}
     </select></label>
-    <label>Code begins with <input value=${params.work_code ?? ""} placeholder="any" maxlength="100" onChange=${set("work_code")} autocomplete="off" /></label>
+    <label>Code begins with <${Typed} value=${params.work_code ?? ""} placeholder="any" maxlength="100" onChange=${set("work_code")} autocomplete="off" /></label>
     <label>Created <select value=${params.since ?? ""} onChange=${set("since")}>
       <option value="">at any time</option>
       ${Object.entries(SINCE).map(([value, [name]]) => html`<option key=${value} value=${value}>${name}</option>`)}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
 use clap::Args;
-use pp_http::Network;
 use pp_lib::domain::{Scopes, UserName};
+use pp_lib::runtime::Network;
 
 /// The settings of proxies that sign users in.
 #[derive(Args, Clone, Debug)]

@@ -153,7 +153,7 @@ fn where_a_proxy_signs_users_in_they_and_keys_alone_come_in() {
     service.terminate();
 
     for (variable, value, why) in [
-        ("PP_PROXY_NETWORKS", "0.0.0.0/0", "everybody"),
+        ("PP_PROXY_NETWORKS", "0.0.0.0/0", "every address"),
         ("PP_PROXY_NETWORKS", "proxy", "10.0.3.0/24"),
         ("PP_PROXY_USER_HEADER", "Cookie", "something else"),
         ("PP_PROXY_SCOPES", "everything", "read,create"),

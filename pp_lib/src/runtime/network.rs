@@ -53,7 +53,7 @@ impl FromStr for Network {
         let (own, width) = number(address);
         let bits = bits.unwrap_or(width);
         if bits == 0 {
-            return Err("a network of 0 bits is everybody; name the networks of your proxies".to_owned());
+            return Err("a network of 0 bits has every address; name smaller ones".to_owned());
         }
         if bits > width {
             return Err(wrong());
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_network_or_is_everybody_is_refused() {
+    fn a_text_that_is_no_network_or_has_every_address_is_refused() {
         for (text, why) in [
             ("", "as in"),
             ("proxy", "as in"),
@@ -120,8 +120,8 @@ mod tests {
             ("::/129", "as in"),
             ("10.0.0.7/8", "more than 8 bits"),
             ("2001:db8::1/64", "more than 64 bits"),
-            ("0.0.0.0/0", "everybody"),
-            ("::/0", "everybody"),
+            ("0.0.0.0/0", "every address"),
+            ("::/0", "every address"),
             ("::ffff:0.0.0.0/96", "own notation"),
         ] {
             let error = text.parse::<Network>().unwrap_err();

@@ -277,6 +277,11 @@ mod on_servers {
             (r#"'a..b', '{}'"#.to_owned(), "a kind is words"),
             (format!("'{}', '{{}}'", "k".repeat(101)), "a kind is words"),
             ("NULL, '{}'".to_owned(), "a kind is words"),
+            (r#"'pp.notice', '{}'"#.to_owned(), "made by PP alone"),
+            (
+                r#"'mail', '{}', '{"notify":"ftp://a"}'"#.to_owned(),
+                "notify must be an http or https URL",
+            ),
             ("'mail', NULL".to_owned(), "args must be JSON"),
             (format!("'mail', '\"{long}\"'"), "at most 65536 bytes"),
             (r#"'mail', '{"a":"x\u0000"}'"#.to_owned(), "U+0000"),

@@ -10,6 +10,9 @@ use crate::store::{NewWork, sqlite};
 
 impl EnqueueConnection for SqliteConnection {
     fn enqueue(&mut self, job: &NewJob) -> QueryResult<Enqueued> {
+        if job.kind.is_own() {
+            return Err(refused(format!("works of kind {} are made by PP alone", job.kind)));
+        }
         if job.kind.is_add_up_to() {
             AddUpTo::of_args(&job.args).map_err(refused)?;
         }

@@ -52,6 +52,9 @@ BEGIN
         RAISE EXCEPTION 'pp_enqueue: a kind is words of a-z, 0-9 and _ with dots between them, at most 100 bytes'
             USING ERRCODE = '22023';
     END IF;
+    IF starts_with(kind, 'pp.') THEN
+        RAISE EXCEPTION 'pp_enqueue: works of kind % are made by PP alone', kind USING ERRCODE = '22023';
+    END IF;
     IF body IS NULL OR octet_length(body) > 65536 THEN
         RAISE EXCEPTION 'pp_enqueue: args must be JSON of at most 65536 bytes' USING ERRCODE = '22023';
     END IF;
